@@ -1,0 +1,79 @@
+// Instruction: the Dockerfile as typed data with ranges. Words are still unexpanded here unless said otherwise.
+
+import type { SourceRange } from "../solver/graph/error.ts";
+
+/** name as written, value null when the flag has no "=". */
+export interface Flag {
+  readonly name: string;
+  readonly value: string | null;
+  readonly at: SourceRange;
+}
+
+/** A here document. name as in the word (<<EOF), fd 0 unless given; expand: the name was not quoted. */
+export interface Heredoc {
+  readonly name: string;
+  readonly content: string; // tabs already taken off for <<-
+  readonly raw: string; // as it stands in the file; what a shell gets that reads the here document itself
+  readonly expand: boolean;
+  readonly chomp: boolean; // <<-
+  readonly fd: number;
+}
+
+/** A command line: shell form (one string as written, continuation joined) or exec form (JSON words). */
+export type CommandLine =
+  | { readonly form: "shell"; readonly text: string }
+  | { readonly form: "exec"; readonly args: readonly string[] };
+
+interface Common {
+  readonly at: SourceRange; // the whole instruction with its continuation lines and heredocs
+  readonly keyword: string; // as written, for the casing checks
+  readonly original: string; // the instruction's text as BuildKit keeps it in history (continuations joined)
+  readonly flags: readonly Flag[];
+  readonly comments: readonly string[]; // comment lines directly above, without "#"
+}
+
+export interface KeyValue {
+  readonly key: string;
+  readonly value: string | null;
+  readonly legacy: boolean; // written "KEY value"
+  readonly comment: string; // of an ARG: what its description comment says ("# KEY text"); else ""
+}
+
+export type Instruction = Common &
+  (
+    | { readonly kind: "from"; readonly image: string; readonly as: string | null; readonly platform: string | null; readonly comment: string } // as: lower case; comment: from "# NAME text"
+    | { readonly kind: "arg"; readonly args: readonly KeyValue[] }
+    | { readonly kind: "env" | "label"; readonly pairs: readonly KeyValue[] }
+    | { readonly kind: "workdir" | "user" | "stopsignal" | "maintainer"; readonly value: string }
+    | { readonly kind: "volume" | "expose"; readonly values: readonly string[] }
+    | { readonly kind: "copy" | "add"; readonly sources: readonly string[]; readonly dest: string; readonly heredocs: readonly Heredoc[] }
+    | { readonly kind: "run"; readonly command: CommandLine; readonly heredocs: readonly Heredoc[] }
+    | { readonly kind: "cmd" | "entrypoint"; readonly command: CommandLine }
+    | { readonly kind: "shell"; readonly args: readonly string[] }
+    | {
+        readonly kind: "healthcheck";
+        readonly test: CommandLine | "NONE";
+      }
+    | { readonly kind: "onbuild"; readonly expression: string } // the trigger as it goes into the image; nobody looks into it before it is used
+  );
+
+export interface Directive {
+  readonly name: string; // lower case: syntax, escape, check
+  readonly value: string;
+  readonly at: SourceRange;
+}
+
+export interface ParsedDockerfile {
+  readonly file: string;
+  readonly source: string; // as decoded, for excerpts
+  readonly escape: "\\" | "`";
+  readonly directives: readonly Directive[];
+  readonly instructions: readonly Instruction[];
+  /** Found while parsing, each a build check: rule name, detail, range (NoEmptyContinuation, JSONArgsRecommended…). */
+  readonly warnings: readonly ParseWarning[];
+}
+export interface ParseWarning {
+  readonly rule: string;
+  readonly detail: string;
+  readonly at: SourceRange;
+}

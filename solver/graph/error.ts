@@ -1,0 +1,111 @@
+// The one error class for what a user can cause or must act on. Plain Error is for our own bugs.
+
+import type { Digest } from "./digest.ts";
+
+/** A place in a source text; lines and columns count from 1, `end` is behind the last character. */
+export interface Position {
+  readonly line: number;
+  readonly column: number;
+}
+export interface SourceRange {
+  readonly file: string;
+  readonly start: Position;
+  readonly end: Position;
+}
+
+/** Stable API: programs may compare these. */
+export type ErrorCode =
+  | "USAGE"
+  | "DOCKERFILE_SYNTAX"
+  | "DOCKERFILE_UNSUPPORTED"
+  | "DOCKERFILE_MISSING"
+  | "STAGE_UNKNOWN"
+  | "TARGET_UNKNOWN"
+  | "PLATFORM_UNSUPPORTED"
+  | "CONTEXT_PATH_MISSING"
+  | "CONTEXT_MISSING"
+  | "CONTEXT_CHANGED"
+  | "COPY_FAILED"
+  | "ARCHIVE_INVALID"
+  | "SOURCE_FAILED"
+  | "CHECKSUM_MISMATCH"
+  | "EXEC_FAILED"
+  | "MOUNT_INVALID"
+  | "SECRET_MISSING"
+  | "ENTITLEMENT_DENIED"
+  | "USER_UNKNOWN"
+  | "SANDBOX_UNAVAILABLE"
+  | "SYSCALL"
+  | "DIGEST_INVALID"
+  | "DIGEST_MISMATCH"
+  | "REFERENCE_INVALID"
+  | "STORE_CORRUPT"
+  | "STORE_FULL"
+  | "STORE_UNUSABLE"
+  | "IMAGE_UNKNOWN"
+  | "IMAGE_INVALID"
+  | "REGISTRY_DENIED"
+  | "REGISTRY_NOT_FOUND"
+  | "REGISTRY_UNREACHABLE"
+  | "REGISTRY_PROTOCOL"
+  | "OUTPUT_INVALID"
+  | "OUTPUT_FAILED"
+  | "LIMIT_EXCEEDED"
+  | "WORKER_UNREACHABLE"
+  | "CHECKS_FAILED";
+
+export interface ErrorDetail {
+  readonly cause?: unknown;
+  /** Where in the Dockerfile; printed as an excerpt with the range marked. */
+  readonly at?: SourceRange | null;
+  /** The step that failed. */
+  readonly vertex?: Digest | null;
+  /** What to do next, one sentence. */
+  readonly hint?: string | null;
+  /** Exit code of the failing command, for EXEC_FAILED. */
+  readonly exitCode?: number | null;
+}
+
+/** Something a user caused or must act on. `message` is one sentence in the user's words. */
+export class BuildError extends Error {
+  override readonly name = "BuildError";
+  readonly code: ErrorCode;
+  readonly at: SourceRange | null;
+  readonly vertex: Digest | null;
+  readonly hint: string | null;
+  readonly exitCode: number | null;
+  constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
+    super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
+    this.code = code;
+    this.at = detail.at ?? null;
+    this.vertex = detail.vertex ?? null;
+    this.hint = detail.hint ?? null;
+    this.exitCode = detail.exitCode ?? null;
+  }
+}
+
+/** The same error with a source range and vertex, where it has none yet. */
+export function locate(error: BuildError, at: SourceRange | null, vertex: Digest | null): BuildError {
+  if (error.at !== null && error.vertex !== null) return error;
+  return new BuildError(error.code, error.message, {
+    cause: error.cause ?? error,
+    at: error.at ?? at,
+    vertex: error.vertex ?? vertex,
+    hint: error.hint,
+    exitCode: error.exitCode,
+  });
+}
+
+/** A URL fit to be printed: user, password and query values are taken out. */
+export function redactUrl(text: string): string {
+  return text
+    .replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#@]*@/i, "$1xxxxx@")
+    .replace(/([?&](?:token|password|secret|sig|signature|key|access_token)=)[^&#]*/gi, "$1xxxxx");
+}
+
+/** Text from outside (registries, images) made fit for a terminal: no control characters, at most `max` characters. */
+export function printable(text: string, max = 300): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is removed
+  const clean = text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "\uFFFD");
+  return clean.length > max ? `${clean.slice(0, max)}…` : clean;
+}

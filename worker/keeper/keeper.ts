@@ -1,0 +1,316 @@
+// Front side of the keeper: starts it, sends jobs, hands back outcomes. The keeper is root inside its own user namespace and
+// lives in its own mount and pid namespace; it dies with the front, and with it every container and mount.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { BuildError, type ErrorCode } from "../../solver/graph/error.ts";
+import { type LauncherArch, launcherElf } from "../launcher/elf.ts";
+import { openProgram } from "../launcher/program.ts";
+import type {
+  ApplyJob,
+  ApplyOutcome,
+  ExecJob,
+  ExecOutcome,
+  ExportJob,
+  FileJob,
+  FileOutcome,
+  FromKeeper,
+  MaterializeJob,
+  MeasureJob,
+  PackJob,
+  PackOutcome,
+  ReadJob,
+  RemoveJob,
+  SelectJob,
+  ThreadJob,
+  ToKeeper,
+  WireError,
+} from "./messages.ts";
+import { type IdMaps, writeIdMaps } from "./userns.ts";
+
+/** Handle on a running command. `stdin(null)` ends its input. */
+export interface ExecControl {
+  kill(signal: number): void;
+  stdin(data: Uint8Array | null): void;
+  resize(rows: number, columns: number): void;
+}
+export interface ExecIo {
+  readonly onOutput: (fd: 1 | 2, data: Uint8Array) => void;
+  readonly onStart?: (control: ExecControl) => void;
+  readonly signal: AbortSignal;
+}
+
+export interface Keeper extends AsyncDisposable {
+  /** Resolves when the keeper takes jobs; throws SANDBOX_UNAVAILABLE. */
+  ready(): Promise<void>;
+  run(job: FileJob | MaterializeJob): Promise<FileOutcome>;
+  run(job: ApplyJob): Promise<ApplyOutcome>;
+  run(job: PackJob): Promise<PackOutcome>;
+  run(job: SelectJob): Promise<string>;
+  run(job: RemoveJob | ExportJob): Promise<null>;
+  run(job: ReadJob): Promise<Uint8Array | null>;
+  run(job: MeasureJob): Promise<{ sizeBytes: number; entries: number }>;
+  /** Runs a command. Aborting sends TERM, then KILL after KILL_GRACE_MS, and rejects with the signal's reason once it is gone. */
+  exec(job: ExecJob, io: ExecIo): Promise<ExecOutcome>;
+}
+
+/** Between TERM and KILL for a cancelled step. */
+export const KILL_GRACE_MS = 1_500;
+const START_TIMEOUT_MS = 20_000;
+
+const CLONE = { NEWNS: 0x0002_0000, NEWUSER: 0x1000_0000, NEWPID: 0x2000_0000 };
+const PR_SET_PDEATHSIG = 1;
+const SIGKILL = 9;
+const SIGCHLD = 17;
+const MS_REC_PRIVATE = 0x4000 | 0x4_0000;
+
+/** The launcher as a file: `dir` must allow execution. Written once per version. */
+export function installLauncher(dir: string): string {
+  const arch = launcherArch();
+  const file = join(dir, `launcher-1-${arch}`);
+  if (!existsSync(file)) {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    const temporary = `${file}.${process.pid}`;
+    writeFileSync(temporary, launcherElf(arch), { mode: 0o700 });
+    renameSync(temporary, file);
+  }
+  return file;
+}
+
+/** The architecture the launcher exists for; throws SANDBOX_UNAVAILABLE on others. */
+export function launcherArch(): LauncherArch {
+  if (process.arch === "x64" || process.arch === "arm64") return process.arch;
+  throw new BuildError("SANDBOX_UNAVAILABLE", `RUN is not supported on ${process.arch} machines (x64 and arm64 are)`);
+}
+
+/** Descriptors the keeper process starts with: program and go-ahead, acknowledgement, errors, messages. */
+const FD = { program: 0, acknowledge: 1, ipc: 3 } as const;
+
+function keeperProgram(nodeArgs: readonly string[], env: readonly string[]): Uint8Array {
+  const program = openProgram(launcherArch(), FD.acknowledge);
+  const child = program.label();
+  program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
+  program.call("unshare", [CLONE.NEWUSER], { what: "making a user namespace" });
+  program.call("write", [FD.acknowledge, "u", 1]);
+  program.call("read", [FD.program, new Uint8Array(8), 1]); // the front has written the id maps
+  program.call("setresgid", [0, 0, 0]);
+  program.call("setresuid", [0, 0, 0]);
+  program.call("setgroups", [0, 0], { onError: "ignore" }); // refused in single-id mode
+  program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]); // new credentials clear it (prctl(2))
+  program.call("unshare", [CLONE.NEWNS | CLONE.NEWPID], { what: "making mount and pid namespaces" });
+  program.call("clone", [SIGCHLD, 0, 0, 0, 0], { onZero: child, intoNextArg: 0 });
+  program.call("wait4", [0, 0, 0, 0]);
+  program.call("exit_group", [0]);
+  program.here(child);
+  program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
+  program.call("mount", ["none", "/", 0, MS_REC_PRIVATE, 0], { what: "making mounts private" });
+  program.open(FD.program, "openat", [-100, "/dev/null", 0, 0]);
+  // open() sets close-on-exec, which is wrong for a standard descriptor.
+  program.call("dup3", [2, FD.acknowledge, 0]);
+  program.call("execve", [process.execPath, { pointers: [process.execPath, ...nodeArgs] }, { pointers: env }], {
+    what: "starting Node",
+  });
+  return program.assemble().bytes;
+}
+
+/** Starts the keeper at once; `ready()` waits for it. `storeDir` holds the launcher. `onExit` is told when it ends unasked. */
+export function startKeeper(options: {
+  readonly storeDir: string;
+  readonly maps: IdMaps;
+  readonly path: string; // where newuidmap is looked for
+  readonly env: Readonly<Record<string, string>>; // of the keeper process itself
+}): Keeper {
+  const waiting = new Map<
+    number,
+    { resolve: (value: unknown) => void; reject: (error: unknown) => void; onOutput?: ExecIo["onOutput"] }
+  >();
+  let nextId = 1;
+  let ended: Error | null = null;
+  let closing = false;
+  const stderr: Uint8Array[] = [];
+
+  const launcher = installLauncher(join(options.storeDir, "bin"));
+  const main = fileURLToPath(new URL("./main.js", import.meta.url));
+  const env = Object.entries({
+    ...options.env,
+    NODE_CHANNEL_FD: String(FD.ipc),
+    NODE_CHANNEL_SERIALIZATION_MODE: "advanced",
+  }).map(([name, value]) => `${name}=${value}`);
+  const child: ChildProcess = spawn(launcher, [], {
+    stdio: ["pipe", "pipe", "pipe", "ipc"],
+    serialization: "advanced",
+    detached: true, // Ctrl-C on the terminal is for the front, which then cancels in order
+    env: {},
+    cwd: "/",
+  });
+  child.stdin?.on("error", () => {}); // the exit handler below says what happened
+  child.stdin?.write(keeperProgram(["--no-warnings", "--max-semi-space-size=4", main, options.maps.kind], env));
+
+  const failAll = (error: Error): void => {
+    ended ??= error;
+    for (const entry of waiting.values()) entry.reject(ended);
+    waiting.clear();
+  };
+  let becameReady: () => void = () => {};
+  let failedStart: (error: unknown) => void = () => {};
+  const ready = new Promise<void>((resolve, reject) => {
+    becameReady = resolve;
+    failedStart = reject;
+  });
+  ready.catch(() => {}); // whoever calls ready() sees it
+  const timer = setTimeout(() => {
+    failedStart(new BuildError("SANDBOX_UNAVAILABLE", `the keeper process did not start within ${START_TIMEOUT_MS / 1000} s`));
+    child.kill("SIGKILL");
+  }, START_TIMEOUT_MS);
+  timer.unref();
+
+  child.stderr?.on("data", (data: Uint8Array) => {
+    if (stderr.length < 64) stderr.push(data);
+  });
+  child.stdout?.once("data", (data: Uint8Array) => {
+    if (data[0] !== 0x75 /* "u" */ || child.pid === undefined) {
+      failedStart(startError(data));
+      return;
+    }
+    writeIdMaps(child.pid, options.maps, options.path).then(
+      () => child.stdin?.write("g"),
+      (error: unknown) => {
+        failedStart(error);
+        child.kill("SIGKILL");
+      },
+    );
+    child.stdout?.on("data", (more: Uint8Array) => failedStart(startError(more)));
+  });
+  const exited = new Promise<void>((resolve) => {
+    const onEnd = (why: string): void => {
+      clearTimeout(timer);
+      const said = stderr.map((chunk) => new TextDecoder().decode(chunk)).join("").trim();
+      const error = closing
+        ? new Error("the keeper is closed")
+        : new BuildError("SANDBOX_UNAVAILABLE", `the keeper process ended: ${why}${said === "" ? "" : `: ${said.slice(0, 2000)}`}`);
+      failedStart(error);
+      failAll(error);
+      resolve();
+    };
+    child.once("error", (error) => onEnd(error.message));
+    child.once("exit", (code, signal) => onEnd(signal ?? `exit code ${code}`));
+  });
+
+  child.on("message", (message) => {
+    const answer = message as FromKeeper;
+    if (answer.type === "ready") {
+      clearTimeout(timer);
+      becameReady();
+      return;
+    }
+    const entry = waiting.get(answer.id);
+    if (entry === undefined) return;
+    if (answer.type === "output") {
+      entry.onOutput?.(answer.fd, answer.data);
+      return;
+    }
+    waiting.delete(answer.id);
+    if (answer.type === "done") entry.resolve(answer.outcome);
+    else entry.reject(fromWire(answer.error));
+    if (waiting.size === 0) unreference();
+  });
+
+  // An idle keeper does not hold the front alive; a job does.
+  const unreference = (): void => {
+    child.unref();
+    child.channel?.unref();
+    for (const stream of [child.stdin, child.stdout, child.stderr]) (stream as { unref?: () => void } | null)?.unref?.();
+  };
+  const reference = (): void => {
+    child.ref();
+    child.channel?.ref();
+  };
+  unreference();
+
+  const send = (message: ToKeeper): void => {
+    child.send(message, (error) => {
+      if (error !== null && !closing) failAll(error);
+    });
+  };
+  const request = async (
+    message: { type: "job"; job: ThreadJob } | { type: "exec"; job: ExecJob },
+    onOutput?: ExecIo["onOutput"],
+    onId?: (id: number) => void,
+  ): Promise<unknown> => {
+    reference();
+    await ready;
+    if (ended !== null) throw ended;
+    const id = nextId++;
+    return new Promise<unknown>((resolve, reject) => {
+      waiting.set(id, onOutput === undefined ? { resolve, reject } : { resolve, reject, onOutput });
+      send({ ...message, id } as ToKeeper);
+      onId?.(id);
+    });
+  };
+
+  return {
+    ready() {
+      reference();
+      return ready.finally(() => {
+        if (waiting.size === 0) unreference();
+      });
+    },
+    async run(job: ThreadJob) {
+      return (await request({ type: "job", job })) as never;
+    },
+    async exec(job, io) {
+      io.signal.throwIfAborted();
+      let stop: () => void = () => {};
+      let killTimer: NodeJS.Timeout | undefined;
+      try {
+        const outcome = await request({ type: "exec", job }, io.onOutput, (id) => {
+          stop = () => {
+            send({ type: "kill", id, signal: 15 });
+            killTimer = setTimeout(() => send({ type: "kill", id, signal: SIGKILL }), KILL_GRACE_MS);
+          };
+          if (io.signal.aborted) stop();
+          else io.signal.addEventListener("abort", stop, { once: true });
+          io.onStart?.({
+            kill: (signal) => send({ type: "kill", id, signal }),
+            stdin: (data) => send({ type: "stdin", id, data }),
+            resize: (rows, columns) => send({ type: "resize", id, rows, columns }),
+          });
+        });
+        io.signal.throwIfAborted();
+        return outcome as ExecOutcome;
+      } finally {
+        io.signal.removeEventListener("abort", stop);
+        clearTimeout(killTimer);
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      if (closing) return exited;
+      closing = true;
+      child.ref();
+      // Nothing it holds outlives it: its pid namespace ends with it, its mounts are detached ones.
+      child.kill("SIGKILL");
+      await exited;
+    },
+  };
+}
+
+function startError(data: Uint8Array): BuildError {
+  // A failed call is told as (record address, -errno).
+  const errno = data.length >= 16 ? -Number(new DataView(data.buffer, data.byteOffset, data.length).getBigInt64(8, true)) : 0;
+  const hint =
+    errno === 1 || errno === 13 || errno === 28
+      ? "allow unprivileged user namespaces: sysctl user.max_user_namespaces=28633, and on Ubuntu sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+      : null;
+  return new BuildError("SANDBOX_UNAVAILABLE", `the kernel refused the keeper's namespaces (errno ${errno})`, { hint });
+}
+
+function fromWire(error: WireError): Error {
+  if (error.code === "") {
+    const plain = new Error(error.message);
+    plain.stack = error.stack;
+    return plain;
+  }
+  return new BuildError(error.code as ErrorCode, error.message, { hint: error.hint });
+}

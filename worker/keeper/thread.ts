@@ -1,0 +1,40 @@
+// [thread of the keeper] Runs one job at a time with synchronous calls. Each kind loads only what it needs.
+
+import { parentPort, workerData } from "node:worker_threads";
+import type { ThreadJob } from "./messages.ts";
+import { freezeError, type ThreadAnswer } from "./threads.ts";
+
+const { singleId } = workerData as { singleId: boolean };
+
+async function run(job: ThreadJob): Promise<unknown> {
+  switch (job.kind) {
+    case "file":
+      return (await import("../ops/file.ts")).runFileJob(job, { singleId });
+    case "materialize":
+      return (await import("../ops/materialize.ts")).materialize(job, { singleId });
+    case "read":
+      return (await import("../ops/materialize.ts")).readInRoot(job);
+    case "select":
+      return (await import("../ops/select.ts")).runSelectJob(job);
+    case "apply":
+      return (await import("../../cache/layers/apply.ts")).applyLayer(job);
+    case "pack":
+      return (await import("../../cache/layers/pack.ts")).packLayer(job);
+    case "export":
+      return (await import("../ops/export.ts")).runExportJob(job);
+    case "measure":
+      return (await import("../../cache/layers/tree-size.ts")).measureTree(job.dir);
+    case "remove": {
+      const { removeTree } = await import("../../cache/layers/tree-size.ts");
+      for (const path of job.paths) removeTree(path);
+      return null;
+    }
+  }
+}
+
+parentPort?.on("message", (job: ThreadJob) => {
+  run(job).then(
+    (outcome) => parentPort?.postMessage({ outcome } satisfies ThreadAnswer),
+    (error: unknown) => parentPort?.postMessage({ error: freezeError(error) } satisfies ThreadAnswer),
+  );
+});
