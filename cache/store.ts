@@ -1,7 +1,28 @@
-// The door of the cache: the only keeper of state on disk. Contracts first; openStore() below.
+// The door of the cache: the only keeper of state on disk. Contracts first; openStore() below. Longer than other files because
+// it holds the words that all rooms share.
 
+import {
+  chmodSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { join, resolve } from "node:path";
 import type { Digest } from "../solver/graph/digest.ts";
+import { BuildError } from "../solver/graph/error.ts";
 import type { Descriptor, LayerId } from "../solver/graph/request.ts";
+import { type MountFiles, openCacheMounts } from "./cache-mounts.ts";
+import { type ContentFiles, openContent } from "./content.ts";
+import { errnoOf, onDisk } from "./disk-fault.ts";
+import { type LayerDirs, openLayerStore } from "./layer-store.ts";
+import { openLeases, type Pinned } from "./leases.ts";
+import { openLocks } from "./locks.ts";
+import { type Owner, openOwner, sweepOwners } from "./owner.ts";
+import { openRecords } from "./records.ts";
 
 /** Blobs by digest. Invisible before commit, immutable after. */
 export interface ContentStore {
@@ -24,7 +45,10 @@ export interface Ingest extends AsyncDisposable {
   readonly path: string;
   write(chunk: Uint8Array): void;
   /** Makes the blob visible: size and digest checked when given, fsync, rename, fsync of the directory. Returns them. */
-  commit(expected: { readonly digest?: Digest; readonly size?: number; readonly trusted?: boolean }): { digest: Digest; size: number };
+  commit(expected: { readonly digest?: Digest; readonly size?: number; readonly trusted?: boolean }): {
+    digest: Digest;
+    size: number;
+  };
 }
 
 /** Where a blob that is not here can be fetched from. */
@@ -48,6 +72,8 @@ export interface LayerRecord {
   readonly blobs: Readonly<Record<string, Descriptor>>;
   /** DiffIds of variants whose tar differs ("epoch=0" → digest). */
   readonly diffIds: Readonly<Record<string, Digest>>;
+  /** Bytes of the plain tar, by the same names ("" for times as they are). */
+  readonly tarBytes?: Readonly<Record<string, number>>;
   readonly remotes: readonly RemoteBlob[];
   /** Text for du: what made it. */
   readonly description: string;
@@ -87,7 +113,9 @@ export interface Records {
   get<T>(space: string, key: string): T | null;
   put(space: string, key: string, value: unknown): void;
   /** Several at once, atomically, visible to other processes together. */
-  batch(changes: readonly { readonly space: string; readonly key: string; readonly value: unknown | null }[]): void;
+  batch(
+    changes: readonly { readonly space: string; readonly key: string; readonly value: unknown | null }[],
+  ): void;
   remove(space: string, key: string): void;
   /** Replaces a value by a function of it; the function runs again at commit, on what other processes left there. */
   merge<T>(space: string, key: string, change: (old: T | null) => T | null): T | null;
@@ -125,7 +153,12 @@ export interface CacheMounts {
     sharing: "shared" | "private" | "locked",
     options: { readonly signal: AbortSignal; readonly seedKey: string },
   ): Promise<CacheMountHold>;
-  list(): { readonly id: string; readonly path: string; readonly lastUsedMs: number; readonly inUse: boolean }[];
+  list(): {
+    readonly id: string;
+    readonly path: string;
+    readonly lastUsedMs: number;
+    readonly inUse: boolean;
+  }[];
 }
 export interface CacheMountHold extends AsyncDisposable {
   readonly path: string;
@@ -153,4 +186,180 @@ export interface Store extends AsyncDisposable {
   exclusively<T>(key: string, work: () => Promise<T>, options: { readonly signal: AbortSignal }): Promise<T>;
   /** A directory for temporary files, on the store's file system; emptied of dead processes' leavings when a store opens. */
   tempDir(): string;
+}
+
+/** A store as opened by this process: what Store offers, and what collect.ts needs besides. */
+export interface OpenStore extends Store {
+  readonly content: ContentFiles;
+  readonly layers: LayerDirs;
+  readonly cacheMounts: MountFiles;
+  /** What live processes hold by leases. */
+  pinned(): Promise<Pinned>;
+}
+
+/** Version of the layout described in README.md. A store of a newer one is not touched. */
+const VERSION = 1;
+const DIRECTORIES = [
+  "blobs",
+  "blobs/sha256",
+  "ingest",
+  "layers",
+  "active",
+  "db",
+  "mounts",
+  "locks",
+  "owners",
+  "tmp",
+  "tmp/quarantine",
+];
+
+/** Opens the store in `dir`, making it when there is none, and clears up after dead processes. Throws STORE_UNUSABLE (newer version,
+ *  somebody else's directory, read-only), STORE_FULL. Any number of processes may have it open. */
+export async function openStore(dir: string): Promise<OpenStore> {
+  const root = resolve(dir);
+  onDisk("opening it", () => {
+    claim(root);
+    for (const name of DIRECTORIES) mkdirSync(join(root, name), { recursive: true, mode: 0o700 });
+  });
+  const at = (name: string) => join(root, name);
+  const owner = onDisk("opening it", () => openOwner(at("owners")));
+  const left = await sweepFiles(root, owner);
+
+  const content = openContent({
+    blobs: at("blobs/sha256"),
+    ingest: at("ingest"),
+    quarantine: at("tmp/quarantine"),
+    owner: owner.id,
+  });
+  const records = openRecords(at("db"), {
+    quarantine: at("tmp/quarantine"),
+    beforeCommit: content.syncNames,
+  });
+  const locks = openLocks({
+    dir: at("locks"),
+    owner,
+    alone: records.alone,
+    visible: records.nextCommit,
+  });
+  const leases = openLeases(at("owners"), owner);
+  const layers = openLayerStore({ layers: at("layers"), active: at("active"), records, owner, left });
+  const cacheMounts = openCacheMounts({
+    dir: at("mounts"),
+    owner,
+    exclusively: locks.briefly,
+    discard: layers.discard,
+  });
+  await locks.sweep();
+  await cacheMounts.sweep();
+
+  const temporary = join(root, "tmp", owner.id);
+  let closed = false;
+  return {
+    dir: root,
+    content,
+    layers,
+    records,
+    cacheMounts,
+    lease: leases.lease,
+    pinned: leases.pinned,
+    exclusively: locks.exclusively,
+    tempDir() {
+      onDisk("making a temporary directory", () => mkdirSync(temporary, { recursive: true, mode: 0o700 }));
+      return temporary;
+    },
+    async [Symbol.asyncDispose]() {
+      if (closed) return;
+      closed = true;
+      try {
+        await records[Symbol.asyncDispose](); // the last commit, for which locks may wait
+      } finally {
+        await locks[Symbol.asyncDispose]();
+        rmSync(temporary, { recursive: true, force: true });
+        leases.close();
+        owner.close();
+      }
+    },
+  };
+}
+
+/** Makes sure that the directory is a store of this version, ours, and closed to others. */
+function claim(root: string): void {
+  mkdirSync(root, { recursive: true, mode: 0o700 });
+  const stat = statSync(root);
+  const uid = process.getuid?.() ?? 0;
+  if (uid !== 0 && stat.uid !== uid) {
+    throw new BuildError("STORE_UNUSABLE", `${root} belongs to another user (uid ${stat.uid})`, {
+      hint: "give every user a store of their own",
+    });
+  }
+  if ((stat.mode & 0o077) !== 0) chmodSync(root, 0o700);
+  const version = readVersion(root) ?? begin(root);
+  if (version === VERSION) return;
+  throw new BuildError(
+    "STORE_UNUSABLE",
+    `the store ${root} has layout version ${version}, this tsbuild knows ${VERSION}`,
+    {
+      hint: version > VERSION ? "use a newer tsbuild, or another store directory" : null,
+    },
+  );
+}
+
+function readVersion(root: string): number | null {
+  let text: string;
+  try {
+    text = readFileSync(join(root, "version"), "latin1");
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return null;
+    throw error;
+  }
+  const version = /^\d{1,9}\n?$/.test(text) ? Number.parseInt(text, 10) : 0;
+  if (version > 0) return version;
+  throw new BuildError("STORE_UNUSABLE", `the version file of the store ${root} is damaged`, {
+    hint: `remove ${root} and build again, or restore the file \`version\` in it`,
+  });
+}
+
+/** Writes the version file into an empty directory; several processes may do so at once. */
+function begin(root: string): number {
+  const stranger = readdirSync(root).find((name) => !name.startsWith("version"));
+  if (stranger !== undefined) {
+    // Another process may have been faster by all of this.
+    const version = readVersion(root);
+    if (version !== null) return version;
+    throw new BuildError("STORE_UNUSABLE", `${root} is not empty and not a store`, {
+      hint: "give an empty or a new directory",
+    });
+  }
+  const draft = join(root, `version.${process.pid}`);
+  writeFileSync(draft, `${VERSION}\n`, { mode: 0o600, flush: true });
+  try {
+    // link(2), not rename(2): who comes second leaves the first one's file alone.
+    linkSync(draft, join(root, "version"));
+  } catch (error) {
+    if (errnoOf(error) !== "EEXIST") throw error;
+  } finally {
+    rmSync(draft, { force: true });
+  }
+  return readVersion(root) ?? VERSION;
+}
+
+/** Deletes what dead processes left in ingest/, tmp/ and owners/; returns the names they left in active/, which may be large and
+ *  of other ids: those are the keeper's. */
+async function sweepFiles(root: string, owner: Owner): Promise<string[]> {
+  const alive = new Map<string, boolean>();
+  async function leftIn(dir: string): Promise<string[]> {
+    const left: string[] = [];
+    for (const name of readdirSync(join(root, dir))) {
+      if (name === "quarantine") continue;
+      const id = name.split("-", 1)[0] as string;
+      if (!alive.has(id)) alive.set(id, await owner.isAlive(id));
+      if (alive.get(id) === false) left.push(name);
+    }
+    return left;
+  }
+  for (const dir of ["ingest", "tmp"]) {
+    for (const name of await leftIn(dir)) rmSync(join(root, dir, name), { recursive: true, force: true });
+  }
+  await sweepOwners(join(root, "owners"), owner);
+  return await leftIn("active");
 }

@@ -1,5 +1,6 @@
 // Instruction: the Dockerfile as typed data with ranges. Words are still unexpanded here unless said otherwise.
 
+import type { RuleName } from "./check-rules.ts";
 import type { SourceRange } from "../solver/graph/error.ts";
 
 /** name as written, value null when the flag has no "=". */
@@ -41,12 +42,23 @@ export interface KeyValue {
 
 export type Instruction = Common &
   (
-    | { readonly kind: "from"; readonly image: string; readonly as: string | null; readonly platform: string | null; readonly comment: string } // as: lower case; comment: from "# NAME text"
+    | {
+        readonly kind: "from";
+        readonly image: string;
+        readonly as: string | null;
+        readonly platform: string | null;
+        readonly comment: string;
+      } // as: lower case; comment: from "# NAME text"
     | { readonly kind: "arg"; readonly args: readonly KeyValue[] }
     | { readonly kind: "env" | "label"; readonly pairs: readonly KeyValue[] }
     | { readonly kind: "workdir" | "user" | "stopsignal" | "maintainer"; readonly value: string }
     | { readonly kind: "volume" | "expose"; readonly values: readonly string[] }
-    | { readonly kind: "copy" | "add"; readonly sources: readonly string[]; readonly dest: string; readonly heredocs: readonly Heredoc[] }
+    | {
+        readonly kind: "copy" | "add";
+        readonly sources: readonly string[];
+        readonly dest: string;
+        readonly heredocs: readonly Heredoc[];
+      }
     | { readonly kind: "run"; readonly command: CommandLine; readonly heredocs: readonly Heredoc[] }
     | { readonly kind: "cmd" | "entrypoint"; readonly command: CommandLine }
     | { readonly kind: "shell"; readonly args: readonly string[] }
@@ -73,7 +85,7 @@ export interface ParsedDockerfile {
   readonly warnings: readonly ParseWarning[];
 }
 export interface ParseWarning {
-  readonly rule: string;
+  readonly rule: RuleName;
   readonly detail: string;
   readonly at: SourceRange;
 }

@@ -1,10 +1,20 @@
 // The door of the worker: makes one op happen. Contracts first; openWorker() below.
 
-import type { Digest } from "../solver/graph/digest.ts";
+import { existsSync } from "node:fs";
+import { pullLayer } from "../cache/registry/image.ts";
+import type { Registry } from "../cache/registry/client.ts";
+import type { Store } from "../cache/store.ts";
 import type { Vertex } from "../solver/graph/definition.ts";
-import type { Platform, SourceOp } from "../solver/graph/op.ts";
-import type { CallContext, Result } from "../solver/graph/request.ts";
-import type { Selector } from "./keeper/messages.ts";
+import { type Digest, digestOf, parseDigest } from "../solver/graph/digest.ts";
+import { BuildError } from "../solver/graph/error.ts";
+import { type ExecOp, type FileOp, formatPlatform, type Platform, type SourceOp } from "../solver/graph/op.ts";
+import type { CallContext, Entitlement, LayerId, Result, Session } from "../solver/graph/request.ts";
+import type { Keeper } from "./keeper/keeper.ts";
+import type { Selector, Tree } from "./keeper/messages.ts";
+import { openUnpacker, type Unpacker } from "./layers.ts";
+import { runExecOp } from "./ops/exec.ts";
+import { type ImageSource, layersDigest, openImageSource } from "./sources/image.ts";
+import { openLocalSource } from "./sources/local.ts";
 
 /** What a source stands for right now. */
 export interface Pin {
@@ -27,4 +37,220 @@ export interface RunOutcome {
   readonly outputs: readonly (Result | null)[];
   /** For ops that read live files: digest (as contentDigest gives) of what was read; null: no live files. */
   readonly readDigest: Digest | null;
+}
+
+export interface WorkerOptions {
+  readonly store: Store;
+  readonly keeper: () => Keeper;
+  readonly registry: () => Promise<Registry>;
+  readonly entitlements: ReadonlySet<Entitlement>;
+  /** "pull": names of the local image store do not answer for the registry. */
+  readonly resolveMode: "default" | "pull";
+  readonly resolvConf: (network: ExecOp["network"]) => string;
+  /** Where there is nothing better, steps with the default network get this. */
+  readonly defaultNetwork: "sandbox" | "host";
+  readonly defaultPlatform: Platform;
+}
+
+export interface LocalWorker extends Worker {
+  readonly images: ImageSource;
+  readonly unpacker: Unpacker;
+  /** The layers a result stands for; files of the asker become one. */
+  layersOf(result: Result, context: CallContext): Promise<readonly LayerId[]>;
+}
+
+/** The worker of this machine. Disposing it does not end the keeper, which belongs to who made it. */
+export function openWorker(options: WorkerOptions): LocalWorker {
+  const { store, keeper } = options;
+  const images = openImageSource(store, options.registry, options.resolveMode);
+  const local = openLocalSource(store);
+  const unpacker = openUnpacker(store, keeper, async (remote, transfer) =>
+    pullLayer(remote, store, await options.registry(), transfer),
+  );
+
+  /** Files of the asker as a layer, for mounts: made once per content. */
+  const materialized = async (
+    files: Extract<Result, { kind: "files" }>,
+    context: CallContext,
+  ): Promise<readonly LayerId[]> => {
+    const selector: Selector = { kind: "subtree", path: "/" };
+    const digest = await local.digest(files, [selector], context.session, context);
+    return store.exclusively(
+      `materialize ${digest}`,
+      async () => {
+        const known = store.records.get<LayerId>("materialized", digest);
+        if (known !== null && store.layers.get(known)?.unpacked === true) return [known];
+        await using active = store.layers.prepare();
+        const outcome = await keeper().run({
+          kind: "materialize",
+          tree: treeOfFiles(files, context.session),
+          selector: "/",
+          upper: active.upper,
+        });
+        const record = active.commit({ unpacked: true, createdAtMs: Date.now(), description: `files of ${files.name}` });
+        // Files that changed meanwhile are another content: the record says what was really read.
+        store.records.put("materialized", outcome.readDigest ?? digest, record.id);
+        return [record.id];
+      },
+      { signal: context.signal },
+    );
+  };
+
+  const layersOf = async (result: Result, context: CallContext): Promise<readonly LayerId[]> =>
+    result.kind === "layers" ? result.layers : materialized(result, context);
+  const directories = async (result: Result, vertex: Digest, context: CallContext): Promise<string[]> =>
+    unpacker.directories(await layersOf(result, context), vertex, context);
+  const treeOf = async (result: Result, vertex: Digest, context: CallContext): Promise<Tree> =>
+    result.kind === "files"
+      ? treeOfFiles(result, context.session)
+      : { kind: "layers", dirs: await directories(result, vertex, context) };
+
+  const runFile = async (vertex: Vertex, op: FileOp, inputs: readonly Result[], context: CallContext): Promise<RunOutcome> => {
+    const first = op.actions[0];
+    const last = op.actions.at(-1);
+    if (first === undefined || last === undefined) throw new Error("a file op without actions");
+    op.actions.forEach((action, index) => {
+      const chained = index === 0 || action.base === inputs.length + index - 1;
+      if (!chained || (action.output !== null && action !== last)) {
+        throw new BuildError("SOURCE_FAILED", "a file op whose actions are not one chain is not supported");
+      }
+    });
+    const base = first.base === null ? null : inputs[first.base];
+    const [baseLayers, trees] = await Promise.all([
+      base === null || base === undefined ? [] : layersOf(base, context),
+      Promise.all(
+        inputs.map(async (input, index) =>
+          usesInput(op, index) ? treeOf(input, vertex.digest, context) : null,
+        ),
+      ),
+    ]);
+    const dirs = await unpacker.directories(baseLayers, vertex.digest, context);
+    await using active = store.layers.prepare();
+    const outcome = await keeper().run({
+      kind: "file",
+      base: dirs,
+      upper: active.upper,
+      work: active.work,
+      inputs: trees,
+      actions: op.actions,
+      times: { epochSeconds: null },
+    });
+    context.signal.throwIfAborted();
+    const record = active.commit({ unpacked: true, createdAtMs: Date.now(), description: describeFileOp(op) });
+    const result: Result = { kind: "layers", layers: [...baseLayers, record.id] };
+    const outputs: (Result | null)[] = [];
+    outputs[last.output ?? 0] = result;
+    return { outputs, readDigest: outcome.readDigest };
+  };
+
+  const pinSource = async (op: SourceOp, platform: Platform | null, context: CallContext): Promise<Pin> => {
+    const scheme = op.identifier.slice(0, op.identifier.indexOf("://"));
+    switch (scheme) {
+      case "docker-image":
+      case "oci-layout": {
+        const image = await images.load(op.identifier, op.attrs, platform ?? options.defaultPlatform, context);
+        return { digest: layersDigest(image.layers), result: { kind: "layers", layers: image.layers } };
+      }
+      case "local":
+        return { digest: null, result: local.result(op, context.session) };
+      case "http":
+      case "https":
+        return (await import("./sources/http.ts")).pinHttp(op, store, context);
+      case "git":
+        return (await import("./sources/git.ts")).pinGit(op, store, context);
+      default:
+        throw new BuildError("SOURCE_FAILED", `sources of the kind "${scheme}" are not supported`);
+    }
+  };
+
+  const runSource = async (op: SourceOp, context: CallContext): Promise<RunOutcome> => {
+    const scheme = op.identifier.slice(0, op.identifier.indexOf("://"));
+    const layer =
+      scheme === "git"
+        ? await (await import("./sources/git.ts")).fetchGit(op, store, context)
+        : await (await import("./sources/http.ts")).fetchHttp(op, store, context);
+    return { outputs: [{ kind: "layers", layers: [layer] }], readDigest: null };
+  };
+
+  return {
+    images,
+    unpacker,
+    layersOf,
+    pin: (op, platform, _vertex, context) => pinSource(op, platform, context),
+    async contentDigest(result, selectors, context) {
+      if (result.kind === "files") return local.digest(result, selectors, context.session, context);
+      const vertex = layersDigest(result.layers);
+      // What layers hold never changes, so what was picked out of them once is known for ever.
+      const key = digestOf(JSON.stringify([result.layers, selectors]));
+      const known = store.records.get<Digest>("selection", key);
+      if (known !== null) return known;
+      const dirs = await unpacker.directories(result.layers, vertex, context);
+      const digest = parseDigest(await keeper().run({ kind: "select", tree: { kind: "layers", dirs }, selectors }));
+      store.records.put("selection", key, digest);
+      return digest;
+    },
+    async run(vertex, inputs, context) {
+      const { op } = vertex;
+      switch (op.kind) {
+        case "file":
+          return runFile(vertex, op, inputs, context);
+        case "exec": {
+          const network = op.network === "sandbox" ? options.defaultNetwork : op.network;
+          checkPlatform(vertex.platform, options.defaultPlatform);
+          const outputs = await runExecOp(vertex, op, inputs, {
+            store,
+            keeper,
+            entitlements: options.entitlements,
+            network,
+            resolvConf: options.resolvConf,
+            directories: (input) => directories(input, vertex.digest, context),
+            layersOf: (input) => layersOf(input, context),
+          }, context);
+          return { outputs, readDigest: null };
+        }
+        case "source":
+          return runSource(op, context);
+        case "merge":
+        case "diff":
+        case "build":
+          throw new BuildError("SOURCE_FAILED", `this ${op.kind} step is not supported`);
+      }
+    },
+    warm() {
+      keeper();
+    },
+    async [Symbol.asyncDispose]() {
+      local.flush();
+    },
+  };
+}
+
+function treeOfFiles(files: Extract<Result, { kind: "files" }>, session: Session): Tree {
+  return { kind: "files", root: session.directory(files.name), excludes: files.excludes, includes: files.includes };
+}
+
+/** Is the input read by an action, other than as the base of the first? */
+function usesInput(op: FileOp, index: number): boolean {
+  return op.actions.some((action) => {
+    const owner = "owner" in action ? action.owner : null;
+    const names = [owner?.user, owner?.group].some((one) => one?.kind === "name" && one.input === index);
+    return names || (action.kind === "copy" && action.from === index);
+  });
+}
+
+function describeFileOp(op: FileOp): string {
+  return op.actions.map((action) => (action.kind === "copy" ? `copy ${action.src} ${action.dest}` : `${action.kind} ${action.path}`)).join(", ");
+}
+
+/** Programs of another architecture run only where the kernel has an emulator for them. binfmt_misc(5) */
+function checkPlatform(platform: Platform | null, own: Platform): void {
+  if (platform === null || platform.architecture === own.architecture) return;
+  if (own.architecture === "amd64" && platform.architecture === "386") return;
+  const names: Readonly<Record<string, string>> = { arm64: "aarch64", amd64: "x86_64", arm: "arm", riscv64: "riscv64", ppc64le: "ppc64le", s390x: "s390x", "386": "i386", mips64le: "mips64el", loong64: "loongarch64" };
+  const emulator = names[platform.architecture];
+  const dir = "/proc/sys/fs/binfmt_misc";
+  if (emulator !== undefined && existsSync(`${dir}/qemu-${emulator}`)) return;
+  throw new BuildError("PLATFORM_UNSUPPORTED", `RUN for ${formatPlatform(platform)} needs an emulator on this ${formatPlatform(own)} machine (exec format error)`, {
+    hint: "apt-get install qemu-user-static binfmt-support (as root), or build the stage with FROM --platform=$BUILDPLATFORM",
+  });
 }

@@ -5,7 +5,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { BuildError, type ErrorCode } from "../../solver/graph/error.ts";
+import { BuildError } from "../../solver/graph/error.ts";
 import { type LauncherArch, launcherElf } from "../launcher/elf.ts";
 import { openProgram } from "../launcher/program.ts";
 import type {
@@ -26,8 +26,8 @@ import type {
   SelectJob,
   ThreadJob,
   ToKeeper,
-  WireError,
 } from "./messages.ts";
+import { thawError } from "./wire-error.ts";
 import { type IdMaps, writeIdMaps } from "./userns.ts";
 
 /** Handle on a running command. `stdin(null)` ends its input. */
@@ -213,7 +213,7 @@ export function startKeeper(options: {
     }
     waiting.delete(answer.id);
     if (answer.type === "done") entry.resolve(answer.outcome);
-    else entry.reject(fromWire(answer.error));
+    else entry.reject(thawError(answer.error));
     if (waiting.size === 0) unreference();
   });
 
@@ -304,13 +304,4 @@ function startError(data: Uint8Array): BuildError {
       ? "allow unprivileged user namespaces: sysctl user.max_user_namespaces=28633, and on Ubuntu sysctl kernel.apparmor_restrict_unprivileged_userns=0"
       : null;
   return new BuildError("SANDBOX_UNAVAILABLE", `the kernel refused the keeper's namespaces (errno ${errno})`, { hint });
-}
-
-function fromWire(error: WireError): Error {
-  if (error.code === "") {
-    const plain = new Error(error.message);
-    plain.stack = error.stack;
-    return plain;
-  }
-  return new BuildError(error.code as ErrorCode, error.message, { hint: error.hint });
 }

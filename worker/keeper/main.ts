@@ -3,7 +3,8 @@
 import { availableParallelism } from "node:os";
 import { runExec, type RunningExec } from "../sandbox/builtin.ts";
 import type { FromKeeper, ToKeeper } from "./messages.ts";
-import { freezeError, openJobThreads } from "./threads.ts";
+import { openJobThreads } from "./threads.ts";
+import { freezeError } from "./wire-error.ts";
 
 const singleId = process.argv[2] === "single";
 const threads = openJobThreads(Math.max(2, availableParallelism()), singleId);

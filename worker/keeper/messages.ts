@@ -1,5 +1,6 @@
 // What the front asks of the keeper, as data. Paths are absolute and of the store or of a context; file bytes never cross.
 
+import type { Selector } from "../../cache/tree-select.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { ChownOpt, FileAction } from "../../solver/graph/op.ts";
 
@@ -58,6 +59,8 @@ export interface PackJob {
   readonly level: number | null;
   /** Clamp times to this (seconds); null: as they are. */
   readonly epochSeconds: number | null;
+  /** Compress with the compressor whose bytes are equal on every machine and Node version. */
+  readonly pinned?: boolean;
 }
 export interface PackOutcome {
   readonly diffId: Digest;
@@ -72,21 +75,6 @@ export interface SelectJob {
   readonly tree: Tree;
   readonly selectors: readonly Selector[];
 }
-/** The paths an op reads. copy: as FileActionCopy picks its sources; subtree: all below a path, for read-only mounts. */
-export type Selector =
-  | {
-      readonly kind: "copy";
-      readonly src: string;
-      readonly followSymlink: boolean;
-      readonly allowWildcard: boolean;
-      readonly includePatterns: readonly string[];
-      readonly excludePatterns: readonly string[];
-      /** Owners and modes of the sources do not matter where the op sets them. */
-      readonly ignoreOwner: boolean;
-      readonly ignoreMode: boolean;
-    }
-  | { readonly kind: "subtree"; readonly path: string };
-
 /** Removes directory trees of the store that hold foreign owners. */
 export interface RemoveJob {
   readonly kind: "remove";
@@ -102,7 +90,8 @@ export interface ReadJob {
 /** The tree as a tar or as files: `-o type=local|tar`. */
 export interface ExportJob {
   readonly kind: "export";
-  readonly dirs: readonly string[];
+  /** Each merged tree goes into its folder of the output; null: its top. */
+  readonly trees: readonly { readonly dirs: readonly string[]; readonly folder: string | null }[];
   readonly form: "tar" | "directory";
   readonly dest: string; // a file or an existing directory
   readonly epochSeconds: number | null;
@@ -124,7 +113,7 @@ export type ThreadJob =
   | ExportJob
   | MeasureJob;
 
-export type { ChownOpt };
+export type { ChownOpt, Selector };
 
 /** A RUN (or `tsbuild run`): everything resolved but what only the root file system can tell (user names, PATH). */
 export interface ExecJob {
@@ -202,6 +191,7 @@ export interface WireError {
   readonly code: string;
   readonly message: string;
   readonly hint: string | null;
+  readonly exitCode: number | null;
   readonly stack: string;
 }
 

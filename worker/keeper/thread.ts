@@ -2,7 +2,8 @@
 
 import { parentPort, workerData } from "node:worker_threads";
 import type { ThreadJob } from "./messages.ts";
-import { freezeError, type ThreadAnswer } from "./threads.ts";
+import type { ThreadAnswer } from "./threads.ts";
+import { freezeError } from "./wire-error.ts";
 
 const { singleId } = workerData as { singleId: boolean };
 

@@ -1,8 +1,8 @@
 // [keeper] The pool of threads that run jobs on files with synchronous calls, so that the message loop never waits.
 
 import { Worker } from "node:worker_threads";
-import { BuildError, type ErrorCode } from "../../solver/graph/error.ts";
 import type { ThreadJob, WireError } from "./messages.ts";
+import { thawError } from "./wire-error.ts";
 
 export interface JobThreads {
   run(job: ThreadJob): Promise<unknown>;
@@ -66,26 +66,4 @@ export function openJobThreads(count: number, singleId: boolean): JobThreads {
       });
     },
   };
-}
-
-/** An error as data. Only BuildError keeps its kind; everything else is a bug or a system error with its stack. */
-export function freezeError(error: unknown): WireError {
-  if (error instanceof BuildError) {
-    return { code: error.code, message: error.message, hint: error.hint, stack: error.stack ?? "" };
-  }
-  if (error instanceof Error) {
-    const errno = (error as NodeJS.ErrnoException).code ?? (error as { errno?: unknown }).errno;
-    if (errno === "ENOSPC") {
-      return { code: "STORE_FULL", message: `no space left for the build: ${error.message}`, hint: "tsbuild prune, or --root on a larger disk", stack: error.stack ?? "" };
-    }
-    return { code: typeof errno === "string" ? "SYSCALL" : "", message: error.message, hint: null, stack: error.stack ?? "" };
-  }
-  return { code: "", message: String(error), hint: null, stack: "" };
-}
-
-function thawError(error: WireError): Error {
-  if (error.code !== "") return new BuildError(error.code as ErrorCode, error.message, { hint: error.hint });
-  const plain = new Error(error.message);
-  plain.stack = error.stack;
-  return plain;
 }

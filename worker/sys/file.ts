@@ -1,5 +1,6 @@
 // File calls by descriptor. One function per system call, named as in its manual page; all throw SysError.
 //
+// One file although it is long: it is a table, to be looked up like section 2 of the manual.
 // Descriptors get O_CLOEXEC without asking: a step must inherit none of ours.
 
 import { constants } from "node:fs";
@@ -115,6 +116,7 @@ const cFchownat = bind("fchownat", "int", ["int", "ptr", "int64", "int64", "int"
 const cFchmod = bind("fchmod", "int", ["int", "int"]);
 const cFchmodat = bind("fchmodat", "int", ["int", "ptr", "int", "int"]);
 const cUtimensat = bind("utimensat", "int", ["int", "ptr", "ptr", "int"]);
+const cFutimens = bind("futimens", "int", ["int", "ptr"]);
 const cReadlinkat = bind("readlinkat", "int64", ["int", "ptr", "ptr", "int64"]);
 const cClose = bind("close", "int", ["int"]);
 const cFsync = bind("fsync", "int", ["int"]);
@@ -242,7 +244,9 @@ export function utimensat(
 ): void {
   writeTimespec(0, atimeNs);
   writeTimespec(16, mtimeNs);
-  check("utimensat", cUtimensat(dirfd, path === null ? null : cpath(path), TIMES, flags), path);
+  // The system call takes a null path, the C libraries' functions do not: they have futimens for it.
+  if (path === null) check("futimens", cFutimens(dirfd, TIMES));
+  else check("utimensat", cUtimensat(dirfd, cpath(path), TIMES, flags), path);
 }
 const TIMES = Buffer.alloc(32); // struct timespec[2]
 const UTIME_OMIT = 0x3ffffffen;

@@ -7,7 +7,7 @@ import { mkdtempSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AT, close, O, openat } from "./file.ts";
-import { bind, bindSyscall, check, cpath, cstring, isSysError, NR, type PathLike } from "./libc.ts";
+import { bind, bindSyscall, check, cpath, cstring, isSysError, NR, type PathLike, showPath } from "./libc.ts";
 
 const cFsopen = bindSyscall(NR.fsopen, ["ptr", "int"]);
 const cFsconfig = bindSyscall(NR.fsconfig, ["int", "int", "ptr", "ptr", "int"]);
@@ -38,7 +38,11 @@ export function fsopen(type: string): number {
 
 /** fsconfig(2), FSCONFIG_SET_STRING. Values are at most 255 bytes. */
 export function fsconfigString(fd: number, key: string, value: PathLike): void {
-  check("fsconfig", cFsconfig(fd, FSCONFIG.SET_STRING, cpath(key, 0), cstring(value), 0), `${key}=${value}`);
+  check(
+    "fsconfig",
+    cFsconfig(fd, FSCONFIG.SET_STRING, cpath(key, 0), cstring(value), 0),
+    `${key}=${showPath(value)}`,
+  );
 }
 
 /** fsconfig(2), FSCONFIG_SET_FLAG. */

@@ -1,0 +1,65 @@
+// The commands: name, one line for the help, and where the rest is. Only the one that is called is loaded.
+
+import type { CommandFlags, ParsedFlags } from "./args.ts";
+import type { Config } from "./config.ts";
+
+/** What a command gets besides its flags. */
+export interface CommandContext {
+  readonly config: Config;
+  readonly cwd: string;
+  readonly signal: AbortSignal;
+  /** Standard output: results only. */
+  readonly print: (text: string | Uint8Array) => void;
+  /** Standard error: everything else. */
+  readonly complain: (text: string) => void;
+}
+
+export interface Command {
+  readonly flags: CommandFlags;
+  /** Returns the exit code; throws BuildError for what the user is to be told. */
+  run(flags: ParsedFlags, context: CommandContext): Promise<number>;
+}
+
+export interface CommandEntry {
+  readonly name: string;
+  readonly summary: string;
+  readonly load: () => Promise<{ readonly command: Command }>;
+}
+
+export const COMMANDS: readonly CommandEntry[] = [
+  { name: "build", summary: "Build an image from a Dockerfile", load: () => import("./commands/build.ts") },
+  { name: "run", summary: "Run a command in an image", load: () => import("./commands/run.ts") },
+  {
+    name: "images",
+    summary: "List the images of the local store",
+    load: () => import("./commands/images.ts"),
+  },
+  { name: "pull", summary: "Download an image from a registry", load: () => import("./commands/pull.ts") },
+  { name: "push", summary: "Upload an image to a registry", load: () => import("./commands/push.ts") },
+  { name: "tag", summary: "Give an image another name", load: () => import("./commands/tag.ts") },
+  { name: "rmi", summary: "Remove names of images", load: () => import("./commands/rmi.ts") },
+  {
+    name: "inspect",
+    summary: "Show all that is known of images, as JSON",
+    load: () => import("./commands/inspect.ts"),
+  },
+  { name: "history", summary: "Show how an image was made", load: () => import("./commands/history.ts") },
+  { name: "du", summary: "Show what the local store holds", load: () => import("./commands/du.ts") },
+  {
+    name: "prune",
+    summary: "Remove what no image needs from the local store",
+    load: () => import("./commands/prune.ts"),
+  },
+  { name: "version", summary: "Print the version", load: () => import("./commands/version.ts") },
+];
+
+/** docker's longer ways to say the same: "image ls", "buildx build", "builder prune". */
+export function resolveAlias(words: readonly string[]): readonly string[] {
+  const [first = "", second = "", ...rest] = words;
+  if (first === "b") return ["build", ...words.slice(1)];
+  if (!["image", "buildx", "builder"].includes(first) || second === "" || second.startsWith("-"))
+    return words;
+  const name =
+    second === "ls" || second === "list" ? "images" : second === "rm" || second === "remove" ? "rmi" : second;
+  return [name, ...rest];
+}

@@ -1,0 +1,165 @@
+// tsbuild build: flags to a request, events to the display, the report to what was asked for.
+
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { ParsedFlags } from "../args.ts";
+import { MAIN_DIRECTORY, readBuildFlags } from "../build-request.ts";
+import { colourTable } from "../colours.ts";
+import type { Command, CommandContext } from "../commands.ts";
+import type { BuildReport, BuildRequest, SourceText } from "../config.ts";
+import { resolveContext } from "../context-source.ts";
+import { BUILD_FLAGS } from "../flags-build.ts";
+import { openLocalSession } from "../local-session.ts";
+import { type Display, openDisplay, progressMode } from "../progress.ts";
+import { BuildError } from "../../solver/graph/error.ts";
+import type { ProgressEvent } from "../../solver/graph/event.ts";
+
+export const command: Command = {
+  flags: BUILD_FLAGS,
+  async run(flags, context) {
+    const mode = flags.bool("quiet") ? "quiet" : progressMode(flags.one("progress"), context.config.env);
+    const display = await openDisplay(mode, { stream: process.stderr, env: context.config.env });
+    const sources = new Map<string, SourceText>();
+    const warnings: Warning[] = [];
+    let outcome: { report: BuildReport; request: BuildRequest };
+    try {
+      outcome = await build(flags, context, display, sources, warnings);
+    } catch (error) {
+      display.finish();
+      if (context.signal.aborted) throw error; // cancelling is not failing
+      return complain(error, context, display, sources);
+    }
+    display.finish();
+    const { report, request } = outcome;
+    if (report.answer !== null) return printAnswer(report.answer, request, context, sources);
+    if (mode !== "quiet" && mode !== "rawjson") await printWarnings(warnings, context, sources);
+    writeResults(flags, report);
+    if (flags.bool("quiet")) context.print(`${report.configDigest ?? report.imageDigest ?? ""}\n`);
+    return 0;
+  },
+};
+
+type Warning = Extract<ProgressEvent, { kind: "warning" }>;
+
+async function build(
+  flags: ParsedFlags,
+  context: CommandContext,
+  display: Display,
+  sources: Map<string, SourceText>,
+  warnings: Warning[],
+): Promise<{ report: BuildReport; request: BuildRequest }> {
+  const { config, cwd, signal } = context;
+  const { directories, ...asked } = await readBuildFlags(flags, config.env, cwd);
+  const { openEngine } = await import("../engine.ts");
+  await using engine = await openEngine(config);
+  let scratch: string | null = null;
+  try {
+    const where = await resolveContext(flags.positionals[0] ?? "", flags.one("file"), {
+      cwd,
+      stdin: process.stdin,
+      tempDir: () => (scratch ??= mkdtempSync(join(engine.store.tempDir(), "stdin-"))),
+      signal,
+    });
+    const session = openLocalSession(config, {
+      directories:
+        where.context.kind === "directory"
+          ? new Map([...directories, [MAIN_DIRECTORY, where.context.path]])
+          : directories,
+      secrets: asked.secrets,
+      ssh: asked.ssh,
+    });
+    const request: BuildRequest = Object.freeze({
+      ...asked,
+      ...where,
+      outputs: await readOutputs(flags, cwd),
+      session,
+    });
+    const report = await engine.build(request, {
+      signal,
+      onSource: (source) => void sources.set(source.file, source),
+      emit(event) {
+        if (event.kind === "warning") warnings.push(event);
+        if (event.kind !== "note" || config.verbose) display.event(event);
+      },
+    });
+    return { report, request };
+  } finally {
+    if (scratch !== null) rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+async function complain(
+  error: unknown,
+  { config, complain: write }: CommandContext,
+  display: Display,
+  sources: ReadonlyMap<string, SourceText>,
+): Promise<number> {
+  const { renderFailure } = await import("../excerpt.ts");
+  const colours = process.stderr.isTTY ? colourTable(config.env) : null;
+  const solving = display.state.steps.size > 0 || sources.size > 0;
+  const prefix = solving ? "failed to build: failed to solve: " : "failed to build: ";
+  write(renderFailure(error, { sources, state: display.state, colours, prefix, debug: config.debug }));
+  return error instanceof BuildError && error.code === "USAGE" ? (error.exitCode ?? 1) : 1;
+}
+
+async function printAnswer(
+  answer: NonNullable<BuildReport["answer"]>,
+  request: BuildRequest,
+  { config, print, complain: write }: CommandContext,
+  sources: Map<string, SourceText>,
+): Promise<number> {
+  const [{ renderCall }, { renderFailure }] = await Promise.all([
+    import("../call-output.ts"),
+    import("../excerpt.ts"),
+  ]);
+  const { text, exitCode, error } = renderCall(answer, request.call);
+  print(text);
+  if (error !== null) {
+    if (answer.kind === "check") sources.set(answer.result.source.file, answer.result.source);
+    const colours = process.stderr.isTTY ? colourTable(config.env) : null;
+    write(renderFailure(error, { sources, state: null, colours, prefix: "", debug: config.debug }));
+  }
+  return exitCode;
+}
+
+/** The list buildx prints below a build; with --debug each with what it means and its lines. */
+async function printWarnings(
+  warnings: readonly Warning[],
+  { config, complain: write }: CommandContext,
+  sources: ReadonlyMap<string, SourceText>,
+): Promise<void> {
+  if (warnings.length === 0) return;
+  const { renderWarnings } = await import("../excerpt.ts");
+  write(
+    renderWarnings(warnings, {
+      sources,
+      colours: process.stderr.isTTY ? colourTable(config.env) : null,
+      debug: config.debug,
+    }),
+  );
+}
+
+function writeResults(flags: ParsedFlags, report: BuildReport): void {
+  const iidFile = flags.one("iidfile");
+  const metadataFile = flags.one("metadata-file");
+  if (iidFile) writeResult(iidFile, report.configDigest ?? report.imageDigest ?? "");
+  if (metadataFile) writeResult(metadataFile, `${JSON.stringify(report.metadata, null, 2)}\n`);
+}
+
+function writeResult(path: string, text: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (cause) {
+    throw new BuildError("OUTPUT_FAILED", `cannot write ${path}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** --output, --push and --load as one list. */
+async function readOutputs(flags: ParsedFlags, cwd: string): Promise<BuildRequest["outputs"]> {
+  const push = flags.bool("push");
+  const load = flags.bool("load");
+  const texts = [...flags.all("output")];
+  if (texts.length === 0 && !push && !load) return [];
+  const { readOutputFlags } = await import("../output-flags.ts");
+  return readOutputFlags(texts, { push, load, cwd });
+}

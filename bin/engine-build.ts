@@ -1,0 +1,256 @@
+// One build: frontend, solver, exporters, in the order of ARCHITECTURE's walk.
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Converted, FrontendHost, FrontendOptions } from "../frontend/frontend.ts";
+import type { ExportOutcome } from "../exporters/exporter.ts";
+import type { ImageOptions, Output } from "../exporters/output-grammar.ts";
+import type { Definition, Input } from "../solver/graph/definition.ts";
+import { mergeDefinitions } from "../solver/graph/definition.ts";
+import { digestOf, type Digest } from "../solver/graph/digest.ts";
+import { BuildError, redactUrl } from "../solver/graph/error.ts";
+import type { BuiltImage, CallContext, LayerId, Result, Session } from "../solver/graph/request.ts";
+import { openSolver, type Solver } from "../solver/solver.ts";
+import { type LocalWorker, openWorker } from "../worker/worker.ts";
+import type { EngineParts } from "./engine.ts";
+import type { BuildReport, BuildRequest, EngineBuildOptions } from "./config.ts";
+import { contextSource, frontendOptions, machinePlatform, sourceDateEpoch } from "./engine-source.ts";
+import { resolvConfFor } from "./host-network.ts";
+import { openLayerSource } from "./layer-source.ts";
+import { normalizeName } from "./local-images.ts";
+
+/** Builds what was asked. Throws BuildError for what the user is to be told; everything started has ended by then. */
+export async function runBuild(parts: EngineParts, request: BuildRequest, options: EngineBuildOptions): Promise<BuildReport> {
+  const session = await sessionWithContext(parts, request);
+  const context: CallContext = { signal: options.signal, session, emit: options.emit };
+  let registry: ReturnType<EngineParts["registry"]> | null = null;
+  await using worker = openWorker({
+    store: parts.store,
+    keeper: parts.keeper,
+    registry: () => (registry ??= parts.registry(session)),
+    entitlements: new Set(request.allow),
+    resolveMode: request.pull ? "pull" : "default",
+    resolvConf: resolvConfFor,
+    defaultNetwork: "host",
+    defaultPlatform: machinePlatform(),
+  });
+  const solver = openSolver({ worker, store: parts.store, limits: parts.limits, nowMs: Date.now });
+  const frontend = await import("../frontend/frontend.ts");
+  const host = frontendHost(parts, worker, solver, context);
+  const source = contextSource(request);
+  const readRemote = async (path: string): Promise<Uint8Array | null> => {
+    const { openGraph } = await import("../solver/graph/llb.ts");
+    const graph = openGraph();
+    const note = { name: `[internal] load git source ${redactUrl(source.identifier)}`, ignoreCache: false, at: [], group: null };
+    return host.readFile(graph.definition(graph.add(source, null, [], note)), path, { signal: options.signal });
+  };
+  const frontendRequest = await frontendOptions(request, session, source, readRemote, Date.now());
+  const text = { file: frontendRequest.dockerfile.name, text: new TextDecoder().decode(frontendRequest.dockerfile.data) };
+  options.onSource(text);
+
+  if (request.call.name !== "build") {
+    return { ...EMPTY_REPORT, answer: await answerCall(frontend, request, frontendRequest, host, text, options.signal) };
+  }
+  const converted = await frontend.convert(frontendRequest, host, { signal: options.signal });
+  const report = await solveAndExport(parts, worker, solver, converted, request, context, () => (registry ??= parts.registry(session)));
+  for (const warning of converted.warnings) {
+    options.emit({ kind: "warning", rule: warning.rule, message: warning.description, detail: warning.detail, url: warning.url, at: [warning.at] });
+  }
+  return report;
+}
+
+const EMPTY_REPORT: BuildReport = {
+  imageDigest: null,
+  configDigest: null,
+  descriptor: null,
+  names: [],
+  metadata: {},
+  answer: null,
+};
+
+async function answerCall(
+  frontend: typeof import("../frontend/frontend.ts"),
+  request: BuildRequest,
+  options: FrontendOptions,
+  host: FrontendHost,
+  source: { readonly file: string; readonly text: string },
+  signal: AbortSignal,
+): Promise<NonNullable<BuildReport["answer"]>> {
+  switch (request.call.name) {
+    case "check":
+      return { kind: "check", result: await frontend.check(options, host, { signal }) };
+    case "outline":
+      return { kind: "outline", outline: await frontend.outline(options, host, { signal }), source };
+    case "targets":
+      return { kind: "targets", targets: await frontend.targets(options, host, { signal }), source };
+    case "build":
+      throw new Error("a build is no call");
+  }
+}
+
+/** A context that came through standard input, or none at all, is a directory of the store for this build. */
+async function sessionWithContext(parts: EngineParts, request: BuildRequest): Promise<Session> {
+  const { context, session } = request;
+  if (context.kind !== "empty" && context.kind !== "archive") return session;
+  const dir = join(parts.store.tempDir(), `context-${digestOf(`${process.pid} ${performance.now()}`).slice(7, 19)}`);
+  mkdirSync(dir, { mode: 0o700 });
+  if (context.kind === "archive") {
+    const { extractContext } = await import("./context-archive.ts");
+    await extractContext(context.path, dir);
+  }
+  return {
+    directory: (name) => (name === "context" ? dir : session.directory(name)),
+    secret: (id) => session.secret(id),
+    sshSocket: (id) => session.sshSocket(id),
+    credentials: (hostName) => session.credentials(hostName),
+  };
+}
+
+function frontendHost(parts: EngineParts, worker: LocalWorker, solver: Solver, context: CallContext): FrontendHost {
+  return {
+    async resolveImage(identifier, attrs, platform, { signal, vertexName }) {
+      const vertex = digestOf(`resolve ${identifier}`);
+      const at = (kind: "started" | "done"): void => context.emit({ kind, vertex, atMs: Date.now() });
+      context.emit({ kind: "vertex", vertex, name: vertexName, inputs: [], at: [] });
+      at("started");
+      try {
+        const image = await worker.images.load(identifier, attrs, platform, { signal });
+        at("done");
+        return { digest: image.digest, config: image.config };
+      } catch (error) {
+        if (error instanceof BuildError) context.emit({ kind: "failed", vertex, atMs: Date.now(), error });
+        throw error;
+      }
+    },
+    async readFile(source, path) {
+      const layers = await solveLayers(solver, worker, source, context);
+      const vertex = source.root?.vertex;
+      if (vertex === undefined) return null;
+      const dirs = await worker.unpacker.directories(layers, vertex, context);
+      return parts.keeper().run({ kind: "read", dirs, path, maxBytes: 16 << 20 });
+    },
+  };
+}
+
+async function solveLayers(solver: Solver, worker: LocalWorker, definition: Definition, context: CallContext): Promise<readonly LayerId[]> {
+  if (definition.root === null) return [];
+  await using solution = await solver.solve({ definition, noCache: false }, [definition.root], context);
+  const [result] = solution.results;
+  return result === undefined ? [] : worker.layersOf(result, context);
+}
+
+async function solveAndExport(
+  parts: EngineParts,
+  worker: LocalWorker,
+  solver: Solver,
+  converted: Converted,
+  request: BuildRequest,
+  context: CallContext,
+  registry: () => ReturnType<EngineParts["registry"]>,
+): Promise<BuildReport> {
+  const { store } = parts;
+  const epochSeconds = converted.sourceDateEpoch;
+  const outputs = await outputsOf(request, epochSeconds);
+  const layers = openLayerSource({
+    store,
+    keeper: parts.keeper,
+    unpack: async (id, signal) => {
+      const [dir] = await worker.unpacker.directories([id], digestOf(`unpack ${id}`), { ...context, signal });
+      if (dir === undefined) throw new Error("no directory");
+      return dir;
+    },
+    pinnedCompressor: request.reproducible,
+  });
+
+  const roots: Input[] = converted.images.flatMap(({ definition }) => (definition.root === null ? [] : [definition.root]));
+  const definition = mergeDefinitions(converted.images.map((image) => image.definition));
+  await using solution = await solver.solve({ definition, noCache: request.noCache }, roots, context);
+  const results = [...solution.results];
+  const images: BuiltImage[] = [];
+  for (const image of converted.images) {
+    const result: Result | undefined = image.definition.root === null ? { kind: "layers", layers: [] } : results.shift();
+    if (result === undefined) throw new Error("the solver gave fewer results than roots");
+    images.push({ platform: image.platform, layers: await worker.layersOf(result, context), config: image.config });
+  }
+  const { runOutputs } = await import("../exporters/exporter.ts");
+  const vertex = digestOf(`export ${request.tags.join(",")}`);
+  context.emit({ kind: "vertex", vertex, name: exportName(outputs), inputs: roots.map((root) => root.vertex), at: [] });
+  context.emit({ kind: "started", vertex, atMs: Date.now() });
+  try {
+    const outcomes = await runOutputs(
+      images,
+      outputs,
+      {
+        store,
+        layers,
+        registry: await registry(),
+        files: async ({ trees, form, dest, epochSeconds: clamp }, { signal }) => {
+          const ready = await Promise.all(
+            trees.map(async ({ layers: ids, folder }) => ({
+              folder,
+              dirs: await worker.unpacker.directories(ids, vertex, { ...context, signal }),
+            })),
+          );
+          await parts.keeper().run({ kind: "export", trees: ready, form, dest, epochSeconds: clamp });
+        },
+        stdout: process.stdout.isTTY ? null : process.stdout,
+        loaders: [["docker", "load"], ["podman", "load"]],
+        env: parts.config.env,
+      },
+      {
+        signal: context.signal,
+        emit: context.emit,
+        vertex,
+        multiPlatform: converted.multiPlatform,
+        epochSeconds,
+        nowMs: Date.now,
+      },
+    );
+    context.emit({ kind: "done", vertex, atMs: Date.now() });
+    return reportOf(outcomes);
+  } catch (error) {
+    if (error instanceof BuildError) context.emit({ kind: "failed", vertex, atMs: Date.now(), error });
+    throw error;
+  }
+}
+
+/** What was asked for with -o, else the local image store; with the names, annotations and times of the other flags. */
+async function outputsOf(request: BuildRequest, epochSeconds: number | null): Promise<readonly Output[]> {
+  const { parseOutput } = await import("../exporters/output-grammar.ts");
+  const names = request.tags.map(normalizeName);
+  const complete = (image: ImageOptions): ImageOptions => ({
+    ...image,
+    names: image.names.length > 0 ? image.names : names,
+    annotations: [...image.annotations, ...request.annotations],
+    ...(request.reproducible ? { rewriteTimestamp: true, epochSeconds: image.epochSeconds ?? epochSeconds } : {}),
+  });
+  const outputs = request.outputs.length > 0 ? request.outputs : [parseOutput("type=image")];
+  return outputs.map((output) => {
+    if (output.kind === "image" || output.kind === "archive") return { ...output, image: complete(output.image) };
+    return output.kind === "files" && request.reproducible ? { ...output, epochSeconds: output.epochSeconds ?? epochSeconds } : output;
+  });
+}
+
+function exportName(outputs: readonly Output[]): string {
+  return outputs.every((output) => output.kind === "files") ? "exporting to client" : "exporting to image";
+}
+
+function reportOf(outcomes: readonly ExportOutcome[]): BuildReport {
+  const image = outcomes.find((outcome) => outcome.descriptor !== null);
+  if (image === undefined || image.descriptor === null) return EMPTY_REPORT;
+  const names = [...new Set(outcomes.flatMap((outcome) => outcome.names))];
+  const digest: Digest = image.descriptor.digest;
+  return {
+    imageDigest: digest,
+    configDigest: image.configDigest,
+    descriptor: image.descriptor,
+    names,
+    metadata: {
+      ...(image.configDigest === null ? {} : { "containerimage.config.digest": image.configDigest }),
+      "containerimage.descriptor": image.descriptor,
+      "containerimage.digest": digest,
+      ...(names.length > 0 ? { "image.name": names.join(",") } : {}),
+    },
+    answer: null,
+  };
+}

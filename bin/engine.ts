@@ -1,0 +1,110 @@
+// Wires store, worker, solver, frontend and exporters into an Engine; owns all limits on parallel work.
+// Everything heavy is opened when it is first needed: a fully cached build never starts the keeper.
+
+import { availableParallelism, userInfo } from "node:os";
+import { openStore, type Store } from "../cache/store.ts";
+import type { Registry } from "../cache/registry/client.ts";
+import type { Credentials, Session } from "../solver/graph/request.ts";
+import type { Limits } from "../solver/solver.ts";
+import type { Keeper } from "../worker/keeper/keeper.ts";
+import type { Config, Engine } from "./config.ts";
+
+/** What the parts of the engine share. */
+export interface EngineParts {
+  readonly config: Config;
+  readonly store: Store;
+  /** The one keeper, started by the first call. */
+  readonly keeper: () => Keeper;
+  readonly registry: (session: Session) => Promise<Registry>;
+  readonly limits: () => Promise<Limits>;
+}
+
+/** Opens the engine on the store of `config`. Throws STORE_UNUSABLE. */
+export async function openEngine(config: Config): Promise<Engine> {
+  const store = await openStore(config.root);
+  let keeper: Keeper | null = null;
+  let startKeeper: ((options: Parameters<typeof import("../worker/keeper/keeper.ts").startKeeper>[0]) => Keeper) | null = null;
+  let findIdMaps: typeof import("../worker/keeper/userns.ts").findIdMaps | null = null;
+  const registries: Registry[] = [];
+  let limits: Promise<Limits> | null = null;
+
+  const parts: EngineParts = {
+    config,
+    store,
+    keeper() {
+      if (keeper !== null) return keeper;
+      if (startKeeper === null || findIdMaps === null) throw new Error("the keeper is asked for before it is loaded");
+      const user = userInfo();
+      const path = config.env.PATH ?? "";
+      keeper = startKeeper({
+        storeDir: store.dir,
+        maps: findIdMaps({ uid: user.uid, gid: user.gid, name: user.username }, path),
+        path: `${path}:/usr/sbin:/sbin`,
+        env: { PATH: path, ...(config.env.NODE_DEBUG ? { NODE_DEBUG: config.env.NODE_DEBUG } : {}) },
+      });
+      return keeper;
+    },
+    async registry(session) {
+      const { openRegistry } = await import("../cache/registry/client.ts");
+      const registry = openRegistry({ credentials: (host): Promise<Credentials | null> => session.credentials(host) });
+      registries.push(registry);
+      return registry;
+    },
+    limits() {
+      limits ??= makeLimits();
+      return limits;
+    },
+  };
+  const loadKeeper = async (): Promise<void> => {
+    ({ startKeeper } = await import("../worker/keeper/keeper.ts"));
+    ({ findIdMaps } = await import("../worker/keeper/userns.ts"));
+  };
+
+  return {
+    store,
+    async build(request, options) {
+      const [{ runBuild }] = await Promise.all([import("./engine-build.ts"), loadKeeper()]);
+      return runBuild(parts, request, options);
+    },
+    async run(request, options) {
+      const [{ runImage }] = await Promise.all([import("./engine-run.ts"), loadKeeper()]);
+      return runImage(parts, request, options);
+    },
+    async pull(reference, platform, options) {
+      const { pullImage } = await import("./engine-transfer.ts");
+      return pullImage(parts, reference, platform, options);
+    },
+    async push(reference, options) {
+      const [{ pushImage }] = await Promise.all([import("./engine-transfer.ts"), loadKeeper()]);
+      return pushImage(parts, reference, options);
+    },
+    async removeDirectories(paths) {
+      if (paths.length === 0) return;
+      await loadKeeper();
+      await parts.keeper().run({ kind: "remove", paths });
+    },
+    async [Symbol.asyncDispose]() {
+      // What disposed layers left because other owners' files are in it; cheap for who has the right ids.
+      const discarded = store.layers.discarded();
+      if (discarded.length > 0 && keeper !== null) {
+        await keeper.run({ kind: "remove", paths: discarded }).catch(() => {
+          // Swept when the store is opened the next time.
+        });
+      }
+      for (const registry of registries) registry.close();
+      await keeper?.[Symbol.asyncDispose]();
+      await store[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Steps that run, file steps and fetches at one time. */
+async function makeLimits(): Promise<Limits> {
+  const { default: PQueue } = await import("p-queue");
+  const cores = availableParallelism();
+  return {
+    exec: new PQueue({ concurrency: Math.max(4, cores * 2) }), // steps wait for networks and disks too
+    file: new PQueue({ concurrency: Math.max(2, cores) }),
+    source: new PQueue({ concurrency: 8 }),
+  };
+}

@@ -1,0 +1,86 @@
+// The flags of `tsbuild build`, with the names and meaning of `docker buildx build`.
+
+import type { CommandFlags } from "./args.ts";
+
+export const BUILD_FLAGS: CommandFlags = {
+  usage: "[OPTIONS] PATH | URL | -",
+  positionals: { min: 1, max: 1 },
+  flags: [
+    {
+      name: "add-host",
+      kind: "list",
+      value: "strings",
+      help: 'Add a host to /etc/hosts of RUN (format: "host:ip")',
+    },
+    {
+      name: "allow",
+      kind: "list",
+      help: 'Grant an entitlement ("network.host", "security.insecure", "device")',
+    },
+    { name: "annotation", kind: "list", help: "Add an annotation to the image (format: [TYPE:]KEY=VALUE)" },
+    { name: "attest", kind: "list", help: 'Attestation parameters (only "disabled=true" so far)' },
+    {
+      name: "build-arg",
+      kind: "list",
+      help: "Set a build argument (KEY=VALUE, or KEY from the environment)",
+    },
+    { name: "build-context", kind: "list", help: "Additional build contexts (e.g., name=path)" },
+    { name: "builder", kind: "string", help: "" },
+    { name: "cache-from", kind: "list", help: "External cache sources (not available yet)" },
+    { name: "cache-to", kind: "list", help: "Cache export destinations (not available yet)" },
+    {
+      name: "call",
+      kind: "string",
+      initial: '"build"',
+      help: 'What to do with the Dockerfile ("check", "outline", "targets")',
+    },
+    { name: "cgroup-parent", kind: "string", help: "Parent cgroup for RUN instructions" },
+    { name: "check", kind: "bool", help: 'Shorthand for "--call=check"' },
+    { name: "file", short: "f", kind: "string", help: 'Name of the Dockerfile (default: "PATH/Dockerfile")' },
+    { name: "iidfile", kind: "string", help: "Write the image ID to a file" },
+    { name: "label", kind: "list", help: "Set metadata for an image" },
+    { name: "load", kind: "bool", help: 'Shorthand for "--output=type=docker"' },
+    { name: "metadata-file", kind: "string", help: "Write build result metadata to a file" },
+    {
+      name: "network",
+      kind: "string",
+      initial: '"default"',
+      help: 'Network of RUN instructions ("default", "host", "none")',
+    },
+    { name: "no-cache", kind: "bool", help: "Do not use cache when building the image" },
+    { name: "no-cache-filter", kind: "list", help: "Do not cache specified stages" },
+    { name: "output", short: "o", kind: "list", help: 'Output destination (format: "type=local,dest=path")' },
+    { name: "platform", kind: "list", help: "Set target platform for build" },
+    {
+      name: "progress",
+      kind: "string",
+      initial: '"auto"',
+      help: 'Progress output ("auto", "plain", "tty", "rawjson", "quiet")',
+    },
+    { name: "provenance", kind: "string", help: 'Provenance attestation (only "false" so far)' },
+    { name: "pull", kind: "bool", help: "Always ask the registry for a newer version of base images" },
+    { name: "push", kind: "bool", help: 'Shorthand for "--output=type=registry"' },
+    {
+      name: "quiet",
+      short: "q",
+      kind: "bool",
+      help: "Suppress the build output and print image ID on success",
+    },
+    {
+      name: "reproducible",
+      kind: "bool",
+      help: "Fix all times (SOURCE_DATE_EPOCH, else 0), so that equal inputs give equal images",
+    },
+    { name: "sbom", kind: "string", help: 'SBOM attestation (only "false" so far)' },
+    {
+      name: "secret",
+      kind: "list",
+      help: 'Secret to expose to RUN (format: "id=mysecret[,src=/local/secret|,env=NAME]")',
+    },
+    { name: "shm-size", kind: "string", value: "bytes", help: 'Size of "/dev/shm" in RUN' },
+    { name: "ssh", kind: "list", help: 'SSH agent socket to expose (format: "default|<id>[=<socket>]")' },
+    { name: "tag", short: "t", kind: "list", help: 'Name and optionally a tag (format: "name:tag")' },
+    { name: "target", kind: "string", help: "Set the target build stage to build" },
+    { name: "ulimit", kind: "list", value: "ulimit", help: "Ulimit options" },
+  ],
+};

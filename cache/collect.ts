@@ -1,0 +1,252 @@
+// What the store holds, and giving disk space back.
+//
+// In use is what an image name leads to (manifests, configs, blobs, layers) and what a live process has leased; it is never
+// removed. All else is cache: it goes least recently used first, until `keepBytes` is met.
+//
+// Nothing is deleted before it is unfindable: prune() takes records out and renames files away, then reads the leases again and
+// puts back what somebody has leased in between (leases.ts has the other half of the argument).
+
+import { existsSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { type Digest, hexOf } from "../solver/graph/digest.ts";
+import type { LayerId } from "../solver/graph/request.ts";
+import { errnoOf } from "./disk-fault.ts";
+import { LAYER_SPACE } from "./layer-store.ts";
+import { parseFilters } from "./prune-filter.ts";
+import { STAT_SPACE } from "./stat-cache.ts";
+import type { LayerRecord, OpenStore, ResultRecord } from "./store.ts";
+import { type Survey, survey } from "./survey.ts";
+
+/** One line of `du`. */
+export interface UsageEntry {
+  readonly id: string;
+  readonly kind: "layer" | "blob" | "cache-mount" | "record";
+  readonly sizeBytes: number;
+  /** More than one record or image leads to it. */
+  readonly shared: boolean;
+  readonly inUse: boolean;
+  readonly reclaimable: boolean;
+  readonly lastUsedMs: number;
+  readonly description: string;
+}
+
+export interface PruneOptions {
+  /** Also takes what can be had again at little cost: unpacked layers of images whose blobs are here, digests of contexts, and
+   *  what was set aside as damaged. */
+  readonly all: boolean;
+  /** Stops as soon as the store is not larger; null: takes all there is to take. */
+  readonly keepBytes: number | null;
+  /** Spares what was used within this time; null: spares nothing. */
+  readonly olderThanMs: number | null;
+  /** All must hold: "field=value", "field!=value", "field~=expression", "field". See prune-filter.ts. */
+  readonly filters: readonly string[];
+  readonly signal: AbortSignal;
+}
+
+export interface PruneOutcome {
+  readonly removedLayers: readonly LayerId[];
+  readonly removedBlobs: readonly Digest[];
+  /** Everything that went, as it was. */
+  readonly removed: readonly UsageEntry[];
+  readonly freedBytes: number;
+  /** For the keeper's RemoveJob; out of sight already. */
+  readonly directories: readonly string[];
+}
+
+/** Everything in the store, least recently used first. */
+export async function usage(store: OpenStore): Promise<UsageEntry[]> {
+  return inOrder((await survey(store)).entries);
+}
+
+/** Removes cache nobody uses. Throws USAGE for a filter it does not know. */
+export async function prune(store: OpenStore, options: PruneOptions): Promise<PruneOutcome> {
+  const matches = parseFilters(options.filters);
+  return await store.exclusively(
+    "prune",
+    async () => {
+      const before = await survey(store);
+      const chosen = choose(before, options, matches);
+      const removed = await remove(store, before, chosen, options.signal);
+      sweep(store, options.all);
+      return {
+        removedLayers: removed.flatMap((entry) => (entry.kind === "layer" ? [entry.id as LayerId] : [])),
+        removedBlobs: removed.flatMap((entry) => (entry.kind === "blob" ? [entry.id as Digest] : [])),
+        removed,
+        freedBytes: removed.reduce((sum, entry) => sum + entry.sizeBytes, 0),
+        directories: store.layers.discarded(),
+      };
+    },
+    { signal: options.signal },
+  );
+}
+
+/** What shall go. */
+function choose(
+  { entries, repackable }: Survey,
+  options: PruneOptions,
+  matches: (entry: UsageEntry) => boolean,
+): UsageEntry[] {
+  const now = Date.now();
+  let total = entries.reduce((sum, entry) => sum + entry.sizeBytes, 0);
+  const chosen: UsageEntry[] = [];
+  for (const entry of inOrder(entries)) {
+    if (options.keepBytes !== null && total <= options.keepBytes) break;
+    const extra = options.all && repackable.has(entry.id);
+    if (!entry.reclaimable && !extra) continue;
+    if (!options.all && entry.kind === "record" && entry.id.startsWith(`${STAT_SPACE}:`)) continue;
+    if (options.olderThanMs !== null && entry.lastUsedMs > now - options.olderThanMs) continue;
+    if (!matches(entry)) continue;
+    chosen.push(entry);
+    total -= entry.sizeBytes;
+  }
+  return chosen;
+}
+
+/** Least recently used first. Of equal age: records before blobs before layers, the order in which they can be made again;
+ *  larger ones first; then by id, so that the order is always the same. */
+function inOrder(entries: readonly UsageEntry[]): UsageEntry[] {
+  const rank = { record: 0, blob: 1, layer: 2, "cache-mount": 3 };
+  return [...entries].sort(
+    (a, b) =>
+      a.lastUsedMs - b.lastUsedMs ||
+      rank[a.kind] - rank[b.kind] ||
+      b.sizeBytes - a.sizeBytes ||
+      (a.id < b.id ? -1 : 1),
+  );
+}
+
+async function remove(
+  store: OpenStore,
+  before: Survey,
+  chosen: readonly UsageEntry[],
+  signal: AbortSignal,
+): Promise<UsageEntry[]> {
+  const layers = new Set(chosen.flatMap((entry) => (entry.kind === "layer" ? [entry.id as LayerId] : [])));
+  const blobs = new Set(chosen.flatMap((entry) => (entry.kind === "blob" ? [entry.id as Digest] : [])));
+
+  // 1. Unfindable: records first, all at once, and visible to everybody.
+  const lost = dropRecords(store, before, layers, blobs);
+  for (const entry of chosen) {
+    if (entry.kind !== "record") continue;
+    const [space = "", key = ""] = split(entry.id);
+    store.records.remove(space, key);
+  }
+  await store.records.commit();
+
+  // 2. Files away, except what has been leased meanwhile.
+  const early = await store.pinned();
+  const retired = new Map<LayerId, string>();
+  for (const id of layers) {
+    if (early.layers.has(id)) continue;
+    const place = store.layers.retire(id);
+    if (place !== null) retired.set(id, place);
+  }
+  const moved = new Map<Digest, string>();
+  for (const digest of blobs) {
+    if (early.blobs.has(digest)) continue;
+    const place = join(store.tempDir(), `pruned-${hexOf(digest)}`);
+    if (moveAway(store.content.path(digest), place)) moved.set(digest, place);
+  }
+
+  // 3. Leased between the two looks: back again.
+  const late = await store.pinned();
+  for (const [id, place] of retired) {
+    if (!late.layers.has(id)) continue;
+    store.layers.restore(id, place);
+    retired.delete(id);
+  }
+  for (const [digest, place] of moved) {
+    if (!late.blobs.has(digest)) continue;
+    renameSync(place, store.content.path(digest));
+    moved.delete(digest);
+  }
+  restoreRecords(store, lost, (id) => late.layers.has(id) || early.layers.has(id));
+  for (const place of moved.values()) rmSync(place, { force: true });
+
+  const mounts = new Set<string>();
+  for (const [id, path] of before.mountPaths) {
+    if (!chosen.some((entry) => entry.kind === "cache-mount" && entry.id === id)) continue;
+    if ((await store.cacheMounts.remove(path, { signal })) !== null) mounts.add(id);
+  }
+  await store.records.commit();
+
+  return chosen.filter((entry) => {
+    switch (entry.kind) {
+      case "layer":
+        return !late.layers.has(entry.id as LayerId) && !early.layers.has(entry.id as LayerId);
+      case "blob":
+        return moved.has(entry.id as Digest);
+      case "cache-mount":
+        return mounts.has(entry.id);
+      case "record":
+        return true;
+    }
+  });
+}
+
+/** Rewrites the records of layers that lose directory or blobs; those nobody could make again go, and with them the results that
+ *  lead to them. Returns the layer records as they were. */
+function dropRecords(
+  store: OpenStore,
+  before: Survey,
+  layers: ReadonlySet<LayerId>,
+  blobs: ReadonlySet<Digest>,
+): Map<LayerId, LayerRecord> {
+  const changed = new Map<LayerId, LayerRecord>();
+  const dead = new Set<LayerId>();
+  for (const record of before.layers.values()) {
+    const left = Object.entries(record.blobs).filter(([, blob]) => !blobs.has(blob.digest));
+    const unpacked = record.unpacked && !layers.has(record.id);
+    if (unpacked === record.unpacked && left.length === Object.keys(record.blobs).length) continue;
+    changed.set(record.id, record);
+    const isObtainable =
+      unpacked || record.remotes.length > 0 || left.some(([, blob]) => before.blobs.has(blob.digest));
+    if (!isObtainable) dead.add(record.id);
+    store.records.merge<LayerRecord>(LAYER_SPACE, record.id, (old) =>
+      old === null || !isObtainable
+        ? null
+        : { ...old, unpacked, sizeBytes: unpacked ? old.sizeBytes : 0, blobs: Object.fromEntries(left) },
+    );
+  }
+  for (const { key, value } of store.records.entries<ResultRecord>("result")) {
+    if (value.outputs.some((output) => output?.some((id) => dead.has(id))))
+      store.records.remove("result", key);
+  }
+  return changed;
+}
+
+function restoreRecords(
+  store: OpenStore,
+  lost: ReadonlyMap<LayerId, LayerRecord>,
+  isPinned: (id: LayerId) => boolean,
+): void {
+  for (const [id, record] of lost) {
+    if (!isPinned(id)) continue;
+    const { id: _, ...fields } = record;
+    store.layers.update(id, { ...fields, unpacked: existsSync(store.layers.directory(id)) });
+  }
+}
+
+/** What no entry stands for. */
+function sweep(store: OpenStore, all: boolean): void {
+  for (const id of store.layers.orphans()) store.layers.retire(id);
+  if (!all) return;
+  const quarantine = join(store.dir, "tmp", "quarantine");
+  for (const name of readdirSync(quarantine)) rmSync(join(quarantine, name), { force: true });
+}
+
+function moveAway(from: string, to: string): boolean {
+  try {
+    renameSync(from, to);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return false;
+    throw error;
+  }
+}
+
+/** "result:<key>" */
+function split(id: string): [string, string] {
+  const colon = id.indexOf(":");
+  return [id.slice(0, colon), id.slice(colon + 1)];
+}

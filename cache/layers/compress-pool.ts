@@ -1,0 +1,71 @@
+// A few threads that compress blocks.
+
+import { Worker } from "node:worker_threads";
+import type { BlockCodec } from "./compress-block.ts";
+
+export interface BlockTask {
+  readonly codec: BlockCodec;
+  readonly data: Uint8Array;
+  readonly dictionary: Uint8Array | null;
+}
+export type BlockAnswer = { readonly result: Uint8Array } | { readonly message: string };
+
+export interface CompressThreads {
+  /** Compresses a block in some thread; its bytes are copied. */
+  run(codec: BlockCodec, data: Uint8Array, dictionary: Uint8Array | null): Promise<Uint8Array>;
+  /** Ends the threads; what still runs is dropped. */
+  close(): Promise<void>;
+}
+
+interface Job {
+  readonly task: BlockTask;
+  readonly resolve: (result: Uint8Array) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Opens `count` threads; each is started when there is work for it. */
+export function openThreads(count: number): CompressThreads {
+  const waiting: Job[] = [];
+  const idle: Worker[] = [];
+  const busy = new Map<Worker, Job>();
+
+  function dispatch(): void {
+    while (waiting.length > 0) {
+      const worker = idle.pop() ?? (busy.size < count ? start() : null);
+      if (worker === null) return;
+      const job = waiting.shift() as Job;
+      busy.set(worker, job);
+      worker.postMessage(job.task);
+    }
+  }
+
+  function start(): Worker {
+    const worker = new Worker(new URL("./compress-thread.js", import.meta.url));
+    worker.on("message", (answer: BlockAnswer) => {
+      const job = busy.get(worker);
+      busy.delete(worker);
+      idle.push(worker);
+      if ("result" in answer) job?.resolve(answer.result);
+      else job?.reject(new Error(answer.message));
+      dispatch();
+    });
+    worker.on("error", (error: Error) => {
+      const job = busy.get(worker);
+      busy.delete(worker);
+      job?.reject(error);
+    });
+    return worker;
+  }
+
+  return {
+    run: (codec, data, dictionary) =>
+      new Promise((resolve, reject) => {
+        waiting.push({ task: { codec, data, dictionary }, resolve, reject });
+        dispatch();
+      }),
+    close: async () => {
+      const workers = [...idle, ...busy.keys()];
+      await Promise.all(workers.map((worker) => worker.terminate()));
+    },
+  };
+}

@@ -1,0 +1,93 @@
+// An overlay upper directory to a layer: tar, diffId, compressed blob and its digest in one pass. [thread of the keeper]
+//
+// Byte for byte repeatable: entries in the order of their bytes, whole seconds, no names of users, headers as Go's
+// archive/tar writes them (tar-write.ts). The same tree gives the same diffId everywhere.
+
+import { createHash } from "node:crypto";
+import { closeSync, openSync, writeSync } from "node:fs";
+import { type Digest, digestFromHex } from "../../solver/graph/digest.ts";
+import { AT, close, O, openat } from "../../worker/sys/file.ts";
+import { BLOCK_BYTES, type CompressOptions, compressBlocks } from "./compress.ts";
+import { treeTar } from "./tree-tar.ts";
+
+export interface PackRequest {
+  readonly dir: string;
+  readonly out: string | null;
+  readonly compression: CompressOptions["compression"];
+  readonly level: number | null;
+  readonly epochSeconds: number | null;
+  /** Bytes equal on every machine at the price of speed: see CompressOptions. */
+  readonly pinned?: boolean;
+}
+export interface Packed {
+  readonly diffId: Digest;
+  readonly tarBytes: number;
+  readonly digest: Digest | null;
+  readonly size: number | null;
+}
+
+/** Packs `dir`. `note` is told what cannot be said in a layer and was left out (sockets, names of whiteouts). The
+ *  directory must not change meanwhile. Throws OUTPUT_INVALID (compression), CONTEXT_CHANGED (a file changed), SysError. */
+export async function packLayer(
+  job: PackRequest,
+  note: (message: string) => void = () => {},
+): Promise<Packed> {
+  const root = openat(AT.FDCWD, job.dir, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
+  try {
+    const tarHash = createHash("sha256");
+    let tarBytes = 0;
+    const blocks = treeTar(root, {
+      form: "layer",
+      epochSeconds: job.epochSeconds,
+      blockBytes: BLOCK_BYTES[job.compression],
+      // Compression reads blocks later, so each needs memory of its own; to be hashed one is enough.
+      reuse: job.out === null || job.compression === "uncompressed",
+      note,
+    });
+    const counted = function* (): Generator<Buffer> {
+      for (const block of blocks) {
+        tarHash.update(block);
+        tarBytes += block.length;
+        yield block;
+      }
+    };
+    if (job.out === null) {
+      for (const _ of counted());
+      return { diffId: digestFromHex(tarHash.digest("hex")), tarBytes, digest: null, size: null };
+    }
+    const { size, hex } = await writeBlob(job.out, counted(), job);
+    const diffId = digestFromHex(tarHash.digest("hex"));
+    return { diffId, tarBytes, digest: hex === null ? diffId : digestFromHex(hex), size };
+  } finally {
+    close(root);
+  }
+}
+
+/** Writes the compressed blocks over the file; its digest, or null when it is the tar itself. */
+async function writeBlob(
+  path: string,
+  blocks: Iterable<Buffer>,
+  job: PackRequest,
+): Promise<{ size: number; hex: string | null }> {
+  const fd = openSync(path, "w", 0o600);
+  try {
+    let size = 0;
+    const write = (chunk: Uint8Array) => {
+      for (let done = 0; done < chunk.length; ) done += writeSync(fd, chunk, done, chunk.length - done);
+      size += chunk.length;
+    };
+    if (job.compression === "uncompressed") {
+      for (const block of blocks) write(block);
+      return { size, hex: null };
+    }
+    const hash = createHash("sha256");
+    const { compression, level, pinned = false } = job;
+    for await (const chunk of compressBlocks(blocks, { compression, level, pinned })) {
+      hash.update(chunk);
+      write(chunk);
+    }
+    return { size, hex: hash.digest("hex") };
+  } finally {
+    closeSync(fd);
+  }
+}

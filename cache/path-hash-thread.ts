@@ -1,0 +1,30 @@
+// [thread] Hashes files of a live directory until none is left.
+
+import { parentPort, workerData } from "node:worker_threads";
+import type { Digest } from "../solver/graph/digest.ts";
+import { BuildError } from "../solver/graph/error.ts";
+import { type HashThreadAnswer, type HashThreadData, hashFile, readFailure } from "./path-hash.ts";
+import { bytesOf, nativePath } from "./tree.ts";
+import { openRegular } from "./tree-live.ts";
+
+parentPort?.postMessage(answer(workerData as HashThreadData));
+
+function answer({ root, paths, next }: HashThreadData): HashThreadAnswer {
+  const rootBytes = bytesOf(root);
+  const hashed: [number, Digest, number][] = [];
+  try {
+    for (let index = Atomics.add(next, 0, 1); index < paths.length; index = Atomics.add(next, 0, 1)) {
+      const path = paths[index] as string;
+      const { digest, size } = hashFile(openRegular(nativePath(`${rootBytes}/${path}`), path));
+      hashed.push([index, digest, size]);
+    }
+    return { hashed };
+  } catch (error) {
+    Atomics.store(next, 0, paths.length); // nothing is left for the other thread either
+    const failure = readFailure(error);
+    if (!(failure instanceof BuildError)) throw failure;
+    // Classes do not cross between threads.
+    const { code, message, hint } = failure;
+    return { failed: { code, message, hint } };
+  }
+}

@@ -1,0 +1,218 @@
+// A look over the whole store: what is there, what leads to it, who uses it. collect.ts decides with it.
+
+import { lstatSync, readdirSync } from "node:fs";
+import { type Digest, isDigest } from "../solver/graph/digest.ts";
+import type { LayerId } from "../solver/graph/request.ts";
+import type { UsageEntry } from "./collect.ts";
+import { STAT_SPACE, savedAtMs } from "./stat-cache.ts";
+import type { ImageRecord, LayerRecord, OpenStore, ResultRecord } from "./store.ts";
+
+export interface Survey {
+  readonly entries: readonly UsageEntry[];
+  readonly layers: ReadonlyMap<LayerId, LayerRecord>;
+  readonly blobs: ReadonlySet<Digest>;
+  /** In use by images only, but their blobs are here: the unpacked directory can be made again. */
+  readonly repackable: ReadonlySet<string>;
+  /** Entry id of a cache mount → its path. */
+  readonly mountPaths: ReadonlyMap<string, string>;
+}
+
+/** Largest document looked into for references: containerd's and docker's limit for manifests. */
+const MANIFEST_MAX_BYTES = 4 * 2 ** 20;
+
+/** What leads to a thing: how often, when last, and its first name. */
+interface Trace {
+  count: number;
+  lastUsedMs: number;
+  name: string;
+}
+
+export async function survey(store: OpenStore): Promise<Survey> {
+  const pinned = await store.pinned();
+  const layers = new Map(store.layers.list().map((record) => [record.id, record]));
+  const blobs = new Map(store.content.list().map((blob) => [blob.digest, blob]));
+  const images = [...store.records.entries<ImageRecord>("image")].map((entry) => entry.value);
+  const results = [...store.records.entries<ResultRecord>("result")];
+
+  const layerTraces = new Map<LayerId, Trace>();
+  for (const { value } of results) {
+    const time = Math.max(value.lastUsedMs, value.createdAtMs);
+    for (const id of new Set(value.outputs.flatMap((output) => output ?? [])))
+      trace(layerTraces, id, time, value.name);
+  }
+  const blobTraces = new Map<Digest, Trace>();
+  const imageLayers = new Set<LayerId>();
+  const imageBlobs = new Set<Digest>();
+  for (const image of images) {
+    for (const digest of reach(store, image.target.digest)) {
+      imageBlobs.add(digest);
+      trace(blobTraces, digest, image.createdAtMs, image.name);
+    }
+    for (const id of Object.values(image.layers).flat()) {
+      imageLayers.add(id);
+      trace(layerTraces, id, image.createdAtMs, image.name);
+    }
+  }
+
+  // A lease holds what its ids need: the blobs a layer can be unpacked from, the documents below a manifest.
+  const leasedBlobs = new Set([...pinned.blobs].flatMap((digest) => [...reach(store, digest)]));
+  const usedLayers = new Set([...imageLayers, ...pinned.layers]);
+  const usedBlobs = new Set([...imageBlobs, ...leasedBlobs]);
+
+  const entries: UsageEntry[] = [];
+  const repackable = new Set<string>();
+  for (const record of layers.values()) {
+    const known = layerTraces.get(record.id);
+    const lastUsedMs = Math.max(record.createdAtMs, known?.lastUsedMs ?? 0);
+    const held = Object.values(record.blobs).filter((blob) => blobs.has(blob.digest));
+    for (const { digest } of held) {
+      trace(blobTraces, digest, lastUsedMs, record.description);
+      if (usedLayers.has(record.id)) usedBlobs.add(digest);
+    }
+    if (!record.unpacked) continue;
+    const inUse = usedLayers.has(record.id);
+    if (inUse && !pinned.layers.has(record.id) && held.length > 0) repackable.add(record.id);
+    entries.push({
+      id: record.id,
+      kind: "layer",
+      sizeBytes: record.sizeBytes > 0 ? record.sizeBytes : sizeOfTree(store.layers.directory(record.id)),
+      shared: (known?.count ?? 0) > 1,
+      inUse,
+      reclaimable: !inUse,
+      lastUsedMs,
+      description: record.description || (known?.name ?? ""),
+    });
+  }
+  for (const blob of blobs.values()) {
+    const known = blobTraces.get(blob.digest);
+    const inUse = usedBlobs.has(blob.digest);
+    entries.push({
+      id: blob.digest,
+      kind: "blob",
+      sizeBytes: blob.size,
+      shared: (known?.count ?? 0) > 1,
+      inUse,
+      reclaimable: !inUse,
+      lastUsedMs: Math.max(blob.addedAtMs, known?.lastUsedMs ?? 0),
+      description: known?.name ?? "",
+    });
+  }
+  for (const { key, value } of results) {
+    const lastUsedMs = Math.max(value.lastUsedMs, value.createdAtMs);
+    entries.push(recordEntry(`result:${key}`, JSON.stringify(value).length, lastUsedMs, value.name));
+  }
+  for (const { key, value } of store.records.entries<Uint8Array>(STAT_SPACE)) {
+    entries.push(
+      recordEntry(`${STAT_SPACE}:${key}`, value.length, savedAtMs(value), "digests of a context's files"),
+    );
+  }
+  const mountPaths = new Map<string, string>();
+  for (const mount of store.cacheMounts.list()) {
+    const [, name = "", slot = ""] = /\/([^/]+)\/slot-([^/]+)\/fs$/.exec(mount.path) ?? [];
+    const id = `${name.slice(0, 24)}.${slot}`;
+    mountPaths.set(id, mount.path);
+    entries.push({
+      id,
+      kind: "cache-mount",
+      sizeBytes: sizeOfTree(mount.path),
+      shared: false,
+      inUse: mount.inUse,
+      reclaimable: !mount.inUse,
+      lastUsedMs: mount.lastUsedMs,
+      description: `cache mount ${mount.id}`,
+    });
+  }
+  return { entries, layers, blobs: new Set(blobs.keys()), repackable, mountPaths };
+}
+
+function recordEntry(id: string, sizeBytes: number, lastUsedMs: number, description: string): UsageEntry {
+  return {
+    id,
+    kind: "record",
+    sizeBytes,
+    shared: false,
+    inUse: false,
+    reclaimable: true,
+    lastUsedMs,
+    description,
+  };
+}
+
+function trace<K>(traces: Map<K, Trace>, key: K, timeMs: number, name: string): void {
+  const known = traces.get(key);
+  if (known === undefined) traces.set(key, { count: 1, lastUsedMs: timeMs, name });
+  else {
+    known.count++;
+    known.lastUsedMs = Math.max(known.lastUsedMs, timeMs);
+    if (known.name === "") known.name = name;
+  }
+}
+
+/** A blob and all that it refers to, when it is an image manifest or an index; what is not here is left out. Follows every
+ *  "digest" in the places where image-spec manifest.md and image-index.md have descriptors. */
+function reach(store: OpenStore, from: Digest): Set<Digest> {
+  const seen = new Set<Digest>();
+  const queue: Digest[] = [from];
+  for (let digest = queue.pop(); digest !== undefined; digest = queue.pop()) {
+    if (seen.has(digest)) continue;
+    seen.add(digest);
+    queue.push(...referencesIn(readDocument(store, digest)));
+  }
+  return seen;
+}
+
+function readDocument(store: OpenStore, digest: Digest): unknown {
+  const size = store.content.size(digest);
+  if (size === null || size > MANIFEST_MAX_BYTES) return null;
+  try {
+    const bytes = store.content.read(digest, MANIFEST_MAX_BYTES);
+    // "{", perhaps after white space: anything else is a layer, not worth decoding.
+    const first = bytes.find((byte) => byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09);
+    return first === 0x7b ? JSON.parse(Buffer.from(bytes).toString("utf8")) : null;
+  } catch {
+    // Damaged (set aside by read()), just removed, or no JSON: it leads nowhere.
+    return null;
+  }
+}
+
+function referencesIn(document: unknown): Digest[] {
+  if (!isObject(document)) return [];
+  const { config, layers, manifests, subject } = document;
+  const descriptors: unknown[] = [config, subject];
+  for (const list of [layers, manifests]) if (Array.isArray(list)) descriptors.push(...list);
+  return descriptors.flatMap((one) => {
+    if (!isObject(one) || typeof one["digest"] !== "string") return [];
+    return isDigest(one["digest"]) ? [one["digest"]] : [];
+  });
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}
+
+/** Bytes on disk below a directory; what this process may not look into counts nothing. */
+function sizeOfTree(dir: string): number {
+  let total = 0;
+  const queue: Buffer[] = [Buffer.from(dir)];
+  const seen = new Set<number>();
+  for (let at = queue.pop(); at !== undefined; at = queue.pop()) {
+    let names: Buffer[];
+    try {
+      names = readdirSync(at, { encoding: "buffer" });
+    } catch {
+      continue; // of a subordinate id, or gone
+    }
+    for (const name of names) {
+      const path = Buffer.concat([at, Buffer.from("/"), name]);
+      const stat = lstatSync(path, { throwIfNoEntry: false });
+      if (stat === undefined) continue;
+      if (stat.isDirectory()) queue.push(path);
+      if (stat.nlink > 1 && !stat.isDirectory()) {
+        if (seen.has(stat.ino)) continue;
+        seen.add(stat.ino);
+      }
+      total += stat.blocks * 512;
+    }
+  }
+  return total;
+}

@@ -1,0 +1,310 @@
+// What -o/--output can say: CSV of key=value as buildx reads it, with the attributes of BuildKit's exporters.
+// docs: https://docs.docker.com/build/exporters/, BuildKit exptypes/exporters.go
+
+import { formatReference, parseReference, withDefaultTag } from "../cache/registry/reference.ts";
+import { BuildError, printable } from "../solver/graph/error.ts";
+import { type Annotation, parseAnnotationAttribute } from "./annotations.ts";
+
+export type LayerCompression = "gzip" | "zstd" | "uncompressed";
+
+export type Destination = { readonly kind: "path"; readonly path: string } | { readonly kind: "stdout" };
+
+/** How an image is made, the same for all outputs that hold one. */
+export interface ImageOptions {
+  /** Full names: docker.io/library/app:latest. */
+  readonly names: readonly string[];
+  /** false: Docker's media types. */
+  readonly ociTypes: boolean;
+  readonly compression: LayerCompression;
+  /** Was `compression` or its level asked for? */
+  readonly compressionChosen: boolean;
+  readonly compressionLevel: number | null;
+  /** Also layers of the base image get this compression. */
+  readonly forceCompression: boolean;
+  /** Times in new layers are at most SOURCE_DATE_EPOCH. */
+  readonly rewriteTimestamp: boolean;
+  /** Overrides SOURCE_DATE_EPOCH of the build; null: the build's. */
+  readonly epochSeconds: number | null;
+  readonly annotations: readonly Annotation[];
+}
+
+export interface ImageOutput {
+  readonly kind: "image";
+  readonly image: ImageOptions;
+  readonly push: boolean;
+  readonly pushByDigest: boolean;
+  readonly insecure: boolean; // registry.insecure
+  readonly store: boolean; // keep in the local image store under its names
+  readonly unpack: boolean; // accepted; layers are always unpacked when they are needed
+  readonly nameCanonical: boolean; // also name@digest
+  readonly danglingNamePrefix: string | null;
+}
+export interface ArchiveOutput {
+  readonly kind: "archive";
+  readonly format: "oci" | "docker";
+  readonly image: ImageOptions;
+  /** null: handed to `docker load` (only docker). */
+  readonly dest: Destination | null;
+  readonly tar: boolean; // false: a directory
+}
+export interface FilesOutput {
+  readonly kind: "files";
+  readonly form: "directory" | "tar";
+  readonly dest: Destination;
+  /** Folders linux_amd64 … ; null: only with several platforms. */
+  readonly platformSplit: boolean | null;
+  readonly epochSeconds: number | null;
+}
+export interface NoOutput {
+  readonly kind: "cacheonly";
+}
+export type Output = ImageOutput | ArchiveOutput | FilesOutput | NoOutput;
+
+const TYPES = ["image", "registry", "oci", "docker", "local", "tar", "cacheonly"];
+const BOOLEANS = new Map([
+  ...["1", "t", "T", "TRUE", "true", "True"].map((text) => [text, true] as const),
+  ...["0", "f", "F", "FALSE", "false", "False"].map((text) => [text, false] as const),
+]);
+
+/** Attributes not yet used; what is left at the end is unknown. */
+interface Attributes {
+  text(name: string): string | null;
+  boolean(name: string): boolean | null; // an empty value is true, as BuildKit has it
+  integer(name: string): number | null;
+  annotations(): readonly Annotation[];
+  done(): void;
+}
+
+/**
+ * Reads one --output. A plain PATH is type=local, "-" is a tar on standard output. Paths stay as written. Throws OUTPUT_INVALID,
+ * REFERENCE_INVALID.
+ */
+export function parseOutput(text: string): Output {
+  const fields = splitCsv(text);
+  if (fields.length === 1 && fields[0] === text && !text.startsWith("type=")) {
+    if (text === "")
+      throw invalid("an output needs a type or a path", "for example -o type=oci,dest=image.tar or -o out");
+    return text === "-"
+      ? { kind: "files", form: "tar", dest: { kind: "stdout" }, platformSplit: null, epochSeconds: null }
+      : {
+          kind: "files",
+          form: "directory",
+          dest: { kind: "path", path: text },
+          platformSplit: null,
+          epochSeconds: null,
+        };
+  }
+  const pairs = new Map<string, string>();
+  for (const field of fields) {
+    const equals = field.indexOf("=");
+    if (equals < 0)
+      throw invalid(
+        `invalid value ${JSON.stringify(printable(field, 100))} in --output ${printable(text, 100)}`,
+        "attributes are written key=value",
+      );
+    const written = field.slice(0, equals).trim();
+    // Keys are read without regard to case, but the key of an annotation is the user's.
+    const key = /^annotation/i.test(written)
+      ? written.replace(/^[^.[]*/, (head) => head.toLowerCase())
+      : written.toLowerCase();
+    pairs.set(key, field.slice(equals + 1));
+  }
+  const type = pairs.get("type");
+  if (type === undefined || type === "")
+    throw invalid("type is required for output", `types are ${TYPES.join(", ")}`);
+  pairs.delete("type");
+  const attributes = attributesOf(pairs, type);
+  const output = outputOf(type, attributes);
+  attributes.done();
+  return output;
+}
+
+function outputOf(type: string, attributes: Attributes): Output {
+  switch (type) {
+    case "image":
+    case "registry": {
+      const push = attributes.boolean("push") ?? type === "registry";
+      const output: ImageOutput = {
+        kind: "image",
+        push,
+        pushByDigest: attributes.boolean("push-by-digest") ?? false,
+        insecure: attributes.boolean("registry.insecure") ?? false,
+        store: attributes.boolean("store") ?? true,
+        unpack: attributes.boolean("unpack") ?? false,
+        nameCanonical: attributes.boolean("name-canonical") ?? false,
+        danglingNamePrefix: attributes.text("dangling-name-prefix"),
+        image: imageOptionsOf(attributes),
+      };
+      return output;
+    }
+    case "oci":
+    case "docker": {
+      const tar = attributes.boolean("tar") ?? true;
+      const dest = destinationOf(attributes.text("dest"), type === "docker" && tar ? null : type, tar);
+      attributes.text("context"); // which docker context loads it is docker's own matter
+      return { kind: "archive", format: type, dest, tar, image: imageOptionsOf(attributes) };
+    }
+    case "local":
+    case "tar": {
+      const dest = destinationOf(attributes.text("dest"), type, type === "tar");
+      attributes.text("attestation-prefix"); // there are no attestations to name
+      return {
+        kind: "files",
+        form: type === "tar" ? "tar" : "directory",
+        dest: dest as Destination,
+        platformSplit: attributes.boolean("platform-split"),
+        epochSeconds: attributes.integer("source-date-epoch"),
+      };
+    }
+    case "cacheonly":
+      return { kind: "cacheonly" };
+    default:
+      throw invalid(
+        `output type ${JSON.stringify(printable(type, 60))} is not supported`,
+        `types are ${TYPES.join(", ")}`,
+      );
+  }
+}
+
+/** needed: the type that cannot be without a destination, null when it can. */
+function destinationOf(text: string | null, needed: string | null, isFile: boolean): Destination | null {
+  if (text === "-") {
+    if (!isFile)
+      throw invalid("a directory cannot be written to standard output", "use type=tar,dest=- instead");
+    return { kind: "stdout" };
+  }
+  if (text !== null && text !== "") return { kind: "path", path: text };
+  if (needed === null) return null;
+  if (needed === "oci" || needed === "tar" || needed === "docker") {
+    if (isFile) return { kind: "stdout" };
+    throw invalid(`output directory is required for ${needed} exporter with tar=false`, "add dest=DIRECTORY");
+  }
+  throw invalid(`dest is required for ${needed} exporter`, "add dest=DIRECTORY");
+}
+
+function imageOptionsOf(attributes: Attributes): ImageOptions {
+  const compressionText = attributes.text("compression");
+  const compression = compressionOf(compressionText ?? "gzip");
+  const level = attributes.integer("compression-level");
+  const annotations = attributes.annotations();
+  for (const name of [
+    "buildinfo",
+    "buildinfo-attrs",
+    "prefer-nondist-layers",
+    "attestation-inline",
+    "unsafe-internal-store-allow-incomplete",
+  ]) {
+    attributes.boolean(name); // accepted as BuildKit does; they change nothing here
+  }
+  const names = (attributes.text("name") ?? "").split(",").map((name) => name.trim());
+  return {
+    names: names
+      .filter((name) => name !== "")
+      .map((name) => formatReference(withDefaultTag(parseReference(name)))),
+    // Annotations of an index or a descriptor exist only in OCI's types. BuildKit writer.go.
+    ociTypes:
+      (attributes.boolean("oci-mediatypes") ?? true) ||
+      annotations.some(({ target }) => target !== "manifest"),
+    compression,
+    compressionChosen: compressionText !== null || level !== null,
+    compressionLevel: level,
+    forceCompression: attributes.boolean("force-compression") ?? false,
+    rewriteTimestamp: attributes.boolean("rewrite-timestamp") ?? false,
+    epochSeconds: attributes.integer("source-date-epoch"),
+    annotations,
+  };
+}
+
+function compressionOf(text: string): LayerCompression {
+  if (text === "gzip" || text === "zstd" || text === "uncompressed") return text;
+  if (text === "estargz" || text === "nydus") {
+    throw invalid(
+      `compression type ${text} is not supported by tsbuild`,
+      "use compression=gzip or compression=zstd",
+    );
+  }
+  throw invalid(`unsupported compression type ${printable(text, 60)}`, "types are gzip, zstd, uncompressed");
+}
+
+function attributesOf(pairs: Map<string, string>, type: string): Attributes {
+  const take = (name: string): string | null => {
+    const value = pairs.get(name);
+    pairs.delete(name);
+    return value ?? null;
+  };
+  return {
+    text: take,
+    boolean(name) {
+      const text = take(name);
+      if (text === null || text === "") return text === null ? null : true;
+      const value = BOOLEANS.get(text);
+      if (value === undefined)
+        throw invalid(`non-bool value specified for ${name}: ${printable(text, 60)}`, "use true or false");
+      return value;
+    },
+    integer(name) {
+      const text = take(name);
+      if (text === null || text === "") return null;
+      if (!/^[+-]?\d{1,15}$/.test(text))
+        throw invalid(`non-int value ${printable(text, 60)} specified for ${name}`, null);
+      return Number(text);
+    },
+    annotations() {
+      const found: Annotation[] = [];
+      for (const [name, value] of [...pairs]) {
+        const annotation = parseAnnotationAttribute(name, value);
+        if (annotation === null) continue;
+        pairs.delete(name);
+        found.push(annotation);
+      }
+      return found;
+    },
+    done() {
+      const [unknown] = pairs.keys();
+      if (unknown !== undefined) {
+        throw invalid(
+          `unknown attribute ${JSON.stringify(printable(unknown, 60))} for output type ${type}`,
+          "see --help of tsbuild build for what an output can have",
+        );
+      }
+    },
+  };
+}
+
+/** RFC 4180 fields of one line, as Go's encoding/csv reads them. */
+function splitCsv(text: string): readonly string[] {
+  const fields: string[] = [];
+  for (let at = 0; ; ) {
+    if (text.charAt(at) !== '"') {
+      const comma = text.indexOf(",", at);
+      const field = text.slice(at, comma < 0 ? undefined : comma);
+      if (field.includes('"'))
+        throw invalid(
+          `a quote inside of an unquoted field: ${printable(text, 100)}`,
+          'write "key=value,with,commas"',
+        );
+      fields.push(field);
+      if (comma < 0) return fields;
+      at = comma + 1;
+      continue;
+    }
+    let field = "";
+    for (at++; ; ) {
+      const quote = text.indexOf('"', at);
+      if (quote < 0) throw invalid(`a quote is not closed: ${printable(text, 100)}`, null);
+      field += text.slice(at, quote);
+      at = quote + 1;
+      if (text.charAt(at) !== '"') break;
+      field += '"';
+      at++;
+    }
+    fields.push(field);
+    if (at >= text.length) return fields;
+    if (text.charAt(at) !== ",") throw invalid(`text after a closed quote: ${printable(text, 100)}`, null);
+    at++;
+  }
+}
+
+function invalid(problem: string, hint: string | null): BuildError {
+  return new BuildError("OUTPUT_INVALID", `invalid output option: ${problem}`, { hint });
+}

@@ -1,0 +1,153 @@
+// One conversion from a parsed Dockerfile: options and platform become what convert.ts works on.
+
+import type { Input } from "../solver/graph/definition.ts";
+import { BuildError } from "../solver/graph/error.ts";
+import { openGraph } from "../solver/graph/llb.ts";
+import type { Platform, ProxyEnv } from "../solver/graph/op.ts";
+import { compilePatterns, type Patterns } from "../solver/graph/patterns.ts";
+import type { Checks } from "./checks.ts";
+import { convertStages } from "./convert.ts";
+import { readIgnore } from "./dockerignore.ts";
+import { readEpoch } from "./epoch.ts";
+import type { CallOptions, ConvertedImage, FrontendHost, FrontendOptions } from "./frontend.ts";
+import { finishImage, formatTime } from "./image-config.ts";
+import type { ParsedDockerfile } from "./instruction.ts";
+import { normalizePlatform, platformArgs } from "./platform-args.ts";
+import { mainContext } from "./sources.ts";
+import type { Conversion, StageState } from "./stage-state.ts";
+import {
+  checkCycles,
+  findTarget,
+  planStages,
+  readGlobalArgs,
+  type Stage,
+  type StageTable,
+  splitStages,
+} from "./stages.ts";
+
+export interface ConvertRequest {
+  readonly options: FrontendOptions;
+  readonly host: FrontendHost;
+  readonly call: CallOptions;
+  readonly parsed: ParsedDockerfile;
+  readonly checks: Checks;
+}
+
+export interface OneConversion {
+  readonly conversion: Conversion;
+  readonly target: Stage;
+  readonly state: StageState;
+  readonly image: ConvertedImage;
+}
+
+/** Platforms the result is for. */
+export function targetPlatforms(options: FrontendOptions): readonly Platform[] {
+  const list = options.platforms.length > 0 ? options.platforms : [options.buildPlatform];
+  return list.map(normalizePlatform);
+}
+
+/** Several platforms, or an index asked for with BUILDKIT_MULTI_PLATFORM. */
+export function isMultiPlatform({ platforms, buildArgs }: FrontendOptions): boolean {
+  return platforms.length > 1 || /^(?:1|t|true)$/i.test(buildArgs.get("BUILDKIT_MULTI_PLATFORM") ?? "");
+}
+
+/** Converts for one platform. Throws BuildError. */
+export async function convertFor(request: ConvertRequest, targetPlatform: Platform): Promise<OneConversion> {
+  const { options, host, call } = request;
+  call.signal.throwIfAborted();
+  const { table, ...parts } = plan(request, targetPlatform);
+  const target = findTarget(table, options.target);
+  checkCycles(table);
+  const epochText =
+    parts.buildArgs.get("SOURCE_DATE_EPOCH") ?? parts.declaredArgs.get("SOURCE_DATE_EPOCH")?.value ?? "";
+  const epochSeconds = await readEpoch(epochText, options, host, table, call.signal);
+  const created = formatTime(epochSeconds === null ? options.nowMs : epochSeconds * 1000);
+  const graph = openGraph();
+  let context: Input | null | undefined;
+  const conversion: Conversion = {
+    ...parts,
+    options,
+    host,
+    signal: call.signal,
+    graph,
+    checks: request.checks,
+    escape: request.parsed.escape,
+    targetPlatform,
+    isTargetImplicit: options.platforms.length === 0,
+    isMultiPlatform: isMultiPlatform(options),
+    proxyEnv: readProxyEnv(parts.buildArgs),
+    epochSeconds,
+    created,
+    ignore: readPatterns(options),
+    context: () => {
+      if (context === undefined) context = mainContext({ options, graph, buildArgs: parts.buildArgs });
+      return context;
+    },
+    states: new Map(),
+  };
+  const state = await convertStages(conversion, table, target);
+  if (options.labels.size > 0) {
+    const { config } = state.image;
+    config.Labels = { ...config.Labels, ...Object.fromEntries(options.labels) };
+  }
+  const imageConfig = finishImage(state.image, conversion.isTargetImplicit ? null : targetPlatform, created);
+  const platform = normalizePlatform({
+    os: imageConfig.os || targetPlatform.os,
+    architecture: imageConfig.architecture || targetPlatform.architecture,
+    variant: imageConfig.variant ?? "",
+    osVersion: imageConfig["os.version"] ?? "",
+  });
+  return { conversion, target, state, image: { platform, definition: graph.definition(state.fs), config: imageConfig } };
+}
+
+type Planned = Pick<Conversion, "buildArgs" | "globalArgs" | "declaredArgs" | "stageNames"> & {
+  readonly table: StageTable;
+};
+
+function plan({ options, parsed, checks }: ConvertRequest, targetPlatform: Platform): Planned {
+  const buildArgs = new Map(options.buildArgs);
+  if (options.sourceDateEpoch !== null && !buildArgs.has("SOURCE_DATE_EPOCH")) {
+    buildArgs.set("SOURCE_DATE_EPOCH", String(options.sourceDateEpoch));
+  }
+  const { escape } = parsed;
+  const written = splitStages(parsed);
+  const buildPlatform = normalizePlatform(options.buildPlatform);
+  const automatic = platformArgs(buildPlatform, targetPlatform, options.target || null, buildArgs);
+  const globalArgs = new Map(automatic);
+  const declaredArgs = readGlobalArgs(written.globals, globalArgs, buildArgs, escape);
+  let defaultArgs: Map<string, string> | null = new Map(automatic);
+  try {
+    readGlobalArgs(written.globals, defaultArgs, new Map(), escape);
+  } catch (error) {
+    if (!(error instanceof BuildError)) throw error;
+    defaultArgs = null; // defaults that need a build argument: nothing to check them with
+  }
+  const table = planStages(written.stages, {
+    globalArgs,
+    defaultArgs,
+    declared: declaredArgs,
+    buildPlatform,
+    escape,
+    checks,
+  });
+  const stageNames = table.stages.flatMap(({ name }) => (name === null ? [] : [name]));
+  return { buildArgs, globalArgs, declaredArgs, stageNames, table };
+}
+
+function readPatterns({ dockerignore }: FrontendOptions): Patterns | null {
+  if (dockerignore === null) return null;
+  return compilePatterns(readIgnore(dockerignore.data).patterns);
+}
+
+/** http_proxy and its kin among the build arguments, in any case; null when there is none. */
+function readProxyEnv(buildArgs: ReadonlyMap<string, string>): ProxyEnv | null {
+  const found = new Map([...buildArgs].map(([name, value]) => [name.toLowerCase(), value]));
+  const proxy: ProxyEnv = {
+    httpProxy: found.get("http_proxy") ?? "",
+    httpsProxy: found.get("https_proxy") ?? "",
+    ftpProxy: found.get("ftp_proxy") ?? "",
+    noProxy: found.get("no_proxy") ?? "",
+    allProxy: found.get("all_proxy") ?? "",
+  };
+  return Object.values(proxy).every((value) => value === "") ? null : proxy;
+}

@@ -1,0 +1,361 @@
+// Stages to vertices: each stage is folded over its instructions, from its base image to what a target needs.
+
+import { posix } from "node:path";
+import { BuildError, locate } from "../solver/graph/error.ts";
+import type { Healthcheck } from "../solver/graph/request.ts";
+import { exposeInvalidFormat, exposeProtoCasing, relativeWorkdir } from "./check-texts.ts";
+import { stageChecks } from "./checks.ts";
+import { convertCopy, readOwner } from "./convert-copy.ts";
+import { convertRun, shellOf } from "./convert-run.ts";
+import { readHealthcheckOptions } from "./healthcheck.ts";
+import { healthcheckText, plainList, quotedList } from "./history-text.ts";
+import { addHistory, cloneImage, ensurePath, setImageEnv } from "./image-config.ts";
+import type { CommandLine, Instruction } from "./instruction.ts";
+import { parseTrigger } from "./parse.ts";
+import { parsePorts } from "./ports.ts";
+import { type Base, resolveBase } from "./sources.ts";
+import {
+  type Conversion,
+  expandIn,
+  expandListIn,
+  noteOf,
+  openInputs,
+  type StageState,
+  shownText,
+  stepName,
+} from "./stage-state.ts";
+import { isSignal } from "./stop-signals.ts";
+import { reachableFrom, SCRATCH_NAME, type Stage, type StageTable, type Step } from "./stages.ts";
+
+/** Rounds of looking for triggers: each may name images that have triggers of their own. */
+const TRIGGER_ROUNDS_MAX = 100;
+/** Arguments that are for the builder: not in the environment of RUN. */
+const BUILDER_ARGS: ReadonlySet<string> = new Set(["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"]);
+
+/** Converts what `target` needs; the states of all these stages are in `conversion.states`. Throws BuildError. */
+export async function convertStages(conversion: Conversion, table: StageTable, target: Stage): Promise<StageState> {
+  const bases = await resolveBases(conversion, table, target);
+  const reached = reachableFrom(target);
+  for (const stage of table.stages) {
+    // Images and contexts are done with when they are found; only then can stages copy from them.
+    const base = bases.get(stage);
+    const isWhole = base !== undefined && (!stage.isListed || base.replacesStage);
+    if (isWhole && reached.has(stage)) startStage(conversion, stage, base, 0);
+  }
+  for (const stage of table.stages) {
+    if (!reached.has(stage) || conversion.states.has(stage)) continue;
+    convertStage(conversion, stage, bases.get(stage) ?? null);
+  }
+  return conversion.states.get(target) as StageState;
+}
+
+/** Finds the bases of all stages that are needed, at once; triggers in them may make more stages needed. */
+async function resolveBases(
+  conversion: Conversion,
+  table: StageTable,
+  target: Stage,
+): Promise<ReadonlyMap<Stage, Base>> {
+  const bases = new Map<Stage, Base>();
+  const triggered = new Set<Stage>();
+  for (let round = 0; round < TRIGGER_ROUNDS_MAX; round++) {
+    const missing = [...reachableFrom(target)].filter((stage) => stage.base === null && !bases.has(stage));
+    // A named context may also stand for a stage that is built on another.
+    const named = [...reachableFrom(target)].filter(
+      (stage) => stage.base !== null && stage.name !== null && conversion.options.namedContexts.has(stage.name),
+    );
+    const found = await settleAll(
+      [...missing, ...named.filter((stage) => !bases.has(stage))].map(
+        async (stage) => [stage, await resolveBase(conversion, stage)] as const,
+      ),
+    );
+    for (const [stage, base] of found) bases.set(stage, base);
+    let hasNew = false;
+    for (const stage of table.stages) {
+      if (!reachableFrom(target).has(stage) || !stage.isListed || triggered.has(stage)) continue;
+      const base = bases.get(stage);
+      if (base?.replacesStage || (stage.base === null && base === undefined)) continue;
+      triggered.add(stage);
+      hasNew = addTriggers(table, stage, base ?? null) || hasNew;
+    }
+    if (!hasNew) return bases;
+  }
+  throw new BuildError("LIMIT_EXCEEDED", `ONBUILD triggers lead to more than ${TRIGGER_ROUNDS_MAX} rounds of images`, {
+    at: target.at,
+  });
+}
+
+/** All results in order; the first failure (in order) is thrown after every promise has settled. */
+export async function settleAll<T>(work: readonly Promise<T>[]): Promise<readonly T[]> {
+  const settled = await Promise.allSettled(work);
+  return settled.map((result) => {
+    if (result.status === "rejected") throw result.reason;
+    return result.value;
+  });
+}
+
+function addTriggers(table: StageTable, stage: Stage, base: Base | null): boolean {
+  const texts = [
+    ...(base?.image.config.OnBuild ?? []),
+    ...(stage.base?.steps ?? []).flatMap(({ instruction }) =>
+      instruction.kind === "onbuild" ? [instruction.expression] : [],
+    ),
+  ];
+  if (texts.length === 0) return false;
+  return table.addTriggers(
+    stage,
+    texts.map((text) => parseTrigger(text, stage.at)),
+  );
+}
+
+function startStage(conversion: Conversion, stage: Stage, base: Base | null, totalSteps: number): StageState {
+  const parent = stage.base === null || base !== null ? null : (conversion.states.get(stage.base) ?? null);
+  const image = parent !== null ? cloneImage(parent.image) : cloneImage((base as Base).image);
+  const { noCache, noCacheFilter } = conversion.options;
+  const state: StageState = {
+    stage,
+    platform: parent?.platform ?? (base as Base).platform,
+    image,
+    outline: { args: new Map(), usedArgs: new Set(stage.usedArgs), secrets: new Map(), ssh: new Map() },
+    ignoreCache:
+      noCache || noCacheFilter.some((name) => stage.name !== null && name.toLowerCase() === stage.name.toLowerCase()),
+    fs: parent?.fs ?? null,
+    env: new Map(parent?.env ?? []),
+    user: image.config.User ?? "",
+    buildArgs: [...(parent?.buildArgs ?? [])],
+    isWorkdirSet: parent?.isWorkdirSet ?? false,
+    isCmdSet: false,
+    totalSteps,
+    shownSteps: 0,
+  };
+  conversion.states.set(stage, state);
+  // Triggers of the base are steps of this stage now; this stage starts a list of its own.
+  delete image.config.OnBuild;
+  ensurePath(image);
+  for (const entry of image.config.Env ?? []) {
+    const [name = "", value = ""] = entry.split(/=(.*)/s);
+    state.env.set(name, value);
+  }
+  if (image.config.WorkingDir) image.config.WorkingDir = workdirIn(null, image.config.WorkingDir);
+  if (base !== null) state.fs = base.source((text) => stepName(conversion, state, text));
+  return state;
+}
+
+function convertStage(conversion: Conversion, stage: Stage, base: Base | null): void {
+  const hasFrom = stage.baseName !== SCRATCH_NAME && stage.base === null;
+  const counted = stage.steps.filter(({ instruction, isTrigger }) => isTrigger || isCounted(instruction)).length;
+  const state = startStage(conversion, stage, base, counted + (hasFrom ? 1 : 0));
+  stageChecks(
+    stage.steps.map((step) => step.instruction),
+    (state.image.config.Shell ?? []).length > 0,
+    conversion.checks,
+  );
+  for (const step of stage.steps) {
+    conversion.signal.throwIfAborted();
+    try {
+      convertStep(conversion, state, step);
+    } catch (error) {
+      throw error instanceof BuildError ? locate(error, step.instruction.at, null) : error;
+    }
+  }
+}
+
+/** Instructions that make files are the steps of a stage. */
+function isCounted({ kind }: Instruction): boolean {
+  return kind === "add" || kind === "copy" || kind === "run" || kind === "workdir";
+}
+
+function convertStep(conversion: Conversion, state: StageState, step: Step): void {
+  const { instruction } = step;
+  const { image } = state;
+  const { config } = image;
+  const expand = (word: string): string => expandIn(conversion, state, instruction, word);
+  const record = (text: string): void => addHistory(image, text, false, conversion.created);
+  switch (instruction.kind) {
+    case "run":
+      return convertRun(conversion, state, instruction, step);
+    case "copy":
+    case "add":
+      return convertCopy(conversion, state, instruction, step);
+    case "workdir":
+      return convertWorkdir(conversion, state, instruction, step);
+    case "arg":
+      return convertArg(conversion, state, instruction);
+    case "env":
+      return convertEnv(conversion, state, instruction);
+    case "label": {
+      const labels = instruction.pairs.map(({ key, value }) => [expand(key), expand(value ?? "")] as const);
+      config.Labels = { ...config.Labels, ...Object.fromEntries(labels) };
+      return record(`LABEL ${labels.map(([key, value]) => `${key}=${value}`).join(" ")}`);
+    }
+    case "user":
+      config.User = expand(instruction.value);
+      state.user = config.User;
+      return record(`USER ${config.User}`);
+    case "volume": {
+      const volumes = instruction.values.map(expand);
+      if (volumes.includes("")) throw syntax("VOLUME specified can not be an empty string");
+      config.Volumes = { ...config.Volumes, ...Object.fromEntries(volumes.map((volume) => [volume, {}])) };
+      return record(`VOLUME ${plainList(volumes)}`);
+    }
+    case "expose":
+      return convertExpose(conversion, state, instruction);
+    case "cmd": {
+      const words = commandWords(state, instruction.command);
+      config.Cmd = [...words];
+      config.ArgsEscaped = true;
+      state.isCmdSet = true;
+      return record(`CMD ${quotedList(words)}`);
+    }
+    case "entrypoint": {
+      const words = commandWords(state, instruction.command);
+      config.Entrypoint = [...words];
+      // The CMD of the base image was for the entrypoint of the base image.
+      if (!state.isCmdSet) delete config.Cmd;
+      return record(`ENTRYPOINT ${quotedList(words)}`);
+    }
+    case "shell":
+      config.Shell = [...instruction.args];
+      return record(`SHELL ${plainList(instruction.args)}`);
+    case "healthcheck":
+      config.Healthcheck = readHealthcheck(instruction);
+      return record(`HEALTHCHECK ${healthcheckText(config.Healthcheck)}`);
+    case "stopsignal": {
+      const signal = expand(instruction.value);
+      if (!isSignal(signal)) throw syntax(`invalid signal: ${signal}`);
+      config.StopSignal = signal;
+      return record(`STOPSIGNAL ${signal}`);
+    }
+    case "maintainer":
+      image.author = instruction.value;
+      return record(`MAINTAINER ${instruction.value}`);
+    case "onbuild":
+      config.OnBuild = [...(config.OnBuild ?? []), instruction.expression];
+      return;
+    case "from":
+      throw syntax("FROM isn't allowed here");
+  }
+}
+
+function commandWords(state: StageState, command: CommandLine): readonly string[] {
+  return command.form === "exec" ? command.args : [...shellOf(state), command.text];
+}
+
+type Kind<K extends Instruction["kind"]> = Instruction & { readonly kind: K };
+
+/** Sets WORKDIR and makes the directory, for the user of that moment. */
+function convertWorkdir(conversion: Conversion, state: StageState, instruction: Kind<"workdir">, step: Step): void {
+  const { image, platform } = state;
+  const path = expandIn(conversion, state, instruction, instruction.value);
+  if (!state.isWorkdirSet && !path.startsWith("/")) {
+    conversion.checks.warn("WorkdirRelativePath", relativeWorkdir(path), instruction.at);
+  }
+  state.isWorkdirSet = true;
+  const workdir = workdirIn(image.config.WorkingDir ?? null, path);
+  image.config.WorkingDir = workdir;
+  if (workdir !== "/") {
+    const inputs = openInputs();
+    const base = inputs.add(state.fs);
+    const { epochSeconds } = conversion;
+    const name = stepName(conversion, state, shownText(conversion, state, instruction.original), step.isTrigger);
+    state.fs = conversion.graph.add(
+      {
+        kind: "file",
+        actions: [
+          {
+            kind: "mkdir",
+            path: workdir,
+            mode: 0o755,
+            makeParents: true,
+            owner: image.config.User ? readOwner(image.config.User, base) : null,
+            timestampNs: epochSeconds === null ? null : BigInt(epochSeconds) * 1_000_000_000n,
+            base,
+            output: 0,
+          },
+        ],
+      },
+      platform,
+      inputs.list,
+      noteOf(name, instruction.at),
+    );
+  }
+  addHistory(image, `WORKDIR ${workdir}`, workdir !== "/", conversion.created);
+}
+
+/** Absolute paths stay as written, relative ones are joined and cleaned, as BuildKit has it. */
+function workdirIn(current: string | null, path: string): string {
+  const parent = current ?? "/";
+  if (path === "") return parent;
+  return path.startsWith("/") ? path : posix.join("/", parent, path).replace(/(?<=.)\/$/, "");
+}
+
+function convertEnv(conversion: Conversion, state: StageState, instruction: Kind<"env">): void {
+  // Values are those of before the instruction, also within it.
+  const pairs = instruction.pairs.map(
+    ({ key, value }) =>
+      [
+        expandIn(conversion, state, instruction, key),
+        expandIn(conversion, state, instruction, value ?? ""),
+      ] as const,
+  );
+  for (const [key, value] of pairs) {
+    state.env.set(key, value);
+    setImageEnv(state.image.config, key, value);
+  }
+  const text = pairs.map(([key, value]) => `${key}=${value}`).join(" ");
+  addHistory(state.image, `ENV ${text}`, false, conversion.created);
+}
+
+function convertArg(conversion: Conversion, state: StageState, instruction: Kind<"arg">): void {
+  const shown: string[] = [];
+  for (const arg of instruction.args) {
+    const { key } = arg;
+    const given = conversion.buildArgs.get(key);
+    const isInherited = given === undefined && arg.value === null && conversion.globalArgs.has(key);
+    let value: string | null;
+    if (given !== undefined) value = given;
+    else if (arg.value !== null) value = expandIn(conversion, state, instruction, arg.value);
+    else value = conversion.globalArgs.get(key) ?? null;
+    if (value !== null && !BUILDER_ARGS.has(key)) state.env.set(key, value);
+    if (!isInherited) {
+      const { comment } = arg;
+      state.outline.args.set(key, { value: value ?? "", comment, at: instruction.at, uses: new Set() });
+    }
+    state.outline.usedArgs.add(key);
+    state.buildArgs.push({ key, value });
+    shown.push(value === null ? key : `${key}=${value}`);
+  }
+  addHistory(state.image, `ARG ${shown.join(" ")}`, false, conversion.created);
+}
+
+function convertExpose(conversion: Conversion, state: StageState, instruction: Kind<"expose">): void {
+  const { checks } = conversion;
+  const words = instruction.values.flatMap((value) => expandListIn(conversion, state, instruction, value));
+  const ports: string[] = [];
+  for (const word of words) {
+    const parsed = parsePorts(word);
+    if (parsed.hasCapitals) checks.warn("ExposeProtoCasing", exposeProtoCasing(word), instruction.at);
+    if (parsed.isMapping) checks.warn("ExposeInvalidFormat", exposeInvalidFormat(word), instruction.at);
+    ports.push(...parsed.ports);
+  }
+  const { config } = state.image;
+  config.ExposedPorts = { ...config.ExposedPorts, ...Object.fromEntries(ports.map((port) => [port, {}])) };
+  addHistory(state.image, `EXPOSE ${plainList(ports)}`, false, conversion.created);
+}
+
+function readHealthcheck(instruction: Kind<"healthcheck">): Healthcheck {
+  const { test } = instruction;
+  if (test === "NONE") return { Test: ["NONE"] };
+  const { interval, timeout, startPeriod, startInterval, retries } = readHealthcheckOptions(instruction.flags);
+  return {
+    Test: test.form === "exec" ? ["CMD", ...test.args] : ["CMD-SHELL", test.text],
+    ...(interval === 0 ? {} : { Interval: interval }),
+    ...(timeout === 0 ? {} : { Timeout: timeout }),
+    ...(startPeriod === 0 ? {} : { StartPeriod: startPeriod }),
+    ...(startInterval === 0 ? {} : { StartInterval: startInterval }),
+    ...(retries === 0 ? {} : { Retries: retries }),
+  };
+}
+
+function syntax(message: string): BuildError {
+  return new BuildError("DOCKERFILE_SYNTAX", message);
+}

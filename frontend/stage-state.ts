@@ -1,0 +1,198 @@
+// What a stage is at one point of its instructions, and what all instructions need to be turned into steps.
+
+import type { Input, VertexNote } from "../solver/graph/definition.ts";
+import type { SourceRange } from "../solver/graph/error.ts";
+import type { GraphBuilder } from "../solver/graph/llb.ts";
+import type { Platform, ProxyEnv } from "../solver/graph/op.ts";
+import type { Patterns } from "../solver/graph/patterns.ts";
+import type { ImageConfig } from "../solver/graph/request.ts";
+import { undefinedVar } from "./check-texts.ts";
+import type { Checks } from "./checks.ts";
+import type { FrontendHost, FrontendOptions } from "./frontend.ts";
+import type { Instruction } from "./instruction.ts";
+import { formatPlatformAll, normalizePlatform, parsePlatform, samePlatform } from "./platform-args.ts";
+import type { GlobalArg, Stage } from "./stages.ts";
+import { expandWord, expandWords, type WordOptions } from "./words.ts";
+
+/** One conversion: a Dockerfile for one platform. */
+export interface Conversion {
+  readonly options: FrontendOptions;
+  readonly host: FrontendHost;
+  readonly signal: AbortSignal;
+  readonly graph: GraphBuilder;
+  readonly checks: Checks;
+  readonly escape: "\\" | "`";
+  /** Build arguments as given. */
+  readonly buildArgs: ReadonlyMap<string, string>;
+  /** Platform arguments and those before the first FROM. */
+  readonly globalArgs: ReadonlyMap<string, string>;
+  readonly declaredArgs: ReadonlyMap<string, GlobalArg>;
+  /** For "did you mean". */
+  readonly stageNames: readonly string[];
+  readonly targetPlatform: Platform;
+  /** Nobody asked for a platform: an image of another one is taken as it is. */
+  readonly isTargetImplicit: boolean;
+  readonly isMultiPlatform: boolean;
+  readonly proxyEnv: ProxyEnv | null;
+  /** SOURCE_DATE_EPOCH in seconds. */
+  readonly epochSeconds: number | null;
+  /** Time of every history entry made here, RFC 3339. */
+  readonly created: string;
+  /** .dockerignore of the main context. */
+  readonly ignore: Patterns | null;
+  /** The main context; the vertex is made when first asked for. */
+  context(): Input | null;
+  /** Stages converted so far. */
+  readonly states: Map<Stage, StageState>;
+}
+
+export interface BuildArg {
+  readonly key: string;
+  readonly value: string | null;
+}
+
+/** What --call=outline tells of a stage. */
+export interface StageOutline {
+  readonly args: Map<string, { readonly value: string; readonly comment: string; readonly at: SourceRange; readonly uses: ReadonlySet<string> }>;
+  readonly usedArgs: Set<string>;
+  readonly secrets: Map<string, { readonly required: boolean; readonly at: SourceRange }>;
+  readonly ssh: Map<string, { readonly required: boolean; readonly at: SourceRange }>;
+}
+
+/** Changed by each instruction in turn. */
+export interface StageState {
+  readonly stage: Stage;
+  readonly platform: Platform;
+  readonly image: ImageConfig;
+  readonly outline: StageOutline;
+  readonly ignoreCache: boolean;
+  /** Files; null: none. */
+  fs: Input | null;
+  /** Environment of RUN and of ${variables}: ENV and ARG together. */
+  env: Map<string, string>;
+  user: string;
+  buildArgs: BuildArg[];
+  isWorkdirSet: boolean;
+  isCmdSet: boolean;
+  /** Steps shown as [stage 2/7]. */
+  totalSteps: number;
+  shownSteps: number;
+}
+
+/** Expands a word of an instruction; variables that are not set are reported. */
+export function expandIn(
+  conversion: Conversion,
+  state: StageState,
+  instruction: Instruction,
+  word: string,
+  options: Partial<WordOptions> = {},
+): string {
+  const { text, unmatched } = expandWord(word, state.env, { escape: conversion.escape, ...options });
+  reportUndefined(conversion, state, instruction, unmatched);
+  return text;
+}
+
+/** The same, split at blanks. */
+export function expandListIn(
+  conversion: Conversion,
+  state: StageState,
+  instruction: Instruction,
+  word: string,
+): readonly string[] {
+  const { words, unmatched } = expandWords(word, state.env, { escape: conversion.escape });
+  reportUndefined(conversion, state, instruction, unmatched);
+  return words;
+}
+
+function reportUndefined(
+  { checks }: Conversion,
+  state: StageState,
+  instruction: Instruction,
+  names: readonly string[],
+): void {
+  for (const name of names) {
+    // Declared without a value is declared.
+    if (state.buildArgs.some((arg) => arg.key === name)) continue;
+    checks.warn("UndefinedVar", undefinedVar(name, state.env.keys()), instruction.at);
+  }
+}
+
+/** "[stage 2/7] text": counts the step. Without steps to count (an image that is only copied from) just the text. */
+export function stepName(conversion: Conversion, state: StageState, text: string, isTrigger = false): string {
+  if (state.totalSteps === 0) return text;
+  state.shownSteps++;
+  return stepNameAgain(conversion, state, text, isTrigger);
+}
+
+/** The name with the number of the step named last. */
+export function stepNameAgain(conversion: Conversion, state: StageState, text: string, isTrigger: boolean): string {
+  const platform = conversion.isMultiPlatform ? `${formatPlatformAll(state.platform)}${crossTarget(state)} ` : "";
+  const label = state.stage.label === "" ? "" : `${state.stage.label} `;
+  const number = `${state.shownSteps}`.padStart(`${state.totalSteps}`.length);
+  return `[${platform}${label}${number}/${state.totalSteps}] ${isTrigger ? "ONBUILD " : ""}${text}`;
+}
+
+/** "->linux/arm64" where a stage knows that it works for another platform than its own. */
+function crossTarget({ env, platform }: StageState): string {
+  let target: Platform | null = null;
+  const whole = env.get("TARGETPLATFORM");
+  if (whole !== undefined) {
+    try {
+      target = parsePlatform(whole, platform);
+    } catch {
+      return ""; // a value of the user's own, only shown here
+    }
+  } else if (env.has("TARGETOS") || env.has("TARGETARCH")) {
+    target = normalizePlatform({
+      os: env.get("TARGETOS") || platform.os,
+      architecture: env.get("TARGETARCH") || platform.architecture,
+      variant: env.get("TARGETVARIANT") ?? "",
+    });
+  }
+  return target === null || samePlatform(target, platform) ? "" : `->${formatPlatformAll(target)}`;
+}
+
+/** An instruction as its step is called: keyword in capitals, variables filled in where that works. */
+export function shownText(
+  conversion: Conversion,
+  state: StageState,
+  text: string,
+  options: Partial<WordOptions> = {},
+): string {
+  let shown = text;
+  try {
+    shown = expandWord(text, state.env, { escape: conversion.escape, ...options }).text;
+  } catch {
+    // What cannot be expanded for show is shown as written; where it matters it has been expanded already.
+  }
+  return shown.replace(/^\S+/, (keyword) => keyword.toUpperCase());
+}
+
+export function noteOf(
+  name: string,
+  at: SourceRange | null,
+  ignoreCache = false,
+  group: VertexNote["group"] = null,
+): VertexNote {
+  return { name, ignoreCache, at: at === null ? [] : [at], group };
+}
+
+/** Inputs of one vertex, each once. */
+export interface InputList {
+  readonly list: readonly Input[];
+  /** Index of an input; null is scratch. */
+  add(input: Input | null): number | null;
+}
+
+export function openInputs(): InputList {
+  const list: Input[] = [];
+  return {
+    list,
+    add: (input) => {
+      if (input === null) return null;
+      const known = list.findIndex((other) => other.vertex === input.vertex && other.output === input.output);
+      return known >= 0 ? known : list.push(input) - 1;
+    },
+  };
+}
+

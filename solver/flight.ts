@@ -1,0 +1,154 @@
+// Single flight: equal work asked for by several at once, of one build or of many in this process, happens once.
+// Nothing is merged: each asker keeps its own graph and only waits for the same promise.
+
+import type { Digest } from "./graph/digest.ts";
+import { BuildError, type ErrorCode } from "./graph/error.ts";
+import type { Emit, ProgressEvent } from "./graph/event.ts";
+import type { CallContext } from "./graph/request.ts";
+
+/** One who waits for the work. */
+export interface Member<T> {
+  /** Its own name for the step; events of the work are told under it. */
+  readonly vertex: Digest;
+  readonly context: CallContext;
+  /** Called with the value before `release` of the work is. */
+  readonly landed: (value: T) => void;
+}
+
+/** `release` gives back what held the value until every member had its own hold. */
+export interface Shared<T> {
+  readonly value: T;
+  readonly release: () => PromiseLike<void>;
+}
+
+export interface Flights<T> {
+  /**
+   * Runs `work` for all who ask under `key` while it is in flight. It gets the session of the first; its signal aborts
+   * once nobody is left who waits. Rejects with the member's `signal.reason` when that aborts: at once while others
+   * wait on, else after the work has stopped.
+   */
+  share(key: string, member: Member<T>, work: (context: CallContext) => Promise<Shared<T>>): Promise<T>;
+}
+
+interface Flight<T> {
+  readonly members: Set<Member<T>>;
+  readonly owner: Member<T>;
+  readonly controller: AbortController;
+  readonly outcome: Promise<T>;
+  /** What late comers missed. */
+  readonly told: ProgressEvent[];
+}
+
+/** Events kept for who joins later. A step that says more loses its beginning for them only. */
+const TOLD_MAX = 2_000;
+
+/** Failures that speak of the asking side and not of the work: another asker may fare better. */
+const OF_THE_SESSION: ReadonlySet<ErrorCode> = new Set([
+  "CONTEXT_MISSING",
+  "ENTITLEMENT_DENIED",
+  "REGISTRY_DENIED",
+  "SECRET_MISSING",
+]);
+
+/** No flights yet. */
+export function openFlights<T>(): Flights<T> {
+  const flights = new Map<string, Flight<T>>();
+
+  function launch(
+    key: string,
+    owner: Member<T>,
+    work: (context: CallContext) => Promise<Shared<T>>,
+  ): Flight<T> {
+    const members = new Set([owner]);
+    const controller = new AbortController();
+    const told: ProgressEvent[] = [];
+    const emit: Emit = (event) => {
+      told.push(event);
+      if (told.length > TOLD_MAX) told.splice(0, TOLD_MAX / 2);
+      for (const member of members) member.context.emit(retold(event, owner.vertex, member.vertex));
+    };
+    const fly = async (): Promise<T> => {
+      try {
+        const shared = await work({ signal: controller.signal, session: owner.context.session, emit });
+        try {
+          for (const member of members) member.landed(shared.value);
+        } finally {
+          await shared.release();
+        }
+        return shared.value;
+      } finally {
+        flights.delete(key);
+      }
+    };
+    const flight = { members, owner, controller, outcome: Promise.resolve().then(fly), told };
+    flight.outcome.catch(() => {}); // members handle it; when all have left nobody wants to know
+    flights.set(key, flight);
+    return flight;
+  }
+
+  return {
+    async share(key, member, work) {
+      const { signal } = member.context;
+      for (;;) {
+        signal.throwIfAborted();
+        let flight = flights.get(key);
+        if (flight?.controller.signal.aborted) {
+          await flight.outcome.catch(() => {}); // given up by all, on its way down
+          continue;
+        }
+        const mine = flight === undefined;
+        if (flight === undefined) {
+          flight = launch(key, member, work);
+        } else {
+          flight.members.add(member);
+          for (const event of flight.told) {
+            member.context.emit(retold(event, flight.owner.vertex, member.vertex));
+          }
+        }
+        try {
+          return await staying(flight, member);
+        } catch (error) {
+          signal.throwIfAborted();
+          if (mine || !mayFareBetter(flight, member, error)) throw error;
+        }
+      }
+    },
+  };
+}
+
+/** Is a failure of this flight none of the work itself, so that another asker should try on its own? */
+function mayFareBetter<T>(flight: Flight<T>, member: Member<T>, error: unknown): boolean {
+  if (flight.owner.context.signal.aborted) return true; // its session may have gone under the work
+  if (flight.owner.context.session === member.context.session) return false;
+  return error instanceof BuildError && OF_THE_SESSION.has(error.code);
+}
+
+/** Waits with the others until the end, or leaves when the member's signal aborts. The last one out stops the work. */
+async function staying<T>(flight: Flight<T>, member: Member<T>): Promise<T> {
+  const { signal } = member.context;
+  let leave = (): void => {};
+  const left = new Promise<never>((_resolve, reject) => {
+    leave = () => {
+      flight.members.delete(member);
+      const goodbye = (): void => reject(signal.reason);
+      if (flight.members.size > 0) return goodbye();
+      flight.controller.abort(signal.reason);
+      flight.outcome.then(goodbye, goodbye);
+      return undefined;
+    };
+  });
+  left.catch(() => {}); // when the work wins the race
+  signal.addEventListener("abort", leave, { once: true });
+  try {
+    return await Promise.race([left, flight.outcome]);
+  } finally {
+    signal.removeEventListener("abort", leave);
+  }
+}
+
+/** The event as another member should hear it: under its own name of the step. */
+function retold(event: ProgressEvent, owner: Digest, member: Digest): ProgressEvent {
+  return "vertex" in event && event.vertex === owner && owner !== member
+    ? { ...event, vertex: member }
+    : event;
+}

@@ -1,0 +1,64 @@
+// What one build tells about its vertices: each of the events of a vertex at most once, in an order that makes sense.
+
+import type { Vertex, VertexNote } from "./graph/definition.ts";
+import type { Digest } from "./graph/digest.ts";
+import type { BuildError } from "./graph/error.ts";
+import type { Emit } from "./graph/event.ts";
+
+export interface Reporter {
+  /** For the events of others (log, bytes…); a second "started" of a vertex is dropped. */
+  readonly emit: Emit;
+  started(vertex: Digest): void;
+  /** The vertex is over. Later calls for it do nothing. */
+  ended(vertex: Digest, how: "cached" | "done"): void;
+  failed(vertex: Digest, error: BuildError): void;
+  /** All that have started and not ended are cancelled. */
+  cancelled(): void;
+}
+
+/** Announces the vertices, in order, and keeps count from then on. */
+export function openReporter(
+  vertices: Iterable<{ readonly vertex: Vertex; readonly note: VertexNote | null }>,
+  emit: Emit,
+  nowMs: () => number,
+): Reporter {
+  const running = new Set<Digest>();
+  const over = new Set<Digest>();
+  for (const { vertex, note } of vertices) {
+    const { digest, inputs, op } = vertex;
+    const below = [...new Set(inputs.map((input) => input.vertex))];
+    emit({ kind: "vertex", vertex: digest, name: note?.name ?? op.kind, inputs: below, at: note?.at ?? [] });
+  }
+
+  function end(vertex: Digest): boolean {
+    if (over.has(vertex)) return false;
+    over.add(vertex);
+    running.delete(vertex);
+    return true;
+  }
+
+  const reporter: Reporter = {
+    emit(event) {
+      if (event.kind === "started") reporter.started(event.vertex);
+      else emit(event);
+    },
+    started(vertex) {
+      if (over.has(vertex) || running.has(vertex)) return;
+      running.add(vertex);
+      emit({ kind: "started", vertex, atMs: nowMs() });
+    },
+    ended(vertex, how) {
+      if (end(vertex)) emit({ kind: how, vertex, atMs: nowMs() });
+    },
+    failed(vertex, error) {
+      reporter.started(vertex); // nothing fails that has not begun
+      if (end(vertex)) emit({ kind: "failed", vertex, atMs: nowMs(), error });
+    },
+    cancelled() {
+      for (const vertex of [...running]) {
+        if (end(vertex)) emit({ kind: "cancelled", vertex, atMs: nowMs() });
+      }
+    },
+  };
+  return reporter;
+}

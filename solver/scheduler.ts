@@ -1,0 +1,322 @@
+// Does what advance() asks for, until the roots are settled, something fails, or the client cancels.
+
+import { debuglog } from "node:util";
+import type { CacheKey } from "./cache-key.ts";
+import { advance, type Edge, keysOf, type Message, type Request, waitsFor } from "./edge.ts";
+import type { Input } from "./graph/definition.ts";
+import type { Digest } from "./graph/digest.ts";
+import { BuildError, locate } from "./graph/error.ts";
+import type { CallContext, Result } from "./graph/request.ts";
+import type { Flights } from "./flight.ts";
+import { chainsMs, type Job, type Node, release } from "./job.ts";
+import { fetchUnnamed, keysAsRead, type Made, make, type Means, type Task } from "./making.ts";
+import { openResultRecords, type ResultRecords } from "./records.ts";
+import { openReporter } from "./reporter.ts";
+import type { Selector } from "../worker/keeper/messages.ts";
+
+/** Called for every result a root or another step takes, as soon as it is there. cached: nothing had to run for it. */
+export type OnResult = (input: Input, result: Result, cached: boolean) => void;
+
+export interface RunOptions {
+  readonly means: Means;
+  readonly flights: Flights<Made>;
+  readonly records: ResultRecords;
+  /** Sets forced runs of this build apart from those of others. */
+  readonly name: string;
+  readonly onResult: OnResult | null;
+}
+
+const debug = debuglog("tsbuild:solver");
+
+/**
+ * Results of the job's roots, in their order. Throws the first BuildError, located, after everything it started has
+ * stopped; rejects with `signal.reason` when the client cancels.
+ */
+export async function runJob(
+  job: Job,
+  context: CallContext,
+  options: RunOptions,
+): Promise<readonly Result[]> {
+  const { means, flights, records, onResult } = options;
+  const { worker } = means;
+  const reporter = openReporter(job.nodes.values(), context.emit, means.nowMs);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const inner: CallContext = { signal, session: context.session, emit: reporter.emit };
+  const digests = new Map<string, Promise<Digest>>();
+  const inbox: { readonly node: Node; readonly message: Message }[] = [];
+  let chains: ReadonlyMap<Digest, number> | null = null;
+  let running = 0;
+  let failure: { readonly error: unknown } | null = null;
+  let isWarm = false;
+  let finish = (): void => {};
+  const finished = new Promise<void>((resolve) => {
+    finish = resolve;
+  });
+
+  const isSettled = (): boolean =>
+    job.roots.every((root) => job.nodes.get(root.vertex)?.edge.phase === "settled");
+
+  function warm(): void {
+    if (!isWarm) worker.warm();
+    isWarm = true;
+  }
+
+  /** First failure: the rest is stopped. */
+  function fail(node: Node | null, thrown: unknown): void {
+    if (signal.aborted) return;
+    const error = node === null ? thrown : located(node, thrown);
+    failure = { error };
+    if (node !== null && error instanceof BuildError) reporter.failed(node.vertex.digest, error);
+    controller.abort(error);
+  }
+
+  /** Work that brings its answer as a message. */
+  function start(node: Node, work: () => Promise<Message>): void {
+    running += 1;
+    work()
+      .then(
+        (message) => inbox.push({ node, message }),
+        (error: unknown) => fail(node, error),
+      )
+      .then(() => {
+        running -= 1;
+        pump();
+      })
+      .catch(() => {}); // pump() does not throw
+  }
+
+  /** Hands out messages until there are none, then sees whether that was all. */
+  function pump(): void {
+    try {
+      for (let at = 0; !signal.aborted; at += 1) {
+        const next = inbox[at];
+        if (next === undefined) break;
+        deliver(next.node, next.message);
+      }
+    } catch (error) {
+      fail(null, error);
+    }
+    inbox.length = 0;
+    if (running > 0) return;
+    if (!signal.aborted && !isSettled()) fail(null, new Error(`solver is stuck: ${stuck(job)}`));
+    finish();
+  }
+
+  function deliver(node: Node, message: Message): void {
+    const before = node.edge;
+    const { edge, requests } = advance(node.facts, before, message);
+    if (edge.phase !== "settled" && waitsFor(edge) === null) {
+      throw new Error(`an edge that was ${before.phase} waits for nothing after "${message.kind}"`);
+    }
+    node.edge = edge;
+    if (debug.enabled && edge.phase !== before.phase)
+      debug("%s: %s", node.note?.name ?? node.vertex.digest, edge.phase);
+    for (const request of requests) perform(node, request);
+  }
+
+  function perform(node: Node, request: Request): void {
+    const { digest } = node.vertex;
+    switch (request.kind) {
+      case "pin":
+        return pin(node);
+      case "hash":
+        reporter.started(digest);
+        return start(node, async () => ({
+          kind: "digest",
+          index: request.index,
+          digest: await contentDigest(node, request.index, request.result, request.selectors),
+        }));
+      case "look-up":
+        return deliver(node, lookUp(node, request)); // at once: an edge is never seen in between
+      case "want-input": {
+        const input = inputOf(node, request.index);
+        input.waiting.push({ node, index: request.index });
+        if (input.edge.phase === "settled") return hand(input, input.edge);
+        inbox.push({ node: input, message: { kind: "want" } });
+        return undefined;
+      }
+      case "announce":
+        for (const user of node.users) {
+          const { key, result } = request;
+          inbox.push({ node: user.node, message: { kind: "input-key", index: user.index, key, result } });
+        }
+        return undefined;
+      case "run":
+        return run(node, request);
+      case "settle":
+        return settled(node, request);
+    }
+  }
+
+  function pin(node: Node): void {
+    const { op, platform, digest } = node.vertex;
+    if (op.kind !== "source") throw new Error(`${op.kind} cannot be pinned`);
+    reporter.started(digest);
+    start(node, async () => ({ kind: "pinned", pin: await worker.pin(op, platform, digest, inner) }));
+  }
+
+  /** Many steps copy from one place; equal questions are asked once. */
+  function contentDigest(
+    node: Node,
+    index: number,
+    result: Result,
+    selectors: readonly Selector[],
+  ): Promise<Digest> {
+    const input = node.facts.inputs[index] as Input;
+    const question = `${input.vertex} ${input.output} ${JSON.stringify(selectors)}`;
+    let answer = digests.get(question);
+    if (answer === undefined) {
+      answer = worker.contentDigest(result, selectors, inner);
+      digests.set(question, answer);
+    }
+    return answer;
+  }
+
+  function lookUp(node: Node, request: Request & { readonly kind: "look-up" }): Message {
+    const found = records.find(request.key, node.outputs);
+    if (found === null) {
+      warm();
+      return { kind: "missed" };
+    }
+    debug("%s: found by %s, %s", node.note?.name, request.by, request.key);
+    records.put(request.aliases, found.record, null);
+    return { kind: "found", outputs: found.outputs };
+  }
+
+  function run(node: Node, request: Request & { readonly kind: "run" }): void {
+    const { parts, results } = request;
+    warm();
+    if (parts === null) {
+      start(node, async () => {
+        const { outputs } = await fetchUnnamed(node, means, inner);
+        return { kind: "ran", outputs, key: null };
+      });
+      return;
+    }
+    chains ??= chainsMs(job, (op) => records.durationMs(op));
+    const task: Task = { node, parts, results, priority: chains.get(node.vertex.digest) ?? 0 };
+    start(node, async () => {
+      const made = await share(task);
+      const { key, keys } = keysAsRead(task, made);
+      // Whoever made it may have come by other keys than this one.
+      const others = keys.filter((other) => !made.recordedAs.includes(other));
+      if (made.record !== null) records.put(others, made.record, null);
+      if (made.how === "found") return { kind: "found", outputs: made.outputs };
+      return { kind: "ran", outputs: made.outputs, key };
+    });
+  }
+
+  function share(task: Task): Promise<Made> {
+    const { node, parts, results } = task;
+    const key = keysOf(node.facts.op, parts).at(-1) as CacheKey;
+    const member = {
+      vertex: node.vertex.digest,
+      context: inner,
+      landed: (made: Made) => records.hold(made.outputs),
+    };
+    return flights.share(
+      node.facts.trust === "none" ? `${options.name} ${key}` : key,
+      member,
+      async (shared) => {
+        const own = openResultRecords(means.store, means.nowMs); // outlives this job if others wait on
+        try {
+          own.hold(results);
+          const value = await make(task, means, own, shared);
+          return { value, release: () => own[Symbol.asyncDispose]() };
+        } catch (error) {
+          await own[Symbol.asyncDispose]();
+          throw error;
+        }
+      },
+    );
+  }
+
+  function settled(node: Node, request: Request & { readonly kind: "settle" }): void {
+    const { outputs, how } = request;
+    const { digest } = node.vertex;
+    records.hold(outputs);
+    node.isNew =
+      how === "ran" || (how === "made" && node.facts.inputs.some((_, index) => inputOf(node, index).isNew));
+    if (how === "made" && node.isNew) reporter.started(digest);
+    reporter.ended(digest, how === "pinned" || node.isNew ? "done" : "cached");
+    for (const index of node.outputs) {
+      const result = outputs[index] ?? null;
+      if (result === null) throw new Error(`${node.vertex.op.kind}: there is no output ${index}`);
+      onResult?.({ vertex: digest, output: index }, result, !node.isNew);
+    }
+    if (node.edge.phase === "settled") hand(node, node.edge);
+    for (const input of node.facts.inputs) {
+      for (const spared of release(
+        job,
+        job.nodes.get(input.vertex) as Node,
+        (one) => one.edge.phase === "settled",
+      )) {
+        reporter.ended(spared.vertex.digest, "cached");
+      }
+    }
+  }
+
+  /** The result to all who wait for it. */
+  function hand(node: Node, edge: Edge & { readonly phase: "settled" }): void {
+    for (const user of node.waiting.splice(0)) {
+      const result = edge.outputs[user.node.facts.inputs[user.index]?.output ?? -1] ?? null;
+      if (result === null) throw new Error(`${node.vertex.op.kind}: a user wants an output it does not have`);
+      inbox.push({ node: user.node, message: { kind: "input-result", index: user.index, result } });
+    }
+  }
+
+  function inputOf(node: Node, index: number): Node {
+    return job.nodes.get(node.facts.inputs[index]?.vertex as Digest) as Node;
+  }
+
+  const cancel = (): void => controller.abort(context.signal.reason);
+  context.signal.throwIfAborted();
+  context.signal.addEventListener("abort", cancel, { once: true });
+  try {
+    if ([...job.nodes.values()].some((node) => node.facts.trust === "none")) warm();
+    for (const { node, requests } of job.first) for (const request of requests) perform(node, request);
+    for (const root of job.roots) {
+      inbox.push({ node: job.nodes.get(root.vertex) as Node, message: { kind: "want" } });
+    }
+    pump();
+    await finished;
+  } finally {
+    context.signal.removeEventListener("abort", cancel);
+  }
+  if (signal.aborted) {
+    reporter.cancelled();
+    throw failure === null ? context.signal.reason : (failure as { error: unknown }).error;
+  }
+  records.touch(sparedKeys(job));
+  return job.roots.map((root) => {
+    const edge = job.nodes.get(root.vertex)?.edge;
+    return (edge?.phase === "settled" ? edge.outputs[root.output] : null) as Result;
+  });
+}
+
+/** Keys of what a hit above made unnecessary. */
+function* sparedKeys(job: Job): Iterable<CacheKey> {
+  for (const { edge } of job.nodes.values()) if (edge.phase === "keyed") yield edge.key;
+}
+
+/** What a step failed with, as the user should see it: with its place in the Dockerfile. */
+function located(node: Node, thrown: unknown): BuildError {
+  const error =
+    thrown instanceof BuildError
+      ? thrown
+      : new BuildError("SYSCALL", thrown instanceof Error ? thrown.message : String(thrown), {
+          cause: thrown,
+        });
+  return locate(error, node.note?.at[0] ?? null, node.vertex.digest);
+}
+
+function stuck(job: Job): string {
+  return [...job.nodes.values()]
+    .filter(({ edge }) => edge.phase !== "settled" && edge.phase !== "keyed")
+    .map(
+      ({ note, vertex, edge }) =>
+        `${note?.name ?? vertex.digest} is ${edge.phase}, waits for ${waitsFor(edge)}`,
+    )
+    .join("; ");
+}

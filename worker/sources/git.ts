@@ -1,0 +1,170 @@
+// git sources: a ref is pinned to a commit, the commit fetched alone and laid out as a layer. Uses the machine's git.
+
+import { spawn } from "node:child_process";
+import { mkdtempSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
+import { type Digest, digestOf } from "../../solver/graph/digest.ts";
+import type { SourceOp } from "../../solver/graph/op.ts";
+import type { CallContext, LayerId } from "../../solver/graph/request.ts";
+import type { Store } from "../../cache/store.ts";
+import type { Pin } from "../worker.ts";
+
+interface GitAddress {
+  readonly remote: string;
+  readonly ref: string; // "" is HEAD
+  readonly subdir: string;
+  readonly keepGitDir: boolean;
+  readonly checksum: string; // wanted commit, or a prefix of it; "" any
+}
+
+/** Output of git kept for an error message. */
+const GIT_OUTPUT_MAX_BYTES = 1 << 20;
+const COMMIT = /^[0-9a-f]{40}$/;
+
+/** git://HOST/PATH#REF:SUBDIR with git.* attributes, as LLB has it. */
+function parseAddress(op: SourceOp): GitAddress {
+  const hash = op.identifier.indexOf("#");
+  const fragment = hash < 0 ? "" : op.identifier.slice(hash + 1);
+  const colon = fragment.indexOf(":");
+  const plain = hash < 0 ? op.identifier : op.identifier.slice(0, hash);
+  return {
+    remote: op.attrs["git.fullurl"] ?? plain.replace(/^git:\/\//, "https://"),
+    ref: colon < 0 ? fragment : fragment.slice(0, colon),
+    subdir: colon < 0 ? "" : fragment.slice(colon + 1),
+    keepGitDir: op.attrs["git.keepgitdir"] === "true",
+    checksum: op.attrs["git.checksum"] ?? "",
+  };
+}
+
+/** Ref to commit. Throws SOURCE_FAILED with git's words. */
+export async function pinGit(op: SourceOp, store: Store, context: CallContext): Promise<Pin> {
+  const address = parseAddress(op);
+  const commit = await resolveCommit(address, store, context);
+  return { digest: pinDigest(address, commit), result: null };
+}
+
+function pinDigest(address: GitAddress, commit: string): Digest {
+  return digestOf(JSON.stringify(["tsbuild.git.v1", commit, address.subdir, address.keepGitDir]));
+}
+
+async function resolveCommit(address: GitAddress, store: Store, context: CallContext): Promise<string> {
+  let commit: string;
+  if (COMMIT.test(address.ref)) commit = address.ref;
+  else {
+    checkArgument(address.remote);
+    const wanted = address.ref === "" ? "HEAD" : address.ref;
+    const output = await git(["ls-remote", "--", address.remote, wanted, `${wanted}^{}`], store.tempDir(), context);
+    commit = chooseRef(output, wanted);
+    if (commit === "") {
+      throw new BuildError("SOURCE_FAILED", `repository ${redactUrl(address.remote)} does not contain ref ${wanted}, output: ${JSON.stringify(printable(output))}`);
+    }
+  }
+  if (address.checksum !== "" && !commit.startsWith(address.checksum)) {
+    throw new BuildError("CHECKSUM_MISMATCH", `expected checksum to match ${address.checksum}, got ${commit}`);
+  }
+  return commit;
+}
+
+/** Of the refs that end with the name: tags (what they point at) before branches, as BuildKit and git prefer them. */
+function chooseRef(output: string, wanted: string): string {
+  const refs = new Map<string, string>();
+  for (const line of output.split("\n")) {
+    const [commit, name] = line.split("\t");
+    if (commit !== undefined && name !== undefined && COMMIT.test(commit)) refs.set(name, commit);
+  }
+  for (const name of [`refs/tags/${wanted}^{}`, `refs/tags/${wanted}`, `refs/heads/${wanted}`, `${wanted}^{}`, wanted]) {
+    const commit = refs.get(name);
+    if (commit !== undefined) return commit;
+  }
+  return "";
+}
+
+/** A layer with the tree of the commit (or a folder of it) in its root. */
+export async function fetchGit(op: SourceOp, store: Store, context: CallContext): Promise<LayerId> {
+  const address = parseAddress(op);
+  const commit = await resolveCommit(address, store, context);
+  checkArgument(address.remote);
+  await using active = store.layers.prepare();
+  const work = mkdtempSync(join(store.tempDir(), "git-"));
+  try {
+    const run = (...args: string[]): Promise<string> => git(args, work, context);
+    await run("-c", "init.defaultBranch=master", "init", "-q");
+    await run("remote", "add", "origin", address.remote);
+    const fetchWhat = address.ref === "" || COMMIT.test(address.ref) ? commit : address.ref;
+    try {
+      await run("fetch", "-q", "--depth=1", "--no-tags", "origin", fetchWhat);
+    } catch (error) {
+      if (context.signal.aborted || !COMMIT.test(fetchWhat)) throw error;
+      // A server that does not serve single commits: everything, then.
+      await run("fetch", "-q", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*");
+    }
+    await run("-c", "advice.detachedHead=false", "checkout", "-q", commit);
+    await run("-c", "protocol.file.allow=user", "submodule", "update", "-q", "--init", "--recursive", "--depth=1");
+    if (!address.keepGitDir) rmSync(join(work, ".git"), { recursive: true, force: true });
+    const from = subdirectory(work, address.subdir);
+    for (const name of readdirSync(from)) renameSync(join(from, name), join(active.upper, name));
+    if (address.keepGitDir && from !== work) renameSync(join(work, ".git"), join(active.upper, ".git"));
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+  const record = active.commit({ unpacked: true, createdAtMs: Date.now(), description: `${redactUrl(address.remote)} ${commit.slice(0, 12)}` });
+  return record.id;
+}
+
+/** A directory of the checkout reached without links. */
+function subdirectory(root: string, subdir: string): string {
+  let path = root;
+  for (const part of subdir.split("/")) {
+    if (part === "" || part === ".") continue;
+    path = join(path, part);
+    const stat = part === ".." ? undefined : statSync(path, { throwIfNoEntry: false });
+    if (stat === undefined || !stat.isDirectory()) {
+      throw new BuildError("SOURCE_FAILED", `subdir ${JSON.stringify(subdir)} is not a directory of the repository`);
+    }
+  }
+  return path;
+}
+
+/** An address must not be taken for an option, nor start a program of its choice. */
+function checkArgument(remote: string): void {
+  if (remote.startsWith("-") || /^ext::/.test(remote)) {
+    throw new BuildError("SOURCE_FAILED", `not a git address: ${redactUrl(remote)}`);
+  }
+}
+
+/** Runs git without prompts, hooks of templates or the user's settings. Rejects with SOURCE_FAILED and git's last words. */
+function git(args: readonly string[], cwd: string, context: CallContext): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn("git", ["-c", "core.hooksPath=/dev/null", ...args], {
+      cwd,
+      signal: context.signal,
+      stdio: ["ignore", "pipe", "pipe"],
+      env: {
+        PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        HOME: cwd,
+        GIT_CONFIG_NOSYSTEM: "1",
+        GIT_TERMINAL_PROMPT: "0",
+        GIT_SSH_COMMAND: "ssh -F /dev/null -o BatchMode=yes",
+        LC_ALL: "C",
+      },
+    });
+    let out = "";
+    let err = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      if (out.length < GIT_OUTPUT_MAX_BYTES) out += text;
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      err = (err + text).slice(-4000);
+    });
+    child.once("error", (error) => {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") {
+        reject(new BuildError("SOURCE_FAILED", "git is not installed", { hint: "apt-get install git", cause: error }));
+      } else reject(error);
+    });
+    child.once("close", (code) => {
+      if (code === 0) resolve(out);
+      else reject(new BuildError("SOURCE_FAILED", `git ${args.find((arg) => /^[a-z-]+$/.test(arg)) ?? ""} failed: ${printable(redactUrl(err.trim()), 1000)}`));
+    });
+  });
+}
