@@ -7,7 +7,7 @@ import { extractArchive } from "../cache/layers/archive.ts";
 export async function extractContext(file: string, dest: string): Promise<void> {
   const directory = openSync(dest, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
-    await extractArchive(file, directory);
+    await extractArchive(file, directory, { owners: false }); // COPY gives its own
   } finally {
     closeSync(directory);
   }

@@ -10,17 +10,20 @@ import { mergeDefinitions } from "../solver/graph/definition.ts";
 import { digestOf, type Digest } from "../solver/graph/digest.ts";
 import { BuildError, redactUrl } from "../solver/graph/error.ts";
 import type { BuiltImage, CallContext, LayerId, Result, Session } from "../solver/graph/request.ts";
+import { openGraph } from "../solver/graph/llb.ts";
+import type { SourceOp } from "../solver/graph/op.ts";
 import { openSolver, type Solver } from "../solver/solver.ts";
 import { type LocalWorker, openWorker } from "../worker/worker.ts";
 import type { EngineParts } from "./engine.ts";
 import type { BuildReport, BuildRequest, EngineBuildOptions } from "./config.ts";
-import { contextSource, frontendOptions, machinePlatform, sourceDateEpoch } from "./engine-source.ts";
+import { contextSource, frontendOptions, gitAddress, machinePlatform, sourceDateEpoch } from "./engine-source.ts";
 import { resolvConfFor } from "./host-network.ts";
 import { openLayerSource } from "./layer-source.ts";
 import { normalizeName } from "./local-images.ts";
 
 /** Builds what was asked. Throws BuildError for what the user is to be told; everything started has ended by then. */
-export async function runBuild(parts: EngineParts, request: BuildRequest, options: EngineBuildOptions): Promise<BuildReport> {
+export async function runBuild(parts: EngineParts, asked: BuildRequest, options: EngineBuildOptions): Promise<BuildReport> {
+  const request = await fetchHttpContext(parts, asked, options);
   const session = await sessionWithContext(parts, request);
   const context: CallContext = { signal: options.signal, session, emit: options.emit };
   let registry: ReturnType<EngineParts["registry"]> | null = null;
@@ -39,12 +42,10 @@ export async function runBuild(parts: EngineParts, request: BuildRequest, option
   const host = frontendHost(parts, worker, solver, context);
   const source = contextSource(request);
   const readRemote = async (path: string): Promise<Uint8Array | null> => {
-    const { openGraph } = await import("../solver/graph/llb.ts");
-    const graph = openGraph();
-    const note = { name: `[internal] load git source ${redactUrl(source.identifier)}`, ignoreCache: false, at: [], group: null };
-    return host.readFile(graph.definition(graph.add(source, null, [], note)), path, { signal: options.signal });
+    return host.readFile(sourceGraph(source), path, { signal: options.signal });
   };
-  const frontendRequest = await frontendOptions(request, session, source, readRemote, Date.now());
+  const epochSeconds = await epochOf(request, source, () => readRemote(".tsbuild-fetch"), parts, context);
+  const frontendRequest = await frontendOptions(request, session, source, readRemote, epochSeconds);
   const text = { file: frontendRequest.dockerfile.name, text: new TextDecoder().decode(frontendRequest.dockerfile.data) };
   options.onSource(text);
 
@@ -52,11 +53,35 @@ export async function runBuild(parts: EngineParts, request: BuildRequest, option
     return { ...EMPTY_REPORT, answer: await answerCall(frontend, request, frontendRequest, host, text, options.signal) };
   }
   const converted = await frontend.convert(frontendRequest, host, { signal: options.signal });
-  const report = await solveAndExport(parts, worker, solver, converted, request, context, () => (registry ??= parts.registry(session)));
+  const report = await solveAndExport(parts, worker, solver, converted, request, frontendRequest.sourceDateEpoch, context, () => (registry ??= parts.registry(session)));
   for (const warning of converted.warnings) {
-    options.emit({ kind: "warning", rule: warning.rule, message: warning.description, detail: warning.detail, url: warning.url, at: [warning.at] });
+    options.emit({ kind: "warning", rule: warning.rule, message: warning.detail, detail: warning.description, url: warning.url, at: [warning.at] });
   }
   return report;
+}
+
+/** The main context alone, as something to be solved. */
+function sourceGraph(source: SourceOp): Definition {
+  const graph = openGraph();
+  const note = { name: `[internal] load remote build context ${redactUrl(source.identifier)}`, ignoreCache: false, at: [], group: null };
+  return graph.definition(graph.add(source, null, [], note));
+}
+
+/** SOURCE_DATE_EPOCH in seconds: a number, "context" for the time of a git commit, 0 for --reproducible without one. */
+async function epochOf(
+  request: BuildRequest,
+  source: SourceOp,
+  fetch: () => Promise<unknown>,
+  parts: EngineParts,
+  context: CallContext,
+): Promise<number | null> {
+  if (request.sourceDateEpoch !== "context") return sourceDateEpoch(request);
+  if (!source.identifier.startsWith("git://")) {
+    throw new BuildError("USAGE", "SOURCE_DATE_EPOCH=context needs a build context that has a time: a git repository");
+  }
+  await fetch();
+  const { gitTime } = await import("../worker/sources/git.ts");
+  return gitTime(source, parts.store, context);
 }
 
 const EMPTY_REPORT: BuildReport = {
@@ -86,6 +111,20 @@ async function answerCall(
     case "build":
       throw new Error("a build is no call");
   }
+}
+
+/** A context behind an http URL is either a tar or just a Dockerfile, as BuildKit decides by its content. */
+async function fetchHttpContext(parts: EngineParts, request: BuildRequest, options: EngineBuildOptions): Promise<BuildRequest> {
+  if (request.context.kind !== "remote" || gitAddress(request.context.url) !== null) return request;
+  const [{ downloadHttp }, { isArchive }] = await Promise.all([
+    import("../worker/sources/http.ts"),
+    import("../cache/layers/archive.ts"),
+  ]);
+  const digest = await downloadHttp(contextSource(request), parts.store, { ...options, session: request.session });
+  const path = parts.store.content.path(digest);
+  if (await isArchive(path)) return { ...request, context: { kind: "archive", path } };
+  const data = parts.store.content.read(digest, 16 << 20);
+  return { ...request, context: { kind: "empty" }, dockerfile: { kind: "bytes", data } };
 }
 
 /** A context that came through standard input, or none at all, is a directory of the store for this build. */
@@ -145,15 +184,17 @@ async function solveAndExport(
   solver: Solver,
   converted: Converted,
   request: BuildRequest,
+  // Not the one a Dockerfile gives as a default: that is no wish of the user for the times of the base's history.
+  epochSeconds: number | null,
   context: CallContext,
   registry: () => ReturnType<EngineParts["registry"]>,
 ): Promise<BuildReport> {
   const { store } = parts;
-  const epochSeconds = converted.sourceDateEpoch;
   const outputs = await outputsOf(request, epochSeconds);
   const layers = openLayerSource({
     store,
     keeper: parts.keeper,
+    fetch: async (id, signal) => store.content.path(await worker.unpacker.blob(id, null, { ...context, signal })),
     unpack: async (id, signal) => {
       const [dir] = await worker.unpacker.directories([id], digestOf(`unpack ${id}`), { ...context, signal });
       if (dir === undefined) throw new Error("no directory");

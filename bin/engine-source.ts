@@ -72,7 +72,7 @@ export async function frontendOptions(
   session: Session,
   source: SourceOp,
   readRemote: ReadRemote,
-  nowMs: number,
+  epochSeconds: number | null,
 ): Promise<FrontendOptions> {
   const dockerfile = await readDockerfile(request, session, readRemote);
   const dockerignore = await readIgnore(request, session, dockerfile, readRemote);
@@ -82,7 +82,10 @@ export async function frontendOptions(
     namedIgnores: readNamedIgnores(request, session),
     context: source,
     target: request.target,
-    buildArgs: request.buildArgs,
+    buildArgs:
+      request.sourceDateEpoch === "context"
+        ? new Map([...request.buildArgs, ["SOURCE_DATE_EPOCH", String(epochSeconds)]])
+        : request.buildArgs,
     labels: request.labels,
     platforms: request.platforms,
     buildPlatform: machinePlatform(),
@@ -95,8 +98,7 @@ export async function frontendOptions(
     ulimits: request.ulimits,
     cgroupParent: request.cgroupParent,
     hostname: null,
-    sourceDateEpoch: sourceDateEpoch(request),
-    nowMs,
+    sourceDateEpoch: epochSeconds,
   };
 }
 

@@ -72,6 +72,7 @@ export async function pushImage(parts: EngineParts, reference: string, options: 
       layers: openLayerSource({
         store,
         keeper: parts.keeper,
+        fetch: async (id, signal) => store.content.path(await worker.unpacker.blob(id, null, { ...context, signal })),
         unpack: async (id, signal) => {
           const [dir] = await worker.unpacker.directories([id], vertex, { ...context, signal });
           if (dir === undefined) throw new Error("no directory");

@@ -16,6 +16,8 @@ const MEDIA_TYPES = {
 export interface LayerSourceDeps {
   readonly store: Store;
   readonly keeper: () => Keeper;
+  /** Path of a blob of a base layer, in the content store. */
+  readonly fetch: (id: LayerId, signal: AbortSignal) => Promise<string>;
   /** Makes sure the layer's directory is there (unpacks a base layer). */
   readonly unpack: (id: LayerId, signal: AbortSignal) => Promise<string>;
   /** Bytes must not depend on this machine's zlib: --reproducible. */
@@ -75,6 +77,27 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
     return { diffId: outcome.diffId, tarBytes: outcome.tarBytes, descriptor };
   };
 
+  const recompress = async (
+    id: LayerId,
+    compression: LayerVariant["compression"],
+    level: number | null,
+    diffId: Digest,
+    key: string,
+    signal: AbortSignal,
+  ): Promise<Descriptor> => {
+    const blob = await deps.fetch(id, signal);
+    await using ingest = store.content.ingest();
+    const outcome = await deps.keeper().run({ kind: "recompress", blob, out: ingest.path, compression, level, pinned: deps.pinnedCompressor });
+    signal.throwIfAborted();
+    if (outcome.diffId !== diffId || outcome.digest === null || outcome.size === null) {
+      throw new BuildError("DIGEST_MISMATCH", `a layer of the base image has the diffId ${outcome.diffId}, its config says ${diffId}`);
+    }
+    ingest.commit({ digest: outcome.digest, size: outcome.size, trusted: true });
+    const descriptor: Descriptor = { mediaType: MEDIA_TYPES[compression], digest: outcome.digest, size: outcome.size };
+    store.layers.update(id, { blobs: { ...recordOf(id).blobs, [key]: descriptor } });
+    return descriptor;
+  };
+
   return {
     async diffId(id, epochSeconds, { signal }) {
       const record = recordOf(id);
@@ -103,6 +126,9 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
         };
       }
       return once(`blob ${id} ${key}`, async (): Promise<LayerBlob> => {
+        if (original !== undefined && diffId !== null) {
+          return { descriptor: await recompress(id, compression, level, diffId, key, signal), diffId, remote: null };
+        }
         const packed = await pack(id, compression, level, epochSeconds, signal);
         if (packed.descriptor === null) throw new Error("packing gave no blob");
         return { descriptor: packed.descriptor, diffId: packed.diffId, remote: null };

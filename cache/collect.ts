@@ -128,7 +128,7 @@ async function remove(
   const lost = dropRecords(store, before, layers, blobs);
   for (const entry of chosen) {
     if (entry.kind !== "record") continue;
-    const [space = "", key = ""] = split(entry.id);
+    const [space, key] = split(entry.id);
     store.records.remove(space, key);
   }
   await store.records.commit();

@@ -3,7 +3,8 @@
 import { parentPort, workerData } from "node:worker_threads";
 import type { Digest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
-import { type HashThreadAnswer, type HashThreadData, hashFile, readFailure } from "./path-hash.ts";
+import { hashFile, readFailure } from "./path-hash.ts";
+import type { HashThreadAnswer, HashThreadData } from "./path-hash-pool.ts";
 import { bytesOf, nativePath } from "./tree.ts";
 import { openRegular } from "./tree-live.ts";
 

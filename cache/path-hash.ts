@@ -5,9 +5,9 @@
 
 import { createHash, hash } from "node:crypto";
 import { closeSync, readSync } from "node:fs";
-import { Worker } from "node:worker_threads";
 import { type Digest, digestFromHex, digestOf, hexOf } from "../solver/graph/digest.ts";
-import { BuildError, type ErrorCode } from "../solver/graph/error.ts";
+import { BuildError } from "../solver/graph/error.ts";
+import { hashOnThreads } from "./path-hash-pool.ts";
 import { bytesOf, resolvePath, type TreeReader, type TreeStat } from "./tree.ts";
 import { type Entry, findMatches, type Match, missing, type Selector, walkMatch } from "./tree-select.ts";
 
@@ -99,7 +99,6 @@ export function selectDigest(
 /** Hashing less than this is quicker than starting threads (40 ms each); a file counts as 16 KiB more than it holds. */
 const THREADS_MIN_BYTES = 48 * 1024 * 1024;
 const FILE_COST_BYTES = 16 * 1024;
-const THREADS = 2;
 
 /** Like selectDigest for a live directory at `root`; much unknown content is hashed on threads. Paths given to
  *  `onHashed` are byte strings relative to the root. */
@@ -119,7 +118,11 @@ export async function selectDigestLive(
   const contents =
     cost < THREADS_MIN_BYTES
       ? readable(() => pending.map(({ entry }) => hashFile(tree.open(entry.path))))
-      : await hashOnThreads(root, pending, options.signal);
+      : await hashOnThreads(
+          root,
+          pending.map(({ entry }) => ({ path: entry.path, size: entry.stat.size })),
+          options.signal,
+        );
   for (const [index, planned] of pending.entries()) {
     const content = contents[index] as { digest: Digest; size: number };
     planned.content = { kind: "file", ...content };
@@ -260,69 +263,4 @@ export function readFully(fd: number, buffer: Buffer): number {
     filled += count;
   }
   return filled;
-}
-
-/** What a hashing thread is given, and what it says when it is done. */
-export interface HashThreadData {
-  readonly root: string;
-  readonly paths: readonly string[];
-  /** One shared counter: the next path nobody has taken yet. */
-  readonly next: Int32Array;
-}
-export type HashThreadAnswer =
-  | { readonly hashed: readonly (readonly [index: number, digest: Digest, size: number])[] }
-  | { readonly failed: { readonly code: ErrorCode; readonly message: string; readonly hint: string | null } };
-
-async function hashOnThreads(
-  root: string,
-  pending: readonly Planned[],
-  signal: AbortSignal,
-): Promise<{ digest: Digest; size: number }[]> {
-  // Large files first: the last one to be taken should be short.
-  const order = pending.map((_, index) => index);
-  order.sort((a, b) => (pending[b] as Planned).entry.stat.size - (pending[a] as Planned).entry.stat.size);
-  const data: HashThreadData = {
-    root,
-    paths: order.map((index) => (pending[index] as Planned).entry.path),
-    next: new Int32Array(new SharedArrayBuffer(4)),
-  };
-  const contents: { digest: Digest; size: number }[] = [];
-  await Promise.all(
-    Array.from({ length: THREADS }, async () => {
-      for (const [taken, digest, size] of await runThread(data, signal)) {
-        contents[order[taken] as number] = { digest, size };
-      }
-    }),
-  );
-  return contents;
-}
-
-function runThread(
-  data: HashThreadData,
-  signal: AbortSignal,
-): Promise<Extract<HashThreadAnswer, { hashed: unknown }>["hashed"]> {
-  return new Promise((resolve, reject) => {
-    const worker = new Worker(new URL("./path-hash-thread.js", import.meta.url), { workerData: data });
-    let answer: HashThreadAnswer | null = null;
-    const stop = (): void => {
-      Atomics.store(data.next, 0, data.paths.length); // the threads see that nothing is left, and end
-    };
-    signal.addEventListener("abort", stop, { once: true });
-    worker.on("message", (message: HashThreadAnswer) => {
-      answer = message;
-    });
-    let failure: unknown = null;
-    worker.on("error", (error) => {
-      failure = error;
-      stop();
-    });
-    worker.on("exit", () => {
-      signal.removeEventListener("abort", stop);
-      if (signal.aborted) reject(signal.reason);
-      else if (answer === null) reject(failure ?? new Error("a hashing thread ended without an answer"));
-      else if ("failed" in answer)
-        reject(new BuildError(answer.failed.code, answer.failed.message, answer.failed));
-      else resolve(answer.hashed);
-    });
-  });
 }

@@ -9,7 +9,7 @@
 // There is no cache of decoded values in front: a read with a fresh snapshot costs 1 µs, and a snapshot taken for each read
 // is what makes other processes' commits visible.
 
-import { closeSync, openSync, readSync, renameSync, statSync, writeSync } from "node:fs";
+import { closeSync, openSync, readSync, renameSync, statfsSync, statSync, writeSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import type { RootDatabase } from "lmdb";
@@ -105,7 +105,7 @@ export function openRecords(dir: string, options: RecordsOptions): RecordsFile {
     if (pending.size > 0) {
       options.beforeCommit();
       judged(() =>
-        db.transactionSync(() => {
+        transact(() => {
           for (const [name, change] of pending) {
             const key = Buffer.from(name);
             let value: Uint8Array | null = db.getBinary(key) ?? null;
@@ -113,13 +113,25 @@ export function openRecords(dir: string, options: RecordsOptions): RecordsFile {
             if (value === null) db.removeSync(key);
             else db.putSync(key, Buffer.from(value.buffer, value.byteOffset, value.byteLength));
           }
-        }, SYNCHRONOUS),
+        }),
       );
       pending.clear();
     }
     const woken = waiting;
     waiting = [];
     for (const wake of woken) wake();
+  }
+
+  function transact(work: () => void): void {
+    try {
+      db.transactionSync(work, SYNCHRONOUS);
+    } catch (error) {
+      // lmdb calls a write that was cut short EIO (mdb.c, mdb_page_flush). On a disk without space that is what it means.
+      if (error instanceof Error && (error as { code?: unknown }).code === EIO && isFull(dir)) {
+        throw Object.assign(new Error("ENOSPC: short write", { cause: error }), { code: "ENOSPC" });
+      }
+      throw error;
+    }
   }
 
   async function commit(): Promise<void> {
@@ -167,9 +179,7 @@ export function openRecords(dir: string, options: RecordsOptions): RecordsFile {
     hasPending: () => pending.size > 0,
     nextCommit: () =>
       pending.size === 0 ? Promise.resolve() : new Promise((resolve) => void waiting.push(resolve)),
-    alone(work) {
-      judged(() => db.transactionSync(work, SYNCHRONOUS));
-    },
+    alone: (work) => judged(() => transact(work)),
     async [Symbol.asyncDispose]() {
       if (closed) return;
       try {
@@ -186,6 +196,14 @@ export function openRecords(dir: string, options: RecordsOptions): RecordsFile {
 
 /** lmdb-js TransactionFlags.SYNCHRONOUS_COMMIT: one plain transaction, on disk on return. An empty one writes nothing. */
 const SYNCHRONOUS: number = 2;
+
+const EIO = 5;
+
+/** Less free than the largest value we store. */
+function isFull(dir: string): boolean {
+  const { bavail, bsize } = statfsSync(dir);
+  return bavail * bsize < 2 ** 24;
+}
 
 function openOrSetAside(path: string, quarantine: string): RootDatabase<Buffer, Buffer> {
   // Looked at before lmdb does: lmdb-js 3.5 ends the process with SIGSEGV when the file is not a database. Twice, because

@@ -45,21 +45,22 @@ const BOOT_MS = 3_600_000;
 /** An entry nobody asked for in so many flushes belongs to a file that is gone. */
 const AGE_MAX = 16;
 
-// Offsets within an entry.
-const SIZE = 0;
-const MTIME = 8;
-const CTIME = 16;
-const INO = 24;
-const DEV = 32;
-const MODE = 40;
-const AGE = 44;
-const DIGEST = 48;
+// An entry: six 64-bit words, then the 32 bytes of the digest. Read through a BigInt64Array, 10 times as fast as
+// Buffer.readBigInt64LE(). (All platforms Node runs on here are little-endian.)
+const CTIME = 0;
+const MTIME = 1;
+const SIZE = 2;
+const INO = 3;
+const DEV = 4;
+/** Mode in the low 32 bits, flushes since last asked for in the high ones. */
+const MODE_AND_AGE = 5;
+const ENTRY_WORDS = 10;
 const ENTRY_BYTES = 80;
+const DIGEST_AT = 48;
 
-/** Where an entry lies: in the loaded value or in one of its own. */
-interface Place {
-  readonly bytes: Buffer;
-  readonly at: number;
+interface Added {
+  readonly stat: FileStat;
+  readonly digest: Digest;
 }
 
 /** Opens the cache of one context directory (absolute path). */
@@ -67,48 +68,35 @@ export function openStatCache(records: Records, root: string): StatCache {
   const openedMs = Date.now();
   const key = createHash("sha256").update(root).digest("hex");
   const loaded = load(records.get<Uint8Array>(STAT_SPACE, key));
-  const added = new Map<string, Place>();
-  const used = new Set<string>();
-  let changed = false;
-
-  function find(name: string): Place | null {
-    const own = added.get(name);
-    if (own !== undefined) return own;
-    const index = loaded.index.get(name);
-    return index === undefined ? null : { bytes: loaded.entries, at: index * ENTRY_BYTES };
-  }
+  const added = new Map<string, Added>();
+  const used = new Set<number>();
 
   function get(path: Uint8Array | string, stat: FileStat): Digest | null {
     const name = nameOf(path);
-    const place = find(name);
-    if (place === null || !isSame(place, stat) || !loaded.isTrusted(place)) return null;
-    used.add(name);
-    return digestFromHex(place.bytes.toString("hex", place.at + DIGEST, place.at + ENTRY_BYTES));
+    const own = added.get(name);
+    if (own !== undefined) return isSameStat(own.stat, stat) ? own.digest : null;
+    const index = loaded.index.get(name);
+    if (index === undefined || !isSame(loaded.words, index * ENTRY_WORDS, stat) || !loaded.isTrusted(index)) {
+      return null;
+    }
+    used.add(index);
+    const at = index * ENTRY_BYTES + DIGEST_AT;
+    return digestFromHex(loaded.bytes.toString("hex", at, at + 32));
   }
 
   function put(path: Uint8Array | string, stat: FileStat, digest: Digest): void {
-    const name = nameOf(path);
-    if (isTooYoung(stat, openedMs)) {
-      // An older entry for the path cannot match any more.
-      return;
-    }
-    added.set(name, { bytes: encodeEntry(stat, digest), at: 0 });
-    used.add(name);
-    changed = true;
+    // An older entry for the path cannot match any more, so nothing is to be removed.
+    if (!isTooYoung(stat, openedMs)) added.set(nameOf(path), { stat, digest });
   }
 
   function flush(): void {
-    if (!changed) return;
-    changed = false;
-    const kept: [string, Place, number][] = [];
-    for (const name of loaded.index.keys()) {
-      if (added.has(name)) continue;
-      const place = find(name) as Place;
-      const age = used.has(name) ? 0 : place.bytes.readUInt32LE(place.at + AGE) + 1;
-      if (age <= AGE_MAX && loaded.isTrusted(place)) kept.push([name, place, age]);
+    if (added.size === 0) return;
+    const kept: [string, number][] = [];
+    for (const [name, index] of loaded.index) {
+      if (added.has(name) || !loaded.isTrusted(index)) continue;
+      if (used.has(index) || ageOf(loaded.words, index) < AGE_MAX) kept.push([name, index]);
     }
-    for (const [name, place] of added) kept.push([name, place, 0]);
-    records.put(STAT_SPACE, key, save(kept));
+    records.put(STAT_SPACE, key, save(loaded, kept, used, added));
   }
 
   return { get, put, flush };
@@ -127,44 +115,66 @@ function isTooYoung(stat: FileStat, openedMs: number): boolean {
   return stat.mtimeNs >= limit && stat.mtimeNs <= BigInt(Date.now() + GRAIN_MS) * 1_000_000n;
 }
 
-function isSame({ bytes, at }: Place, stat: FileStat): boolean {
+function isSame(words: BigInt64Array, at: number, stat: FileStat): boolean {
   return (
-    bytes.readBigInt64LE(at + CTIME) === stat.ctimeNs &&
-    bytes.readBigInt64LE(at + MTIME) === stat.mtimeNs &&
-    bytes.readBigUInt64LE(at + SIZE) === BigInt(stat.size) &&
-    bytes.readBigUInt64LE(at + INO) === BigInt(stat.ino) &&
-    bytes.readBigUInt64LE(at + DEV) === BigInt(stat.dev) &&
-    bytes.readUInt32LE(at + MODE) === Number(stat.mode)
+    words[at + CTIME] === stat.ctimeNs &&
+    words[at + MTIME] === stat.mtimeNs &&
+    words[at + SIZE] === BigInt(stat.size) &&
+    words[at + INO] === asWord(stat.ino) &&
+    words[at + DEV] === asWord(stat.dev) &&
+    Number((words[at + MODE_AND_AGE] as bigint) & 0xffffffffn) === Number(stat.mode)
   );
 }
 
-function encodeEntry(stat: FileStat, digest: Digest): Buffer {
-  const bytes = Buffer.alloc(ENTRY_BYTES);
-  bytes.writeBigUInt64LE(BigInt(stat.size), SIZE);
-  bytes.writeBigInt64LE(stat.mtimeNs, MTIME);
-  bytes.writeBigInt64LE(stat.ctimeNs, CTIME);
-  bytes.writeBigUInt64LE(BigInt(stat.ino), INO);
-  bytes.writeBigUInt64LE(BigInt(stat.dev), DEV);
-  bytes.writeUInt32LE(Number(stat.mode), MODE);
-  bytes.write(hexOf(digest), DIGEST, "hex");
-  return bytes;
+function isSameStat(a: FileStat, b: FileStat): boolean {
+  const words = new BigInt64Array(ENTRY_WORDS);
+  writeStat(words, 0, a);
+  return isSame(words, 0, b);
+}
+
+function writeStat(words: BigInt64Array, at: number, stat: FileStat): void {
+  words[at + CTIME] = stat.ctimeNs;
+  words[at + MTIME] = stat.mtimeNs;
+  words[at + SIZE] = BigInt(stat.size);
+  words[at + INO] = BigInt(stat.ino);
+  words[at + DEV] = BigInt(stat.dev);
+  words[at + MODE_AND_AGE] = BigInt(stat.mode);
+}
+
+/** Inode and device numbers are unsigned; in an array of signed words the upper half is negative. */
+function asWord(value: bigint | number): bigint {
+  return BigInt.asIntN(64, BigInt(value));
+}
+
+function ageOf(words: BigInt64Array, index: number): number {
+  return Number((words[index * ENTRY_WORDS + MODE_AND_AGE] as bigint) >> 32n);
 }
 
 interface Loaded {
-  readonly entries: Buffer;
+  /** The entries, twice: as bytes and as words. */
+  readonly bytes: Buffer;
+  readonly words: BigInt64Array;
   readonly index: ReadonlyMap<string, number>;
-  isTrusted(place: Place): boolean;
+  isTrusted(index: number): boolean;
 }
 
 function load(value: Uint8Array | null): Loaded {
-  const none: Loaded = { entries: Buffer.alloc(0), index: new Map(), isTrusted: () => true };
+  const none: Loaded = {
+    bytes: Buffer.alloc(0),
+    words: new BigInt64Array(),
+    index: new Map(),
+    isTrusted: () => true,
+  };
   if (!(value instanceof Uint8Array) || value.length < HEAD_BYTES) return none;
   const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   if (!bytes.subarray(0, 4).equals(MAGIC) || bytes.readUInt32LE(4) !== VERSION) return none;
   const count = bytes.readUInt32LE(28);
   const end = HEAD_BYTES + count * ENTRY_BYTES;
   if (end > bytes.length) return none;
-  const entries = bytes.subarray(HEAD_BYTES, end);
+  // A copy of its own lies at a multiple of eight, as words must.
+  const words = new BigInt64Array(count * ENTRY_WORDS);
+  const entries = Buffer.from(words.buffer);
+  bytes.copy(entries, 0, HEAD_BYTES, end);
   // One split instead of a loop over bytes: 20,000 paths in 2 ms.
   const names = bytes.toString("latin1", end).split("\0");
   if (names.length !== count + 1) return none;
@@ -173,9 +183,8 @@ function load(value: Uint8Array | null): Loaded {
 
   const sameBoot = bytes.toString("latin1", 8, 20) === bootId();
   const limit = BigInt(Math.floor(bytes.readDoubleLE(20)) - BOOT_MS) * 1_000_000n;
-  const isTrusted = (place: Place) =>
-    place.bytes !== entries || sameBoot || place.bytes.readBigInt64LE(place.at + CTIME) < limit;
-  return { entries, index, isTrusted };
+  const isTrusted = (at: number) => sameBoot || (words[at * ENTRY_WORDS + CTIME] as bigint) < limit;
+  return { bytes: entries, words, index, isTrusted };
 }
 
 /** When a stored value was flushed, 0 when it is none of ours. */
@@ -184,18 +193,35 @@ export function savedAtMs(value: Uint8Array): number {
   return new DataView(value.buffer, value.byteOffset).getFloat64(20, true);
 }
 
-function save(kept: readonly (readonly [string, Place, number])[]): Buffer {
+function save(
+  loaded: Loaded,
+  kept: readonly (readonly [string, number])[],
+  used: ReadonlySet<number>,
+  added: ReadonlyMap<string, Added>,
+): Buffer {
+  const count = kept.length + added.size;
   const head = Buffer.alloc(HEAD_BYTES);
   MAGIC.copy(head);
   head.writeUInt32LE(VERSION, 4);
   head.write(bootId(), 8, "latin1");
   head.writeDoubleLE(Date.now(), 20);
-  head.writeUInt32LE(kept.length, 28);
-  const entries = Buffer.alloc(kept.length * ENTRY_BYTES);
-  kept.forEach(([, place, age], i) => {
-    place.bytes.copy(entries, i * ENTRY_BYTES, place.at, place.at + ENTRY_BYTES);
-    entries.writeUInt32LE(age, i * ENTRY_BYTES + AGE);
-  });
-  const names = kept.map(([name]) => `${name}\0`).join("");
-  return Buffer.concat([head, entries, Buffer.from(names, "latin1")]);
+  head.writeUInt32LE(count, 28);
+
+  const words = new BigInt64Array(count * ENTRY_WORDS);
+  const entries = Buffer.from(words.buffer);
+  const names: string[] = [];
+  for (const [name, index] of kept) {
+    const at = names.length * ENTRY_WORDS;
+    words.set(loaded.words.subarray(index * ENTRY_WORDS, (index + 1) * ENTRY_WORDS), at);
+    const mode = (words[at + MODE_AND_AGE] as bigint) & 0xffffffffn;
+    const age = used.has(index) ? 0 : ageOf(loaded.words, index) + 1;
+    words[at + MODE_AND_AGE] = mode | (BigInt(age) << 32n);
+    names.push(name);
+  }
+  for (const [name, { stat, digest }] of added) {
+    writeStat(words, names.length * ENTRY_WORDS, stat);
+    entries.write(hexOf(digest), names.length * ENTRY_BYTES + DIGEST_AT, "hex");
+    names.push(name);
+  }
+  return Buffer.concat([head, entries, Buffer.from(names.map((name) => `${name}\0`).join(""), "latin1")]);
 }

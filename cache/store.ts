@@ -222,6 +222,11 @@ export async function openStore(dir: string): Promise<OpenStore> {
     for (const name of DIRECTORIES) mkdirSync(join(root, name), { recursive: true, mode: 0o700 });
   });
   const at = (name: string) => join(root, name);
+  // First what may fail: an owner is known to others until it closes.
+  const records = openRecords(at("db"), {
+    quarantine: at("tmp/quarantine"),
+    beforeCommit: () => content.syncNames(),
+  });
   const owner = onDisk("opening it", () => openOwner(at("owners")));
   const left = await sweepFiles(root, owner);
 
@@ -230,10 +235,6 @@ export async function openStore(dir: string): Promise<OpenStore> {
     ingest: at("ingest"),
     quarantine: at("tmp/quarantine"),
     owner: owner.id,
-  });
-  const records = openRecords(at("db"), {
-    quarantine: at("tmp/quarantine"),
-    beforeCommit: content.syncNames,
   });
   const locks = openLocks({
     dir: at("locks"),

@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { familiarReference, parseReference } from "../cache/registry/reference.ts";
 import { hexOf } from "../solver/graph/digest.ts";
 import { BuildError, printable } from "../solver/graph/error.ts";
-import type { Assembled } from "./exporter.ts";
+import type { Assembled } from "./assembled.ts";
 import { writeToStream } from "./file-output.ts";
 import { encodeGoJson } from "./go-json.ts";
 
@@ -77,12 +77,12 @@ async function loadWith(
   if (!started) return null;
   const onAbort = () => child.kill("SIGTERM");
   signal.addEventListener("abort", onAbort, { once: true });
-  let failure: unknown = null;
+  let failure: Error | null = null;
   try {
     await writeToStream(child.stdin, data, signal);
     child.stdin.end();
   } catch (error) {
-    failure = error;
+    failure = error instanceof Error ? error : new Error(String(error));
     // Half an image must not look like the end of a whole one.
     if (!(error instanceof BuildError && error.code === "OUTPUT_FAILED")) child.kill("SIGTERM");
     child.stdin.destroy();

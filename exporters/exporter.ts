@@ -1,7 +1,6 @@
 // The door of the exporters: a built image leaves the house, by several ways at once.
 
 import type { Writable } from "node:stream";
-import { pullLayer } from "../cache/registry/image.ts";
 import type { Registry } from "../cache/registry/client.ts";
 import type { ImageRecord, Lease, RemoteBlob, Store } from "../cache/store.ts";
 import type { Digest } from "../solver/graph/digest.ts";
@@ -10,11 +9,12 @@ import type { Emit } from "../solver/graph/event.ts";
 import { formatPlatform } from "../solver/graph/op.ts";
 import type { BuiltImage, Descriptor, LayerId } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
+import type { Assembled } from "./assembled.ts";
 import { exportArchive } from "./oci.ts";
 import { exportFiles, type FilesKeeper } from "./files.ts";
 import { goTime } from "./go-json.ts";
 import { annotationsFor } from "./annotations.ts";
-import { type Document, type ImageLayer, type MadeImage, makeImage, makeIndex } from "./image.ts";
+import { type ImageLayer, type MadeImage, makeImage, makeIndex } from "./image.ts";
 import type { ImageOptions, ImageOutput, LayerCompression, Output } from "./output-grammar.ts";
 import { pushImage } from "./registry.ts";
 
@@ -82,17 +82,6 @@ export interface ExportOutcome {
   readonly names: readonly string[];
   /** What a program that loaded the image said. */
   readonly loaderMessage: string | null;
-}
-
-/** An image ready to go: all documents, and how to get at each layer. */
-export interface Assembled {
-  readonly images: readonly MadeImage[];
-  /** The index, or the only manifest. */
-  readonly top: Document;
-  readonly isIndex: boolean;
-  readonly remotes: ReadonlyMap<Digest, RemoteBlob>;
-  /** RFC 3339; the newest `created` in it, so that the same image is always said to be of the same time. */
-  readonly created: string;
 }
 
 /** Where the image store keeps names; see ImageRecord. */
@@ -314,31 +303,4 @@ function nameImage(
     return { space: IMAGE_SPACE, key: name, value };
   });
   if (changes.length > 0) store.records.batch(changes);
-}
-
-/** Bytes of a blob of an assembled image, fetched into the content store first when it is only elsewhere. */
-export async function* blobBytes(
-  assembled: Assembled,
-  descriptor: Descriptor,
-  deps: Pick<ExportDeps, "store" | "registry">,
-  signal: AbortSignal,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  const { content } = deps.store;
-  if (!content.has(descriptor.digest)) {
-    const remote = assembled.remotes.get(descriptor.digest);
-    if (remote === undefined)
-      throw new BuildError("STORE_CORRUPT", `the blob ${descriptor.digest} of a layer is missing`);
-    await pullLayer(remote, deps.store, deps.registry, { signal });
-  }
-  yield* content.stream(descriptor.digest, { signal });
-}
-
-/** Layer descriptors of all images, each once, in the order they appear. */
-export function layersOf(assembled: Assembled): readonly Descriptor[] {
-  const seen = new Map<Digest, Descriptor>();
-  for (const image of assembled.images) {
-    for (const { descriptor } of image.layers)
-      if (!seen.has(descriptor.digest)) seen.set(descriptor.digest, descriptor);
-  }
-  return [...seen.values()];
 }

@@ -251,7 +251,7 @@ function attributesOf(pairs: Map<string, string>, type: string): Attributes {
     },
     annotations() {
       const found: Annotation[] = [];
-      for (const [name, value] of [...pairs]) {
+      for (const [name, value] of new Map(pairs)) {
         const annotation = parseAnnotationAttribute(name, value);
         if (annotation === null) continue;
         pairs.delete(name);

@@ -4,7 +4,8 @@ import { formatRepository, parseReference, type Reference } from "../cache/regis
 import type { Digest } from "../solver/graph/digest.ts";
 import type { Descriptor } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
-import { type Assembled, blobBytes, type ExportContext, type ExportDeps, layersOf } from "./exporter.ts";
+import { type Assembled, blobBytes, layersOf } from "./assembled.ts";
+import type { ExportContext, ExportDeps } from "./exporter.ts";
 import type { ImageOutput } from "./output-grammar.ts";
 
 /** Registries answer HEAD fast and PUT slowly; more at once gain nothing and hold memory. */

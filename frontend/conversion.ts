@@ -1,7 +1,7 @@
 // One conversion from a parsed Dockerfile: options and platform become what convert.ts works on.
 
 import type { Input } from "../solver/graph/definition.ts";
-import { BuildError } from "../solver/graph/error.ts";
+import { BuildError, locate } from "../solver/graph/error.ts";
 import { openGraph } from "../solver/graph/llb.ts";
 import type { Platform, ProxyEnv } from "../solver/graph/op.ts";
 import { compilePatterns, type Patterns } from "../solver/graph/patterns.ts";
@@ -9,21 +9,14 @@ import type { Checks } from "./checks.ts";
 import { convertStages } from "./convert.ts";
 import { readIgnore } from "./dockerignore.ts";
 import { readEpoch } from "./epoch.ts";
+import { readGlobalArgs } from "./from-line.ts";
 import type { CallOptions, ConvertedImage, FrontendHost, FrontendOptions } from "./frontend.ts";
-import { finishImage, formatTime } from "./image-config.ts";
+import { finishImage, formatTime, platformOf } from "./image-config.ts";
 import type { ParsedDockerfile } from "./instruction.ts";
 import { normalizePlatform, platformArgs } from "./platform-args.ts";
-import { mainContext } from "./sources.ts";
+import { hasContext, mainContext } from "./sources.ts";
 import type { Conversion, StageState } from "./stage-state.ts";
-import {
-  checkCycles,
-  findTarget,
-  planStages,
-  readGlobalArgs,
-  type Stage,
-  type StageTable,
-  splitStages,
-} from "./stages.ts";
+import { checkCycles, findTarget, planStages, type Stage, type StageTable, splitStages } from "./stages.ts";
 
 export interface ConvertRequest {
   readonly options: FrontendOptions;
@@ -61,7 +54,7 @@ export async function convertFor(request: ConvertRequest, targetPlatform: Platfo
   const epochText =
     parts.buildArgs.get("SOURCE_DATE_EPOCH") ?? parts.declaredArgs.get("SOURCE_DATE_EPOCH")?.value ?? "";
   const epochSeconds = await readEpoch(epochText, options, host, table, call.signal);
-  const created = formatTime(epochSeconds === null ? options.nowMs : epochSeconds * 1000);
+  const created = epochSeconds === null ? null : formatTime(epochSeconds * 1000);
   const graph = openGraph();
   let context: Input | null | undefined;
   const conversion: Conversion = {
@@ -91,13 +84,14 @@ export async function convertFor(request: ConvertRequest, targetPlatform: Platfo
     config.Labels = { ...config.Labels, ...Object.fromEntries(options.labels) };
   }
   const imageConfig = finishImage(state.image, conversion.isTargetImplicit ? null : targetPlatform, created);
-  const platform = normalizePlatform({
-    os: imageConfig.os || targetPlatform.os,
-    architecture: imageConfig.architecture || targetPlatform.architecture,
-    variant: imageConfig.variant ?? "",
-    osVersion: imageConfig["os.version"] ?? "",
-  });
-  return { conversion, target, state, image: { platform, definition: graph.definition(state.fs), config: imageConfig } };
+  const isKnown = imageConfig.os !== "" && imageConfig.architecture !== "";
+  const platform = isKnown ? platformOf(imageConfig) : targetPlatform;
+  return {
+    conversion,
+    target,
+    state,
+    image: { platform, definition: graph.definition(state.fs), config: imageConfig },
+  };
 }
 
 type Planned = Pick<Conversion, "buildArgs" | "globalArgs" | "declaredArgs" | "stageNames"> & {
@@ -129,6 +123,7 @@ function plan({ options, parsed, checks }: ConvertRequest, targetPlatform: Platf
     buildPlatform,
     escape,
     checks,
+    isReplaced: (name, platform) => hasContext(options, name, platform ?? targetPlatform),
   });
   const stageNames = table.stages.flatMap(({ name }) => (name === null ? [] : [name]));
   return { buildArgs, globalArgs, declaredArgs, stageNames, table };
@@ -136,7 +131,24 @@ function plan({ options, parsed, checks }: ConvertRequest, targetPlatform: Platf
 
 function readPatterns({ dockerignore }: FrontendOptions): Patterns | null {
   if (dockerignore === null) return null;
-  return compilePatterns(readIgnore(dockerignore.data).patterns);
+  const { patterns, lines } = readIgnore(dockerignore.data);
+  try {
+    return compilePatterns(patterns);
+  } catch (error) {
+    if (!(error instanceof BuildError)) throw error;
+    const line = lines[patterns.findIndex((pattern) => !compiles(pattern))] ?? 1;
+    const at = { file: dockerignore.name, start: { line, column: 1 }, end: { line: line + 1, column: 1 } };
+    throw locate(error, at, null);
+  }
+}
+
+function compiles(pattern: string): boolean {
+  try {
+    compilePatterns([pattern]);
+    return true;
+  } catch {
+    return false; // which one it is, is all that is asked
+  }
 }
 
 /** http_proxy and its kin among the build arguments, in any case; null when there is none. */

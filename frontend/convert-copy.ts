@@ -3,14 +3,15 @@
 import { posix } from "node:path";
 import type { Input } from "../solver/graph/definition.ts";
 import { BuildError } from "../solver/graph/error.ts";
-import type { ChownOpt, CopyAction, FileAction, UserOpt } from "../solver/graph/op.ts";
+import type { CopyAction, FileAction } from "../solver/graph/op.ts";
 import { cleanPath } from "../solver/graph/patterns.ts";
 import { copyIgnoredFile } from "./check-texts.ts";
 import { workdirOf } from "./convert-run.ts";
-import { flagValue, flagValues, isFlagOn } from "./flags.ts";
+import { type Copy, type CopyFlags, readFlags, readOwner } from "./copy-flags.ts";
+import { flagValue } from "./flags.ts";
 import { type GitRef, gitSource, parseGitRef } from "./git-ref.ts";
 import { addHistory } from "./image-config.ts";
-import type { Heredoc, Instruction } from "./instruction.ts";
+import type { Heredoc } from "./instruction.ts";
 import {
   type Conversion,
   expandIn,
@@ -23,26 +24,13 @@ import {
 } from "./stage-state.ts";
 import type { Step } from "./stages.ts";
 
-type Copy = Extract<Instruction, { kind: "copy" | "add" }>;
-
-/** The flags, expanded and read. */
-interface CopyFlags {
-  readonly chown: string;
-  readonly chmod: string;
-  readonly mode: number | null;
-  readonly modeStr: string;
-  readonly link: boolean;
-  readonly parents: boolean;
-  readonly excludes: readonly string[];
-  readonly checksum: string;
-  readonly keepGitDir: boolean | null;
-  readonly unpack: boolean | null;
-}
-
 /** One thing that is copied: from which input, and how. */
 interface Part {
   readonly from: Input | null;
-  readonly action: Omit<CopyAction, "dest" | "owner" | "mode" | "modeStr" | "excludePatterns" | "timestampNs">;
+  readonly action: Omit<
+    CopyAction,
+    "dest" | "owner" | "mode" | "modeStr" | "excludePatterns" | "timestampNs"
+  >;
 }
 
 /** Adds the step of a COPY or ADD. Throws STAGE_UNKNOWN, DOCKERFILE_SYNTAX, USAGE. */
@@ -52,7 +40,9 @@ export function convertCopy(conversion: Conversion, state: StageState, copy: Cop
   const sources = copy.sources.map(expand);
   const shownDest = expand(copy.dest);
   if (flags.checksum !== "" && sources.length !== 1) {
-    throw new BuildError("DOCKERFILE_SYNTAX", "checksum can't be specified for multiple sources", { at: copy.at });
+    throw new BuildError("DOCKERFILE_SYNTAX", "checksum can't be specified for multiple sources", {
+      at: copy.at,
+    });
   }
   const name = shownText(conversion, state, copy.original);
   const title = stepName(conversion, state, name, step.isTrigger);
@@ -83,41 +73,6 @@ function historyText(copy: Copy, flags: CopyFlags, sources: readonly string[], d
   ].join(" ");
 }
 
-function readFlags(copy: Copy, expand: (word: string) => string): CopyFlags {
-  const text = (name: string): string => expand(flagValue(copy.flags, name) ?? "");
-  const toggle = (name: string): boolean | null =>
-    copy.flags.some((flag) => flag.name === name) ? isFlagOn(copy.flags, name) : null;
-  const chmod = text("chmod");
-  return {
-    chown: text("chown"),
-    chmod,
-    ...readMode(chmod, copy),
-    link: toggle("link") ?? false,
-    parents: toggle("parents") ?? false,
-    excludes: flagValues(copy.flags, "exclude").map(expand),
-    checksum: text("checksum"),
-    keepGitDir: toggle("keep-git-dir"),
-    unpack: toggle("unpack"),
-  };
-}
-
-const CLAUSE = "[ugoa]*(?:[-+=](?:[rwxXst]+|[ugo])?)+";
-const SYMBOLIC = new RegExp(`^${CLAUSE}(?:,${CLAUSE})*$`);
-
-/** Octal digits, or the symbolic form of chmod(1). */
-function readMode(chmod: string, copy: Copy): { readonly mode: number | null; readonly modeStr: string } {
-  if (chmod === "") return { mode: null, modeStr: "" };
-  if (/^[0-7]+$/.test(chmod) && Number.parseInt(chmod, 8) <= 0o7777) {
-    return { mode: Number.parseInt(chmod, 8), modeStr: "" };
-  }
-  if (SYMBOLIC.test(chmod)) return { mode: null, modeStr: chmod };
-  throw new BuildError(
-    "DOCKERFILE_SYNTAX",
-    `invalid chmod parameter: '${chmod}'. it should be octal string and between 0 and 07777`,
-    { at: copy.at, hint: "or symbolic, such as u+rw,go-w" },
-  );
-}
-
 function readSource(
   conversion: Conversion,
   state: StageState,
@@ -130,12 +85,16 @@ function readSource(
   const isAdd = copy.kind === "add";
   const git = parseGitRef(source);
   if (git !== null && !git.looksLocal) {
-    if (!isAdd) throw new BuildError("DOCKERFILE_SYNTAX", "source can't be a git ref for COPY", { at: copy.at });
+    if (!isAdd)
+      throw new BuildError("DOCKERFILE_SYNTAX", "source can't be a git ref for COPY", { at: copy.at });
     return gitPart(conversion, state, copy, git, flags, title);
   }
   if (/^https?:\/\//.test(source)) {
     if (!isAdd) {
-      throw new BuildError("DOCKERFILE_SYNTAX", "source can't be a URL for COPY", { at: copy.at, hint: "use ADD" });
+      throw new BuildError("DOCKERFILE_SYNTAX", "source can't be a URL for COPY", {
+        at: copy.at,
+        hint: "use ADD",
+      });
     }
     return urlPart(conversion, state, copy, source, flags, title);
   }
@@ -154,7 +113,9 @@ function gitPart(
   title: string,
 ): Part {
   if (flags.checksum !== "" && git.checksum !== "" && flags.checksum !== git.checksum) {
-    throw new BuildError("DOCKERFILE_SYNTAX", "the checksum of the flag is not that of the URL", { at: copy.at });
+    throw new BuildError("DOCKERFILE_SYNTAX", "the checksum of the flag is not that of the URL", {
+      at: copy.at,
+    });
   }
   const op = gitSource(git, {
     keepGitDir: flags.keepGitDir ?? git.keepGitDir ?? false,
@@ -173,7 +134,9 @@ function urlPart(
   title: string,
 ): Part {
   if (flags.checksum !== "" && !/^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/.test(flags.checksum)) {
-    throw new BuildError("DIGEST_INVALID", `invalid checksum digest format: ${flags.checksum}`, { at: copy.at });
+    throw new BuildError("DIGEST_INVALID", `invalid checksum digest format: ${flags.checksum}`, {
+      at: copy.at,
+    });
   }
   const file = fileNameOf(url);
   const from = conversion.graph.add(
@@ -375,18 +338,4 @@ function addLinked(
       weak: false,
     }),
   );
-}
-
-/** USER[:GROUP] by name or number. Names are looked up in the files that are copied onto. */
-export function readOwner(text: string, input: number | null): ChownOpt {
-  const colon = text.indexOf(":");
-  const user = colon < 0 ? text : text.slice(0, colon);
-  return { user: readUser(user, input), group: colon < 0 ? null : readUser(text.slice(colon + 1), input) };
-}
-
-function readUser(text: string, input: number | null): UserOpt {
-  if (text === "root" || text === "") return { kind: "id", id: 0 };
-  const number = /^[+-]?\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (Number.isInteger(number) && number >= -(2 ** 31) && number < 2 ** 31) return { kind: "id", id: number >>> 0 };
-  return { kind: "name", name: text, input };
 }

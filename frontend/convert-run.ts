@@ -76,7 +76,10 @@ export function convertRun(conversion: Conversion, state: StageState, run: Run, 
     }),
   };
   // Quotes and unknown variables belong to the shell: the name shows them as they stand.
-  const shown = shownText(conversion, state, `${run.original}${remark}`, { rawQuotes: true, skipUnset: true });
+  const shown = shownText(conversion, state, `${run.original}${remark}`, {
+    rawQuotes: true,
+    skipUnset: true,
+  });
   const name = stepName(conversion, state, shown, step.isTrigger);
   state.fs = conversion.graph.add(op, state.platform, inputs.list, noteOf(name, run.at, state.ignoreCache));
   addHistory(state.image, `RUN ${historyText(state, args)} # buildkit`, true, conversion.created);
@@ -101,7 +104,9 @@ function readCommand(
   const { command, heredocs } = run;
   if (command.form === "exec") {
     if (command.args.length === 0) {
-      throw new BuildError("DOCKERFILE_SYNTAX", "RUN has no command to run: arguments are required", { at: run.at });
+      throw new BuildError("DOCKERFILE_SYNTAX", "RUN has no command to run: arguments are required", {
+        at: run.at,
+      });
     }
     return { args: command.args, remark: "", script: null };
   }
@@ -185,7 +190,13 @@ interface Mounts {
   readonly secretEnv: { readonly id: string; readonly name: string; readonly optional: boolean }[];
 }
 
-function readMounts(conversion: Conversion, state: StageState, run: Run, step: Step, inputs: InputList): Mounts {
+function readMounts(
+  conversion: Conversion,
+  state: StageState,
+  run: Run,
+  step: Step,
+  inputs: InputList,
+): Mounts {
   const found: Mounts = { mounts: [], agents: [], secretEnv: [] };
   const secrets: SocketMount[] = [];
   flagValues(run.flags, "mount").forEach((text, index) => {
@@ -198,7 +209,13 @@ function readMounts(conversion: Conversion, state: StageState, run: Run, step: S
   return found;
 }
 
-function addSecret(mount: RunMount, state: StageState, run: Run, secrets: SocketMount[], found: Mounts): void {
+function addSecret(
+  mount: RunMount,
+  state: StageState,
+  run: Run,
+  secrets: SocketMount[],
+  found: Mounts,
+): void {
   const id = mount.source || mount.id || posix.basename(mount.target);
   state.outline.secrets.set(id, { required: mount.required, at: run.at });
   if (mount.env !== null) found.secretEnv.push({ id, name: mount.env, optional: !mount.required });
@@ -216,7 +233,8 @@ function addSecret(mount: RunMount, state: StageState, run: Run, secrets: Socket
 }
 
 function sshMount(mount: RunMount, state: StageState, run: Run, index: number): SocketMount {
-  if (mount.source !== "") throw new BuildError("MOUNT_INVALID", "ssh does not support source", { at: run.at });
+  if (mount.source !== "")
+    throw new BuildError("MOUNT_INVALID", "ssh does not support source", { at: run.at });
   state.outline.ssh.set(mount.id || "default", { required: mount.required, at: run.at });
   return {
     kind: "ssh",
@@ -252,7 +270,8 @@ function fileMount(
   const start = path === "/" && hasOwner ? ownedDirectory(conversion, state, mount, source) : source;
   const input = inputs.add(start);
   const selector = path !== "/" ? path : hasOwner ? "/cache" : "";
-  if (mount.type === "bind") return { kind: "bind", input, selector, target, readonly: mount.readonly, output: null };
+  if (mount.type === "bind")
+    return { kind: "bind", input, selector, target, readonly: mount.readonly, output: null };
   // The namespace keeps builds apart that should not share; ids without one are under "/".
   const namespace = conversion.buildArgs.get("BUILDKIT_CACHE_MOUNT_NS") ?? "";
   const id = `${namespace}/${mount.id || cleaned(mount.target)}`;
@@ -286,7 +305,12 @@ function mountSource(
 }
 
 /** A cache starts with a directory of the owner and mode asked for. */
-function ownedDirectory(conversion: Conversion, state: StageState, mount: RunMount, source: Input | null): Input {
+function ownedDirectory(
+  conversion: Conversion,
+  state: StageState,
+  mount: RunMount,
+  source: Input | null,
+): Input {
   const inputs = openInputs();
   const base = inputs.add(source);
   return conversion.graph.add(

@@ -1,19 +1,18 @@
 // Stages to vertices: each stage is folded over its instructions, from its base image to what a target needs.
 
-import { posix } from "node:path";
 import { BuildError, locate } from "../solver/graph/error.ts";
 import type { Healthcheck } from "../solver/graph/request.ts";
 import { exposeInvalidFormat, exposeProtoCasing, relativeWorkdir } from "./check-texts.ts";
 import { stageChecks } from "./checks.ts";
-import { convertCopy, readOwner } from "./convert-copy.ts";
+import { convertCopy } from "./convert-copy.ts";
 import { convertRun, shellOf } from "./convert-run.ts";
+import { readOwner } from "./copy-flags.ts";
 import { readHealthcheckOptions } from "./healthcheck.ts";
 import { healthcheckText, plainList, quotedList } from "./history-text.ts";
-import { addHistory, cloneImage, ensurePath, setImageEnv } from "./image-config.ts";
+import { addHistory, setImageEnv } from "./image-config.ts";
 import type { CommandLine, Instruction } from "./instruction.ts";
-import { parseTrigger } from "./parse.ts";
 import { parsePorts } from "./ports.ts";
-import { type Base, resolveBase } from "./sources.ts";
+import type { Base } from "./sources.ts";
 import {
   type Conversion,
   expandIn,
@@ -24,23 +23,26 @@ import {
   shownText,
   stepName,
 } from "./stage-state.ts";
+import { resolveBases, startStage, workdirIn } from "./start-stage.ts";
 import { isSignal } from "./stop-signals.ts";
 import { reachableFrom, SCRATCH_NAME, type Stage, type StageTable, type Step } from "./stages.ts";
 
-/** Rounds of looking for triggers: each may name images that have triggers of their own. */
-const TRIGGER_ROUNDS_MAX = 100;
 /** Arguments that are for the builder: not in the environment of RUN. */
 const BUILDER_ARGS: ReadonlySet<string> = new Set(["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"]);
 
 /** Converts what `target` needs; the states of all these stages are in `conversion.states`. Throws BuildError. */
-export async function convertStages(conversion: Conversion, table: StageTable, target: Stage): Promise<StageState> {
+export async function convertStages(
+  conversion: Conversion,
+  table: StageTable,
+  target: Stage,
+): Promise<StageState> {
   const bases = await resolveBases(conversion, table, target);
   const reached = reachableFrom(target);
   for (const stage of table.stages) {
     // Images and contexts are done with when they are found; only then can stages copy from them.
     const base = bases.get(stage);
-    const isWhole = base !== undefined && (!stage.isListed || base.replacesStage);
-    if (isWhole && reached.has(stage)) startStage(conversion, stage, base, 0);
+    const isWhole = !stage.isListed || stage.isReplaced;
+    if (isWhole && base !== undefined && reached.has(stage)) startStage(conversion, stage, base, 0);
   }
   for (const stage of table.stages) {
     if (!reached.has(stage) || conversion.states.has(stage)) continue;
@@ -49,100 +51,11 @@ export async function convertStages(conversion: Conversion, table: StageTable, t
   return conversion.states.get(target) as StageState;
 }
 
-/** Finds the bases of all stages that are needed, at once; triggers in them may make more stages needed. */
-async function resolveBases(
-  conversion: Conversion,
-  table: StageTable,
-  target: Stage,
-): Promise<ReadonlyMap<Stage, Base>> {
-  const bases = new Map<Stage, Base>();
-  const triggered = new Set<Stage>();
-  for (let round = 0; round < TRIGGER_ROUNDS_MAX; round++) {
-    const missing = [...reachableFrom(target)].filter((stage) => stage.base === null && !bases.has(stage));
-    // A named context may also stand for a stage that is built on another.
-    const named = [...reachableFrom(target)].filter(
-      (stage) => stage.base !== null && stage.name !== null && conversion.options.namedContexts.has(stage.name),
-    );
-    const found = await settleAll(
-      [...missing, ...named.filter((stage) => !bases.has(stage))].map(
-        async (stage) => [stage, await resolveBase(conversion, stage)] as const,
-      ),
-    );
-    for (const [stage, base] of found) bases.set(stage, base);
-    let hasNew = false;
-    for (const stage of table.stages) {
-      if (!reachableFrom(target).has(stage) || !stage.isListed || triggered.has(stage)) continue;
-      const base = bases.get(stage);
-      if (base?.replacesStage || (stage.base === null && base === undefined)) continue;
-      triggered.add(stage);
-      hasNew = addTriggers(table, stage, base ?? null) || hasNew;
-    }
-    if (!hasNew) return bases;
-  }
-  throw new BuildError("LIMIT_EXCEEDED", `ONBUILD triggers lead to more than ${TRIGGER_ROUNDS_MAX} rounds of images`, {
-    at: target.at,
-  });
-}
-
-/** All results in order; the first failure (in order) is thrown after every promise has settled. */
-export async function settleAll<T>(work: readonly Promise<T>[]): Promise<readonly T[]> {
-  const settled = await Promise.allSettled(work);
-  return settled.map((result) => {
-    if (result.status === "rejected") throw result.reason;
-    return result.value;
-  });
-}
-
-function addTriggers(table: StageTable, stage: Stage, base: Base | null): boolean {
-  const texts = [
-    ...(base?.image.config.OnBuild ?? []),
-    ...(stage.base?.steps ?? []).flatMap(({ instruction }) =>
-      instruction.kind === "onbuild" ? [instruction.expression] : [],
-    ),
-  ];
-  if (texts.length === 0) return false;
-  return table.addTriggers(
-    stage,
-    texts.map((text) => parseTrigger(text, stage.at)),
-  );
-}
-
-function startStage(conversion: Conversion, stage: Stage, base: Base | null, totalSteps: number): StageState {
-  const parent = stage.base === null || base !== null ? null : (conversion.states.get(stage.base) ?? null);
-  const image = parent !== null ? cloneImage(parent.image) : cloneImage((base as Base).image);
-  const { noCache, noCacheFilter } = conversion.options;
-  const state: StageState = {
-    stage,
-    platform: parent?.platform ?? (base as Base).platform,
-    image,
-    outline: { args: new Map(), usedArgs: new Set(stage.usedArgs), secrets: new Map(), ssh: new Map() },
-    ignoreCache:
-      noCache || noCacheFilter.some((name) => stage.name !== null && name.toLowerCase() === stage.name.toLowerCase()),
-    fs: parent?.fs ?? null,
-    env: new Map(parent?.env ?? []),
-    user: image.config.User ?? "",
-    buildArgs: [...(parent?.buildArgs ?? [])],
-    isWorkdirSet: parent?.isWorkdirSet ?? false,
-    isCmdSet: false,
-    totalSteps,
-    shownSteps: 0,
-  };
-  conversion.states.set(stage, state);
-  // Triggers of the base are steps of this stage now; this stage starts a list of its own.
-  delete image.config.OnBuild;
-  ensurePath(image);
-  for (const entry of image.config.Env ?? []) {
-    const [name = "", value = ""] = entry.split(/=(.*)/s);
-    state.env.set(name, value);
-  }
-  if (image.config.WorkingDir) image.config.WorkingDir = workdirIn(null, image.config.WorkingDir);
-  if (base !== null) state.fs = base.source((text) => stepName(conversion, state, text));
-  return state;
-}
-
 function convertStage(conversion: Conversion, stage: Stage, base: Base | null): void {
   const hasFrom = stage.baseName !== SCRATCH_NAME && stage.base === null;
-  const counted = stage.steps.filter(({ instruction, isTrigger }) => isTrigger || isCounted(instruction)).length;
+  const counted = stage.steps.filter(
+    ({ instruction, isTrigger }) => isTrigger || isCounted(instruction),
+  ).length;
   const state = startStage(conversion, stage, base, counted + (hasFrom ? 1 : 0));
   stageChecks(
     stage.steps.map((step) => step.instruction),
@@ -240,10 +153,20 @@ function commandWords(state: StageState, command: CommandLine): readonly string[
   return command.form === "exec" ? command.args : [...shellOf(state), command.text];
 }
 
-type Kind<K extends Instruction["kind"]> = Instruction & { readonly kind: K };
+/** The member of the union that holds instructions of this kind. */
+type Kind<K extends Instruction["kind"], I = Instruction> = I extends { readonly kind: infer U }
+  ? K extends U
+    ? I
+    : never
+  : never;
 
 /** Sets WORKDIR and makes the directory, for the user of that moment. */
-function convertWorkdir(conversion: Conversion, state: StageState, instruction: Kind<"workdir">, step: Step): void {
+function convertWorkdir(
+  conversion: Conversion,
+  state: StageState,
+  instruction: Kind<"workdir">,
+  step: Step,
+): void {
   const { image, platform } = state;
   const path = expandIn(conversion, state, instruction, instruction.value);
   if (!state.isWorkdirSet && !path.startsWith("/")) {
@@ -256,7 +179,12 @@ function convertWorkdir(conversion: Conversion, state: StageState, instruction: 
     const inputs = openInputs();
     const base = inputs.add(state.fs);
     const { epochSeconds } = conversion;
-    const name = stepName(conversion, state, shownText(conversion, state, instruction.original), step.isTrigger);
+    const name = stepName(
+      conversion,
+      state,
+      shownText(conversion, state, instruction.original),
+      step.isTrigger,
+    );
     state.fs = conversion.graph.add(
       {
         kind: "file",
@@ -279,13 +207,6 @@ function convertWorkdir(conversion: Conversion, state: StageState, instruction: 
     );
   }
   addHistory(image, `WORKDIR ${workdir}`, workdir !== "/", conversion.created);
-}
-
-/** Absolute paths stay as written, relative ones are joined and cleaned, as BuildKit has it. */
-function workdirIn(current: string | null, path: string): string {
-  const parent = current ?? "/";
-  if (path === "") return parent;
-  return path.startsWith("/") ? path : posix.join("/", parent, path).replace(/(?<=.)\/$/, "");
 }
 
 function convertEnv(conversion: Conversion, state: StageState, instruction: Kind<"env">): void {
@@ -345,7 +266,9 @@ function convertExpose(conversion: Conversion, state: StageState, instruction: K
 function readHealthcheck(instruction: Kind<"healthcheck">): Healthcheck {
   const { test } = instruction;
   if (test === "NONE") return { Test: ["NONE"] };
-  const { interval, timeout, startPeriod, startInterval, retries } = readHealthcheckOptions(instruction.flags);
+  const { interval, timeout, startPeriod, startInterval, retries } = readHealthcheckOptions(
+    instruction.flags,
+  );
   return {
     Test: test.form === "exec" ? ["CMD", ...test.args] : ["CMD-SHELL", test.text],
     ...(interval === 0 ? {} : { Interval: interval }),

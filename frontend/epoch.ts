@@ -21,7 +21,8 @@ export async function readEpoch(
   if (text === "") return null;
   if (/^[+-]?\d+$/.test(text) && Math.abs(Number(text)) <= EPOCH_MAX) return Number(text);
   const place = sourceNamed(text, options, table);
-  if (place === null) throw new BuildError("USAGE", `invalid SOURCE_DATE_EPOCH: ${text}`, { hint: "give seconds since 1970" });
+  if (place === null)
+    throw new BuildError("USAGE", `invalid SOURCE_DATE_EPOCH: ${text}`, { hint: "give seconds since 1970" });
   const { source, at } = place;
   const seconds = host.sourceTime === undefined ? null : await host.sourceTime(source, { signal });
   if (seconds !== null) return seconds;
@@ -47,9 +48,11 @@ function sourceNamed(
   const [step, ...more] = stage.steps;
   const add = step?.instruction;
   const [url, ...others] = add?.kind === "add" ? add.sources : [];
-  if (more.length > 0 || others.length > 0 || url === undefined) throw refuse("must have exactly one ADD of one source");
+  if (more.length > 0 || others.length > 0 || url === undefined)
+    throw refuse("must have exactly one ADD of one source");
   const git = parseGitRef(url);
-  if (git !== null) return { source: gitSource(git, { keepGitDir: false, checksum: git.checksum }), at: stage.at };
+  if (git !== null)
+    return { source: gitSource(git, { keepGitDir: false, checksum: git.checksum }), at: stage.at };
   if (!/^https?:\/\//.test(url)) throw refuse("must ADD a git or http source");
   return { source: { kind: "source", identifier: url, attrs: {} }, at: stage.at };
 }

@@ -7,7 +7,7 @@ import { BuildError, type SourceRange } from "../solver/graph/error.ts";
 import type { ImageConfig } from "../solver/graph/request.ts";
 import { type Checks, checkDirective, openChecks, staticChecks } from "./checks.ts";
 import { convertFor, isMultiPlatform, targetPlatforms } from "./conversion.ts";
-import { settleAll } from "./convert.ts";
+import { settleAll } from "./start-stage.ts";
 import type { ParsedDockerfile } from "./instruction.ts";
 import { outlineOf, targetsOf } from "./outline.ts";
 import { parseDockerfile, readDockerfile } from "./parse.ts";
@@ -39,8 +39,6 @@ export interface FrontendOptions {
   readonly hostname: string | null;
   /** SOURCE_DATE_EPOCH given as build argument or environment; null: not set. */
   readonly sourceDateEpoch: number | null;
-  /** Time of the build, for `created`; the only clock the frontend sees. Milliseconds. */
-  readonly nowMs: number;
 }
 
 export interface ResolvedImage {
@@ -58,7 +56,11 @@ export interface FrontendHost {
     options: { readonly signal: AbortSignal; readonly vertexName: string },
   ): Promise<ResolvedImage>;
   /** A file (≤ 16 MiB) out of a source that has to be fetched first (git, http, image), or null when it is not there. */
-  readFile(source: Definition, path: string, options: { readonly signal: AbortSignal }): Promise<Uint8Array | null>;
+  readFile(
+    source: Definition,
+    path: string,
+    options: { readonly signal: AbortSignal },
+  ): Promise<Uint8Array | null>;
   /** Time of a git or http(s) source in seconds: of the commit, or Last-Modified; null: it has none. For SOURCE_DATE_EPOCH=context. */
   sourceTime?(source: SourceOp, options: { readonly signal: AbortSignal }): Promise<number | null>;
 }
@@ -86,8 +88,17 @@ export interface Converted {
 export interface Outline {
   readonly name: string;
   readonly description: string;
-  readonly args: readonly { readonly name: string; readonly value: string; readonly description: string; readonly at: SourceRange }[];
-  readonly secrets: readonly { readonly name: string; readonly required: boolean; readonly at: SourceRange }[];
+  readonly args: readonly {
+    readonly name: string;
+    readonly value: string;
+    readonly description: string;
+    readonly at: SourceRange;
+  }[];
+  readonly secrets: readonly {
+    readonly name: string;
+    readonly required: boolean;
+    readonly at: SourceRange;
+  }[];
   readonly ssh: readonly { readonly name: string; readonly required: boolean; readonly at: SourceRange }[];
 }
 export interface Target {
@@ -109,7 +120,11 @@ export interface CallOptions {
 }
 
 /** Dockerfile to definitions and image configs, one for each platform. Throws BuildError with the place in the file. */
-export async function convert(options: FrontendOptions, host: FrontendHost, call: CallOptions): Promise<Converted> {
+export async function convert(
+  options: FrontendOptions,
+  host: FrontendHost,
+  call: CallOptions,
+): Promise<Converted> {
   const parsed = await parseDockerfile(options.dockerfile.name, options.dockerfile.data);
   const checks = checksOf(parsed, options);
   const request = { options, host, call, parsed, checks };
@@ -130,7 +145,11 @@ export async function convert(options: FrontendOptions, host: FrontendHost, call
 }
 
 /** --call=check: what the build checks find, and the error a build would end with before its first step. */
-export async function check(options: FrontendOptions, host: FrontendHost, call: CallOptions): Promise<CheckResult> {
+export async function check(
+  options: FrontendOptions,
+  host: FrontendHost,
+  call: CallOptions,
+): Promise<CheckResult> {
   const { name, data } = options.dockerfile;
   const { parsed, error } = await readDockerfile(name, data);
   const source = { file: name, text: parsed.source };
@@ -147,7 +166,11 @@ export async function check(options: FrontendOptions, host: FrontendHost, call: 
 }
 
 /** --call=outline: arguments, secrets and agents of the target. Throws BuildError. */
-export async function outline(options: FrontendOptions, host: FrontendHost, call: CallOptions): Promise<Outline> {
+export async function outline(
+  options: FrontendOptions,
+  host: FrontendHost,
+  call: CallOptions,
+): Promise<Outline> {
   const parsed = await parseDockerfile(options.dockerfile.name, options.dockerfile.data);
   const [platform = options.buildPlatform] = targetPlatforms(options);
   const request = { options, host, call, parsed, checks: checksOf(parsed, options) };
@@ -155,7 +178,11 @@ export async function outline(options: FrontendOptions, host: FrontendHost, call
 }
 
 /** --call=targets: the stages. Throws BuildError for what is no Dockerfile. */
-export async function targets(options: FrontendOptions, _host: FrontendHost, call: CallOptions): Promise<readonly Target[]> {
+export async function targets(
+  options: FrontendOptions,
+  _host: FrontendHost,
+  call: CallOptions,
+): Promise<readonly Target[]> {
   call.signal.throwIfAborted();
   return targetsOf(await parseDockerfile(options.dockerfile.name, options.dockerfile.data));
 }

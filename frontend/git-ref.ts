@@ -109,7 +109,10 @@ function decode(text: string): string {
 }
 
 /** The op that fetches a repository; attributes as in moby/buildkit solver/pb/attr.go. */
-export function gitSource(ref: GitRef, options: { readonly keepGitDir: boolean; readonly checksum: string }): SourceOp {
+export function gitSource(
+  ref: GitRef,
+  options: { readonly keepGitDir: boolean; readonly checksum: string },
+): SourceOp {
   const place = ref.host + `/${ref.path}`.replace(/\/{2,}/g, "/");
   const fragment = ref.subdir === "" ? ref.ref : `${ref.ref}:${ref.subdir}`;
   return {

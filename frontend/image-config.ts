@@ -4,6 +4,7 @@
 import { BuildError } from "../solver/graph/error.ts";
 import type { Platform } from "../solver/graph/op.ts";
 import type { ContainerConfig, Healthcheck, HistoryEntry, ImageConfig } from "../solver/graph/request.ts";
+import { normalizePlatform } from "./platform-args.ts";
 
 /** Marks history entries of a Dockerfile build; other tools look for it. */
 const HISTORY_COMMENT = "buildkit.dockerfile.v0";
@@ -92,14 +93,16 @@ function parseJson(data: Uint8Array, name: string): unknown {
 }
 
 function readObject(value: unknown, name: string, what: string): Record<string, unknown> {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  if (typeof value === "object" && value !== null && !Array.isArray(value))
+    return value as Record<string, unknown>;
   throw invalid(name, `${what} is no object`);
 }
 
 function readLabels(value: unknown, name: string): Record<string, string> | undefined {
   if (value === undefined || value === null) return undefined;
   const labels = readObject(value, name, "Labels");
-  if (!Object.values(labels).every((label) => typeof label === "string")) throw invalid(name, "a label is no text");
+  if (!Object.values(labels).every((label) => typeof label === "string"))
+    throw invalid(name, "a label is no text");
   return { ...(labels as Record<string, string>) };
 }
 
@@ -126,7 +129,8 @@ function readHealthcheck(value: unknown, name: string): Healthcheck | undefined 
 
 function readHistory(value: unknown, name: string): HistoryEntry[] {
   if (value === undefined || value === null) return [];
-  if (!Array.isArray(value) || value.length > HISTORY_MAX_ENTRIES) throw invalid(name, "its history is no list");
+  if (!Array.isArray(value) || value.length > HISTORY_MAX_ENTRIES)
+    throw invalid(name, "its history is no list");
   return value.map((entry: unknown) => {
     const raw = readObject(entry, name, "a history entry");
     const text = (key: string): string | undefined => (typeof raw[key] === "string" ? raw[key] : undefined);
@@ -159,13 +163,15 @@ export function setImageEnv(config: ContainerConfig, key: string, value: string)
 /** PATH is always set, but for Windows, which has its own. */
 export function ensurePath(image: ImageConfig): void {
   const hasPath = (image.config.Env ?? []).some((entry) => entry.startsWith("PATH="));
-  if (!hasPath && image.os !== "windows") image.config.Env = [...(image.config.Env ?? []), `PATH=${DEFAULT_PATH}`];
+  if (!hasPath && image.os !== "windows")
+    image.config.Env = [...(image.config.Env ?? []), `PATH=${DEFAULT_PATH}`];
 }
 
-/** One line of history. withLayer: the step makes a layer. */
-export function addHistory(image: ImageConfig, createdBy: string, withLayer: boolean, created: string): void {
+/** One line of history. withLayer: the step makes a layer. created null: the exporter takes the time of the layer, so that
+ *  a cached build gives the same image again. */
+export function addHistory(image: ImageConfig, createdBy: string, withLayer: boolean, created: string | null): void {
   image.history.push({
-    created,
+    ...(created === null ? {} : { created }),
     created_by: createdBy,
     comment: HISTORY_COMMENT,
     ...(withLayer ? {} : { empty_layer: true }),
@@ -178,16 +184,15 @@ export function formatTime(ms: number): string {
 }
 
 /** The config as it leaves the frontend: fields in the order of the spec, maps sorted, empty ones left out. */
-export function finishImage(image: ImageConfig, platform: Platform | null, fallbackCreated: string): ImageConfig {
+export function finishImage(
+  image: ImageConfig,
+  platform: Platform | null,
+  created: string | null,
+): ImageConfig {
   const { config } = image;
-  const target = platform ?? {
-    os: image.os,
-    architecture: image.architecture,
-    variant: image.variant ?? "",
-    osVersion: image["os.version"] ?? "",
-  };
+  const target = platform ?? platformOf(image);
   return defined({
-    created: image.history.at(-1)?.created ?? fallbackCreated,
+    created: created ?? undefined,
     author: image.author || undefined,
     architecture: target.architecture,
     os: target.os,
@@ -209,6 +214,16 @@ export function finishImage(image: ImageConfig, platform: Platform | null, fallb
       Healthcheck: config.Healthcheck,
     }),
     history: image.history,
+  });
+}
+
+/** Of an image, in normal form: arm64/v8 is arm64. */
+export function platformOf(image: ImageConfig): Platform {
+  return normalizePlatform({
+    os: image.os,
+    architecture: image.architecture,
+    variant: image.variant ?? "",
+    osVersion: image["os.version"] ?? "",
   });
 }
 

@@ -22,7 +22,8 @@ export function outlineOf({ conversion, target }: OneConversion): Outline {
       args.set(name, { name, value: arg.value, description: arg.comment, at: arg.at });
       waiting.push(...arg.uses);
     }
-    for (const [name, secret] of outline.secrets) if (!secrets.has(name)) secrets.set(name, { name, ...secret });
+    for (const [name, secret] of outline.secrets)
+      if (!secrets.has(name)) secrets.set(name, { name, ...secret });
     for (const [name, agent] of outline.ssh) if (!ssh.has(name)) ssh.set(name, { name, ...agent });
   }
   return {
@@ -34,9 +35,14 @@ export function outlineOf({ conversion, target }: OneConversion): Outline {
   };
 }
 
-function byPlace<T extends { readonly name: string; readonly at: SourceRange }>(values: Iterable<T>): readonly T[] {
+function byPlace<T extends { readonly name: string; readonly at: SourceRange }>(
+  values: Iterable<T>,
+): readonly T[] {
   return [...values].sort(
-    (a, b) => a.at.start.line - b.at.start.line || a.at.start.column - b.at.start.column || (a.name < b.name ? -1 : 1),
+    (a, b) =>
+      a.at.start.line - b.at.start.line ||
+      a.at.start.column - b.at.start.column ||
+      (a.name < b.name ? -1 : 1),
   );
 }
 

@@ -28,7 +28,9 @@ export function normalizePlatform(platform: Platform): Platform {
     os: system === "macos" ? "darwin" : system,
     architecture,
     ...(variant === "" ? {} : { variant }),
-    ...(platform.osVersion === undefined || platform.osVersion === "" ? {} : { osVersion: platform.osVersion }),
+    ...(platform.osVersion === undefined || platform.osVersion === ""
+      ? {}
+      : { osVersion: platform.osVersion }),
   };
 }
 
@@ -61,7 +63,10 @@ export function parsePlatform(text: string, local: Platform): Platform {
   const [first = "", second, third] = parts;
   const [, os = "", osVersion] = /^([A-Za-z0-9_.-]+)(?:\(([A-Za-z0-9_.-]*)\))?$/.exec(first) ?? [];
   if (os === "" || parts.length > 3 || !parts.slice(1).every((part) => /^[A-Za-z0-9_.-]+$/.test(part))) {
-    throw new BuildError("PLATFORM_UNSUPPORTED", `${JSON.stringify(text)} is no platform such as linux/amd64`);
+    throw new BuildError(
+      "PLATFORM_UNSUPPORTED",
+      `${JSON.stringify(text)} is no platform such as linux/amd64`,
+    );
   }
   if (second !== undefined) {
     return normalizePlatform({ os, architecture: second, variant: third ?? "", osVersion: osVersion ?? "" });
@@ -71,13 +76,18 @@ export function parsePlatform(text: string, local: Platform): Platform {
     return normalizePlatform({ ...local, os: named.os, osVersion: osVersion ?? "" });
   }
   if (ARCHITECTURES.has(named.architecture)) return { ...named, os: "linux" };
-  throw new BuildError("PLATFORM_UNSUPPORTED", `${JSON.stringify(text)}: unknown operating system or architecture`);
+  throw new BuildError(
+    "PLATFORM_UNSUPPORTED",
+    `${JSON.stringify(text)}: unknown operating system or architecture`,
+  );
 }
 
 export function samePlatform(a: Platform, b: Platform): boolean {
   const [one, other] = [normalizePlatform(a), normalizePlatform(b)];
   return (
-    one.os === other.os && one.architecture === other.architecture && (one.variant ?? "") === (other.variant ?? "")
+    one.os === other.os &&
+    one.architecture === other.architecture &&
+    (one.variant ?? "") === (other.variant ?? "")
   );
 }
 

@@ -101,7 +101,9 @@ function readField(mount: Draft, key: string, value: string, field: string): voi
   };
   switch (key) {
     case "type":
-      mount.type = oneOf(TYPES, value, (near) => invalid(`unsupported mount type ${JSON.stringify(value)}`, near));
+      mount.type = oneOf(TYPES, value, (near) =>
+        invalid(`unsupported mount type ${JSON.stringify(value)}`, near),
+      );
       return;
     case "from":
       mount.from = value;
@@ -135,7 +137,9 @@ function readField(mount: Draft, key: string, value: string, field: string): voi
       mount.id = value;
       return;
     case "sharing":
-      mount.sharing = oneOf(SHARINGS, value, (near) => invalid(`unsupported sharing value ${JSON.stringify(value)}`, near));
+      mount.sharing = oneOf(SHARINGS, value, (near) =>
+        invalid(`unsupported sharing value ${JSON.stringify(value)}`, near),
+      );
       return;
     case "mode":
       mount.mode = readNumber(key, value, /^0*[0-7]+$/, 8);
@@ -162,7 +166,11 @@ function checkMount(mount: RunMount): void {
     }
   }
   if (mount.sharing !== null && type !== "cache") {
-    throw invalid(type === "secret" ? "secret mount should not define sharing" : `invalid cache sharing set for ${type} mount`);
+    throw invalid(
+      type === "secret"
+        ? "secret mount should not define sharing"
+        : `invalid cache sharing set for ${type} mount`,
+    );
   }
   if (type !== "secret") return;
   if (mount.from !== "") throw invalid("secret mount should not have a from");
@@ -187,7 +195,8 @@ export function parseDevice(text: string): RunDevice {
     const value = field.slice(equals + 1);
     if (key === "required") required = equals < 0 ? true : readBool(key, value);
     else if (key === "name" && equals >= 0) name = value;
-    else if (name === "") name = field; // a CDI name may itself hold "="
+    else if (name === "")
+      name = field; // a CDI name may itself hold "="
     else throw invalid(`unexpected key '${key}' in '${field}'`);
   }
   if (name === "") throw invalid("device name is required");
@@ -209,7 +218,11 @@ function splitFields(text: string): readonly string[] {
   }
 }
 
-function oneOf<T extends string>(options: readonly T[], value: string, error: (near: string | null) => BuildError): T {
+function oneOf<T extends string>(
+  options: readonly T[],
+  value: string,
+  error: (near: string | null) => BuildError,
+): T {
   const found = options.find((option) => option === value.toLowerCase());
   if (found === undefined) throw error(suggest(value, options, false));
   return found;

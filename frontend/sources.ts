@@ -10,9 +10,10 @@ import type { FrontendOptions } from "./frontend.ts";
 import { gitSource, parseGitRef } from "./git-ref.ts";
 import { emptyImage, readBaseImage } from "./image-config.ts";
 import { familiarImageName, formatImageName, parseImageName } from "./image-name.ts";
+import { atPlace, atPlaceLater } from "./place.ts";
 import { formatPlatformAll, normalizePlatform, samePlatform } from "./platform-args.ts";
 import { type Conversion, noteOf } from "./stage-state.ts";
-import { atPlace, SCRATCH_NAME, type Stage } from "./stages.ts";
+import { SCRATCH_NAME, type Stage } from "./stages.ts";
 import { suggest } from "./suggest.ts";
 
 /** What a stage starts with. */
@@ -21,17 +22,18 @@ export interface Base {
   readonly platform: Platform;
   /** Files, given the name the step is to have; null: none. Called once, when the stage is converted. */
   source(name: (text: string) => string): Input | null;
-  /** A context stands in the stage's place: its instructions do not run. */
-  readonly replacesStage: boolean;
+}
+
+/** Whether a named context is given for a name on a platform. */
+export function hasContext(options: FrontendOptions, name: string, platform: Platform): boolean {
+  return findContext(options, name, platform) !== null;
 }
 
 /** Finds what a stage starts with. Throws IMAGE_UNKNOWN, REFERENCE_INVALID and what the host throws. */
 export async function resolveBase(conversion: Conversion, stage: Stage): Promise<Base> {
   const platform = stage.platform ?? conversion.targetPlatform;
-  if (stage.name !== null) {
-    const context = findContext(conversion.options, stage.name, platform);
-    if (context !== null) return { ...(await loadContext(conversion, context, platform, stage.at)), replacesStage: true };
-  }
+  const replacement = stage.isReplaced ? findContext(conversion.options, stage.name ?? "", platform) : null;
+  if (replacement !== null) return loadContext(conversion, replacement, platform, stage.at);
   if (stage.baseName === SCRATCH_NAME) return scratch(conversion.targetPlatform);
   let reference: ReturnType<typeof parseImageName>;
   try {
@@ -73,7 +75,7 @@ function nearStage({ stageNames }: Conversion, name: string): string | null {
 }
 
 function scratch(platform: Platform): Base {
-  return { image: emptyImage(platform), platform, source: () => null, replacesStage: false };
+  return { image: emptyImage(platform), platform, source: () => null };
 }
 
 interface ImageOptions {
@@ -98,7 +100,11 @@ async function loadImage(conversion: Conversion, identifier: string, options: Im
   });
   const { image, isEmpty } = readBaseImage(resolved.config, shown);
   const pinned = reference.includes("@") ? reference : `${reference}@${resolved.digest}`;
-  const found = normalizePlatform({ os: image.os, architecture: image.architecture, variant: image.variant ?? "" });
+  const found = normalizePlatform({
+    os: image.os,
+    architecture: image.architecture,
+    variant: image.variant ?? "",
+  });
   const isKnown = image.os !== "" && image.architecture !== "";
   const isOther = isKnown && (found.os !== platform.os || found.architecture !== platform.architecture);
   if (isOther && !isContext) {
@@ -111,7 +117,6 @@ async function loadImage(conversion: Conversion, identifier: string, options: Im
   return {
     image,
     platform: chosen,
-    replacesStage: false,
     source: (name) => {
       if (isEmpty) return null;
       const op = { kind: "source", identifier: `${scheme}://${pinned}`, attrs: {} } as const;
@@ -131,7 +136,8 @@ function findContext(options: FrontendOptions, name: string, platform: Platform)
   const wanted = familiar(name);
   const ofPlatform = `${wanted}::${formatPlatformAll(normalizePlatform(platform))}`;
   for (const candidate of [ofPlatform, wanted]) {
-    for (const [key, value] of options.namedContexts) if (familiar(key) === candidate) return { name: wanted, value };
+    for (const [key, value] of options.namedContexts)
+      if (familiar(key) === candidate) return { name: wanted, value };
   }
   return null;
 }
@@ -158,15 +164,19 @@ async function loadContext(
   if (image !== null) {
     const [, scheme = "", reference = ""] = image;
     if (scheme === "docker-image" && reference === SCRATCH_NAME) return scratch(platform);
-    const full = scheme === "docker-image" ? formatImageName(atPlace(at, () => parseImageName(reference))) : reference;
-    const base = await loadImage(conversion, `${scheme}://${full}`, {
-      platform,
-      at,
-      shown: reference,
-      title: (pinned) => (scheme === "docker-image" ? `${title} ${pinned}` : `${title} OCI load from client`),
-      isImplicit: conversion.isTargetImplicit,
-      isContext: true,
-    });
+    const full =
+      scheme === "docker-image" ? formatImageName(atPlace(at, () => parseImageName(reference))) : reference;
+    const base = await atPlaceLater(at, () =>
+      loadImage(conversion, `${scheme}://${full}`, {
+        platform,
+        at,
+        shown: reference,
+        title: (pinned) =>
+          scheme === "docker-image" ? `${title} ${pinned}` : `${title} OCI load from client`,
+        isImplicit: conversion.isTargetImplicit,
+        isContext: true,
+      }),
+    );
     // The name is the context's own, not that of a numbered step.
     return { ...base, source: () => base.source((text) => text) };
   }
@@ -177,7 +187,8 @@ async function loadContext(
   });
   if (value.startsWith("local:")) {
     const directory = value.slice("local:".length);
-    const file = conversion.options.namedIgnores?.get(name) ?? conversion.options.namedIgnores?.get(directory) ?? null;
+    const file =
+      conversion.options.namedIgnores?.get(name) ?? conversion.options.namedIgnores?.get(directory) ?? null;
     return add(localSource(directory, file?.data ?? null), "load from client");
   }
   const git = parseGitRef(value);
@@ -194,7 +205,10 @@ async function loadContext(
 }
 
 /** A directory of the asker, less what its ignore file says. */
-export function localSource(name: string, ignore: Uint8Array | null): Parameters<Conversion["graph"]["add"]>[0] {
+export function localSource(
+  name: string,
+  ignore: Uint8Array | null,
+): Parameters<Conversion["graph"]["add"]>[0] {
   const patterns = ignore === null ? [] : readIgnore(ignore).patterns;
   return {
     kind: "source",

@@ -8,10 +8,11 @@ import type { Patterns } from "../solver/graph/patterns.ts";
 import type { ImageConfig } from "../solver/graph/request.ts";
 import { undefinedVar } from "./check-texts.ts";
 import type { Checks } from "./checks.ts";
+import type { GlobalArg } from "./from-line.ts";
 import type { FrontendHost, FrontendOptions } from "./frontend.ts";
 import type { Instruction } from "./instruction.ts";
 import { formatPlatformAll, normalizePlatform, parsePlatform, samePlatform } from "./platform-args.ts";
-import type { GlobalArg, Stage } from "./stages.ts";
+import type { Stage } from "./stages.ts";
 import { expandWord, expandWords, type WordOptions } from "./words.ts";
 
 /** One conversion: a Dockerfile for one platform. */
@@ -36,8 +37,8 @@ export interface Conversion {
   readonly proxyEnv: ProxyEnv | null;
   /** SOURCE_DATE_EPOCH in seconds. */
   readonly epochSeconds: number | null;
-  /** Time of every history entry made here, RFC 3339. */
-  readonly created: string;
+  /** Time of every history entry made here, RFC 3339; null: that of its layer. */
+  readonly created: string | null;
   /** .dockerignore of the main context. */
   readonly ignore: Patterns | null;
   /** The main context; the vertex is made when first asked for. */
@@ -53,7 +54,15 @@ export interface BuildArg {
 
 /** What --call=outline tells of a stage. */
 export interface StageOutline {
-  readonly args: Map<string, { readonly value: string; readonly comment: string; readonly at: SourceRange; readonly uses: ReadonlySet<string> }>;
+  readonly args: Map<
+    string,
+    {
+      readonly value: string;
+      readonly comment: string;
+      readonly at: SourceRange;
+      readonly uses: ReadonlySet<string>;
+    }
+  >;
   readonly usedArgs: Set<string>;
   readonly secrets: Map<string, { readonly required: boolean; readonly at: SourceRange }>;
   readonly ssh: Map<string, { readonly required: boolean; readonly at: SourceRange }>;
@@ -125,8 +134,15 @@ export function stepName(conversion: Conversion, state: StageState, text: string
 }
 
 /** The name with the number of the step named last. */
-export function stepNameAgain(conversion: Conversion, state: StageState, text: string, isTrigger: boolean): string {
-  const platform = conversion.isMultiPlatform ? `${formatPlatformAll(state.platform)}${crossTarget(state)} ` : "";
+export function stepNameAgain(
+  conversion: Conversion,
+  state: StageState,
+  text: string,
+  isTrigger: boolean,
+): string {
+  const platform = conversion.isMultiPlatform
+    ? `${formatPlatformAll(state.platform)}${crossTarget(state)} `
+    : "";
   const label = state.stage.label === "" ? "" : `${state.stage.label} `;
   const number = `${state.shownSteps}`.padStart(`${state.totalSteps}`.length);
   return `[${platform}${label}${number}/${state.totalSteps}] ${isTrigger ? "ONBUILD " : ""}${text}`;
@@ -195,4 +211,3 @@ export function openInputs(): InputList {
     },
   };
 }
-

@@ -79,7 +79,7 @@ export async function make(
 /** Runs a source that has no name yet; recorded nowhere. */
 export async function fetchUnnamed(node: Node, means: Means, context: CallContext): Promise<Made> {
   const task = { node, parts: { definition: [], result: null, content: null }, results: [], priority: 0 };
-  const outcome = await inSlot(task, means, context.signal, () => means.worker.run(node.vertex, [], context));
+  const outcome = await inSlot(task, means, context.signal, () => means.worker.run(node.vertex, [], context, nameOf(node)));
   return { outputs: outcome.outputs, how: "ran", read: "as-keyed", record: null, recordedAs: [] };
 }
 
@@ -134,7 +134,7 @@ async function run(task: Task, means: Means, records: ResultRecords, context: Ca
   const { vertex, note, facts } = node;
   const startedMs = means.nowMs();
   context.emit({ kind: "started", vertex: vertex.digest, atMs: startedMs });
-  const outcome = await means.worker.run(vertex, results, context);
+  const outcome = await means.worker.run(vertex, results, context, nameOf(node));
   records.hold(outcome.outputs);
   for (const index of node.outputs) {
     if ((outcome.outputs[index] ?? null) === null)
@@ -222,4 +222,8 @@ async function inSlot<T>(task: Task, means: Means, signal: AbortSignal, work: ()
   } finally {
     signal.removeEventListener("abort", leave);
   }
+}
+
+function nameOf(node: Node): string {
+  return node.note?.name ?? node.vertex.op.kind;
 }

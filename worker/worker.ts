@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs";
 import { pullLayer } from "../cache/registry/image.ts";
 import type { Registry } from "../cache/registry/client.ts";
-import type { Store } from "../cache/store.ts";
+import type { ActiveLayer, Store } from "../cache/store.ts";
 import type { Vertex } from "../solver/graph/definition.ts";
 import { type Digest, digestOf, parseDigest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
@@ -28,8 +28,8 @@ export interface Worker extends AsyncDisposable {
   pin(op: SourceOp, platform: Platform | null, vertex: Digest, context: CallContext): Promise<Pin>;
   /** Digest of what the selectors pick out of a result; the paths an op really reads. */
   contentDigest(result: Result, selectors: readonly Selector[], context: CallContext): Promise<Digest>;
-  /** Runs the op; one Result per output. `readDigest`: what was really read from live files, when it differs from what the key said. */
-  run(vertex: Vertex, inputs: readonly Result[], context: CallContext): Promise<RunOutcome>;
+  /** Runs the op; one Result per output. `name` is how people know the step. `readDigest`: what was really read from live files, when it differs from what the key said. */
+  run(vertex: Vertex, inputs: readonly Result[], context: CallContext, name: string): Promise<RunOutcome>;
   /** Likely to be needed soon: starts the keeper ahead. */
   warm(): void;
 }
@@ -64,6 +64,13 @@ export function openWorker(options: WorkerOptions): LocalWorker {
   const { store, keeper } = options;
   const images = openImageSource(store, options.registry, options.resolveMode);
   const local = openLocalSource(store);
+  // New layers are held from before they are visible until the worker closes; by then the records that name them exist.
+  const lease = store.lease();
+  const prepareHeld = (): ActiveLayer => {
+    const active = store.layers.prepare();
+    lease.addLayers([active.id]);
+    return active;
+  };
   const unpacker = openUnpacker(store, keeper, async (remote, transfer) =>
     pullLayer(remote, store, await options.registry(), transfer),
   );
@@ -80,7 +87,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       async () => {
         const known = store.records.get<LayerId>("materialized", digest);
         if (known !== null && store.layers.get(known)?.unpacked === true) return [known];
-        await using active = store.layers.prepare();
+        await using active = prepareHeld();
         const outcome = await keeper().run({
           kind: "materialize",
           tree: treeOfFiles(files, context.session),
@@ -105,7 +112,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       ? treeOfFiles(result, context.session)
       : { kind: "layers", dirs: await directories(result, vertex, context) };
 
-  const runFile = async (vertex: Vertex, op: FileOp, inputs: readonly Result[], context: CallContext): Promise<RunOutcome> => {
+  const runFile = async (vertex: Vertex, op: FileOp, inputs: readonly Result[], context: CallContext, name: string): Promise<RunOutcome> => {
     const first = op.actions[0];
     const last = op.actions.at(-1);
     if (first === undefined || last === undefined) throw new Error("a file op without actions");
@@ -125,7 +132,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       ),
     ]);
     const dirs = await unpacker.directories(baseLayers, vertex.digest, context);
-    await using active = store.layers.prepare();
+    await using active = prepareHeld();
     const outcome = await keeper().run({
       kind: "file",
       base: dirs,
@@ -136,7 +143,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       times: { epochSeconds: null },
     });
     context.signal.throwIfAborted();
-    const record = active.commit({ unpacked: true, createdAtMs: Date.now(), description: describeFileOp(op) });
+    const record = active.commit({ unpacked: true, createdAtMs: Date.now(), description: name });
     const result: Result = { kind: "layers", layers: [...baseLayers, record.id] };
     const outputs: (Result | null)[] = [];
     outputs[last.output ?? 0] = result;
@@ -189,11 +196,11 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       store.records.put("selection", key, digest);
       return digest;
     },
-    async run(vertex, inputs, context) {
+    async run(vertex, inputs, context, name) {
       const { op } = vertex;
       switch (op.kind) {
         case "file":
-          return runFile(vertex, op, inputs, context);
+          return runFile(vertex, op, inputs, context, name);
         case "exec": {
           const network = op.network === "sandbox" ? options.defaultNetwork : op.network;
           checkPlatform(vertex.platform, options.defaultPlatform);
@@ -205,6 +212,8 @@ export function openWorker(options: WorkerOptions): LocalWorker {
             resolvConf: options.resolvConf,
             directories: (input) => directories(input, vertex.digest, context),
             layersOf: (input) => layersOf(input, context),
+            name,
+            lease,
           }, context);
           return { outputs, readDigest: null };
         }
@@ -221,6 +230,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     },
     async [Symbol.asyncDispose]() {
       local.flush();
+      await lease[Symbol.asyncDispose]();
     },
   };
 }
@@ -236,10 +246,6 @@ function usesInput(op: FileOp, index: number): boolean {
     const names = [owner?.user, owner?.group].some((one) => one?.kind === "name" && one.input === index);
     return names || (action.kind === "copy" && action.from === index);
   });
-}
-
-function describeFileOp(op: FileOp): string {
-  return op.actions.map((action) => (action.kind === "copy" ? `copy ${action.src} ${action.dest}` : `${action.kind} ${action.path}`)).join(", ");
 }
 
 /** Programs of another architecture run only where the kernel has an emulator for them. binfmt_misc(5) */

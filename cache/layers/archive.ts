@@ -64,10 +64,14 @@ export interface Unpacked {
 export async function extractArchive(
   source: string | number,
   dest: number,
-  options: { readonly note?: (message: string) => void } = {},
+  options: {
+    readonly note?: (message: string) => void;
+    /** false: everything belongs to who unpacks, and devices are left out. */
+    readonly owners?: boolean;
+  } = {},
 ): Promise<Unpacked> {
   const fd = typeof source === "number" ? source : openSync(source, "r");
-  const writer = treeWriter(dest, { form: "archive", idMap: idMapKind(), note: options.note ?? (() => {}) });
+  const writer = treeWriter(dest, { form: "archive", idMap: options.owners === false ? "none" : idMapKind(), note: options.note ?? (() => {}) });
   try {
     const limit = sizeLimit(fstatSync(fd).size);
     const reader = tarReader(writer);

@@ -6,10 +6,11 @@
 //
 // Every name is resolved by the kernel inside the root (openat2, RESOLVE_IN_ROOT) and acted on by descriptor and last
 // component (threat model P1-P4, T1-T5). Open parent directories are remembered only as long as nothing that exists was
-// replaced: adding names cannot change where a path that exists leads, only replacing can.
+// replaced: adding names cannot change where a path that exists leads, only replacing can. That rule spans all kinds of
+// members, which is why they stand in one file.
 
 import { ftruncateSync, writeSync } from "node:fs";
-import { BuildError, printable } from "../../solver/graph/error.ts";
+import { BuildError } from "../../solver/graph/error.ts";
 import {
   AT,
   close,
@@ -31,27 +32,30 @@ import {
   utimensat,
 } from "../../worker/sys/file.ts";
 import { isSysError } from "../../worker/sys/libc.ts";
+import {
+  cleanName,
+  isAufsData,
+  isImageXattr,
+  isWhiteoutName,
+  joinName,
+  OPAQUE_NAME,
+  OPAQUE_XATTR,
+  shownName,
+  WHITEOUT_PREFIX,
+} from "./names.ts";
 import { setOwner } from "./owner.ts";
 import type { TarEntry, TarHandler } from "./tar.ts";
 import { removeAt } from "./tree-size.ts";
 
 /** Members of one archive. */
 export const ENTRIES_MAX = 10_000_000;
-/** Longest name of one component: NAME_MAX of limits.h. */
-const COMPONENT_MAX_BYTES = 255;
 /** Parent directories kept open. */
 const PARENTS_MAX = 32;
 
-const WHITEOUT = Buffer.from(".wh.");
-const OPAQUE = Buffer.from(".wh..wh..opq");
-const AUFS = Buffer.from(".wh..wh.");
-export const OPAQUE_XATTR = "user.overlay.opaque";
-const YES = Buffer.from("y");
-
 export interface WriterOptions {
   readonly form: "layer" | "archive";
-  /** May device nodes be made, and ids be given? idMapKind() knows. */
-  readonly idMap: "host" | "mapped" | "single";
+  /** May device nodes be made, and ids be given? idMapKind() knows. "none": neither is wanted. */
+  readonly idMap: "host" | "mapped" | "single" | "none";
   /** Told once per kind of loss (a device node, an attribute the file system does not take). */
   readonly note: (message: string) => void;
 }
@@ -69,7 +73,10 @@ export interface TreeWriter extends TarHandler {
  *  IMAGE_INVALID (layer), LIMIT_EXCEEDED or SysError; the tree is then of no use. */
 export function treeWriter(root: number, options: WriterOptions): TreeWriter {
   const layer = options.form === "layer";
-  const owners = { singleId: options.idMap === "single" };
+  const ids = { singleId: options.idMap === "single" };
+  const giveOwner = (dirfd: number, name: Buffer | string, uid: number, gid: number): void => {
+    if (options.idMap !== "none") setOwner(dirfd, name, uid, gid, ids);
+  };
   const parents = new Map<string, number>();
   const directoryTimes = new Map<string, bigint>();
   const noted = new Set<string>();
@@ -81,7 +88,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
   function refuse(entry: TarEntry, why: string): never {
     throw new BuildError(
       layer ? "IMAGE_INVALID" : "ARCHIVE_INVALID",
-      `${shown(entry.name)} in the ${options.form} ${why}`,
+      `${shownName(entry.name)} in the ${options.form} ${why}`,
     );
   }
 
@@ -95,14 +102,14 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     if (++entries > ENTRIES_MAX) {
       throw new BuildError("LIMIT_EXCEEDED", `the ${options.form} has more than ${ENTRIES_MAX} entries`);
     }
-    const components = clean(member, member.name);
+    const components = cleanName(member.name, options.form, (why) => refuse(member, why));
     if (layer && isAufsData(components)) return;
     const base = components.at(-1);
     if (base === undefined) {
       rootEntry(member);
       return;
     }
-    if (layer && startsWith(base, WHITEOUT)) {
+    if (layer && isWhiteoutName(base)) {
       whiteout(member, components, base);
       return;
     }
@@ -112,7 +119,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
         openFile(member, parent, base);
         return;
       case "dir":
-        directory(member, parent, base, join(components));
+        directory(member, parent, base, joinName(components));
         return;
       case "link":
         hardLink(member, parent, base);
@@ -133,39 +140,11 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     setTime(member, parent, base);
   }
 
-  /** Components of a name with "." and ".." taken away, as Go's path.Clean does before anything is looked at. */
-  function clean(member: TarEntry, name: Buffer): Buffer[] {
-    const out: Buffer[] = [];
-    let from = 0;
-    const absolute = name[0] === 0x2f;
-    while (from <= name.length) {
-      let to = name.indexOf(0x2f, from);
-      if (to < 0) to = name.length;
-      const part = name.subarray(from, to);
-      from = to + 1;
-      if (part.length === 0 || (part.length === 1 && part[0] === 0x2e)) continue;
-      if (part.length === 2 && part[0] === 0x2e && part[1] === 0x2e) {
-        // Above the root is the root; moby refuses such names of a plain archive.
-        if (out.pop() === undefined && !layer && !absolute)
-          refuse(member, "leads out of the target directory");
-        continue;
-      }
-      if (part.length > COMPONENT_MAX_BYTES) refuse(member, "has a name that is too long");
-      out.push(part);
-    }
-    if (layer) {
-      for (const part of out.slice(0, -1)) {
-        if (startsWith(part, WHITEOUT) && !startsWith(part, AUFS)) refuse(member, "lies below a whiteout");
-      }
-    }
-    return out;
-  }
-
   /** Descriptor of the directory a member is in, made with its parents where it is missing. Kept open by us. */
   function parentOf(member: TarEntry, components: readonly Buffer[]): number {
     if (components.length === 1) return root;
     const path = components.slice(0, -1);
-    const key = keyOf(path);
+    const key = joinName(path).toString("latin1");
     const known = parents.get(key);
     if (known !== undefined && !replaced) return known;
     if (replaced || parents.size >= PARENTS_MAX) forgetParents();
@@ -177,7 +156,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
 
   function openDirectory(member: TarEntry, components: readonly Buffer[]): number {
     try {
-      return openInRoot(join(components));
+      return openInRoot(joinName(components));
     } catch (error) {
       if (!isSysError(error, "ENOENT", "ENOTDIR")) throw unreachable(member, error);
     }
@@ -185,7 +164,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     let fd = openInRoot(DOT);
     for (const [i, name] of components.entries()) {
       try {
-        const next = openOrMake(member, fd, name, join(components.slice(0, i + 1)));
+        const next = openOrMake(member, fd, name, joinName(components.slice(0, i + 1)));
         close(fd);
         fd = next;
       } catch (error) {
@@ -209,7 +188,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     if (there !== null) replace(parent, name);
     mkdirat(parent, name, 0o755);
     fchmodat(parent, name, 0o755); // past the umask
-    setOwner(parent, name, 0, 0, owners);
+    giveOwner(parent, name, 0, 0);
     if (there !== null) markOpaque(parent, name);
     return openInRoot(path);
   }
@@ -272,7 +251,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     try {
       if (written < member.size) ftruncateSync(fd, member.size); // a hole at the end
       sizeBytes += member.size;
-      setOwner(fd, "", member.uid, member.gid, owners);
+      giveOwner(fd, "", member.uid, member.gid);
       setXattrs(member, (name, value) => fsetxattr(fd, name, value));
       fchmod(fd, member.mode);
       const timeNs = boundTime(member.mtimeNs);
@@ -301,7 +280,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
 
   /** Owner, attributes and mode of what was just made or seen to be no link; nobody else works in this tree. */
   function setAttributes(member: TarEntry, parent: number, name: Buffer): void {
-    setOwner(parent, name, member.uid, member.gid, owners);
+    giveOwner(parent, name, member.uid, member.gid);
     setXattrs(member, (key, value) => lsetxattr(procPath(parent, name), key, value));
     if (member.type !== "symlink") fchmodat(parent, name, member.mode);
   }
@@ -314,7 +293,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
   function rootEntry(member: TarEntry): void {
     if (member.type !== "dir") refuse(member, "would replace the root directory");
     if (!layer) return; // moby leaves the target directory as it is
-    setOwner(root, "", member.uid, member.gid, owners);
+    giveOwner(root, "", member.uid, member.gid);
     setXattrs(member, (key, value) => fsetxattr(root, key, value));
     fchmod(root, member.mode);
     directoryTimes.set(".", boundTime(member.mtimeNs));
@@ -323,11 +302,11 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
   /** image-spec layer.md, "Whiteouts": it speaks of the layers below only, so what this layer itself has stays. */
   function whiteout(member: TarEntry, components: readonly Buffer[], base: Buffer): void {
     const parent = parentOf(member, components);
-    if (base.equals(OPAQUE)) {
+    if (base.equals(OPAQUE_NAME)) {
       fsetxattr(parent, OPAQUE_XATTR, YES);
       return;
     }
-    const name = base.subarray(WHITEOUT.length);
+    const name = base.subarray(WHITEOUT_PREFIX.length);
     if (name.length === 0 || name.equals(DOT) || name.equals(DOT_DOT))
       refuse(member, "is a whiteout of nothing");
     const there = statxOrNull(parent, name);
@@ -345,18 +324,18 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
   }
 
   function hardLink(member: TarEntry, parent: number, name: Buffer): void {
-    const target = clean(member, member.linkName);
+    const target = cleanName(member.linkName, options.form, (why) => refuse(member, why));
     const targetName = target.at(-1);
     const missing = () => {
       return refuse(
         member,
-        `is a hard link to ${shown(member.linkName)}, which is no file of this ${options.form}`,
+        `is a hard link to ${shownName(member.linkName)}, which is no file of this ${options.form}`,
       );
     };
     if (targetName === undefined) return missing();
     let targetParent: number;
     try {
-      targetParent = openInRoot(target.length === 1 ? DOT : join(target.slice(0, -1)));
+      targetParent = openInRoot(target.length === 1 ? DOT : joinName(target.slice(0, -1)));
     } catch (error) {
       if (isSysError(error, "ENOENT", "ENOTDIR", "ELOOP")) return missing();
       throw error;
@@ -379,7 +358,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
       }
       // Both names are one file. chown would drop its capabilities, so only what differs is set.
       if (there.uid !== member.uid || there.gid !== member.gid) {
-        setOwner(parent, name, member.uid, member.gid, owners);
+        giveOwner(parent, name, member.uid, member.gid);
         if (type === S.IFREG) fchmodat(parent, name, member.mode);
       } else if (type === S.IFREG && (there.mode & S.PERM) !== member.mode) {
         fchmodat(parent, name, member.mode);
@@ -396,12 +375,15 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     const device = { major: member.devMajor, minor: member.devMinor };
     if (member.type === "char" && device.major === 0 && device.minor === 0) {
       // To overlayfs this device means "deleted": an archive says that by name only.
-      note("whiteout device", `${shown(member.name)} is the overlay's mark for a deleted file: left out`);
+      note("whiteout device", `${shownName(member.name)} is the overlay's mark for a deleted file: left out`);
       return false;
     }
     if (options.idMap !== "host") {
       // mknod(2) of devices needs CAP_MKNOD of the host. containerd leaves them out in user namespaces as well.
-      note("device", `${shown(member.name)} is a device node, which cannot be made without root: left out`);
+      note(
+        "device",
+        `${shownName(member.name)} is a device node, which cannot be made without root: left out`,
+      );
       return false;
     }
     const type = member.type === "char" ? S.IFCHR : S.IFBLK;
@@ -425,7 +407,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
         if (!isSysError(error, "EOPNOTSUPP", "EPERM", "E2BIG", "ENOSPC")) throw error;
         note(
           `xattr ${name}`,
-          `the attribute ${name} of ${shown(member.name)} cannot be kept: ${error.errno}`,
+          `the attribute ${name} of ${shownName(member.name)} cannot be kept: ${error.errno}`,
         );
       }
     }
@@ -473,22 +455,9 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
   };
 }
 
-const SLASH = Buffer.from("/");
 const DOT = Buffer.from(".");
 const DOT_DOT = Buffer.from("..");
-
-/** Attributes that are the image's. Not those of overlayfs, ours, or labels of a host's security modules (T5, T8). */
-export function isImageXattr(name: string): boolean {
-  if (name.startsWith("user.")) return !name.startsWith("user.overlay.") && !name.startsWith("user.tsbuild.");
-  return name === "security.capability" || name.startsWith("system.posix_acl_");
-}
-
-/** Data of aufs, which old layers hold; only the opaque marker was adopted by the format. */
-function isAufsData(components: readonly Buffer[]): boolean {
-  return components.some((part, i) => {
-    return startsWith(part, AUFS) && !(i === components.length - 1 && part.equals(OPAQUE));
-  });
-}
+const YES = Buffer.from("y");
 
 function isWhiteout(stat: { mode: number; rdevMajor: number; rdevMinor: number }): boolean {
   return (stat.mode & S.IFMT) === S.IFCHR && stat.rdevMajor === 0 && stat.rdevMinor === 0;
@@ -499,20 +468,3 @@ function boundTime(timeNs: bigint): bigint {
   return timeNs < 0n || timeNs > MAX_TIME_NS ? 0n : timeNs;
 }
 const MAX_TIME_NS = (1n << 63n) - 1n;
-
-function startsWith(name: Buffer, prefix: Buffer): boolean {
-  return name.length >= prefix.length && prefix.equals(name.subarray(0, prefix.length));
-}
-
-function join(components: readonly Buffer[]): Buffer {
-  return Buffer.concat(components.flatMap((part, i) => (i === 0 ? [part] : [SLASH, part])));
-}
-
-/** Bytes of a path as the key of a map. */
-function keyOf(components: readonly Buffer[]): string {
-  return components.map((part) => part.toString("latin1")).join("/");
-}
-
-function shown(name: Buffer): string {
-  return JSON.stringify(printable(name.toString()));
-}

@@ -2,7 +2,7 @@
 // [thread of the keeper]
 
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
-import { BuildError, printable } from "../../solver/graph/error.ts";
+import { BuildError } from "../../solver/graph/error.ts";
 import {
   AT,
   close,
@@ -28,7 +28,7 @@ import {
   utimensat,
 } from "../../worker/sys/file.ts";
 import { isSysError } from "../../worker/sys/libc.ts";
-import { isImageXattr } from "./entry.ts";
+import { isImageXattr, shownName } from "./names.ts";
 import { idMapKind, notedOwner } from "./owner.ts";
 import { treeTar } from "./tree-tar.ts";
 import { removeAt } from "./tree-size.ts";
@@ -103,14 +103,19 @@ export function copyTree(rootDir: string, destDir: string, options: ExportOption
     const there = statxOrNull(into, name);
     if (type === S.IFDIR) {
       if (there !== null && (there.mode & S.IFMT) !== S.IFDIR) {
-        throw new BuildError("OUTPUT_FAILED", `${shown(visit.path)} in the output directory is no directory`);
+        throw new BuildError(
+          "OUTPUT_FAILED",
+          `${shownName(visit.path)} in the output directory is no directory`,
+        );
       }
       if (there === null) mkdirat(into, name, 0o700);
       return;
     }
     if (type === S.IFSOCK) return;
     if ((type === S.IFCHR || type === S.IFBLK) && !keepOwners) {
-      options.note?.(`${shown(visit.path)} is a device node, which cannot be made without root: left out`);
+      options.note?.(
+        `${shownName(visit.path)} is a device node, which cannot be made without root: left out`,
+      );
       return;
     }
     if (there !== null) {
@@ -211,8 +216,4 @@ function copyXattrs(from: Buffer, to: Buffer): void {
       if (!isSysError(error, "EOPNOTSUPP", "EPERM", "EACCES", "ENOSPC", "E2BIG")) throw error;
     }
   }
-}
-
-function shown(path: Buffer): string {
-  return JSON.stringify(printable(path.toString()));
 }

@@ -4,10 +4,11 @@
 // archive/tar writes them (tar-write.ts). The same tree gives the same diffId everywhere.
 
 import { createHash } from "node:crypto";
-import { closeSync, openSync, writeSync } from "node:fs";
+import { closeSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
 import { type Digest, digestFromHex } from "../../solver/graph/digest.ts";
 import { AT, close, O, openat } from "../../worker/sys/file.ts";
 import { BLOCK_BYTES, type CompressOptions, compressBlocks } from "./compress.ts";
+import { readDecompressed } from "./decompress.ts";
 import { treeTar } from "./tree-tar.ts";
 
 export interface PackRequest {
@@ -63,11 +64,49 @@ export async function packLayer(
   }
 }
 
+/** A layer that exists as a blob, in another compression: the tar in it, and so its diffId, stays as it is. `out` is
+ *  written over. Throws ARCHIVE_INVALID, OUTPUT_INVALID, SysError. */
+export async function recompressLayer(job: Omit<PackRequest, "dir"> & { readonly blob: string; readonly out: string }): Promise<Packed> {
+  const plain = `${job.out}.tar`;
+  const fd = openSync(plain, "wx+", 0o600);
+  try {
+    unlinkSync(plain);
+    const tarHash = createHash("sha256");
+    let tarBytes = 0;
+    await readDecompressed(job.blob, (chunk) => {
+      for (let done = 0; done < chunk.length; ) done += writeSync(fd, chunk, done, chunk.length - done);
+      tarHash.update(chunk);
+      tarBytes += chunk.length;
+      return true;
+    });
+    const { size, hex } = await writeBlob(job.out, fileBlocks(fd, BLOCK_BYTES[job.compression]), job);
+    const diffId = digestFromHex(tarHash.digest("hex"));
+    return { diffId, tarBytes, digest: hex === null ? diffId : digestFromHex(hex), size };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function* fileBlocks(fd: number, blockBytes: number): Generator<Buffer> {
+  for (let at = 0; ; ) {
+    const block = Buffer.allocUnsafeSlow(blockBytes);
+    let length = 0;
+    while (length < blockBytes) {
+      const read = readSync(fd, block, length, blockBytes - length, at + length);
+      if (read === 0) break;
+      length += read;
+    }
+    if (length > 0) yield block.subarray(0, length);
+    if (length < blockBytes) return;
+    at += length;
+  }
+}
+
 /** Writes the compressed blocks over the file; its digest, or null when it is the tar itself. */
 async function writeBlob(
   path: string,
   blocks: Iterable<Buffer>,
-  job: PackRequest,
+  job: Pick<PackRequest, "compression" | "level" | "pinned">,
 ): Promise<{ size: number; hex: string | null }> {
   const fd = openSync(path, "w", 0o600);
   try {

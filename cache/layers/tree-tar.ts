@@ -4,7 +4,7 @@
 // root file system, taken as it is.
 
 import { readSync } from "node:fs";
-import { BuildError, printable } from "../../solver/graph/error.ts";
+import { BuildError } from "../../solver/graph/error.ts";
 import {
   close,
   lgetxattr,
@@ -16,7 +16,14 @@ import {
   S,
   type Stat,
 } from "../../worker/sys/file.ts";
-import { isImageXattr, OPAQUE_XATTR } from "./entry.ts";
+import {
+  isImageXattr,
+  isWhiteoutName,
+  OPAQUE_NAME,
+  OPAQUE_XATTR,
+  shownName,
+  WHITEOUT_PREFIX,
+} from "./names.ts";
 import { notedOwner, OWNER_XATTR } from "./owner.ts";
 import type { TarType } from "./tar.ts";
 import { TAR_HEADER_MAX_BYTES, writeHeader } from "./tar-write.ts";
@@ -39,8 +46,6 @@ export interface TreeTarOptions {
 const CAPABILITY = "security.capability";
 
 const NO_DATA = Buffer.alloc(0);
-const WHITEOUT = Buffer.from(".wh.");
-const OPAQUE = Buffer.from(".wh..wh..opq");
 const SLASH = Buffer.from("/");
 
 /** The tar of what is below `root`; the root directory itself has no entry. Sorted by bytes, parents first. Throws
@@ -76,7 +81,10 @@ export function* treeTar(root: number, options: TreeTarOptions): Generator<Buffe
       for (let at = 0; at < size; ) {
         const count = readSync(fd, block, filled, Math.min(blockBytes - filled, size - at), at);
         if (count === 0) {
-          throw new BuildError("CONTEXT_CHANGED", `${shown(visit.path)} became shorter while it was read`);
+          throw new BuildError(
+            "CONTEXT_CHANGED",
+            `${shownName(visit.path)} became shorter while it was read`,
+          );
         }
         at += count;
         filled += count;
@@ -131,9 +139,11 @@ export function* treeTar(root: number, options: TreeTarOptions): Generator<Buffe
       if (layer) yield* whiteout(whiteoutPath(path, name));
       continue;
     }
-    if (layer && name.subarray(0, WHITEOUT.length).equals(WHITEOUT)) {
+    if (layer && isWhiteoutName(name)) {
       // In a layer this name would delete a file (threat model T5). BuildKit's images lack it as well.
-      options.note(`${shown(path)} cannot be in an image, because its name marks a deleted file: left out`);
+      options.note(
+        `${shownName(path)} cannot be in an image, because its name marks a deleted file: left out`,
+      );
       continue;
     }
     const directory = type === "dir";
@@ -167,7 +177,7 @@ export function* treeTar(root: number, options: TreeTarOptions): Generator<Buffe
     yield* bytes(header.subarray(0, end));
     if (written === "file") yield* content(visit);
     if (layer && directory && attributes.includes(OPAQUE_XATTR) && isOpaque(native)) {
-      yield* whiteout(Buffer.concat([path, SLASH, OPAQUE]));
+      yield* whiteout(Buffer.concat([path, SLASH, OPAQUE_NAME]));
     }
   }
   yield* zeros(1024); // the end of an archive: two blocks of zeros
@@ -195,7 +205,7 @@ function typeOf(stat: Stat): TarType | null {
 }
 
 function whiteoutPath(path: Buffer, name: Buffer): Buffer {
-  return Buffer.concat([path.subarray(0, path.length - name.length), WHITEOUT, name]);
+  return Buffer.concat([path.subarray(0, path.length - name.length), WHITEOUT_PREFIX, name]);
 }
 
 function xattrsOf(
@@ -211,8 +221,4 @@ function xattrsOf(
 /** overlayfs.rst: "y" hides what is below; "x" means that files inside may be whiteouts in xattr form. */
 function isOpaque(path: Buffer): boolean {
   return lgetxattr(path, OPAQUE_XATTR)?.toString("latin1") === "y";
-}
-
-function shown(path: Buffer): string {
-  return JSON.stringify(printable(path.toString()));
 }

@@ -156,7 +156,14 @@ export function openCalls(options: RegistryOptions): Calls {
     const called = await followed(endpoint, repository, request, authorization);
     if (called.status !== 401 || new URL(called.url).origin !== endpoint.origin) return called;
     const challenges = parseChallenges(called.headers["www-authenticate"]);
-    if (!(await authorizer.learn(endpoint, challenges, scopes, authorization, { signal }))) return called;
+    let isNews = false;
+    try {
+      isNews = await authorizer.learn(endpoint, challenges, scopes, authorization, { signal });
+    } catch (error) {
+      await called.discard();
+      throw error;
+    }
+    if (!isNews) return called;
     await called.discard();
     return await followed(
       endpoint,

@@ -119,7 +119,10 @@ export function openRegistry(options: RegistryOptions): Registry {
       signal,
       wholeMax: MANIFEST_MAX_BYTES,
     });
-    if (answer.status === 404) throw notFound(name);
+    if (answer.status === 404) {
+      await answer.discard();
+      throw notFound(name);
+    }
     const bytes = await answer.bytes();
     const digest = digestOf(bytes);
     if (reference.digest !== null && digest !== reference.digest)

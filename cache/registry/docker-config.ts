@@ -204,12 +204,13 @@ function run(
     const child = spawn(program, ["get"], {
       env: options.env as NodeJS.ProcessEnv,
       stdio: ["pipe", "pipe", "ignore"],
-      timeout: HELPER_TIMEOUT_MS,
-      killSignal: "SIGKILL",
     });
     const chunks: Buffer[] = [];
     let size = 0;
+    // Not spawn's own timeout: its timer outlives a program that could not be started.
+    const timer = setTimeout(() => child.kill("SIGKILL"), HELPER_TIMEOUT_MS);
     child.on("error", (cause) => {
+      clearTimeout(timer);
       reject(
         new BuildError("REGISTRY_DENIED", `cannot run the credential program ${program}`, {
           cause,
@@ -224,7 +225,10 @@ function run(
       if (size > HELPER_MAX_BYTES) child.kill("SIGKILL");
       else chunks.push(chunk);
     });
-    child.on("close", (code) => resolve({ code, output: Buffer.concat(chunks) }));
+    child.on("close", (code) => {
+      clearTimeout(timer);
+      resolve({ code, output: Buffer.concat(chunks) });
+    });
   });
 }
 

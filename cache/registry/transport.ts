@@ -225,6 +225,9 @@ function watchFor(exchange: Exchange, destroy: (error: Error) => void): Watch {
     () => expire(new Fault("ETIMEDOUT", `not finished within ${exchange.totalMs / 1000} s`)),
     exchange.totalMs,
   );
+  // The connection holds the process while somebody waits; a limit alone has no reason to.
+  idle.unref();
+  total.unref();
   const onAbort = () => destroy(exchange.signal.reason as Error);
   exchange.signal.addEventListener("abort", onAbort, { once: true });
   return {
@@ -307,7 +310,7 @@ export function proxyFromEnvironment(
     const text = read(url.protocol === "https:" ? "HTTPS_PROXY" : "HTTP_PROXY") || read("ALL_PROXY");
     if (text === "") return null;
     const host = url.hostname.toLowerCase();
-    if (host === "localhost" || host === "[::1]" || /^127\./.test(host)) return null;
+    if (host === "localhost" || host === "[::1]" || host.startsWith("127.")) return null;
     const port = url.port || (url.protocol === "https:" ? "443" : "80");
     const excepted = exceptions.some((entry) => {
       if (entry === "*") return true;

@@ -4,7 +4,20 @@ import type { Definition, Input, Vertex, VertexNote } from "./definition.ts";
 import { type Digest, digestOf } from "./digest.ts";
 import { BuildError, type SourceRange } from "./error.ts";
 import { decodeHead, decodeOp, encodeHead, encodeOp } from "./llb.ts";
-import { blobs, bytes, decode, encode, flag, int, list, map, message, sub, text, type Value } from "./wire.ts";
+import {
+  blobs,
+  bytes,
+  decode,
+  encode,
+  flag,
+  int,
+  list,
+  map,
+  message,
+  sub,
+  text,
+  type Value,
+} from "./wire.ts";
 
 /** Vertices of one definition; more are refused. */
 export const DEFINITION_MAX_VERTICES = 100_000;
@@ -93,7 +106,12 @@ function sourceOf(
     for (const { file } of note.at) if (!files.includes(file)) files.push(file);
     locations.push([
       renamed.get(digest) ?? digest,
-      { locations: note.at.map((range) => ({ sourceIndex: files.indexOf(range.file), ranges: [rangeToRaw(range)] })) },
+      {
+        locations: note.at.map((range) => ({
+          sourceIndex: files.indexOf(range.file),
+          ranges: [rangeToRaw(range)],
+        })),
+      },
     ]);
   }
   if (files.length === 0) return null;
@@ -120,11 +138,17 @@ function rangeToRaw({ start, end }: SourceRange): Value<typeof RANGE> {
 /** What protocol bytes say. Throws USAGE or DIGEST_INVALID for what is no definition, LIMIT_EXCEEDED for too big ones. */
 export function decodeDefinition(data: Uint8Array): Definition {
   if (data.length > DEFINITION_MAX_BYTES) {
-    throw new BuildError("LIMIT_EXCEEDED", `a definition of ${data.length} bytes is over ${DEFINITION_MAX_BYTES}`);
+    throw new BuildError(
+      "LIMIT_EXCEEDED",
+      `a definition of ${data.length} bytes is over ${DEFINITION_MAX_BYTES}`,
+    );
   }
   const raw = decode(DEFINITION, data, "LLB definition");
   if (raw.def.length > DEFINITION_MAX_VERTICES) {
-    throw new BuildError("LIMIT_EXCEEDED", `a definition of ${raw.def.length} steps is over ${DEFINITION_MAX_VERTICES}`);
+    throw new BuildError(
+      "LIMIT_EXCEEDED",
+      `a definition of ${raw.def.length} steps is over ${DEFINITION_MAX_VERTICES}`,
+    );
   }
   const head = raw.def.at(-1);
   if (head === undefined) return { vertices: new Map(), notes: new Map(), root: null };
@@ -149,7 +173,8 @@ function sortVertices(loose: ReadonlyMap<Digest, Vertex>, root: Input): Map<Dige
   const enter = (digest: Digest): void => {
     if (sorted.has(digest)) return;
     const vertex = loose.get(digest);
-    if (vertex === undefined) throw new BuildError("USAGE", `not a valid LLB definition: step ${digest} is missing`);
+    if (vertex === undefined)
+      throw new BuildError("USAGE", `not a valid LLB definition: step ${digest} is missing`);
     stack.push({ vertex, next: 0 });
   };
   enter(root.vertex);

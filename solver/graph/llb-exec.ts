@@ -2,7 +2,20 @@
 
 import { BuildError } from "./error.ts";
 import type { ExecMount, ExecOp } from "./op.ts";
-import { type Field, flag, int, ints, list, mapped, message, type Sparse, sub, text, texts, type Value } from "./wire.ts";
+import {
+  type Field,
+  flag,
+  int,
+  ints,
+  list,
+  mapped,
+  message,
+  type Sparse,
+  sub,
+  text,
+  texts,
+  type Value,
+} from "./wire.ts";
 
 /** No input, no output: the protocol's -1. */
 const NONE = -1;
@@ -137,18 +150,30 @@ function mountFromRaw(raw: RawMount): ExecMount {
   const input = raw.input === NONE ? null : raw.input;
   switch (raw.type) {
     case MOUNT_TYPE.bind:
-      return { kind: "bind", input, selector, target, readonly, output: raw.output === NONE ? null : raw.output };
+      return {
+        kind: "bind",
+        input,
+        selector,
+        target,
+        readonly,
+        output: raw.output === NONE ? null : raw.output,
+      };
     case MOUNT_TYPE.cache: {
       const { id, sharing } = raw.cache ?? { id: "", sharing: 0 };
       return { kind: "cache", id, input, selector, target, readonly, sharing: oneOf(SHARING, sharing) };
     }
     case MOUNT_TYPE.tmpfs:
-      return { kind: "tmpfs", target, sizeBytes: raw.tmpfs === null || raw.tmpfs.size === 0 ? null : raw.tmpfs.size };
+      return {
+        kind: "tmpfs",
+        target,
+        sizeBytes: raw.tmpfs === null || raw.tmpfs.size === 0 ? null : raw.tmpfs.size,
+      };
     case MOUNT_TYPE.secret:
     case MOUNT_TYPE.ssh: {
       const kind = raw.type === MOUNT_TYPE.secret ? "secret" : "ssh";
       const options = raw[kind];
-      if (options === null) throw new BuildError("USAGE", `not a valid LLB op: a ${kind} mount without its options`);
+      if (options === null)
+        throw new BuildError("USAGE", `not a valid LLB op: a ${kind} mount without its options`);
       return { kind, target, ...options };
     }
     default:

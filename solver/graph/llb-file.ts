@@ -26,7 +26,10 @@ const USER = message({
   byName: sub(1, message({ name: text(1), input: int(2) })),
   byId: presentInt(2),
 });
-const OWNER = message({ user: mapped(1, USER, userToRaw, userFromRaw), group: mapped(2, USER, userToRaw, userFromRaw) });
+const OWNER = message({
+  user: mapped(1, USER, userToRaw, userFromRaw),
+  group: mapped(2, USER, userToRaw, userFromRaw),
+});
 const owner = (number: number): Field<ChownOpt | null> =>
   mapped(
     number,
@@ -54,7 +57,13 @@ const COPY = message({
   requiredPaths: texts(16),
 });
 const MKFILE = message({ path: text(1), mode: int(2), data: bytes(3), owner: owner(4), timestamp: long(5) });
-const MKDIR = message({ path: text(1), mode: int(2), makeParents: flag(3), owner: owner(4), timestamp: long(5) });
+const MKDIR = message({
+  path: text(1),
+  mode: int(2),
+  makeParents: flag(3),
+  owner: owner(4),
+  timestamp: long(5),
+});
 const RM = message({ path: text(1), allowNotFound: flag(2), allowWildcard: flag(3) });
 const SYMLINK = message({ target: text(1), path: text(2), owner: owner(3), timestamp: long(4) });
 

@@ -7,14 +7,32 @@ import { BuildError } from "./error.ts";
 import { execField } from "./llb-exec.ts";
 import { fileField } from "./llb-file.ts";
 import type { ExecMount, FileAction, FileOp, Op, Platform } from "./op.ts";
-import { decode, encode, int, list, map, message, type Sparse, sub, text, texts, type Value } from "./wire.ts";
+import {
+  decode,
+  encode,
+  int,
+  list,
+  map,
+  message,
+  type Sparse,
+  sub,
+  text,
+  texts,
+  type Value,
+} from "./wire.ts";
 
 /** Bytes of one op; a bigger one is refused. BuildKit's gRPC messages end at 16 MiB. */
 export const OP_MAX_BYTES: number = 16 << 20;
 /** Inputs, mounts, actions or outputs of one op. */
 export const OP_MAX_PARTS = 10_000;
 
-const PLATFORM = message({ architecture: text(1), os: text(2), variant: text(3), osVersion: text(4), osFeatures: texts(5) });
+const PLATFORM = message({
+  architecture: text(1),
+  os: text(2),
+  variant: text(3),
+  osVersion: text(4),
+  osFeatures: texts(5),
+});
 const ONE_INPUT = message({ input: int(1) });
 
 const OP = message({
@@ -92,12 +110,18 @@ export function decodeHead(data: Uint8Array): Input {
 
 function readRaw(data: Uint8Array): RawOp {
   if (data.length > OP_MAX_BYTES) {
-    throw new BuildError("LIMIT_EXCEEDED", `a build step of ${data.length} bytes is over the limit of ${OP_MAX_BYTES}`);
+    throw new BuildError(
+      "LIMIT_EXCEEDED",
+      `a build step of ${data.length} bytes is over the limit of ${OP_MAX_BYTES}`,
+    );
   }
   const raw = decode(OP, data, "LLB op");
   for (const parts of [raw.inputs, raw.exec?.mounts, raw.file?.actions, raw.merge?.inputs]) {
     if (parts !== undefined && parts.length > OP_MAX_PARTS) {
-      throw new BuildError("LIMIT_EXCEEDED", `a build step of ${parts.length} parts is over the limit of ${OP_MAX_PARTS}`);
+      throw new BuildError(
+        "LIMIT_EXCEEDED",
+        `a build step of ${parts.length} parts is over the limit of ${OP_MAX_PARTS}`,
+      );
     }
   }
   return raw;
@@ -139,9 +163,11 @@ function bodyFromRaw(raw: RawOp): Op {
   }
   if (exec !== null) return exec;
   if (file !== null) return file;
-  if (source !== null) return { kind: "source", identifier: source.identifier, attrs: Object.fromEntries(source.attrs) };
+  if (source !== null)
+    return { kind: "source", identifier: source.identifier, attrs: Object.fromEntries(source.attrs) };
   if (merge !== null) return { kind: "merge", inputs: merge.inputs.map(({ input }) => orNull(input)) };
-  if (build !== null) return { kind: "build", builder: build.builder, attrs: Object.fromEntries(build.attrs) };
+  if (build !== null)
+    return { kind: "build", builder: build.builder, attrs: Object.fromEntries(build.attrs) };
   return { kind: "diff", lower: orNull(diff?.lower?.input ?? 0), upper: orNull(diff?.upper?.input ?? 0) };
 }
 

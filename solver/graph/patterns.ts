@@ -150,7 +150,7 @@ function tokenize(text: string): readonly Token[] {
       tokens.push({ kind: "one" });
     } else if (char === "\\") {
       position++;
-      tokens.push({ kind: "char", char: chars[position] ?? "\\" });
+      tokens.push(escaped(chars[position] ?? "\\"));
     } else if (char === "[") {
       const found = readClass(chars, position + 1);
       tokens.push(found.token);
@@ -161,6 +161,22 @@ function tokenize(text: string): readonly Token[] {
   }
   return tokens;
 }
+
+/** What stands behind a backslash. moby's matcher hands it to a regular expression, so letters have the meaning they
+ *  have there: "\\a.txt" does not name a.txt. https://github.com/google/re2/wiki/Syntax */
+function escaped(char: string): Token {
+  const control = CONTROLS[char];
+  if (control !== undefined) return { kind: "char", char: control };
+  const ranges = CLASSES[char.toLowerCase()];
+  if (ranges !== undefined) return { kind: "class", negated: char !== char.toLowerCase(), ranges };
+  return { kind: "char", char };
+}
+const CONTROLS: Readonly<Record<string, string>> = { a: "\x07", f: "\f", n: "\n", r: "\r", t: "\t", v: "\v" };
+const CLASSES: Readonly<Record<string, readonly (readonly [string, string])[]>> = {
+  d: [["0", "9"]],
+  w: [["0", "9"], ["A", "Z"], ["a", "z"], ["_", "_"]],
+  s: [["\t", "\n"], ["\f", "\r"], [" ", " "]],
+};
 
 /** Reads a class from behind its "["; end: the position of its "]". The pattern is known to be well formed. */
 function readClass(chars: readonly string[], start: number): { token: Token; end: number } {

@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { type OpenStore, openStore } from "../../cache/store.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import type { LayerId } from "../../solver/graph/request.ts";
+import { needs } from "../support/needs.ts";
 import { child, freshDirectory } from "./store-support.ts";
 
 describe("layers", () => {
@@ -87,6 +88,7 @@ describe("layers", () => {
       await store[Symbol.asyncDispose]();`;
     chmodSync(dir(), 0o777);
     const node = [process.execPath, "--input-type=module", "-e", code, dir()];
+    if (process.getuid?.() !== 0) needs("newuidmap");
     // Not root: a user namespace with a range of ids from /etc/subuid.
     const [command = "", ...args] =
       process.getuid?.() === 0

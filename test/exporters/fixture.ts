@@ -4,15 +4,13 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { openContent } from "../../cache/content.ts";
-import type { Store } from "../../cache/store.ts";
+import { openStore, type Store } from "../../cache/store.ts";
 import type { ExportContext, ExportDeps, LayerSource } from "../../exporters/exporter.ts";
 import { openRegistry, type Registry } from "../../cache/registry/client.ts";
 import { type TarDirectory, type TarFile, tarBytes } from "../../exporters/tar-bytes.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import type { ProgressEvent } from "../../solver/graph/event.ts";
 import type { BuiltImage, ImageConfig, LayerId } from "../../solver/graph/request.ts";
-import { openMemoryStore } from "../support/memory-store.ts";
 
 export interface Fixture extends AsyncDisposable {
   readonly dir: string; // for output
@@ -29,12 +27,9 @@ export interface Fixture extends AsyncDisposable {
 
 export async function openFixture(change: Partial<ExportDeps> = {}): Promise<Fixture> {
   const root = mkdtempSync(join(tmpdir(), "tsbuild-exporters-"));
-  const [dir, blobs, ingest, quarantine, temp] = ["out", "blobs", "ingest", "quarantine", "tmp"].map((name) =>
-    join(root, name),
-  ) as [string, string, string, string, string];
-  for (const path of [dir, blobs, ingest, quarantine, temp]) mkdirSync(path);
-  const content = openContent({ blobs, ingest, quarantine, owner: "test" });
-  const store: Store = { ...openMemoryStore(), content, tempDir: () => temp };
+  const dir = join(root, "out");
+  mkdirSync(dir);
+  const store = await openStore(join(root, "store"));
   const tars = new Map<LayerId, Buffer>();
   const tarOf = (id: LayerId) => {
     const tar = tars.get(id);
@@ -46,7 +41,7 @@ export async function openFixture(change: Partial<ExportDeps> = {}): Promise<Fix
       const tar = tarOf(id);
       const data = compression === "gzip" ? gzipSync(tar, level === null ? {} : { level }) : tar;
       const suffix = compression === "gzip" ? "+gzip" : "";
-      const digest = content.put(data);
+      const digest = store.content.put(data);
       const mediaType = `application/vnd.oci.image.layer.v1.tar${suffix}`;
       return { descriptor: { mediaType, digest, size: data.length }, diffId: digestOf(tar), remote: null };
     },
@@ -116,6 +111,7 @@ export async function openFixture(change: Partial<ExportDeps> = {}): Promise<Fix
     }),
     async [Symbol.asyncDispose]() {
       registry.close();
+      await store[Symbol.asyncDispose]();
       rmSync(root, { recursive: true, force: true });
     },
   };

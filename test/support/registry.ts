@@ -75,7 +75,7 @@ export async function startServer(
   handle: (request: Request, response: ServerResponse, count: number) => void | Promise<void>,
 ): Promise<MisbehavingServer> {
   const requests: Request[] = [];
-  const server = createServer(async (incoming, response) => {
+  const answer = async (incoming: IncomingMessage, response: ServerResponse) => {
     const chunks: Buffer[] = [];
     for await (const chunk of incoming) chunks.push(chunk as Buffer);
     const { method = "", url = "", headers } = incoming;
@@ -83,6 +83,9 @@ export async function startServer(
     const count = requests.filter((one) => one.method === method && one.url === url).length;
     requests.push(request);
     await handle(request, response, count);
+  };
+  const server = createServer((incoming, response) => {
+    answer(incoming, response).catch((error: Error) => response.destroy(error));
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");

@@ -2,11 +2,10 @@
 // lives in its own mount and pid namespace; it dies with the front, and with it every container and mount.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { BuildError } from "../../solver/graph/error.ts";
-import { type LauncherArch, launcherElf } from "../launcher/elf.ts";
+import { launcherArch, withLauncher } from "../launcher/install.ts";
 import { openProgram } from "../launcher/program.ts";
 import type {
   ApplyJob,
@@ -22,11 +21,13 @@ import type {
   PackJob,
   PackOutcome,
   ReadJob,
+  RecompressJob,
   RemoveJob,
   SelectJob,
   ThreadJob,
   ToKeeper,
 } from "./messages.ts";
+import { findNetworkHelper, type NetworkHelper } from "./network-helper.ts";
 import { thawError } from "./wire-error.ts";
 import { type IdMaps, writeIdMaps } from "./userns.ts";
 
@@ -47,13 +48,15 @@ export interface Keeper extends AsyncDisposable {
   ready(): Promise<void>;
   run(job: FileJob | MaterializeJob): Promise<FileOutcome>;
   run(job: ApplyJob): Promise<ApplyOutcome>;
-  run(job: PackJob): Promise<PackOutcome>;
+  run(job: PackJob | RecompressJob): Promise<PackOutcome>;
   run(job: SelectJob): Promise<string>;
   run(job: RemoveJob | ExportJob): Promise<null>;
   run(job: ReadJob): Promise<Uint8Array | null>;
   run(job: MeasureJob): Promise<{ sizeBytes: number; entries: number }>;
   /** Runs a command. Aborting sends TERM, then KILL after KILL_GRACE_MS, and rejects with the signal's reason once it is gone. */
   exec(job: ExecJob, io: ExecIo): Promise<ExecOutcome>;
+  /** A step with the default network is likely to come: starts its network ahead, when the keeper has a helper for it. */
+  prepareNetwork(): void;
 }
 
 /** Between TERM and KILL for a cancelled step. */
@@ -66,23 +69,11 @@ const SIGKILL = 9;
 const SIGCHLD = 17;
 const MS_REC_PRIVATE = 0x4000 | 0x4_0000;
 
-/** The launcher as a file: `dir` must allow execution. Written once per version. */
-export function installLauncher(dir: string): string {
-  const arch = launcherArch();
-  const file = join(dir, `launcher-1-${arch}`);
-  if (!existsSync(file)) {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
-    const temporary = `${file}.${process.pid}`;
-    writeFileSync(temporary, launcherElf(arch), { mode: 0o700 });
-    renameSync(temporary, file);
-  }
-  return file;
-}
-
-/** The architecture the launcher exists for; throws SANDBOX_UNAVAILABLE on others. */
-export function launcherArch(): LauncherArch {
-  if (process.arch === "x64" || process.arch === "arm64") return process.arch;
-  throw new BuildError("SANDBOX_UNAVAILABLE", `RUN is not supported on ${process.arch} machines (x64 and arm64 are)`);
+/** What the keeper process is told on its command line, as JSON. */
+export interface KeeperSettings {
+  readonly singleId: boolean;
+  readonly storeDir: string;
+  readonly network: NetworkHelper;
 }
 
 /** Descriptors the keeper process starts with: program and go-ahead, acknowledgement, errors, messages. */
@@ -121,6 +112,8 @@ export function startKeeper(options: {
   readonly maps: IdMaps;
   readonly path: string; // where newuidmap is looked for
   readonly env: Readonly<Record<string, string>>; // of the keeper process itself
+  /** What connects steps whose network is "sandbox"; left out: what findNetworkHelper finds in `path`. */
+  readonly network?: NetworkHelper;
 }): Keeper {
   const waiting = new Map<
     number,
@@ -131,22 +124,28 @@ export function startKeeper(options: {
   let closing = false;
   const stderr: Uint8Array[] = [];
 
-  const launcher = installLauncher(join(options.storeDir, "bin"));
+  const settings: KeeperSettings = {
+    singleId: options.maps.kind === "single",
+    storeDir: options.storeDir,
+    network: options.network ?? findNetworkHelper(options.path),
+  };
   const main = fileURLToPath(new URL("./main.js", import.meta.url));
   const env = Object.entries({
     ...options.env,
     NODE_CHANNEL_FD: String(FD.ipc),
     NODE_CHANNEL_SERIALIZATION_MODE: "advanced",
   }).map(([name, value]) => `${name}=${value}`);
-  const child: ChildProcess = spawn(launcher, [], {
-    stdio: ["pipe", "pipe", "pipe", "ipc"],
-    serialization: "advanced",
-    detached: true, // Ctrl-C on the terminal is for the front, which then cancels in order
-    env: {},
-    cwd: "/",
-  });
+  const child: ChildProcess = withLauncher(join(options.storeDir, "bin"), (launcher) =>
+    spawn(launcher, [], {
+      stdio: ["pipe", "pipe", "pipe", "ipc"],
+      serialization: "advanced",
+      detached: true, // Ctrl-C on the terminal is for the front, which then cancels in order
+      env: {},
+      cwd: "/",
+    }),
+  );
   child.stdin?.on("error", () => {}); // the exit handler below says what happened
-  child.stdin?.write(keeperProgram(["--no-warnings", "--max-semi-space-size=4", main, options.maps.kind], env));
+  child.stdin?.write(keeperProgram(["--no-warnings", "--max-semi-space-size=4", main, JSON.stringify(settings)], env));
 
   const failAll = (error: Error): void => {
     ended ??= error;
@@ -195,7 +194,8 @@ export function startKeeper(options: {
       resolve();
     };
     child.once("error", (error) => onEnd(error.message));
-    child.once("exit", (code, signal) => onEnd(signal ?? `exit code ${code}`));
+    // "close", not "exit": the process started here is the launcher; its output is at its end when the keeper is gone too.
+    child.once("close", (code, signal) => onEnd(signal ?? `exit code ${code}`));
   });
 
   child.on("message", (message) => {
@@ -285,10 +285,17 @@ export function startKeeper(options: {
         clearTimeout(killTimer);
       }
     },
+    prepareNetwork() {
+      ready.then(
+        () => send({ type: "prepare-network" }),
+        () => {}, // told to whoever calls ready()
+      );
+    },
     async [Symbol.asyncDispose]() {
       if (closing) return exited;
       closing = true;
-      child.ref();
+      reference();
+      for (const stream of [child.stdin, child.stdout, child.stderr]) (stream as { ref?: () => void } | null)?.ref?.();
       // Nothing it holds outlives it: its pid namespace ends with it, its mounts are detached ones.
       child.kill("SIGKILL");
       await exited;

@@ -1,19 +1,47 @@
 // [process] The keeper: namespace root. Jobs on files go to threads, commands to the sandbox; answers go back to the front.
 
 import { availableParallelism } from "node:os";
-import { runExec, type RunningExec } from "../sandbox/builtin.ts";
+import { join } from "node:path";
+import { lazyLauncher, openSandbox, type RunningExec } from "../sandbox/builtin.ts";
+import { openNetworkPool } from "../sandbox/network.ts";
 import type { FromKeeper, ToKeeper } from "./messages.ts";
+import type { KeeperSettings } from "./keeper.ts";
 import { openJobThreads } from "./threads.ts";
 import { freezeError } from "./wire-error.ts";
 
-const singleId = process.argv[2] === "single";
+const settings = JSON.parse(process.argv[2] ?? "") as KeeperSettings;
+const { singleId } = settings;
 const threads = openJobThreads(Math.max(2, availableParallelism()), singleId);
+const launcher = lazyLauncher();
+const network =
+  settings.network.kind === "none"
+    ? null
+    : openNetworkPool(settings.network, { dir: join(settings.storeDir, "bin", "net"), launcher });
+const sandbox = openSandbox({ singleId, network, launcher });
 const running = new Map<number, RunningExec>();
+
+/** Output on its way to the front; above this the streams of the steps wait for it. */
+const OUTPUT_PENDING_MAX_BYTES = 1 << 20;
+let pendingBytes = 0;
+let waiting: (() => void)[] = [];
 
 function answer(message: FromKeeper): void {
   process.send?.(message, undefined, {}, () => {
     // A front that is gone takes this process with it; there is nobody to tell.
   });
+}
+
+function sendOutput(id: number, fd: 1 | 2, data: Uint8Array): Promise<void> | undefined {
+  pendingBytes += data.length;
+  process.send?.({ type: "output", id, fd, data } satisfies FromKeeper, undefined, {}, () => {
+    pendingBytes -= data.length;
+    if (pendingBytes > OUTPUT_PENDING_MAX_BYTES / 2) return;
+    const woken = waiting;
+    waiting = [];
+    for (const wake of woken) wake();
+  });
+  if (pendingBytes <= OUTPUT_PENDING_MAX_BYTES) return undefined;
+  return new Promise((resolve) => waiting.push(resolve));
 }
 
 function settle(id: number, work: Promise<unknown>): void {
@@ -31,10 +59,7 @@ process.on("message", (raw) => {
       return;
     case "exec": {
       const { id } = message;
-      const exec = runExec(message.job, {
-        singleId,
-        onOutput: (fd, data) => answer({ type: "output", id, fd, data }),
-      });
+      const exec = sandbox.exec(message.job, (fd, data) => sendOutput(id, fd, data));
       running.set(id, exec);
       settle(
         id,
@@ -50,6 +75,9 @@ process.on("message", (raw) => {
       return;
     case "resize":
       running.get(message.id)?.resize(message.rows, message.columns);
+      return;
+    case "prepare-network":
+      network?.prepare();
       return;
     case "close":
       process.exit(0);

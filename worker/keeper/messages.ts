@@ -62,6 +62,15 @@ export interface PackJob {
   /** Compress with the compressor whose bytes are equal on every machine and Node version. */
   readonly pinned?: boolean;
 }
+/** A layer blob in another compression; its tar stays as it is. */
+export interface RecompressJob {
+  readonly kind: "recompress";
+  readonly blob: string;
+  readonly out: string;
+  readonly compression: Compression;
+  readonly level: number | null;
+  readonly pinned?: boolean;
+}
 export interface PackOutcome {
   readonly diffId: Digest;
   readonly tarBytes: number;
@@ -107,6 +116,7 @@ export type ThreadJob =
   | MaterializeJob
   | ApplyJob
   | PackJob
+  | RecompressJob
   | SelectJob
   | RemoveJob
   | ReadJob
@@ -201,6 +211,8 @@ export type ToKeeper =
   | { readonly type: "kill"; readonly id: number; readonly signal: number }
   | { readonly type: "stdin"; readonly id: number; readonly data: Uint8Array | null } // null: end
   | { readonly type: "resize"; readonly id: number; readonly rows: number; readonly columns: number }
+  /** A step with the default network is likely to come: have one ready. */
+  | { readonly type: "prepare-network" }
   | { readonly type: "close" };
 
 export type FromKeeper =

@@ -21,6 +21,8 @@ async function run(job: ThreadJob): Promise<unknown> {
       return (await import("../../cache/layers/apply.ts")).applyLayer(job);
     case "pack":
       return (await import("../../cache/layers/pack.ts")).packLayer(job);
+    case "recompress":
+      return (await import("../../cache/layers/pack.ts")).recompressLayer({ ...job, epochSeconds: null });
     case "export":
       return (await import("../ops/export.ts")).runExportJob(job);
     case "measure":

@@ -1,10 +1,10 @@
-// The launcher: a static executable of about 350 bytes that reads a program of system calls and makes them.
+// The launcher: a static executable of about 400 bytes that reads a program of system calls and makes them.
 //
 // Why it exists. Between fork and execve of a step some eighty system calls must be made by a process with one thread:
 // unshare, mounts, pivot_root, capabilities, seccomp. Node always has several threads (unshare(CLONE_NEWUSER) fails with
 // EINVAL), its VM must never be forked, and one waiting Node process per step costs 45 ms of CPU and 40 MB. So the calls
 // are data: launcher/program.ts lays them out in memory as the launcher wants them, the launcher only walks them. It starts in under
-// a millisecond, needs 4 MB of address space and a few pages of memory, and holds nothing that could be reused by what it
+// a millisecond, needs 64 MB of address space and a few pages of memory, and holds nothing that could be reused by what it
 // becomes.
 //
 // Program memory (fixed address PROGRAM_BASE, read from descriptor 0 until `length` bytes are there):
@@ -19,13 +19,14 @@
 import { Buffer } from "node:buffer";
 
 export const PROGRAM_BASE = 0x1000_0000;
-export const PROGRAM_MAX_BYTES = 0x40_0000;
+/** Only address space until it is used. Holds the secrets of a step, each up to 500 KiB. */
+export const PROGRAM_MAX_BYTES = 0x400_0000;
 export const RECORDS_OFFSET = 32;
 export const RECORD_WORDS = 11;
 
 const X64 = [
   "41bc00000010", //             mov r12d, PROGRAM_BASE
-  "31c031ff4c89e6ba00004000", // rd: xor eax,eax; xor edi,edi; mov rsi,r12; mov edx,PROGRAM_MAX_BYTES
+  "31c031ff4c89e6ba00000004", // rd: xor eax,eax; xor edi,edi; mov rsi,r12; mov edx,PROGRAM_MAX_BYTES
   "0f054885c07e79", //           syscall; test rax,rax; jle die
   "4901c4498d8424000000f0", //   add r12,rax; lea rax,[r12-PROGRAM_BASE]
   "483b04250000001072d8", //     cmp rax,[PROGRAM_BASE]; jb rd
@@ -46,7 +47,7 @@ const X64 = [
 
 const ARM64 = [
   "1300a2d2f40313aa", //                 mov x19, #PROGRAM_BASE; mov x20, x19
-  "e80780d2000080d2e10314aa0208a0d2", // rd: mov x8,#63; mov x0,#0; mov x1,x20; mov x2,#PROGRAM_MAX_BYTES
+  "e80780d2000080d2e10314aa0280a0d2", // rd: mov x8,#63; mov x0,#0; mov x1,x20; mov x2,#PROGRAM_MAX_BYTES
   "010000d41f0000f12d030054", //         svc #0; cmp x0,#0; b.le die
   "9402008b810213cb620240f9", //         add x20,x20,x0; sub x1,x20,x19; ldr x2,[x19]
   "3f0002eba3feff5474820091", //         cmp x1,x2; b.lo rd; add x20,x19,#32

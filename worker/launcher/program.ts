@@ -1,6 +1,7 @@
 // Programs for the launcher (elf.ts): system calls as data, with strings and structures laid out behind them.
 
 import { Buffer } from "node:buffer";
+import { BuildError } from "../../solver/graph/error.ts";
 import { PROGRAM_BASE, PROGRAM_MAX_BYTES, RECORDS_OFFSET, RECORD_WORDS, type LauncherArch } from "./elf.ts";
 
 /** Numbers per architecture: x86-64 table, arm64 = asm-generic/unistd.h. */
@@ -49,6 +50,9 @@ const NUMBERS = {
   rt_sigprocmask: [14, 135],
   kill: [62, 129],
   getpid: [39, 172],
+  writev: [20, 66],
+  faccessat: [269, 48],
+  unlinkat: [263, 35],
 } as const;
 export type CallName = keyof typeof NUMBERS;
 
@@ -86,18 +90,19 @@ export interface CallOptions {
 }
 
 export interface Program {
-  call(name: CallName, args: readonly Arg[], options?: CallOptions): void;
+  /** A number stands for itself: a call that has no name here. */
+  call(name: CallName | number, args: readonly Arg[], options?: CallOptions): void;
   /** A call that returns a descriptor, moved to the number `fd` (close-on-exec). */
   open(fd: number, name: CallName, args: readonly Arg[], options?: CallOptions): void;
   label(): Label;
   /** Binds a label to the record that is added next. */
   here(label: Label): void;
   /** The bytes for the launcher, and what a record is, for the message about its failure. */
-  assemble(): { readonly bytes: Uint8Array; describe(recordAddress: bigint): { call: CallName; what: string } | null };
+  assemble(): { readonly bytes: Uint8Array; describe(recordAddress: bigint): { call: string; what: string } | null };
 }
 
 interface Entry {
-  readonly name: CallName;
+  readonly name: CallName | number;
   readonly args: readonly Arg[];
   readonly options: CallOptions;
 }
@@ -169,7 +174,9 @@ function layout(
     if (typeof arg === "string") {
       const known = strings.get(arg);
       if (known !== undefined) return known;
-      if (arg.includes("\0")) throw new Error("NUL byte in a string for a system call");
+      if (arg.includes("\0")) {
+        throw new BuildError("EXEC_FAILED", "a NUL byte cannot be in an argument, a path or an environment variable of a command");
+      }
       const at = place(Buffer.from(`${arg}\0`));
       strings.set(arg, at);
       return at;
@@ -194,7 +201,7 @@ function layout(
     const put = (slot: number, value: bigint): void => {
       records.writeBigUInt64LE(value, at + slot * 8);
     };
-    put(0, BigInt(NUMBERS[name][column]));
+    put(0, BigInt(typeof name === "number" ? name : NUMBERS[name][column]));
     args.forEach((arg, position) => put(1 + position, word(arg)));
     if (options.storeAt !== undefined) put(7, word(options.storeAt));
     else put(7, options.intoNextArg === undefined ? scratch : addressOf(index + 1) + BigInt(8 + options.intoNextArg * 8));
@@ -209,13 +216,15 @@ function layout(
   });
   const header = Buffer.alloc(RECORDS_OFFSET);
   header.writeBigUInt64LE(BigInt(dataOffset), 0);
-  if (dataOffset > PROGRAM_MAX_BYTES) throw new Error(`program of ${dataOffset} bytes is too large for the launcher`);
+  if (dataOffset > PROGRAM_MAX_BYTES) {
+    throw new BuildError("LIMIT_EXCEEDED", `arguments, environment and secrets of a step are limited to ${PROGRAM_MAX_BYTES >> 20} MiB`);
+  }
   return {
     bytes: Buffer.concat([header, records, ...chunks]),
     describe(address) {
       const index = Number(address - addressOf(0)) / RECORD_BYTES;
       const entry = entries[index];
-      return entry === undefined ? null : { call: entry.name, what: entry.options.what ?? "" };
+      return entry === undefined ? null : { call: String(entry.name), what: entry.options.what ?? "" };
     },
   };
 }

@@ -44,8 +44,9 @@ export async function runCopy(action: CopyAction, context: CopyContext): Promise
   const { source, place } = context;
   const selector = copySelector(action);
   for (const required of action.requiredPaths) {
-    const path = resolvePath(source, bytesOf(required), true);
-    if (source.lstat(path) === null) throw missing(source, bytesOf(required), path);
+    const wanted = joinPath(bytesOf(action.src), bytesOf(required)); // relative to the source, as include patterns are
+    const path = resolvePath(source, wanted, true);
+    if (source.lstat(path) === null) throw missing(source, wanted, path);
   }
   const dest = bytesOf(action.dest);
   if (!action.createDestPath) {

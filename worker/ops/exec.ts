@@ -4,7 +4,7 @@ import { BuildError } from "../../solver/graph/error.ts";
 import type { Vertex } from "../../solver/graph/definition.ts";
 import type { ExecMount, ExecOp } from "../../solver/graph/op.ts";
 import type { CallContext, Entitlement, Result } from "../../solver/graph/request.ts";
-import type { ActiveLayer, Store } from "../../cache/store.ts";
+import type { ActiveLayer, Lease, Store } from "../../cache/store.ts";
 import type { Keeper } from "../keeper/keeper.ts";
 import type { ExecJob, ExecJobMount } from "../keeper/messages.ts";
 
@@ -14,6 +14,10 @@ export interface ExecDeps {
   readonly entitlements: ReadonlySet<Entitlement>;
   /** What the step really gets, where the op says "sandbox". */
   readonly network: ExecOp["network"];
+  /** How people know the step. */
+  readonly name: string;
+  /** Holds new layers. */
+  readonly lease: Lease;
   readonly resolvConf: (network: ExecOp["network"]) => string;
   /** Layer directories of an input, unpacked; files of the asker are put into a layer first. */
   readonly directories: (input: Result) => Promise<string[]>;
@@ -102,6 +106,7 @@ export async function runExecOp(
       continue;
     }
     const below = output.base === null ? [] : await deps.layersOf(output.base);
+    deps.lease.addLayers([output.active.id]);
     const record = output.active.commit({
       unpacked: true,
       createdAtMs: Date.now(),
@@ -194,6 +199,7 @@ async function makeMount(
           selector: mount.selector,
           upper: hold.path,
         });
+        hold.seeded();
       }
       return [
         {

@@ -1,20 +1,24 @@
 // [keeper] The built-in sandbox: mounts are made here as detached mounts, the rest is a program for the launcher.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdirSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { Socket } from "node:net";
-import { constants as os } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
-import { installLauncher, launcherArch } from "../keeper/keeper.ts";
+import { launcherArch } from "../launcher/install.ts";
 import type { ExecJob, ExecJobMount, ExecOutcome } from "../keeper/messages.ts";
-import { AT, close, fchmod, fchownat, fstat, O, openat, openat2, pipe2, RESOLVE, S } from "../sys/file.ts";
+import { AT, close, O, pipe2 } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
-import { MOVE_MOUNT, moveMount, OPEN_TREE, openTree, overlayMount, UMOUNT, umount2 } from "../sys/mount.ts";
+import { OPEN_TREE, openTree, overlayMount } from "../sys/mount.ts";
+import { launcherInMemory } from "./launcher-file.ts";
+import { mountSource, scratchDir, uniqueDirs } from "./mount-sources.ts";
+import { type NetworkPool, type StepNetwork, stepResolvConf } from "./network.ts";
+import { outcomeOf } from "./outcome.ts";
 import { hostsFile, rlimitNumber, rlimitValue, stepEnvironment } from "./rootfs.ts";
 import { seccompFilter } from "./seccomp.ts";
-import { RUSAGE_BYTES, STEP_FD, STEP_MOUNT_POINTS, STEP_STATUS, stepProgram, type StepMount } from "./step-program.ts";
+import { STEP_FD, STEP_MOUNT_POINTS, STEP_STATUS, stepProgram, type StepMount } from "./step-program.ts";
 import { noteStubs } from "./stubs.ts";
+import { resolveTarget } from "./targets.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
 import { resolveUser } from "./user.ts";
 
@@ -24,44 +28,83 @@ export interface RunningExec {
   stdin(data: Uint8Array | null): void;
   resize(rows: number, columns: number): void;
 }
-export interface ExecOptions {
+/** Takes output of a step; reading goes on when the promise resolves, so that memory does not grow with it (E8). */
+export type OutputSink = (fd: 1 | 2, data: Uint8Array) => Promise<void> | void;
+
+export interface Sandbox {
+  /** Starts a step. `outcome` settles when it, its output and its clean-up are through. Throws nothing itself. */
+  exec(job: ExecJob, onOutput: OutputSink): RunningExec;
+}
+export interface SandboxOptions {
   readonly singleId: boolean;
-  readonly onOutput: (fd: 1 | 2, data: Uint8Array) => void;
+  /** Networks for steps that ask for "sandbox"; null: they get the host's. */
+  readonly network: NetworkPool | null;
+  /** Path of the launcher, see launcherInMemory. */
+  readonly launcher: () => string;
 }
 
-/** Starts a step. `outcome` settles when it, its output and its clean-up are through. Throws nothing itself. */
-export function runExec(job: ExecJob, options: ExecOptions): RunningExec {
-  const control: Control = { pid: null, killed: null, child: null, terminal: null, input: [], inputEnded: false, stdin: null };
+/** Once all processes of a step are gone its pipes are at their end, unless one was handed to a process of another step
+ *  (over a socket in a shared cache mount). That must not hold the build (E6). */
+const DRAIN_MS = 2_000;
+
+/** The sandbox of this keeper process. */
+export function openSandbox(options: SandboxOptions): Sandbox {
+  const maskedDirs = cpuThrottleDirs();
   return {
-    outcome: start(job, options, control),
-    kill(signal) {
-      control.killed = signal;
-      if (control.pid !== null) killQuietly(control.pid, signal);
-      else if (signal === os.signals.SIGKILL) control.child?.kill("SIGKILL");
-    },
-    stdin(data) {
-      if (control.terminal !== null) {
-        if (data !== null) control.terminal.write(data);
-      } else if (control.stdin !== null) {
-        if (data === null) control.stdin.end();
-        else control.stdin.write(data);
-      } else if (data === null) control.inputEnded = true;
-      else control.input.push(data);
-    },
-    resize(rows, columns) {
-      control.terminal?.resize(rows, columns);
+    exec(job, onOutput) {
+      const step: Step = {
+        job,
+        onOutput,
+        options,
+        maskedDirs,
+        held: [],
+        pid: null,
+        killed: null,
+        terminal: null,
+        stdin: null,
+        input: [],
+      };
+      return {
+        outcome: run(step),
+        kill(signal) {
+          step.killed = signal;
+          if (step.pid !== null) killQuietly(step.pid, signal);
+        },
+        stdin(data) {
+          if (step.terminal !== null) {
+            if (data !== null) step.terminal.write(data);
+          } else if (step.stdin === null) step.input.push(data);
+          else feed(step.stdin, data);
+        },
+        resize(rows, columns) {
+          step.terminal?.resize(rows, columns);
+        },
+      };
     },
   };
 }
 
-interface Control {
+/** The launcher for `openSandbox`, made when first asked for. */
+export function lazyLauncher(): () => string {
+  let path: string | null = null;
+  return () => {
+    path ??= launcherInMemory();
+    return path;
+  };
+}
+
+interface Step {
+  readonly job: ExecJob;
+  readonly onOutput: OutputSink;
+  readonly options: SandboxOptions;
+  readonly maskedDirs: readonly string[];
+  /** What is given back at the end, last first, whatever happens. */
+  readonly held: (() => void)[];
   pid: number | null;
-  killed: number | null;
-  child: ChildProcess | null;
+  killed: number | null; // a signal that came before the process
   terminal: Terminal | null;
   stdin: Socket | null;
-  readonly input: Uint8Array[];
-  inputEnded: boolean;
+  readonly input: (Uint8Array | null)[]; // what came before the process; null: the end
 }
 
 function killQuietly(pid: number, signal: number): void {
@@ -72,296 +115,263 @@ function killQuietly(pid: number, signal: number): void {
   }
 }
 
-async function start(job: ExecJob, options: ExecOptions, control: Control): Promise<ExecOutcome> {
-  const held: number[] = []; // descriptors closed at the end, whatever happens
-  const hold = (fd: number): number => {
-    held.push(fd);
-    return fd;
-  };
-  const storeDir = dirname(dirname(dirname(job.rootfs.upper)));
+function feed(stdin: Socket, data: Uint8Array | null): void {
+  if (data === null) stdin.end();
+  else stdin.write(data);
+}
+
+/** Temperature statistics of each CPU, which Docker masks as well: they tell steps about each other. */
+function cpuThrottleDirs(): string[] {
+  const cpus = "/sys/devices/system/cpu";
   try {
-    const rootFd = hold(overlayMount({ lowers: job.rootfs.dirs, upper: job.rootfs.upper, work: job.rootfs.work, userxattr: true, volatile: true }));
+    return readdirSync(cpus)
+      .filter((name) => /^cpu\d+$/.test(name))
+      .filter((name) => readdirSync(`${cpus}/${name}`).includes("thermal_throttle"))
+      .map((name) => `${cpus}/${name}/thermal_throttle`);
+  } catch {
+    return []; // no sysfs, or not readable: nothing to mask
+  }
+}
+
+async function run(step: Step): Promise<ExecOutcome> {
+  const { job } = step;
+  try {
+    const storeDir = dirname(dirname(dirname(job.rootfs.upper)));
+    const network = await joinNetwork(step);
+    const { upper, work } = job.rootfs;
+    const rootFd = overlayMount({ lowers: uniqueDirs(job.rootfs.dirs), upper, work, userxattr: true, volatile: true });
+    step.held.push(() => close(rootFd));
     const user = resolveUser(rootFd, job.user);
-    const sources = job.mounts.map((mount) => ({ mount, source: mountSource(mount, hold, storeDir) }));
-    const stubs = noteStubs(rootFd, [
-      ...STEP_MOUNT_POINTS,
-      ...sources.map(({ mount, source }) => ({
-        path: mount.target,
-        isFile: source.kind === "data" || (source.kind === "fd" && source.isFile),
-      })),
-    ]);
-    try {
-      if (job.tty !== null) control.terminal = openTerminal(job.tty.rows, job.tty.columns);
-      const outcome = await launch(job, options, control, { rootFd, user, sources, storeDir });
-      return outcome;
-    } finally {
-      stubs.clear();
-      control.terminal?.close();
+    const mounts: PreparedMount[] = [];
+    for (const mount of job.mounts) {
+      const source = await mountSource(mount, { storeDir, onEnd: (release) => step.held.push(release) });
+      mounts.push({ target: resolveTarget(rootFd, mount.target), readonly: isReadonly(mount), source });
     }
+    for (const device of job.devices) mounts.push(deviceMount(device, step));
+    const own = STEP_MOUNT_POINTS.map(({ path, isFile }) => ({ path: isFile ? resolveTarget(rootFd, path) : path, isFile }));
+    const stubs = noteStubs(rootFd, [...own, ...mounts.map(({ target, source }) => ({ path: target, isFile: isFileSource(source) }))]);
+    step.held.push(() => stubs.clear());
+    return await launch(step, { rootFd, user, mounts, storeDir, network, fileTargets: own.filter(({ isFile }) => isFile) });
   } finally {
-    for (const fd of held.reverse()) close(fd);
+    releaseAll(step.held);
   }
 }
 
-/** The source of a mount as a detached mount; trees are stacked, parts of them cloned. */
-function mountSource(mount: ExecJobMount, hold: (fd: number) => number, storeDir: string): StepMount["source"] {
-  switch (mount.kind) {
-    case "tmpfs":
-      return { kind: "tmpfs", sizeBytes: mount.sizeBytes };
-    case "secret":
-      return { kind: "data", data: mount.data, uid: mount.uid, gid: mount.gid, mode: mount.mode };
-    case "ssh": {
-      const fd = hold(openTree(AT.FDCWD, mount.socket, OPEN_TREE.CLONE));
-      return { kind: "fd", fd, isFile: true };
-    }
-    case "directory": {
-      const path = hold(openat(AT.FDCWD, mount.path, O.PATH));
-      const isFile = (fstat(path).mode & S.IFMT) !== S.IFDIR;
-      if (isFile && !mount.fileAllowed) throw new BuildError("MOUNT_INVALID", `the source of the mount at ${mount.target} is not a directory`);
-      if (mount.owner !== null) {
-        const dir = openat(AT.FDCWD, mount.path, O.RDONLY | O.DIRECTORY);
-        try {
-          fchownat(dir, "", mount.owner.uid, mount.owner.gid, AT.EMPTY_PATH);
-          fchmod(dir, mount.owner.mode);
-        } finally {
-          close(dir);
-        }
-      }
-      return { kind: "fd", fd: hold(openTree(path, "", OPEN_TREE.CLONE | AT.EMPTY_PATH | AT.RECURSIVE)), isFile };
-    }
-    case "tree": {
-      if (mount.dirs.length === 0 && mount.upper === null) return { kind: "tmpfs", sizeBytes: null };
-      const tree = hold(
-        mount.upper === null || mount.work === null
-          ? overlayMount({ lowers: mount.dirs, userxattr: true })
-          : overlayMount({ lowers: mount.dirs, upper: mount.upper, work: mount.work, userxattr: true, volatile: true }),
-      );
-      const selector = mount.selector.replace(/^\/+|\/+$/g, "");
-      if (selector === "" || selector === ".") return { kind: "fd", fd: tree, isFile: false };
-      let part: number;
-      try {
-        part = hold(openat2(tree, selector, { flags: O.PATH | O.CLOEXEC, mode: 0, resolve: RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS }));
-      } catch (error) {
-        if (isSysError(error, "ENOENT", "ENOTDIR")) {
-          throw new BuildError("CONTEXT_PATH_MISSING", `failed to calculate checksum of ref: "/${selector}": not found`, {
-            hint: `the source of RUN --mount for ${mount.target} does not exist`,
-          });
-        }
-        throw error;
-      }
-      const isFile = (fstat(part).mode & S.IFMT) !== S.IFDIR;
-      return { kind: "fd", fd: hold(clonePart(tree, part, selector, storeDir)), isFile };
+/** Runs every release even when one fails, then throws the first failure. */
+function releaseAll(held: (() => void)[]): void {
+  const failures: unknown[] = [];
+  for (let release = held.pop(); release !== undefined; release = held.pop()) {
+    try {
+      release();
+    } catch (error) {
+      failures.push(error);
     }
   }
+  if (failures.length > 0) throw failures[0];
 }
 
-/** A detached mount of a part of a detached mount. Before Linux 6.15 the whole must have a place for that moment. */
-function clonePart(tree: number, part: number, selector: string, storeDir: string): number {
+async function joinNetwork(step: Step): Promise<StepNetwork | null> {
+  const pool = step.options.network;
+  if (step.job.network !== "sandbox" || pool === null) return null;
+  const network = await pool.acquire();
+  step.held.push(() => network.release(step.job.security === "sandbox"));
+  return network;
+}
+
+interface PreparedMount {
+  readonly target: string;
+  readonly readonly: boolean;
+  readonly source: StepMount["source"]; // descriptors are this process's
+}
+
+function isFileSource(source: StepMount["source"]): boolean {
+  return source.kind === "data" || (source.kind === "fd" && source.isFile);
+}
+
+function isReadonly(mount: ExecJobMount): boolean {
+  if ("readonly" in mount) return mount.readonly;
+  return mount.kind === "secret";
+}
+
+/** A device of the host at the same path. Its mount is read-only: that does not touch reading and writing the device. */
+function deviceMount(path: string, step: Step): PreparedMount {
   try {
-    return openTree(part, "", OPEN_TREE.CLONE | AT.EMPTY_PATH);
+    const fd = openTree(AT.FDCWD, path, OPEN_TREE.CLONE);
+    step.held.push(() => close(fd));
+    return { target: path, readonly: true, source: { kind: "fd", fd, isFile: true } };
   } catch (error) {
-    if (!isSysError(error, "EINVAL")) throw error;
+    if (!isSysError(error, "ENOENT", "ENOTDIR")) throw error;
+    throw new BuildError("MOUNT_INVALID", `the device ${path} does not exist on this machine`, { cause: error });
   }
-  const place = scratchDir(storeDir);
-  const whole = openTree(tree, "", AT.EMPTY_PATH);
-  try {
-    moveMount(whole, "", AT.FDCWD, place, MOVE_MOUNT.F_EMPTY_PATH);
-    const root = openat(AT.FDCWD, place, O.PATH | O.DIRECTORY);
-    try {
-      const inside = openat2(root, selector, { flags: O.PATH | O.CLOEXEC, mode: 0, resolve: RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS });
-      try {
-        return openTree(inside, "", OPEN_TREE.CLONE | AT.EMPTY_PATH);
-      } finally {
-        close(inside);
-      }
-    } finally {
-      close(root);
-      umount2(place, UMOUNT.DETACH);
-    }
-  } finally {
-    close(whole);
-  }
-}
-
-function scratchDir(storeDir: string): string {
-  const dir = join(storeDir, "bin", "root");
-  if (!existsSync(dir)) mkdirSync(dir, { recursive: true, mode: 0o700 });
-  return dir;
 }
 
 interface Prepared {
   readonly rootFd: number;
   readonly user: ReturnType<typeof resolveUser>;
-  readonly sources: readonly { readonly mount: ExecJobMount; readonly source: StepMount["source"] }[];
+  readonly mounts: readonly PreparedMount[];
   readonly storeDir: string;
+  readonly network: StepNetwork | null;
+  readonly fileTargets: readonly { readonly path: string }[];
 }
 
-async function launch(job: ExecJob, options: ExecOptions, control: Control, prepared: Prepared): Promise<ExecOutcome> {
-  const passed: number[] = [prepared.rootFd];
+async function launch(step: Step, prepared: Prepared): Promise<ExecOutcome> {
+  const { job } = step;
+  if (job.tty !== null) {
+    const terminal = openTerminal(job.tty.rows, job.tty.columns);
+    step.terminal = terminal;
+    step.held.push(() => {
+      step.terminal = null;
+      terminal.close();
+    });
+  }
+  // Descriptors of the launcher from aliveRead on; the ends that are only for it are closed once it has them.
+  const passed: number[] = [];
+  const given: number[] = [];
   const pass = (fd: number): number => {
     passed.push(fd);
-    return STEP_FD.first + passed.length - 1;
+    return STEP_FD.aliveRead + passed.length - 1;
   };
-  const mounts = prepared.sources.map(({ mount, source }): StepMount => ({
-    target: mount.target,
-    readonly: "readonly" in mount ? mount.readonly : false,
-    source: source.kind === "fd" ? { ...source, fd: pass(source.fd) } : source,
-  }));
-  const [outRead, outWrite] = pipe2();
-  const [errRead, errWrite] = pipe2();
-  const input = job.stdin && control.terminal === null ? pipe2() : null;
-  const plan = stepProgram({
+  const pipe = (flags = 0): [number, number] => {
+    const ends = pipe2(flags);
+    given.push(...ends);
+    return ends;
+  };
+  const keep = (fd: number): number => {
+    given.splice(given.indexOf(fd), 1);
+    return fd;
+  };
+  let child: ChildProcess;
+  let plan: ReturnType<typeof stepProgram>;
+  let outputs: [out: number, err: number];
+  try {
+    const alive = pipe(O.NONBLOCK);
+    pass(alive[0]);
+    pass(alive[1]);
+    const [outRead, outWrite] = pipe();
+    const [errRead, errWrite] = pipe();
+    const input = job.stdin && step.terminal === null ? pipe() : null;
+    plan = planOf(step, prepared, pass, input?.[0] ?? null);
+    child = spawn(step.options.launcher(), [], {
+      stdio: ["pipe", outWrite, errWrite, "pipe", ...passed],
+      env: {},
+      cwd: "/",
+    });
+    outputs = [keep(outRead), keep(errRead)];
+    if (input !== null) {
+      const stdin = new Socket({ fd: keep(input[1]), readable: false, writable: true });
+      stdin.on("error", () => {}); // the command closed its input: its business
+      step.held.push(() => {
+        step.stdin = null;
+        stdin.destroy();
+      });
+      for (const data of step.input.splice(0)) feed(stdin, data);
+      step.stdin = stdin;
+    }
+  } finally {
+    for (const fd of given) close(fd);
+  }
+  const drains = [drain(outputs[0], 1, step.onOutput), drain(outputs[1], 2, step.onOutput)];
+  step.terminal?.start((data) => step.onOutput(1, data));
+  child.stdin?.on("error", () => {}); // told by the exit status
+  child.stdin?.end(plan.bytes);
+  const status = await readStatus(child, step).finally(() => Promise.all(drains.map((one) => one.finish())));
+  await step.terminal?.finish(DRAIN_MS);
+  return outcomeOf(status, plan.describe, job, step.options.singleId);
+}
+
+function planOf(
+  step: Step,
+  prepared: Prepared,
+  pass: (fd: number) => number,
+  stdin: number | null,
+): ReturnType<typeof stepProgram> {
+  const { job, options } = step;
+  const { network, user } = prepared;
+  const insecure = job.security === "insecure";
+  const [resolvConfPath = "/etc/resolv.conf", hostsPath = "/etc/hosts"] = prepared.fileTargets.map(({ path }) => path);
+  return stepProgram({
     arch: launcherArch(),
     scratchDir: scratchDir(prepared.storeDir),
-    rootFd: STEP_FD.first,
+    rootFd: pass(prepared.rootFd),
     rootReadonly: job.rootfs.readonly,
     args: job.args,
-    env: stepEnvironment(job.env, prepared.user.home, control.terminal !== null),
+    env: stepEnvironment(job.env, user.home, step.terminal !== null),
     cwd: job.cwd === "" ? "/" : job.cwd,
-    uid: prepared.user.uid,
-    gid: prepared.user.gid,
-    groups: prepared.user.groups,
+    uid: user.uid,
+    gid: user.gid,
+    groups: user.groups,
     hostname: job.hostname,
-    hosts: hostsFile(job.hostname, job.extraHosts),
-    resolvConf: job.resolvConf,
-    network: job.network === "none" ? { kind: "none" } : { kind: "host" },
-    mounts,
+    hosts: { path: hostsPath, text: hostsFile(job.hostname, job.extraHosts) },
+    resolvConf: {
+      path: resolvConfPath,
+      text: network === null ? job.resolvConf : stepResolvConf(job.resolvConf, network.resolver),
+    },
+    network:
+      network !== null
+        ? { kind: "join", fd: pass(network.fd) }
+        : { kind: job.network === "none" ? "none" : "host" },
+    mounts: prepared.mounts.map((mount) =>
+      mount.source.kind === "fd" ? { ...mount, source: { ...mount.source, fd: pass(mount.source.fd) } } : mount,
+    ),
+    maskedDirs: step.maskedDirs,
     rlimits: job.rlimits.map((limit) => {
       const resource = rlimitNumber(limit.name);
       if (resource === null) throw new BuildError("USAGE", `unknown ulimit "${limit.name}"`);
-      return { resource, soft: rlimitValue(limit.soft), hard: rlimitValue(limit.hard) };
+      return { name: limit.name, resource, soft: rlimitValue(limit.soft), hard: rlimitValue(limit.hard) };
     }),
-    insecure: job.security === "insecure",
-    seccomp: job.security === "insecure" ? null : seccompFilter(launcherArch()),
-    stdinFd: input === null ? null : pass(input[0]),
-    ttyFd: control.terminal === null ? null : pass(control.terminal.slave),
+    insecure,
+    seccomp: insecure ? null : seccompFilter(launcherArch()),
+    stdinFd: stdin === null ? null : pass(stdin),
+    ttyFd: step.terminal === null ? null : pass(step.terminal.slave),
     singleId: options.singleId,
   });
-
-  const child = spawn(installLauncher(join(prepared.storeDir, "bin")), [], {
-    stdio: ["pipe", outWrite, errWrite, "pipe", ...passed],
-    env: {},
-    cwd: "/",
-  });
-  control.child = child;
-  close(outWrite);
-  close(errWrite);
-  if (input !== null) {
-    close(input[0]);
-    control.stdin = new Socket({ fd: input[1], readable: false, writable: true });
-    control.stdin.on("error", () => {}); // the command closed its input: its business
-    for (const chunk of control.input.splice(0)) control.stdin.write(chunk);
-    if (control.inputEnded) control.stdin.end();
-  }
-  const output = Promise.all([drain(outRead, 1, options.onOutput), drain(errRead, 2, options.onOutput)]);
-  control.terminal?.start((data) => options.onOutput(1, data));
-  child.stdin?.on("error", () => {}); // told by the exit status
-  child.stdin?.end(plan.bytes);
-
-  const status = await readStatus(child, (pid) => {
-    control.pid = pid;
-    if (control.killed !== null) killQuietly(pid, control.killed);
-  });
-  control.stdin?.destroy();
-  await output;
-  return outcomeOf(status, plan.describe, job, options.singleId);
 }
 
-/** Reads one stream of the step to its end. A pipe of the kernel's, so that /dev/stdout can be opened inside. */
-function drain(fd: number, stream: 1 | 2, onOutput: ExecOptions["onOutput"]): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const socket = new Socket({ fd, readable: true, writable: false });
-    socket.on("data", (data) => onOutput(stream, data));
-    socket.on("error", reject);
-    socket.on("close", () => resolve());
+/** Reads one stream of the step. A pipe of the kernel's, so that /dev/stdout can be opened inside. */
+function drain(fd: number, stream: 1 | 2, onOutput: OutputSink): { finish(): Promise<void> } {
+  const socket = new Socket({ fd, readable: true, writable: false });
+  socket.on("data", (data) => {
+    const wait = onOutput(stream, data);
+    if (wait === undefined) return;
+    socket.pause();
+    wait.then(
+      () => socket.resume(),
+      () => socket.destroy(), // nobody takes it any more
+    );
   });
+  socket.on("error", () => {}); // ends with "close" all the same
+  const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
+  return {
+    async finish() {
+      const timer = setTimeout(() => socket.destroy(), DRAIN_MS);
+      await closed;
+      clearTimeout(timer);
+    },
+  };
 }
 
 /** All that the launcher said, once it is gone. */
-function readStatus(child: ChildProcess, onPid: (pid: number) => void): Promise<Buffer> {
+function readStatus(child: ChildProcess, step: Step): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
-    let told = false;
     const pipe = child.stdio[3] as Socket;
+    let told = false;
     pipe.on("data", (data: Buffer) => {
       chunks.push(data);
       if (told) return;
       const bytes = Buffer.concat(chunks);
-      if (bytes.length >= 16 && bytes.readBigUInt64LE(0) === STEP_STATUS.pid) {
-        told = true;
-        onPid(Number(bytes.readBigUInt64LE(8)));
-      }
+      if (bytes.length < 16 || bytes.readBigUInt64LE(0) !== STEP_STATUS.pid) return;
+      told = true;
+      step.pid = Number(bytes.readBigUInt64LE(8));
+      if (step.killed !== null) killQuietly(step.pid, step.killed);
     });
     pipe.on("error", () => {}); // what was read until then counts
-    child.once("error", reject);
-    child.once("close", () => resolve(Buffer.concat(chunks)));
-  });
-}
-
-function outcomeOf(
-  status: Buffer,
-  describe: ReturnType<typeof stepProgram>["describe"],
-  job: ExecJob,
-  singleId: boolean,
-): ExecOutcome {
-  let outcome: ExecOutcome | null = null;
-  let failure: BuildError | null = null;
-  for (let at = 0; at + 16 <= status.length; at += 16) {
-    const kind = status.readBigUInt64LE(at);
-    if (kind === STEP_STATUS.exit) {
-      const raw = Number(status.readBigUInt64LE(at + 8) & 0xffff_ffffn);
-      const usage = status.subarray(at + 16, at + 16 + RUSAGE_BYTES);
-      at += RUSAGE_BYTES;
-      const signal = raw & 0x7f;
-      outcome = {
-        code: signal === 0 ? (raw >> 8) & 0xff : null,
-        signal: signal === 0 ? null : signal,
-        cpuMs: usage.length < RUSAGE_BYTES ? 0 : [0, 16].reduce((sum, field) => sum + Number(usage.readBigInt64LE(field)) * 1000 + Number(usage.readBigInt64LE(field + 8)) / 1000, 0),
-        peakBytes: usage.length < RUSAGE_BYTES ? 0 : Number(usage.readBigInt64LE(32)) * 1024,
-      };
-    } else if (kind === STEP_STATUS.execFailed) {
-      failure ??= execError(Number(-status.readBigInt64LE(at + 8)), job);
-    } else if (kind !== STEP_STATUS.pid) {
-      failure ??= setupError(describe(kind), Number(-status.readBigInt64LE(at + 8)), singleId);
-    }
-  }
-  if (failure !== null) throw failure;
-  if (outcome === null) {
-    // Killed before it could tell (a cancel): the launcher took the step with it.
-    return { code: null, signal: os.signals.SIGKILL, cpuMs: 0, peakBytes: 0 };
-  }
-  return outcome;
-}
-
-function errnoName(number: number): string {
-  return Object.entries(os.errno).find(([, value]) => value === number)?.[0] ?? `errno ${number}`;
-}
-
-function execError(errno: number, job: ExecJob): BuildError {
-  const name = job.args[0] ?? "";
-  if (errno === os.errno.ENOENT && !name.includes("/")) {
-    return new BuildError("EXEC_FAILED", `exec: "${name}": executable file not found in $PATH`, { exitCode: 127 });
-  }
-  const words =
-    errno === os.errno.ENOENT ? "no such file or directory"
-    : errno === os.errno.EACCES ? "permission denied"
-    : errno === os.errno.ENOEXEC ? "exec format error"
-    : errnoName(errno);
-  return new BuildError("EXEC_FAILED", `exec: "${name}": ${words}`, {
-    exitCode: errno === os.errno.ENOENT ? 127 : 126,
-    hint:
-      errno === os.errno.ENOEXEC
-        ? "a script needs a first line such as #!/bin/sh; a program must be for this machine's architecture"
-        : errno === os.errno.ENOENT && name.includes("/")
-          ? `is ${name} in the image, and the interpreter or dynamic loader it names?`
-          : null,
-  });
-}
-
-function setupError(record: { call: string; what: string } | null, errno: number, singleId: boolean): BuildError {
-  const what = record?.what === undefined || record.what === "" ? (record?.call ?? "a system call") : record.what;
-  const ids = /^(becoming|owner|setting the groups)/.test(what);
-  return new BuildError("SANDBOX_UNAVAILABLE", `${what} failed: ${errnoName(errno)}`, {
-    hint: ids && singleId ? "this needs subordinate ids: apt-get install uidmap, and entries for you in /etc/subuid and /etc/subgid" : null,
+    child.once("error", (cause) => {
+      reject(new BuildError("SANDBOX_UNAVAILABLE", `the launcher of the step did not start: ${cause.message}`, { cause }));
+    });
+    child.once("close", () => {
+      step.pid = null;
+      resolve(Buffer.concat(chunks));
+    });
   });
 }

@@ -17,8 +17,8 @@ export const DEFAULT_CAPABILITIES: readonly number[] = [
   29, // AUDIT_WRITE
   31, // SETFCAP
 ];
-/** CAP_CHECKPOINT_RESTORE, the last one known to Linux 6.18. */
-export const LAST_CAPABILITY = 40;
+/** Capability sets have 64 bits; Linux 6.18 uses 0 to 40 (CAP_CHECKPOINT_RESTORE), a later one may use more. */
+export const LAST_CAPABILITY = 63;
 
 /** Header and data of capset(2), version 3: effective = permitted = the set, inheritable empty. */
 export function capsetArguments(capabilities: readonly number[]): { readonly header: Uint8Array; readonly data: Uint8Array } {

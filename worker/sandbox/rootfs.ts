@@ -5,7 +5,7 @@ export function hostsFile(hostname: string, extra: readonly { readonly host: str
   const lines = [
     `127.0.0.1\tlocalhost ${hostname}`,
     "::1\tlocalhost ip6-localhost ip6-loopback",
-    ...extra.map(({ host, ip }) => `${ip}\t${host}`),
+    ...extra.map(({ host, ip }) => `${ip}\t${host.toLowerCase()}`),
   ];
   return `${lines.join("\n")}\n`;
 }

@@ -9,7 +9,8 @@ import type { LauncherArch } from "../launcher/elf.ts";
 import { capsetArguments, DEFAULT_CAPABILITIES, LAST_CAPABILITY } from "./capabilities.ts";
 
 /** Descriptors of a step's launcher. Mount descriptors follow from `first` on. */
-export const STEP_FD = { program: 0, stdout: 1, stderr: 2, status: 3, first: 4 } as const;
+/** aliveRead, aliveWrite: a pipe (O_NONBLOCK) that only the launcher outside holds open, see `childSide`. */
+export const STEP_FD = { program: 0, stdout: 1, stderr: 2, status: 3, aliveRead: 4, aliveWrite: 5, first: 6 } as const;
 /** Numbers the program moves its own descriptors to; above all that is handed in. */
 const OWN_FD = 400;
 
@@ -34,11 +35,13 @@ export interface StepPlan {
   readonly gid: number;
   readonly groups: readonly number[];
   readonly hostname: string;
-  readonly hosts: string;
-  readonly resolvConf: string;
+  readonly hosts: { readonly path: string; readonly text: string };
+  readonly resolvConf: { readonly path: string; readonly text: string };
   readonly network: { readonly kind: "none" | "host" } | { readonly kind: "join"; readonly fd: number };
   readonly mounts: readonly StepMount[];
-  readonly rlimits: readonly { readonly resource: number; readonly soft: bigint; readonly hard: bigint }[];
+  /** Kernel directories of this machine to be hidden besides the usual ones. */
+  readonly maskedDirs: readonly string[];
+  readonly rlimits: readonly { readonly name: string; readonly resource: number; readonly soft: bigint; readonly hard: bigint }[];
   readonly insecure: boolean;
   readonly seccomp: Uint8Array | null; // BPF instructions
   readonly stdinFd: number | null;
@@ -47,7 +50,7 @@ export interface StepPlan {
 }
 
 /** Messages on STEP_FD.status, 16 bytes each: (kind, value); exit is followed by RUSAGE_BYTES. */
-export const STEP_STATUS = { pid: 1n, exit: 2n, execFailed: 4n } as const;
+export const STEP_STATUS = { pid: 1n, exit: 2n, execFailed: 4n, notFound: 5n } as const;
 export const RUSAGE_BYTES = 144;
 
 const SYS = {
@@ -61,7 +64,10 @@ const SYS = {
   AT_RECURSIVE: 0x8000,
   OPEN_TREE_CLONE: 1,
   MOVE_F_EMPTY: 0x04,
-  MOVE_T_SYMLINKS: 0x10,
+  MOVE_T_EMPTY: 0x40,
+  RESOLVE_NO_MAGICLINKS: 0x02,
+  RESOLVE_IN_ROOT: 0x10,
+  X_OK: 1,
   FSCONFIG_STRING: 1,
   FSCONFIG_FLAG: 0,
   FSCONFIG_CREATE: 6,
@@ -84,14 +90,33 @@ const SYS = {
   PR_CAPBSET_DROP: 24,
   TIOCSCTTY: 0x540e,
   CLOSE_RANGE_CLOEXEC: 4,
+  LAST_FD: 0xffff_ffff,
   WALL: 0x4000_0000, // __WALL
 } as const;
 
 const DEVICES = ["null", "zero", "full", "random", "urandom", "tty"] as const;
-/** Kernel control files a step must not see or change (threat model E4); those runc masks. */
-const MASKED_FILES = ["/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug", "/proc/interrupts"];
+/** Kernel control files a step must not see or change (threat model E4): those Docker, containerd and runc mask. */
+const MASKED_FILES = [
+  "/proc/kcore",
+  "/proc/keys",
+  "/proc/latency_stats",
+  "/proc/timer_list",
+  "/proc/timer_stats",
+  "/proc/sched_debug",
+  "/proc/interrupts",
+];
 const MASKED_DIRS = ["/proc/acpi", "/proc/scsi", "/proc/asound", "/sys/firmware", "/sys/devices/virtual/powercap"];
-const READONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+/** File systems of the host below its /sys, which a step on the host's network is shown as a whole. */
+const MASKED_HOST_DIRS = [
+  "/sys/kernel/debug",
+  "/sys/kernel/tracing",
+  "/sys/kernel/security",
+  "/sys/kernel/config",
+  "/sys/fs/bpf",
+  "/sys/fs/pstore",
+  "/sys/fs/fuse/connections",
+];
+const READONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/proc/mtrr", "/proc/dynamic_debug"];
 
 /** Paths where a step's own mounts go besides the asked ones; the caller clears stubs away that were not there before. */
 export const STEP_MOUNT_POINTS: readonly { readonly path: string; readonly isFile: boolean }[] = [
@@ -116,7 +141,7 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   parentSide(program, child);
 
   program.here(child);
-  program.call("prctl", [SYS.PR_SET_PDEATHSIG, SYS.SIGKILL, 0, 0, 0]);
+  childSide(program);
   program.call("setsid", []);
   program.call("umask", [0o022]);
   program.call("mount", ["none", "/", 0, SYS.MS_REC_PRIVATE, 0], { what: "making mounts private" });
@@ -126,11 +151,11 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   enterRoot(program, plan);
   placeKernelMounts(program, plan, fds);
   const aux = OWN_FD + 40;
-  newMount(program, aux, "tmpfs", [["mode", "0700"], ["size", "16m"]], SYS.ATTR_NOSUID | SYS.ATTR_NODEV, "files of the step");
-  placeData(program, aux, 0, plan.resolvConf, "/etc/resolv.conf");
-  placeData(program, aux, 1, plan.hosts, "/etc/hosts");
+  newMount(program, aux, "tmpfs", [["mode", "0700"]], SYS.ATTR_NOSUID | SYS.ATTR_NODEV, "files of the step");
+  placeData(program, aux, 0, plan.resolvConf.text, plan.resolvConf.path);
+  placeData(program, aux, 1, plan.hosts.text, plan.hosts.path);
   plan.mounts.forEach((mount, index) => placeMount(program, mount, aux, index + 2));
-  if (!plan.insecure) protectKernelFiles(program);
+  if (!plan.insecure) protectKernelFiles(program, plan);
   finishRoot(program, plan);
   dropPrivileges(program, plan);
   execute(program, plan);
@@ -144,8 +169,9 @@ function parentSide(program: Program, child: Label): void {
   new DataView(exit.buffer).setBigUint64(0, STEP_STATUS.exit, true);
   program.call("clone", [SYS.SIGCHLD, 0, 0, 0, 0], { onZero: child, storeAt: { of: pid, offset: 8 }, what: "starting the step" });
   program.call("write", [STEP_FD.status, pid, 16], { onError: "ignore" });
-  // Descriptors of mounts must not keep them alive behind the step; the status one stays.
-  program.call("close_range", [STEP_FD.first, 0xffff_ffff, 0], { onError: "ignore" });
+  // Descriptors of mounts must not keep them alive behind the step; status and the sign of life stay.
+  program.call("close", [STEP_FD.aliveRead], { onError: "ignore" });
+  program.call("close_range", [STEP_FD.first, SYS.LAST_FD, 0], { onError: "ignore" });
   program.call("close", [STEP_FD.stdout], { onError: "ignore" });
   program.call("close", [STEP_FD.stderr], { onError: "ignore" });
   const wait = program.label();
@@ -153,6 +179,23 @@ function parentSide(program: Program, child: Label): void {
   program.call("wait4", [-1, { of: exit, offset: 8 }, SYS.WALL, { of: exit, offset: 16 }], { onError: wait });
   program.call("write", [STEP_FD.status, exit, exit.length], { onError: "ignore" });
   program.call("exit_group", [0]);
+}
+
+/** The step dies with the launcher outside. A launcher that died before the prctl is noticed by the pipe: reading gives
+ *  EAGAIN as long as it holds the other end, and 0 when nobody does. */
+function childSide(program: Program): void {
+  program.call("close", [STEP_FD.aliveWrite], { onError: "ignore" });
+  dieWithLauncher(program);
+}
+
+function dieWithLauncher(program: Program): void {
+  const orphaned = program.label();
+  const alive = program.label();
+  program.call("prctl", [SYS.PR_SET_PDEATHSIG, SYS.SIGKILL, 0, 0, 0]);
+  program.call("read", [STEP_FD.aliveRead, new Uint8Array(8), 1], { onZero: orphaned, onError: alive, next: alive });
+  program.here(orphaned);
+  program.call("exit_group", [125]);
+  program.here(alive);
 }
 
 interface KernelMounts {
@@ -178,7 +221,14 @@ function openKernelMounts(program: Program, plan: StepPlan): KernelMounts {
   }
   const devices = DEVICES.map((name, index) => {
     const fd = OWN_FD + 2 + index;
-    program.open(fd, "open_tree", [SYS.AT_FDCWD, `/dev/${name}`, SYS.OPEN_TREE_CLONE], { what: `/dev/${name}` });
+    const absent = program.label();
+    program.open(fd, "open_tree", [SYS.AT_FDCWD, `/dev/${name}`, SYS.OPEN_TREE_CLONE], {
+      what: `/dev/${name}`,
+      ...(name === "null" ? {} : { onError: absent }),
+    });
+    // Reading and writing a device needs no writable mount, changing its mode or owner does: root's node is the host's.
+    setAttributes(program, fd, SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NOEXEC, false);
+    program.here(absent);
     return { name, fd };
   });
   return { proc, sys, devices };
@@ -199,6 +249,7 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
   // Without T_SYMLINKS: an image whose /proc is a link is refused, not followed.
   program.call("move_mount", [fds.proc, "", SYS.AT_FDCWD, "/proc", SYS.MOVE_F_EMPTY], { what: "mounting /proc (is it a directory of the image?)" });
   program.call("move_mount", [fds.sys, "", SYS.AT_FDCWD, "/sys", SYS.MOVE_F_EMPTY], { what: "mounting /sys (is it a directory of the image?)" });
+  placeCgroup(program);
   const dev = OWN_FD + 30;
   newMount(program, dev, "tmpfs", [["mode", "0755"], ["size", "65536k"]], SYS.ATTR_NOSUID, "/dev");
   for (const device of fds.devices) {
@@ -218,29 +269,58 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
   if (plan.ttyFd !== null) program.call("mknodat", [dev, "console", SYS.S_IFREG | 0o620, 0]);
   program.call("move_mount", [dev, "", SYS.AT_FDCWD, "/dev", SYS.MOVE_F_EMPTY], { what: "mounting /dev (is it a directory of the image?)" });
   for (const device of fds.devices) {
-    program.call("move_mount", [device.fd, "", SYS.AT_FDCWD, `/dev/${device.name}`, SYS.MOVE_F_EMPTY], { what: `/dev/${device.name}` });
+    const absent = program.label();
+    const placed = program.label();
+    program.call("move_mount", [device.fd, "", SYS.AT_FDCWD, `/dev/${device.name}`, SYS.MOVE_F_EMPTY], {
+      what: `/dev/${device.name}`,
+      next: placed,
+      onError: absent,
+    });
+    program.here(absent); // the host has no such device: an ordinary file in its place would mislead
+    program.call("unlinkat", [SYS.AT_FDCWD, `/dev/${device.name}`, 0], { onError: "ignore" });
+    program.here(placed);
   }
   const pts = OWN_FD + 31;
   newMount(
     program,
     pts,
     "devpts",
-    [["ptmxmode", "0666"], ["mode", "0620"], ...(plan.singleId ? [] : [["gid", "5"] as const])],
+    [["ptmxmode", "0666"], ["mode", "0620"], ["gid", "5"]],
     SYS.ATTR_NOSUID | SYS.ATTR_NOEXEC,
     "/dev/pts",
+    { ignored: ["gid"] }, // group 5 may have no number outside
   );
   program.call("move_mount", [pts, "", SYS.AT_FDCWD, "/dev/pts", SYS.MOVE_F_EMPTY]);
   const shm = OWN_FD + 32;
   newMount(program, shm, "tmpfs", [["mode", "1777"], ["size", "65536k"]], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/dev/shm");
   program.call("move_mount", [shm, "", SYS.AT_FDCWD, "/dev/shm", SYS.MOVE_F_EMPTY]);
   const mqueue = OWN_FD + 33;
-  newMount(program, mqueue, "mqueue", [], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/dev/mqueue");
+  const noQueues = program.label(); // a kernel may be built without
+  newMount(program, mqueue, "mqueue", [], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/dev/mqueue", { onError: noQueues });
   program.call("move_mount", [mqueue, "", SYS.AT_FDCWD, "/dev/mqueue", SYS.MOVE_F_EMPTY]);
+  program.here(noQueues);
   if (plan.ttyFd !== null) {
     const console = OWN_FD + 34;
     program.open(console, "open_tree", [plan.ttyFd, "", SYS.OPEN_TREE_CLONE | SYS.AT_EMPTY_PATH], { what: "/dev/console" });
     program.call("move_mount", [console, "", SYS.AT_FDCWD, "/dev/console", SYS.MOVE_F_EMPTY], { onError: "ignore" });
   }
+}
+
+/** /sys/fs/cgroup of the step's own cgroup namespace, read-only; empty where that cannot be mounted. */
+function placeCgroup(program: Program): void {
+  const fd = OWN_FD + 35;
+  const path = "/sys/fs/cgroup";
+  const attributeBits = SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC;
+  const refused = program.label();
+  const made = program.label();
+  const absent = program.label();
+  newMount(program, fd, "cgroup2", [], attributeBits, path, { onError: refused });
+  program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { next: made, onError: absent });
+  program.here(refused);
+  newMount(program, fd, "tmpfs", [["mode", "0755"]], attributeBits, path);
+  program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { onError: absent });
+  program.here(absent);
+  program.here(made);
 }
 
 /** A file on the step's private tmpfs, bound read-only to its place. */
@@ -259,7 +339,11 @@ function placeMount(program: Program, mount: StepMount, aux: number, index: numb
   const isFile = source.kind === "data" || (source.kind === "fd" && source.isFile);
   makeTarget(program, target, isFile);
   const place = (from: number): void => {
-    program.call("move_mount", [from, "", SYS.AT_FDCWD, target, SYS.MOVE_F_EMPTY | SYS.MOVE_T_SYMLINKS], { what: `mounting ${target}` });
+    // Found and used as one descriptor; links of the image are followed inside the root, those of /proc are not (P1, P2).
+    const how = words(BigInt(SYS.O_PATH), 0n, BigInt(SYS.RESOLVE_IN_ROOT | SYS.RESOLVE_NO_MAGICLINKS));
+    const at = OWN_FD + 44;
+    program.open(at, "openat2", [SYS.AT_FDCWD, target, how, how.length], { what: `finding the mount target ${target}` });
+    program.call("move_mount", [from, "", at, "", SYS.MOVE_F_EMPTY | SYS.MOVE_T_EMPTY], { what: `mounting ${target}` });
   };
   switch (source.kind) {
     case "fd":
@@ -306,7 +390,7 @@ function makeTarget(program: Program, target: string, isFile: boolean): void {
   });
 }
 
-function protectKernelFiles(program: Program): void {
+function protectKernelFiles(program: Program, plan: StepPlan): void {
   const fd = OWN_FD + 43;
   for (const path of READONLY_PATHS) {
     const absent = program.label();
@@ -315,20 +399,18 @@ function protectKernelFiles(program: Program): void {
     program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { what: `protecting ${path}` });
     program.here(absent);
   }
-  for (const path of MASKED_FILES) {
+  const empty = OWN_FD + 45;
+  newMount(program, empty, "tmpfs", [["mode", "0555"], ["size", "0"], ["nr_inodes", "1"]], SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "masks");
+  const mask = (path: string, fromFd: number, fromPath: string, flags: number): void => {
     const absent = program.label();
-    program.open(fd, "openat", [SYS.AT_FDCWD, path, SYS.O_PATH, 0], { onError: absent });
-    program.open(fd, "open_tree", [SYS.AT_FDCWD, "/dev/null", SYS.OPEN_TREE_CLONE]);
+    program.call("faccessat", [SYS.AT_FDCWD, path, 0], { onError: absent });
+    program.open(fd, "open_tree", [fromFd, fromPath, SYS.OPEN_TREE_CLONE | flags]);
     program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { what: `masking ${path}` });
     program.here(absent);
-  }
-  for (const path of MASKED_DIRS) {
-    const absent = program.label();
-    program.open(fd, "openat", [SYS.AT_FDCWD, path, SYS.O_PATH, 0], { onError: absent });
-    newMount(program, fd, "tmpfs", [["size", "0"], ["nr_inodes", "1"]], SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV, path);
-    program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { what: `masking ${path}` });
-    program.here(absent);
-  }
+  };
+  for (const path of MASKED_FILES) mask(path, SYS.AT_FDCWD, "/dev/null", 0);
+  const dirs = [...MASKED_DIRS, ...plan.maskedDirs, ...(plan.network.kind === "host" ? MASKED_HOST_DIRS : [])];
+  for (const path of dirs) mask(path, empty, "", SYS.AT_EMPTY_PATH);
 }
 
 function finishRoot(program: Program, plan: StepPlan): void {
@@ -339,7 +421,7 @@ function finishRoot(program: Program, plan: StepPlan): void {
     program.call("mount_setattr", [SYS.AT_FDCWD, "/", 0, attributes(SYS.ATTR_RDONLY), 32], { what: "making the root read-only" });
   }
   for (const limit of plan.rlimits) {
-    program.call("prlimit64", [0, limit.resource, words(limit.soft, limit.hard), 0], { what: "setting a resource limit" });
+    program.call("prlimit64", [0, limit.resource, words(limit.soft, limit.hard), 0], { what: `setting the ${limit.name} limit` });
   }
 }
 
@@ -358,6 +440,17 @@ function dropPrivileges(program: Program, plan: StepPlan): void {
   } else if (plan.uid !== 0) {
     for (const fd of [1, 2]) program.call("fchown", [fd, plan.uid, plan.gid], { onError: "ignore" });
   }
+  // From here on nothing but the standard streams, the status and a pipe is open: no mount can be reached through /proc/self/fd.
+  program.call("close_range", [STEP_FD.aliveWrite, SYS.LAST_FD, 0], { what: "closing descriptors" });
+  // As root, who may enter any directory; the user may not be allowed to (runc does the same).
+  const entered = program.label();
+  const refused = program.label();
+  program.call("chdir", [plan.cwd], { next: entered, onError: refused });
+  program.here(refused); // a file system of the user's own may let only the user in
+  program.call("setresuid", [-1, plan.uid, -1], { onError: "ignore" });
+  program.call("chdir", [plan.cwd], { what: `entering the working directory ${plan.cwd}` });
+  program.call("setresuid", [-1, 0, -1]);
+  program.here(entered);
   // Installed while CAP_SYS_ADMIN is there, since no_new_privs stays off (threat model E3).
   if (plan.seccomp !== null) {
     program.call("seccomp", [1, 0, { words: [BigInt(plan.seccomp.length / 8), plan.seccomp] }], { what: "installing the system-call filter" });
@@ -374,7 +467,7 @@ function dropPrivileges(program: Program, plan: StepPlan): void {
   if (!plan.singleId) program.call("setgroups", [plan.groups.length, groups], { what: "setting the groups" });
   program.call("setresgid", [plan.gid, plan.gid, plan.gid], { what: `becoming group ${plan.gid}` });
   program.call("setresuid", [plan.uid, plan.uid, plan.uid], { what: `becoming user ${plan.uid}` });
-  program.call("prctl", [SYS.PR_SET_PDEATHSIG, SYS.SIGKILL, 0, 0, 0]);
+  dieWithLauncher(program); // new credentials clear it (prctl(2))
   if (plan.uid === 0 && !plan.insecure) {
     const caps = capsetArguments(DEFAULT_CAPABILITIES);
     program.call("capset", [caps.header, caps.data], { what: "dropping capabilities" });
@@ -382,23 +475,39 @@ function dropPrivileges(program: Program, plan: StepPlan): void {
 }
 
 function execute(program: Program, plan: StepPlan): void {
-  program.call("chdir", [plan.cwd], { what: `entering the working directory ${plan.cwd}` });
-  program.call("close_range", [3, 0xffff_ffff, SYS.CLOSE_RANGE_CLOEXEC], { what: "closing descriptors" });
+  program.call("close_range", [STEP_FD.status, SYS.LAST_FD, SYS.CLOSE_RANGE_CLOEXEC], { what: "closing descriptors" });
   const name = plan.args[0] ?? "";
   const argv: Arg = { pointers: plan.args };
   const envp: Arg = { pointers: plan.env };
-  const failed = program.label();
-  const candidates = name.includes("/") ? [name] : searchPath(plan.env).map((dir) => `${dir}/${name}`);
-  for (const candidate of candidates) {
-    const next = program.label();
-    program.call("execve", [candidate, argv, envp], { onError: next });
-    program.here(next);
+  const told = program.label();
+  const tell = (kind: bigint): void => {
+    // (kind, -errno of the call that failed last) in one piece, since the launcher outside writes to the same socket.
+    const message = words(kind);
+    program.call("writev", [STEP_FD.status, { words: [message, 8n, { header: 16 }, 8n] }, 2], { onError: "ignore", next: told });
+  };
+  if (name.includes("/")) {
+    const failed = program.label();
+    program.call("execve", [name, argv, envp], { onError: failed });
+    program.here(failed);
+    tell(STEP_STATUS.execFailed);
+  } else {
+    // The first file in PATH that may be executed is it, whatever execve says to it then.
+    for (const dir of searchPath(plan.env)) {
+      const candidate = `${dir}/${name}`;
+      const next = program.label();
+      const run = program.label();
+      const failed = program.label();
+      program.call("faccessat", [SYS.AT_FDCWD, candidate, SYS.X_OK], { onError: next });
+      program.call("faccessat", [SYS.AT_FDCWD, `${candidate}/.`, 0], { onError: run, onZero: next }); // a directory
+      program.here(run);
+      program.call("execve", [candidate, argv, envp], { onError: failed });
+      program.here(failed);
+      tell(STEP_STATUS.execFailed);
+      program.here(next);
+    }
+    tell(STEP_STATUS.notFound);
   }
-  program.here(failed);
-  const message = words(STEP_STATUS.execFailed, 0n);
-  // The header holds (record, -errno) of the last failed execve; the kind is in the block.
-  program.call("write", [STEP_FD.status, message, 8], { onError: "ignore" });
-  program.call("write", [STEP_FD.status, { header: 16 }, 8], { onError: "ignore" });
+  program.here(told);
   program.call("exit_group", [127]);
 }
 
@@ -418,14 +527,19 @@ function newMount(
   options: readonly (readonly [string, string])[],
   attributeBits: number,
   what: string,
+  failing: { readonly onError?: Label; readonly ignored?: readonly string[] } = {},
 ): void {
   const context = OWN_FD + 50;
-  program.open(context, "fsopen", [type, 1], { what: `mounting ${what}` });
+  const onError = failing.onError === undefined ? {} : { onError: failing.onError };
+  program.open(context, "fsopen", [type, 1], { what: `mounting ${what}`, ...onError });
   for (const [key, value] of options) {
-    program.call("fsconfig", [context, SYS.FSCONFIG_STRING, key, value, 0], { what: `mounting ${what} (${key}=${value})` });
+    program.call("fsconfig", [context, SYS.FSCONFIG_STRING, key, value, 0], {
+      what: `mounting ${what} (${key}=${value})`,
+      ...(failing.ignored?.includes(key) === true ? { onError: "ignore" } : onError),
+    });
   }
-  program.call("fsconfig", [context, SYS.FSCONFIG_CREATE, 0, 0, 0], { what: `mounting ${what}` });
-  program.open(fd, "fsmount", [context, 1, attributeBits], { what: `mounting ${what}` });
+  program.call("fsconfig", [context, SYS.FSCONFIG_CREATE, 0, 0, 0], { what: `mounting ${what}`, ...onError });
+  program.open(fd, "fsmount", [context, 1, attributeBits], { what: `mounting ${what}`, ...onError });
 }
 
 function setAttributes(program: Program, fd: number, set: number, recursive: boolean): void {
@@ -439,7 +553,8 @@ function attributes(set: number): Uint8Array {
   return words(BigInt(set), 0n, 0n, 0n);
 }
 
-function loopbackUp(program: Program): void {
+/** Brings up lo in the network namespace the program is in. */
+export function loopbackUp(program: Program): void {
   // struct ifreq: name "lo", flags IFF_UP | IFF_RUNNING; netdevice(7).
   const request = new Uint8Array(40);
   request.set(new TextEncoder().encode("lo"));

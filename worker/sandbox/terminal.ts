@@ -1,7 +1,6 @@
 // [keeper] A pseudo terminal for `tsbuild run -t`. pty(7), ioctl_tty(2).
 
 import { ReadStream } from "node:tty";
-import { writeSync } from "node:fs";
 import { AT, close, O, openat } from "../sys/file.ts";
 import { ioctl } from "../sys/ioctl.ts";
 
@@ -12,9 +11,12 @@ const O_NOCTTY = 0o400;
 
 export interface Terminal {
   readonly slave: number;
-  start(onData: (data: Uint8Array) => void): void;
+  start(onData: (data: Uint8Array) => Promise<void> | void): void;
+  /** Queued by the stream: a command that does not read must not hold the keeper. */
   write(data: Uint8Array): void;
   resize(rows: number, columns: number): void;
+  /** Resolves when all that was written to the terminal has been read, at the latest after `limitMs`. */
+  finish(limitMs: number): Promise<void>;
   close(): void;
 }
 
@@ -23,7 +25,13 @@ export function openTerminal(rows: number, columns: number): Terminal {
   const master = openat(AT.FDCWD, "/dev/ptmx", O.RDWR | O_NOCTTY);
   ioctl(master, TIOCSPTLCK, Buffer.alloc(4));
   const slave = ioctl(master, TIOCGPTPEER, BigInt(O.RDWR | O_NOCTTY | O.CLOEXEC));
+  let slaveOpen = true;
   let stream: ReadStream | null = null;
+  let ended: Promise<void> = Promise.resolve();
+  const closeSlave = (): void => {
+    if (slaveOpen) close(slave);
+    slaveOpen = false;
+  };
   const resize = (height: number, width: number): void => {
     const size = Buffer.alloc(8); // struct winsize
     size.writeUInt16LE(height, 0);
@@ -34,23 +42,32 @@ export function openTerminal(rows: number, columns: number): Terminal {
   return {
     slave,
     start(onData) {
-      stream = new ReadStream(master);
-      stream.on("data", onData);
-      stream.on("error", () => {}); // EIO: the last process with the terminal is gone
+      const reading = new ReadStream(master);
+      stream = reading;
+      reading.on("data", (data) => {
+        const wait = onData(data);
+        if (wait === undefined) return;
+        reading.pause();
+        wait.then(
+          () => reading.resume(),
+          () => reading.destroy(),
+        );
+      });
+      reading.on("error", () => {}); // EIO: the last process with the terminal is gone
+      ended = new Promise((resolve) => reading.once("close", () => resolve()));
     },
     write(data) {
-      let offset = 0;
-      while (offset < data.length) {
-        try {
-          offset += writeSync(master, data, offset);
-        } catch (error) {
-          if ((error as NodeJS.ErrnoException).code !== "EAGAIN") return; // EIO: nobody reads any more
-        }
-      }
+      stream?.write(data);
     },
     resize,
+    async finish(limitMs) {
+      closeSlave(); // the last one: reading ends with EIO behind the last byte
+      const timer = setTimeout(() => stream?.destroy(), limitMs);
+      await ended;
+      clearTimeout(timer);
+    },
     close() {
-      close(slave);
+      closeSlave();
       if (stream === null) close(master);
       else stream.destroy();
     },

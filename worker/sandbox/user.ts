@@ -37,7 +37,7 @@ export function resolveUser(rootFd: number, spec: string): ExecUser {
   if (entry !== undefined) {
     uid = parseId(entry[2] ?? "") ?? 0;
     gid = parseId(entry[3] ?? "") ?? 0;
-    home = entry[5] || "/";
+    home = entry[5] ?? "/"; // an empty one stays empty, as runc has it
     name = entry[0] ?? null;
   } else if (number !== null) {
     uid = number;

@@ -40,7 +40,7 @@ function parseAddress(op: SourceOp): GitAddress {
 /** Ref to commit. Throws SOURCE_FAILED with git's words. */
 export async function pinGit(op: SourceOp, store: Store, context: CallContext): Promise<Pin> {
   const address = parseAddress(op);
-  const commit = await resolveCommit(address, store, context);
+  const { commit } = await resolveCommit(address, store, context);
   return { digest: pinDigest(address, commit), result: null };
 }
 
@@ -48,26 +48,35 @@ function pinDigest(address: GitAddress, commit: string): Digest {
   return digestOf(JSON.stringify(["tsbuild.git.v1", commit, address.subdir, address.keepGitDir]));
 }
 
-async function resolveCommit(address: GitAddress, store: Store, context: CallContext): Promise<string> {
-  let commit: string;
-  if (COMMIT.test(address.ref)) commit = address.ref;
+async function resolveCommit(address: GitAddress, store: Store, context: CallContext): Promise<Commit> {
+  let found: Commit;
+  if (COMMIT.test(address.ref)) found = { commit: address.ref, refspecs: [address.ref] };
   else {
     checkArgument(address.remote);
     const wanted = address.ref === "" ? "HEAD" : address.ref;
-    const output = await git(["ls-remote", "--", address.remote, wanted, `${wanted}^{}`], store.tempDir(), context);
-    commit = chooseRef(output, wanted);
-    if (commit === "") {
+    const run = openGit(address, store.tempDir(), context);
+    const output = await run("ls-remote", "--", address.remote, wanted, `${wanted}^{}`);
+    const chosen = chooseRef(output, wanted);
+    if (chosen === null) {
       throw new BuildError("SOURCE_FAILED", `repository ${redactUrl(address.remote)} does not contain ref ${wanted}, output: ${JSON.stringify(printable(output))}`);
     }
+    found = chosen;
   }
+  const { commit } = found;
   if (address.checksum !== "" && !commit.startsWith(address.checksum)) {
     throw new BuildError("CHECKSUM_MISMATCH", `expected checksum to match ${address.checksum}, got ${commit}`);
   }
-  return commit;
+  return found;
+}
+
+/** A commit and how it is fetched: the names it shall have in a repository that is kept, as BuildKit leaves them. */
+interface Commit {
+  readonly commit: string;
+  readonly refspecs: readonly string[];
 }
 
 /** Of the refs that end with the name: tags (what they point at) before branches, as BuildKit and git prefer them. */
-function chooseRef(output: string, wanted: string): string {
+function chooseRef(output: string, wanted: string): Commit | null {
   const refs = new Map<string, string>();
   for (const line of output.split("\n")) {
     const [commit, name] = line.split("\t");
@@ -75,33 +84,44 @@ function chooseRef(output: string, wanted: string): string {
   }
   for (const name of [`refs/tags/${wanted}^{}`, `refs/tags/${wanted}`, `refs/heads/${wanted}`, `${wanted}^{}`, wanted]) {
     const commit = refs.get(name);
-    if (commit !== undefined) return commit;
+    if (commit === undefined) continue;
+    const full = name.replace(/\^\{\}$/, "");
+    const short = wanted.replace(/^refs\/(?:heads|tags)\//, "");
+    if (wanted === "HEAD") return { commit, refspecs: [commit] };
+    return {
+      commit,
+      refspecs: [`${full}:refs/heads/${short}`, ...(full.startsWith("refs/tags/") ? [`${full}:${full}`] : [])],
+    };
   }
-  return "";
+  return null;
 }
 
 /** A layer with the tree of the commit (or a folder of it) in its root. */
 export async function fetchGit(op: SourceOp, store: Store, context: CallContext): Promise<LayerId> {
   const address = parseAddress(op);
-  const commit = await resolveCommit(address, store, context);
+  const { commit, refspecs } = await resolveCommit(address, store, context);
   checkArgument(address.remote);
   await using active = store.layers.prepare();
   const work = mkdtempSync(join(store.tempDir(), "git-"));
   try {
-    const run = (...args: string[]): Promise<string> => git(args, work, context);
+    const run = openGit(address, work, context);
     await run("-c", "init.defaultBranch=master", "init", "-q");
     await run("remote", "add", "origin", address.remote);
-    const fetchWhat = address.ref === "" || COMMIT.test(address.ref) ? commit : address.ref;
     try {
-      await run("fetch", "-q", "--depth=1", "--no-tags", "origin", fetchWhat);
+      await run("fetch", "-q", "-u", "--depth=1", "--no-tags", "origin", ...refspecs);
     } catch (error) {
-      if (context.signal.aborted || !COMMIT.test(fetchWhat)) throw error;
+      if (context.signal.aborted || refspecs[0] !== commit) throw error;
       // A server that does not serve single commits: everything, then.
       await run("fetch", "-q", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*");
     }
     await run("-c", "advice.detachedHead=false", "checkout", "-q", commit);
     await run("-c", "protocol.file.allow=user", "submodule", "update", "-q", "--init", "--recursive", "--depth=1");
-    if (!address.keepGitDir) rmSync(join(work, ".git"), { recursive: true, force: true });
+    const time = Number((await run("log", "-1", "--format=%ct", commit)).trim());
+    store.records.put("git-time", commit, time);
+    if (address.keepGitDir) {
+      await run("reflog", "expire", "--all", "--expire=now");
+      for (const name of ["FETCH_HEAD", "ORIG_HEAD"]) rmSync(join(work, ".git", name), { force: true });
+    } else rmSync(join(work, ".git"), { recursive: true, force: true });
     const from = subdirectory(work, address.subdir);
     for (const name of readdirSync(from)) renameSync(join(from, name), join(active.upper, name));
     if (address.keepGitDir && from !== work) renameSync(join(work, ".git"), join(active.upper, ".git"));
@@ -133,8 +153,48 @@ function checkArgument(remote: string): void {
   }
 }
 
+/** Time of the commit behind a git source, epoch seconds; the source must have been fetched. */
+export async function gitTime(op: SourceOp, store: Store, context: CallContext): Promise<number> {
+  const { commit } = await resolveCommit(parseAddress(op), store, context);
+  const time = store.records.get<number>("git-time", commit);
+  if (time === null) throw new BuildError("SOURCE_FAILED", `the time of commit ${commit} is not known`);
+  return time;
+}
+
+type Git = (...args: string[]) => Promise<string>;
+
+/** git in a directory, with the credentials of the asker's secrets (GIT_AUTH_TOKEN, GIT_AUTH_HEADER, maybe with ".HOST"). */
+function openGit(address: GitAddress, cwd: string, context: CallContext): Git {
+  let settings: Promise<Record<string, string>> | null = null;
+  return async (...args) => runGit(args, cwd, await (settings ??= credentials(address.remote, context)), context);
+}
+
+/** Settings through the environment, so that no secret stands in a list of processes. git-config(1), GIT_CONFIG_COUNT */
+async function credentials(remote: string, { session }: CallContext): Promise<Record<string, string>> {
+  if (!/^https?:\/\//.test(remote)) return {};
+  const host = new URL(remote).hostname;
+  const secret = async (name: string): Promise<string | null> => {
+    const data = (await session.secret(`${name}.${host}`)) ?? (await session.secret(name));
+    return data === null ? null : new TextDecoder().decode(data).trim();
+  };
+  const token = await secret("GIT_AUTH_TOKEN");
+  const header =
+    (await secret("GIT_AUTH_HEADER")) ?? (token === null ? null : `basic ${Buffer.from(`x-access-token:${token}`).toString("base64")}`);
+  if (header === null) return {};
+  return {
+    GIT_CONFIG_COUNT: "1",
+    GIT_CONFIG_KEY_0: `http.${new URL(remote).origin}/.extraheader`,
+    GIT_CONFIG_VALUE_0: `Authorization: ${header}`,
+  };
+}
+
 /** Runs git without prompts, hooks of templates or the user's settings. Rejects with SOURCE_FAILED and git's last words. */
-function git(args: readonly string[], cwd: string, context: CallContext): Promise<string> {
+function runGit(
+  args: readonly string[],
+  cwd: string,
+  settings: Readonly<Record<string, string>>,
+  context: CallContext,
+): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn("git", ["-c", "core.hooksPath=/dev/null", ...args], {
       cwd,
@@ -147,6 +207,7 @@ function git(args: readonly string[], cwd: string, context: CallContext): Promis
         GIT_TERMINAL_PROMPT: "0",
         GIT_SSH_COMMAND: "ssh -F /dev/null -o BatchMode=yes",
         LC_ALL: "C",
+        ...settings,
       },
     });
     let out = "";

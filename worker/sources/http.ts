@@ -31,6 +31,11 @@ export async function pinHttp(op: SourceOp, store: Store, context: CallContext):
   return { digest: pinDigest(op, known), result: null };
 }
 
+/** The file as a blob of the content store. */
+export async function downloadHttp(op: SourceOp, store: Store, context: CallContext): Promise<Digest> {
+  return (await download(op, store, context)).digest;
+}
+
 /** A layer with the file in its root. */
 export async function fetchHttp(op: SourceOp, store: Store, context: CallContext): Promise<LayerId> {
   const known = await download(op, store, context);
@@ -110,9 +115,8 @@ async function transfer(
     if (url.protocol !== "http:" && url.protocol !== "https:") {
       throw new BuildError("SOURCE_FAILED", `${redactUrl(address)} leads to the unsupported ${redactUrl(url.href)}`);
     }
-    const credentials = url.username === "" ? {} : {
-      authorization: `Basic ${Buffer.from(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`).toString("base64")}`,
-    };
+    const authorization = hop === 0 || url.username !== "" ? await authorizationFor(url, context) : null;
+    const credentials = authorization === null ? {} : { authorization };
     const target = new URL(url.href);
     target.username = "";
     target.password = "";
@@ -168,6 +172,19 @@ async function transfer(
       mtimeSeconds: Number.isNaN(modifiedMs) ? 0 : Math.floor(modifiedMs / 1000),
     };
   }
+}
+
+/** From the URL, else from the asker's secrets HTTP_AUTH_HEADER_HOST or HTTP_AUTH_TOKEN_HOST, as BuildKit names them. */
+async function authorizationFor(url: URL, { session }: CallContext): Promise<string | null> {
+  if (url.username !== "") {
+    const pair = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+    return `Basic ${Buffer.from(pair).toString("base64")}`;
+  }
+  const text = (data: Uint8Array): string => new TextDecoder().decode(data).trim();
+  const header = await session.secret(`HTTP_AUTH_HEADER_${url.hostname}`);
+  if (header !== null) return text(header);
+  const token = await session.secret(`HTTP_AUTH_TOKEN_${url.hostname}`);
+  return token === null ? null : `Bearer ${text(token)}`;
 }
 
 /** One path component, never anything else (threat model P3). */

@@ -1,0 +1,206 @@
+// `tsbuild build`: flags to a BuildRequest. What it does not know or cannot do is refused here, with the flag's name.
+import { statSync } from "node:fs";
+import { resolve } from "node:path";
+import { BuildError } from "../solver/graph/error.js";
+import { parseCsv, parseHosts, parsePairs, parsePlatforms, parseSecret, parseSize, parseSsh, parseUlimit, } from "./flags-values.js";
+/** Reads and checks the flags. Throws USAGE. cwd: paths are relative to it. */
+export async function readBuildFlags(flags, env, cwd) {
+    refuseUnavailable(flags);
+    const buildArgs = parsePairs(flags.all("build-arg"), env);
+    const epoch = env.SOURCE_DATE_EPOCH;
+    if (!buildArgs.has("SOURCE_DATE_EPOCH") && epoch !== undefined && epoch !== "") {
+        buildArgs.set("SOURCE_DATE_EPOCH", epoch); // as buildx
+    }
+    const network = readNetwork(flags.one("network"));
+    const allow = new Set(flags.all("allow").flatMap(parseCsv).map(readEntitlement));
+    if (network === "host")
+        allow.add("network.host"); // asking for it is granting it, as in buildx
+    const secrets = flags.all("secret").map((text) => {
+        const secret = parseSecret(text, env);
+        return secret.from.kind === "file"
+            ? { id: secret.id, from: { kind: "file", path: resolve(cwd, secret.from.path) } }
+            : secret;
+    });
+    const shmSize = flags.one("shm-size");
+    const platforms = flags.has("platform")
+        ? flags.all("platform")
+        : env.DOCKER_DEFAULT_PLATFORM
+            ? [env.DOCKER_DEFAULT_PLATFORM]
+            : [];
+    return Object.freeze({
+        target: flags.one("target") || null,
+        tags: flags.all("tag").flatMap(parseCsv),
+        buildArgs,
+        labels: parsePairs(flags.all("label"), null),
+        secrets,
+        ssh: flags.all("ssh").map((text) => {
+            const { id, paths } = parseSsh(text);
+            return { id, paths: paths.map((path) => resolve(cwd, path)) };
+        }),
+        ...readBuildContexts(flags.all("build-context"), cwd),
+        noCache: flags.bool("no-cache"),
+        noCacheFilter: flags.all("no-cache-filter").flatMap(parseCsv),
+        platforms: parsePlatforms(platforms),
+        pull: flags.bool("pull"),
+        annotations: await readAnnotations(flags.all("annotation")),
+        allow: [...allow],
+        network,
+        extraHosts: await parseHosts(flags.all("add-host")),
+        shmSizeBytes: shmSize === null ? null : parseSize(shmSize),
+        ulimits: lastOfEachName(flags.all("ulimit").map(parseUlimit)),
+        cgroupParent: flags.one("cgroup-parent") ?? "",
+        reproducible: flags.bool("reproducible"),
+        sourceDateEpoch: buildArgs.get("SOURCE_DATE_EPOCH") ?? null,
+        call: readCall(flags),
+    });
+}
+async function readAnnotations(texts) {
+    if (texts.length === 0)
+        return [];
+    const { parseAnnotationFlag } = await import("../exporters/annotations.js");
+    return texts.flatMap(parseAnnotationFlag);
+}
+function lastOfEachName(values) {
+    return [...new Map(values.map((value) => [value.name, value])).values()];
+}
+/** Flags of buildx whose work is not done here: accepted where they ask for nothing, else a clear error. */
+function refuseUnavailable(flags) {
+    for (const name of ["cache-from", "cache-to"]) {
+        const value = flags.all(name).find((text) => text !== "");
+        if (value !== undefined) {
+            throw new BuildError("USAGE", `--${name}=${value}: remote caches are not available yet`, {
+                hint: "the local cache in --root is always used; leave the flag out",
+            });
+        }
+    }
+    for (const name of ["provenance", "sbom"]) {
+        const value = flags.one(name);
+        if (value !== null && !/^(?:false|0|disabled=true)$/i.test(value)) {
+            throw new BuildError("USAGE", `--${name}=${value}: attestations are not available yet`, {
+                hint: `use --${name}=false`,
+            });
+        }
+    }
+    for (const value of flags.all("attest")) {
+        if (!parseCsv(value).includes("disabled=true")) {
+            throw new BuildError("USAGE", `--attest=${value}: attestations are not available yet`);
+        }
+    }
+    const builder = flags.one("builder");
+    if (builder !== null && builder !== "" && builder !== "default") {
+        throw new BuildError("USAGE", `--builder=${builder}: there is no builder of that name`, {
+            hint: "builds run in this process; remote builders are not available yet",
+        });
+    }
+}
+function readNetwork(text) {
+    switch (text) {
+        case null:
+        case "":
+        case "default":
+            return "default";
+        case "host":
+        case "none":
+            return text;
+        default:
+            throw new BuildError("USAGE", `network mode "${text}" is not supported`, {
+                hint: 'use "default", "host" or "none"',
+            });
+    }
+}
+function readEntitlement(text) {
+    const name = text.split("=", 1)[0];
+    if (name === "network.host" || name === "security.insecure" || name === "device")
+        return name;
+    throw new BuildError("USAGE", `unknown entitlement "${text}"`, {
+        hint: 'known are "network.host", "security.insecure" and "device"',
+    });
+}
+function readCall(flags) {
+    const text = flags.one("call");
+    if (flags.bool("check") && text !== null && !/^(?:check|lint)(?:,|$)/.test(text)) {
+        throw new BuildError("USAGE", "--check and --call cannot be used together");
+    }
+    const [name = "", ...options] = parseCsv(text ?? (flags.bool("check") ? "check" : "build"));
+    let format = "text";
+    let ignoreStatus = false;
+    for (const option of options) {
+        if (option === "format=json" || option === "format=text")
+            format = option === "format=json" ? "json" : "text";
+        else if (/^ignorestatus(?:=(?:true|1))?$/.test(option))
+            ignoreStatus = true;
+        else if (!/^ignorestatus=(?:false|0)$/.test(option)) {
+            throw new BuildError("USAGE", `invalid call option "${option}"`, {
+                hint: 'known are "format=json" and "ignorestatus=true"',
+            });
+        }
+    }
+    return { name: callName(name), format, ignoreStatus };
+}
+function callName(name) {
+    switch (name) {
+        case "":
+        case "build":
+            return "build";
+        case "check":
+        case "lint":
+            return "check";
+        case "outline":
+        case "targets":
+            return name;
+        default:
+            throw new BuildError("USAGE", `unknown call "${name}"`, {
+                hint: 'use "check", "outline" or "targets"',
+            });
+    }
+}
+/** Values that are not paths of this machine. */
+const REMOTE_CONTEXT = /^(?:docker-image:\/\/|target:|https?:\/\/|git:\/\/|ssh:\/\/|git@|github\.com\/)/;
+/** --build-context name=value: directories become "local:NAME", layouts absolute, other values stay as written. */
+function readBuildContexts(values, cwd) {
+    const buildContexts = new Map();
+    const directories = new Map();
+    for (const text of values) {
+        const at = text.indexOf("=");
+        if (at <= 0)
+            throw new BuildError("USAGE", `invalid context value: ${text}, expected key=value`);
+        const name = text.slice(0, at).replace(/:latest$/, "");
+        const value = text.slice(at + 1);
+        if (REMOTE_CONTEXT.test(value))
+            buildContexts.set(name, value);
+        else if (value.startsWith("oci-layout://"))
+            buildContexts.set(name, absoluteLayout(value.slice(13), cwd));
+        else {
+            // "context" is the main one's name in the session
+            const directory = name === MAIN_DIRECTORY ? `named-${name}` : name;
+            directories.set(directory, existingDirectory(resolve(cwd, value), value));
+            buildContexts.set(name, `local:${directory}`);
+        }
+    }
+    return { buildContexts, directories };
+}
+/** Name of the main context's directory in the session. */
+export const MAIN_DIRECTORY = "context";
+/** oci-layout://PATH[:tag][@digest] with PATH made absolute. */
+function absoluteLayout(rest, cwd) {
+    const at = rest.indexOf("@");
+    const nameEnd = at < 0 ? rest.length : at;
+    const colon = rest.lastIndexOf(":", nameEnd - 1);
+    const end = colon > rest.lastIndexOf("/", nameEnd) ? colon : nameEnd;
+    return `oci-layout://${resolve(cwd, rest.slice(0, end))}${rest.slice(end)}`;
+}
+function existingDirectory(path, written) {
+    let isDirectory;
+    try {
+        isDirectory = statSync(path).isDirectory();
+    }
+    catch (cause) {
+        throw new BuildError("CONTEXT_MISSING", `failed to get build context ${written}: no such directory`, {
+            cause,
+        });
+    }
+    if (!isDirectory)
+        throw new BuildError("CONTEXT_MISSING", `failed to get build context ${written}: not a directory`);
+    return path;
+}
+//# sourceMappingURL=build-request.js.map

@@ -1,0 +1,85 @@
+// tsbuild history: the steps an image was made of, newest first.
+import { BuildError } from "../../solver/graph/error.js";
+import { goTime, humanDuration, humanSize, renderFormat, renderTable } from "../format.js";
+import { cleanText } from "../log-text.js";
+import { withStore } from "../local-store.js";
+export const command = {
+    flags: {
+        usage: "[OPTIONS] IMAGE",
+        positionals: { min: 1, max: 1 },
+        flags: [
+            {
+                name: "format",
+                kind: "string",
+                help: 'Format output: "table", "table TEMPLATE", "json" or a Go template',
+            },
+            {
+                name: "human",
+                short: "H",
+                kind: "bool",
+                initial: "true",
+                help: "Print sizes and dates in human readable format",
+            },
+            { name: "no-trunc", kind: "bool", help: "Do not truncate output" },
+            { name: "platform", kind: "string", help: "Which image of an index" },
+            { name: "quiet", short: "q", kind: "bool", help: "Only show image IDs" },
+        ],
+    },
+    async run(flags, { config, print }) {
+        const [text = ""] = flags.positionals;
+        const { findImage, platformOf } = await import("../local-images.js");
+        const { hostPlatform, parsePlatform } = await import("../flags-values.js");
+        const { formatPlatform } = await import("../../solver/graph/op.js");
+        const image = await withStore(config, (store) => findImage(store, text));
+        const asked = flags.one("platform");
+        const wanted = formatPlatform(asked === null ? hostPlatform() : parsePlatform(asked));
+        const manifest = image.manifests.find((candidate) => platformOf(candidate.config) === wanted) ??
+            (asked === null ? image.manifests[0] : undefined);
+        if (manifest === undefined) {
+            throw new BuildError("PLATFORM_UNSUPPORTED", `${text} has no image for ${wanted} in the local store`);
+        }
+        const whole = flags.bool("no-trunc");
+        const human = !flags.has("human") || flags.bool("human");
+        const sizes = manifest.layers.map(({ size }) => size);
+        let layer = 0;
+        const rows = (manifest.config.history ?? [])
+            .map((entry) => describe(entry, entry.empty_layer ? 0 : (sizes[layer++] ?? 0), { whole, human }))
+            .toReversed();
+        const [newest] = rows;
+        if (newest !== undefined)
+            newest.ID = whole ? image.id : image.id.slice(7, 19);
+        const format = flags.one("format");
+        if (flags.bool("quiet"))
+            print(rows.map((row) => `${row.ID}\n`).join(""));
+        else if (format !== null && format !== "" && format !== "table")
+            print(renderFormat(format, rows));
+        else {
+            print(renderTable([
+                { title: "IMAGE", of: (row) => row.ID },
+                { title: "CREATED", of: (row) => (human ? row.CreatedSince : row.CreatedAt) },
+                { title: "CREATED BY", of: (row) => row.CreatedBy },
+                { title: "SIZE", of: (row) => row.Size },
+                { title: "COMMENT", of: (row) => row.Comment },
+            ], rows));
+        }
+        return 0;
+    },
+};
+/** Longest text of a column that is not asked for whole, as in docker. */
+const CREATED_BY_MAX = 45;
+function describe(entry, size, options) {
+    const createdMs = Date.parse(entry.created ?? "");
+    const known = Number.isFinite(createdMs);
+    const createdBy = cleanText(entry.created_by ?? "").replace(/\s+/g, " ");
+    return {
+        ID: "<missing>",
+        CreatedAt: known ? goTime(createdMs) : "N/A",
+        CreatedSince: known ? `${humanDuration(Math.max(0, Date.now() - createdMs))} ago` : "N/A",
+        CreatedBy: !options.whole && createdBy.length > CREATED_BY_MAX
+            ? `${createdBy.slice(0, CREATED_BY_MAX - 1)}…`
+            : createdBy,
+        Size: options.human ? humanSize(size) : String(size),
+        Comment: cleanText(entry.comment ?? "").replace(/\s+/g, " "),
+    };
+}
+//# sourceMappingURL=history.js.map

@@ -1,0 +1,52 @@
+// tsbuild inspect: images as docker's "image inspect" shows them.
+import { fillTemplate, renderFormat } from "../format.js";
+import { withStore } from "../local-store.js";
+export const command = {
+    flags: {
+        usage: "[OPTIONS] IMAGE [IMAGE...]",
+        positionals: { min: 1, max: null },
+        flags: [
+            { name: "format", short: "f", kind: "string", help: 'Format output: "json" or a Go template' },
+            { name: "type", kind: "string", help: "" },
+        ],
+    },
+    async run(flags, { config, print }) {
+        const found = await withStore(config, async (store) => {
+            const described = [];
+            for (const name of flags.positionals)
+                described.push(...(await describe(store, name)));
+            return described;
+        });
+        const format = flags.one("format");
+        if (!format)
+            print(`${JSON.stringify(found, null, 4)}\n`);
+        else if (format === "json")
+            print(renderFormat("json", found));
+        else
+            for (const fields of found)
+                print(`${fillTemplate(format, fields)}\n`);
+        return 0;
+    },
+};
+/** One entry for each platform that is here. */
+async function describe(store, text) {
+    const { findImage, namesOf, splitName } = await import("../local-images.js");
+    const image = findImage(store, text);
+    const { target } = image.record;
+    const names = namesOf(store, target.digest).map(splitName);
+    return image.manifests.map(({ config, configDescriptor, layers }) => ({
+        Id: configDescriptor.digest,
+        RepoTags: names.filter(({ tag }) => tag !== null).map(({ repository, tag }) => `${repository}:${tag}`),
+        RepoDigests: [...new Set(names.map(({ repository }) => `${repository}@${target.digest}`))],
+        Created: config.created ?? null,
+        Author: config.author ?? "",
+        Architecture: config.architecture,
+        Variant: config.variant ?? "",
+        Os: config.os,
+        Config: config.config,
+        Size: layers.reduce((sum, { size }) => sum + size, 0),
+        RootFS: { Type: "layers", Layers: config.rootfs?.diff_ids ?? [] },
+        Descriptor: target,
+    }));
+}
+//# sourceMappingURL=inspect.js.map

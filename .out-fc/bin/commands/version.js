@@ -1,0 +1,10 @@
+// tsbuild version
+import { packageVersion } from "../version.js";
+export const command = {
+    flags: { usage: "", flags: [], positionals: { min: 0, max: 0 } },
+    async run(_flags, { print }) {
+        print(`tsbuild version ${packageVersion()}, node ${process.version}, ${process.platform}/${process.arch}\n`);
+        return 0;
+    },
+};
+//# sourceMappingURL=version.js.map

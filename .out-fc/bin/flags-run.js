@@ -1,0 +1,184 @@
+// The flags of `tsbuild run`, with the names and meaning of `docker run`, and how they become a RunRequest.
+import { readFileSync, statSync } from "node:fs";
+import { isAbsolute, resolve } from "node:path";
+import { BuildError } from "../solver/graph/error.js";
+import { parseCsv, parseHosts, parsePlatform, parseSize, parseUlimit } from "./flags-values.js";
+export const RUN_FLAGS = {
+    usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    positionals: { min: 1, max: null },
+    stopsAtPositional: true,
+    usageExitCode: 125,
+    flags: [
+        { name: "add-host", kind: "list", help: "Add a host to /etc/hosts (host:ip)" },
+        { name: "detach", short: "d", kind: "bool", help: "" },
+        { name: "entrypoint", kind: "string", help: "Overwrite the default ENTRYPOINT of the image" },
+        { name: "env", short: "e", kind: "list", help: "Set environment variables" },
+        { name: "env-file", kind: "list", help: "Read in a file of environment variables" },
+        { name: "hostname", short: "h", kind: "string", help: "Host name inside" },
+        { name: "interactive", short: "i", kind: "bool", help: "Pass standard input on" },
+        { name: "mount", kind: "list", help: "Attach a mount (type=bind|tmpfs,source=..,target=..[,readonly])" },
+        { name: "name", kind: "string", help: "Name for the run" },
+        { name: "network", kind: "string", initial: '"default"', help: 'Network ("default", "host", "none")' },
+        { name: "platform", kind: "string", help: "Which image of an index" },
+        { name: "privileged", kind: "bool", help: "" },
+        {
+            name: "pull",
+            kind: "string",
+            initial: '"missing"',
+            help: 'Pull the image before running ("always", "missing", "never")',
+        },
+        { name: "read-only", kind: "bool", help: "Mount the root file system as read only" },
+        { name: "rm", kind: "bool", help: "Remove the files of the run when it ends (always done)" },
+        { name: "shm-size", kind: "string", value: "bytes", help: "Size of /dev/shm" },
+        { name: "tmpfs", kind: "list", help: "Mount a tmpfs directory (path[:size=64m])" },
+        { name: "tty", short: "t", kind: "bool", help: "Allocate a pseudo-TTY" },
+        { name: "ulimit", kind: "list", value: "ulimit", help: "Ulimit options" },
+        { name: "user", short: "u", kind: "string", help: "Username or UID (format: <name|uid>[:<group|gid>])" },
+        { name: "volume", short: "v", kind: "list", help: "Bind mount a directory or file (host:path[:ro])" },
+        { name: "workdir", short: "w", kind: "string", help: "Working directory inside" },
+    ],
+};
+/** Reads and checks the flags. Throws USAGE, and MOUNT_INVALID for mounts that cannot be. */
+export async function readRunFlags(flags, env, cwd) {
+    for (const [name, why] of [
+        ["privileged", "runs never get more than a user's own rights"],
+        ["detach", "there is no daemon that could own it"],
+    ]) {
+        if (flags.bool(name))
+            throw new BuildError("USAGE", `--${name} is not supported: ${why}`, { exitCode: 125 });
+    }
+    const [image = "", ...args] = flags.positionals;
+    const mounts = flags.all("mount").map((text) => readMount(text, cwd));
+    const shmSize = flags.one("shm-size");
+    const platform = flags.one("platform");
+    const fileEnv = flags.all("env-file").flatMap((path) => readEnvFile(resolve(cwd, path), env));
+    return Object.freeze({
+        image,
+        args,
+        entrypoint: flags.one("entrypoint"),
+        env: [...fileEnv, ...flags.all("env").flatMap((text) => withValue(text, env))],
+        volumes: [
+            ...flags.all("volume").map((text) => readVolume(text, cwd)),
+            ...mounts.filter((mount) => "source" in mount),
+        ],
+        workdir: flags.one("workdir"),
+        user: flags.one("user"),
+        hostname: flags.one("hostname"),
+        name: flags.one("name"),
+        network: oneOf(flags, "network", ["default", "host", "none"], "default"),
+        readonlyRoot: flags.bool("read-only"),
+        interactive: flags.bool("interactive"),
+        tty: flags.bool("tty"),
+        platform: platform === null ? null : parsePlatform(platform),
+        pull: oneOf(flags, "pull", ["missing", "always", "never"], "missing"),
+        extraHosts: await parseHosts(flags.all("add-host")),
+        shmSizeBytes: shmSize === null ? null : parseSize(shmSize),
+        ulimits: flags.all("ulimit").map(parseUlimit),
+        tmpfs: [...flags.all("tmpfs").map(readTmpfs), ...mounts.filter((mount) => "sizeBytes" in mount)],
+    });
+}
+function oneOf(flags, name, known, initial) {
+    const text = flags.one(name);
+    if (text === null || text === "")
+        return initial;
+    const found = known.find((word) => word === text);
+    if (found === undefined) {
+        throw new BuildError("USAGE", `--${name}=${text} is not supported`, {
+            hint: `use ${known.join(", ")}`,
+            exitCode: 125,
+        });
+    }
+    return found;
+}
+/** NAME=value, or NAME with the value it has here; a NAME that has none is left out. */
+function withValue(text, env) {
+    if (text.includes("=")) {
+        if (text.startsWith("="))
+            throw new BuildError("USAGE", `invalid environment variable: ${text}`, { exitCode: 125 });
+        return [text];
+    }
+    const value = env[text];
+    return value === undefined ? [] : [`${text}=${value}`];
+}
+/** One variable a line; empty lines and lines that begin with # are comments. docker run, --env-file */
+function readEnvFile(path, env) {
+    let text;
+    try {
+        text = readFileSync(path, "utf8");
+    }
+    catch (cause) {
+        throw new BuildError("USAGE", `--env-file: cannot read ${path}`, { cause, exitCode: 125 });
+    }
+    return text
+        .split(/\r?\n/)
+        .map((line) => line.trimStart())
+        .filter((line) => line !== "" && !line.startsWith("#"))
+        .flatMap((line) => withValue(line, env));
+}
+/** host:path[:ro|rw]; the mount must be of something that is here. */
+function readVolume(text, cwd) {
+    const parts = text.split(":");
+    const [source = "", target = "", options = ""] = parts;
+    if (parts.length < 2 || parts.length > 3)
+        throw badMount(text, "the form is HOST:PATH[:ro]");
+    const words = options.split(",").filter((word) => word !== "");
+    const unknown = words.find((word) => !["ro", "rw", "z", "Z", "cached", "delegated", "consistent"].includes(word));
+    if (unknown !== undefined)
+        throw badMount(text, `unknown option "${unknown}"`);
+    if (!/^[./~]/.test(source))
+        throw badMount(text, "named volumes are not supported; begin the host part with / or ./");
+    return checkedVolume(text, resolve(cwd, source), target, words.includes("ro"));
+}
+function checkedVolume(text, source, target, readonly) {
+    if (!isAbsolute(target))
+        throw badMount(text, `target "${target}" is not an absolute path`);
+    try {
+        statSync(source);
+    }
+    catch {
+        throw badMount(text, `${source} does not exist`); // docker makes an empty directory, as root: not wanted here
+    }
+    return { source, target, readonly };
+}
+function readMount(text, cwd) {
+    let type = "volume";
+    let source = "";
+    let target = "";
+    let readonly = false;
+    let sizeBytes = null;
+    for (const field of parseCsv(text)) {
+        const at = field.indexOf("=");
+        const key = (at < 0 ? field : field.slice(0, at)).toLowerCase();
+        const value = at < 0 ? "true" : field.slice(at + 1);
+        if (key === "type")
+            type = value;
+        else if (key === "source" || key === "src")
+            source = value;
+        else if (key === "target" || key === "dst" || key === "destination")
+            target = value;
+        else if (key === "readonly" || key === "ro")
+            readonly = value === "true" || value === "1";
+        else if (key === "tmpfs-size")
+            sizeBytes = parseSize(value);
+        else
+            throw badMount(text, `unknown option "${key}"`);
+    }
+    if (type === "bind")
+        return checkedVolume(text, resolve(cwd, source), target, readonly);
+    if (type !== "tmpfs")
+        throw badMount(text, `mounts of type "${type}" are not supported`);
+    if (!isAbsolute(target))
+        throw badMount(text, `target "${target}" is not an absolute path`);
+    return { target, sizeBytes };
+}
+function readTmpfs(text) {
+    const [target = "", options = ""] = text.split(":");
+    if (!isAbsolute(target))
+        throw badMount(text, `target "${target}" is not an absolute path`);
+    const size = options.split(",").find((word) => word.startsWith("size="));
+    return { target, sizeBytes: size === undefined ? null : parseSize(size.slice(5)) };
+}
+function badMount(text, why) {
+    return new BuildError("MOUNT_INVALID", `invalid mount "${text}": ${why}`, { exitCode: 125 });
+}
+//# sourceMappingURL=flags-run.js.map

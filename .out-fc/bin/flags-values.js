@@ -1,0 +1,298 @@
+// Values of flags: text from the command line to typed data, once. Forms and limits are those of buildx and docker.
+// All functions throw USAGE with the value in the message.
+import { BuildError } from "../solver/graph/error.js";
+function invalid(message, hint = null) {
+    return new BuildError("USAGE", message, { hint });
+}
+/** One line of CSV as buildx reads it: a field may stand in double quotes, a doubled quote is one (RFC 4180). */
+export function parseCsv(text) {
+    const fields = [];
+    let at = 0;
+    for (;;) {
+        if (text[at] === '"') {
+            let field = "";
+            for (;;) {
+                const end = text.indexOf('"', at + 1);
+                if (end < 0)
+                    throw invalid(`unterminated quote in ${JSON.stringify(text)}`);
+                field += text.slice(at + 1, end);
+                at = end + 1;
+                if (text[at] !== '"')
+                    break;
+                field += '"';
+            }
+            if (at < text.length && text[at] !== ",")
+                throw invalid(`text behind a quoted field in ${JSON.stringify(text)}`);
+            fields.push(field);
+        }
+        else {
+            const comma = text.indexOf(",", at);
+            const end = comma < 0 ? text.length : comma;
+            const field = text.slice(at, end);
+            if (field.includes('"'))
+                throw invalid(`bare quote in ${JSON.stringify(text)}`);
+            fields.push(field);
+            at = end;
+        }
+        if (at >= text.length)
+            return fields;
+        at++; // the comma
+    }
+}
+/** Fields key=value; keys in lower case. A field without "=" is an error. */
+function keyValues(text) {
+    return parseCsv(text).map((field) => {
+        const at = field.indexOf("=");
+        if (at < 0)
+            throw invalid(`invalid field '${field}' must be a key=value pair`);
+        return [field.slice(0, at).toLowerCase(), field.slice(at + 1), field];
+    });
+}
+/** Bytes from "64m", "1.5GiB", "1024": units are powers of 1024, as docker's RAMInBytes has them. */
+export function parseSize(text) {
+    const match = /^(\d+(?:\.\d+)?) ?(?:([kmgtp])?i?b?)$/i.exec(text);
+    if (match === null)
+        throw invalid(`invalid size: '${text}'`);
+    const power = match[2] === undefined ? 0 : "kmgtp".indexOf(match[2].toLowerCase()) + 1;
+    const bytes = Math.floor(Number(match[1]) * 1024 ** power);
+    if (!Number.isSafeInteger(bytes))
+        throw invalid(`size is too large: '${text}'`);
+    return bytes;
+}
+/** Names of getrlimit(2) that docker takes. */
+const ULIMITS = new Set([
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+]);
+/** "nofile=1024:2048"; without the hard limit it is the soft one. -1: unlimited. */
+export function parseUlimit(text) {
+    const match = /^([a-z]+)=(-?\d+)(?::(-?\d+))?$/.exec(text);
+    if (match === null)
+        throw invalid(`invalid ulimit argument: ${text}`);
+    const [, name = "", softText = ""] = match;
+    if (!ULIMITS.has(name))
+        throw invalid(`invalid ulimit type: ${name}`);
+    const soft = Number(softText);
+    const hard = match[3] === undefined ? soft : Number(match[3]);
+    if (soft < -1 || hard < -1 || !Number.isSafeInteger(soft) || !Number.isSafeInteger(hard)) {
+        throw invalid(`invalid ulimit argument: ${text}`);
+    }
+    if (hard !== -1 && (soft === -1 || soft > hard)) {
+        throw invalid(`ulimit soft limit must be less than or equal to hard limit: ${soft} > ${hard}`);
+    }
+    return { name, soft, hard };
+}
+/** "host:ip", "host=ip", IPv6 with or without brackets, or ip "host-gateway" (kept as that word). One value may hold several. */
+export async function parseHosts(values) {
+    if (values.length === 0)
+        return [];
+    const { isIP } = await import("node:net");
+    return values.flatMap(parseCsv).map((text) => {
+        const equals = text.indexOf("=");
+        const at = equals >= 0 ? equals : text.indexOf(":");
+        const host = text.slice(0, Math.max(at, 0));
+        let ip = at < 0 ? "" : text.slice(at + 1);
+        if (host === "" || ip === "")
+            throw invalid(`invalid host ${text}`, "the form is NAME:IP or NAME=IP");
+        if (ip === "host-gateway")
+            return { host, ip };
+        if (/^\[.+\]$/.test(ip))
+            ip = ip.slice(1, -1);
+        if (isIP(ip) === 0)
+            throw invalid(`invalid host ${text}`, "the form is NAME:IP or NAME=IP");
+        return { host, ip };
+    });
+}
+/** "id=x,src=path", "id=x,env=NAME", "id=x" (a variable of that name, else a file), "type=env,id=x". */
+export function parseSecret(text, env) {
+    let id = "";
+    let path = "";
+    let variable = "";
+    let type = "";
+    for (const [key, value, field] of keyValues(text)) {
+        switch (key) {
+            case "type":
+                if (value !== "file" && value !== "env")
+                    throw invalid(`unsupported secret type "${value}"`);
+                type = value;
+                break;
+            case "id":
+                id = value;
+                break;
+            case "src":
+            case "source":
+                path = value;
+                break;
+            case "env":
+                variable = value;
+                break;
+            default:
+                throw invalid(`unexpected key '${key}' in '${field}'`);
+        }
+    }
+    if (id === "")
+        throw invalid(`secret missing ID: ${text}`);
+    if (type === "env" && variable === "") {
+        variable = path;
+        path = "";
+    }
+    if (variable === "" && path === "") {
+        if (type === "env" || (type === "" && env[id] !== undefined))
+            variable = id;
+        else
+            path = id;
+    }
+    return { id, from: variable !== "" ? { kind: "env", name: variable } : { kind: "file", path } };
+}
+/** "default", "id=socket", "id=key1,key2". */
+export function parseSsh(text) {
+    const at = text.indexOf("=");
+    if (at < 0)
+        return { id: text === "" ? "default" : text, paths: [] };
+    if (at === 0)
+        throw invalid(`invalid ssh value ${JSON.stringify(text)}`);
+    const paths = text
+        .slice(at + 1)
+        .split(",")
+        .filter((path) => path !== "");
+    return { id: text.slice(0, at), paths };
+}
+/** Names of operating systems that stand alone mean "this architecture"; everything else alone is an architecture. */
+const SYSTEMS = new Set(["linux", "windows", "darwin", "freebsd", "wasi", "macos"]);
+/** "linux/amd64", "arm64", "linux/arm/v7", "local"; normalized as containerd's platforms package does. */
+export function parsePlatform(text) {
+    const parts = text.toLowerCase().split("/");
+    if (text === "" || parts.length > 3 || parts.some((part) => !/^[a-z0-9_.-]+$/.test(part))) {
+        throw invalid(`"${text}": invalid platform`, "the form is OS/ARCHITECTURE[/VARIANT], for instance linux/arm64");
+    }
+    const [first = "", second, third = ""] = parts;
+    if (first === "local" && parts.length === 1)
+        return hostPlatform();
+    if (second !== undefined)
+        return normalize(first, second, third);
+    if (SYSTEMS.has(first)) {
+        const host = hostPlatform();
+        return normalize(first, host.architecture, host.variant ?? "");
+    }
+    const known = normalize("linux", first, "");
+    if (!ARCHITECTURES.has(known.architecture))
+        throw invalid(`"${text}": unknown operating system or architecture`);
+    return known;
+}
+/** --platform values (each may name several), in order, without doubles. */
+export function parsePlatforms(values) {
+    const seen = new Map();
+    for (const text of values.flatMap((value) => value.split(","))) {
+        const platform = parsePlatform(text.trim());
+        const key = [platform.os, platform.architecture, platform.variant ?? ""].join("/");
+        if (!seen.has(key))
+            seen.set(key, platform);
+    }
+    return [...seen.values()];
+}
+const ARCHITECTURES = new Set([
+    "386",
+    "amd64",
+    "arm",
+    "arm64",
+    "loong64",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mipsle",
+    "ppc64",
+    "ppc64le",
+    "riscv64",
+    "s390x",
+    "wasm",
+]);
+function normalize(osName, architectureName, variantName) {
+    const os = osName === "macos" ? "darwin" : osName;
+    let architecture = architectureName;
+    let variant = variantName;
+    switch (architectureName) {
+        case "i386":
+            architecture = "386";
+            variant = "";
+            break;
+        case "x86_64":
+        case "x86-64":
+        case "amd64":
+            architecture = "amd64";
+            if (variant === "v1")
+                variant = "";
+            break;
+        case "aarch64":
+        case "arm64":
+            architecture = "arm64";
+            if (variant === "8" || variant === "v8")
+                variant = "";
+            break;
+        case "armhf":
+            architecture = "arm";
+            variant = "v7";
+            break;
+        case "armel":
+            architecture = "arm";
+            variant = "v6";
+            break;
+        case "arm":
+            if (variant === "" || variant === "7")
+                variant = "v7";
+            else if (/^[568]$/.test(variant))
+                variant = `v${variant}`;
+            break;
+        default:
+            break;
+    }
+    return variant === "" ? { os, architecture } : { os, architecture, variant };
+}
+/** Node's names of this machine's architecture in OCI's words. */
+export function hostPlatform() {
+    switch (process.arch) {
+        case "x64":
+            return { os: "linux", architecture: "amd64" };
+        case "ia32":
+            return { os: "linux", architecture: "386" };
+        case "arm":
+            return { os: "linux", architecture: "arm", variant: "v7" };
+        case "ppc64":
+            return { os: "linux", architecture: "ppc64le" };
+        default:
+            return { os: "linux", architecture: process.arch };
+    }
+}
+/** KEY=VALUE pairs, the last of a key wins. Without "=": the value of `env` when there is one (else left out), or "" without env. */
+export function parsePairs(values, env) {
+    const pairs = new Map();
+    for (const text of values) {
+        const at = text.indexOf("=");
+        const key = at < 0 ? text : text.slice(0, at);
+        if (key === "")
+            throw invalid(`invalid value "${text}": it has no name`);
+        if (at >= 0)
+            pairs.set(key, text.slice(at + 1));
+        else if (env === null)
+            pairs.set(key, "");
+        else {
+            const value = env[key];
+            if (value !== undefined)
+                pairs.set(key, value);
+        }
+    }
+    return pairs;
+}
+//# sourceMappingURL=flags-values.js.map

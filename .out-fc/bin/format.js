@@ -1,0 +1,122 @@
+// How commands print values for people: sizes, ages, tables, and --format with the part of Go templates that is in use.
+import { BuildError } from "../solver/graph/error.js";
+/** Bytes as `docker images` prints them: three significant digits, units of 1000. */
+export function humanSize(bytes) {
+    const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let value = bytes;
+    let unit = 0;
+    while (value >= 1000 && unit < units.length - 1) {
+        value /= 1000;
+        unit++;
+    }
+    return `${Number(value.toPrecision(3))}${units[unit]}`;
+}
+/** "3 hours" for a time span, in the steps docker's units.HumanDuration has. */
+export function humanDuration(ms) {
+    const seconds = Math.floor(ms / 1000);
+    if (seconds < 1)
+        return "Less than a second";
+    if (seconds === 1)
+        return "1 second";
+    if (seconds < 60)
+        return `${seconds} seconds`;
+    const minutes = Math.floor(seconds / 60);
+    if (minutes === 1)
+        return "About a minute";
+    if (minutes < 60)
+        return `${minutes} minutes`;
+    const hours = Math.round(seconds / 3600);
+    if (hours === 1)
+        return "About an hour";
+    if (hours < 48)
+        return `${hours} hours`;
+    if (hours < 24 * 7 * 2)
+        return `${Math.floor(hours / 24)} days`;
+    if (hours < 24 * 30 * 2)
+        return `${Math.floor(hours / 24 / 7)} weeks`;
+    if (hours < 24 * 365 * 2)
+        return `${Math.floor(hours / 24 / 30)} months`;
+    return `${Math.floor(hours / 24 / 365)} years`;
+}
+/** Time span from "24h", "7d", "1h30m", "90s": milliseconds. Throws USAGE. */
+export function parseDuration(text) {
+    const units = {
+        ms: 1,
+        s: 1000,
+        m: 60_000,
+        h: 3_600_000,
+        d: 86_400_000,
+        w: 604_800_000,
+    };
+    const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|[smhdw])/g)];
+    if (parts.length === 0 || parts.map(([part]) => part).join("") !== text) {
+        throw new BuildError("USAGE", `invalid duration "${text}"`, { hint: "write it like 24h, 7d or 1h30m" });
+    }
+    return parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * units[unit], 0);
+}
+/** "2024-05-01 12:00:00 +0000 UTC", as docker's --format has times. */
+export function goTime(ms) {
+    return `${new Date(ms).toISOString().slice(0, 19).replace("T", " ")} +0000 UTC`;
+}
+/** A table as docker prints it: three spaces between columns. */
+export function renderTable(columns, rows) {
+    const cells = [columns.map(({ title }) => title), ...rows.map((row) => columns.map(({ of }) => of(row)))];
+    const widths = columns.map((_, index) => Math.max(...cells.map((row) => row[index].length)));
+    return cells
+        .map((row) => `${row.map((cell, index) => (index === row.length - 1 ? cell : cell.padEnd(widths[index] + 3))).join("")}\n`)
+        .join("");
+}
+/** Rows by --format: "json" (one object a line), "table {{...}}\t{{...}}", or a template. Throws USAGE for what it cannot do. */
+export function renderFormat(format, rows) {
+    if (format === "json")
+        return rows.map((row) => `${JSON.stringify(row)}\n`).join("");
+    const isTable = /^table(?:\s|$)/.test(format);
+    const template = (isTable ? format.slice(5).trimStart() : format)
+        .replaceAll("\\t", "\t")
+        .replaceAll("\\n", "\n");
+    if (!isTable)
+        return rows.map((row) => `${fillTemplate(template, row)}\n`).join("");
+    const columns = template.split("\t").map((cell) => ({
+        title: cell.replace(/\{\{[^}]*?\.?(\w+)\s*\}\}/g, (_, name) => name.replace(/(?<=[a-z])(?=[A-Z])/g, " ").toUpperCase()),
+        of: (row) => fillTemplate(cell, row),
+    }));
+    return renderTable(columns, rows);
+}
+/** {{.Field}}, {{.A.B}}, {{json .}}, {{json .A}}. Unknown fields throw USAGE, as Go's templates do. */
+export function fillTemplate(template, fields) {
+    return template.replace(/\{\{-?\s*(.*?)\s*-?\}\}/g, (whole, expression) => {
+        const match = /^(json\s+)?((?:\.\w*)+)$/.exec(expression);
+        if (match === null) {
+            throw new BuildError("USAGE", `--format: cannot do ${whole}`, {
+                hint: "known are {{.Field}}, {{json .}} and {{json .Field}}",
+            });
+        }
+        const path = match[2].split(".").filter((name) => name !== "");
+        let value = fields;
+        for (const name of path) {
+            const known = typeof value === "object" && value !== null && Object.hasOwn(value, name);
+            if (!known && value === fields) {
+                throw new BuildError("USAGE", `--format: no field "${name}"`, {
+                    hint: `known are ${Object.keys(fields).join(", ")}`,
+                });
+            }
+            value = known ? value[name] : undefined;
+        }
+        if (match[1] !== undefined)
+            return JSON.stringify(value ?? null);
+        return goText(value);
+    });
+}
+/** A value as Go prints it with %v. */
+function goText(value) {
+    if (value === undefined || value === null)
+        return "<no value>";
+    if (Array.isArray(value))
+        return `[${value.map(goText).join(" ")}]`;
+    if (typeof value === "object") {
+        const entries = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1));
+        return `map[${entries.map(([key, entry]) => `${key}:${goText(entry)}`).join(" ")}]`;
+    }
+    return String(value);
+}
+//# sourceMappingURL=format.js.map

@@ -1,0 +1,92 @@
+// Session over this machine: directories, secrets, agents and registry credentials of the user who runs the command.
+import { readFileSync, statSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { BuildError } from "../solver/graph/error.js";
+/** BuildKit's limit for one secret, in bytes. */
+const SECRET_MAX_BYTES = 500 * 1024;
+/** Opens a session. Secret files and agent sockets are looked at now, so that a wrong path fails before the build
+ *  (SECRET_MISSING, USAGE); secrets are read when a step asks for them. */
+export function openLocalSession(config, options) {
+    for (const secret of options.secrets) {
+        if (secret.from.kind === "file")
+            checkSecretFile(secret.id, secret.from.path);
+    }
+    const secrets = new Map(options.secrets.map((secret) => [secret.id, secret.from]));
+    const sockets = new Map(options.ssh.map((source) => [source.id, agentSocket(source, config)]));
+    let ask = null;
+    return {
+        directory(name) {
+            const path = options.directories.get(name);
+            if (path === undefined)
+                throw new BuildError("CONTEXT_MISSING", `no build context named "${name}"`);
+            return path;
+        },
+        async secret(id) {
+            const source = secrets.get(id);
+            if (source === undefined)
+                return null;
+            if (source.kind === "env")
+                return new TextEncoder().encode(config.env[source.name] ?? "");
+            checkSecretFile(id, source.path);
+            return readFileSync(source.path);
+        },
+        sshSocket: (id) => sockets.get(id === "" ? "default" : id) ?? null,
+        async credentials(host) {
+            if (ask === null) {
+                const { dockerCredentials } = await import("../cache/registry/docker-config.js");
+                ask ??= dockerCredentials({ files: credentialFiles(config), env: config.env });
+            }
+            return ask(host);
+        },
+    };
+}
+/** Docker's file first, then those of podman and skopeo (containers-auth.json(5)). */
+function credentialFiles(config) {
+    const files = [join(config.dockerConfigDir, "config.json")];
+    if (config.env.REGISTRY_AUTH_FILE)
+        files.push(config.env.REGISTRY_AUTH_FILE);
+    if (config.env.XDG_RUNTIME_DIR)
+        files.push(join(config.env.XDG_RUNTIME_DIR, "containers", "auth.json"));
+    files.push(join(config.env.XDG_CONFIG_HOME || join(config.env.HOME || homedir(), ".config"), "containers", "auth.json"));
+    return files;
+}
+function checkSecretFile(id, path) {
+    let size;
+    try {
+        const stat = statSync(path);
+        if (stat.isDirectory())
+            throw new BuildError("SECRET_MISSING", `secret "${id}": ${path} is a directory`);
+        size = stat.size;
+    }
+    catch (cause) {
+        if (cause instanceof BuildError)
+            throw cause;
+        throw new BuildError("SECRET_MISSING", `secret "${id}": failed to stat ${path}: no such file`, { cause });
+    }
+    if (size > SECRET_MAX_BYTES) {
+        throw new BuildError("LIMIT_EXCEEDED", `secret "${id}": ${path} is larger than ${SECRET_MAX_BYTES / 1024} KiB`);
+    }
+}
+function agentSocket(source, config) {
+    const [path = config.env.SSH_AUTH_SOCK, ...more] = source.paths;
+    if (path === undefined || path === "") {
+        throw new BuildError("USAGE", `--ssh=${source.id}: SSH_AUTH_SOCK is not set`, {
+            hint: "start an agent (ssh-agent), or name a socket: --ssh default=/path/to/socket",
+        });
+    }
+    let isSocket;
+    try {
+        isSocket = statSync(path).isSocket();
+    }
+    catch (cause) {
+        throw new BuildError("USAGE", `--ssh=${source.id}: failed to stat ${path}`, { cause });
+    }
+    if (!isSocket || more.length > 0) {
+        throw new BuildError("USAGE", `--ssh=${source.id}=${path}: only agent sockets can be forwarded`, {
+            hint: "add the key to an agent (ssh-add) and use --ssh default",
+        });
+    }
+    return path;
+}
+//# sourceMappingURL=local-session.js.map

@@ -1,0 +1,35 @@
+// --output, --push and --load as one list of outputs, with the paths made absolute.
+import { resolve } from "node:path";
+import { parseOutput } from "../exporters/output-grammar.js";
+import { BuildError } from "../solver/graph/error.js";
+/** buildx's rules: --push makes image outputs push or adds one, --load adds type=docker. Throws OUTPUT_INVALID, USAGE. */
+export function readOutputFlags(texts, options) {
+    let outputs = texts.map((text) => withAbsolutePath(parseOutput(text), options.cwd));
+    if (options.push) {
+        const images = outputs.filter((output) => output.kind === "image");
+        if (images.length === 0 && outputs.some((output) => output.kind !== "archive")) {
+            throw new BuildError("USAGE", "--push and these outputs cannot be used together", {
+                hint: "add an image: -o type=registry",
+            });
+        }
+        outputs = outputs.map((output) => (output.kind === "image" ? { ...output, push: true } : output));
+        if (images.length === 0)
+            outputs.push(parseOutput("type=registry"));
+    }
+    const isLoaded = outputs.some((output) => output.kind === "archive" && output.format === "docker" && output.dest === null);
+    if (options.load && !isLoaded)
+        outputs.push(parseOutput("type=docker"));
+    const toStdout = outputs.filter((output) => "dest" in output && output.dest?.kind === "stdout");
+    if (toStdout.length > 1)
+        throw new BuildError("USAGE", "only one output can go to standard output");
+    return outputs;
+}
+function withAbsolutePath(output, cwd) {
+    if (output.kind === "archive")
+        return { ...output, dest: output.dest === null ? null : absolute(output.dest, cwd) };
+    return output.kind === "files" ? { ...output, dest: absolute(output.dest, cwd) } : output;
+}
+function absolute(dest, cwd) {
+    return dest.kind === "path" ? { kind: "path", path: resolve(cwd, dest.path) } : dest;
+}
+//# sourceMappingURL=output-flags.js.map

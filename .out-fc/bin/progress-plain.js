@@ -1,0 +1,189 @@
+// Plain progress: one line a fact, in the form of BuildKit's plain mode, which CI logs and tools know how to read.
+//   #5 [build 2/4] RUN make
+//   #5 0.123 compiling
+//   #5 DONE 0.3s
+// Steps running side by side take turns: one is current, the others wait in the background until it ends or has had
+// its time, so that lines of one step stay together.
+import { formatTransfer, isSettled, logTime, openProgressState, remember, } from "./progress-state.js";
+/** Text not yet written is flushed when it is this old (ms), or this long (characters). */
+const FLUSH_MS = 100;
+const FLUSH_LENGTH = 64 * 1024;
+/** The current step gives way to others with news after this time. */
+const TURN_MS = 5000;
+/** A transfer is reported again after 5 seconds or 5 % more. */
+const TRANSFER_MS = 5000;
+const TRANSFER_PART = 0.05;
+/** Opens the display. flush() writes what is due; finish() all that is left. */
+export function openPlainDisplay(options) {
+    const state = options.state ?? openProgressState("plain");
+    const pending = new Map();
+    let current = null;
+    let turnStartMs = 0;
+    let first = true;
+    let nextIndex = 0;
+    let length = 0;
+    let timer = null;
+    let finished = false;
+    let out = "";
+    function pendingOf(step) {
+        let found = pending.get(step);
+        if (found === undefined) {
+            found = {
+                index: ++nextIndex,
+                lines: [],
+                transfers: new Set(),
+                printed: new Map(),
+                begun: false,
+                ended: false,
+            };
+            pending.set(step, found);
+        }
+        return found;
+    }
+    /** Makes a step the current one and prints what it has. */
+    function print(step) {
+        const news = pendingOf(step);
+        if (current !== step) {
+            if (current !== null)
+                out += `#${pendingOf(current).index} ...\n`;
+            if (!first)
+                out += "\n";
+            first = false;
+            out += `#${news.index} ${step.name}\n`;
+            current = step;
+            turnStartMs = options.now();
+        }
+        news.begun = true;
+        for (const label of news.transfers)
+            printTransfer(step, news, label);
+        news.transfers.clear();
+        for (const line of news.lines)
+            out += `#${news.index} ${logTime(step, line.atMs)} ${line.text}\n`;
+        news.lines.length = 0;
+        if (isSettled(step)) {
+            out += `#${news.index} ${endOf(step)}\n`;
+            news.ended = true;
+            current = null;
+        }
+    }
+    function printTransfer(step, news, label) {
+        const transfer = step.transfers.get(label);
+        if (transfer === undefined)
+            return;
+        const last = news.printed.get(label);
+        if (last?.done)
+            return;
+        if (last !== undefined && !transfer.done) {
+            const more = transfer.total ? (transfer.current - last.current) / transfer.total : 0;
+            if (more < TRANSFER_PART && transfer.atMs - last.atMs < TRANSFER_MS)
+                return;
+        }
+        news.printed.set(label, transfer);
+        const seconds = (transfer.atMs - transfer.startedMs) / 1000;
+        const parts = [
+            label,
+            formatTransfer(transfer),
+            seconds > 0.01 ? `${seconds.toFixed(1)}s` : "",
+            transfer.done ? "done" : "",
+        ];
+        out += `#${news.index} ${parts.filter((part) => part !== "").join(" ")}\n`;
+    }
+    function hasNews(step) {
+        const news = pendingOf(step);
+        return (!news.ended && (!news.begun || isSettled(step) || news.lines.length > 0 || news.transfers.size > 0));
+    }
+    function flush() {
+        if (timer !== null)
+            clearTimeout(timer);
+        timer = null;
+        const before = current;
+        if (before !== null && hasNews(before))
+            print(before);
+        const withNews = state.started.filter((step) => step !== before && hasNews(step));
+        const ended = withNews.filter(isSettled).toSorted((a, b) => endMs(a) - endMs(b));
+        for (const step of ended)
+            print(step);
+        const running = withNews.filter((step) => !isSettled(step));
+        // the one with most to say comes next; a current step keeps its turn for a while
+        if (running.length > 0 && (current === null || options.now() - turnStartMs > TURN_MS)) {
+            print(running.reduce((most, step) => pendingOf(step).lines.length > pendingOf(most).lines.length ? step : most));
+        }
+        length = 0;
+        if (out !== "")
+            options.write(out);
+        out = "";
+    }
+    return {
+        state,
+        event(event) {
+            if (finished)
+                return;
+            if (event.kind === "note") {
+                flush();
+                options.write(`${event.message}\n`);
+                return;
+            }
+            const step = state.apply(event, (target, line) => {
+                pendingOf(target).lines.push(line);
+                length += line.text.length;
+            });
+            if (step === null)
+                return;
+            if (step.startedMs !== null)
+                pendingOf(step);
+            if (event.kind === "bytes")
+                pendingOf(step).transfers.add(event.label);
+            if (isSettled(step))
+                flushPartial(step);
+            if (length > FLUSH_LENGTH)
+                flush();
+            else
+                timer ??= setTimeout(flush, FLUSH_MS).unref();
+        },
+        flush,
+        finish() {
+            if (finished)
+                return;
+            finished = true;
+            for (const step of state.started)
+                flushPartial(step);
+            flush();
+            for (const step of state.started)
+                if (hasNews(step))
+                    print(step);
+            if (out !== "")
+                options.write(out);
+            out = "";
+        },
+    };
+    /** A last line without newline is printed all the same. */
+    function flushPartial(step) {
+        const news = pendingOf(step);
+        for (const fd of [1, 2]) {
+            const text = step.readers[fd].flush();
+            if (text === "")
+                continue;
+            const line = { atMs: isSettled(step) ? endMs(step) : options.now(), text };
+            remember(step, line);
+            news.lines.push(line);
+        }
+    }
+}
+function endMs(step) {
+    return "atMs" in step.outcome ? step.outcome.atMs : Number.POSITIVE_INFINITY;
+}
+function endOf(step) {
+    switch (step.outcome.kind) {
+        case "cached":
+            return "CACHED";
+        case "cancelled":
+            return "CANCELED";
+        case "failed":
+            return `ERROR: ${step.outcome.message}`;
+        case "done":
+            return `DONE ${((step.outcome.atMs - (step.startedMs ?? step.outcome.atMs)) / 1000).toFixed(1)}s`;
+        default:
+            return "...";
+    }
+}
+//# sourceMappingURL=progress-plain.js.map

@@ -1,0 +1,2 @@
+/** Semantic version of this package. */
+export declare function packageVersion(): string;

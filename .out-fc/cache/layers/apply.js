@@ -1,0 +1,71 @@
+// A layer blob to a directory in overlay upper form, independent of the layers below it. [thread of the keeper]
+import { createHash } from "node:crypto";
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { digestFromHex } from "../../solver/graph/digest.js";
+import { BuildError } from "../../solver/graph/error.js";
+import { AT, close, fchmod, O, openat } from "../../worker/sys/file.js";
+import { detectCompression, readDecompressed } from "./decompress.js";
+import { treeWriter } from "./entry.js";
+import { idMapKind, setOwner } from "./owner.js";
+import { tarReader } from "./tar.js";
+/** Uncompressed size of one layer or archive. */
+export const TAR_MAX_BYTES = 1024 ** 4;
+/** From this size on a layer may not grow more than TAR_MAX_RATIO times: what deflate can do at most is 1032. */
+export const TAR_RATIO_FREE_BYTES = 16 * 1024 ** 3;
+export const TAR_MAX_RATIO = 1100;
+/** Unpacks a layer blob into `dir`, an empty directory of ours, and returns the digest of its tar and what it holds.
+ *  `note` is told what had to be left out. Throws DIGEST_MISMATCH when the tar is not `diffId`, IMAGE_INVALID for what a
+ *  layer must not hold, ARCHIVE_INVALID for damaged data, LIMIT_EXCEEDED; `dir` is then to be removed. */
+export async function applyLayer(job, note = () => { }) {
+    const blob = openSync(job.blob, "r");
+    const root = openat(AT.FDCWD, job.dir, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
+    const idMap = idMapKind();
+    const writer = treeWriter(root, { form: "layer", idMap, note });
+    try {
+        checkMediaType(blob, job.mediaType);
+        // Without an entry for it the root directory is as an empty image has it.
+        setOwner(root, "", 0, 0, { singleId: false });
+        fchmod(root, 0o755);
+        const reader = tarReader(writer);
+        const hash = createHash("sha256");
+        const limit = sizeLimit(fstatSync(blob).size);
+        await readDecompressed(blob, (chunk) => {
+            hash.update(chunk);
+            limit(chunk.length);
+            reader.push(chunk);
+            return true;
+        });
+        reader.finish();
+        writer.finish();
+        const diffId = digestFromHex(hash.digest("hex"));
+        if (job.diffId !== null && job.diffId !== diffId) {
+            throw new BuildError("DIGEST_MISMATCH", `the layer's content is ${diffId}, but the image says ${job.diffId}`);
+        }
+        return { diffId, sizeBytes: writer.sizeBytes, entries: writer.entries };
+    }
+    finally {
+        writer.close();
+        close(root);
+        closeSync(blob);
+    }
+}
+/** Counts plain bytes; throws LIMIT_EXCEEDED when they are too many for so few compressed ones. */
+export function sizeLimit(compressedBytes) {
+    let total = 0;
+    return (count) => {
+        total += count;
+        if (total > TAR_MAX_BYTES || (total > TAR_RATIO_FREE_BYTES && total > compressedBytes * TAR_MAX_RATIO)) {
+            throw new BuildError("LIMIT_EXCEEDED", `the archive holds more than ${Math.floor(total / 1024 ** 3)} GiB`);
+        }
+    };
+}
+/** Only what the image specifications name is unpacked. The bytes say which it is: registries hold layers whose media
+ *  type is wrong, and containerd believes the bytes as well. */
+function checkMediaType(blob, mediaType) {
+    const head = Buffer.alloc(8);
+    const kind = detectCompression(head.subarray(0, readSync(blob, head, 0, head.length, 0)));
+    if (kind === "bzip2" || kind === "xz") {
+        throw new BuildError("IMAGE_INVALID", `a layer of type ${JSON.stringify(mediaType)} is compressed with ${kind}`);
+    }
+}
+//# sourceMappingURL=apply.js.map

@@ -1,0 +1,429 @@
+// Tar members to files: what a member's name, type, owner, times and attributes become on disk.
+//
+// Two forms. "layer": image-spec layer.md, written as an overlay upper directory (overlayfs.rst with userxattr): `.wh.x`
+// becomes a 0/0 character device, `.wh..wh..opq` an xattr of its directory. "archive": a plain tar, unpacked as moby does
+// it for ADD; there `.wh.x` is a file like any other.
+//
+// Every name is resolved by the kernel inside the root (openat2, RESOLVE_IN_ROOT) and acted on by descriptor and last
+// component (threat model P1-P4, T1-T5). Open parent directories are remembered only as long as nothing that exists was
+// replaced: adding names cannot change where a path that exists leads, only replacing can. That rule spans all kinds of
+// members, which is why they stand in one file.
+import { ftruncateSync, writeSync } from "node:fs";
+import { BuildError } from "../../solver/graph/error.js";
+import { AT, close, fchmod, fchmodat, fsetxattr, linkat, lsetxattr, mkdirat, mknodat, O, openat, openat2, procPath, RESOLVE, S, statxOrNull, symlinkat, utimensat, } from "../../worker/sys/file.js";
+import { isSysError } from "../../worker/sys/libc.js";
+import { cleanName, isAufsData, isImageXattr, isWhiteoutName, joinName, OPAQUE_NAME, OPAQUE_XATTR, shownName, WHITEOUT_PREFIX, } from "./names.js";
+import { setOwner } from "./owner.js";
+import { removeAt } from "./tree-size.js";
+/** Members of one archive. */
+export const ENTRIES_MAX = 10_000_000;
+/** Parent directories kept open. */
+const PARENTS_MAX = 32;
+/** Writes members below `root`, a directory descriptor that stays the caller's. Members throw ARCHIVE_INVALID (archive),
+ *  IMAGE_INVALID (layer), LIMIT_EXCEEDED or SysError; the tree is then of no use. */
+export function treeWriter(root, options) {
+    const layer = options.form === "layer";
+    const ids = { singleId: options.idMap === "single" };
+    const giveOwner = (dirfd, name, uid, gid) => {
+        if (options.idMap !== "none")
+            setOwner(dirfd, name, uid, gid, ids);
+    };
+    const parents = new Map();
+    const directoryTimes = new Map();
+    const noted = new Set();
+    let entries = 0;
+    let sizeBytes = 0;
+    let replaced = false; // something that existed was: what `parents` holds may no longer be where the paths lead
+    let current = null;
+    function refuse(entry, why) {
+        throw new BuildError(layer ? "IMAGE_INVALID" : "ARCHIVE_INVALID", `${shownName(entry.name)} in the ${options.form} ${why}`);
+    }
+    function note(kind, message) {
+        if (noted.has(kind))
+            return;
+        noted.add(kind);
+        options.note(message);
+    }
+    function entry(member) {
+        if (++entries > ENTRIES_MAX) {
+            throw new BuildError("LIMIT_EXCEEDED", `the ${options.form} has more than ${ENTRIES_MAX} entries`);
+        }
+        const components = cleanName(member.name, options.form, (why) => refuse(member, why));
+        if (layer && isAufsData(components))
+            return;
+        const base = components.at(-1);
+        if (base === undefined) {
+            rootEntry(member);
+            return;
+        }
+        if (layer && isWhiteoutName(base)) {
+            whiteout(member, components, base);
+            return;
+        }
+        const parent = parentOf(member, components);
+        switch (member.type) {
+            case "file":
+                openFile(member, parent, base);
+                return;
+            case "dir":
+                directory(member, parent, base, joinName(components));
+                return;
+            case "link":
+                hardLink(member, parent, base);
+                return;
+            case "symlink":
+                if (member.linkName.length === 0)
+                    refuse(member, "is a link to nothing");
+                create(parent, base, () => symlinkat(member.linkName, parent, base));
+                break;
+            case "char":
+            case "block":
+                if (!device(member, parent, base))
+                    return;
+                break;
+            case "fifo":
+                create(parent, base, () => mknodat(parent, base, S.IFIFO | 0o600));
+                break;
+        }
+        setAttributes(member, parent, base);
+        setTime(member, parent, base);
+    }
+    /** Descriptor of the directory a member is in, made with its parents where it is missing. Kept open by us. */
+    function parentOf(member, components) {
+        if (components.length === 1)
+            return root;
+        const path = components.slice(0, -1);
+        const key = joinName(path).toString("latin1");
+        const known = parents.get(key);
+        if (known !== undefined && !replaced)
+            return known;
+        if (replaced || parents.size >= PARENTS_MAX)
+            forgetParents();
+        replaced = false;
+        const fd = openDirectory(member, path);
+        parents.set(key, fd);
+        return fd;
+    }
+    function openDirectory(member, components) {
+        try {
+            return openInRoot(joinName(components));
+        }
+        catch (error) {
+            if (!isSysError(error, "ENOENT", "ENOTDIR"))
+                throw unreachable(member, error);
+        }
+        // Component by component: what is missing is made as moby does (0755, root's), what is there is kept.
+        let fd = openInRoot(DOT);
+        for (const [i, name] of components.entries()) {
+            try {
+                const next = openOrMake(member, fd, name, joinName(components.slice(0, i + 1)));
+                close(fd);
+                fd = next;
+            }
+            catch (error) {
+                close(fd);
+                throw error;
+            }
+        }
+        return fd;
+    }
+    function openOrMake(member, parent, name, path) {
+        try {
+            return openInRoot(path);
+        }
+        catch (error) {
+            if (!isSysError(error, "ENOENT", "ENOTDIR"))
+                throw unreachable(member, error);
+        }
+        const there = statxOrNull(parent, name);
+        if (there !== null && !(layer && isWhiteout(there))) {
+            refuse(member, "lies below something that is no directory");
+        }
+        if (there !== null)
+            replace(parent, name);
+        mkdirat(parent, name, 0o755);
+        fchmodat(parent, name, 0o755); // past the umask
+        giveOwner(parent, name, 0, 0);
+        if (there !== null)
+            markOpaque(parent, name);
+        return openInRoot(path);
+    }
+    function unreachable(member, error) {
+        return isSysError(error, "ELOOP", "ENAMETOOLONG")
+            ? refuse(member, "has a path that leads nowhere")
+            : error;
+    }
+    function openInRoot(path) {
+        return openat2(root, path, {
+            flags: O.RDONLY | O.DIRECTORY,
+            resolve: RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS,
+        });
+    }
+    function forgetParents() {
+        for (const fd of parents.values())
+            close(fd);
+        parents.clear();
+    }
+    /** Takes away what is there. From then on paths may lead elsewhere: the next member resolves its own anew. */
+    function replace(parent, name) {
+        replaced = true;
+        removeAt(parent, name);
+    }
+    /** Makes a name that is no directory; what had it before is replaced. */
+    function create(parent, name, make) {
+        try {
+            make();
+        }
+        catch (error) {
+            if (!isSysError(error, "EEXIST"))
+                throw error;
+            replace(parent, name);
+            make();
+        }
+    }
+    function openFile(member, parent, name) {
+        let fd = -1;
+        create(parent, name, () => {
+            fd = openat(parent, name, O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o600);
+        });
+        current = { fd, member, end: 0 };
+    }
+    function data(chunk, offset) {
+        if (current === null)
+            return; // of a member that is left out
+        for (let done = 0; done < chunk.length;) {
+            done += writeSync(current.fd, chunk, done, chunk.length - done, offset + done);
+        }
+        current.end = offset + chunk.length;
+    }
+    function end() {
+        if (current === null)
+            return;
+        const { fd, member, end: written } = current;
+        current = null;
+        try {
+            if (written < member.size)
+                ftruncateSync(fd, member.size); // a hole at the end
+            sizeBytes += member.size;
+            giveOwner(fd, "", member.uid, member.gid);
+            setXattrs(member, (name, value) => fsetxattr(fd, name, value));
+            fchmod(fd, member.mode);
+            const timeNs = boundTime(member.mtimeNs);
+            utimensat(fd, null, timeNs, timeNs);
+        }
+        finally {
+            close(fd);
+        }
+    }
+    function directory(member, parent, name, path) {
+        try {
+            mkdirat(parent, name, 0o700);
+        }
+        catch (error) {
+            if (!isSysError(error, "EEXIST"))
+                throw error;
+            const there = statxOrNull(parent, name);
+            if (there === null || (there.mode & S.IFMT) !== S.IFDIR) {
+                replace(parent, name);
+                mkdirat(parent, name, 0o700);
+                // What had the name, a whiteout or a file, hid the layers below; the directory must go on doing so.
+                if (layer)
+                    markOpaque(parent, name);
+            }
+        }
+        setAttributes(member, parent, name);
+        directoryTimes.set(path.toString("latin1"), boundTime(member.mtimeNs));
+    }
+    /** Owner, attributes and mode of what was just made or seen to be no link; nobody else works in this tree. */
+    function setAttributes(member, parent, name) {
+        giveOwner(parent, name, member.uid, member.gid);
+        setXattrs(member, (key, value) => lsetxattr(procPath(parent, name), key, value));
+        if (member.type !== "symlink")
+            fchmodat(parent, name, member.mode);
+    }
+    function setTime(member, parent, name) {
+        const timeNs = boundTime(member.mtimeNs);
+        utimensat(parent, name, timeNs, timeNs, AT.SYMLINK_NOFOLLOW);
+    }
+    function rootEntry(member) {
+        if (member.type !== "dir")
+            refuse(member, "would replace the root directory");
+        if (!layer)
+            return; // moby leaves the target directory as it is
+        giveOwner(root, "", member.uid, member.gid);
+        setXattrs(member, (key, value) => fsetxattr(root, key, value));
+        fchmod(root, member.mode);
+        directoryTimes.set(".", boundTime(member.mtimeNs));
+    }
+    /** image-spec layer.md, "Whiteouts": it speaks of the layers below only, so what this layer itself has stays. */
+    function whiteout(member, components, base) {
+        const parent = parentOf(member, components);
+        if (base.equals(OPAQUE_NAME)) {
+            fsetxattr(parent, OPAQUE_XATTR, YES);
+            return;
+        }
+        const name = base.subarray(WHITEOUT_PREFIX.length);
+        if (name.length === 0 || name.equals(DOT) || name.equals(DOT_DOT))
+            refuse(member, "is a whiteout of nothing");
+        const there = statxOrNull(parent, name);
+        if (there === null)
+            mknodat(parent, name, S.IFCHR, { major: 0, minor: 0 });
+        else if ((there.mode & S.IFMT) === S.IFDIR)
+            markOpaque(parent, name);
+    }
+    function markOpaque(parent, name) {
+        const fd = openat(parent, name, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
+        try {
+            fsetxattr(fd, OPAQUE_XATTR, YES);
+        }
+        finally {
+            close(fd);
+        }
+    }
+    function hardLink(member, parent, name) {
+        const target = cleanName(member.linkName, options.form, (why) => refuse(member, why));
+        const targetName = target.at(-1);
+        const missing = () => {
+            return refuse(member, `is a hard link to ${shownName(member.linkName)}, which is no file of this ${options.form}`);
+        };
+        if (targetName === undefined)
+            return missing();
+        let targetParent;
+        try {
+            targetParent = openInRoot(target.length === 1 ? DOT : joinName(target.slice(0, -1)));
+        }
+        catch (error) {
+            if (isSysError(error, "ENOENT", "ENOTDIR", "ELOOP"))
+                return missing();
+            throw error;
+        }
+        try {
+            // The last component is not followed: neither here nor by linkat(2).
+            const there = statxOrNull(targetParent, targetName);
+            const type = there === null ? 0 : there.mode & S.IFMT;
+            if (there === null || (type !== S.IFREG && type !== S.IFLNK))
+                return missing();
+            const before = statxOrNull(parent, name);
+            if (before === null || before.ino !== there.ino || before.dev !== there.dev) {
+                if (before !== null)
+                    replace(parent, name);
+                try {
+                    linkat(targetParent, targetName, parent, name);
+                }
+                catch (error) {
+                    // It was inside what the link replaces.
+                    if (isSysError(error, "ENOENT"))
+                        return missing();
+                    throw error;
+                }
+            }
+            // Both names are one file. chown would drop its capabilities, so only what differs is set.
+            if (there.uid !== member.uid || there.gid !== member.gid) {
+                giveOwner(parent, name, member.uid, member.gid);
+                if (type === S.IFREG)
+                    fchmodat(parent, name, member.mode);
+            }
+            else if (type === S.IFREG && (there.mode & S.PERM) !== member.mode) {
+                fchmodat(parent, name, member.mode);
+            }
+            setXattrs(member, (key, value) => lsetxattr(procPath(parent, name), key, value));
+            setTime(member, parent, name);
+        }
+        finally {
+            close(targetParent);
+        }
+    }
+    /** False: left out, with a note. */
+    function device(member, parent, name) {
+        const device = { major: member.devMajor, minor: member.devMinor };
+        if (member.type === "char" && device.major === 0 && device.minor === 0) {
+            // To overlayfs this device means "deleted": an archive says that by name only.
+            note("whiteout device", `${shownName(member.name)} is the overlay's mark for a deleted file: left out`);
+            return false;
+        }
+        if (options.idMap !== "host") {
+            // mknod(2) of devices needs CAP_MKNOD of the host. containerd leaves them out in user namespaces as well.
+            note("device", `${shownName(member.name)} is a device node, which cannot be made without root: left out`);
+            return false;
+        }
+        const type = member.type === "char" ? S.IFCHR : S.IFBLK;
+        try {
+            create(parent, name, () => mknodat(parent, name, type | 0o600, device));
+        }
+        catch (error) {
+            if (isSysError(error, "EPERM"))
+                refuse(member, "is a device node, which this process is not allowed to make");
+            throw error;
+        }
+        return true;
+    }
+    function setXattrs(member, set) {
+        for (const [name, value] of member.xattrs) {
+            if (!isImageXattr(name))
+                continue;
+            try {
+                set(name, value);
+            }
+            catch (error) {
+                // The file system or the kind of file does not take it; other builders go on as well.
+                if (!isSysError(error, "EOPNOTSUPP", "EPERM", "E2BIG", "ENOSPC"))
+                    throw error;
+                note(`xattr ${name}`, `the attribute ${name} of ${shownName(member.name)} cannot be kept: ${error.errno}`);
+            }
+        }
+    }
+    /** Times of directories, which every name made in them had changed. */
+    function finish() {
+        for (const [path, timeNs] of directoryTimes) {
+            let fd;
+            try {
+                fd = openat2(root, Buffer.from(path, "latin1"), {
+                    flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW,
+                    resolve: RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS,
+                });
+            }
+            catch (error) {
+                if (isSysError(error, "ENOENT", "ENOTDIR", "ELOOP"))
+                    continue; // replaced by a later member
+                throw error;
+            }
+            try {
+                utimensat(fd, null, timeNs, timeNs);
+            }
+            finally {
+                close(fd);
+            }
+        }
+    }
+    function closeAll() {
+        if (current !== null)
+            close(current.fd);
+        current = null;
+        forgetParents();
+    }
+    return {
+        entry,
+        data,
+        end,
+        finish,
+        close: closeAll,
+        get entries() {
+            return entries;
+        },
+        get sizeBytes() {
+            return sizeBytes;
+        },
+    };
+}
+const DOT = Buffer.from(".");
+const DOT_DOT = Buffer.from("..");
+const YES = Buffer.from("y");
+function isWhiteout(stat) {
+    return (stat.mode & S.IFMT) === S.IFCHR && stat.rdevMajor === 0 && stat.rdevMinor === 0;
+}
+/** Times no file can have are the epoch: moby and containerd, boundTime. */
+function boundTime(timeNs) {
+    return timeNs < 0n || timeNs > MAX_TIME_NS ? 0n : timeNs;
+}
+const MAX_TIME_NS = (1n << 63n) - 1n;
+//# sourceMappingURL=entry.js.map

@@ -1,0 +1,115 @@
+// An overlay upper directory to a layer: tar, diffId, compressed blob and its digest in one pass. [thread of the keeper]
+//
+// Byte for byte repeatable: entries in the order of their bytes, whole seconds, no names of users, headers as Go's
+// archive/tar writes them (tar-write.ts). The same tree gives the same diffId everywhere.
+import { createHash } from "node:crypto";
+import { closeSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
+import { digestFromHex } from "../../solver/graph/digest.js";
+import { AT, close, O, openat } from "../../worker/sys/file.js";
+import { BLOCK_BYTES, compressBlocks } from "./compress.js";
+import { readDecompressed } from "./decompress.js";
+import { treeTar } from "./tree-tar.js";
+/** Packs `dir`. `note` is told what cannot be said in a layer and was left out (sockets, names of whiteouts). The
+ *  directory must not change meanwhile. Throws OUTPUT_INVALID (compression), CONTEXT_CHANGED (a file changed), SysError. */
+export async function packLayer(job, note = () => { }) {
+    const root = openat(AT.FDCWD, job.dir, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
+    try {
+        const tarHash = createHash("sha256");
+        let tarBytes = 0;
+        const blocks = treeTar(root, {
+            form: "layer",
+            epochSeconds: job.epochSeconds,
+            blockBytes: BLOCK_BYTES[job.compression],
+            // Compression reads blocks later, so each needs memory of its own; to be hashed one is enough.
+            reuse: job.out === null || job.compression === "uncompressed",
+            note,
+        });
+        const counted = function* () {
+            for (const block of blocks) {
+                tarHash.update(block);
+                tarBytes += block.length;
+                yield block;
+            }
+        };
+        if (job.out === null) {
+            for (const _ of counted())
+                ;
+            return { diffId: digestFromHex(tarHash.digest("hex")), tarBytes, digest: null, size: null };
+        }
+        const { size, hex } = await writeBlob(job.out, counted(), job);
+        const diffId = digestFromHex(tarHash.digest("hex"));
+        return { diffId, tarBytes, digest: hex === null ? diffId : digestFromHex(hex), size };
+    }
+    finally {
+        close(root);
+    }
+}
+/** A layer that exists as a blob, in another compression: the tar in it, and so its diffId, stays as it is. `out` is
+ *  written over. Throws ARCHIVE_INVALID, OUTPUT_INVALID, SysError. */
+export async function recompressLayer(job) {
+    const plain = `${job.out}.tar`;
+    const fd = openSync(plain, "wx+", 0o600);
+    try {
+        unlinkSync(plain);
+        const tarHash = createHash("sha256");
+        let tarBytes = 0;
+        await readDecompressed(job.blob, (chunk) => {
+            for (let done = 0; done < chunk.length;)
+                done += writeSync(fd, chunk, done, chunk.length - done);
+            tarHash.update(chunk);
+            tarBytes += chunk.length;
+            return true;
+        });
+        const { size, hex } = await writeBlob(job.out, fileBlocks(fd, BLOCK_BYTES[job.compression]), job);
+        const diffId = digestFromHex(tarHash.digest("hex"));
+        return { diffId, tarBytes, digest: hex === null ? diffId : digestFromHex(hex), size };
+    }
+    finally {
+        closeSync(fd);
+    }
+}
+function* fileBlocks(fd, blockBytes) {
+    for (let at = 0;;) {
+        const block = Buffer.allocUnsafeSlow(blockBytes);
+        let length = 0;
+        while (length < blockBytes) {
+            const read = readSync(fd, block, length, blockBytes - length, at + length);
+            if (read === 0)
+                break;
+            length += read;
+        }
+        if (length > 0)
+            yield block.subarray(0, length);
+        if (length < blockBytes)
+            return;
+        at += length;
+    }
+}
+/** Writes the compressed blocks over the file; its digest, or null when it is the tar itself. */
+async function writeBlob(path, blocks, job) {
+    const fd = openSync(path, "w", 0o600);
+    try {
+        let size = 0;
+        const write = (chunk) => {
+            for (let done = 0; done < chunk.length;)
+                done += writeSync(fd, chunk, done, chunk.length - done);
+            size += chunk.length;
+        };
+        if (job.compression === "uncompressed") {
+            for (const block of blocks)
+                write(block);
+            return { size, hex: null };
+        }
+        const hash = createHash("sha256");
+        const { compression, level, pinned = false } = job;
+        for await (const chunk of compressBlocks(blocks, { compression, level, pinned })) {
+            hash.update(chunk);
+            write(chunk);
+        }
+        return { size, hex: hash.digest("hex") };
+    }
+    finally {
+        closeSync(fd);
+    }
+}
+//# sourceMappingURL=pack.js.map

@@ -1,0 +1,92 @@
+// Measures and removes trees that hold what others wrote: nothing is followed, any depth is taken.
+import { basename, dirname } from "node:path";
+import { AT, close, fchmod, fchmodat, fstat, O, openat, procPath, S, statxOrNull, unlinkat, } from "../../worker/sys/file.js";
+import { isSysError } from "../../worker/sys/libc.js";
+import { DIRECTORY, walkTree } from "./walk.js";
+/** Bytes on disk (each inode once) and number of entries below `dir`. Throws SysError. */
+export function measureTree(dir) {
+    return within(openat(AT.FDCWD, dir, DIRECTORY), (root) => {
+        let blocks = fstat(root).blocks;
+        let entries = 0;
+        const seen = new Set();
+        for (const { phase, stat } of walkTree(root)) {
+            if (phase === "leave")
+                continue;
+            entries++;
+            if (stat.nlink > 1 && (stat.mode & S.IFMT) !== S.IFDIR) {
+                const inode = `${stat.dev}:${stat.ino}`;
+                if (seen.has(inode))
+                    continue;
+                seen.add(inode);
+            }
+            blocks += stat.blocks;
+        }
+        return { sizeBytes: blocks * 512, entries };
+    });
+}
+/** Removes a file or a whole tree; a path that is not there is fine. Without privileges, directories that lack
+ *  permissions are given them. The path must be one of our own, what lies below may be anybody's. Throws SysError. */
+export function removeTree(path) {
+    let parent;
+    try {
+        parent = openat(AT.FDCWD, dirname(path), O.PATH | O.DIRECTORY);
+    }
+    catch (error) {
+        if (isSysError(error, "ENOENT"))
+            return;
+        throw error;
+    }
+    within(parent, (fd) => removeAt(fd, Buffer.from(basename(path))));
+}
+/** Removes `name` and all below it, in the directory of a descriptor. A missing name is fine. Throws SysError. */
+export function removeAt(dirfd, name) {
+    const stat = statxOrNull(dirfd, name);
+    if (stat === null)
+        return;
+    if ((stat.mode & S.IFMT) !== S.IFDIR) {
+        unlinkat(dirfd, name);
+        return;
+    }
+    within(openForRemoval(dirfd, name), (root) => {
+        for (const visit of walkTree(root, openForRemoval)) {
+            const directory = (visit.stat.mode & S.IFMT) === S.IFDIR;
+            if (directory === (visit.phase === "leave")) {
+                unlinkWritable(visit.dirfd, visit.name, directory ? AT.REMOVEDIR : 0);
+            }
+        }
+    });
+    unlinkat(dirfd, name, AT.REMOVEDIR);
+}
+/** Opens a directory to be emptied: that needs read, write and search permission where one is not privileged. */
+function openForRemoval(dirfd, name) {
+    try {
+        return openat(dirfd, name, DIRECTORY);
+    }
+    catch (error) {
+        if (!isSysError(error, "EACCES"))
+            throw error;
+        // An O_PATH descriptor needs no permission; through /proc it is the very directory, whatever its name leads to.
+        within(openat(dirfd, name, O.PATH | O.DIRECTORY | O.NOFOLLOW), (fd) => fchmodat(fd, procPath(fd), 0o700));
+        return openat(dirfd, name, DIRECTORY);
+    }
+}
+function unlinkWritable(dirfd, name, flags) {
+    try {
+        unlinkat(dirfd, name, flags);
+    }
+    catch (error) {
+        if (!isSysError(error, "EACCES"))
+            throw error;
+        fchmod(dirfd, 0o700);
+        unlinkat(dirfd, name, flags);
+    }
+}
+function within(fd, work) {
+    try {
+        return work(fd);
+    }
+    finally {
+        close(fd);
+    }
+}
+//# sourceMappingURL=tree-size.js.map

@@ -1,0 +1,184 @@
+// A directory tree as the bytes of a tar, in blocks of a fixed size.
+//
+// "layer": the tree is an overlay upper directory; 0/0 devices and opaque directories become whiteouts. "tree": a whole
+// root file system, taken as it is.
+import { readSync } from "node:fs";
+import { BuildError } from "../../solver/graph/error.js";
+import { close, lgetxattr, llistxattr, O, openat, procPath, readlinkat, S, } from "../../worker/sys/file.js";
+import { isImageXattr, isWhiteoutName, OPAQUE_NAME, OPAQUE_XATTR, shownName, WHITEOUT_PREFIX, } from "./names.js";
+import { notedOwner, OWNER_XATTR } from "./owner.js";
+import { TAR_HEADER_MAX_BYTES, writeHeader } from "./tar-write.js";
+import { walkTree } from "./walk.js";
+/** The one attribute a layer holds. The image of the same Dockerfile by BuildKit has no other: containerd,
+ *  archive.ChangeWriter. */
+const CAPABILITY = "security.capability";
+const NO_DATA = Buffer.alloc(0);
+const SLASH = Buffer.from("/");
+/** The tar of what is below `root`; the root directory itself has no entry. Sorted by bytes, parents first. Throws
+ *  CONTEXT_CHANGED when a file shrinks while it is read, SysError. */
+export function* treeTar(root, options) {
+    const { blockBytes, reuse } = options;
+    const layer = options.form === "layer";
+    const header = Buffer.allocUnsafeSlow(TAR_HEADER_MAX_BYTES);
+    const links = new Map(); // inode to the first of its names
+    let block = Buffer.allocUnsafeSlow(blockBytes);
+    let filled = 0;
+    function* flush() {
+        yield block.subarray(0, filled);
+        if (!reuse)
+            block = Buffer.allocUnsafeSlow(blockBytes);
+        filled = 0;
+    }
+    function* bytes(source) {
+        for (let at = 0; at < source.length;) {
+            const count = source.copy(block, filled, at);
+            at += count;
+            filled += count;
+            if (filled === blockBytes)
+                yield* flush();
+        }
+    }
+    /** Content of a file straight into the blocks, and zeros up to a multiple of 512. */
+    function* content(visit) {
+        const { size } = visit.stat;
+        const fd = openat(visit.dirfd, visit.name, O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
+        try {
+            for (let at = 0; at < size;) {
+                const count = readSync(fd, block, filled, Math.min(blockBytes - filled, size - at), at);
+                if (count === 0) {
+                    throw new BuildError("CONTEXT_CHANGED", `${shownName(visit.path)} became shorter while it was read`);
+                }
+                at += count;
+                filled += count;
+                if (filled === blockBytes)
+                    yield* flush();
+            }
+        }
+        finally {
+            close(fd);
+        }
+        yield* zeros((512 - (size % 512)) % 512);
+    }
+    function* zeros(count) {
+        for (let left = count; left > 0;) {
+            const part = Math.min(left, blockBytes - filled);
+            block.fill(0, filled, filled + part);
+            left -= part;
+            filled += part;
+            if (filled === blockBytes)
+                yield* flush();
+        }
+    }
+    function mtimeOf(stat) {
+        const seconds = Number(stat.mtimeNs >= 0n ? stat.mtimeNs / NS : -((-stat.mtimeNs + NS - 1n) / NS));
+        if (options.epochSeconds === null)
+            return seconds;
+        return layer ? Math.min(seconds, options.epochSeconds) : options.epochSeconds;
+    }
+    function* whiteout(name) {
+        const end = writeHeader(header, 0, {
+            name,
+            linkName: null,
+            type: "file",
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            // Deleted things have no time; a fixed one keeps the bytes repeatable.
+            mtimeSeconds: options.epochSeconds ?? 0,
+            devMajor: 0,
+            devMinor: 0,
+            xattrs: null,
+        });
+        yield* bytes(header.subarray(0, end));
+    }
+    for (const visit of walkTree(root)) {
+        if (visit.phase === "leave")
+            continue;
+        const { stat, path, name } = visit;
+        const type = typeOf(stat);
+        if (type === null)
+            continue; // a socket lives with its process: containerd leaves them out silently too
+        if (type === "char" && stat.rdevMajor === 0 && stat.rdevMinor === 0) {
+            if (layer)
+                yield* whiteout(whiteoutPath(path, name));
+            continue;
+        }
+        if (layer && isWhiteoutName(name)) {
+            // In a layer this name would delete a file (threat model T5). BuildKit's images lack it as well.
+            options.note(`${shownName(path)} cannot be in an image, because its name marks a deleted file: left out`);
+            continue;
+        }
+        const directory = type === "dir";
+        const native = procPath(visit.dirfd, name);
+        const attributes = llistxattr(native);
+        const owner = attributes.includes(OWNER_XATTR) ? notedOwner(native) : null;
+        let linkName = type === "symlink" ? readlinkat(visit.dirfd, name) : null;
+        let written = type;
+        if (stat.nlink > 1 && !directory) {
+            const inode = `${stat.dev}:${stat.ino}`;
+            const first = links.get(inode);
+            if (first === undefined)
+                links.set(inode, path);
+            else {
+                written = "link";
+                linkName = first;
+            }
+        }
+        const end = writeHeader(header, 0, {
+            name: directory ? Buffer.concat([path, SLASH]) : path,
+            linkName,
+            type: written,
+            mode: stat.mode & S.PERM,
+            uid: owner?.uid ?? stat.uid,
+            gid: owner?.gid ?? stat.gid,
+            size: written === "file" ? stat.size : 0,
+            mtimeSeconds: mtimeOf(stat),
+            devMajor: type === "char" || type === "block" ? stat.rdevMajor : 0,
+            devMinor: type === "char" || type === "block" ? stat.rdevMinor : 0,
+            xattrs: xattrsOf(native, attributes, options.form),
+        });
+        yield* bytes(header.subarray(0, end));
+        if (written === "file")
+            yield* content(visit);
+        if (layer && directory && attributes.includes(OPAQUE_XATTR) && isOpaque(native)) {
+            yield* whiteout(Buffer.concat([path, SLASH, OPAQUE_NAME]));
+        }
+    }
+    yield* zeros(1024); // the end of an archive: two blocks of zeros
+    if (filled > 0)
+        yield* flush();
+}
+const NS = 1000000000n;
+function typeOf(stat) {
+    switch (stat.mode & S.IFMT) {
+        case S.IFREG:
+            return "file";
+        case S.IFDIR:
+            return "dir";
+        case S.IFLNK:
+            return "symlink";
+        case S.IFCHR:
+            return "char";
+        case S.IFBLK:
+            return "block";
+        case S.IFIFO:
+            return "fifo";
+        default:
+            return null;
+    }
+}
+function whiteoutPath(path, name) {
+    return Buffer.concat([path.subarray(0, path.length - name.length), WHITEOUT_PREFIX, name]);
+}
+function xattrsOf(path, names, form) {
+    const wanted = names.filter((name) => (form === "layer" ? name === CAPABILITY : isImageXattr(name)));
+    if (wanted.length === 0)
+        return null;
+    return new Map(wanted.map((name) => [name, lgetxattr(path, name) ?? NO_DATA]));
+}
+/** overlayfs.rst: "y" hides what is below; "x" means that files inside may be whiteouts in xattr form. */
+function isOpaque(path) {
+    return lgetxattr(path, OPAQUE_XATTR)?.toString("latin1") === "y";
+}
+//# sourceMappingURL=tree-tar.js.map

@@ -1,0 +1,183 @@
+// Locks over all processes of a store, without flock(2), which Node has not.
+//
+// A held lock is a symbolic link locks/<hash of the key> whose text names the holder and one acquisition:
+// "<owner>/<random>". symlink(2) makes link and text in one step or fails with EEXIST, so there is never a half-written
+// lock and at most one of many takers wins. The holder removes it with unlink(2).
+//
+// Taking over from a dead holder, and why there are never two winners:
+//   1. A taker reads text T and learns that T's owner is dead. Dead is for ever: an owner's id holds its start time and is
+//      never used again.
+//   2. It enters alone(), lmdb's write lock: a robust mutex in shared memory which the kernel frees when its holder dies. So
+//      at most one process is between 3 and 4.
+//   3. It reads the text again. While it is still T, nobody can change the link: symlink(2) fails as long as it exists, its
+//      holder is dead, and whoever else thinks it stale waits for alone(). If it is not T, somebody was faster: back to start.
+//   4. It unlinks the link and leaves alone(). A kill between 3 and 4 leaves the link as it was.
+//   5. All compete with symlink(2) again.
+import { createHash, randomBytes } from "node:crypto";
+import { readdirSync, readlinkSync, symlinkSync, unlinkSync, watch } from "node:fs";
+import { join } from "node:path";
+import { errnoOf, onDisk } from "./disk-fault.js";
+/** Events come at once; the poll is for a holder that died, and for file systems without inotify(7). */
+const POLL_MS = 50;
+export function openLocks(options) {
+    const { dir, owner } = options;
+    /** Last in line for each key in this process. */
+    const lines = new Map();
+    async function inLine(key, work, signal, linger) {
+        signal.throwIfAborted();
+        const before = lines.get(key) ?? Promise.resolve();
+        const { promise: result, resolve, reject } = deferred();
+        // The place in line is given up only when the lock is free.
+        const turn = (async () => {
+            await before;
+            try {
+                signal.throwIfAborted();
+                await locked(key, work, signal, linger, resolve);
+            }
+            catch (error) {
+                reject(error);
+            }
+        })();
+        lines.set(key, turn);
+        // A turn never rejects: its outcome is in `result`.
+        void turn.then(() => {
+            if (lines.get(key) === turn)
+                lines.delete(key);
+        });
+        // Aborted in line: rejects at once, the turn passes when it comes.
+        return await Promise.race([result, rejectsWhileWaiting(before, signal)]);
+    }
+    async function locked(key, work, signal, linger, done) {
+        const path = join(dir, createHash("sha256").update(key).digest("hex").slice(0, 40));
+        await acquire(path, signal);
+        try {
+            done(await work());
+            if (linger)
+                await options.visible();
+        }
+        finally {
+            unlinkSync(path);
+        }
+    }
+    async function acquire(path, signal) {
+        const text = `${owner.id}/${randomBytes(8).toString("hex")}`;
+        for (;;) {
+            signal.throwIfAborted();
+            if (take(path, text))
+                return;
+            const holder = holderOf(path);
+            if (holder === null)
+                continue; // released between the two calls
+            if (!(await owner.isAlive(ownerIn(holder))))
+                breakLock(path, holder);
+            // The directory is watched: a watch on the link itself would follow it.
+            else
+                await changeIn(dir, () => holderOf(path) !== holder, signal);
+        }
+    }
+    function breakLock(path, stale) {
+        options.alone(() => {
+            if (holderOf(path) === stale)
+                unlinkSync(path);
+        });
+    }
+    async function sweep() {
+        for (const name of readdirSync(dir)) {
+            const path = join(dir, name);
+            const holder = holderOf(path);
+            if (holder !== null && !(await owner.isAlive(ownerIn(holder))))
+                breakLock(path, holder);
+        }
+    }
+    return {
+        exclusively: (key, work, { signal }) => inLine(key, work, signal, true),
+        briefly: (key, work, { signal }) => inLine(key, work, signal, false),
+        sweep,
+        async [Symbol.asyncDispose]() {
+            await Promise.all(lines.values());
+        },
+    };
+}
+function take(path, text) {
+    return onDisk("taking a lock", () => {
+        try {
+            symlinkSync(text, path);
+            return true;
+        }
+        catch (error) {
+            if (errnoOf(error) === "EEXIST")
+                return false;
+            throw error;
+        }
+    });
+}
+function holderOf(path) {
+    try {
+        return readlinkSync(path);
+    }
+    catch (error) {
+        if (errnoOf(error) === "ENOENT")
+            return null;
+        throw error;
+    }
+}
+function ownerIn(holder) {
+    return holder.slice(0, holder.indexOf("/"));
+}
+/** Resolves when something in `dir` has changed so that `isOver()`, and in any case after POLL_MS. */
+export function changeIn(dir, isOver, signal) {
+    return new Promise((resolve, reject) => {
+        const timer = setTimeout(done, POLL_MS);
+        const watcher = watchQuietly(dir, () => {
+            if (isOver())
+                done();
+        });
+        signal.addEventListener("abort", aborted, { once: true });
+        // Between the caller's look and the watch.
+        if (isOver())
+            done();
+        function stop() {
+            clearTimeout(timer);
+            watcher?.close();
+            signal.removeEventListener("abort", aborted);
+        }
+        function done() {
+            stop();
+            resolve();
+        }
+        function aborted() {
+            stop();
+            reject(signal.reason);
+        }
+    });
+}
+/** null when the system has no watches left (fs.inotify.max_user_instances): the poll does it then. */
+function watchQuietly(dir, onEvent) {
+    try {
+        const watcher = watch(dir, onEvent);
+        watcher.on("error", () => watcher.close());
+        return watcher;
+    }
+    catch {
+        return null;
+    }
+}
+/** Rejects when the signal aborts before `line` settles; never resolves. */
+function rejectsWhileWaiting(line, signal) {
+    return new Promise((_, reject) => {
+        const onAbort = () => reject(signal.reason);
+        const forget = () => signal.removeEventListener("abort", onAbort);
+        signal.addEventListener("abort", onAbort, { once: true });
+        line.then(forget, forget);
+    });
+}
+function deferred() {
+    let resolve = () => undefined;
+    let reject = () => undefined;
+    const promise = new Promise((yes, no) => {
+        resolve = yes;
+        reject = no;
+    });
+    return { promise, resolve, reject };
+}
+//# sourceMappingURL=locks.js.map

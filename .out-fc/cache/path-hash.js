@@ -1,0 +1,216 @@
+// Content keys: the digest of what selectors pick out of a tree. It covers names, types, modes, owners, sizes, content,
+// link targets, hard links and attributes; no times, so that a fresh checkout keeps its keys.
+//
+// The same fold is fed while files are copied, so that what was really copied can be compared with what was keyed.
+import { createHash, hash } from "node:crypto";
+import { closeSync, readSync } from "node:fs";
+import { digestFromHex, digestOf, hexOf } from "../solver/graph/digest.js";
+import { BuildError } from "../solver/graph/error.js";
+import { hashOnThreads } from "./path-hash-pool.js";
+import { bytesOf, resolvePath } from "./tree.js";
+import { findMatches, missing, walkMatch } from "./tree-select.js";
+/** Starts the digest of one selector. */
+export function foldSelection(selector) {
+    const sha = createHash("sha256").update("tsbuild.selection.v1\0");
+    const ignoreMode = selector.kind === "copy" && selector.ignoreMode;
+    const ignoreOwner = selector.kind === "copy" && selector.ignoreOwner;
+    // Copies keep hard links within one source, so links are part of the content within one source.
+    let links = new Map();
+    return {
+        match: (match) => {
+            links = new Map();
+            sha.update(`match\0${match.name}\0`, "latin1");
+        },
+        // Every field ends with NUL, which no name and no link target can hold; each type has a fixed number of fields.
+        entry: ({ relative, stat, isWay }, content, xattrs) => {
+            let line = `${relative}\0${stat.type}${isWay ? "?" : ""}\0`;
+            line += stat.type === "symlink" || ignoreMode ? "\0" : `${stat.mode.toString(8)}\0`;
+            line += ignoreOwner ? "\0" : `${stat.uid}:${stat.gid}\0`;
+            if (content.kind === "link")
+                line += `${content.target}\0`;
+            else if (content.kind === "file")
+                line += `${content.size}\0${hexOf(content.digest)}\0${linkedTo(links, relative, stat)}\0`;
+            else if (stat.type === "character" || stat.type === "block")
+                line += `${stat.rdevMajor}:${stat.rdevMinor}\0`;
+            for (const [name, value] of xattrs)
+                line += `${name}=${value.toString("hex")}\0`;
+            sha.update(`${line}\0`, "latin1");
+        },
+        digest: () => digestFromHex(sha.digest("hex")),
+    };
+}
+/** Where the same inode was met before, or "". */
+function linkedTo(links, relative, stat) {
+    if (stat.nlink < 2)
+        return "";
+    const inode = `${stat.dev}:${stat.ino}`;
+    const first = links.get(inode);
+    if (first === undefined)
+        links.set(inode, relative);
+    return first === undefined ? "" : `=${first}`;
+}
+/** The digest over several selectors, in their order. */
+export function combineSelections(parts) {
+    return digestOf(`tsbuild.selections.v1\0${parts.join("\0")}`);
+}
+/** Content of an empty file. */
+export const EMPTY = digestOf("");
+/** Digest of what the selectors pick out of the tree; reads what is not known. Throws CONTEXT_PATH_MISSING for a source
+ *  that is not there, COPY_FAILED for a loop of links. */
+export function selectDigest(tree, selectors, options = {}) {
+    const plan = planSelection(tree, selectors);
+    for (const planned of pendingFiles(plan)) {
+        const { path, stat } = planned.entry;
+        const content = hashFile(tree.open(path));
+        planned.content = { kind: "file", ...content };
+        if (content.size === stat.size)
+            options.onHashed?.(path, stat, content.digest);
+    }
+    return foldPlan(tree, plan);
+}
+/** Hashing less than this is quicker than starting threads (40 ms each); a file counts as 16 KiB more than it holds. */
+const THREADS_MIN_BYTES = 48 * 1024 * 1024;
+const FILE_COST_BYTES = 16 * 1024;
+/** Like selectDigest for a live directory at `root`; much unknown content is hashed on threads. Paths given to
+ *  `onHashed` are byte strings relative to the root. */
+export async function selectDigestLive(tree, root, selectors, options) {
+    const plan = readable(() => planSelection(tree, selectors));
+    const pending = pendingFiles(plan);
+    const cost = pending.reduce((sum, { entry }) => sum + entry.stat.size + FILE_COST_BYTES, 0);
+    options.signal.throwIfAborted();
+    const contents = cost < THREADS_MIN_BYTES
+        ? readable(() => pending.map(({ entry }) => hashFile(tree.open(entry.path))))
+        : await hashOnThreads(root, pending.map(({ entry }) => ({ path: entry.path, size: entry.stat.size })), options.signal);
+    for (const [index, planned] of pending.entries()) {
+        const content = contents[index];
+        planned.content = { kind: "file", ...content };
+        const { path, stat } = planned.entry;
+        if (content.size === stat.size)
+            options.onHashed?.(path, stat, content.digest);
+    }
+    return foldPlan(tree, plan);
+}
+/** Failures of reading a live directory as errors of the user. */
+function readable(work) {
+    try {
+        return work();
+    }
+    catch (error) {
+        throw readFailure(error);
+    }
+}
+/** A failed call of node:fs on a live directory, as the user's error; anything else as it is. */
+export function readFailure(error) {
+    const { code, path } = (error ?? {});
+    if (error instanceof BuildError || code === undefined)
+        return error;
+    const shown = JSON.stringify(path === undefined ? "a file" : `${path}`);
+    switch (code) {
+        case "ENOENT":
+        case "ENOTDIR":
+        case "ELOOP":
+            return new BuildError("CONTEXT_CHANGED", `${shown} changed while the build context was read`, {
+                cause: error,
+            });
+        case "EACCES":
+        case "EPERM":
+            return new BuildError("COPY_FAILED", `${shown} in the build context cannot be read: permission denied`, {
+                cause: error,
+                hint: "make it readable, or leave it out with .dockerignore",
+            });
+        default:
+            return new BuildError("COPY_FAILED", `${shown} in the build context cannot be read: ${code}`, {
+                cause: error,
+            });
+    }
+}
+function planSelection(tree, selectors) {
+    return selectors.map((selector) => ({
+        selector,
+        matches: matchesOf(tree, selector).map((match) => {
+            const entries = [];
+            const patterns = selector.kind === "copy" ? selector : { includePatterns: [], excludePatterns: [] };
+            walkMatch(tree, match, patterns, {
+                enter: (entry) => entries.push({ entry, content: contentWithoutReading(tree, entry) }),
+            });
+            return { match, entries };
+        }),
+    }));
+}
+/** The sources of a selector; a subtree is one nameless source. */
+export function matchesOf(tree, selector) {
+    if (selector.kind === "copy")
+        return findMatches(tree, selector);
+    const asked = bytesOf(selector.path);
+    const path = resolvePath(tree, asked, true);
+    const stat = tree.lstat(path);
+    if (stat === null)
+        throw missing(tree, asked, path);
+    return [{ path, name: "", stat }];
+}
+/** null for a file that must be read. */
+export function contentWithoutReading(tree, { path, stat }) {
+    switch (stat.type) {
+        case "file": {
+            const known = stat.size === 0 ? EMPTY : tree.knownDigest(path, stat);
+            return known === null ? null : { kind: "file", digest: known, size: stat.size };
+        }
+        case "symlink":
+            return { kind: "link", target: tree.readlink(path) };
+        case "socket":
+            return tree.live ? { kind: "file", digest: EMPTY, size: 0 } : { kind: "none" };
+        case "directory":
+        case "fifo":
+        case "character":
+        case "block":
+            return { kind: "none" };
+    }
+}
+function pendingFiles(plan) {
+    return plan.flatMap(({ matches }) => matches.flatMap(({ entries }) => entries.filter((p) => p.content === null)));
+}
+function foldPlan(tree, plan) {
+    const parts = plan.map(({ selector, matches }) => {
+        const fold = foldSelection(selector);
+        for (const { match, entries } of matches) {
+            fold.match(match);
+            for (const { entry, content } of entries) {
+                fold.entry(entry, content ?? { kind: "none" }, tree.xattrs(entry.path));
+            }
+        }
+        return fold.digest();
+    });
+    return combineSelections(parts);
+}
+const BUFFER = Buffer.allocUnsafeSlow(1024 * 1024);
+/** sha256 and size of what a descriptor still has to give; closes it. */
+export function hashFile(fd) {
+    try {
+        const first = readFully(fd, BUFFER);
+        // One call for files that fit: an incremental hash object costs more than reading a small file.
+        if (first < BUFFER.length)
+            return { digest: digestFromHex(hash("sha256", BUFFER.subarray(0, first), "hex")), size: first };
+        const sha = createHash("sha256");
+        let size = 0;
+        for (let count = first; count > 0; count = readFully(fd, BUFFER)) {
+            sha.update(BUFFER.subarray(0, count));
+            size += count;
+        }
+        return { digest: digestFromHex(sha.digest("hex")), size };
+    }
+    finally {
+        closeSync(fd);
+    }
+}
+/** Fills the buffer unless the file ends before; returns the bytes read. */
+export function readFully(fd, buffer) {
+    let filled = 0;
+    while (filled < buffer.length) {
+        const count = readSync(fd, buffer, filled, buffer.length - filled, null);
+        if (count === 0)
+            break;
+        filled += count;
+    }
+    return filled;
+}
+//# sourceMappingURL=path-hash.js.map

@@ -1,0 +1,79 @@
+// Filters of `du` and `prune`: --filter type=exec.cachemount and the like. Fields and forms are those of BuildKit's disk usage
+// filters as buildx gives them (docs/reference/buildx_du.md, "--filter").
+import { BuildError } from "../solver/graph/error.js";
+/** BuildKit's word for each kind: both are understood. */
+const TYPES = {
+    layer: "regular",
+    blob: "blob",
+    "cache-mount": "exec.cachemount",
+    record: "internal",
+};
+const FILTER = /^([a-z]+)(?:(!=|==?|~=)(.*))?$/s;
+/** One test out of all filters, each of which may be several joined by commas. Throws USAGE for what it does not know. */
+export function parseFilters(filters) {
+    const tests = filters.flatMap((text) => text.split(",")).map(parseFilter);
+    return (entry) => tests.every((test) => test(entry));
+}
+function parseFilter(text) {
+    const match = FILTER.exec(text.trim());
+    if (match === null)
+        throw unknown(text);
+    const [, field = "", operator, value = ""] = match;
+    const valuesOf = fieldReader(field);
+    if (valuesOf === null)
+        throw unknown(text);
+    switch (operator) {
+        case undefined:
+            return (entry) => valuesOf(entry).some((one) => one !== "" && one !== "false");
+        case "=":
+        case "==":
+            return (entry) => valuesOf(entry).includes(value);
+        case "!=":
+            return (entry) => !valuesOf(entry).includes(value);
+        default: {
+            const expression = parseExpression(value, text);
+            return (entry) => valuesOf(entry).some((one) => expression.test(one));
+        }
+    }
+}
+function fieldReader(field) {
+    switch (field) {
+        case "id":
+            return (entry) => [entry.id];
+        case "type":
+        case "kind":
+            return (entry) => [entry.kind, TYPES[entry.kind]];
+        case "description":
+            return (entry) => [entry.description];
+        case "inuse":
+            return (entry) => [String(entry.inUse)];
+        case "shared":
+            return (entry) => [String(entry.shared)];
+        case "private":
+            return (entry) => [String(!entry.shared)];
+        case "reclaimable":
+            return (entry) => [String(entry.reclaimable)];
+        case "mutable":
+            return (entry) => [String(entry.kind === "cache-mount")];
+        case "immutable":
+            return (entry) => [String(entry.kind !== "cache-mount")];
+        default:
+            return null;
+    }
+}
+function parseExpression(value, text) {
+    try {
+        return new RegExp(value);
+    }
+    catch (cause) {
+        throw new BuildError("USAGE", `not a regular expression in the filter ${JSON.stringify(text)}`, {
+            cause,
+        });
+    }
+}
+function unknown(text) {
+    return new BuildError("USAGE", `unknown filter: ${JSON.stringify(text)}`, {
+        hint: "known fields: id, type, description, inuse, shared, private, reclaimable, mutable, immutable",
+    });
+}
+//# sourceMappingURL=prune-filter.js.map

@@ -1,0 +1,310 @@
+// Records: small values by key in one lmdb file. The only importer of lmdb.
+//
+// Writes wait in memory, where this process reads them, and go out together: one transaction for all that came within
+// COMMIT_DELAY_MS or until commit() or flush() is called. A commit is lmdb's plain, synchronous one: pages, fdatasync(2), meta page.
+// It is atomic for processes that are killed and for power cuts, and what fails is thrown here (lmdb-js's own
+// asynchronous writes print and lose errors such as ENOSPC). A commit costs 0.3 ms on an SSD that lies about flushes and 1 to
+// 10 ms on one that does not, which is why a small build should have one, at its end.
+//
+// There is no cache of decoded values in front: a read with a fresh snapshot costs 1 µs, and a snapshot taken for each read
+// is what makes other processes' commits visible.
+import { closeSync, openSync, readSync, renameSync, statfsSync, statSync, writeSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { BuildError } from "../solver/graph/error.js";
+import { diskFault, errnoOf } from "./disk-fault.js";
+const COMMIT_DELAY_MS = 50;
+const KEY_MAX_BYTES = 1900; // lmdb-js: 1978 with 4 KiB pages
+const MAP_BYTES = 2 ** 28; // address space, not disk; lmdb grows it when needed
+const READERS = 1022; // processes at once; 64 bytes each in the lock file
+/** Opens (or makes) dir/data.mdb. A file that is no database any more is set aside and an empty one made: all it held can be
+ *  made again. Throws STORE_FULL, STORE_UNUSABLE. */
+export function openRecords(dir, options) {
+    const path = join(dir, "data.mdb");
+    const db = openOrSetAside(path, options.quarantine);
+    const pending = new Map();
+    let waiting = [];
+    let timer = null;
+    let closed = false;
+    function read(key) {
+        const change = pending.get(key);
+        if (change !== undefined)
+            return change.view;
+        return judged(() => {
+            db.resetReadTxn();
+            return db.getBinary(Buffer.from(key)) ?? null;
+        });
+    }
+    /** Runs a read or a commit; damage of the file is found here, and its consequence drawn. */
+    function judged(work) {
+        if (closed)
+            throw new Error("the store has been closed");
+        try {
+            return work();
+        }
+        catch (error) {
+            if (!isDamage(error))
+                throw diskFault(error, "working with its records");
+            setAside(path, options.quarantine); // the next open starts with an empty one
+            throw new BuildError("STORE_CORRUPT", "the store's database is damaged and has been set aside", {
+                cause: error,
+                hint: "run the build again: it starts without cached steps",
+            });
+        }
+    }
+    function stage(key, steps, view) {
+        if (closed)
+            throw new Error("the store has been closed");
+        if (Buffer.byteLength(key) > KEY_MAX_BYTES)
+            throw new Error(`record key too long: ${key.slice(0, 80)}`);
+        pending.set(key, { steps, view });
+        timer ??= setTimeout(() => {
+            try {
+                send();
+            }
+            catch {
+                // All stays pending: the next commit(), flush() or dispose meets the same fault and throws it to its caller.
+            }
+        }, COMMIT_DELAY_MS);
+    }
+    function set(key, value) {
+        stage(key, [() => value], value);
+    }
+    /** All that is pending in one transaction, or none of it. */
+    function send() {
+        if (timer !== null)
+            clearTimeout(timer);
+        timer = null;
+        if (pending.size > 0) {
+            options.beforeCommit();
+            judged(() => transact(() => {
+                for (const [name, change] of pending) {
+                    const key = Buffer.from(name);
+                    let value = db.getBinary(key) ?? null;
+                    for (const step of change.steps)
+                        value = step(value);
+                    if (value === null)
+                        db.removeSync(key);
+                    else
+                        db.putSync(key, Buffer.from(value.buffer, value.byteOffset, value.byteLength));
+                }
+            }));
+            pending.clear();
+        }
+        const woken = waiting;
+        waiting = [];
+        for (const wake of woken)
+            wake();
+    }
+    function transact(work) {
+        try {
+            db.transactionSync(work, SYNCHRONOUS);
+        }
+        catch (error) {
+            // lmdb calls a write that was cut short EIO (mdb.c, mdb_page_flush). On a disk without space that is what it means.
+            if (error instanceof Error && error.code === EIO && isFull(dir)) {
+                throw Object.assign(new Error("ENOSPC: short write", { cause: error }), { code: "ENOSPC" });
+            }
+            throw error;
+        }
+    }
+    async function commit() {
+        send();
+    }
+    function* entries(space) {
+        const prefix = `${space}\0`;
+        const found = new Map();
+        judged(() => {
+            db.resetReadTxn();
+            const range = db.getRange({ start: Buffer.from(prefix), end: Buffer.from(`${space}\x01`) });
+            for (const entry of range)
+                found.set(String(entry.key), Buffer.from(entry.value));
+        });
+        for (const [key, change] of pending)
+            if (key.startsWith(prefix))
+                found.set(key, change.view);
+        for (const [key, bytes] of found) {
+            const value = decode(bytes);
+            if (value !== null)
+                yield { key: key.slice(prefix.length), value };
+        }
+    }
+    return {
+        get: (space, key) => decode(read(`${space}\0${key}`)),
+        put: (space, key, value) => set(`${space}\0${key}`, encode(value)),
+        remove: (space, key) => set(`${space}\0${key}`, null),
+        batch(changes) {
+            // One turn of the event loop: all in the same `pending`, so in the same transaction.
+            for (const { space, key, value } of changes)
+                set(`${space}\0${key}`, value === null ? null : encode(value));
+        },
+        merge(space, key, change) {
+            const name = `${space}\0${key}`;
+            const step = (old) => {
+                const value = change(decode(old));
+                return value === null ? null : encode(value);
+            };
+            const view = step(read(name));
+            const before = pending.get(name)?.steps ?? [];
+            stage(name, [...before, step], view);
+            return decode(view);
+        },
+        entries,
+        commit,
+        flush: commit,
+        hasPending: () => pending.size > 0,
+        nextCommit: () => pending.size === 0 ? Promise.resolve() : new Promise((resolve) => void waiting.push(resolve)),
+        alone: (work) => judged(() => transact(work)),
+        async [Symbol.asyncDispose]() {
+            if (closed)
+                return;
+            try {
+                send();
+            }
+            finally {
+                closed = true;
+                if (timer !== null)
+                    clearTimeout(timer);
+                for (const wake of waiting)
+                    wake();
+                await db.close();
+            }
+        },
+    };
+}
+/** lmdb-js TransactionFlags.SYNCHRONOUS_COMMIT: one plain transaction, on disk on return. An empty one writes nothing. */
+const SYNCHRONOUS = 2;
+const EIO = 5;
+/** Less free than the largest value we store. */
+function isFull(dir) {
+    const { bavail, bsize } = statfsSync(dir);
+    return bavail * bsize < 2 ** 24;
+}
+function openOrSetAside(path, quarantine) {
+    // Looked at before lmdb does: lmdb-js 3.5 ends the process with SIGSEGV when the file is not a database. Twice, because
+    // a new file of another process is there a moment before its first pages.
+    if (!looksWhole(path)) {
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+        if (!looksWhole(path))
+            setAside(path, quarantine);
+    }
+    try {
+        return open(path);
+    }
+    catch (error) {
+        if (!isDamage(error))
+            throw diskFault(error, "opening its records");
+        setAside(path, quarantine);
+        return open(path);
+    }
+}
+/** Has the file lmdb's two meta pages, or is it new? Page header 24 bytes, then magic, version 2, and 48 bytes
+ *  into the page the page size (mdb.c, MDB_meta). */
+function looksWhole(path) {
+    let descriptor;
+    try {
+        descriptor = openSync(path, "r");
+    }
+    catch (error) {
+        if (errnoOf(error) === "ENOENT")
+            return true;
+        throw diskFault(error, "opening its records");
+    }
+    try {
+        const head = Buffer.alloc(64);
+        const count = readSync(descriptor, head, 0, 64, 0);
+        if (count === 0)
+            return true;
+        if (count < 64 || !isMeta(head))
+            return false;
+        const second = Buffer.alloc(64);
+        return readSync(descriptor, second, 0, 64, head.readUInt32LE(48)) === 64 && isMeta(second);
+    }
+    finally {
+        closeSync(descriptor);
+    }
+}
+function isMeta(bytes) {
+    return bytes.readUInt32LE(24) === 0xbeefc0de && bytes.readUInt32LE(28) === 2;
+}
+function open(path) {
+    // require(), not import(): the package's CommonJS form is one file and loads in 25 ms, its modules in 45.
+    const lmdb = createRequire(import.meta.url)("lmdb");
+    const db = lmdb.open({
+        path,
+        encoding: "binary",
+        keyEncoding: "binary",
+        maxDbs: 1,
+        mapSize: MAP_BYTES,
+        maxReaders: READERS,
+        overlappingSync: false,
+    });
+    lengthen(db, path);
+    return db;
+}
+/** A database file that was cut short ends the process with SIGBUS where a page is missing. Filled up with zeros it gives
+ *  MDB_CORRUPTED instead. Being a little short is normal: freed pages at the end are not written. */
+function lengthen(db, path) {
+    const stats = db.getStats();
+    const needed = (stats.lastPageNumber + 1) * stats.pageSize;
+    if (statSync(path).size >= needed)
+        return;
+    db.transactionSync(() => {
+        // Looked at again: only now nobody writes.
+        if (statSync(path).size >= needed)
+            return;
+        const descriptor = openSync(path, "r+");
+        try {
+            writeSync(descriptor, Buffer.alloc(1), 0, 1, needed - 1);
+        }
+        finally {
+            closeSync(descriptor);
+        }
+    }, SYNCHRONOUS);
+}
+/** lmdb's ways to say that the file is not (any more) a database: MDB_PAGE_NOTFOUND, CORRUPTED, PANIC, VERSION_MISMATCH, INVALID. */
+function isDamage(error) {
+    if (!(error instanceof Error))
+        return false;
+    const code = error.code;
+    if (code === -30797 || code === -30796 || code === -30795 || code === -30794 || code === -30793)
+        return true;
+    return /MDB_(PAGE_NOTFOUND|CORRUPTED|PANIC|VERSION_MISMATCH|INVALID)\b/.test(error.message);
+}
+/** Renaming both files lets processes that have them open go on with what they see, to the side. */
+function setAside(path, quarantine) {
+    const mark = `${Date.now()}-${process.pid}`;
+    for (const suffix of ["", "-lock"]) {
+        try {
+            renameSync(path + suffix, join(quarantine, `records-${mark}.mdb${suffix}`));
+        }
+        catch {
+            // Gone: another process has set it aside at the same time.
+        }
+    }
+}
+// JSON text never begins with a zero byte: that marks bytes stored as they are.
+function encode(value) {
+    if (!(value instanceof Uint8Array))
+        return Buffer.from(JSON.stringify(value));
+    const bytes = Buffer.allocUnsafe(value.length + 1);
+    bytes[0] = 0;
+    bytes.set(value, 1);
+    return bytes;
+}
+function decode(bytes) {
+    if (bytes === null)
+        return null;
+    if (bytes[0] === 0)
+        return new Uint8Array(bytes.subarray(1));
+    try {
+        return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString());
+    }
+    catch (error) {
+        // A damaged value is as good as none: what it stood for is made again.
+        if (error instanceof SyntaxError)
+            return null;
+        throw error;
+    }
+}
+//# sourceMappingURL=records.js.map

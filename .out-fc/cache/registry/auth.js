@@ -1,0 +1,269 @@
+// Answers to 401: challenges, tokens, and which credentials may go where.
+// RFC 9110 section 11; distribution spec "Token Authentication Specification".
+import { BuildError, printable, redactUrl } from "../../solver/graph/error.js";
+import { apiHost } from "./reference.js";
+import { Fault } from "./transport.js";
+const HEADER_MAX_CHARS = 8192;
+const TOKEN_ANSWER_MAX_BYTES = 1 << 20;
+// Token specification: 60 s when expires_in is absent. Some services say 0 or years; both are brought to reason.
+const TOKEN_DEFAULT_S = 60;
+const TOKEN_MIN_S = 20;
+const TOKEN_MAX_S = 3600;
+const TOKEN_MARGIN_S = 10;
+const TOKEN_IDLE_MS = 30_000;
+const TOKEN_TOTAL_MS = 60_000;
+/** Keeps tokens of all registries of one client. Credentials are asked for on the first challenge of a host. */
+export function openAuthorizer(credentials, transport) {
+    const knownOf = new Map();
+    const asked = new Map();
+    async function tokenFor(endpoint, known, scopes, signal) {
+        const key = scopes.join(" ");
+        const token = known.tokens.get(key);
+        if (token !== undefined && token.validUntilMs > performance.now())
+            return token.header;
+        // One request for all who wait for the same token; if it ends because its own asker gave up, the next one asks.
+        const flight = `${endpoint.origin} ${known.realm.href} ${key}`;
+        for (;;) {
+            let running = asked.get(flight);
+            const mine = running === undefined;
+            if (running === undefined) {
+                const ask = async () => fetchToken(endpoint, known.realm, known.service, scopes, await credentials(endpoint.host), transport, signal);
+                running = ask();
+                const forget = () => asked.delete(flight);
+                asked.set(flight, running);
+                running.then(forget, forget);
+            }
+            try {
+                const fresh = await running;
+                known.tokens.set(key, fresh);
+                return fresh.header;
+            }
+            catch (error) {
+                if (mine || signal.aborted || error instanceof BuildError || error instanceof Fault)
+                    throw error;
+            }
+        }
+    }
+    return {
+        async header(endpoint, scopes, { signal }) {
+            const known = knownOf.get(endpoint.origin);
+            if (known === undefined)
+                return null;
+            return known.kind === "basic" ? known.header : await tokenFor(endpoint, known, scopes, signal);
+        },
+        async learn(endpoint, challenges, scopes, used, { signal }) {
+            const bearer = challenges.find((challenge) => challenge.scheme === "bearer");
+            if (bearer !== undefined) {
+                const realm = realmOf(bearer, endpoint);
+                const service = bearer.params.get("service") ?? "";
+                let known = knownOf.get(endpoint.origin);
+                if (known?.kind !== "bearer" || known.realm.href !== realm.href || known.service !== service) {
+                    known = { kind: "bearer", realm, service, tokens: new Map() };
+                    knownOf.set(endpoint.origin, known);
+                }
+                const key = scopes.join(" ");
+                if (known.tokens.get(key)?.header === used)
+                    known.tokens.delete(key);
+                return (await tokenFor(endpoint, known, scopes, signal)) !== used;
+            }
+            if (challenges.some((challenge) => challenge.scheme === "basic")) {
+                const found = await credentials(endpoint.host);
+                if (found === null || found.kind === "identity-token")
+                    return false;
+                const header = found.kind === "basic" ? basicHeader(found.username, found.password) : `Bearer ${found.token}`;
+                knownOf.set(endpoint.origin, { kind: "basic", header });
+                return header !== used;
+            }
+            return false;
+        },
+    };
+}
+async function fetchToken(endpoint, realm, service, scopes, credentials, transport, signal) {
+    if (credentials?.kind === "registry-token") {
+        return { header: `Bearer ${credentials.token}`, validUntilMs: Number.POSITIVE_INFINITY };
+    }
+    const trusted = credentials !== null && isTokenServiceOf(endpoint, realm);
+    const url = new URL(realm);
+    const headers = { accept: "application/json", "accept-encoding": "identity" };
+    const common = { signal, idleMs: TOKEN_IDLE_MS, totalMs: TOKEN_TOTAL_MS, verifyTls: endpoint.verifyTls };
+    let answer;
+    if (trusted && credentials.kind === "identity-token") {
+        // OAuth2 form of the token specification: an identity token is a refresh token.
+        const form = new URLSearchParams({
+            grant_type: "refresh_token",
+            service,
+            client_id: "tsbuild",
+            scope: scopes.join(" "),
+            refresh_token: credentials.token,
+        });
+        const body = Buffer.from(form.toString());
+        headers["content-type"] = "application/x-www-form-urlencoded";
+        headers["content-length"] = String(body.length);
+        answer = await transport.send({ method: "POST", url, headers, body, ...common });
+    }
+    else {
+        if (service !== "")
+            url.searchParams.append("service", service);
+        for (const scope of scopes)
+            url.searchParams.append("scope", scope);
+        if (trusted && credentials.kind === "basic") {
+            headers["authorization"] = basicHeader(credentials.username, credentials.password);
+        }
+        answer = await transport.send({ method: "GET", url, headers, ...common });
+    }
+    if (answer.status >= 500 || answer.status === 429) {
+        await answer.discard();
+        throw new Fault("EAGAIN", `the token service ${realm.host} answered with status ${answer.status}`);
+    }
+    if (answer.status !== 200) {
+        await answer.discard();
+        throw new BuildError("REGISTRY_DENIED", `${endpoint.host}: the token service ${redactUrl(`${realm.origin}${realm.pathname}`)} refused with status ${answer.status}`, {
+            hint: credentials !== null && !trusted
+                ? `the credentials of ${endpoint.host} were not sent to ${realm.host}, which is another site`
+                : loginHint(endpoint.host),
+        });
+    }
+    return tokenOf(await readAtMost(answer, TOKEN_ANSWER_MAX_BYTES), endpoint, realm);
+}
+function tokenOf(bytes, endpoint, realm) {
+    let json = null;
+    try {
+        json = JSON.parse(Buffer.from(bytes).toString("utf8"));
+    }
+    catch {
+        // Said below, without the text: it may hold a token.
+    }
+    const fields = (typeof json === "object" && json !== null ? json : {});
+    const token = [fields["token"], fields["access_token"]].find((text) => typeof text === "string" && text !== "");
+    if (typeof token !== "string" || !/^[\x21-\x7e]+$/.test(token)) {
+        throw new BuildError("REGISTRY_PROTOCOL", `${endpoint.host}: the token service ${realm.host} sent no token`);
+    }
+    const stated = fields["expires_in"];
+    const seconds = typeof stated === "number" && stated > 0 ? stated : TOKEN_DEFAULT_S;
+    const valid = Math.min(Math.max(seconds, TOKEN_MIN_S), TOKEN_MAX_S) - TOKEN_MARGIN_S;
+    return { header: `Bearer ${token}`, validUntilMs: performance.now() + valid * 1000 };
+}
+async function readAtMost(answer, maxBytes) {
+    const chunks = [];
+    let size = 0;
+    for await (const chunk of answer.body) {
+        size += chunk.length;
+        if (size > maxBytes)
+            throw new BuildError("REGISTRY_PROTOCOL", "the token service sent an endless answer");
+        chunks.push(chunk);
+    }
+    return Buffer.concat(chunks);
+}
+function realmOf(challenge, endpoint) {
+    const text = challenge.params.get("realm") ?? "";
+    const realm = URL.canParse(text) ? new URL(text) : null;
+    if (realm === null || (realm.protocol !== "https:" && realm.protocol !== "http:")) {
+        throw new BuildError("REGISTRY_PROTOCOL", `${endpoint.host}: the registry names no usable token service: ${JSON.stringify(printable(redactUrl(text), 100))}`);
+    }
+    if (endpoint.origin.startsWith("https:") && realm.protocol === "http:") {
+        throw new BuildError("REGISTRY_PROTOCOL", `${endpoint.host}: the registry speaks https but names a token service without it: ${redactUrl(realm.origin)}`);
+    }
+    realm.username = "";
+    realm.password = "";
+    return realm;
+}
+/**
+ * May a token service see the credentials of a registry? It must be the same site: the same host, one below the
+ * other, or siblings below one registrable domain. The registry alone names the service, so without this rule a
+ * registry on a shared domain could send its users' passwords anywhere.
+ */
+export function isTokenServiceOf(endpoint, realm) {
+    const registry = new URL(endpoint.origin);
+    if (registry.protocol === "https:" && realm.protocol !== "https:")
+        return false;
+    const [a, b] = [registry.hostname.toLowerCase(), realm.hostname.toLowerCase()];
+    if (a === b)
+        return true;
+    if (endpoint.host === "docker.io" && a === apiHost("docker.io") && b === "auth.docker.io")
+        return true;
+    if (/^[\d.]+$|^\[/.test(a) || /^[\d.]+$|^\[/.test(b))
+        return false; // addresses have no sites
+    const site = siteOf(a);
+    return site !== null && site === siteOf(b);
+}
+// Domains whose children belong to different people. Not the whole public suffix list (that would be 250 KB for one
+// question); those where registries and pages of anybody live. An unknown one still needs a registry that attacks.
+const SHARED = new Set(("github.io gitlab.io azurewebsites.net azurecr.io cloudfront.net amazonaws.com herokuapp.com appspot.com run.app " +
+    "web.app pages.dev workers.dev vercel.app netlify.app fly.dev ngrok.io ngrok.app onrender.com pkg.dev nip.io sslip.io " +
+    "duckdns.org dyndns.org trycloudflare.com cloudapp.net azure.com windows.net googleusercontent.com render.com").split(" "));
+/** The registrable domain: two labels, or three below country codes with a second level such as co.uk; null: none. */
+function siteOf(host) {
+    const labels = host.split(".");
+    if (labels.length < 2)
+        return null;
+    const two = labels.slice(-2).join(".");
+    if (SHARED.has(two))
+        return null;
+    const secondLevel = /^(?:ac|co|com|edu|gen|go|gov|gob|gouv|in|info|mil|ne|net|nom|or|org|sch)\.[a-z]{2}$/.test(two);
+    if (!secondLevel)
+        return two;
+    return labels.length < 3 ? null : labels.slice(-3).join(".");
+}
+/** What to do about missing rights. */
+export function loginHint(host) {
+    return `tsbuild uses docker's credentials: docker login ${host === "docker.io" ? "" : host}`.trimEnd();
+}
+function basicHeader(username, password) {
+    return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
+}
+/** Reads WWW-Authenticate: scheme and parameters of each challenge; what it cannot read it leaves out. One pass. */
+export function parseChallenges(header) {
+    const text = (header ?? "").slice(0, HEADER_MAX_CHARS);
+    const challenges = [];
+    const token = /[!#$%&'*+.^_`|~0-9A-Za-z-]+/y;
+    let at = 0;
+    const take = () => {
+        token.lastIndex = at;
+        const word = token.exec(text)?.[0] ?? null;
+        if (word !== null)
+            at += word.length;
+        return word;
+    };
+    while (at < text.length) {
+        if (/[\s,]/.test(text.charAt(at))) {
+            at++;
+            continue;
+        }
+        const word = take();
+        if (word === null) {
+            at++;
+            continue;
+        }
+        let next = at;
+        while (text.charAt(next) === " ")
+            next++;
+        if (text.charAt(next) !== "=") {
+            challenges.push({ scheme: word.toLowerCase(), params: new Map() });
+            continue;
+        }
+        at = next + 1;
+        while (text.charAt(at) === " ")
+            at++;
+        const value = text.charAt(at) === '"' ? quoted() : plain();
+        challenges.at(-1)?.params.set(word.toLowerCase(), value);
+    }
+    return challenges;
+    // More than a token: some registries write realm and scope without quotes.
+    function plain() {
+        const start = at;
+        while (at < text.length && !/[\s,"]/.test(text.charAt(at)))
+            at++;
+        return text.slice(start, at);
+    }
+    function quoted() {
+        let value = "";
+        for (at++; at < text.length && text.charAt(at) !== '"'; at++) {
+            if (text.charAt(at) === "\\")
+                at++;
+            value += text.charAt(at);
+        }
+        at++;
+        return value;
+    }
+}
+//# sourceMappingURL=auth.js.map

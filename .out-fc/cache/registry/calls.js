@@ -1,0 +1,311 @@
+// A request to a registry as the client sees it: endpoints and mirrors, authorization, redirects, attempts, errors.
+import { setTimeout as delay } from "node:timers/promises";
+import { BuildError, printable, redactUrl } from "../../solver/graph/error.js";
+import { loginHint, openAuthorizer, parseChallenges } from "./auth.js";
+import { apiHost, isLoopbackHost } from "./reference.js";
+import { Fault, openTransport } from "./transport.js";
+const IDLE_MS = 60_000;
+// A registry may copy a whole blob to its storage before it answers the PUT that ended it.
+const UPLOAD_IDLE_MS = 300_000;
+const SHORT_TOTAL_MS = 120_000;
+const ATTEMPTS_MAX = 5;
+const REDIRECTS_MAX = 10;
+const PAUSE_FIRST_MS = 250;
+const PAUSE_MAX_MS = 10_000;
+/** A registry that wants us to come back later than this is as good as unreachable. */
+const RETRY_AFTER_MAX_MS = 60_000;
+const ERROR_BODY_MAX_BYTES = 64 << 10;
+const SLOWEST_BYTES_PER_S = 16 << 10;
+/** Total limit of a transfer: a quarter of an hour, or more for what is large. */
+export function transferMs(size) {
+    return Math.min(Math.max(15 * 60_000, (size / SLOWEST_BYTES_PER_S) * 1000), 2 ** 31 - 1);
+}
+/** Opens what `openRegistry` calls with. */
+export function openCalls(options) {
+    const transport = openTransport(options);
+    const authorizer = openAuthorizer(options.credentials, transport);
+    const insecureHosts = new Set(options.insecureHosts ?? []);
+    // Of a host that may do without TLS: which it turned out to be.
+    const schemes = new Map();
+    const sleep = options.sleep ?? ((ms, signal) => delay(ms, undefined, { signal }).catch(() => signal.throwIfAborted()));
+    function endpointsOf(host, insecure) {
+        const url = /^(https?):\/\/([^/]+)\/?$/.exec(host);
+        const name = url?.[2] ?? host;
+        const lax = insecure || insecureHosts.has(name);
+        const at = (scheme) => ({
+            host: name,
+            origin: new URL(`${scheme}://${apiHost(name)}`).origin,
+            verifyTls: !lax,
+        });
+        if (url !== null)
+            return [at(url[1])];
+        if (isLoopbackHost(name))
+            return [at("http")];
+        const known = schemes.get(name);
+        if (!lax)
+            return [at("https")];
+        return known === undefined ? [at("https"), at("http")] : [at(known)];
+    }
+    async function call(repository, request) {
+        const endpoints = endpointsOf(repository.host, repository.insecure ?? false);
+        for (const [index, endpoint] of endpoints.entries()) {
+            const last = index === endpoints.length - 1;
+            try {
+                // With another scheme still to try, one attempt has to do.
+                const called = await attempts(endpoint, repository.repository, last ? request : { ...request, retry: false });
+                if (endpoints.length > 1)
+                    schemes.set(repository.host, endpoint.origin.startsWith("https:") ? "https" : "http");
+                return called;
+            }
+            catch (error) {
+                if (last || !(error instanceof Fault))
+                    throw error;
+            }
+        }
+        throw new Error("no endpoint");
+    }
+    async function read(repository, request) {
+        const reading = { ...request, actions: "pull" };
+        for (const mirror of options.mirrors?.[repository.host] ?? []) {
+            try {
+                const called = await call({ ...repository, host: mirror }, { ...reading, retry: false });
+                if (called.status === 200 || called.status === 206)
+                    return called;
+                await called.discard();
+            }
+            catch (error) {
+                // A mirror that fails in any way is passed by: the registry itself has the last word.
+                if (!(error instanceof Fault || error instanceof BuildError))
+                    throw error;
+            }
+        }
+        return await call(repository, reading);
+    }
+    async function attempts(endpoint, repository, request) {
+        for (let attempt = 0;; attempt++) {
+            const last = request.retry === false || attempt + 1 >= attemptsFor(request);
+            try {
+                const called = await authorized(endpoint, repository, request);
+                if (request.ok.includes(called.status))
+                    return await whole(called, request);
+                if (!isPassing(called.status))
+                    throw await refusal(endpoint, called, request);
+                const waitMs = retryAfterMs(called);
+                const error = await refusal(endpoint, called, request);
+                if (waitMs !== null && waitMs > RETRY_AFTER_MAX_MS)
+                    throw error;
+                if (request.retry === false)
+                    throw new Fault("EAGAIN", error.message, error);
+                if (last)
+                    throw error;
+                await sleep(waitMs ?? pauseMs(attempt), request.signal);
+            }
+            catch (error) {
+                if (!(error instanceof Fault))
+                    throw error;
+                if (request.retry === false)
+                    throw error;
+                if (last || !isWorthRetrying(error, attempt))
+                    throw unreachable(endpoint.host, error, request.name);
+                await sleep(pauseMs(attempt), request.signal);
+            }
+        }
+    }
+    async function authorized(endpoint, repository, request) {
+        const { signal } = request;
+        // Sorted, so that equal sets are equal keys of tokens.
+        const scopes = [`repository:${repository}:${request.actions}`];
+        if (request.alsoPull !== undefined)
+            scopes.push(`repository:${request.alsoPull}:pull`);
+        scopes.sort();
+        const authorization = await authorizer.header(endpoint, scopes, { signal });
+        const called = await followed(endpoint, repository, request, authorization);
+        if (called.status !== 401 || new URL(called.url).origin !== endpoint.origin)
+            return called;
+        const challenges = parseChallenges(called.headers["www-authenticate"]);
+        let isNews = false;
+        try {
+            isNews = await authorizer.learn(endpoint, challenges, scopes, authorization, { signal });
+        }
+        catch (error) {
+            await called.discard();
+            throw error;
+        }
+        if (!isNews)
+            return called;
+        await called.discard();
+        return await followed(endpoint, repository, request, await authorizer.header(endpoint, scopes, { signal }));
+    }
+    async function followed(endpoint, repository, request, authorization) {
+        let url = request.path instanceof URL
+            ? request.path
+            : new URL(`/v2/${repository}/${request.path}`, endpoint.origin);
+        for (let redirects = 0;; redirects++) {
+            const headers = {
+                "user-agent": "tsbuild",
+                "accept-encoding": "identity",
+                ...request.headers,
+            };
+            // Credentials are for one origin: not for a CDN, an upload host or any other a redirect names.
+            if (authorization !== null && url.origin === endpoint.origin)
+                headers["authorization"] = authorization;
+            const answer = await transport.send({
+                method: request.method,
+                url,
+                headers,
+                ...(request.body === undefined
+                    ? {}
+                    : { body: typeof request.body === "function" ? request.body() : request.body }),
+                signal: request.signal,
+                idleMs: request.method === "PUT" ? UPLOAD_IDLE_MS : IDLE_MS,
+                totalMs: request.totalMs ?? SHORT_TOTAL_MS,
+                verifyTls: endpoint.verifyTls,
+            });
+            const encoding = answer.headers["content-encoding"];
+            if (encoding !== undefined && encoding !== "identity" && request.ok.includes(answer.status)) {
+                await answer.discard();
+                throw unexpected(request.name, `the registry sent the encoding ${printable(encoding, 40)}, which was not asked for`);
+            }
+            if (![301, 302, 303, 307, 308].includes(answer.status) || answer.headers.location === undefined) {
+                return { ...answer, url, bytes: () => Promise.reject(new Error("not read whole")) };
+            }
+            await answer.discard();
+            url = redirectTarget(url, answer.headers.location, request, redirects);
+        }
+    }
+    return {
+        call,
+        read,
+        pause: (attempt, signal) => sleep(pauseMs(attempt), signal),
+        unreachable,
+        close: () => transport.close(),
+    };
+}
+function redirectTarget(from, location, request, redirects) {
+    if (redirects >= REDIRECTS_MAX)
+        throw unexpected(request.name, `more than ${REDIRECTS_MAX} redirects`);
+    const target = URL.canParse(location, from.href) ? new URL(location, from) : null;
+    const fine = target !== null &&
+        (target.protocol === "https:" || (target.protocol === "http:" && from.protocol === "http:")) &&
+        (request.method === "GET" || request.method === "HEAD" || target.origin === from.origin);
+    if (!fine) {
+        const where = printable(redactUrl(target === null ? location : `${target.origin}${target.pathname}`), 200);
+        throw unexpected(request.name, `the registry redirects to a place that may not be followed: ${where}`);
+    }
+    target.username = "";
+    target.password = "";
+    return target;
+}
+async function whole(called, request) {
+    if (request.wholeMax === undefined || called.status !== 200)
+        return called;
+    const chunks = [];
+    let size = 0;
+    for await (const chunk of called.body) {
+        size += chunk.length;
+        if (size > request.wholeMax) {
+            throw unexpected(request.name, `the registry sent a document of more than ${request.wholeMax} bytes`);
+        }
+        chunks.push(chunk);
+    }
+    const bytes = Buffer.concat(chunks);
+    return { ...called, bytes: () => Promise.resolve(bytes) };
+}
+/** Statuses of faults that can pass. RFC 9110 section 15, RFC 6585. */
+function isPassing(status) {
+    return [408, 425, 429, 500, 502, 503, 504].includes(status);
+}
+function attemptsFor(request) {
+    return request.body === undefined || request.body instanceof Uint8Array ? ATTEMPTS_MAX : 1;
+}
+// A name that does not exist and a certificate that does not fit stay so; a refused connection may be a restart.
+function isWorthRetrying(fault, attempt) {
+    if (fault.code === "ENOTFOUND" || fault.code === "EPROXY")
+        return false;
+    if (/CERT|SSL|TLS|SELF_SIGNED|SIGNATURE/.test(fault.code))
+        return false;
+    return fault.code === "ECONNREFUSED" ? attempt < 2 : true;
+}
+function pauseMs(attempt) {
+    const full = Math.min(PAUSE_FIRST_MS * 2 ** attempt, PAUSE_MAX_MS);
+    return full * (0.75 + Math.random() * 0.5); // so that many clients do not come back at once
+}
+// RFC 9110, 10.2.3: seconds or a date.
+function retryAfterMs(answer) {
+    const text = answer.headers["retry-after"];
+    if (text === undefined)
+        return null;
+    if (/^\d{1,9}$/.test(text))
+        return Number(text) * 1000;
+    const date = Date.parse(text);
+    return Number.isNaN(date) ? null : Math.max(0, date - Date.now());
+}
+async function refusal(endpoint, called, request) {
+    const said = await serverMessage(called);
+    const { status } = called;
+    const tail = said === "" ? "" : `: ${said}`;
+    if (status === 401 || status === 403) {
+        const verb = request.actions === "pull" ? "pull" : "push";
+        return new BuildError("REGISTRY_DENIED", `${request.name}: ${verb} access denied, repository does not exist or may require authorization${tail}`, { hint: loginHint(endpoint.host) });
+    }
+    if (status === 404)
+        return new BuildError("REGISTRY_NOT_FOUND", `${request.name}: not found${tail}`);
+    if (status === 429) {
+        return new BuildError("REGISTRY_UNREACHABLE", `${request.name}: the registry ${endpoint.host} limits requests (429)${tail}`, {
+            hint: `wait, or log in for a higher limit; ${loginHint(endpoint.host)}`,
+        });
+    }
+    if (status >= 500 || isPassing(status)) {
+        return new BuildError("REGISTRY_UNREACHABLE", `${request.name}: the registry ${endpoint.host} answered with status ${status}${tail}`, {
+            hint: "the registry has a fault; try again later",
+        });
+    }
+    return unexpected(request.name, `unexpected status ${status} from ${request.method} ${redactUrl(`${called.url.origin}${called.url.pathname}`)}${tail}`);
+}
+/** Errors as the distribution spec ("Error codes") has them, made short and printable. */
+async function serverMessage(called) {
+    const chunks = [];
+    let size = 0;
+    try {
+        for await (const chunk of called.body) {
+            size += chunk.length;
+            chunks.push(chunk);
+            if (size > ERROR_BODY_MAX_BYTES)
+                break;
+        }
+        const json = JSON.parse(Buffer.concat(chunks).toString("utf8"));
+        const first = json.errors?.[0];
+        const text = [first?.code, first?.message]
+            .filter((part) => typeof part === "string" && part !== "")
+            .join(": ");
+        return printable(text, 200);
+    }
+    catch (error) {
+        if (error instanceof SyntaxError || error instanceof TypeError || error instanceof Fault)
+            return "";
+        throw error;
+    }
+}
+function unreachable(host, fault, name) {
+    const words = {
+        ECONNREFUSED: "connection refused",
+        ENOTFOUND: "no such host",
+        EAI_AGAIN: "the name cannot be looked up right now",
+        ECONNRESET: "the connection broke",
+        EHOSTUNREACH: "no route to the host",
+        ENETUNREACH: "the network is unreachable",
+        EPIPE: "the connection broke",
+    };
+    const tls = /CERT|SSL|TLS|SELF_SIGNED|SIGNATURE|EPROTO/.test(fault.code);
+    return new BuildError("REGISTRY_UNREACHABLE", `${name}: cannot reach the registry ${host}: ${printable(words[fault.code] ?? fault.message, 200)}`, {
+        cause: fault,
+        hint: tls
+            ? "the registry's certificate was not accepted; NODE_EXTRA_CA_CERTS=FILE adds an authority"
+            : "check the network, the name of the registry and the proxy settings",
+    });
+}
+/** The registry did something it may not do. */
+export function unexpected(name, problem) {
+    return new BuildError("REGISTRY_PROTOCOL", `${name}: ${problem}`);
+}
+//# sourceMappingURL=calls.js.map

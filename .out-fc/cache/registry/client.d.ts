@@ -1,0 +1,51 @@
+import { type Digest } from "../../solver/graph/digest.ts";
+import type { Credentials, Descriptor } from "../../solver/graph/request.ts";
+import { type Reference, type Repository } from "./reference.ts";
+import { type TransportOptions } from "./transport.ts";
+export interface RegistryOptions extends TransportOptions {
+    /** Credentials of a host (host[:port], docker.io for the Hub) or null. Asked only after a registry wants some. */
+    readonly credentials: (host: string) => Promise<Credentials | null>;
+    /** Hosts whose certificate is not checked and which may speak plain http; this machine always may. */
+    readonly insecureHosts?: readonly string[];
+    /** For a host, other hosts ("host[:port]" or a URL without path) asked first when something is read. */
+    readonly mirrors?: Readonly<Record<string, readonly string[]>>;
+    /** Waiting between attempts; for tests. */
+    readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
+}
+export interface Fetched {
+    readonly bytes: Uint8Array;
+    readonly descriptor: Descriptor;
+}
+export interface SignalOptions {
+    readonly signal: AbortSignal;
+}
+export interface TransferOptions extends SignalOptions {
+    /** Bytes so far; may go back to 0 when a transfer starts again. */
+    readonly onBytes?: (current: number, total: number) => void;
+}
+/**
+ * Errors of all functions: REGISTRY_NOT_FOUND, REGISTRY_DENIED, REGISTRY_UNREACHABLE (after bounded attempts),
+ * REGISTRY_PROTOCOL, DIGEST_MISMATCH, IMAGE_INVALID; `signal.reason` when aborted.
+ */
+export interface Registry {
+    /** What a reference stands for now: of a manifest or an index. A reference with a digest must stand for that. */
+    resolve(reference: Reference, options: SignalOptions): Promise<Descriptor>;
+    /** A manifest or index by digest (if the reference has one) or by tag, verified. At most 4 MiB. */
+    manifest(reference: Reference, options: SignalOptions): Promise<Fetched>;
+    /** Bytes of a blob. Broken connections are resumed; size and digest are verified before the last chunk is over. */
+    blob(repository: Repository, descriptor: Descriptor, options: TransferOptions): AsyncIterable<Uint8Array>;
+    hasBlob(repository: Repository, digest: Digest, options: SignalOptions): Promise<boolean>;
+    /**
+     * Makes a blob be in a repository: found there, mounted from one of `mountFrom` (repositories of the same host), or
+     * sent. `open` gives the bytes, maybe several times.
+     */
+    uploadBlob(repository: Repository, descriptor: Descriptor, open: () => AsyncIterable<Uint8Array>, options: TransferOptions & {
+        readonly mountFrom?: readonly string[];
+    }): Promise<"exists" | "mounted" | "uploaded">;
+    /** Stores a manifest or index under a tag or its digest. */
+    putManifest(repository: Repository, name: string, bytes: Uint8Array, mediaType: string, options: SignalOptions): Promise<void>;
+    /** Ends idle connections. */
+    close(): void;
+}
+/** Opens a client for all registries. Nothing is loaded or connected before the first request. */
+export declare function openRegistry(options: RegistryOptions): Registry;

@@ -1,0 +1,285 @@
+// The distribution API: resolve, fetch and send, with limits on everything the other side says.
+// https://github.com/opencontainers/distribution-spec/blob/main/spec.md
+import { createHash } from "node:crypto";
+import { digestOf, hexOf, isDigest } from "../../solver/graph/digest.js";
+import { BuildError, printable } from "../../solver/graph/error.js";
+import { MANIFEST_MAX_BYTES, MEDIA_TYPES, parseDocument } from "./documents.js";
+import { formatReference, formatRepository } from "./reference.js";
+import { openCalls, transferMs, unexpected } from "./calls.js";
+import { Fault } from "./transport.js";
+const ACCEPT = [
+    MEDIA_TYPES.ociManifest,
+    MEDIA_TYPES.ociIndex,
+    MEDIA_TYPES.dockerManifest,
+    MEDIA_TYPES.dockerIndex,
+].join(", ");
+// A transfer that makes progress may be resumed more often than one that does not.
+const RESUMES_MAX = 50;
+const STALLS_MAX = 5;
+const UPLOADS_MAX = 5;
+/** Opens a client for all registries. Nothing is loaded or connected before the first request. */
+export function openRegistry(options) {
+    const calls = openCalls(options);
+    async function head(reference, signal) {
+        const name = formatReference(reference);
+        const answer = await calls.read(reference, {
+            method: "HEAD",
+            path: `manifests/${reference.digest ?? reference.tag ?? "latest"}`,
+            headers: { accept: ACCEPT },
+            ok: [200, 404, 405, 400, 501],
+            name,
+            signal,
+        });
+        await answer.discard();
+        if (answer.status === 404)
+            throw notFound(name);
+        if (answer.status !== 200)
+            return null; // a registry without HEAD
+        const digest = answer.headers["docker-content-digest"];
+        const length = Number(answer.headers["content-length"]);
+        const mediaType = contentType(answer);
+        // An answer that says too little is asked again with GET.
+        if (typeof digest !== "string" || !isDigest(digest) || !Number.isSafeInteger(length) || length <= 0)
+            return null;
+        if (mediaType === null || !ACCEPT.includes(mediaType) || length > MANIFEST_MAX_BYTES)
+            return null;
+        if (reference.digest !== null && digest !== reference.digest)
+            throw wrongDigest(name, reference.digest, digest);
+        return { mediaType, digest, size: length };
+    }
+    async function getManifest(reference, signal) {
+        const name = formatReference(reference);
+        const answer = await calls.read(reference, {
+            method: "GET",
+            path: `manifests/${reference.digest ?? reference.tag ?? "latest"}`,
+            headers: { accept: ACCEPT },
+            ok: [200, 404],
+            name,
+            signal,
+            wholeMax: MANIFEST_MAX_BYTES,
+        });
+        if (answer.status === 404) {
+            await answer.discard();
+            throw notFound(name);
+        }
+        const bytes = await answer.bytes();
+        const digest = digestOf(bytes);
+        if (reference.digest !== null && digest !== reference.digest)
+            throw wrongDigest(name, reference.digest, digest);
+        const stated = answer.headers["docker-content-digest"];
+        if (typeof stated === "string" && isDigest(stated) && stated !== digest)
+            throw wrongDigest(name, stated, digest);
+        const type = contentType(answer);
+        const document = parseDocument(bytes, type === "application/json" || type === "text/plain" ? null : type, name);
+        return { bytes, descriptor: { mediaType: document.mediaType, digest, size: bytes.length } };
+    }
+    async function* fetchBlob(repository, descriptor, { signal, onBytes }) {
+        const { digest, size } = descriptor;
+        const name = `${formatRepository(repository)}@${digest}`;
+        const hash = createHash("sha256");
+        let received = 0;
+        let stalls = 0;
+        for (let attempt = 0;; attempt++) {
+            const startedAt = received;
+            try {
+                const answer = await calls.read(repository, {
+                    method: "GET",
+                    path: `blobs/${digest}`,
+                    headers: received > 0 ? { range: `bytes=${received}-` } : {},
+                    ok: received > 0 ? [200, 206, 404] : [200, 404],
+                    name,
+                    signal,
+                    totalMs: transferMs(size),
+                });
+                if (answer.status === 404) {
+                    await answer.discard();
+                    throw notFound(name);
+                }
+                // 200 to a range: the registry starts over, what we have is passed by.
+                let skip = answer.status === 200 ? received : 0;
+                if (answer.status === 206 && !rangeStartsAt(answer, received)) {
+                    await answer.discard();
+                    throw protocol(name, "the registry sent another part of the blob than asked for");
+                }
+                for await (const whole of answer.body) {
+                    const chunk = skip > 0 ? whole.subarray(Math.min(skip, whole.length)) : whole;
+                    skip -= Math.min(skip, whole.length);
+                    if (chunk.length === 0)
+                        continue;
+                    if (received + chunk.length > size)
+                        throw protocol(name, `the registry sent more than the ${size} bytes of the blob`);
+                    received += chunk.length;
+                    hash.update(chunk);
+                    onBytes?.(received, size);
+                    yield chunk;
+                }
+                if (received < size)
+                    throw new Fault("ECONNRESET", `only ${received} of ${size} bytes came`);
+                break;
+            }
+            catch (error) {
+                if (!(error instanceof Fault))
+                    throw error;
+                stalls = received > startedAt ? 0 : stalls + 1;
+                if (stalls >= STALLS_MAX || attempt >= RESUMES_MAX)
+                    throw calls.unreachable(repository.host, error, name);
+                await calls.pause(stalls, signal);
+            }
+        }
+        const actual = hash.digest("hex");
+        if (actual !== hexOf(digest))
+            throw wrongDigest(name, digest, `sha256:${actual}`);
+    }
+    async function hasBlob(repository, digest, signal, actions) {
+        const answer = await calls.call(repository, {
+            method: "HEAD",
+            path: `blobs/${digest}`,
+            headers: {},
+            ok: [200, 404],
+            name: `${formatRepository(repository)}@${digest}`,
+            actions,
+            signal,
+        });
+        await answer.discard();
+        return answer.status === 200;
+    }
+    /** POST that begins an upload, or mounts; null: mounted. */
+    async function begin(repository, digest, from, signal) {
+        const mount = from === null ? "" : `?mount=${encodeURIComponent(digest)}&from=${encodeURIComponent(from)}`;
+        const name = formatRepository(repository);
+        const answer = await calls.call(repository, {
+            method: "POST",
+            path: `blobs/uploads/${mount}`,
+            headers: { "content-length": "0" },
+            // Without the right to read the other repository a registry may refuse the mount instead of starting an upload.
+            ok: from === null ? [202] : [201, 202, 400, 401, 403, 404, 405],
+            name,
+            actions: "pull,push",
+            ...(from === null ? {} : { alsoPull: from }),
+            signal,
+        });
+        await answer.discard();
+        if (answer.status === 201)
+            return null;
+        if (answer.status !== 202)
+            return await begin(repository, digest, null, signal);
+        const location = answer.headers.location;
+        if (location === undefined || !URL.canParse(location, answer.url.href)) {
+            throw protocol(name, "the registry began an upload but did not say where");
+        }
+        const target = new URL(location, answer.url);
+        const plain = target.protocol === "http:" && answer.url.protocol === "http:";
+        if (target.protocol !== "https:" && !plain)
+            throw protocol(name, "the registry wants the upload at an unusable place");
+        target.search += `${target.search === "" ? "?" : "&"}digest=${encodeURIComponent(digest)}`;
+        return target;
+    }
+    async function send(repository, descriptor, open, { signal, onBytes }, target) {
+        const name = `${formatRepository(repository)}@${descriptor.digest}`;
+        const answer = await calls.call(repository, {
+            method: "PUT",
+            path: target,
+            headers: { "content-type": "application/octet-stream", "content-length": String(descriptor.size) },
+            body: () => counted(open(), descriptor.size, name, onBytes),
+            ok: [201, 204, 200],
+            name,
+            actions: "pull,push",
+            retry: false, // an upload session that broke is begun again
+            signal,
+            totalMs: transferMs(descriptor.size),
+        });
+        await answer.discard();
+        const stated = answer.headers["docker-content-digest"];
+        if (typeof stated === "string" && stated !== descriptor.digest)
+            throw wrongDigest(name, descriptor.digest, stated);
+    }
+    return {
+        async resolve(reference, { signal }) {
+            return (await head(reference, signal)) ?? (await getManifest(reference, signal)).descriptor;
+        },
+        manifest: (reference, { signal }) => getManifest(reference, signal),
+        blob: fetchBlob,
+        hasBlob: (repository, digest, { signal }) => hasBlob(repository, digest, signal, "pull"),
+        async uploadBlob(repository, descriptor, open, options) {
+            const { signal, mountFrom = [] } = options;
+            if (await hasBlob(repository, descriptor.digest, signal, "pull,push"))
+                return "exists";
+            let target = null;
+            for (const from of mountFrom) {
+                if (from === repository.repository)
+                    continue;
+                target = await begin(repository, descriptor.digest, from, signal);
+                if (target === null)
+                    return "mounted";
+            }
+            for (let attempt = 0;; attempt++) {
+                try {
+                    target ??= await begin(repository, descriptor.digest, null, signal);
+                    if (target !== null)
+                        await send(repository, descriptor, open, options, target);
+                    return "uploaded";
+                }
+                catch (error) {
+                    if (!(error instanceof Fault))
+                        throw error;
+                    if (attempt + 1 >= UPLOADS_MAX) {
+                        throw calls.unreachable(repository.host, error, `${formatRepository(repository)}@${descriptor.digest}`);
+                    }
+                    target = null;
+                    await calls.pause(attempt, signal);
+                }
+            }
+        },
+        async putManifest(repository, name, bytes, mediaType, { signal }) {
+            const text = `${formatRepository(repository)}${isDigest(name) ? "@" : ":"}${name}`;
+            const answer = await calls.call(repository, {
+                method: "PUT",
+                path: `manifests/${name}`,
+                headers: { "content-type": mediaType, "content-length": String(bytes.length) },
+                body: bytes,
+                ok: [201, 200, 202, 204],
+                name: text,
+                actions: "pull,push",
+                signal,
+            });
+            await answer.discard();
+            const stated = answer.headers["docker-content-digest"];
+            const digest = digestOf(bytes);
+            if (typeof stated === "string" && isDigest(stated) && stated !== digest)
+                throw wrongDigest(text, digest, stated);
+        },
+        close: () => calls.close(),
+    };
+}
+async function* counted(data, size, name, onBytes) {
+    let sent = 0;
+    for await (const chunk of data) {
+        sent += chunk.length;
+        if (sent > size)
+            break;
+        yield chunk;
+        onBytes?.(sent, size);
+    }
+    if (sent !== size)
+        throw new BuildError("STORE_CORRUPT", `${name}: the blob to be sent does not have its size of ${size} bytes`);
+}
+function contentType(answer) {
+    return answer.headers["content-type"]?.split(";")[0]?.trim().toLowerCase() || null;
+}
+function rangeStartsAt(answer, offset) {
+    return new RegExp(`^bytes ${offset}-\\d+/`).test(answer.headers["content-range"] ?? "");
+}
+function notFound(name) {
+    return new BuildError("REGISTRY_NOT_FOUND", `${name}: not found`, {
+        hint: "check the name and the tag; a registry may also say this of a private image without a login",
+    });
+}
+function wrongDigest(name, expected, actual) {
+    return new BuildError("DIGEST_MISMATCH", `${name}: expected ${expected}, but the content is ${printable(actual, 80)}`, {
+        hint: "the registry, or something between, gave wrong content; nothing of it was kept",
+    });
+}
+function protocol(name, problem) {
+    return unexpected(name, problem);
+}
+//# sourceMappingURL=client.js.map

@@ -1,0 +1,201 @@
+// Registry credentials as docker keeps them: ~/.docker/config.json and the docker-credential-* programs.
+import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { BuildError, printable } from "../../solver/graph/error.js";
+const CONFIG_MAX_BYTES = 4 << 20;
+const HELPER_MAX_BYTES = 1 << 20;
+const HELPER_TIMEOUT_MS = 30_000;
+// The key docker has used for the Hub since its first registry protocol.
+const HUB_KEY = "https://index.docker.io/v1/";
+/**
+ * Returns a function that finds the credentials of a registry host (host[:port], docker.io for the Hub), or null.
+ * Files are read on first use; each host is asked once. It throws REGISTRY_DENIED when a file or program is broken.
+ */
+export function dockerCredentials(options) {
+    let files = null;
+    const known = new Map();
+    return (host) => {
+        let answer = known.get(host);
+        if (answer === undefined) {
+            files ??= options.files.map(readConfig).filter((file) => file !== null);
+            answer = lookUp(files, host, options);
+            known.set(host, answer);
+        }
+        return answer;
+    };
+}
+async function lookUp(files, host, options) {
+    for (const file of files) {
+        const found = await lookUpIn(file, host, options);
+        if (found !== null)
+            return found;
+    }
+    return null;
+}
+// Order of docker's configfile.GetAuthConfig: helper of the host, the default store, then the file itself.
+async function lookUpIn(file, host, options) {
+    const helper = file.credHelpers.get(host) ?? (host === "docker.io" ? file.credHelpers.get(HUB_KEY) : undefined);
+    const program = helper ?? file.credsStore;
+    if (program !== null && program !== "") {
+        for (const key of serverKeys(host)) {
+            const found = await askHelper(program, key, options);
+            if (found !== null)
+                return found;
+        }
+        // A helper named for this very host is the only authority on it; a default store is not.
+        if (helper !== undefined)
+            return null;
+    }
+    for (const [key, entry] of file.auths) {
+        if (hostOfKey(key) === host) {
+            const found = credentialsOfEntry(entry, file.path, key);
+            if (found !== null)
+                return found;
+        }
+    }
+    return null;
+}
+function serverKeys(host) {
+    return host === "docker.io" ? [HUB_KEY] : [host, `https://${host}`];
+}
+/** Keys of `auths` may be URLs of old: "https://host/v1/". docker: registry.ConvertToHostname. */
+function hostOfKey(key) {
+    const host = key.replace(/^https?:\/\//, "").replace(/\/.*$/, "");
+    return host === "index.docker.io" || host === "registry-1.docker.io" ? "docker.io" : host;
+}
+function readConfig(path) {
+    let text;
+    try {
+        text = readFileSync(path, "utf8");
+    }
+    catch (cause) {
+        const code = cause.code;
+        if (code === "ENOENT" || code === "ENOTDIR" || code === "EACCES")
+            return null;
+        throw new BuildError("REGISTRY_DENIED", `cannot read registry credentials from ${path}`, { cause });
+    }
+    let json;
+    try {
+        if (text.length > CONFIG_MAX_BYTES)
+            throw new Error(`larger than ${CONFIG_MAX_BYTES} bytes`);
+        json = text.trim() === "" ? {} : JSON.parse(text);
+        if (!isObject(json))
+            throw new Error("not a JSON object");
+    }
+    catch (error) {
+        // The parser's message quotes the text, which holds passwords; only the place is told.
+        throw new BuildError("REGISTRY_DENIED", `the registry credentials file ${path} is not valid JSON`, {
+            hint: error instanceof SyntaxError ? "repair or remove the file" : error.message,
+        });
+    }
+    const config = json;
+    const helpers = new Map();
+    for (const [host, program] of entriesOf(config["credHelpers"])) {
+        if (typeof program === "string")
+            helpers.set(hostOfKey(host), program);
+    }
+    const store = config["credsStore"];
+    return {
+        path,
+        auths: new Map(entriesOf(config["auths"])),
+        credsStore: typeof store === "string" ? store : null,
+        credHelpers: helpers,
+    };
+}
+function credentialsOfEntry(entry, path, key) {
+    if (!isObject(entry))
+        return null;
+    const text = (name) => (typeof entry[name] === "string" ? entry[name] : "");
+    if (text("registrytoken") !== "")
+        return { kind: "registry-token", token: text("registrytoken") };
+    if (text("identitytoken") !== "")
+        return { kind: "identity-token", token: text("identitytoken") };
+    if (text("auth") !== "") {
+        const decoded = Buffer.from(text("auth"), "base64").toString("utf8").replace(/\0+$/, "");
+        const colon = decoded.indexOf(":");
+        if (colon < 0) {
+            throw new BuildError("REGISTRY_DENIED", `${path}: the "auth" value of ${printable(key)} is not user:password in base64`, {
+                hint: `log in again: docker login ${hostOfKey(key)}`,
+            });
+        }
+        return basicOrToken(decoded.slice(0, colon), decoded.slice(colon + 1));
+    }
+    if (text("username") !== "")
+        return basicOrToken(text("username"), text("password"));
+    return null;
+}
+// docker-credential-helpers: the user name "<token>" marks an identity token.
+function basicOrToken(username, password) {
+    return username === "<token>"
+        ? { kind: "identity-token", token: password }
+        : { kind: "basic", username, password };
+}
+// Protocol of docker-credential-helpers: `get`, the server on stdin, JSON on stdout.
+async function askHelper(name, server, options) {
+    if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) {
+        throw new BuildError("REGISTRY_DENIED", `not the name of a credential program: ${JSON.stringify(printable(name, 80))}`);
+    }
+    const program = `docker-credential-${name}`;
+    const { code, output } = await run(program, server, options);
+    const text = output.toString("utf8");
+    if (code !== 0) {
+        if (/credentials not found|no credentials server URL|no credentials username/i.test(text))
+            return null;
+        throw new BuildError("REGISTRY_DENIED", `${program} failed for ${server}: ${printable(text.trim(), 200)}`, {
+            hint: `try it by hand: echo ${server} | ${program} get`,
+        });
+    }
+    let answer;
+    try {
+        answer = JSON.parse(text);
+    }
+    catch {
+        // The text may hold a secret, so it is not repeated.
+        throw new BuildError("REGISTRY_DENIED", `${program} answered something that is not JSON`);
+    }
+    if (!isObject(answer))
+        return null;
+    const { Username: username, Secret: secret } = answer;
+    if (typeof username !== "string" || typeof secret !== "string" || secret === "")
+        return null;
+    return basicOrToken(username, secret);
+}
+function run(program, input, options) {
+    return new Promise((resolve, reject) => {
+        const child = spawn(program, ["get"], {
+            env: options.env,
+            stdio: ["pipe", "pipe", "ignore"],
+        });
+        const chunks = [];
+        let size = 0;
+        // Not spawn's own timeout: its timer outlives a program that could not be started.
+        const timer = setTimeout(() => child.kill("SIGKILL"), HELPER_TIMEOUT_MS);
+        child.on("error", (cause) => {
+            clearTimeout(timer);
+            reject(new BuildError("REGISTRY_DENIED", `cannot run the credential program ${program}`, {
+                cause,
+                hint: "docker's configuration names it; install it or take it out of the configuration",
+            }));
+        });
+        child.stdin.on("error", () => { }); // a program that does not read its input says so by its exit code
+        child.stdin.end(`${input}\n`);
+        child.stdout.on("data", (chunk) => {
+            size += chunk.length;
+            if (size > HELPER_MAX_BYTES)
+                child.kill("SIGKILL");
+            else
+                chunks.push(chunk);
+        });
+        child.on("close", (code) => {
+            clearTimeout(timer);
+            resolve({ code, output: Buffer.concat(chunks) });
+        });
+    });
+}
+function isObject(value) {
+    return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+function entriesOf(value) {
+    return isObject(value) ? Object.entries(value) : [];
+}
+//# sourceMappingURL=docker-config.js.map

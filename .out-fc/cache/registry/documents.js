@@ -1,0 +1,239 @@
+// Manifests, indexes and configs from outside: limits first, then shape, then use. Bytes stay as received.
+import { isDigest } from "../../solver/graph/digest.js";
+import { BuildError, printable } from "../../solver/graph/error.js";
+/** image-spec media-types.md, and Docker's schema 2 equivalents. */
+export const MEDIA_TYPES = {
+    ociManifest: "application/vnd.oci.image.manifest.v1+json",
+    ociIndex: "application/vnd.oci.image.index.v1+json",
+    ociConfig: "application/vnd.oci.image.config.v1+json",
+    ociLayer: "application/vnd.oci.image.layer.v1.tar",
+    dockerManifest: "application/vnd.docker.distribution.manifest.v2+json",
+    dockerIndex: "application/vnd.docker.distribution.manifest.list.v2+json",
+    dockerConfig: "application/vnd.docker.container.image.v1+json",
+    dockerLayer: "application/vnd.docker.image.rootfs.diff.tar",
+};
+/** distribution spec, "Pulling manifests": registries may refuse more, so nothing larger is in use. */
+export const MANIFEST_MAX_BYTES = 4 << 20;
+/** Configs hold history and labels; moby's limit is 8 MiB. */
+export const CONFIG_MAX_BYTES = 8 << 20;
+const DESCRIPTORS_MAX = 4096;
+const NESTING_MAX = 32;
+export function isManifestType(mediaType) {
+    return mediaType === MEDIA_TYPES.ociManifest || mediaType === MEDIA_TYPES.dockerManifest;
+}
+export function isIndexType(mediaType) {
+    return mediaType === MEDIA_TYPES.ociIndex || mediaType === MEDIA_TYPES.dockerIndex;
+}
+/**
+ * Reads a manifest or index. It must be exactly one of the two, and its shape, its own `mediaType` and the stated
+ * type (content type or descriptor; null: nothing was stated) must agree. Throws IMAGE_INVALID; `name` is for messages.
+ */
+export function parseDocument(bytes, statedType, name) {
+    const json = parseJson(bytes, MANIFEST_MAX_BYTES, name);
+    if (json["schemaVersion"] === 1 || json["fsLayers"] !== undefined) {
+        throw invalid(name, "it is a manifest of Docker's schema 1, which is not supported", "push the image again with a current tool");
+    }
+    if (json["schemaVersion"] !== 2)
+        throw invalid(name, "schemaVersion is not 2");
+    const hasManifests = json["manifests"] !== undefined;
+    // CVE-2021-41190: a document that is both would be read as one by the checker and as the other by the user.
+    if (hasManifests && (json["config"] !== undefined || json["layers"] !== undefined)) {
+        throw invalid(name, "it is both a manifest and an index");
+    }
+    const own = json["mediaType"];
+    if (own !== undefined && typeof own !== "string")
+        throw invalid(name, "mediaType is not text");
+    const isType = hasManifests ? isIndexType : isManifestType;
+    const kind = hasManifests ? "index" : "manifest";
+    for (const type of [own, statedType]) {
+        if (typeof type === "string" && type !== "" && !isType(type)) {
+            throw invalid(name, `it has the shape of an ${kind === "index" ? "index" : "image manifest"}, but the type ${printable(type, 100)}`);
+        }
+    }
+    if (own && statedType && own !== statedType) {
+        throw invalid(name, `its type is ${printable(own, 100)}, but it came as ${printable(statedType, 100)}`);
+    }
+    const mediaType = own || statedType || (hasManifests ? MEDIA_TYPES.ociIndex : MEDIA_TYPES.ociManifest);
+    const annotations = textMap(json["annotations"], name);
+    if (hasManifests) {
+        return { kind: "index", mediaType, manifests: descriptors(json["manifests"], name), annotations };
+    }
+    return {
+        kind: "manifest",
+        mediaType,
+        config: parseDescriptor(json["config"], name),
+        layers: descriptors(json["layers"], name),
+        annotations,
+    };
+}
+/**
+ * Reads an image config of which `layerCount` layers are known to exist. Checked: os, architecture, rootfs, history and the
+ * types of all fields that are used. Throws IMAGE_INVALID. The value is for reading; what is stored are the bytes.
+ */
+export function parseConfig(bytes, layerCount, name) {
+    const json = parseJson(bytes, CONFIG_MAX_BYTES, name);
+    for (const field of ["os", "architecture", "variant", "created", "author", "os.version"]) {
+        const value = json[field];
+        if (value !== undefined && value !== null && typeof value !== "string")
+            throw invalid(name, `${field} is not text`);
+    }
+    const rootfs = objectOf(json["rootfs"] ?? {}, "rootfs", name);
+    const diffIds = rootfs["diff_ids"] ?? [];
+    if (!Array.isArray(diffIds) || diffIds.length > DESCRIPTORS_MAX)
+        throw invalid(name, "rootfs.diff_ids is not a list");
+    for (const id of diffIds) {
+        if (typeof id !== "string" || !isDigest(id))
+            throw invalid(name, "rootfs.diff_ids has something that is no sha256 digest");
+    }
+    if (layerCount !== null && diffIds.length !== layerCount) {
+        throw invalid(name, `its manifest has ${layerCount} layers, but its configuration ${diffIds.length}`);
+    }
+    const history = json["history"] ?? [];
+    if (!Array.isArray(history))
+        throw invalid(name, "history is not a list");
+    for (const entry of history)
+        objectOf(entry, "a history entry", name);
+    const config = objectOf(json["config"] ?? {}, "config", name);
+    for (const [field, type] of CONFIG_FIELDS) {
+        const value = config[field];
+        if (value !== undefined && value !== null && !TYPES[type](value))
+            throw invalid(name, `config.${field} is not ${type}`);
+    }
+    return {
+        ...json,
+        os: json["os"] ?? "",
+        architecture: json["architecture"] ?? "",
+        config: config,
+        history: history,
+        rootfs: { type: "layers", diff_ids: diffIds },
+    };
+}
+const isText = (value) => typeof value === "string";
+const TYPES = {
+    text: isText,
+    "a list of texts": (value) => Array.isArray(value) && value.every(isText),
+    "a map of texts": (value) => isObject(value) && Object.values(value).every(isText),
+    "a map": (value) => isObject(value),
+};
+const CONFIG_FIELDS = [
+    ["User", "text"],
+    ["WorkingDir", "text"],
+    ["StopSignal", "text"],
+    ["Env", "a list of texts"],
+    ["Entrypoint", "a list of texts"],
+    ["Cmd", "a list of texts"],
+    ["Shell", "a list of texts"],
+    ["OnBuild", "a list of texts"],
+    ["Labels", "a map of texts"],
+    ["ExposedPorts", "a map"],
+    ["Volumes", "a map"],
+    ["Healthcheck", "a map"],
+];
+/** The platform an image config states. */
+export function platformOfConfig(config) {
+    return {
+        os: config.os,
+        architecture: config.architecture,
+        ...(config.variant ? { variant: config.variant } : {}),
+        ...(config["os.version"] ? { osVersion: config["os.version"] } : {}),
+    };
+}
+function descriptors(value, name) {
+    if (value === null || value === undefined)
+        return []; // Go writes null for an empty list
+    if (!Array.isArray(value))
+        throw invalid(name, "a list of descriptors is not a list");
+    if (value.length > DESCRIPTORS_MAX)
+        throw invalid(name, `more than ${DESCRIPTORS_MAX} descriptors`);
+    return value.map((item) => parseDescriptor(item, name));
+}
+function parseDescriptor(value, name) {
+    const json = objectOf(value, "a descriptor", name);
+    const { mediaType, digest, size } = json;
+    if (typeof mediaType !== "string")
+        throw invalid(name, "a descriptor has no media type");
+    if (typeof digest !== "string" || !isDigest(digest))
+        throw invalid(name, "a descriptor has no sha256 digest");
+    if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0)
+        throw invalid(name, "a descriptor has no size");
+    const annotations = textMap(json["annotations"], name);
+    const platform = json["platform"] === undefined || json["platform"] === null
+        ? null
+        : parsePlatform(json["platform"], name);
+    return {
+        mediaType,
+        digest,
+        size,
+        ...(platform === null ? {} : { platform }),
+        ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
+    };
+}
+function parsePlatform(value, name) {
+    const json = objectOf(value, "a platform", name);
+    const text = (field) => {
+        const found = json[field] ?? "";
+        if (typeof found !== "string")
+            throw invalid(name, `platform.${field} is not text`);
+        return found;
+    };
+    return {
+        os: text("os"),
+        architecture: text("architecture"),
+        ...(text("variant") === "" ? {} : { variant: text("variant") }),
+        ...(text("os.version") === "" ? {} : { osVersion: text("os.version") }),
+    };
+}
+function textMap(value, name) {
+    if (value === undefined || value === null)
+        return {};
+    const json = objectOf(value, "annotations", name);
+    if (!Object.values(json).every(isText))
+        throw invalid(name, "an annotation is not text");
+    return json;
+}
+function parseJson(bytes, maxBytes, name) {
+    if (bytes.length > maxBytes)
+        throw invalid(name, `a document of more than ${maxBytes} bytes`);
+    let text;
+    try {
+        text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    }
+    catch (cause) {
+        throw invalid(name, "not UTF-8", null, cause);
+    }
+    // JSON.parse has no limit of depth of its own; the parsed value would be walked by recursion elsewhere.
+    if (depthOf(text) > NESTING_MAX)
+        throw invalid(name, "JSON nested too deeply");
+    let json;
+    try {
+        json = JSON.parse(text, (key, value) => (key === "__proto__" ? undefined : value));
+    }
+    catch (cause) {
+        throw invalid(name, "not JSON", null, cause);
+    }
+    return objectOf(json, "the document", name);
+}
+function depthOf(text) {
+    let depth = 0;
+    let deepest = 0;
+    for (const match of text.matchAll(/"(?:[^"\\]|\\.)*"|[[\]{}]/gs)) {
+        const sign = match[0];
+        if (sign === "[" || sign === "{")
+            deepest = Math.max(deepest, ++depth);
+        else if (sign === "]" || sign === "}")
+            depth--;
+    }
+    return deepest;
+}
+function objectOf(value, what, name) {
+    if (!isObject(value))
+        throw invalid(name, `${what} is not a JSON object`);
+    return value;
+}
+function isObject(value) {
+    return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+function invalid(name, problem, hint = null, cause) {
+    return new BuildError("IMAGE_INVALID", `${name}: ${problem}`, { hint, cause });
+}
+//# sourceMappingURL=documents.js.map

@@ -1,0 +1,103 @@
+// Which manifest of an index fits a platform. containerd/platforms: compare.go (platformVector), database.go (normalize).
+/** os, architecture and variant in their canonical words: x86_64 is amd64, armhf is arm/v7, arm64/v8 is arm64. */
+export function normalizePlatform(platform) {
+    const os = platform.os.toLowerCase();
+    let architecture = platform.architecture.toLowerCase();
+    let variant = (platform.variant ?? "").toLowerCase();
+    switch (architecture) {
+        case "i386":
+            architecture = "386";
+            variant = "";
+            break;
+        case "x86_64":
+        case "x86-64":
+        case "amd64":
+            architecture = "amd64";
+            if (variant === "v1")
+                variant = "";
+            break;
+        case "aarch64":
+        case "arm64":
+            architecture = "arm64";
+            if (variant === "8" || variant === "v8" || variant === "v8.0")
+                variant = "";
+            break;
+        case "armhf":
+            architecture = "arm";
+            variant = "v7";
+            break;
+        case "armel":
+            architecture = "arm";
+            variant = "v6";
+            break;
+        case "arm":
+            if (variant === "" || variant === "7")
+                variant = "v7";
+            else if (/^[568]$/.test(variant))
+                variant = `v${variant}`;
+            break;
+        default:
+            break;
+    }
+    return {
+        os: os === "macos" ? "darwin" : os,
+        architecture,
+        ...(variant === "" ? {} : { variant }),
+        ...(platform.osVersion ? { osVersion: platform.osVersion } : {}),
+    };
+}
+/** Platforms that run on the wanted one, best first: arm/v7 also takes v6 and v5, amd64/v3 also v2, v1 and 386. */
+export function acceptablePlatforms(wanted) {
+    const { os, architecture, variant = "" } = normalizePlatform(wanted);
+    const at = (name, level = "") => ({
+        os,
+        architecture: name,
+        ...(level === "" ? {} : { variant: level }),
+    });
+    const best = at(architecture, variant);
+    switch (architecture) {
+        case "amd64": {
+            const lower = [];
+            for (let level = Number(/^v(\d)$/.exec(variant)?.[1] ?? 1) - 1; level >= 1; level--) {
+                lower.push(at("amd64", level === 1 ? "" : `v${level}`));
+            }
+            return [best, ...lower, at("386")];
+        }
+        case "arm":
+            return [best, ...armBelow(variant, at)];
+        case "arm64": {
+            // v9.n runs what v8.(n+5) does; all run plain arm64 and then 32 bit programs.
+            const version = /^v([89])(?:\.(\d))?$/.exec(variant);
+            const lower = [];
+            if (version !== null) {
+                const minor = Number(version[2] ?? 0);
+                if (version[1] === "9") {
+                    for (let n = minor - 1; n >= 0; n--)
+                        lower.push(at("arm64", n === 0 ? "v9" : `v9.${n}`));
+                }
+                const top = version[1] === "9" ? Math.min(minor + 5, 9) : minor - 1;
+                for (let n = top; n >= 1; n--)
+                    lower.push(at("arm64", `v8.${n}`));
+                lower.push(at("arm64"));
+            }
+            return [best, ...lower, at("arm", "v8"), ...armBelow("v8", at)];
+        }
+        default:
+            return [best];
+    }
+}
+function armBelow(variant, at) {
+    const lower = [];
+    for (let level = Number(/^v(\d)$/.exec(variant)?.[1] ?? 0) - 1; level >= 5; level--)
+        lower.push(at("arm", `v${level}`));
+    return lower;
+}
+/** Place of `offered` in the order of what `wanted` accepts; 0 is best, null does not fit. */
+export function platformRank(wanted, offered) {
+    const given = normalizePlatform(offered);
+    const rank = acceptablePlatforms(wanted).findIndex((one) => one.os === given.os &&
+        one.architecture === given.architecture &&
+        (one.variant ?? "") === (given.variant ?? ""));
+    return rank < 0 ? null : rank;
+}
+//# sourceMappingURL=platform-match.js.map

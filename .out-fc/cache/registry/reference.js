@@ -1,0 +1,98 @@
+// Image references: text to host, repository, tag and digest, in the grammar of distribution/reference.
+import { isDigest } from "../../solver/graph/digest.js";
+import { BuildError, printable } from "../../solver/graph/error.js";
+const REFERENCE_MAX_CHARS = 4096;
+const REPOSITORY_MAX_CHARS = 255; // distribution/reference, RepositoryNameTotalLengthMax
+const HUB = "docker.io";
+const HUB_ALIAS = "index.docker.io";
+// distribution/reference regexp.go. No part of these can match one text in two ways, so they run in linear time.
+const LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?";
+const DOMAIN = new RegExp(`^(?:${LABEL}(?:\\.${LABEL})*|\\[[a-fA-F0-9:]+\\])(?::[0-9]+)?$`);
+const COMPONENT = /^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*$/;
+const TAG = /^\w[\w.-]{0,127}$/;
+/**
+ * Parses a reference as a user writes it: short names are of Docker Hub ("alpine" is docker.io/library/alpine).
+ * Neither tag nor digest is made up; see `withDefaultTag`. Throws REFERENCE_INVALID in the words of distribution/reference.
+ */
+export function parseReference(text) {
+    if (text.length > REFERENCE_MAX_CHARS || text === "")
+        throw invalid(text, "invalid reference format");
+    if (/^[a-f0-9]{64}$/.test(text)) {
+        throw invalid(text, `invalid repository name (${text}), cannot specify 64-byte hexadecimal strings`);
+    }
+    const { host, rest } = splitHost(text);
+    const colon = rest.indexOf(":");
+    const lowerPart = colon < 0 ? rest : rest.slice(0, colon);
+    if (lowerPart.toLowerCase() !== lowerPart) {
+        throw invalid(text, `invalid reference format: repository name (${printable(lowerPart)}) must be lowercase`);
+    }
+    const at = rest.indexOf("@");
+    const digestText = at < 0 ? null : rest.slice(at + 1);
+    const named = at < 0 ? rest : rest.slice(0, at);
+    const tagAt = named.indexOf(":");
+    const tag = tagAt < 0 ? null : named.slice(tagAt + 1);
+    const path = tagAt < 0 ? named : named.slice(0, tagAt);
+    if (!DOMAIN.test(host))
+        throw invalid(text, "invalid reference format");
+    if (!path.split("/").every((component) => COMPONENT.test(component))) {
+        throw invalid(text, "invalid reference format");
+    }
+    if (path.length > REPOSITORY_MAX_CHARS) {
+        throw invalid(text, `repository name must not be more than ${REPOSITORY_MAX_CHARS} characters`);
+    }
+    if (tag !== null && !TAG.test(tag))
+        throw invalid(text, "invalid reference format");
+    if (digestText !== null && !isDigest(digestText)) {
+        const shaped = /^[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-fA-F0-9]{32,}$/.test(digestText);
+        throw invalid(text, shaped ? "unsupported digest algorithm" : "invalid reference format");
+    }
+    const repository = host === HUB && !path.includes("/") ? `library/${path}` : path;
+    return { host, repository, tag, digest: digestText };
+}
+// The first component is a host when it cannot be a path component of a Hub repository: it has a dot, a port or
+// upper case, or is "localhost". distribution/reference normalize.go, splitDockerDomain.
+function splitHost(text) {
+    const slash = text.indexOf("/");
+    if (slash < 0)
+        return { host: HUB, rest: text };
+    const first = text.slice(0, slash);
+    const isHost = /[.:]/.test(first) || first === "localhost" || first.toLowerCase() !== first;
+    if (!isHost)
+        return { host: HUB, rest: text };
+    return { host: first === HUB_ALIAS ? HUB : first, rest: text.slice(slash + 1) };
+}
+function invalid(text, problem) {
+    return new BuildError("REFERENCE_INVALID", `failed to parse image reference ${JSON.stringify(printable(text, 200))}: ${problem}`);
+}
+/** The same reference with tag "latest" where it has neither tag nor digest. */
+export function withDefaultTag(reference) {
+    return reference.tag === null && reference.digest === null ? { ...reference, tag: "latest" } : reference;
+}
+/** Full text: docker.io/library/alpine:3.20@sha256:… */
+export function formatReference(reference) {
+    return `${formatRepository(reference)}${suffix(reference)}`;
+}
+/** "docker.io/library/alpine": what `RemoteBlob.from` holds for a registry. */
+export function formatRepository(repository) {
+    return `${repository.host}/${repository.repository}`;
+}
+/** Short text as `docker images` prints it: alpine:3.20, user/app, ghcr.io/o/app. */
+export function familiarReference(reference) {
+    const { host, repository } = reference;
+    const library = /^library\/([^/]+)$/.exec(repository);
+    const name = host !== HUB ? `${host}/${repository}` : (library?.[1] ?? repository);
+    return `${name}${suffix(reference)}`;
+}
+function suffix(reference) {
+    return `${reference.tag === null ? "" : `:${reference.tag}`}${reference.digest === null ? "" : `@${reference.digest}`}`;
+}
+/** Is the registry on this machine, so that plain http is meant? localhost, 127.0.0.0/8 and [::1], with any port. */
+export function isLoopbackHost(host) {
+    const name = host.replace(/:[0-9]+$/, "").toLowerCase();
+    return name === "localhost" || name === "[::1]" || /^127(?:\.\d{1,3}){3}$/.test(name);
+}
+/** Host that speaks the distribution API: Docker Hub's is registry-1.docker.io. */
+export function apiHost(host) {
+    return host === HUB ? "registry-1.docker.io" : host;
+}
+//# sourceMappingURL=reference.js.map

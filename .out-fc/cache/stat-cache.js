@@ -1,0 +1,181 @@
+// Stat cache: digests of a context's files by path and stat, so that unchanged files are not read again.
+//
+// One value for each context directory, read whole at open and replaced whole by flush(): nothing is written by a build
+// that does not end well. An entry is believed only while size, mtime, ctime, inode, device and mode are all the same.
+//
+// Two ways to be wrong are closed by leaving entries out:
+// - Clock grain. A file changed twice within one tick has one ctime. The cache is opened before any file is looked at, so a file
+//   whose ctime lies more than GRAIN_MS before that moment gets another ctime with its next change; only such are kept.
+// - Power cuts. The kernel may have written a file's inode but not its bytes. In another boot only entries are believed whose
+//   ctime was BOOT_MS older than the flush: written back long before (dirty_expire_centisecs is 30 s).
+//
+// Format 1: "TSST", u32 version, boot id (12 bytes ASCII), f64 time of the flush (ms), u32 count, count entries of ENTRY_BYTES,
+// then the paths in the same order, each ended by a zero byte. All little-endian.
+import { createHash } from "node:crypto";
+import { digestFromHex, hexOf } from "../solver/graph/digest.js";
+import { bootId } from "./owner.js";
+export const STAT_SPACE = "stat";
+const MAGIC = Buffer.from("TSST");
+const VERSION = 1;
+const HEAD_BYTES = 32;
+const GRAIN_MS = 2000;
+const BOOT_MS = 3_600_000;
+/** An entry nobody asked for in so many flushes belongs to a file that is gone. */
+const AGE_MAX = 16;
+// An entry: six 64-bit words, then the 32 bytes of the digest. Read through a BigInt64Array, 10 times as fast as
+// Buffer.readBigInt64LE(). (All platforms Node runs on here are little-endian.)
+const CTIME = 0;
+const MTIME = 1;
+const SIZE = 2;
+const INO = 3;
+const DEV = 4;
+/** Mode in the low 32 bits, flushes since last asked for in the high ones. */
+const MODE_AND_AGE = 5;
+const ENTRY_WORDS = 10;
+const ENTRY_BYTES = 80;
+const DIGEST_AT = 48;
+/** Opens the cache of one context directory (absolute path). */
+export function openStatCache(records, root) {
+    const openedMs = Date.now();
+    const key = createHash("sha256").update(root).digest("hex");
+    const loaded = load(records.get(STAT_SPACE, key));
+    const added = new Map();
+    const used = new Set();
+    function get(path, stat) {
+        const name = nameOf(path);
+        const own = added.get(name);
+        if (own !== undefined)
+            return isSameStat(own.stat, stat) ? own.digest : null;
+        const index = loaded.index.get(name);
+        if (index === undefined || !isSame(loaded.words, index * ENTRY_WORDS, stat) || !loaded.isTrusted(index)) {
+            return null;
+        }
+        used.add(index);
+        const at = index * ENTRY_BYTES + DIGEST_AT;
+        return digestFromHex(loaded.bytes.toString("hex", at, at + 32));
+    }
+    function put(path, stat, digest) {
+        // An older entry for the path cannot match any more, so nothing is to be removed.
+        if (!isTooYoung(stat, openedMs))
+            added.set(nameOf(path), { stat, digest });
+    }
+    function flush() {
+        if (added.size === 0)
+            return;
+        const kept = [];
+        for (const [name, index] of loaded.index) {
+            if (added.has(name) || !loaded.isTrusted(index))
+                continue;
+            if (used.has(index) || ageOf(loaded.words, index) < AGE_MAX)
+                kept.push([name, index]);
+        }
+        records.put(STAT_SPACE, key, save(loaded, kept, used, added));
+    }
+    return { get, put, flush };
+}
+/** latin1: every byte string is one text and comes back the same; file names need not be UTF-8. */
+function nameOf(path) {
+    if (typeof path === "string")
+        return Buffer.from(path).toString("latin1");
+    return Buffer.from(path.buffer, path.byteOffset, path.byteLength).toString("latin1");
+}
+function isTooYoung(stat, openedMs) {
+    const limit = BigInt(openedMs - GRAIN_MS) * 1000000n;
+    if (stat.ctimeNs >= limit)
+        return true;
+    // mtime may be set to any time; only one near the present can be a change under way.
+    return stat.mtimeNs >= limit && stat.mtimeNs <= BigInt(Date.now() + GRAIN_MS) * 1000000n;
+}
+function isSame(words, at, stat) {
+    return (words[at + CTIME] === stat.ctimeNs &&
+        words[at + MTIME] === stat.mtimeNs &&
+        words[at + SIZE] === BigInt(stat.size) &&
+        words[at + INO] === asWord(stat.ino) &&
+        words[at + DEV] === asWord(stat.dev) &&
+        Number(words[at + MODE_AND_AGE] & 0xffffffffn) === Number(stat.mode));
+}
+function isSameStat(a, b) {
+    const words = new BigInt64Array(ENTRY_WORDS);
+    writeStat(words, 0, a);
+    return isSame(words, 0, b);
+}
+function writeStat(words, at, stat) {
+    words[at + CTIME] = stat.ctimeNs;
+    words[at + MTIME] = stat.mtimeNs;
+    words[at + SIZE] = BigInt(stat.size);
+    words[at + INO] = BigInt(stat.ino);
+    words[at + DEV] = BigInt(stat.dev);
+    words[at + MODE_AND_AGE] = BigInt(stat.mode);
+}
+/** Inode and device numbers are unsigned; in an array of signed words the upper half is negative. */
+function asWord(value) {
+    return BigInt.asIntN(64, BigInt(value));
+}
+function ageOf(words, index) {
+    return Number(words[index * ENTRY_WORDS + MODE_AND_AGE] >> 32n);
+}
+function load(value) {
+    const none = {
+        bytes: Buffer.alloc(0),
+        words: new BigInt64Array(),
+        index: new Map(),
+        isTrusted: () => true,
+    };
+    if (!(value instanceof Uint8Array) || value.length < HEAD_BYTES)
+        return none;
+    const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+    if (!bytes.subarray(0, 4).equals(MAGIC) || bytes.readUInt32LE(4) !== VERSION)
+        return none;
+    const count = bytes.readUInt32LE(28);
+    const end = HEAD_BYTES + count * ENTRY_BYTES;
+    if (end > bytes.length)
+        return none;
+    // A copy of its own lies at a multiple of eight, as words must.
+    const words = new BigInt64Array(count * ENTRY_WORDS);
+    const entries = Buffer.from(words.buffer);
+    bytes.copy(entries, 0, HEAD_BYTES, end);
+    // One split instead of a loop over bytes: 20,000 paths in 2 ms.
+    const names = bytes.toString("latin1", end).split("\0");
+    if (names.length !== count + 1)
+        return none;
+    const index = new Map();
+    for (let i = 0; i < count; i++)
+        index.set(names[i], i);
+    const sameBoot = bytes.toString("latin1", 8, 20) === bootId();
+    const limit = BigInt(Math.floor(bytes.readDoubleLE(20)) - BOOT_MS) * 1000000n;
+    const isTrusted = (at) => sameBoot || words[at * ENTRY_WORDS + CTIME] < limit;
+    return { bytes: entries, words, index, isTrusted };
+}
+/** When a stored value was flushed, 0 when it is none of ours. */
+export function savedAtMs(value) {
+    if (!(value instanceof Uint8Array) || value.length < HEAD_BYTES)
+        return 0;
+    return new DataView(value.buffer, value.byteOffset).getFloat64(20, true);
+}
+function save(loaded, kept, used, added) {
+    const count = kept.length + added.size;
+    const head = Buffer.alloc(HEAD_BYTES);
+    MAGIC.copy(head);
+    head.writeUInt32LE(VERSION, 4);
+    head.write(bootId(), 8, "latin1");
+    head.writeDoubleLE(Date.now(), 20);
+    head.writeUInt32LE(count, 28);
+    const words = new BigInt64Array(count * ENTRY_WORDS);
+    const entries = Buffer.from(words.buffer);
+    const names = [];
+    for (const [name, index] of kept) {
+        const at = names.length * ENTRY_WORDS;
+        words.set(loaded.words.subarray(index * ENTRY_WORDS, (index + 1) * ENTRY_WORDS), at);
+        const mode = words[at + MODE_AND_AGE] & 0xffffffffn;
+        const age = used.has(index) ? 0 : ageOf(loaded.words, index) + 1;
+        words[at + MODE_AND_AGE] = mode | (BigInt(age) << 32n);
+        names.push(name);
+    }
+    for (const [name, { stat, digest }] of added) {
+        writeStat(words, names.length * ENTRY_WORDS, stat);
+        entries.write(hexOf(digest), names.length * ENTRY_BYTES + DIGEST_AT, "hex");
+        names.push(name);
+    }
+    return Buffer.concat([head, entries, Buffer.from(names.map((name) => `${name}\0`).join(""), "latin1")]);
+}
+//# sourceMappingURL=stat-cache.js.map

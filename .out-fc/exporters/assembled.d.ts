@@ -1,0 +1,19 @@
+import type { RemoteBlob } from "../cache/store.ts";
+import type { Digest } from "../solver/graph/digest.ts";
+import type { Descriptor } from "../solver/graph/request.ts";
+import type { ExportDeps } from "./exporter.ts";
+import type { Document, MadeImage } from "./image.ts";
+/** An image ready to go: all documents, and how to get at each layer. */
+export interface Assembled {
+    readonly images: readonly MadeImage[];
+    /** The index, or the only manifest. */
+    readonly top: Document;
+    readonly isIndex: boolean;
+    readonly remotes: ReadonlyMap<Digest, RemoteBlob>;
+    /** RFC 3339; the newest `created` in it, so that the same image is always said to be of the same time. */
+    readonly created: string;
+}
+/** Bytes of a blob of an assembled image, fetched into the content store first when it is only elsewhere. */
+export declare function blobBytes(assembled: Assembled, descriptor: Descriptor, deps: Pick<ExportDeps, "store" | "registry">, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined>;
+/** Layer descriptors of all images, each once, in the order they appear. */
+export declare function layersOf(assembled: Assembled): readonly Descriptor[];

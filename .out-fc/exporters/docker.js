@@ -1,0 +1,91 @@
+// What docker needs beside an OCI layout, and handing images over to it (or to podman).
+import { spawn } from "node:child_process";
+import { familiarReference, parseReference } from "../cache/registry/reference.js";
+import { hexOf } from "../solver/graph/digest.js";
+import { BuildError, printable } from "../solver/graph/error.js";
+import { writeToStream } from "./file-output.js";
+import { encodeGoJson } from "./go-json.js";
+/** Loaders in the order they are tried. */
+export const LOADERS = [
+    ["docker", "load"],
+    ["podman", "load"],
+];
+const MESSAGE_MAX_BYTES = 64 << 10;
+/** manifest.json of `docker save`: the paths of config and layers, and short names (null without one). */
+export function dockerManifest(assembled, names) {
+    const image = assembled.images[0];
+    if (image === undefined || assembled.isIndex)
+        throw new Error("docker's manifest.json is for one image");
+    return encodeGoJson([
+        {
+            Config: `blobs/sha256/${hexOf(image.config.descriptor.digest)}`,
+            RepoTags: names.length === 0 ? null : names.map((name) => familiarReference(parseReference(name))),
+            Layers: image.layers.map(({ descriptor }) => `blobs/sha256/${hexOf(descriptor.digest)}`),
+        },
+    ]);
+}
+/**
+ * Pipes a docker tar into the first of the programs that exists, and returns what it printed. Throws OUTPUT_FAILED when none
+ * exists or it fails. The program is ended when the build is cancelled.
+ */
+export async function loadToDocker(data, options) {
+    for (const command of options.commands) {
+        const loaded = await loadWith(command, data, options);
+        if (loaded !== null)
+            return loaded;
+    }
+    const names = options.commands.map(([name]) => name).join(" nor ");
+    throw new BuildError("OUTPUT_FAILED", `cannot load the image: neither ${names} is installed`, {
+        hint: "write it to a file instead: -o type=docker,dest=image.tar",
+    });
+}
+/** null: there is no such program; nothing of `data` was read then. */
+async function loadWith(command, data, { env, signal }) {
+    const [program = "", ...args] = command;
+    const child = spawn(program, args, { env: env, stdio: ["pipe", "pipe", "pipe"] });
+    const chunks = [];
+    let size = 0;
+    for (const stream of [child.stdout, child.stderr]) {
+        stream.on("data", (chunk) => {
+            size += chunk.length;
+            if (size <= MESSAGE_MAX_BYTES)
+                chunks.push(chunk);
+        });
+    }
+    child.stdin.on("error", () => { }); // told by the exit status
+    const closed = new Promise((resolve) => child.on("close", (code) => resolve(code)));
+    const started = await new Promise((resolve, reject) => {
+        child.once("spawn", () => resolve(true));
+        child.once("error", (error) => error.code === "ENOENT" ? resolve(false) : reject(error));
+    });
+    if (!started)
+        return null;
+    const onAbort = () => child.kill("SIGTERM");
+    signal.addEventListener("abort", onAbort, { once: true });
+    let failure = null;
+    try {
+        await writeToStream(child.stdin, data, signal);
+        child.stdin.end();
+    }
+    catch (error) {
+        failure = error instanceof Error ? error : new Error(String(error));
+        // Half an image must not look like the end of a whole one.
+        if (!(error instanceof BuildError && error.code === "OUTPUT_FAILED"))
+            child.kill("SIGTERM");
+        child.stdin.destroy();
+    }
+    const code = await closed;
+    signal.removeEventListener("abort", onAbort);
+    signal.throwIfAborted();
+    const message = printable(Buffer.concat(chunks).toString("utf8").trim(), 2000);
+    if (code !== 0) {
+        throw new BuildError("OUTPUT_FAILED", `${command.join(" ")} failed: ${message || `exit code ${code}`}`, {
+            cause: failure ?? undefined,
+            hint: "write the image to a file instead: -o type=docker,dest=image.tar",
+        });
+    }
+    if (failure !== null)
+        throw failure;
+    return message;
+}
+//# sourceMappingURL=docker.js.map

@@ -1,0 +1,153 @@
+// OCI layouts, written: as a tar or a directory, for type=oci and, with Docker's manifest.json, type=docker.
+// image-spec image-layout.md; member order, modes and annotations as containerd's images/archive/exporter.go.
+import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseReference } from "../cache/registry/reference.js";
+import { IMAGE_NAME, REF_NAME } from "../cache/registry/layout.js";
+import { MEDIA_TYPES, parseDocument } from "../cache/registry/documents.js";
+import { pullLayer } from "../cache/registry/image.js";
+import { hexOf } from "../solver/graph/digest.js";
+import { BuildError } from "../solver/graph/error.js";
+import { dockerManifest, loadToDocker } from "./docker.js";
+import { blobBytes, layersOf } from "./assembled.js";
+import { makeOutputDirectory, writeFileWhole, writeOutput } from "./file-output.js";
+import { encodeGoJson } from "./go-json.js";
+import { encodeDescriptor } from "./image.js";
+import { tarBytes } from "./tar-bytes.js";
+const CREATED = "org.opencontainers.image.created";
+const LAYOUT_FILE = Buffer.from('{"imageLayoutVersion":"1.0.0"}');
+/**
+ * Writes one archive. Returns what the loading program said when there is no destination, else null. Throws OUTPUT_FAILED,
+ * OUTPUT_INVALID, REGISTRY_* for layers that have to be fetched first.
+ */
+export async function exportArchive(assembled, output, deps, context) {
+    const { signal } = context;
+    // Fetched side by side; the tar is written one member after another.
+    await Promise.all([...assembled.remotes.values()]
+        .filter(({ descriptor }) => !deps.store.content.has(descriptor.digest))
+        .map((remote) => pullLayer(remote, deps.store, deps.registry, { signal })));
+    const entries = indexEntries(assembled, output.image.names);
+    if (!output.tar) {
+        if (output.dest?.kind !== "path")
+            throw new Error("a layout directory needs a path");
+        await writeDirectory(assembled, output, output.dest.path, entries, deps, signal);
+        return null;
+    }
+    const data = tarBytes(members(assembled, output, entries, deps, signal));
+    if (output.dest === null)
+        return await loadToDocker(data, { commands: deps.loaders, env: deps.env, signal });
+    await writeOutput(output.dest, data, { signal, stdout: deps.stdout });
+    return null;
+}
+/** Entries of index.json: one for each name, or one without a name. */
+function indexEntries(assembled, names) {
+    const { descriptor } = assembled.top;
+    const base = { ...descriptor.annotations, [CREATED]: assembled.created };
+    if (names.length === 0)
+        return [{ ...descriptor, annotations: base }];
+    return names.map((name) => {
+        const { tag, digest } = parseReference(name);
+        return {
+            ...descriptor,
+            annotations: { ...base, [IMAGE_NAME]: name, [REF_NAME]: tag ?? digest ?? "latest" },
+        };
+    });
+}
+function indexJson(entries) {
+    return encodeGoJson({
+        schemaVersion: 2,
+        mediaType: MEDIA_TYPES.ociIndex,
+        manifests: entries.map(encodeDescriptor),
+    });
+}
+/** Documents of the image that are blobs of the layout. */
+function documentsOf(assembled) {
+    const documents = assembled.images.flatMap(({ config, manifest }) => [config, manifest]);
+    const all = new Map([...documents, assembled.top].map((document) => [document.descriptor.digest, document]));
+    return [...all.values()];
+}
+// containerd sorts its members by name.
+function members(assembled, output, entries, deps, signal) {
+    const blobs = [
+        ...documentsOf(assembled).map(({ bytes, descriptor }) => ({
+            kind: "file",
+            name: blobName(descriptor),
+            size: bytes.length,
+            data: bytes,
+        })),
+        ...layersOf(assembled).map((descriptor) => ({
+            kind: "file",
+            name: blobName(descriptor),
+            size: descriptor.size,
+            data: () => blobBytes(assembled, descriptor, deps, signal),
+        })),
+    ];
+    const file = (name, bytes) => ({
+        kind: "file",
+        name,
+        size: bytes.length,
+        data: bytes,
+    });
+    return [
+        { kind: "directory", name: "blobs/" },
+        { kind: "directory", name: "blobs/sha256/" },
+        ...blobs.sort((a, b) => (a.name < b.name ? -1 : 1)),
+        file("index.json", indexJson(entries)),
+        ...(output.format === "docker"
+            ? [file("manifest.json", dockerManifest(assembled, output.image.names))]
+            : []),
+        file("oci-layout", LAYOUT_FILE),
+    ];
+}
+function blobName(descriptor) {
+    return `blobs/sha256/${hexOf(descriptor.digest)}`;
+}
+// A layout that is there already gets the image added: blobs first, the index last and at once.
+async function writeDirectory(assembled, output, path, entries, deps, signal) {
+    await makeOutputDirectory(path);
+    const blobs = join(path, "blobs", "sha256");
+    try {
+        mkdirSync(blobs, { recursive: true });
+    }
+    catch (cause) {
+        throw new BuildError("OUTPUT_FAILED", `cannot write ${path}: ${cause.message}`, { cause });
+    }
+    for (const descriptor of layersOf(assembled)) {
+        const target = join(blobs, hexOf(descriptor.digest));
+        if (sizeOf(target) === descriptor.size)
+            continue;
+        await writeOutput({ kind: "path", path: target }, blobBytes(assembled, descriptor, deps, signal), {
+            signal,
+            stdout: null,
+        });
+    }
+    const put = (file, bytes) => writeFileWhole(file, signal, async (temporary) => writeFileSync(temporary, bytes, { flag: "wx", flush: true }));
+    for (const { bytes, descriptor } of documentsOf(assembled))
+        await put(join(blobs, hexOf(descriptor.digest)), bytes);
+    await put(join(path, "oci-layout"), LAYOUT_FILE);
+    if (output.format === "docker")
+        await put(join(path, "manifest.json"), dockerManifest(assembled, output.image.names));
+    await put(join(path, "index.json"), indexJson(mergeEntries(path, entries)));
+}
+/** Entries of the layout that is there, without those that the new ones replace: of the same name, or unnamed of the same digest. */
+function mergeEntries(path, entries) {
+    let bytes;
+    try {
+        bytes = readFileSync(join(path, "index.json"));
+    }
+    catch (error) {
+        if (error.code === "ENOENT")
+            return entries;
+        throw error;
+    }
+    const document = parseDocument(bytes, null, `the OCI layout ${path}`);
+    if (document.kind !== "index")
+        throw new BuildError("OUTPUT_INVALID", `${path}/index.json is not the index of an OCI layout`);
+    const keyOf = ({ digest, annotations }) => annotations?.[IMAGE_NAME] ?? annotations?.[REF_NAME] ?? digest;
+    const replaced = new Set(entries.map(keyOf));
+    return [...document.manifests.filter((entry) => !replaced.has(keyOf(entry))), ...entries];
+}
+function sizeOf(path) {
+    return statSync(path, { throwIfNoEntry: false })?.size ?? null;
+}
+//# sourceMappingURL=oci.js.map

@@ -1,0 +1,139 @@
+// One conversion from a parsed Dockerfile: options and platform become what convert.ts works on.
+import { BuildError, locate } from "../solver/graph/error.js";
+import { openGraph } from "../solver/graph/llb.js";
+import { compilePatterns } from "../solver/graph/patterns.js";
+import { convertStages } from "./convert.js";
+import { readIgnore } from "./dockerignore.js";
+import { readEpoch } from "./epoch.js";
+import { readGlobalArgs } from "./from-line.js";
+import { finishImage, formatTime, platformOf } from "./image-config.js";
+import { normalizePlatform, platformArgs } from "./platform-args.js";
+import { hasContext, mainContext } from "./sources.js";
+import { checkCycles, findTarget, planStages, splitStages } from "./stages.js";
+/** Platforms the result is for. */
+export function targetPlatforms(options) {
+    const list = options.platforms.length > 0 ? options.platforms : [options.buildPlatform];
+    return list.map(normalizePlatform);
+}
+/** Several platforms, or an index asked for with BUILDKIT_MULTI_PLATFORM. */
+export function isMultiPlatform({ platforms, buildArgs }) {
+    return platforms.length > 1 || /^(?:1|t|true)$/i.test(buildArgs.get("BUILDKIT_MULTI_PLATFORM") ?? "");
+}
+/** Converts for one platform. Throws BuildError. */
+export async function convertFor(request, targetPlatform) {
+    const { options, host, call } = request;
+    call.signal.throwIfAborted();
+    const { table, ...parts } = plan(request, targetPlatform);
+    const target = findTarget(table, options.target);
+    checkCycles(table);
+    const epochText = parts.buildArgs.get("SOURCE_DATE_EPOCH") ?? parts.declaredArgs.get("SOURCE_DATE_EPOCH")?.value ?? "";
+    const epochSeconds = await readEpoch(epochText, options, host, table, call.signal);
+    const created = epochSeconds === null ? null : formatTime(epochSeconds * 1000);
+    const graph = openGraph();
+    let context;
+    const conversion = {
+        ...parts,
+        options,
+        host,
+        signal: call.signal,
+        graph,
+        checks: request.checks,
+        escape: request.parsed.escape,
+        targetPlatform,
+        isTargetImplicit: options.platforms.length === 0,
+        isMultiPlatform: isMultiPlatform(options),
+        proxyEnv: readProxyEnv(parts.buildArgs),
+        epochSeconds,
+        created,
+        ignore: readPatterns(options),
+        context: () => {
+            if (context === undefined)
+                context = mainContext({ options, graph, buildArgs: parts.buildArgs });
+            return context;
+        },
+        states: new Map(),
+    };
+    const state = await convertStages(conversion, table, target);
+    if (options.labels.size > 0) {
+        const { config } = state.image;
+        config.Labels = { ...config.Labels, ...Object.fromEntries(options.labels) };
+    }
+    const imageConfig = finishImage(state.image, conversion.isTargetImplicit ? null : targetPlatform, created);
+    const isKnown = imageConfig.os !== "" && imageConfig.architecture !== "";
+    const platform = isKnown ? platformOf(imageConfig) : targetPlatform;
+    return {
+        conversion,
+        target,
+        state,
+        image: { platform, definition: graph.definition(state.fs), config: imageConfig },
+    };
+}
+function plan({ options, parsed, checks }, targetPlatform) {
+    const buildArgs = new Map(options.buildArgs);
+    if (options.sourceDateEpoch !== null && !buildArgs.has("SOURCE_DATE_EPOCH")) {
+        buildArgs.set("SOURCE_DATE_EPOCH", String(options.sourceDateEpoch));
+    }
+    const { escape } = parsed;
+    const written = splitStages(parsed);
+    const buildPlatform = normalizePlatform(options.buildPlatform);
+    const automatic = platformArgs(buildPlatform, targetPlatform, options.target || null, buildArgs);
+    const globalArgs = new Map(automatic);
+    const declaredArgs = readGlobalArgs(written.globals, globalArgs, buildArgs, escape);
+    let defaultArgs = new Map(automatic);
+    try {
+        readGlobalArgs(written.globals, defaultArgs, new Map(), escape);
+    }
+    catch (error) {
+        if (!(error instanceof BuildError))
+            throw error;
+        defaultArgs = null; // defaults that need a build argument: nothing to check them with
+    }
+    const table = planStages(written.stages, {
+        globalArgs,
+        defaultArgs,
+        declared: declaredArgs,
+        buildPlatform,
+        escape,
+        checks,
+        isReplaced: (name, platform) => hasContext(options, name, platform ?? targetPlatform),
+    });
+    const stageNames = table.stages.flatMap(({ name }) => (name === null ? [] : [name]));
+    return { buildArgs, globalArgs, declaredArgs, stageNames, table };
+}
+function readPatterns({ dockerignore }) {
+    if (dockerignore === null)
+        return null;
+    const { patterns, lines } = readIgnore(dockerignore.data);
+    try {
+        return compilePatterns(patterns);
+    }
+    catch (error) {
+        if (!(error instanceof BuildError))
+            throw error;
+        const line = lines[patterns.findIndex((pattern) => !compiles(pattern))] ?? 1;
+        const at = { file: dockerignore.name, start: { line, column: 1 }, end: { line: line + 1, column: 1 } };
+        throw locate(error, at, null);
+    }
+}
+function compiles(pattern) {
+    try {
+        compilePatterns([pattern]);
+        return true;
+    }
+    catch {
+        return false; // which one it is, is all that is asked
+    }
+}
+/** http_proxy and its kin among the build arguments, in any case; null when there is none. */
+function readProxyEnv(buildArgs) {
+    const found = new Map([...buildArgs].map(([name, value]) => [name.toLowerCase(), value]));
+    const proxy = {
+        httpProxy: found.get("http_proxy") ?? "",
+        httpsProxy: found.get("https_proxy") ?? "",
+        ftpProxy: found.get("ftp_proxy") ?? "",
+        noProxy: found.get("no_proxy") ?? "",
+        allProxy: found.get("all_proxy") ?? "",
+    };
+    return Object.values(proxy).every((value) => value === "") ? null : proxy;
+}
+//# sourceMappingURL=conversion.js.map

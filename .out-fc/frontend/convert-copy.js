@@ -1,0 +1,247 @@
+// COPY and ADD to one FileOp: a copy action for each source. Dockerfile reference, "ADD" and "COPY".
+import { posix } from "node:path";
+import { BuildError } from "../solver/graph/error.js";
+import { cleanPath } from "../solver/graph/patterns.js";
+import { copyIgnoredFile } from "./check-texts.js";
+import { workdirOf } from "./convert-run.js";
+import { readFlags, readOwner } from "./copy-flags.js";
+import { flagValue } from "./flags.js";
+import { gitSource, parseGitRef } from "./git-ref.js";
+import { addHistory } from "./image-config.js";
+import { expandIn, noteOf, openInputs, shownText, stepName, stepNameAgain, } from "./stage-state.js";
+/** Adds the step of a COPY or ADD. Throws STAGE_UNKNOWN, DOCKERFILE_SYNTAX, USAGE. */
+export function convertCopy(conversion, state, copy, step) {
+    const expand = (word) => expandIn(conversion, state, copy, word);
+    const flags = readFlags(copy, expand);
+    const sources = copy.sources.map(expand);
+    const shownDest = expand(copy.dest);
+    if (flags.checksum !== "" && sources.length !== 1) {
+        throw new BuildError("DOCKERFILE_SYNTAX", "checksum can't be specified for multiple sources", {
+            at: copy.at,
+        });
+    }
+    const name = shownText(conversion, state, copy.original);
+    const title = stepName(conversion, state, name, step.isTrigger);
+    const parts = [
+        ...sources.map((source) => readSource(conversion, state, copy, step, source, flags, title)),
+        ...copy.heredocs.map((heredoc) => documentPart(conversion, state, copy, heredoc)),
+    ];
+    const dest = destOf(state, shownDest);
+    // With --chmod the copy may need the files below it, as in BuildKit.
+    if (flags.link && flags.chmod === "") {
+        addLinked(conversion, state, copy, parts, dest, flags, name, title, step.isTrigger);
+    }
+    else {
+        state.fs = addCopies(conversion, state, copy, state.fs, parts, dest, flags, title, null);
+    }
+    addHistory(state.image, historyText(copy, flags, sources, shownDest), true, conversion.created);
+}
+function historyText(copy, flags, sources, dest) {
+    return [
+        copy.kind.toUpperCase(),
+        ...(flags.parents ? ["--parents"] : []),
+        ...(flags.chown === "" ? [] : [`--chown=${flags.chown}`]),
+        ...(flags.chmod === "" ? [] : [`--chmod=${flags.chmod}`]),
+        ...sources,
+        ...copy.heredocs.map((heredoc) => `<<${heredoc.name}`),
+        dest,
+        "# buildkit",
+    ].join(" ");
+}
+function readSource(conversion, state, copy, step, source, flags, title) {
+    const isAdd = copy.kind === "add";
+    const git = parseGitRef(source);
+    if (git !== null && !git.looksLocal) {
+        if (!isAdd)
+            throw new BuildError("DOCKERFILE_SYNTAX", "source can't be a git ref for COPY", { at: copy.at });
+        return gitPart(conversion, state, copy, git, flags, title);
+    }
+    if (/^https?:\/\//.test(source)) {
+        if (!isAdd) {
+            throw new BuildError("DOCKERFILE_SYNTAX", "source can't be a URL for COPY", {
+                at: copy.at,
+                hint: "use ADD",
+            });
+        }
+        return urlPart(conversion, state, copy, source, flags, title);
+    }
+    if (flags.checksum !== "") {
+        throw new BuildError("DOCKERFILE_SYNTAX", "checksum requires HTTP(S) or Git sources", { at: copy.at });
+    }
+    return pathPart(conversion, state, copy, step, source, flags);
+}
+function gitPart(conversion, state, copy, git, flags, title) {
+    if (flags.checksum !== "" && git.checksum !== "" && flags.checksum !== git.checksum) {
+        throw new BuildError("DOCKERFILE_SYNTAX", "the checksum of the flag is not that of the URL", {
+            at: copy.at,
+        });
+    }
+    const op = gitSource(git, {
+        keepGitDir: flags.keepGitDir ?? git.keepGitDir ?? false,
+        checksum: flags.checksum || git.checksum,
+    });
+    const from = conversion.graph.add(op, null, [], noteOf(title, copy.at, state.ignoreCache));
+    return { from, action: { ...PLAIN, src: "/", dirCopyContents: true } };
+}
+function urlPart(conversion, state, copy, url, flags, title) {
+    if (flags.checksum !== "" && !/^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/.test(flags.checksum)) {
+        throw new BuildError("DIGEST_INVALID", `invalid checksum digest format: ${flags.checksum}`, {
+            at: copy.at,
+        });
+    }
+    const file = fileNameOf(url);
+    const from = conversion.graph.add({
+        kind: "source",
+        identifier: url,
+        attrs: { "http.filename": file, ...(flags.checksum === "" ? {} : { "http.checksum": flags.checksum }) },
+    }, null, [], noteOf(title, copy.at, state.ignoreCache));
+    return { from, action: { ...PLAIN, src: `/${file}`, attemptUnpack: flags.unpack ?? false } };
+}
+/** Last part of a URL's path. A better name is told only by the server, when it is too late for the graph. */
+function fileNameOf(url) {
+    if (!URL.canParse(url))
+        return "__unnamed__";
+    let path = new URL(url).pathname;
+    try {
+        path = decodeURIComponent(path);
+    }
+    catch {
+        // a lone "%" is part of the name
+    }
+    const base = posix.basename(path);
+    return base === "" || base === "." || base === ".." || base === "/" ? "__unnamed__" : base;
+}
+function pathPart(conversion, state, copy, step, source, flags) {
+    const isAdd = copy.kind === "add";
+    const [stage] = step.sources;
+    let from;
+    if (stage === undefined || stage === null) {
+        checkIgnored(conversion, copy, source);
+        from = conversion.context();
+    }
+    else {
+        const other = conversion.states.get(stage);
+        if (other === undefined) {
+            throw new BuildError("STAGE_UNKNOWN", `cannot copy from stage ${JSON.stringify(flagValue(copy.flags, "from"))}, it needs to be defined before ` +
+                `current stage ${JSON.stringify(state.stage.label)}`, { at: copy.at });
+        }
+        from = other.fs;
+    }
+    const action = {
+        ...PLAIN,
+        followSymlink: true,
+        dirCopyContents: true,
+        allowWildcard: true,
+        allowEmptyWildcard: true,
+        attemptUnpack: flags.unpack ?? isAdd,
+    };
+    if (!flags.parents)
+        return { from, action: { ...action, src: rooted(source) } };
+    // What stands before "/./" is not part of the path that is kept.
+    const pivot = source.indexOf("/./");
+    const pattern = rooted(pivot < 0 ? source : source.slice(pivot + 3)).slice(1);
+    const src = pivot < 0 ? "/" : rooted(source.slice(0, pivot));
+    const isWildcard = /[*?[]/.test(pattern);
+    return {
+        from,
+        action: { ...action, src, includePatterns: [pattern], requiredPaths: isWildcard ? [] : [pattern] },
+    };
+}
+/** A path relative to "/" made absolute; "." and ".." in it are resolved. */
+function rooted(path) {
+    return path.startsWith("/") ? path : posix.join("/", path).replace(/(?<=.)\/$/, "");
+}
+function checkIgnored({ ignore, checks }, copy, source) {
+    if (ignore === null)
+        return;
+    const path = cleanPath(source);
+    if (!ignore.matches(path.replace(/^\/(?=.)/, "")))
+        return;
+    checks.warn("CopyIgnoredFile", copyIgnoredFile(copy.kind === "add" ? "Add" : "Copy", path), copy.at);
+}
+function documentPart(conversion, state, copy, heredoc) {
+    const content = heredoc.expand
+        ? expandIn(conversion, state, copy, heredoc.content, { escape: "\\", skipQuotes: true })
+        : heredoc.content;
+    const path = rooted(heredoc.name);
+    const from = conversion.graph.add({
+        kind: "file",
+        actions: [
+            {
+                kind: "mkfile",
+                path,
+                mode: 0o644,
+                data: new TextEncoder().encode(content),
+                owner: null,
+                timestampNs: null,
+                base: null,
+                output: 0,
+            },
+        ],
+    }, state.platform, [], noteOf("[internal] preparing inline document", copy.at));
+    return { from, action: { ...PLAIN, src: path } };
+}
+const PLAIN = {
+    src: "",
+    followSymlink: false,
+    dirCopyContents: false,
+    attemptUnpack: false,
+    createDestPath: true,
+    allowWildcard: false,
+    allowEmptyWildcard: false,
+    includePatterns: [],
+    alwaysReplaceExistingDestPaths: false,
+    requiredPaths: [],
+};
+/** Absolute; a "/" at the end stays, since it says that a directory is meant. */
+function destOf(state, dest) {
+    const workdir = workdirOf(state);
+    if (dest === "")
+        return workdir;
+    const wanted = dest === "." ? "./" : dest;
+    let path = wanted.startsWith("/") ? wanted : posix.join("/", workdir, wanted).replace(/(?<=.)\/$/, "");
+    if (wanted.endsWith("/") && !path.endsWith("/"))
+        path += "/";
+    else if (wanted.endsWith("/."))
+        path = `${path.endsWith("/") ? path : `${path}/`}.`;
+    return path;
+}
+/** One FileOp on `base`: each action works on the result of the one before. */
+function addCopies(conversion, state, copy, base, parts, dest, flags, title, group) {
+    const inputs = openInputs();
+    const start = inputs.add(base);
+    const froms = parts.map((part) => inputs.add(part.from));
+    const actions = parts.map((part, index) => {
+        const before = index === 0 ? start : inputs.list.length + index - 1;
+        return {
+            kind: "copy",
+            base: before,
+            from: froms[index] ?? null,
+            output: index === parts.length - 1 ? 0 : null,
+            ...part.action,
+            dest,
+            owner: flags.chown === "" ? null : readOwner(flags.chown, before),
+            mode: flags.mode,
+            modeStr: flags.modeStr,
+            excludePatterns: flags.excludes,
+            timestampNs: null,
+        };
+    });
+    const note = noteOf(title, copy.at, state.ignoreCache, group);
+    return conversion.graph.add({ kind: "file", actions }, state.platform, inputs.list, note);
+}
+/** --link: the files are copied onto nothing, in a layer of their own that fits on any base. */
+function addLinked(conversion, state, copy, parts, dest, flags, name, title, isTrigger) {
+    const id = `link ${title} ${copy.at.file}:${copy.at.start.line}`;
+    const group = { id, name: title, weak: true };
+    const linked = addCopies(conversion, state, copy, null, parts, dest, flags, title, group);
+    if (state.fs === null) {
+        state.fs = linked; // onto nothing: the copy is all there is
+        return;
+    }
+    state.fs = conversion.graph.add({ kind: "merge", inputs: [0, 1] }, null, [state.fs, linked], noteOf(stepNameAgain(conversion, state, `LINK ${name}`, isTrigger), copy.at, state.ignoreCache, {
+        ...group,
+        weak: false,
+    }));
+}
+//# sourceMappingURL=convert-copy.js.map

@@ -1,0 +1,270 @@
+// RUN to an ExecOp: the command with its here documents, mounts, network, security. Dockerfile reference, "RUN".
+import { posix } from "node:path";
+import { BuildError } from "../solver/graph/error.js";
+import { flagValue, flagValues } from "./flags.js";
+import { trimSpace } from "./go-strings.js";
+import { addHistory } from "./image-config.js";
+import { heredocWordOrNull } from "./parse-heredoc.js";
+import { parseDevice, parseMount } from "./run-mounts.js";
+import { expandIn, noteOf, openInputs, shownText, stepName, } from "./stage-state.js";
+import { suggest } from "./suggest.js";
+/** Where a script from a here document lies while it runs. */
+const SCRIPT_DIR = "/dev/pipes";
+const DEFAULT_SHELL = ["/bin/sh", "-c"];
+const SECRET_MODE = 0o400;
+const SSH_MODE = 0o600;
+/** Adds the step of a RUN. Throws MOUNT_INVALID, STAGE_UNKNOWN, DOCKERFILE_SYNTAX. */
+export function convertRun(conversion, state, run, step) {
+    const { options } = conversion;
+    const inputs = openInputs();
+    const root = inputs.add(state.fs);
+    const { args, remark, script } = readCommand(conversion, state, run);
+    const mounts = [];
+    if (script !== null) {
+        const input = inputs.add(script);
+        mounts.push({ kind: "bind", input, selector: "", target: SCRIPT_DIR, readonly: true, output: null });
+    }
+    const more = readMounts(conversion, state, run, step, inputs);
+    mounts.push(...more.mounts);
+    if (options.shmSizeBytes !== null && options.shmSizeBytes > 0) {
+        mounts.push({ kind: "tmpfs", target: "/dev/shm", sizeBytes: options.shmSizeBytes });
+    }
+    const env = new Map(state.env);
+    const agent = more.agents[0];
+    if (agent !== undefined && !env.has("SSH_AUTH_SOCK"))
+        env.set("SSH_AUTH_SOCK", agent.target);
+    const op = {
+        kind: "exec",
+        args,
+        env: [...env].map(([name, value]) => `${name}=${value}`),
+        cwd: workdirOf(state),
+        user: state.user,
+        proxyEnv: conversion.proxyEnv,
+        extraHosts: options.extraHosts,
+        hostname: options.hostname ?? conversion.buildArgs.get("BUILDKIT_SANDBOX_HOSTNAME") ?? "",
+        ulimits: options.ulimits,
+        cgroupParent: options.cgroupParent,
+        validExitCodes: [],
+        mounts: [
+            { kind: "bind", input: root, selector: "", target: "/", readonly: false, output: 0 },
+            ...mounts.sort((a, b) => Buffer.compare(Buffer.from(a.target), Buffer.from(b.target))), // outer ones first
+            ...more.agents,
+        ],
+        network: readNetwork(run, options.network),
+        security: readSecurity(run),
+        secretEnv: more.secretEnv,
+        devices: flagValues(run.flags, "device").map((text) => {
+            const { name, required } = parseDevice(expandIn(conversion, state, run, text));
+            return { name, optional: !required };
+        }),
+    };
+    // Quotes and unknown variables belong to the shell: the name shows them as they stand.
+    const shown = shownText(conversion, state, `${run.original}${remark}`, {
+        rawQuotes: true,
+        skipUnset: true,
+    });
+    const name = stepName(conversion, state, shown, step.isTrigger);
+    state.fs = conversion.graph.add(op, state.platform, inputs.list, noteOf(name, run.at, state.ignoreCache));
+    addHistory(state.image, `RUN ${historyText(state, args)} # buildkit`, true, conversion.created);
+}
+export function workdirOf(state) {
+    return state.image.config.WorkingDir || "/";
+}
+/** Words in front of a command in shell form. */
+export function shellOf(state) {
+    const shell = state.image.config.Shell ?? [];
+    return shell.length > 0 ? shell : DEFAULT_SHELL;
+}
+/** The command line; `remark` says what a here document starts with, `script` holds it where it runs by itself. */
+function readCommand(conversion, state, run) {
+    const { command, heredocs } = run;
+    if (command.form === "exec") {
+        if (command.args.length === 0) {
+            throw new BuildError("DOCKERFILE_SYNTAX", "RUN has no command to run: arguments are required", {
+                at: run.at,
+            });
+        }
+        return { args: command.args, remark: "", script: null };
+    }
+    const shell = shellOf(state);
+    const [first] = heredocs;
+    if (first === undefined)
+        return { args: [...shell, command.text], remark: "", script: null };
+    if (heredocWordOrNull(command.text) === null) {
+        // The command reads its documents itself: the shell gets them as they stood.
+        const text = heredocs.reduce((all, { raw, name }) => `${all}\n${raw}${name}`, command.text);
+        return { args: [...shell, text], remark: "", script: null };
+    }
+    const remark = ` (${summary(first.raw)})`;
+    if (!first.raw.startsWith("#!") || state.image.os === "windows") {
+        return { args: [...shell, first.content], remark, script: null };
+    }
+    const script = conversion.graph.add({
+        kind: "file",
+        actions: [
+            {
+                kind: "mkfile",
+                path: `/${first.name}`,
+                mode: 0o755,
+                data: new TextEncoder().encode(first.content),
+                owner: null,
+                timestampNs: null,
+                base: null,
+                output: 0,
+            },
+        ],
+    }, state.platform, [], noteOf("[internal] preparing inline document", run.at));
+    return { args: [...shell, `${SCRIPT_DIR}/${first.name}`], remark, script };
+}
+/** First line of a document. */
+function summary(text) {
+    const lines = trimSpace(text).split(/\r?\n/);
+    return `${lines[0]}${lines.length > 1 ? "..." : ""}`;
+}
+/** "|2 A=b C=d /bin/sh -c …": the build arguments a RUN could see, each where it was declared first. */
+function historyText(state, args) {
+    const values = new Map();
+    for (const { key, value } of state.buildArgs)
+        values.set(key, state.env.get(key) ?? value ?? "");
+    const shown = [...values].map(([key, value]) => `${key}=${value}`);
+    return [...(shown.length > 0 ? [`|${shown.length}`] : []), ...shown, ...args].join(" ");
+}
+function readNetwork(run, ofBuild) {
+    const flag = flagValue(run.flags, "network") ?? "default";
+    const mode = flag === "default" ? ofBuild : flag;
+    if (mode === "default")
+        return "sandbox";
+    if (mode === "none" || mode === "host")
+        return mode;
+    throw unsupported(run, "network mode", flag, ["default", "none", "host"]);
+}
+function readSecurity(run) {
+    const flag = flagValue(run.flags, "security") ?? "sandbox";
+    if (flag === "sandbox" || flag === "insecure")
+        return flag;
+    throw unsupported(run, "security", flag, ["sandbox", "insecure"]);
+}
+function unsupported(run, what, value, options) {
+    const near = suggest(value, options, false);
+    return new BuildError("DOCKERFILE_SYNTAX", `unsupported ${what} ${JSON.stringify(value)}`, {
+        at: run.at,
+        hint: near === null ? `there are ${options.join(", ")}` : `did you mean ${near}?`,
+    });
+}
+function readMounts(conversion, state, run, step, inputs) {
+    const found = { mounts: [], agents: [], secretEnv: [] };
+    const secrets = [];
+    flagValues(run.flags, "mount").forEach((text, index) => {
+        const mount = parseMount(text, (value) => expandIn(conversion, state, run, value));
+        if (mount.type === "secret")
+            addSecret(mount, state, run, secrets, found);
+        else if (mount.type === "ssh")
+            found.agents.push(sshMount(mount, state, run, found.agents.length));
+        else
+            found.mounts.push(fileMount(conversion, state, run, step, mount, index, inputs));
+    });
+    found.mounts.push(...secrets);
+    return found;
+}
+function addSecret(mount, state, run, secrets, found) {
+    const id = mount.source || mount.id || posix.basename(mount.target);
+    state.outline.secrets.set(id, { required: mount.required, at: run.at });
+    if (mount.env !== null)
+        found.secretEnv.push({ id, name: mount.env, optional: !mount.required });
+    // As a variable and as a file only where both are asked for.
+    if (mount.env !== null && mount.target === "")
+        return;
+    secrets.push({
+        kind: "secret",
+        id,
+        target: mountTarget(state, mount.target || `/run/secrets/${posix.basename(id)}`),
+        uid: mount.uid ?? 0,
+        gid: mount.gid ?? 0,
+        mode: mount.mode ?? SECRET_MODE,
+        optional: !mount.required,
+    });
+}
+function sshMount(mount, state, run, index) {
+    if (mount.source !== "")
+        throw new BuildError("MOUNT_INVALID", "ssh does not support source", { at: run.at });
+    state.outline.ssh.set(mount.id || "default", { required: mount.required, at: run.at });
+    return {
+        kind: "ssh",
+        id: mount.id,
+        target: mountTarget(state, mount.target || `/run/buildkit/ssh_agent.${index}`),
+        uid: mount.uid ?? 0,
+        gid: mount.gid ?? 0,
+        mode: mount.mode ?? SSH_MODE,
+        optional: !mount.required,
+    };
+}
+function fileMount(conversion, state, run, step, mount, index, inputs) {
+    const target = mountTarget(state, mount.target);
+    if (target === "/") {
+        throw new BuildError("MOUNT_INVALID", `invalid mount target ${JSON.stringify(mount.target || target)}`, {
+            at: run.at,
+            hint: "a mount needs a target below the root directory",
+        });
+    }
+    if (mount.type === "tmpfs")
+        return { kind: "tmpfs", target, sizeBytes: mount.sizeBytes || null };
+    const source = mountSource(conversion, state, mount, step.sources[index] ?? null, run);
+    const path = cleaned(posix.join("/", mount.source));
+    const hasOwner = mount.uid !== null || mount.gid !== null || mount.mode !== null;
+    const start = path === "/" && hasOwner ? ownedDirectory(conversion, state, mount, source) : source;
+    const input = inputs.add(start);
+    const selector = path !== "/" ? path : hasOwner ? "/cache" : "";
+    if (mount.type === "bind")
+        return { kind: "bind", input, selector, target, readonly: mount.readonly, output: null };
+    // The namespace keeps builds apart that should not share; ids without one are under "/".
+    const namespace = conversion.buildArgs.get("BUILDKIT_CACHE_MOUNT_NS") ?? "";
+    const id = `${namespace}/${mount.id || cleaned(mount.target)}`;
+    return {
+        kind: "cache",
+        id,
+        input,
+        selector,
+        target,
+        readonly: mount.readonly,
+        sharing: mount.sharing ?? "shared",
+    };
+}
+function mountSource(conversion, state, mount, stage, run) {
+    if (stage === null)
+        return mount.type === "cache" ? null : conversion.context();
+    const source = conversion.states.get(stage);
+    if (source !== undefined)
+        return source.fs;
+    throw new BuildError("STAGE_UNKNOWN", `cannot mount from stage ${JSON.stringify(mount.from)} to ${JSON.stringify(mount.target)}, stage needs to be ` +
+        `defined before current stage ${JSON.stringify(state.stage.label)}`, { at: run.at });
+}
+/** A cache starts with a directory of the owner and mode asked for. */
+function ownedDirectory(conversion, state, mount, source) {
+    const inputs = openInputs();
+    const base = inputs.add(source);
+    return conversion.graph.add({
+        kind: "file",
+        actions: [
+            {
+                kind: "mkdir",
+                path: "/cache",
+                mode: mount.mode ?? 0o755,
+                makeParents: false,
+                owner: { user: { kind: "id", id: mount.uid ?? 0 }, group: { kind: "id", id: mount.gid ?? 0 } },
+                timestampNs: null,
+                base,
+                output: 0,
+            },
+        ],
+    }, state.platform, inputs.list, noteOf("[internal] setting cache mount permissions", null));
+}
+/** Absolute and clean; relative targets are below WORKDIR. */
+function mountTarget(state, target) {
+    const path = target.startsWith("/") ? target : posix.join("/", workdirOf(state), target);
+    return cleaned(path);
+}
+/** Go's path.Clean. */
+function cleaned(path) {
+    return posix.normalize(path).replace(/(?<=.)\/$/, "");
+}
+//# sourceMappingURL=convert-run.js.map

@@ -1,0 +1,115 @@
+// Git repositories as sources: which texts name one, and the source op for it. Forms: Docker documentation, "Build
+// context", Git repositories; scp-like addresses as in git-clone(1), "GIT URLS".
+import { BuildError } from "../solver/graph/error.js";
+const SCP_FORM = /^([a-zA-Z0-9\-_]+)@([a-zA-Z0-9\-.]+):(.*?)(?:\?(.*?))?(?:#(.*))?$/;
+/** The repository a text names, or null when it names none. Throws USAGE for a query that makes no sense. */
+export function parseGitRef(text) {
+    if (text.startsWith("./") || text.startsWith("../"))
+        return null;
+    if (text.startsWith("github.com/"))
+        return fromUrl(`https://${text}`, true);
+    if (/^[a-zA-Z0-9]+:\/\//.test(text))
+        return fromUrl(text, false);
+    const scp = SCP_FORM.exec(text);
+    if (scp === null)
+        return null;
+    const [, user = "", host = "", path = "", query = "", fragment = ""] = scp;
+    return finish(`${user}@${host}:${path}`, host, path, query, fragment, false);
+}
+function fromUrl(text, looksLocal) {
+    const scheme = /^([a-zA-Z0-9]+):/.exec(text)?.[1]?.toLowerCase() ?? "";
+    if (!["http", "https", "ssh", "git"].includes(scheme))
+        return null;
+    if (!URL.canParse(text))
+        return null;
+    const hash = text.indexOf("#");
+    const fragment = hash < 0 ? "" : decode(text.slice(hash + 1));
+    const beforeHash = hash < 0 ? text : text.slice(0, hash);
+    const question = beforeHash.indexOf("?");
+    const query = question < 0 ? "" : beforeHash.slice(question + 1);
+    const remote = question < 0 ? beforeHash : beforeHash.slice(0, question);
+    const [, host = "", path = ""] = /^[^:]+:\/\/(?:[^@/]*@)?([^/]*)(\/.*)?$/.exec(remote) ?? [];
+    // Any web address would do as a repository; only the suffix tells them apart.
+    if (scheme.startsWith("http") && !looksLocal && !path.endsWith(".git"))
+        return null;
+    return finish(remote.replace(/^[^:]+/, scheme), host, path, query, fragment, looksLocal);
+}
+function finish(remote, host, path, query, fragment, looksLocal) {
+    const colon = fragment.indexOf(":");
+    const found = {
+        remote,
+        host,
+        path,
+        ref: colon < 0 ? fragment : fragment.slice(0, colon),
+        subdir: colon < 0 ? "" : cleanSubdir(fragment.slice(colon + 1)),
+        keepGitDir: null,
+        submodules: null,
+        checksum: "",
+        looksLocal,
+    };
+    for (const [key, value] of new URLSearchParams(query)) {
+        if (key === "ref" || key === "branch" || key === "tag") {
+            if (found.ref !== "")
+                throw usage(remote, `the ref is given twice`);
+            found.ref = key === "ref" ? value : `refs/${key === "tag" ? "tags" : "heads"}/${value}`;
+        }
+        else if (key === "subdir") {
+            found.subdir = cleanSubdir(value);
+        }
+        else if (key === "checksum" || key === "commit") {
+            found.checksum = value;
+        }
+        else if (key === "keep-git-dir") {
+            found.keepGitDir = readBool(remote, key, value);
+        }
+        else if (key === "submodules") {
+            found.submodules = readBool(remote, key, value);
+        }
+        else {
+            throw usage(remote, `unexpected query ${JSON.stringify(key)}`);
+        }
+    }
+    return found;
+}
+/** "/" and "." are the whole repository. */
+function cleanSubdir(text) {
+    return text === "/" || text === "." || text === "./" ? "" : text;
+}
+function readBool(remote, key, value) {
+    if (["", "1", "t", "true"].includes(value.toLowerCase()))
+        return true;
+    if (["0", "f", "false"].includes(value.toLowerCase()))
+        return false;
+    throw usage(remote, `invalid value for ${key}: ${value}`);
+}
+function usage(remote, what) {
+    return new BuildError("USAGE", `git repository ${remote.replace(/\/\/[^@/]*@/, "//xxxxx@")}: ${what}`);
+}
+function decode(text) {
+    try {
+        return decodeURIComponent(text);
+    }
+    catch {
+        return text; // a lone "%": taken as it stands, as net/url does for opaque parts
+    }
+}
+/** The op that fetches a repository; attributes as in moby/buildkit solver/pb/attr.go. */
+export function gitSource(ref, options) {
+    const place = ref.host + `/${ref.path}`.replace(/\/{2,}/g, "/");
+    const fragment = ref.subdir === "" ? ref.ref : `${ref.ref}:${ref.subdir}`;
+    return {
+        kind: "source",
+        // The same repository over ssh and https is the same source.
+        identifier: `git://${place}${fragment === "" ? "" : `#${fragment}`}`,
+        attrs: {
+            "git.fullurl": ref.remote,
+            "git.authheadersecret": "GIT_AUTH_HEADER",
+            "git.authtokensecret": "GIT_AUTH_TOKEN",
+            ...(options.keepGitDir ? { "git.keepgitdir": "true" } : {}),
+            ...(options.checksum === "" ? {} : { "git.checksum": options.checksum }),
+            ...(ref.submodules === false ? { "git.skipsubmodules": "true" } : {}),
+            ...(/^(?:ssh:|[^/:]+@)/.test(ref.remote) ? { "git.mountsshsock": "default" } : {}),
+        },
+    };
+}
+//# sourceMappingURL=git-ref.js.map

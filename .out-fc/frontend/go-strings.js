@@ -1,0 +1,62 @@
+// Blank characters, trimming and quoting as the Go standard library has them: Dockerfile syntax is defined by a Go
+// program, and JavaScript's own idea of white space differs (U+0085 is missing, U+FEFF is too much).
+/** Go unicode.IsSpace: property White_Space. */
+export function isSpace(code) {
+    if (code < 0x80)
+        return code === 0x20 || (code >= 0x09 && code <= 0x0d);
+    return (code === 0x85 ||
+        code === 0xa0 ||
+        code === 0x1680 ||
+        (code >= 0x2000 && code <= 0x200a) ||
+        code === 0x2028 ||
+        code === 0x2029 ||
+        code === 0x202f ||
+        code === 0x205f ||
+        code === 0x3000);
+}
+/** Go strings.TrimLeftFunc(text, unicode.IsSpace). */
+export function trimLeft(text) {
+    let start = 0;
+    while (start < text.length && isSpace(text.charCodeAt(start)))
+        start++;
+    return start === 0 ? text : text.slice(start);
+}
+/** Go strings.TrimSpace. */
+export function trimSpace(text) {
+    let end = text.length;
+    while (end > 0 && isSpace(text.charCodeAt(end - 1)))
+        end--;
+    return trimLeft(end === text.length ? text : text.slice(0, end));
+}
+/** Go strings.TrimRight(line, "\r\n"). */
+export function trimNewline(line) {
+    let end = line.length;
+    while (end > 0 && (line[end - 1] === "\n" || line[end - 1] === "\r"))
+        end--;
+    return line.slice(0, end);
+}
+const SHORT_ESCAPES = {
+    '"': '\\"',
+    "\\": "\\\\",
+    "\u0007": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+};
+/** Go's %q for strings, as it stands in BuildKit's messages. */
+export function quote(text) {
+    const body = text.replace(/["\\\p{Cc}\u2028\u2029\uFEFF]/gu, (char) => {
+        const short = SHORT_ESCAPES[char];
+        if (short !== undefined)
+            return short;
+        const code = char.charCodeAt(0);
+        return code < 0x80
+            ? `\\x${code.toString(16).padStart(2, "0")}`
+            : `\\u${code.toString(16).padStart(4, "0")}`;
+    });
+    return `"${body}"`;
+}
+//# sourceMappingURL=go-strings.js.map

@@ -1,0 +1,3 @@
+// Instruction: the Dockerfile as typed data with ranges. Words are still unexpanded here unless said otherwise.
+export {};
+//# sourceMappingURL=instruction.js.map

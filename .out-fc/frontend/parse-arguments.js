@@ -1,0 +1,93 @@
+// The arguments of an instruction, read by its grammar only: words, JSON, pairs, one text. Whether they make sense is the
+// business of parse-instruction.ts, which runs when the whole file has been read.
+import { BuildError } from "../solver/graph/error.js";
+import { quote, trimSpace } from "./go-strings.js";
+import { readJsonForm } from "./json-form.js";
+import { WordError } from "./locate.js";
+import { BLANKS, splitCommand, splitWords } from "./split-command.js";
+/** Reads the arguments of an instruction. Throws DOCKERFILE_SYNTAX without a place. */
+export function readArguments(split, escape) {
+    const { rest } = split;
+    switch (split.keyword.toLowerCase()) {
+        case "add":
+        case "copy":
+        case "volume":
+            return jsonOrNull(rest) ?? words(rest);
+        case "from":
+        case "expose":
+            return words(rest);
+        case "run":
+        case "cmd":
+        case "entrypoint":
+        case "shell":
+            return commandLine(rest);
+        case "env":
+            return pairs("ENV", rest, escape);
+        case "label":
+            return pairs("LABEL", rest, escape);
+        case "arg":
+            return { kind: "words", words: splitWords(rest, escape) };
+        case "maintainer":
+        case "stopsignal":
+        case "user":
+        case "workdir":
+            return { kind: "text", text: rest === "" ? null : rest };
+        case "healthcheck": {
+            const [type = ""] = rest.split(BLANKS, 1);
+            if (type === "")
+                return { kind: "health", type: null, command: { kind: "text", text: null } };
+            return { kind: "health", type, command: commandLine(trimSpace(rest.slice(type.length))) };
+        }
+        case "onbuild": {
+            if (rest === "")
+                return { kind: "trigger", keyword: null, takesHeredocs: false };
+            // The trigger's grammar must be right; what it means is not looked at.
+            const inner = splitCommand(rest);
+            const args = readArguments(inner, escape);
+            return { kind: "trigger", keyword: inner.keyword, takesHeredocs: takesHeredocs(inner, args) };
+        }
+        default:
+            return { kind: "unknown" };
+    }
+}
+/** Whether here documents may follow: RUN, COPY and ADD not in JSON form, or one of them as a trigger. */
+export function takesHeredocs(split, args) {
+    if (args.kind === "trigger")
+        return args.takesHeredocs;
+    return /^(?:run|copy|add)$/i.test(split.keyword) && args.kind !== "json";
+}
+function jsonOrNull(rest) {
+    const list = readJsonForm(rest);
+    return list === null ? null : { kind: "json", words: list };
+}
+function commandLine(rest) {
+    return jsonOrNull(rest) ?? { kind: "text", text: rest === "" ? null : rest };
+}
+function words(rest) {
+    return { kind: "words", words: rest === "" ? [] : rest.split(BLANKS) };
+}
+/** ENV and LABEL: KEY=value … or, when the first word has no "=", one KEY and everything behind it. */
+function pairs(name, rest, escape) {
+    const list = splitWords(rest, escape);
+    const first = list[0];
+    if (first === undefined)
+        return { kind: "pairs", pairs: [] };
+    if (!first.includes("=")) {
+        const blank = BLANKS.exec(rest);
+        if (blank === null)
+            throw new BuildError("DOCKERFILE_SYNTAX", `${name} must have two arguments`);
+        const value = rest.slice(blank.index + blank[0].length);
+        return { kind: "pairs", pairs: [{ key: rest.slice(0, blank.index), value, legacy: true, comment: "" }] };
+    }
+    return {
+        kind: "pairs",
+        pairs: list.map((word) => {
+            const equals = word.indexOf("=");
+            if (equals < 0) {
+                throw new BuildError("DOCKERFILE_SYNTAX", `Syntax error - can't find = in ${quote(word)}. Must be of the form: name=value`, { cause: new WordError(word), hint: "put quotes around a value with blanks" });
+            }
+            return { key: word.slice(0, equals), value: word.slice(equals + 1), legacy: false, comment: "" };
+        }),
+    };
+}
+//# sourceMappingURL=parse-arguments.js.map

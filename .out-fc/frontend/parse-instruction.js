@@ -1,0 +1,243 @@
+// One instruction becomes typed data: do its arguments and flags make sense? The grammar (parse-arguments.ts) has been read
+// over the whole file before, so of two faults in a file the same one is reported as by BuildKit.
+import { BuildError } from "../solver/graph/error.js";
+import { checkFlags, flagValue } from "./flags.js";
+import { quote, trimSpace } from "./go-strings.js";
+import { checkHealthcheckFlags } from "./healthcheck.js";
+import { WordError } from "./locate.js";
+import { chompHeredoc, heredocWordOrNull } from "./parse-heredoc.js";
+import { suggest } from "./suggest.js";
+const KEYWORDS = [
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+/** Turns a read instruction into data. Throws DOCKERFILE_SYNTAX, with a place only where it is narrower than the line. */
+export function checkInstruction(raw) {
+    const kind = raw.split.keyword.toLowerCase();
+    const common = {
+        at: raw.at,
+        keyword: raw.split.keyword,
+        original: trimSpace(raw.line),
+        flags: raw.flags,
+        comments: raw.comments,
+    };
+    switch (kind) {
+        case "from":
+            return { ...common, kind, ...readFrom(raw) };
+        case "arg":
+            return { ...common, kind, args: readArg(raw) };
+        case "env":
+        case "label":
+            checkFlags(kind, raw.flags);
+            return { ...common, kind, pairs: readPairs(raw) };
+        case "maintainer":
+        case "workdir":
+        case "user":
+        case "stopsignal": {
+            const text = raw.arguments.kind === "text" ? raw.arguments.text : null;
+            if (text === null)
+                throw syntax(`${kind.toUpperCase()} requires exactly one argument`);
+            checkFlags(kind, raw.flags);
+            return { ...common, kind, value: text };
+        }
+        case "expose":
+        case "volume":
+            return { ...common, kind, values: readValues(raw, kind) };
+        case "add":
+        case "copy":
+            return { ...common, kind, ...readCopy(raw, kind) };
+        case "run":
+            checkFlags(kind, raw.flags);
+            return { ...common, kind, command: toCommand(raw.arguments), heredocs: raw.heredocs };
+        case "cmd":
+        case "entrypoint":
+            checkFlags(kind, raw.flags);
+            return { ...common, kind, command: toCommand(raw.arguments) };
+        case "shell":
+            return { ...common, kind, args: readShell(raw) };
+        case "healthcheck":
+            return { ...common, kind, test: readHealthcheck(raw) };
+        case "onbuild":
+            return { ...common, kind, expression: readOnbuild(raw) };
+        default: {
+            const near = suggest(raw.split.keyword, KEYWORDS, false);
+            throw new BuildError("DOCKERFILE_SYNTAX", `unknown instruction: ${raw.split.keyword}`, {
+                hint: near === null ? null : `did you mean ${near}?`,
+                cause: new WordError(raw.split.keyword),
+            });
+        }
+    }
+}
+function readFrom(raw) {
+    const words = wordsOf(raw.arguments);
+    const [image, as, name] = words;
+    let stage = null;
+    if (words.length === 3 && as?.toLowerCase() === "as" && name !== undefined) {
+        stage = name.toLowerCase();
+        if (!/^[a-z][a-z0-9\-_.]*$/.test(stage)) {
+            throw new BuildError("DOCKERFILE_SYNTAX", `invalid name for build stage: ${quote(name)}, name can't start with a number or contain symbols`, { cause: new WordError(name) });
+        }
+    }
+    else if (words.length !== 1) {
+        throw syntax("FROM requires either one or three arguments", "write FROM IMAGE or FROM IMAGE AS NAME");
+    }
+    checkFlags("from", raw.flags);
+    return {
+        image: image ?? "",
+        as: stage,
+        platform: flagValue(raw.flags, "platform"),
+        comment: stage === null ? "" : (readDescriptions(raw.comments).get(stage) ?? ""),
+    };
+}
+function readArg(raw) {
+    const words = wordsOf(raw.arguments);
+    if (words.length === 0)
+        throw syntax("ARG requires at least one argument");
+    const descriptions = readDescriptions(raw.comments);
+    return words.map((word) => {
+        const equals = word.indexOf("=");
+        if (equals === 0)
+            throw syntax("ARG names can not be blank");
+        const key = equals < 0 ? word : word.slice(0, equals);
+        return {
+            key,
+            value: equals < 0 ? null : word.slice(equals + 1),
+            legacy: false,
+            comment: descriptions.get(key) ?? "",
+        };
+    });
+}
+function readPairs(raw) {
+    const name = raw.split.keyword.toUpperCase();
+    const list = raw.arguments.kind === "pairs" ? raw.arguments.pairs : [];
+    if (list.length === 0)
+        throw syntax(`${name} requires at least one argument`);
+    if (list.some((pair) => pair.key === ""))
+        throw syntax(`${name} names can not be blank`);
+    return list;
+}
+function readValues(raw, kind) {
+    const words = wordsOf(raw.arguments);
+    if (words.length === 0)
+        throw syntax(`${kind.toUpperCase()} requires at least one argument`);
+    checkFlags(kind, raw.flags);
+    if (kind === "expose")
+        return [...words].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    const volumes = words.map(trimSpace);
+    if (volumes.includes(""))
+        throw syntax("VOLUME specified can not be an empty string");
+    return volumes;
+}
+function readCopy(raw, kind) {
+    const name = kind.toUpperCase();
+    const words = wordsOf(raw.arguments);
+    const dest = words.at(-1);
+    if (dest === undefined || words.length < 2) {
+        throw syntax(`${name} requires at least two arguments, but only one was provided. Destination could not be determined`);
+    }
+    checkFlags(kind, raw.flags);
+    if (heredocWordOrNull(dest) !== null)
+        throw syntax(`${name} cannot accept a heredoc as a destination`);
+    // Documents are looked up by their name: of two with one name the last counts for both.
+    const byName = new Map(raw.heredocs.map((heredoc) => [heredoc.name, heredoc]));
+    const sources = [];
+    const heredocs = [];
+    for (const source of words.slice(0, -1)) {
+        const head = heredocWordOrNull(source);
+        if (head === null) {
+            sources.push(source);
+        }
+        else {
+            const body = byName.get(head.name)?.raw ?? "";
+            heredocs.push({ ...head, content: head.chomp ? chompHeredoc(body) : body, raw: body });
+        }
+    }
+    return { sources, dest, heredocs };
+}
+function readShell(raw) {
+    checkFlags("shell", raw.flags);
+    const args = raw.arguments;
+    if (args.kind === "json" && args.words.length > 0)
+        return args.words;
+    if (args.kind === "json" || (args.kind === "text" && args.text === null)) {
+        throw syntax("SHELL requires at least one argument");
+    }
+    throw syntax("SHELL requires the arguments to be in JSON form", /"[a-z]:\\[^\\]/i.test(raw.line)
+        ? "back-slashes have to be doubled in JSON"
+        : 'as in SHELL ["/bin/sh", "-c"]');
+}
+function readHealthcheck(raw) {
+    const args = raw.arguments;
+    if (args.kind !== "health" || args.type === null)
+        throw syntax("HEALTHCHECK requires at least one argument");
+    const type = args.type.toUpperCase();
+    const command = toCommand(args.command);
+    const isEmpty = command.form === "exec" ? command.args.length === 0 : command.text === "";
+    if (type === "NONE") {
+        if (!isEmpty)
+            throw syntax("HEALTHCHECK NONE takes no arguments");
+        return "NONE";
+    }
+    checkFlags("healthcheck", raw.flags);
+    if (type !== "CMD")
+        throw syntax(`Unknown type ${quote(type)} in HEALTHCHECK (try CMD)`);
+    if (isEmpty)
+        throw syntax("Missing command after HEALTHCHECK CMD");
+    checkHealthcheckFlags(raw.flags);
+    return command;
+}
+function readOnbuild(raw) {
+    const keyword = raw.arguments.kind === "trigger" ? raw.arguments.keyword : null;
+    if (keyword === null)
+        throw syntax("ONBUILD requires at least one argument");
+    checkFlags("onbuild", raw.flags);
+    const trigger = keyword.toUpperCase();
+    if (trigger === "ONBUILD")
+        throw syntax("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed");
+    if (trigger === "MAINTAINER" || trigger === "FROM") {
+        throw syntax(`${trigger} isn't allowed as an ONBUILD trigger`);
+    }
+    let expression = raw.line.replace(/^[\t\n\f\r ]*ONBUILD[\t\n\f\r ]*/i, "");
+    for (const heredoc of raw.heredocs)
+        expression += `\n${heredoc.raw}${heredoc.name}`;
+    return expression;
+}
+/** The texts of the description comments ("# NAME text") by name; of several for one name the first counts. */
+function readDescriptions(comments) {
+    const texts = new Map();
+    for (const comment of comments) {
+        const blank = comment.indexOf(" ");
+        const name = comment.slice(0, blank);
+        if (blank > 0 && !texts.has(name))
+            texts.set(name, comment.slice(blank + 1));
+    }
+    return texts;
+}
+function wordsOf(args) {
+    return args.kind === "words" || args.kind === "json" ? args.words : [];
+}
+function toCommand(args) {
+    if (args.kind === "json")
+        return { form: "exec", args: args.words };
+    return { form: "shell", text: args.kind === "text" ? (args.text ?? "") : "" };
+}
+function syntax(message, hint = null) {
+    return new BuildError("DOCKERFILE_SYNTAX", message, { hint });
+}
+//# sourceMappingURL=parse-instruction.js.map

@@ -1,0 +1,224 @@
+// A Dockerfile's text becomes instructions: lines, comments, continuations, here documents, directives. BuildKit reads line
+// by line with a few habits that a grammar would not have, so the lines are ours. dockerfile-ast places errors in
+// columns (see locate.ts): reading every file with it would cost 45 ms to load and 50 µs an instruction.
+import { BuildError } from "../solver/graph/error.js";
+import { emptyContinuation } from "./check-texts.js";
+import { openDirectives, readEscape } from "./directives.js";
+import { trimLeft, trimNewline, trimSpace } from "./go-strings.js";
+import { endOf, isComment, joinLines, openLines, placeOf, wholeLine, } from "./lines.js";
+import { narrow } from "./locate.js";
+import { chompHeredoc, endsHeredoc, findHeredocs } from "./parse-heredoc.js";
+import { readArguments, takesHeredocs } from "./parse-arguments.js";
+import { checkInstruction } from "./parse-instruction.js";
+import { definitionWarnings } from "./parse-warnings.js";
+import { splitCommand } from "./split-command.js";
+/** As BuildKit reads at most. */
+const DOCKERFILE_MAX_BYTES = 16 * 1024 * 1024;
+/** Parses a Dockerfile. Throws DOCKERFILE_SYNTAX with place and hint, LIMIT_EXCEEDED. `file` is for messages. */
+export async function parseDockerfile(file, data) {
+    const { parsed, error } = await readDockerfile(file, data);
+    if (error !== null)
+        throw error;
+    return parsed;
+}
+/** Parses a Dockerfile; an error in it is returned with what could be read. */
+export async function readDockerfile(file, data) {
+    if (data.byteLength > DOCKERFILE_MAX_BYTES) {
+        throw new BuildError("LIMIT_EXCEEDED", `${file} is larger than ${DOCKERFILE_MAX_BYTES} bytes`);
+    }
+    const source = new TextDecoder("utf-8", { ignoreBOM: true }).decode(data);
+    const reading = read(file, source);
+    if (reading.error === null)
+        return reading;
+    return { parsed: reading.parsed, error: await narrow(reading.error, source, reading.parsed.escape) };
+}
+/** Parses the text of an ONBUILD trigger out of a base image; `at` is the FROM that brought it in. Throws DOCKERFILE_SYNTAX. */
+export function parseTrigger(text, at) {
+    try {
+        // A trigger is a file of its own: it knows nothing of the escape directive of the one it came from.
+        const [raw, ...more] = lex(at.file, text).instructions;
+        if (raw === undefined || more.length > 0)
+            throw syntax("onbuild trigger should be a single expression");
+        const instruction = checkInstruction({ ...raw, at, flags: raw.flags.map((flag) => ({ ...flag, at })) });
+        if (instruction.kind === "from")
+            throw syntax("FROM isn't allowed as an ONBUILD trigger");
+        return instruction;
+    }
+    catch (error) {
+        if (!(error instanceof BuildError))
+            throw error;
+        throw new BuildError(error.code, `ONBUILD ${text}: ${error.message}`, {
+            at,
+            hint: error.hint,
+            cause: error,
+        });
+    }
+}
+function read(file, source) {
+    let lexed;
+    try {
+        if (source === "")
+            throw syntax("the Dockerfile cannot be empty", { at: wholeLine(file, 1, "") });
+        lexed = lex(file, source);
+    }
+    catch (error) {
+        if (!(error instanceof BuildError))
+            throw error;
+        const directives = readDirectives(file, source);
+        const escape = directives.some(({ name, value }) => name === "escape" && value === "`") ? "`" : "\\";
+        return { parsed: { file, source, escape, directives, instructions: [], warnings: [] }, error };
+    }
+    const instructions = [];
+    const warnings = [...lexed.warnings];
+    let error = null;
+    try {
+        checkAll(lexed, instructions, warnings);
+    }
+    catch (cause) {
+        if (!(cause instanceof BuildError))
+            throw cause;
+        error = cause;
+    }
+    return {
+        parsed: { file, source, escape: lexed.escape, directives: lexed.directives, instructions, warnings },
+        error,
+    };
+}
+/** Fills `instructions` and `warnings` up to the first instruction that is wrong, and throws for that. */
+function checkAll(lexed, instructions, warnings) {
+    let stages = 0;
+    for (const raw of lexed.instructions) {
+        let instruction;
+        try {
+            warnings.push(...definitionWarnings(raw));
+            instruction = checkInstruction(raw);
+        }
+        catch (error) {
+            if (!(error instanceof BuildError))
+                throw error;
+            throw new BuildError(error.code, `dockerfile parse error on line ${raw.at.start.line}: ${error.message}`, { at: error.at ?? raw.at, hint: error.hint, cause: error.cause });
+        }
+        if (instruction.kind === "from")
+            stages++;
+        else if (stages === 0 && instruction.kind !== "arg") {
+            throw syntax("no build stage in current context", {
+                at: raw.at,
+                hint: "only ARG may stand before the first FROM",
+            });
+        }
+        instructions.push(instruction);
+    }
+    if (stages === 0) {
+        const at = lexed.instructions.at(-1)?.at ?? null;
+        throw syntax("dockerfile contains no stages to build", { at, hint: "add a FROM" });
+    }
+}
+function lex(file, source) {
+    const lines = openLines(file, source);
+    const reader = openDirectives();
+    const instructions = [];
+    const warnings = [];
+    let escape = "\\";
+    let comments = [];
+    const readDirective = (line, at) => {
+        const directive = reader.read(line, at);
+        if (directive?.name === "escape")
+            escape = readEscape(directive);
+        return directive !== null;
+    };
+    for (let line = lines.next(); line !== null; line = lines.next()) {
+        const text = trimLeft(trimNewline(line.text));
+        const isDirective = readDirective(text, wholeLine(file, line.number, line.text));
+        if (isComment(line.text)) {
+            // An empty comment parts the comments above it from the instruction below.
+            const comment = trimSpace(line.text.slice(1));
+            if (comment === "")
+                comments = [];
+            else if (!isDirective)
+                comments.push(comment);
+            continue;
+        }
+        if (text === "")
+            continue;
+        const start = { line: line.number, column: 1 + line.text.length - trimLeft(line.text).length };
+        const joined = joinLines(lines, text, start, escape, readDirective);
+        if (joined.hasEmptyLine) {
+            const at = wholeLine(file, joined.lastLine, joined.lastText);
+            warnings.push({ rule: "NoEmptyContinuation", detail: emptyContinuation(), at });
+        }
+        instructions.push(readInstruction(file, lines, joined, escape, comments));
+        comments = [];
+    }
+    if (instructions.length === 0) {
+        throw syntax("file with no instructions", { at: wholeLine(file, 1, ""), hint: "add a FROM" });
+    }
+    return { escape, directives: readDirectives(file, source), instructions, warnings };
+}
+function readInstruction(file, lines, joined, escape, comments) {
+    const start = joined.parts[0]?.at ?? { line: 1, column: 1 };
+    const head = { file, start, end: endOf(joined.lastLine, joined.lastText) };
+    const heredocs = [];
+    try {
+        const split = splitCommand(joined.text);
+        const args = readArguments(split, escape);
+        if (takesHeredocs(split, args)) {
+            for (const { isSpaced, ...heredoc } of findHeredocs(joined.text)) {
+                if (isSpaced && !lines.isBelow(heredoc.name))
+                    continue;
+                const raw = lines.takeUntil((line) => endsHeredoc(heredoc, line));
+                if (raw === null) {
+                    throw syntax("unterminated heredoc", {
+                        hint: `a line with nothing but ${heredoc.name} has to end it`,
+                    });
+                }
+                heredocs.push({ ...heredoc, content: heredoc.chomp ? chompHeredoc(raw) : raw, raw });
+            }
+        }
+        const last = lines.last();
+        const flags = split.flags.map(({ text, start, end }) => {
+            const equals = text.indexOf("=");
+            return {
+                name: equals < 0 ? text.slice(2) : text.slice(2, equals),
+                value: equals < 0 ? null : text.slice(equals + 1),
+                at: { file, start: placeOf(joined, start), end: placeOf(joined, end) },
+            };
+        });
+        const at = heredocs.length === 0 ? head : { file, start, end: endOf(last.number, last.text) };
+        return { at, line: joined.text, split, flags, arguments: args, heredocs, comments };
+    }
+    catch (error) {
+        if (!(error instanceof BuildError))
+            throw error;
+        throw new BuildError(error.code, error.message, {
+            at: error.at ?? head,
+            hint: error.hint,
+            cause: error.cause,
+        });
+    }
+}
+/** The directives of the file; unlike for `escape`, a first line "#!…" is passed over and lines must not be indented. */
+function readDirectives(file, source) {
+    const reader = openDirectives();
+    const lines = openLines(file, source);
+    const directives = [];
+    try {
+        for (let line = lines.next(); line !== null; line = lines.next()) {
+            if (line.number === 1 && line.text.startsWith("#!"))
+                continue;
+            const text = trimNewline(line.text);
+            const directive = reader.read(text, wholeLine(file, line.number, line.text));
+            if (directive === null)
+                break;
+            directives.push(directive);
+        }
+    }
+    catch (error) {
+        if (!(error instanceof BuildError))
+            throw error; // a doubled directive ends the list; the main pass reports it
+    }
+    return directives;
+}
+function syntax(message, detail = {}) {
+    return new BuildError("DOCKERFILE_SYNTAX", message, detail);
+}
+//# sourceMappingURL=parse.js.map

@@ -1,0 +1,227 @@
+// Where stages start: base images and named contexts. Docker documentation, "--build-context".
+import { BuildError } from "../solver/graph/error.js";
+import { formatPlatform } from "../solver/graph/op.js";
+import { baseImagePlatform } from "./check-texts.js";
+import { readIgnore } from "./dockerignore.js";
+import { gitSource, parseGitRef } from "./git-ref.js";
+import { emptyImage, readBaseImage } from "./image-config.js";
+import { familiarImageName, formatImageName, parseImageName } from "./image-name.js";
+import { atPlace, atPlaceLater } from "./place.js";
+import { formatPlatformAll, normalizePlatform, samePlatform } from "./platform-args.js";
+import { noteOf } from "./stage-state.js";
+import { SCRATCH_NAME } from "./stages.js";
+import { suggest } from "./suggest.js";
+/** Whether a named context is given for a name on a platform. */
+export function hasContext(options, name, platform) {
+    return findContext(options, name, platform) !== null;
+}
+/** Finds what a stage starts with. Throws IMAGE_UNKNOWN, REFERENCE_INVALID and what the host throws. */
+export async function resolveBase(conversion, stage) {
+    const platform = stage.platform ?? conversion.targetPlatform;
+    const replacement = stage.isReplaced ? findContext(conversion.options, stage.name ?? "", platform) : null;
+    if (replacement !== null)
+        return loadContext(conversion, replacement, platform, stage.at);
+    if (stage.baseName === SCRATCH_NAME)
+        return scratch(conversion.targetPlatform);
+    let reference;
+    try {
+        reference = parseImageName(stage.baseName);
+    }
+    catch (cause) {
+        const reason = cause instanceof Error ? cause.message : "";
+        const message = `failed to parse stage name ${JSON.stringify(stage.baseName)}: ${reason}`;
+        throw new BuildError("REFERENCE_INVALID", message, { at: stage.at, cause });
+    }
+    const context = findContext(conversion.options, stage.baseName, platform);
+    if (context !== null)
+        return loadContext(conversion, context, platform, stage.at);
+    try {
+        return await loadImage(conversion, `docker-image://${formatImageName(reference)}`, {
+            platform,
+            at: stage.at,
+            shown: stage.baseName,
+            title: (name) => `FROM ${name}`,
+            isImplicit: stage.platform === null && conversion.isTargetImplicit,
+        });
+    }
+    catch (error) {
+        if (!(error instanceof BuildError))
+            throw error;
+        throw new BuildError(error.code, nameTheImage(error.message, stage.baseName), {
+            at: error.at ?? stage.at,
+            cause: error,
+            vertex: error.vertex,
+            hint: error.hint ?? nearStage(conversion, stage.baseName),
+        });
+    }
+}
+function nameTheImage(message, image) {
+    return message.includes(image) ? message : `${image}: ${message}`;
+}
+/** A misspelt stage is taken for an image that nobody has. */
+function nearStage({ stageNames }, name) {
+    const near = suggest(name, stageNames, false);
+    return near === null ? null : `did you mean stage ${near}?`;
+}
+function scratch(platform) {
+    return { image: emptyImage(platform), platform, source: () => null };
+}
+async function loadImage(conversion, identifier, options) {
+    const { platform, at, shown, isContext = false } = options;
+    const prefix = conversion.isMultiPlatform ? `[${formatPlatformAll(platform)} internal]` : "[internal]";
+    const [scheme = "", reference = ""] = identifier.split(/:\/\/(.*)/s);
+    const resolved = await conversion.host.resolveImage(identifier, {}, platform, {
+        signal: conversion.signal,
+        vertexName: `${prefix} load metadata for ${reference}`,
+    });
+    const { image, isEmpty } = readBaseImage(resolved.config, shown);
+    const pinned = reference.includes("@") ? reference : `${reference}@${resolved.digest}`;
+    const found = normalizePlatform({
+        os: image.os,
+        architecture: image.architecture,
+        variant: image.variant ?? "",
+    });
+    const isKnown = image.os !== "" && image.architecture !== "";
+    const isOther = isKnown && (found.os !== platform.os || found.architecture !== platform.architecture);
+    if (isOther && !isContext) {
+        const detail = baseImagePlatform(shown, formatPlatform(platform), formatPlatform(found));
+        conversion.checks.warn("InvalidBaseImagePlatform", detail, at);
+    }
+    const { buildPlatform } = conversion.options;
+    const isBuildPlatform = options.isImplicit && isOther && samePlatform(found, buildPlatform);
+    const chosen = isBuildPlatform ? buildPlatform : platform;
+    return {
+        image,
+        platform: chosen,
+        source: (name) => {
+            if (isEmpty)
+                return null;
+            const op = { kind: "source", identifier: `${scheme}://${pinned}`, attrs: {} };
+            return conversion.graph.add(op, chosen, [], noteOf(name(options.title(pinned)), at));
+        },
+    };
+}
+/** The context given for a name, one for this platform first. */
+function findContext(options, name, platform) {
+    if (options.namedContexts.size === 0)
+        return null;
+    const wanted = familiar(name);
+    const ofPlatform = `${wanted}::${formatPlatformAll(normalizePlatform(platform))}`;
+    for (const candidate of [ofPlatform, wanted]) {
+        for (const [key, value] of options.namedContexts)
+            if (familiar(key) === candidate)
+                return { name: wanted, value };
+    }
+    return null;
+}
+/** "docker.io/library/alpine:latest" and "alpine" are one name. */
+function familiar(name) {
+    const colons = name.indexOf("::");
+    if (colons >= 0)
+        return `${familiar(name.slice(0, colons))}${name.slice(colons)}`;
+    try {
+        return familiarImageName(parseImageName(name));
+    }
+    catch {
+        return name; // no image name: it can only be equal as it stands
+    }
+}
+async function loadContext(conversion, { name, value }, platform, at) {
+    const title = `[context ${name}]`;
+    const image = /^(docker-image|oci-layout):(?:\/\/)?(.*)$/s.exec(value);
+    if (image !== null) {
+        const [, scheme = "", reference = ""] = image;
+        if (scheme === "docker-image" && reference === SCRATCH_NAME)
+            return scratch(platform);
+        const full = scheme === "docker-image" ? formatImageName(atPlace(at, () => parseImageName(reference))) : reference;
+        const base = await atPlaceLater(at, () => loadImage(conversion, `${scheme}://${full}`, {
+            platform,
+            at,
+            shown: reference,
+            title: (pinned) => scheme === "docker-image" ? `${title} ${pinned}` : `${title} OCI load from client`,
+            isImplicit: conversion.isTargetImplicit,
+            isContext: true,
+        }));
+        // The name is the context's own, not that of a numbered step.
+        return { ...base, source: () => base.source((text) => text) };
+    }
+    const add = (op, what) => ({
+        ...scratch(conversion.targetPlatform),
+        platform,
+        source: () => conversion.graph.add(op, null, [], noteOf(`${title} ${what}`, null)),
+    });
+    if (value.startsWith("local:")) {
+        const directory = value.slice("local:".length);
+        const file = conversion.options.namedIgnores?.get(name) ?? conversion.options.namedIgnores?.get(directory) ?? null;
+        return add(localSource(directory, file?.data ?? null), "load from client");
+    }
+    const git = parseGitRef(value);
+    if (git !== null) {
+        const keepGitDir = git.keepGitDir ?? keepsGitDir(conversion.buildArgs);
+        return add(gitSource(git, { keepGitDir, checksum: git.checksum }), `load git source ${git.remote}`);
+    }
+    if (/^https?:\/\//.test(value)) {
+        return add({ kind: "source", identifier: value, attrs: {} }, "load remote build context");
+    }
+    throw new BuildError("USAGE", `unsupported context source ${value.split(":", 1)[0]} for ${name}`, {
+        hint: "docker-image://, oci-layout://, a directory, git and http(s) addresses are supported",
+    });
+}
+/** A directory of the asker, less what its ignore file says. */
+export function localSource(name, ignore) {
+    const patterns = ignore === null ? [] : readIgnore(ignore).patterns;
+    return {
+        kind: "source",
+        identifier: `local://${name}`,
+        attrs: patterns.length === 0 ? {} : { excludepatterns: JSON.stringify(patterns) },
+    };
+}
+/** BUILDKIT_CONTEXT_KEEP_GIT_DIR */
+export function keepsGitDir(buildArgs) {
+    return /^(?:1|t|true)$/i.test(buildArgs.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR") ?? "");
+}
+/** The main context as a vertex. */
+export function mainContext(conversion) {
+    const { options, graph, buildArgs } = conversion;
+    const { identifier, attrs } = options.context;
+    if (identifier.startsWith("local://")) {
+        const op = localSource(identifier.slice("local://".length), options.dockerignore?.data ?? null);
+        const merged = op.kind === "source" ? { ...op, attrs: { ...attrs, ...op.attrs } } : op;
+        return graph.add(merged, null, [], noteOf("[internal] load build context", null));
+    }
+    if (identifier.startsWith("git://")) {
+        const all = keepsGitDir(buildArgs) ? { ...attrs, "git.keepgitdir": "true" } : attrs;
+        const name = `[internal] load git source ${attrs["git.fullurl"] ?? identifier}`;
+        return graph.add({ kind: "source", identifier, attrs: all }, null, [], noteOf(name, null));
+    }
+    const filename = attrs["http.filename"] ?? "context";
+    const archive = graph.add({ kind: "source", identifier, attrs: { ...attrs, "http.filename": filename } }, null, [], noteOf("[internal] load remote build context", null));
+    return graph.add({
+        kind: "file",
+        actions: [
+            {
+                kind: "copy",
+                base: null,
+                from: 0,
+                output: 0,
+                src: `/${filename}`,
+                dest: "/",
+                owner: null,
+                mode: null,
+                modeStr: "",
+                followSymlink: false,
+                dirCopyContents: false,
+                attemptUnpack: true,
+                createDestPath: false,
+                allowWildcard: false,
+                allowEmptyWildcard: false,
+                timestampNs: null,
+                includePatterns: [],
+                excludePatterns: [],
+                alwaysReplaceExistingDestPaths: false,
+                requiredPaths: [],
+            },
+        ],
+    }, null, [archive], noteOf("[internal] unpack remote build context", null));
+}
+//# sourceMappingURL=sources.js.map

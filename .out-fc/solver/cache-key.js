@@ -1,0 +1,175 @@
+// Cache keys: names of results before they exist. What counts, op by op, and how it is hashed.
+//
+// A key is a hash over the op and one *part* for each input. A part says what the input is in one of three ways:
+//   key:K#N       by definition: output N of the step whose definition key is K
+//   layers:A,B    by result: the layers it has, known from a record or from running it
+//   content:D     by content: digest of the paths the op reads of it
+// The definition key takes inputs by definition (live files by content, they have no other name), the result key by
+// result, the content key by content where the op reads only parts of an input. The parts carry their kind, so keys
+// of the three sorts share one name space, and equal parts are equal keys.
+//
+// Never in a key: values of secrets, notes and names of vertices, proxy settings, addresses behind extra hosts, the
+// control group a command runs in, credentials and hints of sources.
+import { hash } from "node:crypto";
+import { formatPlatform } from "./graph/op.js";
+/** Changes whenever the meaning of a key does; older records are then never asked for. */
+const SCHEMA = "tsbuild.key.v1";
+/** Key of an op over the parts of its inputs. `op` is opText(). */
+export function keyOf(op, parts) {
+    let text = framed(SCHEMA) + framed(op);
+    for (const part of parts)
+        text += framed(part);
+    return hash("sha256", text, "hex");
+}
+/** What counts of an op by itself, as one text. It is hashed with the inputs, once, not before: a graph of 1,000 cached
+ *  vertices is decided in hashes. */
+export function opText(ingredients) {
+    let text = "";
+    for (const name in ingredients)
+        text += framed(name) + framed(ingredients[name]);
+    return text;
+}
+/** Name of an op whatever its inputs are. */
+export function opName(op) {
+    return hash("sha256", framed(SCHEMA) + framed(op), "hex");
+}
+/** A field behind its length: no two lists of fields give the same text. */
+function framed(field) {
+    return `${field.length}:${field}`;
+}
+/** Part of an input that is named by how it is made. */
+export function definitionPart(key, output) {
+    return `key:${key}#${output}`;
+}
+/** Part of an input that is named by what it is; `definition` is its other name, for files that are no layers. */
+export function resultPart(result, definition) {
+    return result.kind === "layers" ? `layers:${result.layers.join(",")}` : definition;
+}
+/** Part of an input that is named by what the op reads of it. */
+export function contentPart(digest) {
+    return `content:${digest}`;
+}
+/** Is the input named by content? In the parts of a definition key: it is live files. */
+export function isContentPart(part) {
+    return part.startsWith("content:");
+}
+/** Part of a source that was pinned. */
+export function pinPart(digest) {
+    return `pin:${digest}`;
+}
+/** What counts of an op, without its inputs. */
+export function ingredientsOf(op, platform) {
+    switch (op.kind) {
+        case "source":
+            return { op: "source", ...sourceIngredients(op, platform) };
+        case "exec":
+            return {
+                op: "exec",
+                platform: platform === null ? "" : formatPlatform(platform),
+                ...execIngredients(op),
+            };
+        case "file":
+            return { op: "file", ...fileIngredients(op) };
+        case "merge":
+            return { op: "merge", ...mergeIngredients(op) };
+        case "diff":
+            return { op: "diff", ...diffIngredients(op) };
+        case "build":
+            return { op: "build", ...buildIngredients(op) };
+    }
+}
+/** Attributes of sources that change how bytes are had, not which: who asks, with which credentials, how it is shown. */
+const SOURCE_HINTS = new Set([
+    "git.authheadersecret",
+    "git.authtokensecret",
+    "git.knownsshhosts",
+    "git.mountsshsock",
+    "http.authheadersecret",
+    "image.recordtype",
+    "image.resolvemode",
+    "local.differ",
+    "local.sessionid",
+    "local.sharedkeyhint",
+    "local.unique",
+    "oci.session",
+    "oci.store",
+]);
+/** The pin names the bytes; what else shapes the tree made of them counts here. */
+function sourceIngredients(op, platform) {
+    const scheme = op.identifier.slice(0, op.identifier.indexOf("://"));
+    const rest = op.identifier.slice(scheme.length + 3);
+    const attrs = Object.entries(op.attrs)
+        .filter(([name]) => !SOURCE_HINTS.has(name))
+        .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+    let place = op.identifier; // http and others: the file is named after its address
+    if (scheme === "docker-image" || scheme === "oci-layout")
+        place = scheme; // equal digests are equal images
+    if (scheme === "git" && op.attrs["git.keepgitdir"] !== "true") {
+        // url#ref:subdir: the commit is pinned, the directory inside it is not; .git alone remembers the address.
+        const fragment = rest.includes("#") ? rest.slice(rest.indexOf("#") + 1) : "";
+        place = `git ${fragment.includes(":") ? fragment.slice(fragment.indexOf(":") + 1) : ""}`;
+    }
+    return { place, attrs: JSON.stringify(attrs), platform: platform === null ? "" : formatPlatform(platform) };
+}
+function execIngredients(op) {
+    return {
+        args: JSON.stringify(op.args),
+        env: JSON.stringify(op.env),
+        cwd: op.cwd,
+        user: op.user,
+        extraHosts: JSON.stringify(op.extraHosts.map(({ host }) => host)), // as BuildKit: addresses change, names do not
+        hostname: op.hostname,
+        ulimits: JSON.stringify(op.ulimits.map(({ name, soft, hard }) => [name, soft, hard])),
+        validExitCodes: JSON.stringify(op.validExitCodes),
+        mounts: JSON.stringify(op.mounts.map(mountFields)),
+        network: op.network,
+        security: op.security,
+        secretEnv: JSON.stringify(op.secretEnv.map(({ id, name, optional }) => [id, name, optional])),
+        devices: JSON.stringify(op.devices.map(({ name, optional }) => [name, optional])),
+    };
+}
+function mountFields(mount) {
+    const { kind, target } = mount;
+    switch (kind) {
+        case "bind":
+            return [kind, target, mount.input, mount.selector, mount.readonly, mount.output];
+        case "cache":
+            return [kind, target, mount.input, mount.selector, mount.readonly, mount.id, mount.sharing];
+        case "tmpfs":
+            return [kind, target, mount.sizeBytes];
+        case "secret":
+        case "ssh":
+            return [kind, target, mount.id, mount.uid, mount.gid, mount.mode, mount.optional];
+    }
+}
+function fileIngredients(op) {
+    return { actions: JSON.stringify(op.actions.map(actionFields)) };
+}
+/** All fields, in a fixed order: an action is data through and through. File bytes stand as their digest. */
+function actionFields(action) {
+    return Object.entries(action)
+        .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+        .map(([name, value]) => [name, fieldValue(value)]);
+}
+function fieldValue(value) {
+    if (typeof value === "bigint")
+        return String(value);
+    if (value instanceof Uint8Array)
+        return hash("sha256", value, "hex");
+    if (value === null || typeof value !== "object" || Array.isArray(value))
+        return value;
+    return Object.entries(value)
+        .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+        .map(([name, inner]) => [name, fieldValue(inner)]);
+}
+function mergeIngredients(op) {
+    return { inputs: JSON.stringify(op.inputs) };
+}
+function diffIngredients(op) {
+    return { lower: JSON.stringify(op.lower), upper: JSON.stringify(op.upper) };
+}
+function buildIngredients(op) {
+    const attrs = Object.entries(op.attrs).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+    return { builder: String(op.builder), attrs: JSON.stringify(attrs) };
+}
+//# sourceMappingURL=cache-key.js.map

@@ -1,0 +1,120 @@
+// FileOp as a message: pb.FileOp of moby/buildkit solver/pb/ops.proto.
+import { BuildError } from "./error.js";
+import { bytes, flag, int, list, long, mapped, message, presentInt, sub, text, texts, } from "./wire.js";
+/** Scratch, not exported, or "keep as it is": the protocol's -1. */
+const NONE = -1;
+const USER = message({
+    byName: sub(1, message({ name: text(1), input: int(2) })),
+    byId: presentInt(2),
+});
+const OWNER = message({
+    user: mapped(1, USER, userToRaw, userFromRaw),
+    group: mapped(2, USER, userToRaw, userFromRaw),
+});
+const owner = (number) => mapped(number, OWNER, ({ user, group }) => ({ user, group }), (raw) => raw);
+const COPY = message({
+    src: text(1),
+    dest: text(2),
+    owner: owner(3),
+    mode: int(4),
+    followSymlink: flag(5),
+    dirCopyContents: flag(6),
+    attemptUnpack: flag(7),
+    createDestPath: flag(8),
+    allowWildcard: flag(9),
+    allowEmptyWildcard: flag(10),
+    timestamp: long(11),
+    includePatterns: texts(12),
+    excludePatterns: texts(13),
+    alwaysReplaceExistingDestPaths: flag(14),
+    modeStr: text(15),
+    requiredPaths: texts(16),
+});
+const MKFILE = message({ path: text(1), mode: int(2), data: bytes(3), owner: owner(4), timestamp: long(5) });
+const MKDIR = message({
+    path: text(1),
+    mode: int(2),
+    makeParents: flag(3),
+    owner: owner(4),
+    timestamp: long(5),
+});
+const RM = message({ path: text(1), allowNotFound: flag(2), allowWildcard: flag(3) });
+const SYMLINK = message({ target: text(1), path: text(2), owner: owner(3), timestamp: long(4) });
+const ACTION = message({
+    input: int(1),
+    secondary: int(2),
+    output: int(3),
+    copy: sub(4, COPY),
+    mkfile: sub(5, MKFILE),
+    mkdir: sub(6, MKDIR),
+    rm: sub(7, RM),
+    symlink: sub(8, SYMLINK),
+});
+const FILE = message({ actions: list(2, ACTION) });
+/** The file body of pb.Op. */
+export const fileField = mapped(4, FILE, (op) => ({ actions: op.actions.map(toRaw) }), (raw) => ({ kind: "file", actions: raw.actions.map(fromRaw) }));
+function toRaw(action) {
+    const edges = { input: action.base ?? NONE, secondary: NONE, output: action.output ?? NONE };
+    if (action.kind === "rm") {
+        const { path, allowNotFound, allowWildcard } = action;
+        return { ...edges, rm: { path, allowNotFound, allowWildcard } };
+    }
+    const timestamp = action.timestampNs ?? BigInt(NONE);
+    switch (action.kind) {
+        case "copy":
+            return {
+                ...edges,
+                secondary: action.from ?? NONE,
+                copy: { ...action, mode: action.mode ?? NONE, timestamp },
+            };
+        case "mkfile":
+            return { ...edges, mkfile: { ...action, timestamp } };
+        case "mkdir":
+            return { ...edges, mkdir: { ...action, timestamp } };
+        case "symlink":
+            return { ...edges, symlink: { ...action, timestamp } };
+    }
+}
+function fromRaw(raw) {
+    const { copy, mkfile, mkdir, rm, symlink } = raw;
+    if ([copy, mkfile, mkdir, rm, symlink].filter((body) => body !== null).length !== 1) {
+        throw new BuildError("USAGE", "not a valid LLB op: a file action needs exactly one kind");
+    }
+    const edges = { base: orNull(raw.input), output: orNull(raw.output) };
+    if (rm !== null)
+        return { kind: "rm", ...edges, ...rm };
+    if (copy !== null) {
+        const { timestamp, mode, ...rest } = copy;
+        const timestampNs = timeFromRaw(timestamp);
+        return { kind: "copy", ...edges, from: orNull(raw.secondary), ...rest, mode: orNull(mode), timestampNs };
+    }
+    if (mkfile !== null) {
+        const { timestamp, ...rest } = mkfile;
+        return { kind: "mkfile", ...edges, ...rest, timestampNs: timeFromRaw(timestamp) };
+    }
+    if (mkdir !== null) {
+        const { timestamp, ...rest } = mkdir;
+        return { kind: "mkdir", ...edges, ...rest, timestampNs: timeFromRaw(timestamp) };
+    }
+    const { timestamp, ...rest } = symlink;
+    return { kind: "symlink", ...edges, ...rest, timestampNs: timeFromRaw(timestamp) };
+}
+function userToRaw(user) {
+    return user.kind === "id"
+        ? { byName: null, byId: user.id }
+        : { byName: { name: user.name, input: user.input ?? NONE }, byId: null };
+}
+function userFromRaw(raw) {
+    if (raw.byName !== null)
+        return { kind: "name", name: raw.byName.name, input: orNull(raw.byName.input) };
+    if (raw.byId !== null)
+        return { kind: "id", id: raw.byId };
+    throw new BuildError("USAGE", "not a valid LLB op: an owner with neither name nor id");
+}
+function orNull(value) {
+    return value === NONE ? null : value;
+}
+function timeFromRaw(timestamp) {
+    return timestamp === BigInt(NONE) ? null : timestamp;
+}
+//# sourceMappingURL=llb-file.js.map

@@ -1,0 +1,225 @@
+// Op to and from LLB bytes, the build graph format of BuildKit. The digest of a vertex is the sha256 of its bytes,
+// so this file is the identity of every step. Field numbers: moby/buildkit solver/pb/ops.proto.
+import { digestOf, parseDigest } from "./digest.js";
+import { BuildError } from "./error.js";
+import { execField } from "./llb-exec.js";
+import { fileField } from "./llb-file.js";
+import { decode, encode, int, list, map, message, sub, text, texts, } from "./wire.js";
+/** Bytes of one op; a bigger one is refused. BuildKit's gRPC messages end at 16 MiB. */
+export const OP_MAX_BYTES = 16 << 20;
+/** Inputs, mounts, actions or outputs of one op. */
+export const OP_MAX_PARTS = 10_000;
+const PLATFORM = message({
+    architecture: text(1),
+    os: text(2),
+    variant: text(3),
+    osVersion: text(4),
+    osFeatures: texts(5),
+});
+const ONE_INPUT = message({ input: int(1) });
+const OP = message({
+    inputs: list(1, message({ digest: text(1), index: int(2) })),
+    exec: execField,
+    source: sub(3, message({ identifier: text(1), attrs: map(2, text(2)) })),
+    file: fileField,
+    build: sub(5, message({ builder: int(1), attrs: map(4, text(2)) })),
+    merge: sub(6, message({ inputs: list(1, ONE_INPUT) })),
+    diff: sub(7, message({ lower: sub(1, ONE_INPUT), upper: sub(2, ONE_INPUT) })),
+    platform: sub(10, PLATFORM),
+    constraints: sub(11, message({ filter: texts(1) })),
+});
+/** LLB bytes of an op, the same on every machine for the same arguments. */
+export function encodeOp(op, platform, inputs) {
+    return encode(OP, {
+        inputs: inputs.map((input) => ({ digest: input.vertex, index: input.output })),
+        ...bodyToRaw(op),
+        platform: platform && {
+            architecture: platform.architecture,
+            os: platform.os,
+            variant: platform.variant ?? "",
+            osVersion: platform.osVersion ?? "",
+        },
+        constraints: {}, // Go clients always set it
+    });
+}
+/** The vertex of an op; its digest is that of the LLB bytes. */
+export function makeVertex(op, platform, inputs) {
+    return { digest: digestOf(encodeOp(op, platform, inputs)), op, platform, inputs };
+}
+/** What LLB bytes say. Throws USAGE for bytes that are no op we know, LIMIT_EXCEEDED for too big ones. */
+export function decodeOp(data) {
+    const raw = readRaw(data);
+    const op = bodyFromRaw(raw);
+    checkIndices(op, raw.inputs.length);
+    const { platform } = raw;
+    return {
+        op,
+        platform: platform && {
+            os: platform.os,
+            architecture: platform.architecture,
+            ...(platform.variant === "" ? {} : { variant: platform.variant }),
+            ...(platform.osVersion === "" ? {} : { osVersion: platform.osVersion }),
+        },
+        inputs: raw.inputs.map(inputFromRaw),
+    };
+}
+/** Bytes of the last entry of a definition: an op without a body whose only input is the result. */
+export function encodeHead(root) {
+    return encode(OP, { inputs: [{ digest: root.vertex, index: root.output }] });
+}
+/** The result that a definition's last entry points at. Throws USAGE when it is no such entry. */
+export function decodeHead(data) {
+    const raw = readRaw(data);
+    const [input] = raw.inputs;
+    if (input === undefined || raw.inputs.length !== 1 || bodiesOf(raw).length > 0) {
+        throw new BuildError("USAGE", "not a valid LLB definition: its last entry does not name one result");
+    }
+    return inputFromRaw(input);
+}
+function readRaw(data) {
+    if (data.length > OP_MAX_BYTES) {
+        throw new BuildError("LIMIT_EXCEEDED", `a build step of ${data.length} bytes is over the limit of ${OP_MAX_BYTES}`);
+    }
+    const raw = decode(OP, data, "LLB op");
+    for (const parts of [raw.inputs, raw.exec?.mounts, raw.file?.actions, raw.merge?.inputs]) {
+        if (parts !== undefined && parts.length > OP_MAX_PARTS) {
+            throw new BuildError("LIMIT_EXCEEDED", `a build step of ${parts.length} parts is over the limit of ${OP_MAX_PARTS}`);
+        }
+    }
+    return raw;
+}
+function inputFromRaw(raw) {
+    checkIndex(raw.index, OP_MAX_PARTS);
+    return { vertex: parseDigest(raw.digest), output: raw.index };
+}
+/** No input: the protocol's -1, which is scratch. */
+const NONE = -1;
+function bodyToRaw(op) {
+    switch (op.kind) {
+        case "source":
+            return { source: { identifier: op.identifier, attrs: new Map(Object.entries(op.attrs)) } };
+        case "exec":
+            return { exec: op };
+        case "file":
+            return { file: op };
+        case "merge":
+            return { merge: { inputs: op.inputs.map((input) => ({ input: input ?? NONE })) } };
+        case "diff":
+            return { diff: { lower: { input: op.lower ?? NONE }, upper: { input: op.upper ?? NONE } } };
+        case "build":
+            return { build: { builder: op.builder, attrs: new Map(Object.entries(op.attrs)) } };
+    }
+}
+function bodiesOf(raw) {
+    return [raw.exec, raw.source, raw.file, raw.build, raw.merge, raw.diff].filter((body) => body !== null);
+}
+function bodyFromRaw(raw) {
+    const { exec, source, file, build, merge, diff } = raw;
+    if (bodiesOf(raw).length !== 1) {
+        throw new BuildError("USAGE", "not a valid LLB op: it needs exactly one kind of operation");
+    }
+    if (exec !== null)
+        return exec;
+    if (file !== null)
+        return file;
+    if (source !== null)
+        return { kind: "source", identifier: source.identifier, attrs: Object.fromEntries(source.attrs) };
+    if (merge !== null)
+        return { kind: "merge", inputs: merge.inputs.map(({ input }) => orNull(input)) };
+    if (build !== null)
+        return { kind: "build", builder: build.builder, attrs: Object.fromEntries(build.attrs) };
+    return { kind: "diff", lower: orNull(diff?.lower?.input ?? 0), upper: orNull(diff?.upper?.input ?? 0) };
+}
+function orNull(value) {
+    return value === NONE ? null : value;
+}
+/** Every index points at something that is there: later code need not ask again. */
+function checkIndices(op, inputs) {
+    switch (op.kind) {
+        case "merge":
+            for (const input of op.inputs)
+                checkIndex(input, inputs);
+            return;
+        case "diff":
+            checkIndex(op.lower, inputs);
+            checkIndex(op.upper, inputs);
+            return;
+        case "exec":
+            for (const mount of op.mounts)
+                checkMount(mount, inputs);
+            return;
+        case "file":
+            checkActions(op, inputs);
+            return;
+        case "source":
+        case "build":
+            return;
+    }
+}
+function checkMount(mount, inputs) {
+    if (mount.kind === "bind" || mount.kind === "cache")
+        checkIndex(mount.input, inputs);
+    if (mount.kind === "bind")
+        checkIndex(mount.output, OP_MAX_PARTS);
+}
+function checkActions(op, inputs) {
+    op.actions.forEach((action, i) => {
+        const available = inputs + i; // an action may use the results of those before it
+        checkIndex(action.base, available);
+        checkIndex(action.output, OP_MAX_PARTS);
+        if (action.kind === "copy")
+            checkIndex(action.from, available);
+        if (action.kind === "rm")
+            return;
+        for (const owner of [action.owner?.user, action.owner?.group]) {
+            if (owner?.kind === "name")
+                checkIndex(owner.input, available);
+        }
+    });
+}
+function checkIndex(value, count) {
+    if (value === null || (value >= 0 && value < count))
+        return;
+    throw new BuildError("USAGE", `not a valid LLB op: index ${value} of ${count}`);
+}
+export function openGraph() {
+    const vertices = new Map();
+    const notes = new Map();
+    return {
+        add: (op, platform, inputs, note) => {
+            const vertex = makeVertex(op, platform, inputs);
+            const known = notes.get(vertex.digest);
+            if (known === undefined)
+                vertices.set(vertex.digest, vertex);
+            notes.set(vertex.digest, known === undefined ? note : mergeNotes(known, note));
+            return { vertex: vertex.digest, output: 0 };
+        },
+        definition: (root) => prune(vertices, notes, root),
+    };
+}
+/** The same step written twice is one vertex, shown under its first name, at all its places. */
+function mergeNotes(known, note) {
+    const seen = new Set(known.at.map((range) => JSON.stringify(range)));
+    return {
+        ...known,
+        ignoreCache: known.ignoreCache || note.ignoreCache,
+        at: [...known.at, ...note.at.filter((range) => !seen.has(JSON.stringify(range)))],
+    };
+}
+function prune(vertices, notes, root) {
+    const wanted = new Set();
+    const waiting = root === null ? [] : [root.vertex];
+    for (let digest = waiting.pop(); digest !== undefined; digest = waiting.pop()) {
+        if (wanted.has(digest))
+            continue;
+        wanted.add(digest);
+        for (const input of vertices.get(digest)?.inputs ?? [])
+            waiting.push(input.vertex);
+    }
+    return {
+        vertices: new Map([...vertices].filter(([digest]) => wanted.has(digest))),
+        notes: new Map([...notes].filter(([digest]) => wanted.has(digest))),
+        root,
+    };
+}
+//# sourceMappingURL=llb.js.map

@@ -1,0 +1,172 @@
+export type Attrs = Readonly<Record<string, string>>;
+export type Op = SourceOp | ExecOp | FileOp | MergeOp | DiffOp | BuildOp;
+/** Bytes from elsewhere. identifier: docker-image:// oci-layout:// local:// git:// https:// http:// */
+export interface SourceOp {
+    readonly kind: "source";
+    readonly identifier: string;
+    readonly attrs: Attrs;
+}
+export interface ExecOp {
+    readonly kind: "exec";
+    readonly args: readonly string[];
+    readonly env: readonly string[];
+    readonly cwd: string;
+    readonly user: string;
+    readonly proxyEnv: ProxyEnv | null;
+    readonly extraHosts: readonly {
+        readonly host: string;
+        readonly ip: string;
+    }[];
+    readonly hostname: string;
+    readonly ulimits: readonly {
+        readonly name: string;
+        readonly soft: number;
+        readonly hard: number;
+    }[];
+    readonly cgroupParent: string;
+    readonly validExitCodes: readonly number[];
+    readonly mounts: readonly ExecMount[];
+    readonly network: "sandbox" | "host" | "none";
+    readonly security: "sandbox" | "insecure";
+    readonly secretEnv: readonly {
+        readonly id: string;
+        readonly name: string;
+        readonly optional: boolean;
+    }[];
+    readonly devices: readonly {
+        readonly name: string;
+        readonly optional: boolean;
+    }[];
+}
+export interface ProxyEnv {
+    readonly httpProxy: string;
+    readonly httpsProxy: string;
+    readonly ftpProxy: string;
+    readonly noProxy: string;
+    readonly allProxy: string;
+}
+/** input: index into the vertex's inputs, null for an empty start. output: index of the output it becomes, or null. */
+export type ExecMount = {
+    readonly kind: "bind";
+    readonly input: number | null;
+    readonly selector: string;
+    readonly target: string;
+    readonly readonly: boolean;
+    readonly output: number | null;
+} | {
+    readonly kind: "cache";
+    readonly id: string;
+    readonly input: number | null;
+    readonly selector: string;
+    readonly target: string;
+    readonly readonly: boolean;
+    readonly sharing: "shared" | "private" | "locked";
+} | {
+    readonly kind: "tmpfs";
+    readonly target: string;
+    readonly sizeBytes: number | null;
+} | {
+    readonly kind: "secret" | "ssh";
+    readonly id: string;
+    readonly target: string;
+    readonly uid: number;
+    readonly gid: number;
+    readonly mode: number;
+    readonly optional: boolean;
+};
+export interface FileOp {
+    readonly kind: "file";
+    readonly actions: readonly FileAction[];
+}
+/** base/from: below inputs.length an input of the vertex; from there on the result of action (n - inputs.length);
+ *  null is scratch. output: index of the vertex output it becomes, null for none. */
+export type FileAction = ({
+    readonly kind: "copy";
+    readonly from: number | null;
+} & CopyAction & ActionBase) | ({
+    readonly kind: "mkfile";
+    readonly path: string;
+    readonly mode: number;
+    readonly data: Uint8Array;
+    readonly owner: ChownOpt | null;
+    readonly timestampNs: bigint | null;
+} & ActionBase) | ({
+    readonly kind: "mkdir";
+    readonly path: string;
+    readonly mode: number;
+    readonly makeParents: boolean;
+    readonly owner: ChownOpt | null;
+    readonly timestampNs: bigint | null;
+} & ActionBase) | ({
+    readonly kind: "rm";
+    readonly path: string;
+    readonly allowNotFound: boolean;
+    readonly allowWildcard: boolean;
+} & ActionBase) | ({
+    readonly kind: "symlink";
+    readonly target: string;
+    readonly path: string;
+    readonly owner: ChownOpt | null;
+    readonly timestampNs: bigint | null;
+} & ActionBase);
+export interface ActionBase {
+    readonly base: number | null;
+    readonly output: number | null;
+}
+/** What of the source goes where; the fields and their meaning are those of pb.FileActionCopy. */
+export interface CopyAction {
+    readonly src: string;
+    readonly dest: string;
+    readonly owner: ChownOpt | null;
+    readonly mode: number | null;
+    readonly modeStr: string;
+    readonly followSymlink: boolean;
+    readonly dirCopyContents: boolean;
+    readonly attemptUnpack: boolean;
+    readonly createDestPath: boolean;
+    readonly allowWildcard: boolean;
+    readonly allowEmptyWildcard: boolean;
+    readonly timestampNs: bigint | null;
+    readonly includePatterns: readonly string[];
+    readonly excludePatterns: readonly string[];
+    readonly alwaysReplaceExistingDestPaths: boolean;
+    readonly requiredPaths: readonly string[];
+}
+export interface ChownOpt {
+    readonly user: UserOpt | null;
+    readonly group: UserOpt | null;
+}
+/** input: the vertex input (or action result) whose /etc/passwd and /etc/group resolve the name; null is scratch. */
+export type UserOpt = {
+    readonly kind: "id";
+    readonly id: number;
+} | {
+    readonly kind: "name";
+    readonly name: string;
+    readonly input: number | null;
+};
+/** Inputs in order; the result is their layers, one above the other. */
+export interface MergeOp {
+    readonly kind: "merge";
+    readonly inputs: readonly (number | null)[];
+}
+/** What upper has more than lower. null is scratch. */
+export interface DiffOp {
+    readonly kind: "diff";
+    readonly lower: number | null;
+    readonly upper: number | null;
+}
+export interface BuildOp {
+    readonly kind: "build";
+    readonly builder: number;
+    readonly attrs: Attrs;
+}
+/** os and architecture in OCI's words; variant "" or absent when there is none. */
+export interface Platform {
+    readonly os: string;
+    readonly architecture: string;
+    readonly variant?: string;
+    readonly osVersion?: string;
+}
+/** "linux/arm64/v8" and the like. */
+export declare function formatPlatform(platform: Platform): string;

@@ -1,0 +1,325 @@
+// Patterns over paths with "/": those of .dockerignore and COPY --exclude, which also match everything below a directory
+// they match, and Go's filepath.Match for wildcards in COPY and ADD. Matching takes time proportional to path times
+// pattern, whatever the pattern.
+import { BuildError } from "./error.js";
+/** Directories whose answers are remembered: enough for the widest walks, small enough to forget. */
+const CACHE_MAX_DIRECTORIES = 4096;
+/** Compiles patterns as they come out of .dockerignore. Blank ones are passed over. Throws DOCKERFILE_SYNTAX for malformed
+ *  ones. Semantics: github.com/moby/patternmatcher, MatchesUsingParentResults. */
+export function compilePatterns(list) {
+    const patterns = list.flatMap((text, index) => compilePattern(text, index) ?? []);
+    const exceptions = patterns.filter((pattern) => pattern.isException);
+    const prefixes = exceptions.map((pattern) => withoutTrailingGlob(pattern.text));
+    const onlyPrefixes = prefixes.every((prefix) => !/[*?[]/.test(prefix));
+    const cache = new Map();
+    const decide = (path, isDirectory) => {
+        const known = cache.get(path);
+        if (known !== undefined)
+            return known;
+        const slash = path.lastIndexOf("/");
+        const parent = slash > 0 ? decide(path.slice(0, slash), true) : null;
+        const decision = judge(patterns, path, parent);
+        if (isDirectory) {
+            if (cache.size >= CACHE_MAX_DIRECTORIES)
+                cache.clear();
+            cache.set(path, decision);
+        }
+        return decision;
+    };
+    return {
+        isEmpty: patterns.length === 0,
+        hasExceptions: exceptions.length > 0,
+        matches: (path) => decide(path, false).excluded,
+        which: (path) => decide(path, false).by,
+        mayContainIncluded(directory) {
+            if (exceptions.length === 0)
+                return false;
+            if (!onlyPrefixes)
+                return true;
+            return prefixes.some((prefix) => `${prefix}/`.startsWith(`${directory}/`));
+        },
+    };
+}
+/** What the patterns say to a path, given what they said to its directory. */
+function judge(patterns, path, parent) {
+    let excluded = false;
+    let by = null;
+    const matched = [];
+    for (const [position, pattern] of patterns.entries()) {
+        let hit = parent?.matched[position] === true;
+        // Only a pattern that would change the answer is looked at; one that matched a directory above counts always.
+        if (!hit && pattern.isException === excluded)
+            hit = pattern.match(path);
+        matched.push(hit);
+        if (hit && excluded !== !pattern.isException) {
+            excluded = !pattern.isException;
+            by = pattern.index;
+        }
+    }
+    return { excluded, by, matched };
+}
+function withoutTrailingGlob(text) {
+    return text.replace(/\/\*\*\/\*$/, "").replace(/\/\*\*?$/, "");
+}
+function compilePattern(written, index) {
+    const trimmed = written.trim();
+    if (trimmed === "")
+        return null;
+    let text = cleanPath(trimmed);
+    const isException = text.startsWith("!");
+    if (isException) {
+        if (text.length === 1) {
+            throw new BuildError("DOCKERFILE_SYNTAX", 'illegal exclusion pattern: "!"', {
+                hint: "a pattern has to follow the exclamation mark",
+            });
+        }
+        text = text.slice(1);
+    }
+    matchPath(text, "."); // throws when malformed
+    return { index, isException, text, match: compileMatch(text) };
+}
+/** Most patterns need no automaton: plain text, "x/**" and "**" + plain text are string comparisons. */
+function compileMatch(text) {
+    const isPlain = (part) => !/[*?[\]\\]/.test(part);
+    if (isPlain(text))
+        return (path) => path === text;
+    if (text === "**")
+        return () => true;
+    if (text.endsWith("**") && isPlain(text.slice(0, -2))) {
+        const prefix = text.slice(0, -2);
+        return (path) => path.startsWith(prefix);
+    }
+    if (text.startsWith("**") && isPlain(text.slice(2))) {
+        const suffix = text.slice(2);
+        return (path) => path.endsWith(suffix) || (suffix.startsWith("/") && path === suffix.slice(1));
+    }
+    return automaton(tokenize(text));
+}
+function tokenize(text) {
+    const chars = Array.from(text);
+    const tokens = [];
+    for (let position = 0; position < chars.length; position++) {
+        const char = chars[position];
+        if (char === "*" && chars[position + 1] === "*") {
+            position++;
+            if (chars[position + 1] === "/")
+                position++;
+            const kind = position + 1 >= chars.length ? "rest" : "folders";
+            if (tokens.at(-1)?.kind !== kind)
+                tokens.push({ kind });
+        }
+        else if (char === "*") {
+            tokens.push({ kind: "star" });
+        }
+        else if (char === "?") {
+            tokens.push({ kind: "one" });
+        }
+        else if (char === "\\") {
+            position++;
+            tokens.push(escaped(chars[position] ?? "\\"));
+        }
+        else if (char === "[") {
+            const found = readClass(chars, position + 1);
+            tokens.push(found.token);
+            position = found.end;
+        }
+        else {
+            tokens.push({ kind: "char", char });
+        }
+    }
+    return tokens;
+}
+/** What stands behind a backslash. moby's matcher hands it to a regular expression, so letters have the meaning they
+ *  have there: "\\a.txt" does not name a.txt. https://github.com/google/re2/wiki/Syntax */
+function escaped(char) {
+    const control = CONTROLS[char];
+    if (control !== undefined)
+        return { kind: "char", char: control };
+    const ranges = CLASSES[char.toLowerCase()];
+    if (ranges !== undefined)
+        return { kind: "class", negated: char !== char.toLowerCase(), ranges };
+    return { kind: "char", char };
+}
+const CONTROLS = { a: "\x07", f: "\f", n: "\n", r: "\r", t: "\t", v: "\v" };
+const CLASSES = {
+    d: [["0", "9"]],
+    w: [["0", "9"], ["A", "Z"], ["a", "z"], ["_", "_"]],
+    s: [["\t", "\n"], ["\f", "\r"], [" ", " "]],
+};
+/** Reads a class from behind its "["; end: the position of its "]". The pattern is known to be well formed. */
+function readClass(chars, start) {
+    const ranges = [];
+    let position = start;
+    const negated = chars[position] === "^";
+    if (negated)
+        position++;
+    const take = () => {
+        if (chars[position] === "\\")
+            position++;
+        return chars[position++] ?? "";
+    };
+    while (position < chars.length && chars[position] !== "]") {
+        const low = take();
+        if (chars[position] === "-") {
+            position++;
+            ranges.push([low, take()]);
+        }
+        else {
+            ranges.push([low, low]);
+        }
+    }
+    return { token: { kind: "class", negated, ranges }, end: position };
+}
+function isInClass(token, char) {
+    const code = char.codePointAt(0) ?? 0;
+    const inside = token.ranges.some(([low, high]) => (low.codePointAt(0) ?? 0) <= code && code <= (high.codePointAt(0) ?? 0));
+    return inside !== token.negated;
+}
+/** Runs all ways through the tokens side by side: one flag a token, one pass over the path. */
+function automaton(tokens) {
+    const count = tokens.length;
+    let now = new Uint8Array(count + 1);
+    let next = new Uint8Array(count + 1);
+    return (path) => {
+        now.fill(0);
+        enter(tokens, now, 0);
+        let alive = true;
+        for (const char of path) {
+            next.fill(0);
+            alive = false;
+            for (let index = 0; index < count; index++) {
+                if (now[index] !== 1)
+                    continue;
+                const to = step(tokens[index], index, char);
+                if (to < 0)
+                    continue;
+                alive = true;
+                // "folders" is left only behind a "/"; staying in it must not pass it over.
+                if (to === index && tokens[index].kind === "folders") {
+                    next[index] = 1;
+                    if (char === "/")
+                        enter(tokens, next, index + 1);
+                }
+                else {
+                    enter(tokens, next, to);
+                }
+            }
+            [now, next] = [next, now];
+            if (!alive)
+                return false;
+        }
+        return now[count] === 1;
+    };
+}
+/** The token to go on with after a character; negative: this way ends. */
+function step(token, index, char) {
+    switch (token.kind) {
+        case "char":
+            return char === token.char ? index + 1 : -1;
+        case "one":
+            return char !== "/" ? index + 1 : -1;
+        case "class":
+            return isInClass(token, char) ? index + 1 : -1;
+        case "star":
+            return char !== "/" ? index : -1;
+        case "folders":
+        case "rest":
+            return char !== "\n" ? index : -1;
+    }
+}
+/** Marks a token and those behind it that can be reached without a character. */
+function enter(tokens, flags, from) {
+    // At most three in a row: equal neighbours are made one when the pattern is read.
+    for (let index = from; index <= tokens.length; index++) {
+        flags[index] = 1;
+        const kind = tokens[index]?.kind;
+        if (kind !== "star" && kind !== "rest" && kind !== "folders")
+            return;
+    }
+}
+/** Go's filepath.Match: the whole name must match; "*" and "?" do not match "/". Throws DOCKERFILE_SYNTAX for a malformed
+ *  pattern, also where the name could not have matched. */
+export function matchPath(pattern, name) {
+    const tokens = parseGlob(pattern);
+    if (tokens === null) {
+        throw new BuildError("DOCKERFILE_SYNTAX", `syntax error in pattern: ${JSON.stringify(pattern)}`, {
+            hint: "a [ has to be closed, and a \\ has to stand before a character",
+        });
+    }
+    return automaton(tokens)(name);
+}
+/** The tokens of a glob; null when it is malformed (Go filepath.ErrBadPattern). */
+function parseGlob(pattern) {
+    const chars = Array.from(pattern);
+    const tokens = [];
+    for (let position = 0; position < chars.length; position++) {
+        const char = chars[position];
+        if (char === "*") {
+            if (tokens.at(-1)?.kind !== "star")
+                tokens.push({ kind: "star" });
+        }
+        else if (char === "?") {
+            tokens.push({ kind: "one" });
+        }
+        else if (char === "\\") {
+            const escaped = chars[++position];
+            if (escaped === undefined)
+                return null;
+            tokens.push({ kind: "char", char: escaped });
+        }
+        else if (char === "[") {
+            if (!isClassValid(chars, position + 1))
+                return null;
+            const found = readClass(chars, position + 1);
+            tokens.push(found.token);
+            position = found.end;
+        }
+        else {
+            tokens.push({ kind: "char", char });
+        }
+    }
+    return tokens;
+}
+/** Go: at least one range, each bound a character that is not "-" or "]" unless escaped, and a "]" at the end. */
+function isClassValid(chars, start) {
+    let position = start;
+    if (chars[position] === "^")
+        position++;
+    for (let count = 0;; count++) {
+        if (chars[position] === "]" && count > 0)
+            return true;
+        for (let bound = 0; bound < 2; bound++) {
+            const char = chars[position];
+            if (char === undefined || char === "-" || char === "]")
+                return false;
+            if (char === "\\")
+                position++;
+            if (chars[position] === undefined)
+                return false;
+            position++;
+            if (position >= chars.length)
+                return false;
+            if (bound === 1 || chars[position] !== "-")
+                break;
+            position++;
+        }
+    }
+}
+/** Go's filepath.Clean: no empty parts, no ".", no ".." that can be resolved, no "/" at the end; "." for nothing. */
+export function cleanPath(path) {
+    const rooted = path.startsWith("/");
+    const parts = [];
+    for (const part of path.split("/")) {
+        if (part === "" || part === ".")
+            continue;
+        if (part !== "..")
+            parts.push(part);
+        else if (parts.length > 0 && parts.at(-1) !== "..")
+            parts.pop();
+        else if (!rooted)
+            parts.push("..");
+    }
+    const text = parts.join("/");
+    return rooted ? `/${text}` : text === "" ? "." : text;
+}
+//# sourceMappingURL=patterns.js.map

@@ -1,0 +1,116 @@
+import type { Definition } from "./definition.ts";
+import type { Digest } from "./digest.ts";
+import type { Emit } from "./event.ts";
+import type { Attrs, Platform } from "./op.ts";
+/** OCI descriptor; size in bytes. image-spec descriptor.md */
+export interface Descriptor {
+    readonly mediaType: string;
+    readonly digest: Digest;
+    readonly size: number;
+    readonly platform?: Platform;
+    readonly annotations?: Attrs;
+}
+/** Everything one running build needs from outside the rooms. */
+export interface CallContext {
+    readonly signal: AbortSignal;
+    readonly session: Session;
+    readonly emit: Emit;
+}
+/** What the asker provides: direct calls locally, RPC from afar. */
+export interface Session {
+    /** Directory on this machine behind `local://name`; throws CONTEXT_MISSING. Only sessions of this machine have one. */
+    directory(name: string): string;
+    /** Content of a secret, or null when there is none of that id. */
+    secret(id: string): Promise<Uint8Array | null>;
+    /** Path of the agent socket (or null) behind an ssh id; "default" when the Dockerfile names none. */
+    sshSocket(id: string): string | null;
+    /** Credentials for one registry host (host[:port]), or null: anonymous. */
+    credentials(host: string): Promise<Credentials | null>;
+}
+export type Credentials = {
+    readonly kind: "basic";
+    readonly username: string;
+    readonly password: string;
+} | {
+    readonly kind: "identity-token";
+    readonly token: string;
+} | {
+    readonly kind: "registry-token";
+    readonly token: string;
+};
+/** Grants for what a Dockerfile may not have by itself; buildx's --allow. */
+export type Entitlement = "network.host" | "security.insecure" | "device";
+/** A built image of one platform before it leaves the house: its layers, oldest first, and its config. */
+export interface BuiltImage {
+    readonly platform: Platform;
+    readonly layers: readonly LayerId[];
+    /** OCI image config without rootfs.diff_ids (the exporter adds them) but with history and everything else. */
+    readonly config: ImageConfig;
+}
+declare const layerBrand: unique symbol;
+/** Name of one layer in the store: "d-<hex>" for a base layer by its diffId, "r-<random>" for what a step made. */
+export type LayerId = string & {
+    readonly [layerBrand]: "LayerId";
+};
+/** application/vnd.oci.image.config.v1+json, with Docker's additions. image-spec config.md */
+export interface ImageConfig {
+    created?: string;
+    author?: string;
+    architecture: string;
+    os: string;
+    variant?: string;
+    "os.version"?: string;
+    config: ContainerConfig;
+    rootfs?: {
+        type: "layers";
+        diff_ids: string[];
+    };
+    history: HistoryEntry[];
+}
+export interface ContainerConfig {
+    User?: string;
+    ExposedPorts?: Record<string, Record<string, never>>;
+    Env?: string[];
+    Entrypoint?: string[] | null;
+    Cmd?: string[] | null;
+    Volumes?: Record<string, Record<string, never>>;
+    WorkingDir?: string;
+    Labels?: Record<string, string>;
+    StopSignal?: string;
+    ArgsEscaped?: boolean;
+    OnBuild?: string[];
+    Shell?: string[];
+    Healthcheck?: Healthcheck;
+}
+/** Durations in nanoseconds, as Docker stores them. */
+export interface Healthcheck {
+    Test?: string[];
+    Interval?: number;
+    Timeout?: number;
+    StartPeriod?: number;
+    StartInterval?: number;
+    Retries?: number;
+}
+export interface HistoryEntry {
+    created?: string;
+    created_by?: string;
+    author?: string;
+    comment?: string;
+    empty_layer?: boolean;
+}
+/** A result of the solver: a stack of layers (empty: scratch), or files of the asker that are read where they are. */
+export type Result = {
+    readonly kind: "layers";
+    readonly layers: readonly LayerId[];
+} | {
+    readonly kind: "files";
+    readonly name: string;
+    readonly excludes: readonly string[];
+    readonly includes: readonly string[];
+};
+export declare const SCRATCH: Result;
+export interface SolveRequest {
+    readonly definition: Definition;
+    readonly noCache: boolean;
+}
+export {};

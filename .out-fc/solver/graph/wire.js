@@ -1,0 +1,325 @@
+// Protobuf messages as tables. A table gives the field numbers once; reading, writing and the TypeScript type
+// follow from it. Writing is deterministic: fields by number, maps sorted by key, zero values left out (proto3),
+// which is what Go's deterministic marshalling does too. https://protobuf.dev/programming-guides/encoding/
+import Pbf from "pbf";
+import { BuildError } from "./error.js";
+const VARINT = 0;
+const LENGTH_DELIMITED = 2;
+/** Messages nested deeper than this are refused: no message of ours nests by itself more than a few levels. */
+const DEPTH_MAX = 16;
+/** A message out of its fields; unknown fields in bytes are refused, since they could change the meaning. */
+export function message(fields) {
+    const table = Object.entries(fields).sort((a, b) => a[1].number - b[1].number);
+    return { fields: table };
+}
+/** Bytes of a value. */
+export function encode(type, value) {
+    const pbf = new Pbf();
+    writeMessage(pbf, type, value);
+    return pbf.finish();
+}
+/** The value of some bytes. Throws USAGE when they are not this message, or hold fields the table does not have. */
+export function decode(type, data, what) {
+    const pbf = new Pbf(data);
+    try {
+        return readMessage(pbf, type, data.length, 0);
+    }
+    catch (cause) {
+        if (cause instanceof BuildError)
+            throw cause;
+        throw new BuildError("USAGE", `not a valid ${what}: ${cause.message}`, { cause });
+    }
+}
+function writeMessage(pbf, type, value) {
+    for (const [name, field] of type.fields) {
+        const part = value[name];
+        if (part !== undefined)
+            field.write(pbf, part);
+    }
+}
+function readMessage(pbf, type, end, depth) {
+    if (depth > DEPTH_MAX)
+        throw new Error("messages nested too deeply");
+    const value = {};
+    const byNumber = new Map();
+    for (const entry of type.fields) {
+        value[entry[0]] = entry[1].empty();
+        byNumber.set(entry[1].number, entry);
+    }
+    while (pbf.pos < end) {
+        const tag = pbf.readVarint();
+        const entry = byNumber.get(Math.floor(tag / 8));
+        if (entry === undefined)
+            throw new Error(`unknown field ${Math.floor(tag / 8)}`);
+        const [name, field] = entry;
+        if (tag % 8 !== field.wireType)
+            throw new Error(`field ${field.number} has wire type ${tag % 8}`);
+        value[name] = field.read(pbf, value[name], depth);
+        if (pbf.pos > end)
+            throw new Error("truncated");
+    }
+    return value;
+}
+/** End of the length-delimited value that starts here. */
+function readEnd(pbf) {
+    const length = pbf.readVarint();
+    const end = pbf.pos + length;
+    if (end > pbf.length)
+        throw new Error("truncated");
+    return end;
+}
+export function text(number) {
+    return {
+        number,
+        wireType: LENGTH_DELIMITED,
+        empty: () => "",
+        write: (pbf, value) => {
+            if (value !== "")
+                putText(pbf, number, value);
+        },
+        read: (pbf) => readText(pbf),
+    };
+}
+/** proto3 strings are UTF-8; others are refused as Go does. */
+function readText(pbf) {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(readBytes(pbf));
+}
+function readBytes(pbf) {
+    const end = readEnd(pbf);
+    const data = pbf.buf.subarray(pbf.pos, end);
+    pbf.pos = end;
+    return data;
+}
+export function bytes(number) {
+    return {
+        number,
+        wireType: LENGTH_DELIMITED,
+        empty: () => new Uint8Array(0),
+        write: (pbf, value) => {
+            if (value.length === 0)
+                return;
+            pbf.writeTag(number, LENGTH_DELIMITED);
+            putBytes(pbf, value);
+        },
+        read: (pbf) => readBytes(pbf).slice(),
+    };
+}
+/** pbf's own writer gives U+20000 the bytes of U+10000: two texts, one digest. */
+function putText(pbf, number, value) {
+    pbf.writeTag(number, LENGTH_DELIMITED);
+    putBytes(pbf, Buffer.from(value, "utf8"));
+}
+function putBytes(pbf, value) {
+    pbf.writeVarint(value.length);
+    pbf.realloc(value.length);
+    pbf.buf.set(value, pbf.pos);
+    pbf.pos += value.length;
+}
+export function flag(number) {
+    return {
+        number,
+        wireType: VARINT,
+        empty: () => false,
+        write: (pbf, value) => {
+            if (value)
+                pbf.writeVarintField(number, 1);
+        },
+        read: (pbf) => pbf.readVarint() !== 0,
+    };
+}
+/** int32, int64, uint32 and enums whose values stay below 2^53. */
+export function int(number) {
+    return {
+        number,
+        wireType: VARINT,
+        empty: () => 0,
+        write: (pbf, value) => {
+            if (value !== 0)
+                pbf.writeVarintField(number, value);
+        },
+        read: (pbf) => readInt(pbf),
+    };
+}
+function readInt(pbf) {
+    const value = pbf.readVarint(true);
+    if (!Number.isSafeInteger(value))
+        throw new Error("number out of range");
+    return value;
+}
+/** A member of a oneof: zero is a value, null is absent. */
+export function presentInt(number) {
+    return {
+        number,
+        wireType: VARINT,
+        empty: () => null,
+        write: (pbf, value) => {
+            if (value !== null)
+                pbf.writeVarintField(number, value);
+        },
+        read: (pbf) => readInt(pbf),
+    };
+}
+/** int64 with all its bits. */
+export function long(number) {
+    return {
+        number,
+        wireType: VARINT,
+        empty: () => 0n,
+        write: (pbf, value) => {
+            if (value === 0n)
+                return;
+            pbf.writeTag(number, VARINT);
+            pbf.realloc(10);
+            let rest = BigInt.asUintN(64, value);
+            while (rest > 0x7fn) {
+                pbf.buf[pbf.pos++] = Number(rest & 0x7fn) | 0x80;
+                rest >>= 7n;
+            }
+            pbf.buf[pbf.pos++] = Number(rest);
+        },
+        read: (pbf) => {
+            let value = 0n;
+            for (let shift = 0n; shift < 70n; shift += 7n) {
+                const byte = pbf.buf[pbf.pos++];
+                if (byte === undefined)
+                    throw new Error("truncated");
+                value |= BigInt(byte & 0x7f) << shift;
+                if (byte < 0x80)
+                    return BigInt.asIntN(64, value);
+            }
+            throw new Error("varint longer than 10 bytes");
+        },
+    };
+}
+/** A message inside a message; null is absent, an empty one is written. */
+export function sub(number, type) {
+    return {
+        number,
+        wireType: LENGTH_DELIMITED,
+        empty: () => null,
+        write: (pbf, value) => {
+            if (value === null)
+                return;
+            pbf.writeTag(number, LENGTH_DELIMITED);
+            putBytes(pbf, encode(type, value));
+        },
+        read: (pbf, _before, depth) => readMessage(pbf, type, readEnd(pbf), depth + 1),
+    };
+}
+/** A message kept in another form on our side; `from` may throw a BuildError for what makes no sense. */
+export function mapped(number, type, to, from) {
+    return {
+        number,
+        wireType: LENGTH_DELIMITED,
+        empty: () => null,
+        write: (pbf, value) => {
+            if (value === null)
+                return;
+            pbf.writeTag(number, LENGTH_DELIMITED);
+            putBytes(pbf, encode(type, to(value)));
+        },
+        read: (pbf, _before, depth) => from(readMessage(pbf, type, readEnd(pbf), depth + 1)),
+    };
+}
+/** A repeated field. Elements that are zero are written too. */
+export function list(number, type) {
+    return {
+        number,
+        wireType: LENGTH_DELIMITED,
+        empty: () => [],
+        write: (pbf, values) => {
+            for (const value of values) {
+                pbf.writeTag(number, LENGTH_DELIMITED);
+                putBytes(pbf, encode(type, value));
+            }
+        },
+        read: (pbf, before, depth) => push(before, readMessage(pbf, type, readEnd(pbf), depth + 1)),
+    };
+}
+export function texts(number) {
+    return {
+        number,
+        wireType: LENGTH_DELIMITED,
+        empty: () => [],
+        write: (pbf, values) => {
+            for (const value of values)
+                putText(pbf, number, value);
+        },
+        read: (pbf, before) => push(before, readText(pbf)),
+    };
+}
+export function blobs(number) {
+    return {
+        number,
+        wireType: LENGTH_DELIMITED,
+        empty: () => [],
+        write: (pbf, values) => {
+            for (const value of values) {
+                pbf.writeTag(number, LENGTH_DELIMITED);
+                putBytes(pbf, value);
+            }
+        },
+        read: (pbf, before) => push(before, readBytes(pbf).slice()),
+    };
+}
+/** Repeated numbers: packed, as proto3 writes them. */
+export function ints(number) {
+    return {
+        number,
+        wireType: LENGTH_DELIMITED,
+        empty: () => [],
+        write: (pbf, values) => {
+            if (values.length > 0)
+                pbf.writePackedVarint(number, [...values]);
+        },
+        read: (pbf, before) => {
+            const end = readEnd(pbf);
+            let values = before;
+            while (pbf.pos < end)
+                values = push(values, readInt(pbf));
+            return values;
+        },
+    };
+}
+/** map<string, T>: entries are messages of key = 1 and value = 2, both always written. */
+export function map(number, valueField) {
+    const entry = message({ key: text(1), value: valueField });
+    return {
+        number,
+        wireType: LENGTH_DELIMITED,
+        empty: () => new Map(),
+        write: (pbf, values) => {
+            const sorted = [...values.keys()].sort(byUtf8);
+            for (const key of sorted) {
+                pbf.writeTag(number, LENGTH_DELIMITED);
+                const inner = new Pbf();
+                putText(inner, 1, key);
+                writeMapValue(inner, valueField, values.get(key));
+                putBytes(pbf, inner.finish());
+            }
+        },
+        read: (pbf, before, depth) => {
+            const { key, value } = readMessage(pbf, entry, readEnd(pbf), depth + 1);
+            return before.set(key, value);
+        },
+    };
+}
+/** In a map entry Go writes key and value even when they are zero. */
+function writeMapValue(pbf, field, value) {
+    const before = pbf.pos;
+    field.write(pbf, value);
+    if (pbf.pos > before)
+        return;
+    pbf.writeTag(2, field.wireType);
+    pbf.writeVarint(0);
+}
+/** Go compares strings by bytes, JavaScript by UTF-16 units; they differ above U+FFFF. */
+function byUtf8(a, b) {
+    return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
+function push(before, value) {
+    // Arrays here were made by empty() for this one message: growing in place keeps reading linear.
+    before.push(value);
+    return before;
+}
+//# sourceMappingURL=wire.js.map

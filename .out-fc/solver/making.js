@@ -1,0 +1,154 @@
+// Making one result: a slot in the queue of its kind, the lock of its key, a last look at the records, the worker, the
+// record. This is what a flight carries.
+import { contentPart, ingredientsOf, isContentPart, keyOf, opName, } from "./cache-key.js";
+import { keysOf } from "./edge.js";
+import { kept } from "./records.js";
+import { WHOLE } from "./selectors.js";
+/** Finds or makes the result; records it. Never joins others: that is the flight's part. */
+export async function make(task, means, records, context) {
+    const { node, parts } = task;
+    const keys = keysOf(node.facts.op, parts);
+    return inSlot(task, means, context.signal, () => means.store.exclusively(keys.at(-1), async () => {
+        context.signal.throwIfAborted();
+        return recorded(task, records) ?? (await run(task, means, records, context));
+    }, { signal: context.signal }));
+}
+/** Runs a source that has no name yet; recorded nowhere. */
+export async function fetchUnnamed(node, means, context) {
+    const task = { node, parts: { definition: [], result: null, content: null }, results: [], priority: 0 };
+    const outcome = await inSlot(task, means, context.signal, () => means.worker.run(node.vertex, [], context, nameOf(node)));
+    return { outputs: outcome.outputs, how: "ran", read: "as-keyed", record: null, recordedAs: [] };
+}
+/** Keys of what was really read, and the first of them, the key by definition. Without a way to know, users go by the
+ *  layers that came out, and nothing is recorded. */
+export function keysAsRead(task, made) {
+    const { op } = task.node.facts;
+    const { parts } = task;
+    if (made.read === "unknown") {
+        const layers = made.outputs.map((output) => (output?.kind === "layers" ? output.layers.join(",") : ""));
+        return { key: keyOf(op, ["made", ...layers]), keys: [] };
+    }
+    const { read } = made;
+    const actual = read === "as-keyed"
+        ? parts
+        : {
+            definition: withLive(parts.definition, parts.definition, read),
+            result: parts.result && withLive(parts.result, parts.definition, read),
+            content: parts.content && withLive(parts.content, parts.definition, read),
+        };
+    return { key: keyOf(op, actual.definition), keys: keysOf(op, actual) };
+}
+function withLive(parts, definition, read) {
+    return parts.map((part, index) => (isContentPart(definition[index]) ? contentPart(read) : part));
+}
+/** Somebody may have been faster while this waited for its turn. */
+function recorded({ node, parts }, records) {
+    const { op, trust } = node.facts;
+    if (trust === "none")
+        return null;
+    const asked = trust === "all" ? parts : { ...parts, definition: parts.result ?? parts.definition };
+    for (const key of keysOf(op, asked)) {
+        const found = records.find(key, node.outputs);
+        if (found === null)
+            continue;
+        const { outputs, record } = found;
+        return { outputs, how: "found", read: "as-keyed", record, recordedAs: [key] };
+    }
+    return null;
+}
+async function run(task, means, records, context) {
+    const { node, parts, results } = task;
+    const { vertex, note, facts } = node;
+    const startedMs = means.nowMs();
+    context.emit({ kind: "started", vertex: vertex.digest, atMs: startedMs });
+    const outcome = await means.worker.run(vertex, results, context, nameOf(node));
+    records.hold(outcome.outputs);
+    for (const index of node.outputs) {
+        if ((outcome.outputs[index] ?? null) === null)
+            throw new Error(`${vertex.op.kind}: no output ${index} was made`);
+    }
+    const read = await whatWasRead(task, means, context, outcome.readDigest);
+    const createdAtMs = means.nowMs();
+    const recordable = outcome.outputs.every((output) => output === null || output.kind === "layers");
+    const record = recordable
+        ? {
+            outputs: outcome.outputs.map((output) => (output?.kind === "layers" ? output.layers : null)),
+            createdAtMs,
+            durationMs: Math.max(0, createdAtMs - startedMs),
+            lastUsedMs: createdAtMs,
+            name: note?.name ?? vertex.op.kind,
+            ingredients: kept({ ...ingredientsOf(vertex.op, vertex.platform), ...partIngredients(parts) }),
+        }
+        : null;
+    const made = { outputs: outcome.outputs, how: "ran", read, record, recordedAs: [] };
+    if (record === null)
+        return made;
+    const { keys } = keysAsRead(task, made);
+    if (keys.length > 0)
+        records.put(keys, record, opName(facts.op));
+    return { ...made, recordedAs: keys };
+}
+/**
+ * Live files may change between hashing and copying. The worker's digest of what it read settles it: for a copy from one
+ * place also when it differs. Else the files are hashed again: the same as before means nothing changed.
+ */
+async function whatWasRead({ node, parts, results }, means, context, readDigest) {
+    const live = parts.definition.flatMap((part, index) => (isContentPart(part) ? [index] : []));
+    const [only] = live;
+    if (only === undefined)
+        return "as-keyed";
+    if (live.length === 1 && readDigest !== null) {
+        if (contentPart(readDigest) === parts.definition[only])
+            return "as-keyed";
+        if (node.vertex.op.kind === "file" && node.facts.reads[only] !== null)
+            return readDigest;
+    }
+    for (const index of live) {
+        const selectors = node.facts.reads[index] ?? WHOLE;
+        const now = await means.worker.contentDigest(results[index], selectors, context);
+        if (contentPart(now) !== parts.definition[index])
+            return "unknown";
+    }
+    return "as-keyed";
+}
+function partIngredients(parts) {
+    const named = {};
+    for (const [index, part] of parts.definition.entries()) {
+        named[`input ${index}`] = part;
+        const other = (parts.content ?? parts.result)?.[index];
+        if (other !== undefined && other !== part)
+            named[`input ${index} is`] = other;
+    }
+    return named;
+}
+function queueOf(op, limits) {
+    if (op.kind === "exec")
+        return limits.exec;
+    return op.kind === "source" ? limits.source : limits.file;
+}
+/** Runs work within its limit. An abort takes it out of the queue; once it runs, only its own end ends it. */
+async function inSlot(task, means, signal, work) {
+    const queue = queueOf(task.node.vertex.op, await means.limits());
+    signal.throwIfAborted();
+    // p-queue gives up on a running task whose signal aborts, without waiting for it: so its signal is one that does not.
+    const queued = new AbortController();
+    let isRunning = false;
+    const leave = () => {
+        if (!isRunning)
+            queued.abort(signal.reason);
+    };
+    signal.addEventListener("abort", leave, { once: true });
+    try {
+        return await queue.add(() => {
+            isRunning = true;
+            return work();
+        }, { priority: task.priority, signal: queued.signal });
+    }
+    finally {
+        signal.removeEventListener("abort", leave);
+    }
+}
+function nameOf(node) {
+    return node.note?.name ?? node.vertex.op.kind;
+}
+//# sourceMappingURL=making.js.map

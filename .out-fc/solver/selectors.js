@@ -1,0 +1,79 @@
+// Which paths of its inputs an op reads. Where only those count, an input may stand in a cache key by their content
+// instead of by what it is: COPY sources, and mounts of a RUN that leave nothing behind.
+import { copySelector } from "../cache/tree-select.js";
+/** All of a tree: for live files, which have no other name than their content. */
+export const WHOLE = [{ kind: "subtree", path: "/" }];
+/** For each of `inputCount` inputs: what the op reads of it, or null when the input counts as a whole, by identity. */
+export function readsOf(op, inputCount) {
+    switch (op.kind) {
+        case "exec":
+            return execReads(op, inputCount);
+        case "file":
+            return fileReads(op, inputCount);
+        case "source":
+        case "merge":
+        case "diff":
+        case "build":
+            return Array.from({ length: inputCount }, () => null);
+    }
+}
+function fileReads(op, inputCount) {
+    const reads = collectReads(inputCount);
+    for (const action of op.actions) {
+        reads.whole(action.base);
+        if (action.kind === "copy")
+            reads.part(action.from, copySelector(action));
+        if (action.kind === "rm")
+            continue;
+        // Names of users are looked up in /etc of an input, in a way only the worker knows: the input counts as a whole.
+        for (const who of [action.owner?.user, action.owner?.group]) {
+            if (who?.kind === "name")
+                reads.whole(who.input);
+        }
+    }
+    return reads.list();
+}
+function execReads(op, inputCount) {
+    const reads = collectReads(inputCount);
+    for (const mount of op.mounts) {
+        if ((mount.kind !== "bind" && mount.kind !== "cache") || mount.input === null)
+            continue;
+        if (leavesNothing(mount))
+            reads.part(mount.input, { kind: "subtree", path: rooted(mount.selector) });
+        else
+            reads.whole(mount.input);
+    }
+    return reads.list();
+}
+/** The root counts as a whole: a command may read anything of it. A writable mount whose changes are kept is part of
+ *  the result, which has the layers of the input below it. A cache mount only starts from its input. */
+function leavesNothing(mount) {
+    if (mount.kind === "cache")
+        return true;
+    return rooted(mount.target) !== "/" && (mount.readonly || mount.output === null);
+}
+/** "a//b/" to "/a/b". Lexical, for equal keys only: the worker resolves names inside the tree. */
+function rooted(path) {
+    return `/${path
+        .split("/")
+        .filter((part) => part !== "" && part !== ".")
+        .join("/")}`;
+}
+/** Collects what is read of each input, in the order of the op (the worker's digest of what it read keeps the same
+ *  order); "as a whole" wins over parts. */
+function collectReads(inputCount) {
+    const parts = Array.from({ length: inputCount }, () => []);
+    const whole = new Set();
+    return {
+        whole(input) {
+            if (input !== null)
+                whole.add(input);
+        },
+        part(input, selector) {
+            if (input !== null)
+                parts[input]?.push(selector);
+        },
+        list: () => parts.map((some, input) => (whole.has(input) || some.length === 0 ? null : some)),
+    };
+}
+//# sourceMappingURL=selectors.js.map

@@ -1,0 +1,72 @@
+import { deepEqual, equal, ok, throws } from "node:assert/strict";
+import { commandHelp, nearest, parseFlags } from "../../bin/args.js";
+import { BUILD_FLAGS } from "../../bin/flags-build.js";
+import { RUN_FLAGS } from "../../bin/flags-run.js";
+const BUILD = { ...BUILD_FLAGS, name: "build", summary: "Build an image from a Dockerfile" };
+const RUN = { ...RUN_FLAGS, name: "run", summary: "Run" };
+describe("command line", () => {
+    const forms = [
+        ["--flag=value", ["--tag=a", "."], "tag", ["a"]],
+        ["--flag value", ["--tag", "a", "."], "tag", ["a"]],
+        ["-f value", ["-t", "a", "."], "tag", ["a"]],
+        ["-fvalue", ["-ta", "."], "tag", ["a"]],
+        ["-f=value", ["-t=a", "."], "tag", ["a"]],
+        ["a repeated flag in order", ["-t", "a", "--tag", "b", "."], "tag", ["a", "b"]],
+        ["a value that is a dash", ["-o", "-", "."], "output", ["-"]],
+        ["a value that looks like a flag", ["--build-arg", "--x=1", "."], "build-arg", ["--x=1"]],
+        ["a value with equals signs", ["--label", "a=b=c", "."], "label", ["a=b=c"]],
+        ["flags behind the path", [".", "--target", "x"], "target", ["x"]],
+    ];
+    for (const [name, args, flag, values] of forms) {
+        it(`takes ${name}`, () => {
+            const flags = parseFlags(BUILD, args);
+            deepEqual(flags.all(flag), values);
+            deepEqual(flags.positionals, ["."]);
+        });
+    }
+    it("takes booleans with and without a value", () => {
+        equal(parseFlags(BUILD, ["--push", "."]).bool("push"), true);
+        equal(parseFlags(BUILD, ["--push=false", "."]).bool("push"), false);
+        equal(parseFlags(BUILD, ["."]).bool("push"), false);
+        throws(() => parseFlags(BUILD, ["--push=maybe", "."]), /invalid argument "maybe"/);
+    });
+    it("names the nearest flag for an unknown one", () => {
+        throws(() => parseFlags(BUILD, ["--plattform", "x", "."]), (error) => error.message === "unknown flag: --plattform" && error.hint === "did you mean --platform?");
+        throws(() => parseFlags(BUILD, ["-x", "."]), /unknown shorthand flag: 'x' in -x/);
+    });
+    it("says what a command needs", () => {
+        throws(() => parseFlags(BUILD, []), /'tsbuild build' requires 1 argument/);
+        throws(() => parseFlags(BUILD, ["a", "b"]), /requires 1 argument/);
+        throws(() => parseFlags(BUILD, [".", "--tag"]), /flag needs an argument: --tag/);
+        throws(() => parseFlags(RUN, []), (error) => error.exitCode === 125);
+    });
+    it("leaves everything behind the image of run to its command", () => {
+        const flags = parseFlags(RUN, ["-it", "-e", "A=1", "alpine", "ls", "-e", "--unknown"]);
+        deepEqual(flags.positionals, ["alpine", "ls", "-e", "--unknown"]);
+        deepEqual(flags.all("env"), ["A=1"]);
+        ok(flags.bool("tty") && flags.bool("interactive"));
+    });
+    it("has -h for the host name of run and for the help elsewhere", () => {
+        equal(parseFlags(RUN, ["-h", "box", "alpine"]).one("hostname"), "box");
+        equal(parseFlags(BUILD, ["-h"]).bool("help"), true);
+    });
+    it("lists every flag of buildx build in the help", () => {
+        const help = commandHelp(BUILD);
+        for (const flag of [
+            "-f, --file string",
+            "-t, --tag stringArray",
+            "-o, --output stringArray",
+            "-q, --quiet",
+        ]) {
+            ok(help.includes(flag), flag);
+        }
+        ok(help.startsWith("Usage:  tsbuild build [OPTIONS] PATH | URL | -\n"));
+        ok(!help.includes("--builder"));
+        ok(help.split("\n").every((line) => line.length <= 120));
+    });
+    it("proposes only what is near", () => {
+        equal(nearest("bulid", ["build", "push"]), "build");
+        equal(nearest("zzz", ["build", "push"]), null);
+    });
+});
+//# sourceMappingURL=args.test.js.map

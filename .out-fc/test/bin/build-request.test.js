@@ -1,0 +1,155 @@
+import { deepEqual, equal, rejects, throws } from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseFlags } from "../../bin/args.js";
+import { readBuildFlags } from "../../bin/build-request.js";
+import { BUILD_FLAGS } from "../../bin/flags-build.js";
+import { parseCsv, parseHosts, parsePlatform, parsePlatforms, parseSecret, parseSize, parseSsh, parseUlimit, } from "../../bin/flags-values.js";
+function read(args, env = {}) {
+    const spec = { ...BUILD_FLAGS, name: "build", summary: "" };
+    return readBuildFlags(parseFlags(spec, [...args, "."]), env, "/w");
+}
+describe("values of flags", () => {
+    it("reads CSV with quoted fields", () => {
+        deepEqual(parseCsv('type=oci,"dest=a,b","x=""y"""'), ["type=oci", "dest=a,b", 'x="y"']);
+        throws(() => parseCsv('a,"b'), /unterminated quote/);
+    });
+    it("reads sizes in powers of 1024", () => {
+        for (const [text, bytes] of [
+            ["64m", 67108864],
+            ["64MiB", 67108864],
+            ["1.5g", 1610612736],
+            ["1024", 1024],
+            ["10kb", 10240],
+            ["0", 0],
+        ]) {
+            equal(parseSize(text), bytes, text);
+        }
+        for (const text of ["", "m", "-1", "1x", "1 2", "9999p"])
+            throws(() => parseSize(text), /size/, text);
+    });
+    it("reads ulimits", () => {
+        deepEqual(parseUlimit("nofile=1024:2048"), { name: "nofile", soft: 1024, hard: 2048 });
+        deepEqual(parseUlimit("core=-1"), { name: "core", soft: -1, hard: -1 });
+        throws(() => parseUlimit("nofile=2:1"), /soft limit must be less than or equal to hard limit: 2 > 1/);
+        throws(() => parseUlimit("colour=1"), /invalid ulimit type: colour/);
+        throws(() => parseUlimit("nofile"), /invalid ulimit argument/);
+    });
+    it("reads hosts in both forms, with brackets and the gateway word", async () => {
+        deepEqual(await parseHosts(["a:1.2.3.4", "b=::1", "c:[::2]", "d:::3", "e:host-gateway,f=9.9.9.9"]), [
+            { host: "a", ip: "1.2.3.4" },
+            { host: "b", ip: "::1" },
+            { host: "c", ip: "::2" },
+            { host: "d", ip: "::3" },
+            { host: "e", ip: "host-gateway" },
+            { host: "f", ip: "9.9.9.9" },
+        ]);
+        for (const text of ["a", "a:", ":1.2.3.4", "a:nope"])
+            await rejects(parseHosts([text]), /invalid host/, text);
+    });
+    it("reads secrets as buildx does", () => {
+        const file = (path) => ({ kind: "file", path });
+        const env = (name) => ({ kind: "env", name });
+        deepEqual(parseSecret("id=a,src=/x", {}).from, file("/x"));
+        deepEqual(parseSecret("id=a,source=/x,type=file", {}).from, file("/x"));
+        deepEqual(parseSecret("id=a,env=B", {}).from, env("B"));
+        deepEqual(parseSecret("type=env,id=a", {}).from, env("a"));
+        deepEqual(parseSecret("type=env,id=a,src=B", {}).from, env("B"));
+        deepEqual(parseSecret("id=a", {}).from, file("a"));
+        deepEqual(parseSecret("id=a", { a: "1" }).from, env("a"));
+        throws(() => parseSecret("src=/x", {}), /secret missing ID/);
+        throws(() => parseSecret("id=a,colour=red", {}), /unexpected key 'colour'/);
+        throws(() => parseSecret("id=a,type=vault", {}), /unsupported secret type "vault"/);
+    });
+    it("reads ssh ids and paths", () => {
+        deepEqual(parseSsh("default"), { id: "default", paths: [] });
+        deepEqual(parseSsh("x=/a,/b"), { id: "x", paths: ["/a", "/b"] });
+    });
+    it("normalizes platforms as containerd does", () => {
+        for (const [text, want] of [
+            ["linux/amd64", { os: "linux", architecture: "amd64" }],
+            ["linux/x86_64", { os: "linux", architecture: "amd64" }],
+            ["linux/arm64/v8", { os: "linux", architecture: "arm64" }],
+            ["aarch64", { os: "linux", architecture: "arm64" }],
+            ["linux/arm", { os: "linux", architecture: "arm", variant: "v7" }],
+            ["linux/arm/6", { os: "linux", architecture: "arm", variant: "v6" }],
+            ["armel", { os: "linux", architecture: "arm", variant: "v6" }],
+        ]) {
+            deepEqual(parsePlatform(text), want, text);
+        }
+        throws(() => parsePlatform("toaster"), /unknown operating system or architecture/);
+        throws(() => parsePlatform("a/b/c/d"), /invalid platform/);
+        equal(parsePlatforms(["linux/amd64,linux/arm64", "amd64"]).length, 2);
+    });
+});
+describe("flags of build", () => {
+    it("takes build arguments from the environment, and leaves out those it does not have", async () => {
+        const { buildArgs } = await read(["--build-arg", "A", "--build-arg", "B", "--build-arg", "C=1", "--build-arg", "C=2"], { A: "x" });
+        deepEqual([...buildArgs], [
+            ["A", "x"],
+            ["C", "2"],
+        ]);
+    });
+    it("takes SOURCE_DATE_EPOCH of the environment unless it is an argument", async () => {
+        equal((await read([], { SOURCE_DATE_EPOCH: "7" })).sourceDateEpoch, "7");
+        equal((await read(["--build-arg", "SOURCE_DATE_EPOCH=8"], { SOURCE_DATE_EPOCH: "7" })).sourceDateEpoch, "8");
+        equal((await read([])).sourceDateEpoch, null);
+    });
+    it("grants the host network to who asks for it", async () => {
+        deepEqual((await read(["--network", "host"])).allow, ["network.host"]);
+        await rejects(read(["--network", "bridge"]), /network mode "bridge"/);
+        await rejects(read(["--allow", "everything"]), /unknown entitlement/);
+    });
+    it("reads calls", async () => {
+        deepEqual((await read(["--check"])).call, { name: "check", format: "text", ignoreStatus: false });
+        deepEqual((await read(["--call=check,format=json"])).call, {
+            name: "check",
+            format: "json",
+            ignoreStatus: false,
+        });
+        equal((await read(["--call", "outline"])).call.name, "outline");
+        await rejects(read(["--call=dance"]), /unknown call "dance"/);
+    });
+    it("accepts what asks for nothing and names what is missing", async () => {
+        await read([
+            "--provenance=false",
+            "--sbom=false",
+            "--attest=type=sbom,disabled=true",
+            "--builder",
+            "default",
+        ]);
+        for (const flag of [
+            "--provenance=mode=max",
+            "--sbom=true",
+            "--attest=type=sbom",
+            "--cache-from=x",
+            "--cache-to=x",
+            "--builder=ci",
+        ]) {
+            await rejects(read([flag]), (error) => error.message.startsWith(flag), flag);
+        }
+    });
+    it("makes paths of named contexts absolute and refuses missing ones", async () => {
+        const dir = mkdtempSync(join(tmpdir(), "tsbuild-args-"));
+        try {
+            mkdirSync(join(dir, "src"));
+            const flags = await read([
+                ...["--build-context", `src=${join(dir, "src")}`, "--build-context", "base=docker-image://alpine"],
+                ...["--build-context", "lay=oci-layout://out/l:tag@sha256:00", "--build-context", `context=${dir}`],
+            ]);
+            deepEqual(Object.fromEntries(flags.buildContexts), {
+                src: "local:src",
+                base: "docker-image://alpine",
+                lay: "oci-layout:///w/out/l:tag@sha256:00",
+                context: "local:named-context",
+            });
+            deepEqual(Object.fromEntries(flags.directories), { src: join(dir, "src"), "named-context": dir });
+            await rejects(read(["--build-context", `x=${dir}/none`]), /failed to get build context/);
+        }
+        finally {
+            rmSync(dir, { recursive: true });
+        }
+    });
+});
+//# sourceMappingURL=build-request.test.js.map

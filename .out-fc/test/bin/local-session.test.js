@@ -1,0 +1,139 @@
+import { deepEqual, equal, rejects, throws } from "node:assert/strict";
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { readConfig } from "../../bin/config.js";
+import { resolveContext } from "../../bin/context-source.js";
+import { openLocalSession } from "../../bin/local-session.js";
+describe("session of this machine", () => {
+    let dir = "";
+    before(() => {
+        dir = mkdtempSync(join(tmpdir(), "tsbuild-session-"));
+    });
+    after(() => rmSync(dir, { recursive: true }));
+    const config = (env) => readConfig({ root: null, debug: false, verbose: false }, env, dir);
+    const none = { directories: new Map(), secrets: [], ssh: [] };
+    it("reads secrets when they are asked for", async () => {
+        const path = join(dir, "secret");
+        writeFileSync(path, "first");
+        const session = openLocalSession(config({ TOKEN: "t" }), {
+            ...none,
+            secrets: [
+                { id: "file", from: { kind: "file", path } },
+                { id: "env", from: { kind: "env", name: "TOKEN" } },
+            ],
+        });
+        writeFileSync(path, "second");
+        equal(Buffer.from((await session.secret("file")) ?? "").toString(), "second");
+        equal(Buffer.from((await session.secret("env")) ?? "").toString(), "t");
+        equal(await session.secret("other"), null);
+    });
+    it("refuses secrets that are missing or too large before anything is built", () => {
+        const open = (path) => openLocalSession(config({}), { ...none, secrets: [{ id: "s", from: { kind: "file", path } }] });
+        throws(() => open(join(dir, "nothing")), /secret "s": failed to stat/);
+        const large = join(dir, "large");
+        writeFileSync(large, "");
+        truncateSync(large, 500 * 1024 + 1);
+        throws(() => open(large), /larger than 500 KiB/);
+    });
+    it("finds the agent of the environment and refuses what is no socket", async () => {
+        const path = join(dir, "agent.sock");
+        const server = createServer();
+        await new Promise((resolve) => server.listen(path, resolve));
+        try {
+            const session = openLocalSession(config({ SSH_AUTH_SOCK: path }), {
+                ...none,
+                ssh: [{ id: "default", paths: [] }],
+            });
+            equal(session.sshSocket("default"), path);
+            equal(session.sshSocket("other"), null);
+            throws(() => openLocalSession(config({}), { ...none, ssh: [{ id: "default", paths: [] }] }), /SSH_AUTH_SOCK is not set/);
+            const key = join(dir, "id_ed25519");
+            writeFileSync(key, "");
+            throws(() => openLocalSession(config({}), { ...none, ssh: [{ id: "k", paths: [key] }] }), /only agent sockets/);
+        }
+        finally {
+            server.close();
+        }
+    });
+    it("finds credentials in DOCKER_CONFIG", async () => {
+        const auth = Buffer.from("user:pass").toString("base64");
+        writeFileSync(join(dir, "config.json"), JSON.stringify({ auths: { "example.com": { auth } } }));
+        const session = openLocalSession(config({ DOCKER_CONFIG: dir, HOME: dir }), none);
+        deepEqual(await session.credentials("example.com"), {
+            kind: "basic",
+            username: "user",
+            password: "pass",
+        });
+        equal(await session.credentials("other.example"), null);
+    });
+    it("knows only the directories it was given", () => {
+        const session = openLocalSession(config({}), { ...none, directories: new Map([["context", dir]]) });
+        equal(session.directory("context"), dir);
+        throws(() => session.directory("../etc"), /no build context named/);
+    });
+});
+describe("context and Dockerfile", () => {
+    let dir = "";
+    before(() => {
+        dir = mkdtempSync(join(tmpdir(), "tsbuild-context-"));
+        writeFileSync(join(dir, "file"), "");
+    });
+    after(() => rmSync(dir, { recursive: true }));
+    const resolve = (context, file, stdin = "") => resolveContext(context, file, {
+        cwd: dir,
+        stdin: (async function* () {
+            for (const byte of Buffer.from(stdin, "latin1"))
+                yield Uint8Array.of(byte); // the smallest chunks there are
+        })(),
+        tempDir: () => dir,
+        signal: new AbortController().signal,
+    });
+    it("takes a directory before anything else, and -f from the working directory", async () => {
+        deepEqual(await resolve(".", "file"), {
+            context: { kind: "directory", path: dir },
+            dockerfile: { kind: "path", path: join(dir, "file") },
+        });
+        deepEqual((await resolve(".", null)).dockerfile, { kind: "default" });
+    });
+    it("takes URLs of git and http", async () => {
+        for (const url of [
+            "https://example.com/x.git#main:dir",
+            "git@example.com:a/b",
+            "git://h/x",
+            "github.com/a/b",
+        ]) {
+            deepEqual(await resolve(url, "sub/Dockerfile"), {
+                context: { kind: "remote", url },
+                dockerfile: { kind: "path", path: "sub/Dockerfile" },
+            });
+        }
+    });
+    it("says what is wrong with a path", async () => {
+        await rejects(resolve("nowhere", null), /unable to prepare context: path "nowhere" not found/);
+        await rejects(resolve("file", null), /path "file" is not a directory/);
+    });
+    it("reads a Dockerfile from standard input, with and without a context", async () => {
+        const data = Buffer.from("FROM scratch\n");
+        deepEqual(await resolve(".", "-", "FROM scratch\n"), {
+            context: { kind: "directory", path: dir },
+            dockerfile: { kind: "bytes", data },
+        });
+        deepEqual(await resolve("-", null, "FROM scratch\n"), {
+            context: { kind: "empty" },
+            dockerfile: { kind: "bytes", data },
+        });
+        await rejects(resolve("-", null), /it is empty/);
+        await rejects(resolve("-", "-"), /cannot both be read/);
+    });
+    it("keeps a tar from standard input as it is", async () => {
+        const tar = `${"name".padEnd(257, "\0")}ustar${"x".repeat(300)}`;
+        const { context } = await resolve("-", "my.Dockerfile", tar);
+        equal(context.kind, "archive");
+        const { readFileSync } = await import("node:fs");
+        equal(context.kind === "archive" ? readFileSync(context.path, "latin1") : "", tar);
+        equal((await resolve("-", null, "\x1f\x8b\x08rest")).context.kind, "archive");
+    });
+});
+//# sourceMappingURL=local-session.test.js.map

@@ -1,0 +1,28 @@
+import { deepEqual, equal, throws } from "node:assert/strict";
+import { readOutputFlags } from "../../bin/output-flags.js";
+const read = (texts, push = false, load = false) => readOutputFlags(texts, { push, load, cwd: "/w" });
+describe("outputs of a build", () => {
+    it("have paths relative to the working directory", () => {
+        const [archive] = read(["type=oci,dest=out/a.tar"]);
+        deepEqual(archive?.kind === "archive" && archive.dest, { kind: "path", path: "/w/out/a.tar" });
+        const [files] = read(["out"]);
+        deepEqual(files?.kind === "files" && files.dest, { kind: "path", path: "/w/out" });
+        const [stream] = read(["-"]);
+        deepEqual(stream?.kind === "files" && stream.dest, { kind: "stdout" });
+    });
+    it("are pushed with --push, and there is one to push", () => {
+        deepEqual(read([], true).map((output) => output.kind === "image" && output.push), [true]);
+        deepEqual(read(["type=image,name=a"], true).map((output) => output.kind === "image" && output.push), [true]);
+        deepEqual(read(["type=oci,dest=x"], true).map((output) => output.kind), ["archive", "image"]);
+        throws(() => read(["type=local,dest=x"], true), /--push and these outputs/);
+    });
+    it("are loaded with --load, once", () => {
+        equal(read([], false, true).length, 1);
+        equal(read(["type=docker"], false, true).length, 1);
+        deepEqual(read(["type=docker,dest=x.tar"], false, true).map((output) => output.kind), ["archive", "archive"]);
+    });
+    it("do not share standard output", () => {
+        throws(() => read(["-", "type=oci,dest=-"]), /only one output can go to standard output/);
+    });
+});
+//# sourceMappingURL=output-flags.test.js.map

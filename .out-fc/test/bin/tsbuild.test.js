@@ -1,0 +1,232 @@
+var __addDisposableResource = (this && this.__addDisposableResource) || function (env, value, async) {
+    if (value !== null && value !== void 0) {
+        if (typeof value !== "object" && typeof value !== "function") throw new TypeError("Object expected.");
+        var dispose, inner;
+        if (async) {
+            if (!Symbol.asyncDispose) throw new TypeError("Symbol.asyncDispose is not defined.");
+            dispose = value[Symbol.asyncDispose];
+        }
+        if (dispose === void 0) {
+            if (!Symbol.dispose) throw new TypeError("Symbol.dispose is not defined.");
+            dispose = value[Symbol.dispose];
+            if (async) inner = dispose;
+        }
+        if (typeof dispose !== "function") throw new TypeError("Object not disposable.");
+        if (inner) dispose = function() { try { inner.call(this); } catch (e) { return Promise.reject(e); } };
+        env.stack.push({ value: value, dispose: dispose, async: async });
+    }
+    else if (async) {
+        env.stack.push({ async: true });
+    }
+    return value;
+};
+var __disposeResources = (this && this.__disposeResources) || (function (SuppressedError) {
+    return function (env) {
+        function fail(e) {
+            env.error = env.hasError ? new SuppressedError(e, env.error, "An error was suppressed during disposal.") : e;
+            env.hasError = true;
+        }
+        var r, s = 0;
+        function next() {
+            while (r = env.stack.pop()) {
+                try {
+                    if (!r.async && s === 1) return s = 0, env.stack.push(r), Promise.resolve().then(next);
+                    if (r.dispose) {
+                        var result = r.dispose.call(r.value);
+                        if (r.async) return s |= 2, Promise.resolve(result).then(next, function(e) { fail(e); return next(); });
+                    }
+                    else s |= 1;
+                }
+                catch (e) {
+                    fail(e);
+                }
+            }
+            if (s === 1) return env.hasError ? Promise.reject(env.error) : Promise.resolve();
+            if (env.hasError) throw env.error;
+        }
+        return next();
+    };
+})(typeof SuppressedError === "function" ? SuppressedError : function (error, suppressed, message) {
+    var e = new Error(message);
+    return e.name = "SuppressedError", e.error = error, e.suppressed = suppressed, e;
+});
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { COMMANDS, resolveAlias } from "../../bin/commands.js";
+import { commandHelp } from "../../bin/args.js";
+import { readConfig } from "../../bin/config.js";
+import { openStore } from "../../cache/store.js";
+import { IMAGES } from "../../bin/local-images.js";
+const TSBUILD = fileURLToPath(new URL("../../bin/tsbuild.js", import.meta.url));
+describe("the command", function () {
+    this.timeout(20_000);
+    let dir = "";
+    before(() => {
+        dir = mkdtempSync(join(tmpdir(), "tsbuild-cli-"));
+    });
+    after(() => rmSync(dir, { recursive: true }));
+    function tsbuild(...args) {
+        const env = { PATH: process.env.PATH, HOME: dir, TSBUILD_ROOT: join(dir, "root"), NO_COLOR: "1" };
+        const { status, stdout, stderr } = spawnSync(process.execPath, [TSBUILD, ...args], {
+            env,
+            cwd: dir,
+            encoding: "utf8",
+        });
+        return { status, stdout, stderr };
+    }
+    it("prints its help, and that of each command", async () => {
+        const { status, stdout } = tsbuild("--help");
+        equal(status, 0);
+        for (const { name, summary, load } of COMMANDS) {
+            ok(stdout.includes(`  ${name} `) && stdout.includes(summary), name);
+            const { command } = await load();
+            const help = commandHelp({ ...command.flags, name, summary });
+            ok(help.startsWith(`Usage:  tsbuild ${name}`), name);
+            ok(help.split("\n").every((line) => line.length <= 120), name);
+        }
+        equal(tsbuild("build", "--help").stdout, tsbuild("help", "build").stdout);
+    });
+    it("prints its version in all ways that are asked", () => {
+        const { stdout } = tsbuild("--version");
+        match(stdout, /^tsbuild version \d+\.\d+\.\d+/);
+        equal(tsbuild("version").stdout, stdout);
+    });
+    it("loads no package for its help and version", () => {
+        const hook = join(dir, "hook.mjs");
+        // resolve() sees every import of a package; node: and file names are ours
+        const resolver = `export async function resolve(name, context, next) {
+      if (!/^(node:|file:|[./])/.test(name)) throw new Error("loads " + name);
+      return next(name, context);
+    }`;
+        writeFileSync(hook, `import { register } from "node:module";
+      register("data:text/javascript," + encodeURIComponent(${JSON.stringify(resolver)}));`);
+        for (const args of [["--version"], ["--help"], ["build", "--help"], ["run", "--help"]]) {
+            const { status, stderr } = spawnSync(process.execPath, ["--import", hook, TSBUILD, ...args], {
+                encoding: "utf8",
+            });
+            equal(status, 0, stderr);
+        }
+    });
+    it("ends with 1 for a wrong command line, with 125 for one of run", () => {
+        deepEqual(tsbuild("bulid"), {
+            status: 1,
+            stdout: "",
+            stderr: "ERROR: unknown command: tsbuild bulid\nhint: did you mean 'tsbuild build'?\n",
+        });
+        deepEqual(tsbuild("build", "--taget", "x", "."), {
+            status: 1,
+            stdout: "",
+            stderr: "ERROR: unknown flag: --taget\nhint: did you mean --target?\n",
+        });
+        equal(tsbuild("run", "--privileged", "x").status, 125);
+    });
+    it("takes global flags on both sides of the command", () => {
+        const root = join(dir, "elsewhere");
+        equal(tsbuild("--root", root, "images").status, 0);
+        ok(readdirSync(root).length > 0);
+        rmSync(root, { recursive: true });
+        equal(tsbuild("images", "--root", root).status, 0);
+        ok(readdirSync(root).length > 0);
+    });
+    it("says what is wrong with the context of a build before anything is made", () => {
+        const { status, stderr } = tsbuild("build", "nowhere");
+        equal(status, 1);
+        equal(stderr, 'ERROR: failed to build: unable to prepare context: path "nowhere" not found\n');
+    });
+    it("lists, inspects, tags and removes images of the store without keeper or network", async () => {
+        const { Id, digest } = await addImage(join(dir, "root"), "docker.io/library/app:1");
+        const listed = tsbuild("images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}} {{.Size}}");
+        deepEqual(listed, { status: 0, stdout: `app:1 ${Id.slice(7, 19)} 5.43kB\n`, stderr: "" });
+        equal(tsbuild("tag", "app:1", "example.com/team/app").status, 0);
+        equal(tsbuild("images", "-q", "--no-trunc").stdout, `${Id}\n${Id}\n`);
+        const [inspected] = JSON.parse(tsbuild("inspect", Id.slice(7, 15)).stdout);
+        equal(inspected.Id, Id);
+        deepEqual(inspected.RepoTags, ["app:1", "example.com/team/app:latest"]);
+        equal(inspected.Config.Env[0], "A=1");
+        equal(tsbuild("inspect", "-f", "{{.Config.Env}} {{json .RepoDigests}}", "app:1").stdout, `[A=1] ["app@${digest}","example.com/team/app@${digest}"]\n`);
+        const history = tsbuild("history", "app:1", "--format", "{{.CreatedBy}} {{.Size}} {{.Comment}}");
+        equal(history.stdout, 'CMD ["x"] 0B buildkit.dockerfile.v0\nRUN make 4.32kB buildkit.dockerfile.v0\n');
+        const several = tsbuild("rmi", Id);
+        equal(several.status, 1);
+        match(several.stderr, /it has several names/);
+        equal(tsbuild("rmi", "app:1").stdout, "Untagged: app:1\n");
+        equal(tsbuild("rmi", Id).stdout, "Untagged: example.com/team/app:latest\n");
+        equal(tsbuild("images", "-q").stdout, "");
+        equal(tsbuild("inspect", "app:1").status, 1);
+        equal(tsbuild("rmi", "--force", "app:1").status, 0);
+    });
+    it("does not remove anything unasked", () => {
+        const { status, stderr } = tsbuild("prune");
+        equal(status, 1);
+        match(stderr, /standard input is not a terminal/);
+    });
+});
+/** Puts an image's documents and name into the store. */
+async function addImage(root, name) {
+    const env_1 = { stack: [], error: void 0, hasError: false };
+    try {
+        const store = __addDisposableResource(env_1, await openStore(root), true);
+        const put = (value) => {
+            const data = Buffer.from(JSON.stringify(value));
+            return { digest: store.content.put(data), size: data.length };
+        };
+        const comment = "buildkit.dockerfile.v0";
+        const config = put({
+            architecture: "amd64",
+            os: "linux",
+            created: "2024-01-01T00:00:00Z",
+            config: { Env: ["A=1"], Cmd: ["x"] },
+            rootfs: { type: "layers", diff_ids: [`sha256:${"1".repeat(64)}`] },
+            history: [
+                { created: "2024-01-01T00:00:00Z", created_by: "RUN make", comment },
+                { created: "2024-01-01T00:00:00Z", created_by: 'CMD ["x"]', comment, empty_layer: true },
+            ],
+        });
+        const layer = {
+            mediaType: "application/vnd.oci.image.layer.v1.tar+gzip",
+            digest: `sha256:${"2".repeat(64)}`,
+            size: 4321,
+        };
+        const manifest = put({
+            schemaVersion: 2,
+            config: { mediaType: "c", ...config },
+            layers: [layer, { ...layer, digest: `sha256:${"3".repeat(64)}`, size: 1111 }],
+        });
+        const target = { mediaType: "application/vnd.oci.image.manifest.v1+json", ...manifest };
+        store.records.put(IMAGES, name, { name, target, createdAtMs: Date.UTC(2024, 0, 1), layers: {} });
+        return { Id: config.digest, digest: manifest.digest };
+    }
+    catch (e_1) {
+        env_1.error = e_1;
+        env_1.hasError = true;
+    }
+    finally {
+        const result_1 = __disposeResources(env_1);
+        if (result_1)
+            await result_1;
+    }
+}
+describe("configuration", () => {
+    const none = { root: null, debug: false, verbose: false };
+    it("finds the store by flag, environment and user", () => {
+        const env = { HOME: "/home/u", TSBUILD_ROOT: "/t" };
+        equal(readConfig({ ...none, root: "r" }, env, "/w").root, "/w/r");
+        equal(readConfig(none, env, "/w").root, "/t");
+        const own = process.getuid?.() === 0 ? "/var/lib/tsbuild" : "/home/u/.local/share/tsbuild";
+        equal(readConfig(none, { HOME: "/home/u" }, "/w").root, own);
+        equal(readConfig(none, { HOME: "/home/u" }, "/w").dockerConfigDir, "/home/u/.docker");
+        equal(readConfig(none, { DOCKER_CONFIG: "/d" }, "/w").dockerConfigDir, "/d");
+    });
+    it("knows docker's longer names of commands", () => {
+        deepEqual(resolveAlias(["image", "ls", "-q"]), ["images", "-q"]);
+        deepEqual(resolveAlias(["image", "rm", "x"]), ["rmi", "x"]);
+        deepEqual(resolveAlias(["buildx", "build", "."]), ["build", "."]);
+        deepEqual(resolveAlias(["b", "."]), ["build", "."]);
+        deepEqual(resolveAlias(["run", "image", "ls"]), ["run", "image", "ls"]);
+    });
+});
+//# sourceMappingURL=tsbuild.test.js.map

@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { accounts } from "../support/unprivileged.js";
+import { openWorkshop, THREE_STAGES } from "./fixture.js";
+for (const account of accounts()) {
+    describe(`a second build as ${account.name}`, () => {
+        let shop;
+        let context;
+        before(async () => {
+            shop = await openWorkshop(account);
+            context = shop.context("app", THREE_STAGES);
+            await shop.ok(["build", "-t", "app", context]);
+        });
+        after(() => shop[Symbol.dispose]());
+        it("does nothing again, and gives the same image", async () => {
+            const first = await idOf();
+            const { stderr } = await shop.ok(["build", "-t", "app", "--progress=plain", context]);
+            const steps = stderr.match(/^#\d+ \[(?!internal).*\] (?:RUN|COPY|WORKDIR)/gm) ?? [];
+            assert.equal(steps.length, 8);
+            assert.equal(stderr.match(/^#\d+ CACHED$/gm)?.length, 8);
+            assert.equal(await idOf(), first);
+        });
+        it("does not start the keeper", async () => {
+            // The keeper begins with the launcher: one that leaves a mark tells whether it was started.
+            const bin = join(shop.root, "bin");
+            const launcher = join(bin, readdirSync(bin).find((name) => name.startsWith("launcher-")) ?? "");
+            const real = readFileSync(launcher);
+            const mark = shop.at("store", "started");
+            writeFileSync(launcher, `#!/bin/sh\n: > ${mark}\n`);
+            try {
+                await shop.ok(["build", "-t", "app", context]);
+                assert.equal(existsSync(mark), false);
+                const missed = await shop.run(["build", "--no-cache", context]);
+                assert.notEqual(missed.code, 0);
+                assert.equal(existsSync(mark), true);
+            }
+            finally {
+                writeFileSync(launcher, real);
+                chmodSync(launcher, 0o700);
+            }
+        });
+        it("runs again only what a changed file leads to", async () => {
+            shop.context("app", { "src/program.txt": "changed\n" });
+            const { stderr } = await shop.ok(["build", "-t", "app", "--progress=plain", context]);
+            const cached = stderr.match(/^#\d+ CACHED$/gm)?.length;
+            assert.equal(cached, 2, stderr); // WORKDIR /src, and the RUN of the other stage
+            assert.match((await shop.ok(["run", "--rm", "app"])).stdout, /CHANGED/);
+        });
+        it("leaves the users of a step cached that ran again and made the same", async () => {
+            await shop.ok(["build", shop.context("early", early("one"))]);
+            const { stderr } = await shop.ok(["build", "--progress=plain", shop.context("early", early("two"))]);
+            assert.match(stderr, /^#\d+ [\d.]+ ran twice/m);
+            assert.doesNotMatch(stderr, /^#\d+ [\d.]+ expensive/m); // its output, not its name
+        });
+        async function idOf() {
+            const { stdout } = await shop.ok(["inspect", "app"]);
+            const [image] = JSON.parse(stdout);
+            return image?.Id ?? "";
+        }
+    });
+}
+function early(word) {
+    return {
+        Dockerfile: `
+FROM base AS gen
+RUN echo ran twice # ${word}
+RUN mkdir -p /out && echo same > /out/file && touch -d @0 /out/file /out
+FROM base
+COPY --from=gen /out /out
+RUN echo expensive
+`,
+    };
+}
+//# sourceMappingURL=cached.test.js.map

@@ -1,0 +1,67 @@
+// A store, a base image and contexts for whole builds.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { execFileSync } from "node:child_process";
+import { writeBaseImage } from "../support/base-image.js";
+import { startTsbuild, tsbuild, tsbuildOk } from "../support/cli.js";
+import { temporaryDir } from "../support/store.js";
+import { self } from "../support/unprivileged.js";
+/** A directory of `account` with an empty store, and a busybox base image. */
+export async function openWorkshop(account = self()) {
+    const dir = temporaryDir(account);
+    const base = dir.at("base");
+    await writeBaseImage(base);
+    const own = (path) => {
+        if (account.uid !== process.getuid?.())
+            execFileSync("chown", ["-R", `${account.uid}:${account.gid}`, path]);
+    };
+    own(base);
+    const full = (args) => args[0] === "build" ? ["build", "--build-context", `base=oci-layout://${base}`, ...args.slice(1)] : [...args];
+    const options = (more = {}) => ({ account, root: dir.at("store"), cwd: dir.path, ...more });
+    return {
+        dir: dir.path,
+        root: dir.at("store"),
+        account,
+        at: dir.at,
+        context(name, files) {
+            const path = dir.at(name);
+            mkdirSync(path, { recursive: true });
+            for (const [file, text] of Object.entries(files)) {
+                mkdirSync(dirname(join(path, file)), { recursive: true });
+                writeFileSync(join(path, file), text);
+            }
+            own(path);
+            return path;
+        },
+        ok: (args, more) => tsbuildOk(full(args), options(more)),
+        run: (args, more) => tsbuild(full(args), options(more)),
+        start: (args, more) => startTsbuild(full(args), options(more)),
+        [Symbol.dispose]: () => dir[Symbol.dispose](),
+    };
+}
+/** Three stages: two that do not know each other, and one that takes from both. */
+export const THREE_STAGES = {
+    Dockerfile: `
+FROM base AS compile
+WORKDIR /src
+COPY src .
+RUN tr a-z A-Z < program.txt > program.out && chmod 4755 program.out
+
+FROM base AS assets
+RUN mkdir -p /assets/empty && echo style > /assets/style.css && ln -s style.css /assets/main.css
+
+FROM base
+ENV GREETING=hello
+COPY --from=compile /src/program.out /usr/bin/program
+COPY --from=assets --chown=1000:1000 /assets /srv
+RUN rm /bin/wget && echo extra:x:1001:1001::/:/bin/sh >> /etc/passwd
+WORKDIR /srv
+USER app
+ENTRYPOINT ["sh", "-c"]
+CMD ["echo $GREETING; id -u; cat /usr/bin/program; cat main.css; test ! -e /bin/wget && grep -c extra /etc/passwd"]
+`,
+    "src/program.txt": "compiled\n",
+};
+/** What an image of THREE_STAGES prints. */
+export const THREE_STAGES_OUTPUT = "hello\n1000\nCOMPILED\nstyle\n1\n";
+//# sourceMappingURL=fixture.js.map

@@ -1,0 +1,196 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { chmodSync, chownSync, linkSync, lutimesSync, mkdirSync, readFileSync, statSync, symlinkSync, utimesSync, writeFileSync, } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { applyLayer } from "../../../cache/layers/apply.js";
+import { packLayer } from "../../../cache/layers/pack.js";
+import { AT, lgetxattr, lsetxattr, mknodat, S } from "../../../worker/sys/file.js";
+import { isRoot, listTree, run, temporary } from "./support.js";
+const sha256 = (data) => `sha256:${createHash("sha256").update(data).digest("hex")}`;
+const CAPABILITY = Buffer.from("0100000200040000000000000000000000000000", "hex");
+describe("packLayer", () => {
+    const temp = temporary();
+    before(function () {
+        if (!isRoot)
+            this.skip();
+    });
+    function plain(dir, change = {}) {
+        return { dir, out: null, compression: "uncompressed", level: null, epochSeconds: null, ...change };
+    }
+    /** The tar of a directory, listed by Python's tarfile. */
+    async function packed(dir, change = {}, notes = []) {
+        const out = join(temp(), "out.tar");
+        const outcome = await packLayer(plain(dir, { out, ...change }), (note) => notes.push(note));
+        const archive = readFileSync(out);
+        assert.equal(outcome.digest, sha256(archive));
+        assert.equal(outcome.size, archive.length);
+        const script = `
+import sys, tarfile
+for m in tarfile.open(sys.argv[1], errors="surrogateescape"):
+    name = m.name + ("/" if m.isdir() else "")
+    print(name, m.type.decode(), oct(m.mode)[2:], f"{m.uid}:{m.gid}", m.size, int(m.mtime), m.linkname,
+          m.uname + m.gname, " ".join(sorted(k for k in m.pax_headers if k.startswith("SCHILY"))), sep="|")
+`;
+        const listed = run("python3", ["-c", script, out]).toString().trimEnd();
+        return listed === "" ? [] : listed.split("\n");
+    }
+    /** A layer directory with one of everything. */
+    function sample() {
+        const dir = temp();
+        mkdirSync(join(dir, "d"));
+        writeFileSync(join(dir, "d/f"), "text");
+        chownSync(join(dir, "d/f"), 3, 4);
+        chmodSync(join(dir, "d/f"), 0o4755);
+        linkSync(join(dir, "d/f"), join(dir, "d/hard"));
+        symlinkSync("f", join(dir, "d/link"));
+        mknodat(AT.FDCWD, join(dir, "d/fifo"), S.IFIFO | 0o600);
+        mknodat(AT.FDCWD, join(dir, "d/gone"), S.IFCHR);
+        mkdirSync(join(dir, "o"));
+        lsetxattr(join(dir, "o"), "user.overlay.opaque", Buffer.from("y"));
+        writeFileSync(join(dir, "o/in"), "");
+        writeFileSync(join(dir, "cap"), "");
+        lsetxattr(join(dir, "cap"), "security.capability", CAPABILITY);
+        lsetxattr(join(dir, "cap"), "user.colour", Buffer.from("blue"));
+        for (const path of ["d/f", "d/fifo", "o/in", "cap"])
+            utimesSync(join(dir, path), 1000.9, 1000.9);
+        lutimesSync(join(dir, "d/link"), 2000, 2000);
+        for (const path of ["d", "o"])
+            utimesSync(join(dir, path), 3000, 3000);
+        return dir;
+    }
+    it("writes a directory in overlay form as a layer", async () => {
+        assert.deepEqual(await packed(sample()), [
+            "cap|0|644|0:0|0|1000|||SCHILY.xattr.security.capability",
+            "d/|5|755|0:0|0|3000|||",
+            "d/f|0|4755|3:4|4|1000|||",
+            "d/fifo|6|600|0:0|0|1000|||",
+            "d/.wh.gone|0|0|0:0|0|0|||",
+            "d/hard|1|4755|3:4|0|1000|d/f||",
+            "d/link|2|777|0:0|0|2000|f||",
+            "o/|5|755|0:0|0|3000|||",
+            "o/.wh..wh..opq|0|0|0:0|0|0|||",
+            "o/in|0|644|0:0|0|1000|||",
+        ]);
+    });
+    it("gives the same bytes for the same tree, in whatever order it was made", async () => {
+        const [one, two] = [temp(), temp()];
+        const names = Array.from({ length: 300 }, (_, i) => `file-${(i * 7919) % 300}`);
+        for (const name of names)
+            writeFileSync(join(one, name), name);
+        const before = process.umask(0o077);
+        for (const name of names.toReversed())
+            writeFileSync(join(two, name), name);
+        process.umask(before);
+        for (const name of names) {
+            chmodSync(join(two, name), 0o644);
+            for (const dir of [one, two])
+                utimesSync(join(dir, name), 5, 5);
+        }
+        const outcome = await packLayer(plain(one));
+        assert.deepEqual(await packLayer(plain(two)), outcome);
+        assert.equal(outcome.tarBytes, 300 * 1024 + 1024);
+        assert.equal((await packLayer(plain(one, { out: join(temp(), "x.gz"), compression: "gzip" }))).diffId, outcome.diffId);
+    });
+    it("keeps its bytes from one version to the next", async () => {
+        const dir = temp();
+        mkdirSync(join(dir, "usr"));
+        writeFileSync(join(dir, "usr/greeting"), "hello, layers\n".repeat(1000));
+        symlinkSync("greeting", join(dir, "usr/link"));
+        utimesSync(join(dir, "usr/greeting"), 1e9, 1e9);
+        lutimesSync(join(dir, "usr/link"), 1e9, 1e9);
+        utimesSync(join(dir, "usr"), 1e9, 1e9);
+        const golden = {};
+        for (const compression of ["gzip", "zstd"]) {
+            const out = join(temp(), "blob");
+            const outcome = await packLayer(plain(dir, { out, compression, pinned: true }));
+            golden.diffId = outcome.diffId;
+            golden[compression] = outcome.digest;
+        }
+        assert.deepEqual(golden, {
+            diffId: "sha256:95ee5ab094d5dffc181c81ed52c2182762dd061d502f768ff63f7adc62801837",
+            gzip: "sha256:3e80d106080d1f1dfe172fbb5d9f1884396fd594ec3147de324cb9b3a299b5aa",
+            zstd: "sha256:1f7567a4252bd076ba20985e33ff96051aa78b0daa95fe392f9a6a66fa6e81cb",
+        });
+    });
+    it("sets times after SOURCE_DATE_EPOCH to it and leaves earlier ones", async () => {
+        const lines = await packed(sample(), { epochSeconds: 1500 });
+        const times = Object.fromEntries(lines.map((line) => [line.split("|")[0], line.split("|")[5]]));
+        assert.equal(times["d/f"], "1000");
+        assert.equal(times["d/"], "1500");
+        assert.equal(times["d/link"], "1500");
+        assert.equal(times["d/.wh.gone"], "1500");
+    });
+    it("leaves sockets out without a word, and names of whiteouts with one", async () => {
+        const dir = temp();
+        writeFileSync(join(dir, ".wh.victim"), "");
+        mkdirSync(join(dir, ".wh..wh..opq"));
+        writeFileSync(join(dir, ".whale"), "");
+        const server = createServer().listen(join(dir, "socket"));
+        await new Promise((resolve) => server.once("listening", resolve));
+        const notes = [];
+        const lines = await packed(dir, { epochSeconds: 0 }, notes);
+        server.close();
+        assert.deepEqual(lines, [".whale|0|644|0:0|0|0|||"]);
+        assert.deepEqual(notes.length, 2);
+        assert.match(notes.join(), /"\.wh\.victim" cannot be in an image/);
+    });
+    it("applies noted owners and leaves their attribute out", async () => {
+        const dir = temp();
+        writeFileSync(join(dir, "f"), "");
+        lsetxattr(join(dir, "f"), "user.tsbuild.owner", Buffer.from("33:4000000"));
+        assert.deepEqual(await packed(dir, { epochSeconds: 0 }), ["f|0|644|33:4000000|0|0|||"]);
+    });
+    it("packs names that are long, or not UTF-8", async () => {
+        const dir = temp();
+        const deep = Array.from({ length: 30 }, () => "n".repeat(250)).join("/");
+        // Deeper than PATH_MAX: made step by step.
+        run("sh", [
+            "-c",
+            `cd ${dir}; for d in $(echo ${deep} | tr / ' '); do mkdir $d; cd -P $d 2>/dev/null || exit 1; done; echo x > f`,
+        ]);
+        writeFileSync(Buffer.concat([Buffer.from(`${dir}/`), Buffer.from([0xff, 0xfe])]), "");
+        const lines = await packed(dir, { epochSeconds: 0 });
+        assert.ok(lines.includes(`${deep}/f|0|644|0:0|2|0|||`));
+        run("rm", ["-rf", dir]);
+    });
+    it("packs large files, in every compression, and unpacks to the same tree", async () => {
+        const dir = sample();
+        const content = Buffer.alloc(9_000_001);
+        for (let i = 0; i < content.length; i += 4)
+            content.writeInt32LE((i * 2654435761) | 0, Math.min(i, content.length - 4));
+        writeFileSync(join(dir, "large"), content);
+        const diffIds = new Set();
+        for (const compression of ["gzip", "zstd", "uncompressed"]) {
+            const out = join(temp(), "blob");
+            const outcome = await packLayer(plain(dir, { out, compression }));
+            assert.equal(outcome.digest, sha256(readFileSync(out)));
+            assert.equal(outcome.size, statSync(out).size);
+            diffIds.add(outcome.diffId);
+            const back = temp();
+            const applied = await applyLayer({ blob: out, mediaType: "", diffId: outcome.diffId, dir: back });
+            assert.equal(applied.diffId, outcome.diffId);
+            assert.deepEqual(listTree(back), listTree(dir));
+            assert.deepEqual(lgetxattr(join(back, "cap"), "security.capability"), CAPABILITY);
+            assert.equal(lgetxattr(join(back, "o"), "user.overlay.opaque")?.toString(), "y");
+            assert.equal(statSync(join(back, "d")).mtimeMs, 3_000_000);
+        }
+        assert.equal(diffIds.size, 1);
+    });
+    it("packs an empty layer as an empty archive", async () => {
+        const outcome = await packLayer(plain(temp()));
+        assert.deepEqual([outcome.tarBytes, outcome.diffId], [1024, sha256(Buffer.alloc(1024))]);
+    });
+    it("refuses estargz and levels that do not exist", async () => {
+        for (const change of [
+            { compression: "estargz" },
+            { compression: "gzip", level: 10 },
+            { compression: "zstd", level: 0 },
+        ]) {
+            await assert.rejects(packLayer(plain(temp(), { out: join(temp(), "x"), ...change })), {
+                code: "OUTPUT_INVALID",
+            });
+        }
+    });
+});
+//# sourceMappingURL=pack.test.js.map

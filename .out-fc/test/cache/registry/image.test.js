@@ -1,0 +1,224 @@
+var __addDisposableResource = (this && this.__addDisposableResource) || function (env, value, async) {
+    if (value !== null && value !== void 0) {
+        if (typeof value !== "object" && typeof value !== "function") throw new TypeError("Object expected.");
+        var dispose, inner;
+        if (async) {
+            if (!Symbol.asyncDispose) throw new TypeError("Symbol.asyncDispose is not defined.");
+            dispose = value[Symbol.asyncDispose];
+        }
+        if (dispose === void 0) {
+            if (!Symbol.dispose) throw new TypeError("Symbol.dispose is not defined.");
+            dispose = value[Symbol.dispose];
+            if (async) inner = dispose;
+        }
+        if (typeof dispose !== "function") throw new TypeError("Object not disposable.");
+        if (inner) dispose = function() { try { inner.call(this); } catch (e) { return Promise.reject(e); } };
+        env.stack.push({ value: value, dispose: dispose, async: async });
+    }
+    else if (async) {
+        env.stack.push({ async: true });
+    }
+    return value;
+};
+var __disposeResources = (this && this.__disposeResources) || (function (SuppressedError) {
+    return function (env) {
+        function fail(e) {
+            env.error = env.hasError ? new SuppressedError(e, env.error, "An error was suppressed during disposal.") : e;
+            env.hasError = true;
+        }
+        var r, s = 0;
+        function next() {
+            while (r = env.stack.pop()) {
+                try {
+                    if (!r.async && s === 1) return s = 0, env.stack.push(r), Promise.resolve().then(next);
+                    if (r.dispose) {
+                        var result = r.dispose.call(r.value);
+                        if (r.async) return s |= 2, Promise.resolve(result).then(next, function(e) { fail(e); return next(); });
+                    }
+                    else s |= 1;
+                }
+                catch (e) {
+                    fail(e);
+                }
+            }
+            if (s === 1) return env.hasError ? Promise.reject(env.error) : Promise.resolve();
+            if (env.hasError) throw env.error;
+        }
+        return next();
+    };
+})(typeof SuppressedError === "function" ? SuppressedError : function (error, suppressed, message) {
+    var e = new Error(message);
+    return e.name = "SuppressedError", e.error = error, e.suppressed = suppressed, e;
+});
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseDocument } from "../../../cache/registry/documents.js";
+import { loadImage, loadLayout, pullLayer, selectManifest } from "../../../cache/registry/image.js";
+import { parseReference } from "../../../cache/registry/reference.js";
+import { runOutputs } from "../../../exporters/exporter.js";
+import { parseOutput } from "../../../exporters/output-grammar.js";
+import { digestOf, hexOf } from "../../../solver/graph/digest.js";
+import { openFixture } from "../../exporters/fixture.js";
+import { startRegistry } from "../../support/registry.js";
+const AMD64 = { os: "linux", architecture: "amd64" };
+const platform = (text) => {
+    const [os = "", architecture = "", variant] = text.split("/");
+    return { os, architecture, ...(variant === undefined ? {} : { variant }) };
+};
+describe("the manifest for a platform", () => {
+    const select = (offered, wanted) => {
+        const manifests = offered.map((text) => ({
+            mediaType: "application/vnd.oci.image.manifest.v1+json",
+            digest: digestOf(text),
+            size: 1,
+            platform: platform(text),
+        }));
+        const found = selectManifest({ kind: "index", mediaType: "", manifests, annotations: {} }, platform(wanted));
+        return offered.find((text) => digestOf(text) === found?.digest) ?? null;
+    };
+    const cases = [
+        ["linux/amd64", ["linux/arm64", "linux/amd64"], "linux/amd64"],
+        ["linux/arm64", ["linux/arm64/v8"], "linux/arm64/v8"],
+        ["linux/arm64/v8", ["linux/arm/v7", "linux/arm64"], "linux/arm64"],
+        ["linux/arm", ["linux/arm/v5", "linux/arm/v6", "linux/arm/v7"], "linux/arm/v7"],
+        ["linux/arm/v6", ["linux/arm/v7", "linux/arm/v5"], "linux/arm/v5"],
+        ["linux/arm/v5", ["linux/arm/v7"], null],
+        ["linux/amd64/v3", ["linux/amd64", "linux/amd64/v2", "linux/amd64/v4"], "linux/amd64/v2"],
+        ["linux/amd64", ["linux/amd64/v2"], null],
+        ["linux/amd64", ["linux/386"], "linux/386"],
+        ["linux/arm64", ["linux/arm/v7"], "linux/arm/v7"],
+        ["linux/s390x", ["linux/amd64", "unknown/unknown"], null],
+        ["windows/amd64", ["linux/amd64"], null],
+    ];
+    for (const [wanted, offered, expected] of cases) {
+        it(`${wanted} of ${offered.join(", ")} is ${expected}`, () => assert.equal(select(offered, wanted), expected));
+    }
+});
+describe("documents from outside", () => {
+    const refuse = (text, message) => assert.throws(() => parseDocument(Buffer.from(text), null, "x"), { code: "IMAGE_INVALID", message });
+    it("are refused when they are no manifests", () => {
+        refuse("nonsense", /not JSON/);
+        refuse("[]", /not a JSON object/);
+        refuse('{"schemaVersion":1,"fsLayers":[]}', /schema 1/);
+        refuse('{"schemaVersion":2,"manifests":[{}]}', /no media type/);
+        refuse('{"schemaVersion":2,"config":{"mediaType":"m","digest":"sha256:x","size":1},"layers":[]}', /no sha256 digest/);
+        refuse(`{"schemaVersion":2,"config":{"mediaType":"m","digest":"${digestOf("")}","size":-1},"layers":[]}`, /no size/);
+        refuse(`${'{"schemaVersion":2,"a":'.repeat(1)}${"[".repeat(1000)}${"]".repeat(1000)}}`, /nested too deeply/);
+    });
+});
+describe("images to build on", () => {
+    let fixture;
+    beforeEach(async () => {
+        fixture = await openFixture();
+    });
+    afterEach(() => fixture[Symbol.asyncDispose]());
+    const build = async (output, architectures = ["amd64"]) => {
+        const layer = await fixture.addLayer("a.txt", "one\n");
+        const images = architectures.map((architecture) => fixture.image([layer], { architecture }));
+        const context = fixture.context({ multiPlatform: architectures.length > 1 });
+        return (await runOutputs(images, [parseOutput(output)], fixture.deps, context))[0]?.descriptor?.digest;
+    };
+    it("are read from a layout in a tar as from one in a directory, also one that tar made", async () => {
+        const tar = join(fixture.dir, "a.tar");
+        const dir = join(fixture.dir, "layout");
+        await build(`type=oci,dest=${tar},name=app:1`);
+        await build(`type=oci,dest=${dir},tar=false,name=app:1`);
+        const repacked = join(fixture.dir, "b.tar");
+        execFileSync("tar", ["--format=pax", "-cf", repacked, "-C", dir, "."]);
+        const digests = [];
+        for (const path of [tar, dir, repacked]) {
+            const env_1 = { stack: [], error: void 0, hasError: false };
+            try {
+                const fresh = __addDisposableResource(env_1, await openFixture(), true);
+                const loaded = await loadLayout(path, "1", fresh.store, AMD64, fresh.context());
+                for (const remote of loaded.layers)
+                    await pullLayer(remote, fresh.store, fresh.registry, fresh.context());
+                assert.ok(loaded.layers.every(({ descriptor }) => fresh.store.content.has(descriptor.digest)));
+                digests.push(loaded.digest);
+                assert.equal((await loadLayout(path, loaded.digest, fresh.store, AMD64, fresh.context())).digest, loaded.digest);
+                assert.equal((await loadLayout(path, null, fresh.store, AMD64, fresh.context())).digest, loaded.digest);
+            }
+            catch (e_1) {
+                env_1.error = e_1;
+                env_1.hasError = true;
+            }
+            finally {
+                const result_1 = __disposeResources(env_1);
+                if (result_1)
+                    await result_1;
+            }
+        }
+        assert.equal(new Set(digests).size, 1);
+    });
+    it("are missed with the names that are there", async () => {
+        const dir = join(fixture.dir, "layout");
+        await build(`type=oci,dest=${dir},tar=false,name=app:1`);
+        await assert.rejects(loadLayout(dir, "2", fixture.store, AMD64, fixture.context()), {
+            code: "IMAGE_UNKNOWN",
+            hint: /it has 1/,
+        });
+        await assert.rejects(loadLayout(join(dir, "no"), "2", fixture.store, AMD64, fixture.context()), {
+            code: "CONTEXT_MISSING",
+        });
+        await assert.rejects(loadLayout(fixture.dir, "2", fixture.store, AMD64, fixture.context()), {
+            code: "IMAGE_INVALID",
+        });
+    });
+    it("are refused when a blob of a layout is not what its name says", async () => {
+        const env_2 = { stack: [], error: void 0, hasError: false };
+        try {
+            const dir = join(fixture.dir, "layout");
+            const digest = await build(`type=oci,dest=${dir},tar=false,name=app:1`);
+            assert.ok(digest);
+            const fresh = __addDisposableResource(env_2, await openFixture(), true);
+            const file = join(dir, "blobs/sha256", hexOf(digest));
+            const other = Buffer.alloc(fixture.store.content.size(digest) ?? 0, 0x20);
+            rmSync(file);
+            writeFileSync(file, other);
+            await assert.rejects(loadLayout(dir, "1", fresh.store, AMD64, fresh.context()), {
+                code: "DIGEST_MISMATCH",
+            });
+            assert.equal(fresh.store.content.has(digest), false);
+        }
+        catch (e_2) {
+            env_2.error = e_2;
+            env_2.hasError = true;
+        }
+        finally {
+            const result_2 = __disposeResources(env_2);
+            if (result_2)
+                await result_2;
+        }
+    });
+    it("need no network when their digest is known, and say which platforms there are", async () => {
+        const env_3 = { stack: [], error: void 0, hasError: false };
+        try {
+            const server = await startRegistry();
+            const name = `${server.host}/multi/app:1`;
+            const digest = await build(`type=registry,name=${name}`, ["amd64", "arm64"]);
+            const fresh = __addDisposableResource(env_3, await openFixture(), true);
+            const load = (text, wanted) => loadImage(fresh.registry, fresh.store, parseReference(text), wanted, fresh.context());
+            const first = await load(name, AMD64);
+            await assert.rejects(load(name, platform("linux/s390x")), {
+                code: "PLATFORM_UNSUPPORTED",
+                hint: /linux\/amd64, linux\/arm64/,
+            });
+            await server[Symbol.asyncDispose]();
+            const again = await load(`${name}@${digest}`, AMD64);
+            assert.deepEqual(again.manifest, first.manifest);
+            await assert.rejects(load(name, AMD64), { code: "REGISTRY_UNREACHABLE" });
+        }
+        catch (e_3) {
+            env_3.error = e_3;
+            env_3.hasError = true;
+        }
+        finally {
+            const result_3 = __disposeResources(env_3);
+            if (result_3)
+                await result_3;
+        }
+    });
+});
+//# sourceMappingURL=image.test.js.map

@@ -1,0 +1,114 @@
+// A store with layers that can be exported: real tars, packed as asked, in a directory of its own.
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { openStore } from "../../cache/store.js";
+import { openRegistry } from "../../cache/registry/client.js";
+import { tarBytes } from "../../exporters/tar-bytes.js";
+import { digestOf } from "../../solver/graph/digest.js";
+export async function openFixture(change = {}) {
+    const root = mkdtempSync(join(tmpdir(), "tsbuild-exporters-"));
+    const dir = join(root, "out");
+    mkdirSync(dir);
+    const store = await openStore(join(root, "store"));
+    const tars = new Map();
+    const tarOf = (id) => {
+        const tar = tars.get(id);
+        if (tar === undefined)
+            throw new Error(`no layer ${id}`);
+        return tar;
+    };
+    const layers = {
+        async blob(id, { compression, level }) {
+            const tar = tarOf(id);
+            const data = compression === "gzip" ? gzipSync(tar, level === null ? {} : { level }) : tar;
+            const suffix = compression === "gzip" ? "+gzip" : "";
+            const digest = store.content.put(data);
+            const mediaType = `application/vnd.oci.image.layer.v1.tar${suffix}`;
+            return { descriptor: { mediaType, digest, size: data.length }, diffId: digestOf(tar), remote: null };
+        },
+        async diffId(id) {
+            return { diffId: digestOf(tarOf(id)), tarBytes: tarOf(id).length };
+        },
+    };
+    const registry = openRegistry({
+        credentials: async () => null,
+        sleep: async (_ms, signal) => signal.throwIfAborted(),
+    });
+    const events = [];
+    const deps = {
+        store,
+        layers,
+        registry,
+        files: async () => {
+            throw new Error("no files are exported in this test");
+        },
+        stdout: null,
+        loaders: [],
+        env: process.env,
+        ...change,
+    };
+    return {
+        dir,
+        store,
+        registry,
+        layers,
+        deps,
+        events,
+        async addLayer(name, text) {
+            const members = [
+                { kind: "file", name, size: Buffer.byteLength(text), data: Buffer.from(text) },
+            ];
+            const chunks = [];
+            for await (const chunk of tarBytes(members))
+                chunks.push(chunk);
+            const tar = Buffer.concat(chunks);
+            const id = `r-${digestOf(tar).slice(7, 23)}`;
+            tars.set(id, tar);
+            store.layers.update(id, {
+                createdAtMs: Date.UTC(2024, 1, 3, 4, 5, 6, 700),
+                description: `COPY ${name} /`,
+            });
+            return id;
+        },
+        image: (ids, config = {}) => ({
+            platform: { os: "linux", architecture: config.architecture ?? "amd64" },
+            layers: ids,
+            config: {
+                architecture: "amd64",
+                os: "linux",
+                created: "2024-02-03T04:05:06Z",
+                config: { Env: ["PATH=/bin"], WorkingDir: "/", Cmd: ["/bin/sh", "-c", "a && b"] },
+                history: ids.map((_, index) => ({ created: "2024-02-03T04:05:06Z", created_by: `step ${index}` })),
+                ...config,
+            },
+        }),
+        context: (more = {}) => ({
+            signal: new AbortController().signal,
+            emit: (event) => events.push(event),
+            vertex: digestOf("export"),
+            multiPlatform: false,
+            epochSeconds: null,
+            nowMs: () => 1_700_000_000_000,
+            ...more,
+        }),
+        async [Symbol.asyncDispose]() {
+            registry.close();
+            await store[Symbol.asyncDispose]();
+            rmSync(root, { recursive: true, force: true });
+        },
+    };
+}
+/** All bytes of a stream. */
+export async function collect(data) {
+    const chunks = [];
+    for await (const chunk of data)
+        chunks.push(chunk);
+    return Buffer.concat(chunks);
+}
+/** One chunk as a stream. */
+export async function* bytesOf(data) {
+    yield data;
+}
+//# sourceMappingURL=fixture.js.map

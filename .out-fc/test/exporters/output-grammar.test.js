@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import { parseAnnotationFlag } from "../../exporters/annotations.js";
+import { parseOutput } from "../../exporters/output-grammar.js";
+describe("--output", () => {
+    it("reads a path as files in a directory and - as a tar", () => {
+        assert.deepEqual(parseOutput("out/dir"), {
+            kind: "files",
+            form: "directory",
+            dest: { kind: "path", path: "out/dir" },
+            platformSplit: null,
+            epochSeconds: null,
+        });
+        assert.deepEqual(parseOutput("-"), {
+            kind: "files",
+            form: "tar",
+            dest: { kind: "stdout" },
+            platformSplit: null,
+            epochSeconds: null,
+        });
+    });
+    it("reads an archive with all its attributes", () => {
+        const output = parseOutput('type=oci,dest=x.tar,"name=a,b:2",compression=zstd,compression-level=3,force-compression=true,rewrite-timestamp=1,' +
+            "oci-mediatypes=false,annotation.Org.X=y z,annotation-manifest-descriptor[linux/arm64].k=v=w,source-date-epoch=5");
+        assert.deepEqual(output.dest, { kind: "path", path: "x.tar" });
+        assert.deepEqual(output.image, {
+            names: ["docker.io/library/a:latest", "docker.io/library/b:2"],
+            ociTypes: true, // because of the annotation of a descriptor
+            compression: "zstd",
+            compressionChosen: true,
+            compressionLevel: 3,
+            forceCompression: true,
+            rewriteTimestamp: true,
+            epochSeconds: 5,
+            annotations: [
+                { target: "manifest", platform: null, key: "Org.X", value: "y z" },
+                { target: "manifest-descriptor", platform: "linux/arm64", key: "k", value: "v=w" },
+            ],
+        });
+    });
+    it("makes a registry output one that pushes, and takes an empty value for true", () => {
+        assert.equal(parseOutput("type=registry,name=h.io/a").push, true);
+        const image = parseOutput("type=image,name=h.io/a,push=,registry.insecure=true");
+        assert.deepEqual([image.push, image.insecure, image.store], [true, true, true]);
+        assert.equal(parseOutput("type=image").push, false);
+    });
+    it("loads into docker what has type docker and no destination", () => {
+        assert.equal(parseOutput("type=docker").dest, null);
+        assert.deepEqual(parseOutput("type=docker,dest=-").dest, { kind: "stdout" });
+    });
+    const bad = [
+        ["type=bogus,dest=x", /output type "bogus" is not supported/],
+        ["dest=x,tar=true", /type is required for output/],
+        ["type=oci,dest", /invalid value "dest"/],
+        ["type=oci,dest=x,compression=rar", /unsupported compression type rar/],
+        ["type=oci,dest=x,compression=estargz", /estargz is not supported/],
+        ["type=oci,dest=x,tar=maybe", /non-bool value specified for tar/],
+        ["type=oci,dest=x,compression-level=high", /non-int value high/],
+        ["type=oci,dest=x,colour=red", /unknown attribute "colour"/],
+        ["type=local", /dest is required for local exporter/],
+        ["type=local,dest=-", /directory cannot be written to standard output/],
+        ['type=oci,"dest=x', /quote is not closed/],
+        ["type=oci,dest=x,annotation-nothing.k=v", /unknown annotation type "nothing"/],
+        ["", /needs a type or a path/],
+    ];
+    for (const [text, message] of bad) {
+        it(`refuses ${text || "an empty text"}`, () => assert.throws(() => parseOutput(text), { code: "OUTPUT_INVALID", message }));
+    }
+    it("refuses a name that is none", () => assert.throws(() => parseOutput("type=image,name=UP"), { code: "REFERENCE_INVALID" }));
+});
+describe("--annotation", () => {
+    it("reads types, platforms and plain keys", () => {
+        assert.deepEqual(parseAnnotationFlag("a.b=c=d"), [
+            { target: "manifest", platform: null, key: "a.b", value: "c=d" },
+        ]);
+        assert.deepEqual(parseAnnotationFlag("index,manifest[linux/amd64]:k=v"), [
+            { target: "index", platform: null, key: "k", value: "v" },
+            { target: "manifest", platform: "linux/amd64", key: "k", value: "v" },
+        ]);
+        assert.throws(() => parseAnnotationFlag("novalue"), { code: "OUTPUT_INVALID" });
+        assert.throws(() => parseAnnotationFlag("bogus:k=v"), { code: "OUTPUT_INVALID" });
+    });
+});
+//# sourceMappingURL=output-grammar.test.js.map

@@ -1,0 +1,222 @@
+// Instructions that make no files, triggers, and what holds for all: Dockerfile reference, "Dockerfile instructions".
+import assert from "node:assert/strict";
+import { check } from "../../frontend/frontend.js";
+import { formatDuration } from "../../frontend/history-text.js";
+import { parsePorts } from "../../frontend/ports.js";
+import { isSignal } from "../../frontend/stop-signals.js";
+import { AMD64, baseImage, build, CALL, failure, hostOf, image, opsOf, optionsOf } from "./dockerfile.js";
+describe("ENV and ARG", () => {
+    it("ENV sees the values of before the instruction", async () => {
+        const { config } = await image("FROM base:1\nENV a=1\nENV a=2 b=$a\nENV c=$a PATH=/x:$PATH\n");
+        assert.deepEqual(config.config.Env, ["PATH=/x:/usr/bin:/bin", "a=2", "b=1", "c=2"]);
+    });
+    it("ARG: a build argument wins over the default, and is not expanded", async () => {
+        const { history } = await image("FROM base:1\nARG A=${NONE:-x}\nARG B\nARG C=$A\nRUN r\n", {
+            buildArgs: new Map([
+                ["B", "$A"],
+                ["UNUSED", "1"],
+            ]),
+        });
+        assert.deepEqual(history, [
+            "- ARG A=x",
+            "- ARG B=$A",
+            "- ARG C=x",
+            "+ RUN |3 A=x B=$A C=x /bin/sh -c r # buildkit",
+        ]);
+    });
+    it("proxies are for RUN but in no history", async () => {
+        const { definition, history } = await image("FROM base:1\nRUN r\n", {
+            buildArgs: new Map([["HTTP_PROXY", "p"]]),
+        });
+        assert.equal(opsOf(definition, "exec")[0]?.proxyEnv?.httpProxy, "p");
+        assert.deepEqual(history, ["+ RUN /bin/sh -c r # buildkit"]);
+    });
+    it("what cannot be expanded is an error with its place", async () => {
+        const error = await failure("FROM base:1\nENV a=1 \\\n  b=${a?}${x?missing}\n");
+        assert.match(error.message, /x: missing/);
+        assert.deepEqual([error.at?.start.line, error.code], [2, "DOCKERFILE_SYNTAX"]);
+    });
+});
+describe("WORKDIR and USER", () => {
+    it("WORKDIR is joined, and made for the user of that moment", async () => {
+        const { definition, config, history } = await image("FROM base:1\nUSER app:staff\nWORKDIR a\nWORKDIR ../b\nWORKDIR /\n");
+        assert.equal(config.config.WorkingDir, "/");
+        assert.deepEqual(history, ["- USER app:staff", "+ WORKDIR /a", "+ WORKDIR /b", "- WORKDIR /"]);
+        const [first] = opsOf(definition, "file");
+        assert.deepEqual(first?.actions[0], {
+            kind: "mkdir",
+            path: "/a",
+            mode: 0o755,
+            makeParents: true,
+            owner: {
+                user: { kind: "name", name: "app", input: 0 },
+                group: { kind: "name", name: "staff", input: 0 },
+            },
+            timestampNs: null,
+            base: 0,
+            output: 0,
+        });
+    });
+    it("WORKDIR gets the time of SOURCE_DATE_EPOCH", async () => {
+        const { definition } = await image("FROM base:1\nWORKDIR /a\n", { sourceDateEpoch: 5 });
+        const [action] = opsOf(definition, "file")[0]?.actions ?? [];
+        assert.ok(action?.kind === "mkdir" && action.timestampNs === 5000000000n);
+    });
+});
+describe("CMD, ENTRYPOINT and SHELL", () => {
+    it("ENTRYPOINT drops the CMD of the base, not that of its stage", async () => {
+        const dropped = await image('FROM base:1\nENTRYPOINT ["/e"]\n');
+        assert.equal(dropped.config.config.Cmd, undefined);
+        const kept = await image('FROM base:1\nCMD ["c"]\nENTRYPOINT ["/e"]\n');
+        assert.deepEqual(kept.config.config.Cmd, ["c"]);
+    });
+    it("shell form runs in the shell, which SHELL may change", async () => {
+        const { config, history } = await image('FROM base:1\nSHELL ["/bin/zsh", "-c"]\nCMD echo "hi"\nRUN x\n');
+        assert.deepEqual(config.config.Cmd, ["/bin/zsh", "-c", 'echo "hi"']);
+        assert.deepEqual(history, [
+            "- SHELL [/bin/zsh -c]",
+            '- CMD ["/bin/zsh" "-c" "echo \\"hi\\""]',
+            "+ RUN /bin/zsh -c x # buildkit",
+        ]);
+    });
+});
+describe("EXPOSE, STOPSIGNAL and HEALTHCHECK", () => {
+    it("EXPOSE takes ranges and drops mappings", () => {
+        assert.deepEqual(parsePorts("8000-8002/UDP"), {
+            ports: ["8000/udp", "8001/udp", "8002/udp"],
+            isMapping: false,
+            hasCapitals: true,
+        });
+        assert.deepEqual(parsePorts("127.0.0.1:9000:90").ports, ["90/tcp"]);
+        assert.deepEqual(parsePorts("[::1]:9000:90").ports, ["90/tcp"]);
+        for (const [text, words] of [
+            ["70000", /invalid containerPort: 70000/],
+            ["90-80", /invalid containerPort: 90-80/],
+            ["80/foo", /invalid proto: foo/],
+            ["/tcp", /no port specified/],
+            ["x:80", /invalid hostPort: x/],
+            ["1.2.3:80:80", /invalid IP address/],
+        ]) {
+            assert.throws(() => parsePorts(text), words);
+        }
+    });
+    it("STOPSIGNAL is a name or a number", () => {
+        assert.deepEqual(["SIGTERM", "usr1", "9", "RTMIN+3"].map(isSignal), [true, true, true, true]);
+        assert.deepEqual(["0", "SIGFOO", "", "TERM KILL"].map(isSignal), [false, false, false, false]);
+    });
+    it("HEALTHCHECK is written to the history with its times", async () => {
+        const { history, config } = await image("FROM base:1\nHEALTHCHECK --interval=90s --retries=3 CMD curl x\n");
+        assert.deepEqual(history, [
+            "- HEALTHCHECK {Test:[CMD-SHELL curl x] Interval:1m30s Timeout:0s StartPeriod:0s StartInterval:0s Retries:3}",
+        ]);
+        assert.deepEqual(config.config.Healthcheck, {
+            Test: ["CMD-SHELL", "curl x"],
+            Interval: 90e9,
+            Retries: 3,
+        });
+        assert.deepEqual([0, 1, 1500, 1_500_000, 3_600e9, 3723.5e9, 100e9].map(formatDuration), [
+            "0s",
+            "1ns",
+            "1.5µs",
+            "1.5ms",
+            "1h0m0s",
+            "1h2m3.5s",
+            "1m40s",
+        ]);
+    });
+});
+describe("ONBUILD", () => {
+    it("triggers of the base image run first and are not passed on", async () => {
+        const host = hostOf({
+            "docker.io/library/base:1": baseImage({ OnBuild: ["ARG A=1", "COPY . /src", "ENV B=$A"] }),
+        });
+        const { config, steps, history } = await image("FROM base:1\nENV C=$B\nONBUILD RUN x\n", {}, host);
+        assert.deepEqual(config.config.OnBuild, ["RUN x"]);
+        assert.deepEqual(history, ["- ARG A=1", "+ COPY . /src # buildkit", "- ENV B=1", "- ENV C=1"]);
+        assert.deepEqual(steps.at(-1), "[2/4] ONBUILD COPY . /src");
+    });
+    it("triggers may need stages and images that nothing else needs", async () => {
+        const host = hostOf({
+            "docker.io/library/base:1": baseImage({
+                OnBuild: ["COPY --from=maker /a /a", "COPY --from=other:1 /b /b"],
+            }),
+            "docker.io/library/plain:1": baseImage(),
+            "docker.io/library/other:1": baseImage({ OnBuild: ["RUN never"] }),
+        });
+        const { steps } = await image("FROM plain:1 AS maker\nRUN make\nFROM base:1\n", {}, host);
+        assert.ok(steps.includes("[maker 2/2] RUN make"));
+        assert.ok(steps.includes("FROM docker.io/library/other:1@…"));
+        assert.ok(!steps.join().includes("never"));
+    });
+    it("a faulty trigger is an error at FROM", async () => {
+        const host = hostOf({ "docker.io/library/base:1": baseImage({ OnBuild: ["NONSENSE x"] }) });
+        const error = await failure("FROM base:1\n", {}, host);
+        assert.match(error.message, /NONSENSE/);
+        assert.equal(error.at?.start.line, 1);
+    });
+});
+describe("a conversion", () => {
+    it("marks steps of --no-cache and --no-cache-filter", async () => {
+        const text = "FROM base:1 AS one\nRUN a\nFROM one AS two\nRUN b\n";
+        const marked = async (more) => {
+            const { definition } = await image(text, more);
+            return [...definition.notes.values()].filter((note) => note.ignoreCache).map((note) => note.name);
+        };
+        assert.deepEqual(await marked({ noCache: true }), ["[one 2/2] RUN a", "[two 1/1] RUN b"]);
+        assert.deepEqual(await marked({ noCacheFilter: ["TWO"] }), ["[two 1/1] RUN b"]);
+        assert.deepEqual(await marked({}), []);
+    });
+    it("is the same for the same input: digests know no clock and no order of answers", async () => {
+        const text = "FROM base:1 AS a\nRUN a\nFROM base:1\nCOPY --link --from=a / /\nCOPY <<X /x\nx\nX\n";
+        const one = await image(text);
+        const two = await image(text);
+        assert.deepEqual(two.definition, one.definition);
+    });
+    it("fails when check=error=true finds something, and lists it otherwise", async () => {
+        const text = "FROM base:1\nENV a b\nRUN echo\nCOPY $nope /x\nWORKDIR rel\n";
+        const { warnings } = await build(text);
+        assert.deepEqual(warnings.map(({ rule, at }) => `${rule} ${at.start.line}`), ["LegacyKeyValueFormat 2", "UndefinedVar 4", "WorkdirRelativePath 5"]);
+        const error = await failure(`# check=error=true\n${text}`);
+        assert.equal(error.code, "CHECKS_FAILED");
+        assert.match(error.message, /LegacyKeyValueFormat, UndefinedVar, WorkdirRelativePath/);
+    });
+    it("as a check reports what a build would fail with", async () => {
+        const result = await check(optionsOf("FROM base:1\nENV a b\nSTOPSIGNAL nope\n"), hostOf(), CALL);
+        assert.match(result.error?.message ?? "", /invalid signal: nope/);
+        assert.deepEqual(result.warnings.map(({ rule }) => rule), ["LegacyKeyValueFormat"]);
+        const broken = await check(optionsOf("FROM base:1\nFOO\n"), hostOf(), CALL);
+        assert.match(broken.error?.message ?? "", /unknown instruction: FOO/);
+    });
+    it("takes SOURCE_DATE_EPOCH from arguments, the Dockerfile or a source", async () => {
+        const epoch = async (text, more = {}, host = hostOf()) => (await build(text, more, host)).sourceDateEpoch;
+        assert.equal(await epoch("FROM base:1\n"), null);
+        assert.equal(await epoch("ARG SOURCE_DATE_EPOCH=7\nFROM base:1\n"), 7);
+        assert.equal(await epoch("ARG SOURCE_DATE_EPOCH=7\nFROM base:1\n", { sourceDateEpoch: 8 }), 8);
+        const timed = { ...hostOf(), sourceTime: async () => 9 };
+        const context = {
+            kind: "source",
+            identifier: "git://x/y.git",
+            attrs: { "git.fullurl": "https://x/y.git" },
+        };
+        const buildArgs = new Map([["SOURCE_DATE_EPOCH", "context"]]);
+        assert.equal(await epoch("FROM base:1\n", { context, buildArgs }, timed), 9);
+        const stage = "FROM scratch AS src\nADD https://example.com/x.git /\nFROM base:1\n";
+        assert.equal(await epoch(stage, { buildArgs: new Map([["SOURCE_DATE_EPOCH", "src"]]) }, timed), 9);
+        const bad = await failure("FROM base:1 AS src\nFROM base:1\n", {
+            buildArgs: new Map([["SOURCE_DATE_EPOCH", "src"]]),
+        });
+        assert.match(bad.message, /SOURCE_DATE_EPOCH stage must use FROM scratch/);
+        const word = await failure("FROM base:1\n", { buildArgs: new Map([["SOURCE_DATE_EPOCH", "soon"]]) });
+        assert.match(word.message, /invalid SOURCE_DATE_EPOCH: soon/);
+    });
+    it("stops when it is cancelled", async () => {
+        const aborted = AbortSignal.abort(new Error("stop"));
+        await assert.rejects(check(optionsOf("FROM base:1\n"), hostOf(), { signal: aborted }), /stop/);
+    });
+    it("has the platform of the build for scratch", async () => {
+        const { config } = await image("FROM scratch\nCOPY a /\n");
+        assert.equal(config.architecture, AMD64.architecture);
+        assert.equal(config.config.WorkingDir, "/");
+    });
+});
+//# sourceMappingURL=convert.test.js.map

@@ -1,0 +1,209 @@
+// Dockerfiles in tests: options with defaults, images that are there, and graphs as text.
+import { convert, } from "../../frontend/frontend.js";
+import { formatPlatformAll, samePlatform } from "../../frontend/platform-args.js";
+import { digestOf } from "../../solver/graph/digest.js";
+import { BuildError } from "../../solver/graph/error.js";
+export const AMD64 = { os: "linux", architecture: "amd64" };
+export const ARM64 = { os: "linux", architecture: "arm64" };
+/** Config of a small base image; `config` adds to it. */
+export function baseImage(config = {}, platform = AMD64) {
+    return {
+        ...platform,
+        created: "2020-01-01T00:00:00Z",
+        config: { Env: ["PATH=/usr/bin:/bin"], Cmd: ["/bin/sh"], ...config },
+        rootfs: { type: "layers", diff_ids: [digestOf("layer")] },
+        history: [{ created: "2020-01-01T00:00:00Z", created_by: "base" }],
+    };
+}
+const BASE = { "docker.io/library/base:1": baseImage() };
+/** Answers for these images only; `asked` notes what it was asked for. */
+export function hostOf(images = BASE, asked = []) {
+    return {
+        async resolveImage(identifier, _attrs, platform, { vertexName }) {
+            asked.push(vertexName);
+            const reference = identifier.replace(/^[a-z-]+:\/\//, "");
+            const found = images[reference];
+            if (found === undefined)
+                throw new BuildError("IMAGE_UNKNOWN", `${reference}: not found`);
+            const list = (Array.isArray(found) ? found : [found]);
+            const image = list.length === 1 ? list[0] : list.find((candidate) => samePlatform(candidate, platform));
+            if (image === undefined)
+                throw new BuildError("PLATFORM_UNSUPPORTED", `no match for platform ${formatPlatformAll(platform)}`);
+            return { digest: digestOf(reference), config: new TextEncoder().encode(JSON.stringify(image)) };
+        },
+        async readFile() {
+            return null;
+        },
+    };
+}
+export function optionsOf(dockerfile, more = {}) {
+    return {
+        dockerfile: { name: "Dockerfile", data: new TextEncoder().encode(dockerfile) },
+        dockerignore: null,
+        context: { kind: "source", identifier: "local://context", attrs: {} },
+        target: null,
+        buildArgs: new Map(),
+        labels: new Map(),
+        platforms: [],
+        buildPlatform: AMD64,
+        namedContexts: new Map(),
+        noCache: false,
+        noCacheFilter: [],
+        extraHosts: [],
+        network: "default",
+        shmSizeBytes: null,
+        ulimits: [],
+        cgroupParent: "",
+        hostname: null,
+        sourceDateEpoch: null,
+        ...more,
+    };
+}
+/** A signal that never comes. */
+export const CALL = { signal: new AbortController().signal };
+export function build(dockerfile, more = {}, host = hostOf()) {
+    return convert(optionsOf(dockerfile, more), host, CALL);
+}
+/** The one image of a build, or the first. */
+export async function image(dockerfile, more = {}, host = hostOf()) {
+    const converted = await build(dockerfile, more, host);
+    const first = converted.images[0];
+    if (first === undefined)
+        throw new Error("no image");
+    const { definition, config } = first;
+    const steps = [...definition.notes.values()].map((note) => note.name.replace(/@sha256:[0-9a-f]+/g, "@…"));
+    return { definition, config, steps, history: made(config.history).map(showHistory) };
+}
+/** What this build added to the history. */
+function made(history) {
+    return history.filter((entry) => entry.comment === "buildkit.dockerfile.v0");
+}
+function showHistory({ created_by = "", empty_layer }) {
+    return `${empty_layer ? "- " : "+ "}${created_by}`;
+}
+/** The error a conversion ends with. */
+export async function failure(dockerfile, more = {}, host = hostOf()) {
+    try {
+        await build(dockerfile, more, host);
+    }
+    catch (error) {
+        if (error instanceof BuildError)
+            return error;
+        throw error;
+    }
+    throw new Error("it was converted");
+}
+/** Ops of one kind, inputs first. */
+export function opsOf(definition, kind) {
+    return [...definition.vertices.values()].flatMap(({ op }) => op.kind === kind ? [op] : []);
+}
+/** A graph for people: each vertex with a number, what it is called, what it does and on what. */
+export function graphText({ vertices, notes, root }) {
+    const numbers = new Map([...vertices.keys()].map((digest, index) => [digest, index + 1]));
+    const lines = [];
+    for (const [digest, vertex] of vertices) {
+        const note = notes.get(digest);
+        const platform = vertex.platform === null ? "" : ` (${formatPlatformAll(vertex.platform)})`;
+        const at = note?.at.map(({ start, end }) => ` ${start.line}:${start.column}-${end.line}:${end.column}`).join("") ??
+            "";
+        const ofInput = (index) => {
+            const input = vertex.inputs[index];
+            return input === undefined ? `a${index - vertex.inputs.length}` : `#${numbers.get(input.vertex)}`;
+        };
+        const shown = (index) => (index === null ? "scratch" : ofInput(index));
+        lines.push(`#${numbers.get(digest)} ${note?.name ?? ""}${platform}${at}${note?.ignoreCache ? " no-cache" : ""}`);
+        if (note?.group)
+            lines.push(`    group ${note.group.name}${note.group.weak ? " (weak)" : ""}`);
+        for (const line of opText(vertex, shown))
+            lines.push(`    ${line}`);
+    }
+    lines.push(`result ${root === null ? "scratch" : `#${numbers.get(root.vertex)}`}`);
+    return `${lines.join("\n")}\n`;
+}
+function opText({ op }, shown) {
+    switch (op.kind) {
+        case "source":
+            return [op.identifier, ...Object.entries(op.attrs).map(([name, value]) => `${name} = ${value}`)];
+        case "merge":
+            return [`merge ${op.inputs.map(shown).join(" ")}`];
+        case "diff":
+            return [`diff ${shown(op.lower)} ${shown(op.upper)}`];
+        case "build":
+            return [`build ${op.builder}`];
+        case "file":
+            return op.actions.map((action, index) => `a${index}: ${actionText(action, shown)}`);
+        case "exec":
+            return [
+                JSON.stringify(op.args),
+                `env ${JSON.stringify(op.env)} cwd ${op.cwd}${op.user === "" ? "" : ` user ${op.user}`}`,
+                ...(op.network === "sandbox" && op.security === "sandbox"
+                    ? []
+                    : [`network ${op.network}, security ${op.security}`]),
+                ...op.mounts.map((mount) => mountText(mount, shown)),
+                ...op.secretEnv.map(({ id, name, optional }) => `secret ${id} as $${name}${optional ? " optional" : ""}`),
+            ];
+    }
+}
+function actionText(action, shown) {
+    const on = `on ${shown(action.base)}${action.output === null ? "" : ` -> ${action.output}`}`;
+    switch (action.kind) {
+        case "copy": {
+            const flags = [
+                "followSymlink",
+                "dirCopyContents",
+                "attemptUnpack",
+                "createDestPath",
+                "allowWildcard",
+                "allowEmptyWildcard",
+            ];
+            const lists = ["includePatterns", "excludePatterns", "requiredPaths"];
+            return [
+                `copy ${shown(action.from)}:${action.src} to ${action.dest} ${on}`,
+                ...(action.owner === null ? [] : [`owner ${ownerText(action.owner, shown)}`]),
+                ...(action.mode === null ? [] : [`mode ${action.mode.toString(8)}`]),
+                ...(action.modeStr === "" ? [] : [`mode ${action.modeStr}`]),
+                ...lists
+                    .filter((name) => action[name].length > 0)
+                    .map((name) => `${name} ${JSON.stringify(action[name])}`),
+                ...flags.filter((name) => action[name]),
+            ].join(", ");
+        }
+        case "mkfile":
+            return `mkfile ${action.path} ${action.mode.toString(8)} ${JSON.stringify(new TextDecoder().decode(action.data))} ${on}`;
+        case "mkdir":
+            return [
+                `mkdir ${action.path} ${action.mode.toString(8)} ${on}`,
+                ...(action.makeParents ? ["makeParents"] : []),
+                ...(action.owner === null ? [] : [`owner ${ownerText(action.owner, shown)}`]),
+                ...(action.timestampNs === null ? [] : [`time ${action.timestampNs}`]),
+            ].join(", ");
+        case "rm":
+            return `rm ${action.path} ${on}`;
+        case "symlink":
+            return `symlink ${action.path} to ${action.target} ${on}`;
+    }
+}
+function ownerText({ user, group }, shown) {
+    return [user, group]
+        .map((who) => (who === null ? "-" : who.kind === "id" ? `${who.id}` : `${who.name}@${shown(who.input)}`))
+        .join(":");
+}
+function mountText(mount, shown) {
+    switch (mount.kind) {
+        case "bind":
+        case "cache": {
+            const source = `${shown(mount.input)}${mount.selector === "" ? "" : `:${mount.selector}`}`;
+            const id = mount.kind === "cache" ? ` id ${mount.id} ${mount.sharing}` : "";
+            const output = mount.kind === "bind" && mount.output !== null ? ` -> ${mount.output}` : "";
+            return `${mount.kind} ${mount.target} from ${source}${id}${mount.readonly ? " ro" : " rw"}${output}`;
+        }
+        case "tmpfs":
+            return `tmpfs ${mount.target}${mount.sizeBytes === null ? "" : ` ${mount.sizeBytes} bytes`}`;
+        case "secret":
+        case "ssh": {
+            const { kind, target, id, uid, gid, mode, optional } = mount;
+            return `${kind} ${target} id ${id} ${uid}:${gid} ${mode.toString(8)}${optional ? " optional" : ""}`;
+        }
+    }
+}
+//# sourceMappingURL=dockerfile.js.map

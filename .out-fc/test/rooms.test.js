@@ -1,0 +1,147 @@
+// The table of doors. Reads every import statement of the sources and fails on one that goes up, sideways, or past a door.
+// A new door is a line in this file, seen in review.
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { projectDir } from "./support/project.js";
+/** Which rooms a room may import from. Its own files it may always import. */
+const MAY_IMPORT = {
+    bin: ["frontend", "solver", "exporters", "worker", "cache", "solver/graph"],
+    frontend: ["solver/graph"],
+    solver: ["worker", "cache", "solver/graph"],
+    exporters: ["cache", "solver/graph"],
+    worker: ["cache", "worker/sys", "solver/graph"],
+    cache: ["worker/sys", "solver/graph"],
+    "solver/graph": [],
+    "worker/sys": [],
+};
+/** The files of a room that others may import. The two ground floors are open as a whole. */
+const DOORS = [
+    "frontend/frontend.ts",
+    "solver/solver.ts",
+    "solver/graph/*",
+    "exporters/exporter.ts",
+    "exporters/annotations.ts", // the words of --annotation
+    "exporters/output-grammar.ts", // the words of --output
+    "worker/worker.ts",
+    "worker/keeper/keeper.ts",
+    "worker/keeper/messages.ts", // what the keeper can be asked
+    "worker/keeper/userns.ts",
+    "worker/sys/*",
+    "cache/store.ts",
+    "cache/collect.ts", // du and prune
+    "cache/prune-filter.ts",
+    "cache/path-hash.ts", // files as entries: read, filtered, picked, hashed
+    "cache/stat-cache.ts",
+    "cache/tree.ts",
+    "cache/tree-filter.ts",
+    "cache/tree-live.ts",
+    "cache/tree-select.ts",
+    "cache/layers/apply.ts", // layers as tars: what the keeper runs
+    "cache/layers/archive.ts",
+    "cache/layers/export-tree.ts",
+    "cache/layers/owner.ts",
+    "cache/layers/pack.ts",
+    "cache/layers/tree-size.ts",
+    "cache/registry/client.ts",
+    "cache/registry/docker-config.ts",
+    "cache/registry/documents.ts",
+    "cache/registry/image.ts",
+    "cache/registry/layout.ts",
+    "cache/registry/reference.ts",
+];
+/** Who may use which package: each one is behind a file or two of ours. */
+const PACKAGES = {
+    "@foxglove/wasm-zstd": ["cache/layers"],
+    "dockerfile-ast": ["frontend"],
+    fzstd: ["cache/layers"],
+    koffi: ["worker/sys"],
+    lmdb: ["cache/records.ts"],
+    "lru-cache": ["cache"],
+    "p-queue": ["bin/engine.ts", "solver"],
+    pako: ["cache/layers"],
+    pbf: ["solver/graph"],
+    "tar-stream": ["cache", "worker"],
+    "unbzip2-stream": ["cache/layers"],
+    undici: ["cache/registry", "worker/sources/http.ts"],
+    "xz-decompress": ["cache/layers"],
+};
+/** What reaches outside of a function's arguments belongs to bin/, and to the files that are processes of their own. */
+const AMBIENT = /\bprocess\.(?:env|cwd|exit|argv|chdir|stdout|stderr|stdin)\b|\bconsole\.\w+\(/;
+const PROCESSES = ["worker/keeper/main.ts", "worker/keeper/thread.ts"];
+describe("rooms", () => {
+    const files = Object.keys(MAY_IMPORT).flatMap((room) => (room.includes("/") ? [] : sources(room)));
+    const imports = files.flatMap(importsOf);
+    const own = imports.filter(({ to }) => to.startsWith(".")).map(({ file, to }) => ({ file, to: target(file, to) }));
+    it("imports only go down the page", () => {
+        const wrong = own.filter(({ file, to }) => {
+            const from = roomOf(file);
+            return roomOf(to) !== from && !MAY_IMPORT[from]?.includes(roomOf(to));
+        });
+        assert.deepEqual(wrong.map(show), []);
+    });
+    it("imports of another room go through a door", () => {
+        const wrong = own.filter(({ file, to }) => roomOf(file) !== roomOf(to) && !isDoor(to));
+        assert.deepEqual(wrong.map(show), []);
+    });
+    it("every door in the table is a file that somebody outside its room uses", () => {
+        const used = new Set(own.filter(({ file, to }) => roomOf(file) !== roomOf(to)).map(({ to }) => to));
+        const unused = DOORS.filter((door) => !door.endsWith("/*") && !used.has(door));
+        assert.deepEqual(unused, []);
+    });
+    it("each package stays behind its files", () => {
+        const wrong = imports
+            .filter(({ to }) => !to.startsWith(".") && !to.startsWith("node:"))
+            .filter(({ file, to }) => {
+            const places = Object.entries(PACKAGES).find(([name]) => to === name || to.startsWith(`${name}/`))?.[1];
+            return places === undefined || !places.some((place) => file === place || file.startsWith(`${place}/`));
+        });
+        assert.deepEqual(wrong.map(show), []);
+    });
+    it("our own files are named with their ending, and there is no index.ts", () => {
+        assert.deepEqual(own.filter(({ to }) => !to.endsWith(".ts")).map(show), []);
+        assert.deepEqual(files.filter((file) => /(^|\/)(index|utils|helpers|common|misc|manager)\.ts$/.test(file)), []);
+    });
+    it("environment, working directory, streams and exit belong to bin", () => {
+        const wrong = files
+            .filter((file) => roomOf(file) !== "bin" && !PROCESSES.includes(file))
+            .filter((file) => AMBIENT.test(withoutComments(read(file))));
+        assert.deepEqual(wrong, []);
+    });
+});
+function sources(dir) {
+    return readdirSync(join(projectDir, dir), { recursive: true, encoding: "utf8" })
+        .filter((name) => name.endsWith(".ts"))
+        .map((name) => `${dir}/${name}`)
+        .sort();
+}
+function read(file) {
+    return readFileSync(join(projectDir, file), "utf8");
+}
+function withoutComments(text) {
+    return text.replace(/\/\*[^]*?\*\//g, "").replace(/(^|\s)\/\/.*$/gm, "$1");
+}
+/** Static, dynamic and type imports, and re-exports. */
+function importsOf(file) {
+    const text = withoutComments(read(file));
+    const found = [
+        ...text.matchAll(/^(?:import|export)\b[^;"']*?\bfrom\s+"([^"]+)"/gm),
+        ...text.matchAll(/^import\s+"([^"]+)"/gm),
+        ...text.matchAll(/\bimport\(\s*"([^"]+)"\s*\)/g),
+    ];
+    return found.map((match) => ({ file, to: match[1] ?? "" }));
+}
+function target(file, to) {
+    return relative(projectDir, resolve(projectDir, dirname(file), to));
+}
+function roomOf(file) {
+    const rooms = Object.keys(MAY_IMPORT).filter((room) => file.startsWith(`${room}/`));
+    return rooms.sort((a, b) => b.length - a.length)[0] ?? "";
+}
+function isDoor(file) {
+    return DOORS.some((door) => (door.endsWith("/*") ? file.startsWith(door.slice(0, -1)) : door === file));
+}
+function show({ file, to }) {
+    return `${file} -> ${to}`;
+}
+//# sourceMappingURL=rooms.test.js.map

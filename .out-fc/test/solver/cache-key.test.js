@@ -1,0 +1,79 @@
+import assert from "node:assert/strict";
+import { ingredientsOf, keyOf, opText } from "../../solver/cache-key.js";
+import { COPY, EXEC } from "./graphs.js";
+const LINUX = { os: "linux", architecture: "amd64" };
+const digest = (op, platform = LINUX) => opText(ingredientsOf(op, platform));
+const counts = (a, b) => assert.notEqual(digest(a), digest(b));
+const doesNotCount = (a, b) => assert.equal(digest(a), digest(b));
+describe("cache key", () => {
+    it("cannot be confused by moving bytes between fields", () => {
+        assert.notEqual(keyOf("op", ["a", "bc"]), keyOf("op", ["ab", "c"]));
+        assert.notEqual(keyOf("op", ["a"]), keyOf("op", ["a", ""]));
+        assert.notEqual(keyOf("op", ["1:a"]), keyOf("op1:", ["a"]));
+        counts({ ...EXEC, args: ["a", "b"] }, { ...EXEC, args: ["a b"] });
+        counts({ ...EXEC, args: ["a"], env: [] }, { ...EXEC, args: [], env: ["a"] });
+    });
+    it("of a command has all that it can see", () => {
+        counts(EXEC, { ...EXEC, args: ["true"] });
+        counts(EXEC, { ...EXEC, env: ["A=1"] });
+        counts({ ...EXEC, env: ["A=1", "B=2"] }, { ...EXEC, env: ["B=2", "A=1"] });
+        counts(EXEC, { ...EXEC, cwd: "/src" });
+        counts(EXEC, { ...EXEC, user: "1000" });
+        counts(EXEC, { ...EXEC, hostname: "box" });
+        counts(EXEC, { ...EXEC, network: "none" });
+        counts(EXEC, { ...EXEC, security: "insecure" });
+        counts(EXEC, { ...EXEC, validExitCodes: [1] });
+        counts(EXEC, { ...EXEC, ulimits: [{ name: "nofile", soft: 1, hard: 2 }] });
+        counts(EXEC, { ...EXEC, extraHosts: [{ host: "a", ip: "::1" }] });
+        counts(EXEC, { ...EXEC, secretEnv: [{ id: "s", name: "S", optional: false }] });
+        counts(EXEC, { ...EXEC, devices: [{ name: "gpu", optional: false }] });
+        counts(EXEC, { ...EXEC, mounts: [{ kind: "tmpfs", target: "/tmp", sizeBytes: null }] });
+        assert.notEqual(digest(EXEC), digest(EXEC, { os: "linux", architecture: "arm64" }));
+    });
+    it("of a command has nothing of the place where it runs", () => {
+        const proxyEnv = { httpProxy: "http://p", httpsProxy: "", ftpProxy: "", noProxy: "", allProxy: "" };
+        doesNotCount(EXEC, { ...EXEC, proxyEnv });
+        doesNotCount(EXEC, { ...EXEC, cgroupParent: "/builds" });
+        doesNotCount({ ...EXEC, extraHosts: [{ host: "a", ip: "10.0.0.1" }] }, { ...EXEC, extraHosts: [{ host: "a", ip: "10.0.0.2" }] });
+    });
+    it("of file changes has every field, data by its bytes, and no platform", () => {
+        const file = (data) => ({
+            kind: "file",
+            actions: [
+                {
+                    ...{
+                        kind: "mkfile",
+                        path: "/a",
+                        mode: 0o644,
+                        data: Buffer.from(data),
+                        owner: null,
+                        timestampNs: null,
+                    },
+                    ...{ base: null, output: 0 },
+                },
+            ],
+        });
+        counts(file("1"), file("2"));
+        doesNotCount(file("1"), file("1"));
+        counts({ kind: "file", actions: [COPY] }, { kind: "file", actions: [{ ...COPY, timestampNs: 0n }] });
+        counts({ kind: "file", actions: [COPY] }, { kind: "file", actions: [{ ...COPY, excludePatterns: ["*.md"] }] });
+        assert.equal(digest(file("1")), digest(file("1"), { os: "linux", architecture: "arm64" }));
+    });
+    it("of an image has its platform but not the name it was found by", () => {
+        const image = (identifier, attrs = {}) => ({ kind: "source", identifier, attrs });
+        doesNotCount(image("docker-image://docker.io/library/a:1"), image("docker-image://mirror/a:2"));
+        doesNotCount(image("docker-image://a"), image("docker-image://a", { "image.resolvemode": "pull" }));
+        assert.notEqual(digest(image("docker-image://a")), digest(image("docker-image://a"), { os: "linux", architecture: "arm64" }));
+    });
+    it("of a repository has the directory in it, and the address only where .git is kept", () => {
+        const git = (identifier, attrs = {}) => ({ kind: "source", identifier, attrs });
+        doesNotCount(git("git://h/r.git#main"), git("git://mirror/r.git#v1"));
+        doesNotCount(git("git://h/r.git#main"), git("git://h/r.git#main", { "git.authtokensecret": "T" }));
+        counts(git("git://h/r.git#main:sub"), git("git://h/r.git#main"));
+        counts(git("git://h/r", { "git.keepgitdir": "true" }), git("git://m/r", { "git.keepgitdir": "true" }));
+    });
+    it("of a download has its address, which names the file", () => {
+        counts({ kind: "source", identifier: "https://h/a.tar", attrs: {} }, { kind: "source", identifier: "https://h/b.tar", attrs: {} });
+    });
+});
+//# sourceMappingURL=cache-key.test.js.map

@@ -1,0 +1,149 @@
+// A Worker that calculates instead of building: a file holds a number, a layer some files. Everything else is as in a
+// real one: results are stacks of layers in the store, live directories change under it, steps take time and can fail.
+import { randomBytes } from "node:crypto";
+import { setImmediate as turn } from "node:timers/promises";
+import { digestOf } from "../../solver/graph/digest.js";
+import { BuildError } from "../../solver/graph/error.js";
+import { readsOf } from "../../solver/selectors.js";
+/** A calculating worker whose layers are records of the store. */
+export function openArithmetic(store) {
+    const layer = (numbers, as) => {
+        const id = as ?? `r-${randomBytes(8).toString("hex")}`;
+        store.layers.update(id, { unpacked: true, description: JSON.stringify(numbers) });
+        return id;
+    };
+    const read = (result) => {
+        if (result.kind === "files")
+            return self.live.get(result.name) ?? {};
+        return Object.assign({}, ...result.layers.map((id) => JSON.parse(store.layers.get(id)?.description ?? "{}")));
+    };
+    const layersOf = (result) => result?.kind === "layers" ? result.layers : [];
+    function selected(result, selectors) {
+        const files = Object.entries(read(result)).sort(([a], [b]) => (a < b ? -1 : 1));
+        const picked = selectors.map((selector) => {
+            if (selector.kind === "subtree")
+                return files.filter(([path]) => `${path}/`.startsWith(selector.path));
+            const found = files.filter(([path]) => path === selector.src);
+            if (found.length === 0)
+                throw new BuildError("CONTEXT_PATH_MISSING", `"${selector.src}" is not there`);
+            return found;
+        });
+        return digestOf(JSON.stringify(picked));
+    }
+    /** Commands: `sum NAME N WHERE` writes at WHERE the sum of all files it sees and N. */
+    function command(op, inputs) {
+        const [, , amount, where] = op.args;
+        let sum = Number(amount);
+        let root = [];
+        for (const mount of op.mounts) {
+            if (mount.kind !== "bind" || mount.input === null)
+                continue;
+            const input = inputs[mount.input];
+            for (const [path, number] of Object.entries(read(input))) {
+                if (`${path}/`.startsWith(mount.selector))
+                    sum += number;
+            }
+            if (mount.target === "/")
+                root = layersOf(input);
+        }
+        return [{ kind: "layers", layers: [...root, layer({ [where]: sum })] }];
+    }
+    function change(action, inputs) {
+        if (action.kind === "mkfile")
+            return { [action.path]: Number(new TextDecoder().decode(action.data)) };
+        if (action.kind !== "copy")
+            throw new Error(`no ${action.kind} here`);
+        const number = read(inputs[action.from ?? -1] ?? { kind: "layers", layers: [] })[action.src];
+        if (number === undefined)
+            throw new BuildError("COPY_FAILED", `"${action.src}" went away`);
+        return { [action.dest]: number };
+    }
+    const self = {
+        runs: new Map(),
+        pins: [],
+        hashes: 0,
+        warmed: 0,
+        active: 0,
+        live: new Map(),
+        images: new Map(),
+        during: async () => { },
+        read,
+        async pin(op) {
+            self.pins.push(op.identifier);
+            const [scheme, name] = op.identifier.split("://");
+            if (scheme === "local") {
+                if (op.attrs["fetched"] !== undefined)
+                    return { digest: null, result: null };
+                return { digest: null, result: { kind: "files", name, excludes: [], includes: [] } };
+            }
+            const numbers = self.images.get(name);
+            if (numbers === undefined)
+                throw new BuildError("IMAGE_UNKNOWN", `no image ${name}`);
+            const digest = digestOf(JSON.stringify(numbers));
+            if (scheme !== "docker-image")
+                return { digest, result: null };
+            return { digest, result: { kind: "layers", layers: [layer(numbers, store.layers.idOf(digest))] } };
+        },
+        async contentDigest(result, selectors, { signal }) {
+            self.hashes += 1;
+            await turn();
+            signal.throwIfAborted();
+            return selected(result, selectors);
+        },
+        async run(vertex, inputs, context) {
+            const { op } = vertex;
+            const name = nameOf(op);
+            self.active += 1;
+            try {
+                self.runs.set(name, (self.runs.get(name) ?? 0) + 1);
+                context.emit({ kind: "log", vertex: vertex.digest, atMs: 0, fd: 1, data: Buffer.from(name) });
+                await self.during(name, context);
+                await turn();
+                context.signal.throwIfAborted();
+                const isLive = inputs.map((input) => input.kind === "files");
+                const readDigest = isLive.includes(true)
+                    ? selected(inputs[isLive.indexOf(true)], readsOf(op, inputs.length)[isLive.indexOf(true)] ?? [{ kind: "subtree", path: "/" }])
+                    : null;
+                switch (op.kind) {
+                    case "exec":
+                        return { outputs: command(op, inputs), readDigest };
+                    case "file": {
+                        const base = layersOf(inputs[op.actions[0]?.base ?? -1]);
+                        const numbers = Object.assign({}, ...op.actions.map((action) => change(action, inputs)));
+                        return { outputs: [{ kind: "layers", layers: [...base, layer(numbers)] }], readDigest };
+                    }
+                    case "source": {
+                        const place = op.identifier.split("://")[1];
+                        const numbers = self.live.get(place) ?? self.images.get(place) ?? {};
+                        return { outputs: [{ kind: "layers", layers: [layer(numbers)] }], readDigest: null };
+                    }
+                    default:
+                        return {
+                            outputs: [{ kind: "layers", layers: [layer(read(inputs.at(-1)))] }],
+                            readDigest,
+                        };
+                }
+            }
+            finally {
+                self.active -= 1;
+            }
+        },
+        warm() {
+            self.warmed += 1;
+        },
+        [Symbol.asyncDispose]: async () => { },
+    };
+    return self;
+}
+function nameOf(op) {
+    if (op.kind === "exec")
+        return op.args[1];
+    if (op.kind === "source")
+        return op.identifier;
+    if (op.kind !== "file")
+        return op.kind;
+    return op.actions
+        .map((action) => (action.kind === "copy" ? action.dest : "path" in action ? action.path : ""))
+        .join();
+}
+//# sourceMappingURL=arithmetic.js.map

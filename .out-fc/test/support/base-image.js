@@ -1,0 +1,62 @@
+// A base image that needs no network: the machine's static busybox as an OCI layout, for --build-context base=oci-layout://DIR.
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { buffer } from "node:stream/consumers";
+import { gzipSync } from "node:zlib";
+import { pack } from "tar-stream";
+import { machinePlatform } from "../../bin/engine-source.js";
+import { needs } from "./needs.js";
+/** Account of the image besides root. */
+export const APP = { name: "app", uid: 1000, gid: 1000 };
+/** Writes the layout into `dir` (made) with the tag `latest`. Image: busybox with all its applets, users root and app. */
+export async function writeBaseImage(dir) {
+    const busybox = needs("busybox");
+    const tar = pack();
+    const layer = buffer(tar);
+    const at = new Date(0);
+    for (const name of ["bin", "etc", "home", "proc", "dev", "sys", "usr", "usr/bin", "var"]) {
+        tar.entry({ name: `${name}/`, type: "directory", mode: 0o755, mtime: at });
+    }
+    tar.entry({ name: "root/", type: "directory", mode: 0o700, mtime: at });
+    tar.entry({ name: "tmp/", type: "directory", mode: 0o1777, mtime: at });
+    tar.entry({ name: `home/${APP.name}/`, type: "directory", mode: 0o755, uid: APP.uid, gid: APP.gid, mtime: at });
+    tar.entry({ name: "etc/passwd", mtime: at }, `root:x:0:0:root:/root:/bin/sh\n${APP.name}:x:${APP.uid}:${APP.gid}::/home/${APP.name}:/bin/sh\n`);
+    tar.entry({ name: "etc/group", mtime: at }, `root:x:0:\n${APP.name}:x:${APP.gid}:\n`);
+    tar.entry({ name: "bin/busybox", mode: 0o755, mtime: at }, readFileSync(busybox));
+    for (const applet of execFileSync(busybox, ["--list"], { encoding: "utf8" }).trim().split("\n")) {
+        if (applet !== "busybox")
+            tar.entry({ name: `bin/${applet}`, type: "symlink", linkname: "busybox", mtime: at });
+    }
+    tar.finalize();
+    writeLayout(dir, await layer);
+}
+function writeLayout(dir, tar) {
+    mkdirSync(join(dir, "blobs", "sha256"), { recursive: true });
+    const { os, architecture } = machinePlatform();
+    const layer = put(dir, "application/vnd.oci.image.layer.v1.tar+gzip", gzipSync(tar, { level: 1 }));
+    const config = put(dir, "application/vnd.oci.image.config.v1+json", {
+        created: "1970-01-01T00:00:00Z",
+        architecture,
+        os,
+        config: { Env: ["PATH=/usr/local/bin:/usr/bin:/bin"], Cmd: ["sh"] },
+        rootfs: { type: "layers", diff_ids: [sha256(tar)] },
+        history: [{ created: "1970-01-01T00:00:00Z", created_by: "busybox of this machine" }],
+    });
+    const mediaType = "application/vnd.oci.image.manifest.v1+json";
+    const manifest = put(dir, mediaType, { schemaVersion: 2, mediaType, config, layers: [layer] });
+    const tagged = { ...manifest, annotations: { "org.opencontainers.image.ref.name": "latest" } };
+    writeFileSync(join(dir, "index.json"), JSON.stringify({ schemaVersion: 2, manifests: [tagged] }));
+    writeFileSync(join(dir, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }));
+}
+function put(dir, mediaType, content) {
+    const data = Buffer.isBuffer(content) ? content : Buffer.from(JSON.stringify(content));
+    const digest = sha256(data);
+    writeFileSync(join(dir, "blobs", "sha256", digest.slice("sha256:".length)), data);
+    return { mediaType, digest, size: data.length };
+}
+function sha256(data) {
+    return `sha256:${createHash("sha256").update(data).digest("hex")}`;
+}
+//# sourceMappingURL=base-image.js.map

@@ -1,0 +1,35 @@
+// What a test needs of the machine is asked for. A lack is a failure that says how to mend it, never a silent skip:
+// test/setup.sh, which `npm test` runs first, installs it all or names it all.
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+/** Program to the Debian and Ubuntu package that has it; the same table as in test/setup.sh. */
+const PACKAGES = {
+    busybox: "busybox-static",
+    bzip2: "bzip2",
+    crun: "crun",
+    "docker-registry": "docker-registry",
+    git: "git",
+    newuidmap: "uidmap",
+    python3: "python3",
+    runc: "runc",
+    skopeo: "skopeo",
+    umoci: "umoci",
+    xz: "xz-utils",
+    zstd: "zstd",
+};
+/** Absolute path of a program. Throws with the package to install. */
+export function needs(program) {
+    const path = `${process.env.PATH ?? ""}:/usr/sbin:/sbin`;
+    for (const dir of path.split(delimiter)) {
+        const file = join(dir || ".", program);
+        try {
+            accessSync(file, constants.X_OK);
+            return file;
+        }
+        catch {
+            // Not in this directory: the next one may have it.
+        }
+    }
+    throw new Error(`${program} is missing: apt-get install ${PACKAGES[program]} (as root), or run test/setup.sh`);
+}
+//# sourceMappingURL=needs.js.map

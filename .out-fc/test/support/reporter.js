@@ -1,0 +1,14 @@
+// Mocha's spec reporter; adds a line "passed failed skipped" to the file that TSBUILD_TALLY names, so that .ci/run can add up.
+import { appendFileSync } from "node:fs";
+import Mocha from "mocha";
+export default function reportAndCount(runner, options) {
+    new Mocha.reporters.Spec(runner, options);
+    const file = process.env.TSBUILD_TALLY;
+    if (file === undefined)
+        return;
+    runner.once("end", () => {
+        const { passes = 0, failures = 0, pending = 0 } = runner.stats ?? {};
+        appendFileSync(file, `${passes} ${failures} ${pending}\n`);
+    });
+}
+//# sourceMappingURL=reporter.js.map

@@ -1,0 +1,3 @@
+export declare const mochaHooks: {
+    afterAll(): Promise<void>;
+};

@@ -1,0 +1,238 @@
+// Front side of the keeper: starts it, sends jobs, hands back outcomes. The keeper is root inside its own user namespace and
+// lives in its own mount and pid namespace; it dies with the front, and with it every container and mount.
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { BuildError } from "../../solver/graph/error.js";
+import { launcherArch, withLauncher } from "../launcher/install.js";
+import { openProgram } from "../launcher/program.js";
+import { findNetworkHelper } from "./network-helper.js";
+import { thawError } from "./wire-error.js";
+import { writeIdMaps } from "./userns.js";
+/** Between TERM and KILL for a cancelled step. */
+export const KILL_GRACE_MS = 1_500;
+const START_TIMEOUT_MS = 20_000;
+const CLONE = { NEWNS: 0x0002_0000, NEWUSER: 0x1000_0000, NEWPID: 0x2000_0000 };
+const PR_SET_PDEATHSIG = 1;
+const SIGKILL = 9;
+const SIGCHLD = 17;
+const MS_REC_PRIVATE = 0x4000 | 0x4_0000;
+/** Descriptors the keeper process starts with: program and go-ahead, acknowledgement, errors, messages. */
+const FD = { program: 0, acknowledge: 1, ipc: 3 };
+function keeperProgram(nodeArgs, env) {
+    const program = openProgram(launcherArch(), FD.acknowledge);
+    const child = program.label();
+    program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
+    program.call("unshare", [CLONE.NEWUSER], { what: "making a user namespace" });
+    program.call("write", [FD.acknowledge, "u", 1]);
+    program.call("read", [FD.program, new Uint8Array(8), 1]); // the front has written the id maps
+    program.call("setresgid", [0, 0, 0]);
+    program.call("setresuid", [0, 0, 0]);
+    program.call("setgroups", [0, 0], { onError: "ignore" }); // refused in single-id mode
+    program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]); // new credentials clear it (prctl(2))
+    program.call("unshare", [CLONE.NEWNS | CLONE.NEWPID], { what: "making mount and pid namespaces" });
+    program.call("clone", [SIGCHLD, 0, 0, 0, 0], { onZero: child, intoNextArg: 0 });
+    program.call("wait4", [0, 0, 0, 0]);
+    program.call("exit_group", [0]);
+    program.here(child);
+    program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
+    program.call("mount", ["none", "/", 0, MS_REC_PRIVATE, 0], { what: "making mounts private" });
+    program.open(FD.program, "openat", [-100, "/dev/null", 0, 0]);
+    // open() sets close-on-exec, which is wrong for a standard descriptor.
+    program.call("dup3", [2, FD.acknowledge, 0]);
+    program.call("execve", [process.execPath, { pointers: [process.execPath, ...nodeArgs] }, { pointers: env }], {
+        what: "starting Node",
+    });
+    return program.assemble().bytes;
+}
+/** Starts the keeper at once; `ready()` waits for it. `storeDir` holds the launcher. `onExit` is told when it ends unasked. */
+export function startKeeper(options) {
+    const waiting = new Map();
+    let nextId = 1;
+    let ended = null;
+    let closing = false;
+    const stderr = [];
+    const settings = {
+        singleId: options.maps.kind === "single",
+        storeDir: options.storeDir,
+        network: options.network ?? findNetworkHelper(options.path),
+    };
+    const main = fileURLToPath(new URL("./main.js", import.meta.url));
+    const env = Object.entries({
+        ...options.env,
+        NODE_CHANNEL_FD: String(FD.ipc),
+        NODE_CHANNEL_SERIALIZATION_MODE: "advanced",
+    }).map(([name, value]) => `${name}=${value}`);
+    const child = withLauncher(join(options.storeDir, "bin"), (launcher) => spawn(launcher, [], {
+        stdio: ["pipe", "pipe", "pipe", "ipc"],
+        serialization: "advanced",
+        detached: true, // Ctrl-C on the terminal is for the front, which then cancels in order
+        env: {},
+        cwd: "/",
+    }));
+    child.stdin?.on("error", () => { }); // the exit handler below says what happened
+    child.stdin?.write(keeperProgram(["--no-warnings", "--max-semi-space-size=4", main, JSON.stringify(settings)], env));
+    const failAll = (error) => {
+        ended ??= error;
+        for (const entry of waiting.values())
+            entry.reject(ended);
+        waiting.clear();
+    };
+    let becameReady = () => { };
+    let failedStart = () => { };
+    const ready = new Promise((resolve, reject) => {
+        becameReady = resolve;
+        failedStart = reject;
+    });
+    ready.catch(() => { }); // whoever calls ready() sees it
+    const timer = setTimeout(() => {
+        failedStart(new BuildError("SANDBOX_UNAVAILABLE", `the keeper process did not start within ${START_TIMEOUT_MS / 1000} s`));
+        child.kill("SIGKILL");
+    }, START_TIMEOUT_MS);
+    timer.unref();
+    child.stderr?.on("data", (data) => {
+        if (stderr.length < 64)
+            stderr.push(data);
+    });
+    child.stdout?.once("data", (data) => {
+        if (data[0] !== 0x75 /* "u" */ || child.pid === undefined) {
+            failedStart(startError(data));
+            return;
+        }
+        writeIdMaps(child.pid, options.maps, options.path).then(() => child.stdin?.write("g"), (error) => {
+            failedStart(error);
+            child.kill("SIGKILL");
+        });
+        child.stdout?.on("data", (more) => failedStart(startError(more)));
+    });
+    const exited = new Promise((resolve) => {
+        const onEnd = (why) => {
+            clearTimeout(timer);
+            const said = stderr.map((chunk) => new TextDecoder().decode(chunk)).join("").trim();
+            const error = closing
+                ? new Error("the keeper is closed")
+                : new BuildError("SANDBOX_UNAVAILABLE", `the keeper process ended: ${why}${said === "" ? "" : `: ${said.slice(0, 2000)}`}`);
+            failedStart(error);
+            failAll(error);
+            resolve();
+        };
+        child.once("error", (error) => onEnd(error.message));
+        // "close", not "exit": the process started here is the launcher; its output is at its end when the keeper is gone too.
+        child.once("close", (code, signal) => onEnd(signal ?? `exit code ${code}`));
+    });
+    child.on("message", (message) => {
+        const answer = message;
+        if (answer.type === "ready") {
+            clearTimeout(timer);
+            becameReady();
+            return;
+        }
+        const entry = waiting.get(answer.id);
+        if (entry === undefined)
+            return;
+        if (answer.type === "output") {
+            entry.onOutput?.(answer.fd, answer.data);
+            return;
+        }
+        waiting.delete(answer.id);
+        if (answer.type === "done")
+            entry.resolve(answer.outcome);
+        else
+            entry.reject(thawError(answer.error));
+        if (waiting.size === 0)
+            unreference();
+    });
+    // An idle keeper does not hold the front alive; a job does.
+    const unreference = () => {
+        child.unref();
+        child.channel?.unref();
+        for (const stream of [child.stdin, child.stdout, child.stderr])
+            stream?.unref?.();
+    };
+    const reference = () => {
+        child.ref();
+        child.channel?.ref();
+    };
+    unreference();
+    const send = (message) => {
+        child.send(message, (error) => {
+            if (error !== null && !closing)
+                failAll(error);
+        });
+    };
+    const request = async (message, onOutput, onId) => {
+        reference();
+        await ready;
+        if (ended !== null)
+            throw ended;
+        const id = nextId++;
+        return new Promise((resolve, reject) => {
+            waiting.set(id, onOutput === undefined ? { resolve, reject } : { resolve, reject, onOutput });
+            send({ ...message, id });
+            onId?.(id);
+        });
+    };
+    return {
+        ready() {
+            reference();
+            return ready.finally(() => {
+                if (waiting.size === 0)
+                    unreference();
+            });
+        },
+        async run(job) {
+            return (await request({ type: "job", job }));
+        },
+        async exec(job, io) {
+            io.signal.throwIfAborted();
+            let stop = () => { };
+            let killTimer;
+            try {
+                const outcome = await request({ type: "exec", job }, io.onOutput, (id) => {
+                    stop = () => {
+                        send({ type: "kill", id, signal: 15 });
+                        killTimer = setTimeout(() => send({ type: "kill", id, signal: SIGKILL }), KILL_GRACE_MS);
+                    };
+                    if (io.signal.aborted)
+                        stop();
+                    else
+                        io.signal.addEventListener("abort", stop, { once: true });
+                    io.onStart?.({
+                        kill: (signal) => send({ type: "kill", id, signal }),
+                        stdin: (data) => send({ type: "stdin", id, data }),
+                        resize: (rows, columns) => send({ type: "resize", id, rows, columns }),
+                    });
+                });
+                io.signal.throwIfAborted();
+                return outcome;
+            }
+            finally {
+                io.signal.removeEventListener("abort", stop);
+                clearTimeout(killTimer);
+            }
+        },
+        prepareNetwork() {
+            ready.then(() => send({ type: "prepare-network" }), () => { });
+        },
+        async [Symbol.asyncDispose]() {
+            if (closing)
+                return exited;
+            closing = true;
+            reference();
+            for (const stream of [child.stdin, child.stdout, child.stderr])
+                stream?.ref?.();
+            // Nothing it holds outlives it: its pid namespace ends with it, its mounts are detached ones.
+            child.kill("SIGKILL");
+            await exited;
+        },
+    };
+}
+function startError(data) {
+    // A failed call is told as (record address, -errno).
+    const errno = data.length >= 16 ? -Number(new DataView(data.buffer, data.byteOffset, data.length).getBigInt64(8, true)) : 0;
+    const hint = errno === 1 || errno === 13 || errno === 28
+        ? "allow unprivileged user namespaces: sysctl user.max_user_namespaces=28633, and on Ubuntu sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+        : null;
+    return new BuildError("SANDBOX_UNAVAILABLE", `the kernel refused the keeper's namespaces (errno ${errno})`, { hint });
+}
+//# sourceMappingURL=keeper.js.map

@@ -1,0 +1,251 @@
+import type { Selector } from "../../cache/tree-select.ts";
+import type { Digest } from "../../solver/graph/digest.ts";
+import type { ChownOpt, FileAction } from "../../solver/graph/op.ts";
+/** A tree the keeper can read: stacked layer directories (oldest first), or a directory of the asker with its ignore rules. */
+export type Tree = {
+    readonly kind: "layers";
+    readonly dirs: readonly string[];
+} | {
+    readonly kind: "files";
+    readonly root: string;
+    readonly excludes: readonly string[];
+    readonly includes: readonly string[];
+};
+/** One FileOp: actions in order on one active layer above `base`. Runs in a keeper thread. */
+export interface FileJob {
+    readonly kind: "file";
+    readonly base: readonly string[];
+    readonly upper: string;
+    readonly work: string;
+    readonly inputs: readonly (Tree | null)[];
+    readonly actions: readonly FileAction[];
+    /** For each action: where user and group names are looked up (the tree of ChownOpt's input). Resolved by the executor from `inputs`/base. */
+    readonly times: {
+        readonly epochSeconds: number | null;
+    };
+}
+export interface FileOutcome {
+    /** Digest over all that was read from `files` trees, in the same form selectDigest() gives it; null when there was none. */
+    readonly readDigest: Digest | null;
+}
+/** Copies a whole tree (selection of a context) into an empty upper directory: a bind mount of the context. */
+export interface MaterializeJob {
+    readonly kind: "materialize";
+    readonly tree: Tree;
+    readonly selector: string;
+    readonly upper: string;
+}
+/** Layer blob (a file) to a directory in overlay form; verifies diffId while it reads. */
+export interface ApplyJob {
+    readonly kind: "apply";
+    readonly blob: string;
+    readonly mediaType: string;
+    readonly diffId: Digest | null;
+    readonly dir: string;
+}
+export interface ApplyOutcome {
+    readonly diffId: Digest;
+    readonly sizeBytes: number;
+    readonly entries: number;
+}
+export type Compression = "gzip" | "zstd" | "estargz" | "uncompressed";
+/** Upper directory to layer tar; diffId, digest and compressed blob in one pass. */
+export interface PackJob {
+    readonly kind: "pack";
+    readonly dir: string;
+    /** Where the compressed blob goes; null: only the diffId is wanted. */
+    readonly out: string | null;
+    readonly compression: Compression;
+    readonly level: number | null;
+    /** Clamp times to this (seconds); null: as they are. */
+    readonly epochSeconds: number | null;
+    /** Compress with the compressor whose bytes are equal on every machine and Node version. */
+    readonly pinned?: boolean;
+}
+/** A layer blob in another compression; its tar stays as it is. */
+export interface RecompressJob {
+    readonly kind: "recompress";
+    readonly blob: string;
+    readonly out: string;
+    readonly compression: Compression;
+    readonly level: number | null;
+    readonly pinned?: boolean;
+}
+export interface PackOutcome {
+    readonly diffId: Digest;
+    readonly tarBytes: number;
+    readonly digest: Digest | null;
+    readonly size: number | null;
+}
+/** Digest of what a selector picks out of a tree (content keys). */
+export interface SelectJob {
+    readonly kind: "select";
+    readonly tree: Tree;
+    readonly selectors: readonly Selector[];
+}
+/** Removes directory trees of the store that hold foreign owners. */
+export interface RemoveJob {
+    readonly kind: "remove";
+    readonly paths: readonly string[];
+}
+/** Reads a file inside stacked layers, in-root, regular, at most maxBytes; null when missing. */
+export interface ReadJob {
+    readonly kind: "read";
+    readonly dirs: readonly string[];
+    readonly path: string;
+    readonly maxBytes: number;
+}
+/** The tree as a tar or as files: `-o type=local|tar`. */
+export interface ExportJob {
+    readonly kind: "export";
+    /** Each merged tree goes into its folder of the output; null: its top. */
+    readonly trees: readonly {
+        readonly dirs: readonly string[];
+        readonly folder: string | null;
+    }[];
+    readonly form: "tar" | "directory";
+    readonly dest: string;
+    readonly epochSeconds: number | null;
+}
+/** Size and count of a layer directory. */
+export interface MeasureJob {
+    readonly kind: "measure";
+    readonly dir: string;
+}
+export type ThreadJob = FileJob | MaterializeJob | ApplyJob | PackJob | RecompressJob | SelectJob | RemoveJob | ReadJob | ExportJob | MeasureJob;
+export type { ChownOpt, Selector };
+/** A RUN (or `tsbuild run`): everything resolved but what only the root file system can tell (user names, PATH). */
+export interface ExecJob {
+    readonly rootfs: {
+        readonly dirs: readonly string[];
+        readonly upper: string;
+        readonly work: string;
+        readonly readonly: boolean;
+    };
+    readonly args: readonly string[];
+    readonly env: readonly string[];
+    readonly cwd: string;
+    readonly user: string;
+    readonly hostname: string;
+    readonly extraHosts: readonly {
+        readonly host: string;
+        readonly ip: string;
+    }[];
+    readonly resolvConf: string;
+    readonly network: "sandbox" | "host" | "none";
+    readonly security: "sandbox" | "insecure";
+    readonly mounts: readonly ExecJobMount[];
+    readonly rlimits: readonly {
+        readonly name: string;
+        readonly soft: number;
+        readonly hard: number;
+    }[];
+    /** A terminal of this size for stdin, stdout and stderr; null: pipes, stdin closed unless `stdin`. */
+    readonly tty: {
+        readonly rows: number;
+        readonly columns: number;
+    } | null;
+    readonly stdin: boolean;
+    /** CDI edits and the like: extra device nodes to bind from the host. */
+    readonly devices: readonly string[];
+}
+export type ExecJobMount = {
+    readonly kind: "tree";
+    readonly target: string;
+    readonly dirs: readonly string[];
+    readonly selector: string;
+    readonly readonly: boolean;
+    /** Where writes go when not read-only; thrown away or committed by the front. */
+    readonly upper: string | null;
+    readonly work: string | null;
+} | {
+    readonly kind: "directory";
+    readonly target: string;
+    readonly path: string;
+    readonly readonly: boolean;
+    /** Set on a directory that was just made; null: leave it. */
+    readonly owner: {
+        readonly uid: number;
+        readonly gid: number;
+        readonly mode: number;
+    } | null;
+    /** -v of a single file is allowed; cache mounts are directories. */
+    readonly fileAllowed: boolean;
+} | {
+    readonly kind: "tmpfs";
+    readonly target: string;
+    readonly sizeBytes: number | null;
+} | {
+    readonly kind: "secret";
+    readonly target: string;
+    readonly data: Uint8Array;
+    readonly uid: number;
+    readonly gid: number;
+    readonly mode: number;
+} | {
+    readonly kind: "ssh";
+    readonly target: string;
+    readonly socket: string;
+    readonly uid: number;
+    readonly gid: number;
+    readonly mode: number;
+};
+export interface ExecOutcome {
+    readonly code: number | null;
+    readonly signal: number | null;
+    readonly cpuMs: number;
+    readonly peakBytes: number;
+}
+/** An error on the wire. `system`: not the user's doing. */
+export interface WireError {
+    readonly code: string;
+    readonly message: string;
+    readonly hint: string | null;
+    readonly exitCode: number | null;
+    readonly stack: string;
+}
+export type ToKeeper = {
+    readonly type: "job";
+    readonly id: number;
+    readonly job: ThreadJob;
+} | {
+    readonly type: "exec";
+    readonly id: number;
+    readonly job: ExecJob;
+} | {
+    readonly type: "kill";
+    readonly id: number;
+    readonly signal: number;
+} | {
+    readonly type: "stdin";
+    readonly id: number;
+    readonly data: Uint8Array | null;
+} | {
+    readonly type: "resize";
+    readonly id: number;
+    readonly rows: number;
+    readonly columns: number;
+}
+/** A step with the default network is likely to come: have one ready. */
+ | {
+    readonly type: "prepare-network";
+} | {
+    readonly type: "close";
+};
+export type FromKeeper = {
+    readonly type: "ready";
+    readonly pid: number;
+} | {
+    readonly type: "done";
+    readonly id: number;
+    readonly outcome: unknown;
+} | {
+    readonly type: "failed";
+    readonly id: number;
+    readonly error: WireError;
+} | {
+    readonly type: "output";
+    readonly id: number;
+    readonly fd: 1 | 2;
+    readonly data: Uint8Array;
+};

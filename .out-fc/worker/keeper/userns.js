@@ -1,0 +1,124 @@
+// Which ids the keeper's user namespace holds, and how they are written.
+// user_namespaces(7), subuid(5), newuidmap(1).
+import { execFile } from "node:child_process";
+import { accessSync, constants, readFileSync, writeFileSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { BuildError } from "../../solver/graph/error.js";
+const ALL_IDS = 4_294_967_295;
+/** Finds the maps for this user. Reads /etc/subuid and /etc/subgid; looks for newuidmap in `path`. */
+export function findIdMaps(user, path) {
+    if (user.uid === 0) {
+        // Real root: every id this namespace has itself (it may be a container with fewer than all).
+        return { kind: "root", uids: ownRanges("/proc/self/uid_map"), gids: ownRanges("/proc/self/gid_map") };
+    }
+    const single = (why) => ({
+        kind: "single",
+        uids: [{ inside: 0, outside: user.uid, count: 1 }],
+        gids: [{ inside: 0, outside: user.gid, count: 1 }],
+        why,
+    });
+    const uids = subordinate("/etc/subuid", user);
+    const gids = subordinate("/etc/subgid", user);
+    if (uids.length === 0 || gids.length === 0) {
+        return single(`${user.name} has no ids in /etc/subuid and /etc/subgid: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ${user.name}`);
+    }
+    for (const helper of ["newuidmap", "newgidmap"]) {
+        if (findProgram(helper, path) === null)
+            return single(`${helper} is not installed: apt-get install uidmap`);
+    }
+    return { kind: "subids", uids: stacked(user.uid, uids), gids: stacked(user.gid, gids) };
+}
+function ownRanges(file) {
+    const ranges = [];
+    for (const line of readFileSync(file, "latin1").trim().split("\n")) {
+        const [inside, , count] = line.trim().split(/\s+/).map(Number);
+        if (inside !== undefined && count !== undefined)
+            ranges.push({ inside, outside: inside, count });
+    }
+    return ranges.length > 0 ? ranges : [{ inside: 0, outside: 0, count: ALL_IDS }];
+}
+function subordinate(file, user) {
+    let text;
+    try {
+        text = readFileSync(file, "utf8");
+    }
+    catch (error) {
+        if (error.code === "ENOENT")
+            return [];
+        throw error;
+    }
+    const ranges = [];
+    for (const line of text.split("\n")) {
+        const [owner, start, count] = line.trim().split(":");
+        if ((owner === user.name || owner === String(user.uid)) && start !== undefined && count !== undefined) {
+            if (/^\d+$/.test(start) && /^\d+$/.test(count) && Number(count) > 0) {
+                ranges.push({ start: Number(start), count: Number(count) });
+            }
+        }
+    }
+    return ranges;
+}
+function stacked(own, ranges) {
+    const maps = [{ inside: 0, outside: own, count: 1 }];
+    let inside = 1;
+    for (const { start, count } of ranges) {
+        maps.push({ inside, outside: start, count });
+        inside += count;
+    }
+    return maps;
+}
+/** Absolute path of a program in `path`, or null. */
+export function findProgram(name, path) {
+    for (const dir of path.split(delimiter)) {
+        if (dir === "")
+            continue;
+        const file = join(dir, name);
+        try {
+            accessSync(file, constants.X_OK);
+            return file;
+        }
+        catch {
+            // Not in this directory, or not for us: the next one may have it.
+        }
+    }
+    return null;
+}
+/** Writes the maps for `pid`, which waits in a new user namespace. Throws SANDBOX_UNAVAILABLE with the helper's words. */
+export async function writeIdMaps(pid, maps, path) {
+    if (maps.kind === "subids") {
+        await Promise.all([runHelper("newuidmap", pid, maps.uids, path), runHelper("newgidmap", pid, maps.gids, path)]);
+        return;
+    }
+    const text = (ranges) => ranges.map(({ inside, outside, count }) => `${inside} ${outside} ${count}\n`).join("");
+    try {
+        // Without CAP_SETGID in the parent namespace the kernel wants setgroups refused first (user_namespaces(7)).
+        if (maps.kind === "single")
+            writeFileSync(`/proc/${pid}/setgroups`, "deny");
+        writeFileSync(`/proc/${pid}/uid_map`, text(maps.uids));
+        writeFileSync(`/proc/${pid}/gid_map`, text(maps.gids));
+    }
+    catch (error) {
+        throw new BuildError("SANDBOX_UNAVAILABLE", "the kernel refused the id map of a user namespace", { cause: error });
+    }
+}
+function runHelper(name, pid, ranges, path) {
+    const file = findProgram(name, path);
+    if (file === null)
+        throw new BuildError("SANDBOX_UNAVAILABLE", `${name} is not installed`, { hint: "apt-get install uidmap" });
+    const args = [String(pid)];
+    for (const { inside, outside, count } of ranges)
+        args.push(String(inside), String(outside), String(count));
+    return new Promise((resolve, reject) => {
+        execFile(file, args, { timeout: 10_000 }, (error, _stdout, stderr) => {
+            if (error === null)
+                resolve();
+            else {
+                reject(new BuildError("SANDBOX_UNAVAILABLE", `${name} failed: ${stderr.trim() || error.message}`, {
+                    cause: error,
+                    hint: `check that ${name} is setuid root (or has file capabilities) and that /etc/subuid and /etc/subgid name you`,
+                }));
+            }
+        });
+    });
+}
+//# sourceMappingURL=userns.js.map

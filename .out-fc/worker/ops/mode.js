@@ -1,0 +1,56 @@
+// Symbolic modes as chmod(1) and BSD's setmode(3) have them: "u=rwX,go-w". The umask plays no part: what a step makes
+// must not depend on the user's.
+import { BuildError } from "../../solver/graph/error.js";
+const CLASSES = { u: 0o4700, g: 0o2070, o: 0o0007, a: 0o6777 };
+const SHIFT = { u: 6, g: 3, o: 0 };
+const STICKY = 0o1000;
+/** Parses octal digits or clauses like "u+rw,go=u-w". Throws COPY_FAILED on anything else. */
+export function parseMode(text) {
+    if (/^[0-7]{1,5}$/.test(text) && Number.parseInt(text, 8) <= 0o7777) {
+        const mode = Number.parseInt(text, 8);
+        return () => mode;
+    }
+    if (!/^[ugoa]*(?:[-+=][rwxXstugo]*)+(?:,[ugoa]*(?:[-+=][rwxXstugo]*)+)*$/.test(text)) {
+        throw new BuildError("COPY_FAILED", `invalid mode ${JSON.stringify(text)}`);
+    }
+    const changes = text.split(",").flatMap((clause) => {
+        const who = /^[ugoa]*/.exec(clause)?.[0] ?? "";
+        return [...clause.slice(who.length).matchAll(/([-+=])([^-+=]*)/g)].map(([, op = "", what = ""]) => change(who, op, what));
+    });
+    return (mode, isDirectory) => {
+        const canExecute = isDirectory || (mode & 0o111) !== 0;
+        return changes.reduce((now, apply) => apply(now, canExecute), mode);
+    };
+}
+/** One operator of a clause. `canExecute`: what X asks, judged before any change. */
+function change(who, op, what) {
+    const named = who.split("").reduce((bits, letter) => bits | CLASSES[letter], 0);
+    const onlyOthers = named !== 0 && (named & ~CLASSES.o) === 0;
+    // Without a class all are meant. The sticky bit has none: it is touched only where t is said.
+    const mask = (named === 0 ? CLASSES.a : named) | (what.includes("t") && !onlyOthers ? STICKY : 0);
+    return (mode, canExecute) => {
+        let bits = 0;
+        for (const letter of what) {
+            if (letter === "r")
+                bits |= 0o444;
+            else if (letter === "w")
+                bits |= 0o222;
+            else if (letter === "x")
+                bits |= 0o111;
+            else if (letter === "X")
+                bits |= op === "+" && canExecute ? 0o111 : 0;
+            else if (letter === "s")
+                bits |= onlyOthers ? 0 : 0o6000;
+            else if (letter === "t")
+                bits |= onlyOthers ? 0 : STICKY;
+            else
+                bits |= ((mode >> SHIFT[letter]) & 7) * 0o111; // a copy of another class
+        }
+        if (op === "+")
+            return mode | (bits & mask);
+        if (op === "-")
+            return mode & ~(bits & mask);
+        return (mode & ~mask) | (bits & mask);
+    };
+}
+//# sourceMappingURL=mode.js.map

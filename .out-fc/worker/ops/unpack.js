@@ -1,0 +1,44 @@
+// [keeper] ADD of a local archive: unpacked where it would have been copied.
+import { extractArchive, isArchive } from "../../cache/layers/archive.js";
+import { close, O, openat } from "../sys/file.js";
+import { shown } from "./place.js";
+import { BuildError } from "../../solver/graph/error.js";
+/** Unpacks a file of the source into a directory (a resolved path of the place) if it is an archive; else false, and
+ *  nothing has changed. The directory is made, with `made` as its look; members have the owners and times they state.
+ *  Throws ARCHIVE_INVALID, LIMIT_EXCEEDED. */
+export async function unpackMatch(source, match, place, directory, made) {
+    const probe = source.open(match.path);
+    try {
+        if (!(await isArchive(probe)))
+            return false;
+    }
+    finally {
+        close(probe);
+    }
+    place.makeParents(directory, made);
+    // Descriptors of their own: the cursors may move, and must forget what the archive replaces.
+    const target = openat(place.tree.cursor.at(directory), ".", O.RDONLY | O.DIRECTORY);
+    place.forgetDirectories();
+    try {
+        const archive = source.open(match.path);
+        try {
+            await extractArchive(archive, target);
+            return true;
+        }
+        catch (error) {
+            if (!(error instanceof BuildError) || error.code !== "ARCHIVE_INVALID")
+                throw error;
+            throw new BuildError("ARCHIVE_INVALID", `${shown(match.path)}: ${error.message}`, {
+                cause: error,
+                hint: error.hint,
+            });
+        }
+        finally {
+            close(archive);
+        }
+    }
+    finally {
+        close(target);
+    }
+}
+//# sourceMappingURL=unpack.js.map

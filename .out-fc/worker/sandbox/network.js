@@ -1,0 +1,184 @@
+// [keeper] Network namespaces of steps with the default network, each connected by one pasta(1) or slirp4netns(1).
+//
+// Starting a helper costs tens of milliseconds, so a namespace is used again for the next step once no process is left in
+// it: a step cannot change it (CAP_NET_ADMIN is dropped, /proc/sys is read-only). There are as many as steps ran at the same
+// time. Namespaces live as bind mounts in the keeper's mount namespace, helpers in its pid namespace: both end with it.
+import { spawn } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { networkInterfaces } from "node:os";
+import { join } from "node:path";
+import { Socket } from "node:net";
+import { launcherArch } from "../launcher/install.js";
+import { openProgram } from "../launcher/program.js";
+import { AT, close, mknodat, O, openat, pipe2, S } from "../sys/file.js";
+import { MOUNT_ATTR, MOVE_MOUNT, moveMount, UMOUNT, umount2 } from "../sys/mount.js";
+import { detachedTmpfs } from "./launcher-file.js";
+import { loopbackUp } from "./step-program.js";
+/** Link-local, as podman has it; slirp4netns(1) fixes its own. */
+const RESOLVER = { pasta: "169.254.1.1", slirp4netns: "10.0.2.3" };
+const START_TIMEOUT_MS = 10_000;
+const PR_SET_PDEATHSIG = 1;
+const SIGKILL = 9;
+const CLONE_NEWNET = 0x4000_0000;
+const MS_BIND = 0x1000;
+/** A pool that makes namespaces when they are needed. `dir`: a directory of the store, covered by a tmpfs only this process sees. */
+export function openNetworkPool(helper, options) {
+    const idle = [];
+    let ahead = null;
+    let placed = false;
+    let count = 0;
+    const connect = async () => {
+        if (!placed) {
+            mkdirSync(options.dir, { recursive: true, mode: 0o700 });
+            const tmpfs = detachedTmpfs(MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC);
+            moveMount(tmpfs, "", AT.FDCWD, options.dir, MOVE_MOUNT.F_EMPTY_PATH);
+            close(tmpfs);
+            placed = true;
+        }
+        count += 1;
+        const path = join(options.dir, `net-${count}`);
+        writeFileSync(path, "");
+        await makeNamespace(options.launcher(), path);
+        try {
+            const process = await startHelper(helper, path);
+            const connected = { fd: openat(AT.FDCWD, path, O.RDONLY), path, helper: process, ended: false };
+            process.once("exit", () => {
+                connected.ended = true;
+            });
+            return connected;
+        }
+        catch (error) {
+            umount2(path, UMOUNT.DETACH);
+            throw error;
+        }
+    };
+    const discard = (connected) => {
+        connected.helper.kill("SIGKILL");
+        close(connected.fd);
+        umount2(connected.path, UMOUNT.DETACH);
+    };
+    return {
+        async acquire() {
+            let connected = idle.pop();
+            while (connected?.ended === true) {
+                discard(connected);
+                connected = idle.pop();
+            }
+            if (connected === undefined) {
+                const started = ahead ?? connect();
+                ahead = null;
+                connected = await started;
+            }
+            const taken = connected;
+            return {
+                fd: taken.fd,
+                resolver: RESOLVER[helper.kind],
+                release(reusable) {
+                    if (reusable && !taken.ended)
+                        idle.push(taken);
+                    else
+                        discard(taken);
+                },
+            };
+        },
+        prepare() {
+            if (idle.length > 0 || ahead !== null || count > 0)
+                return;
+            ahead = connect();
+            ahead.catch(() => { }); // told to the step that takes it
+        },
+    };
+}
+/** A new network namespace with loopback up, bound to the file `path`. */
+function makeNamespace(launcher, path) {
+    const program = openProgram(launcherArch(), 1);
+    program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
+    program.call("unshare", [CLONE_NEWNET], { what: "making a network namespace" });
+    loopbackUp(program);
+    program.call("mount", ["/proc/self/ns/net", path, 0, MS_BIND, 0], { what: "keeping a network namespace" });
+    program.call("exit_group", [0]);
+    const { bytes, describe } = program.assemble();
+    return new Promise((resolve, reject) => {
+        const child = spawn(launcher, [], { stdio: ["pipe", "pipe", "ignore"], env: {}, cwd: "/" });
+        const said = [];
+        child.stdout.on("data", (data) => said.push(data));
+        child.stdin.on("error", () => { }); // told by the exit status
+        child.stdin.end(bytes);
+        child.once("error", reject);
+        child.once("close", (code) => {
+            if (code === 0)
+                return resolve();
+            const failure = Buffer.concat(said);
+            const record = failure.length >= 16 ? describe(failure.readBigUInt64LE(0)) : null;
+            const errnum = failure.length >= 16 ? -failure.readBigInt64LE(8) : 0n;
+            reject(new Error(`${record?.what || record?.call || "making a network namespace"} failed (errno ${errnum})`));
+        });
+    });
+}
+/** Starts the helper on the namespace at `path`; resolves when the namespace is connected. */
+async function startHelper(helper, path) {
+    // The helper says so by writing to this pipe: its pid (pasta) or "1" (slirp4netns).
+    let ready;
+    let args;
+    const passed = [];
+    if (helper.kind === "pasta") {
+        mknodat(AT.FDCWD, `${path}.ready`, S.IFIFO | 0o600); // pasta closes descriptors it does not know
+        ready = openat(AT.FDCWD, `${path}.ready`, O.RDONLY | O.NONBLOCK);
+        // No way in: neither ports of the step on the host (-t, -u), nor ports of the host's loopback in the step (-T, -U, gateway).
+        args = ["-f", "-q", "--netns-only", "--config-net", "-t", "none", "-u", "none", "-T", "none", "-U", "none"];
+        args.push("--no-map-gw", "--dns-forward", RESOLVER.pasta, "--runas", "0:0", "--pid", `${path}.ready`, "--netns", path);
+    }
+    else {
+        const [readEnd, writeEnd] = pipe2();
+        ready = readEnd;
+        passed.push(writeEnd);
+        args = ["--configure", "--mtu=65520", "--disable-host-loopback", "--ready-fd=3", "--netns-type=path", path, "tap0"];
+    }
+    const child = spawn(helper.file, args, { stdio: ["ignore", "ignore", "pipe", ...passed], env: {}, cwd: "/" });
+    for (const fd of passed)
+        close(fd);
+    const said = [];
+    let saidBytes = 0;
+    child.stderr?.on("data", (data) => {
+        saidBytes += data.length;
+        if (saidBytes < 4096)
+            said.push(data);
+    });
+    const pipe = new Socket({ fd: ready, readable: true, writable: false });
+    try {
+        await new Promise((resolve, reject) => {
+            const fail = (why) => reject(new Error(`${helper.kind} failed: ${Buffer.concat(said).toString().trim().slice(0, 500) || why}`));
+            const timer = setTimeout(() => fail(`not ready within ${START_TIMEOUT_MS / 1000} s`), START_TIMEOUT_MS);
+            const settle = (then) => {
+                clearTimeout(timer);
+                then();
+            };
+            pipe.once("data", () => settle(resolve));
+            pipe.once("error", (error) => settle(() => fail(error.message)));
+            child.once("error", (error) => settle(() => fail(error.message)));
+            child.once("close", (code) => settle(() => fail(`exit code ${code}`)));
+        });
+    }
+    catch (error) {
+        child.kill("SIGKILL");
+        throw error;
+    }
+    finally {
+        pipe.destroy();
+    }
+    return child;
+}
+/** resolv.conf for a step in a namespace: servers that only the host can reach are replaced by the namespace's own. */
+export function stepResolvConf(text, resolver) {
+    const own = new Set(Object.values(networkInterfaces()).flatMap((addresses) => (addresses ?? []).map(({ address }) => address)));
+    const lines = text.split("\n").filter((line) => line !== "");
+    const others = lines.filter((line) => !line.startsWith("nameserver"));
+    const servers = lines
+        .filter((line) => line.startsWith("nameserver"))
+        .filter((line) => {
+        const address = line.split(/\s+/)[1] ?? "";
+        return !address.startsWith("127.") && address !== "::1" && !address.startsWith("fe80:") && !own.has(address);
+    });
+    return `${[...(servers.length > 0 ? servers : [`nameserver ${resolver}`]), ...others].join("\n")}\n`;
+}
+//# sourceMappingURL=network.js.map

@@ -1,0 +1,84 @@
+// [keeper] What the launcher of a step said on its status descriptor, as an outcome or an error for people.
+import { constants as os } from "node:os";
+import { BuildError } from "../../solver/graph/error.js";
+import { RUSAGE_BYTES, STEP_STATUS } from "./step-program.js";
+/** Judges the status bytes of a launcher that is gone. Throws EXEC_FAILED and SANDBOX_UNAVAILABLE. */
+export function outcomeOf(status, describe, job, singleId) {
+    let outcome = null;
+    let failure = null;
+    for (let at = 0; at + 16 <= status.length; at += 16) {
+        const kind = status.readBigUInt64LE(at);
+        if (kind === STEP_STATUS.exit) {
+            outcome = exitOf(status.readBigUInt64LE(at + 8), status.subarray(at + 16, at + 16 + RUSAGE_BYTES));
+            at += RUSAGE_BYTES;
+        }
+        else if (kind === STEP_STATUS.notFound) {
+            failure ??= notFoundError(job);
+        }
+        else if (kind === STEP_STATUS.execFailed) {
+            failure ??= execError(Number(-status.readBigInt64LE(at + 8)), job);
+        }
+        else if (kind !== STEP_STATUS.pid) {
+            failure ??= setupError(describe(kind), Number(-status.readBigInt64LE(at + 8)), singleId);
+        }
+    }
+    if (failure !== null)
+        throw failure;
+    // Nothing said: killed before it could tell (a cancel); the launcher took the step with it.
+    return outcome ?? { code: null, signal: os.signals.SIGKILL, cpuMs: 0, peakBytes: 0 };
+}
+/** wait(2) status and struct rusage, getrusage(2). */
+function exitOf(value, usage) {
+    const raw = Number(value & 0xffffffffn);
+    const signal = raw & 0x7f;
+    const whole = usage.length === RUSAGE_BYTES;
+    const milliseconds = (at) => Number(usage.readBigInt64LE(at)) * 1000 + Number(usage.readBigInt64LE(at + 8)) / 1000;
+    return {
+        code: signal === 0 ? (raw >> 8) & 0xff : null,
+        signal: signal === 0 ? null : signal,
+        cpuMs: whole ? milliseconds(0) + milliseconds(16) : 0,
+        peakBytes: whole ? Number(usage.readBigInt64LE(32)) * 1024 : 0,
+    };
+}
+function errnoName(number) {
+    return Object.entries(os.errno).find(([, value]) => value === number)?.[0] ?? `errno ${number}`;
+}
+function notFoundError(job) {
+    return new BuildError("EXEC_FAILED", `exec: "${job.args[0] ?? ""}": executable file not found in $PATH`, { exitCode: 127 });
+}
+/** Words of Go's syscall.Errno, as users of other builders know them, and what to do. */
+const EXEC_ERRORS = {
+    [os.errno.ENOENT]: { words: "no such file or directory", hint: null },
+    [os.errno.EACCES]: { words: "permission denied", hint: "is the file executable for the user of this step (chmod +x)?" },
+    [os.errno.ENOEXEC]: {
+        words: "exec format error",
+        hint: "a script needs a first line such as #!/bin/sh; a program must be for this machine's architecture",
+    },
+    [os.errno.ENOTDIR]: { words: "not a directory", hint: null },
+    [os.errno.E2BIG]: {
+        words: "argument list too long",
+        hint: "Linux allows 128 KiB for one argument or environment variable; put long text into a file (COPY <<EOF)",
+    },
+};
+function execError(errnum, job) {
+    const name = job.args[0] ?? "";
+    const known = EXEC_ERRORS[errnum];
+    return new BuildError("EXEC_FAILED", `exec: "${name}": ${known?.words ?? errnoName(errnum)}`, {
+        exitCode: errnum === os.errno.ENOENT ? 127 : 126,
+        hint: errnum === os.errno.ENOENT
+            ? `is ${name} in the image, and the interpreter or dynamic loader it names?`
+            : (known?.hint ?? null),
+    });
+}
+function setupError(record, errnum, singleId) {
+    const what = record?.what === undefined || record.what === "" ? (record?.call ?? "a system call") : record.what;
+    const ids = /^(becoming|owner|setting the groups)/.test(what);
+    return new BuildError("SANDBOX_UNAVAILABLE", `${what} failed: ${errnoName(errnum)}`, {
+        hint: ids
+            ? singleId
+                ? "this needs subordinate ids: apt-get install uidmap, and entries for you in /etc/subuid and /etc/subgid"
+                : "the id is outside the ranges this user has in /etc/subuid and /etc/subgid"
+            : null,
+    });
+}
+//# sourceMappingURL=outcome.js.map

@@ -1,0 +1,494 @@
+// The system calls of one step, in order, as a program for the launcher: namespaces, root, mounts, limits, privileges, execve.
+//
+// All host paths are gone before the first path of the image is looked at: sources of mounts come as descriptors of detached
+// mounts, /proc and /sys are made (not placed) while the old root is still there, then pivot_root. From then on every path
+// is resolved by the kernel inside the new root, so a link in the image can lead nowhere else (threat model P1, P7, P8).
+import { openProgram } from "../launcher/program.js";
+import { capsetArguments, DEFAULT_CAPABILITIES, LAST_CAPABILITY } from "./capabilities.js";
+/** Descriptors of a step's launcher. Mount descriptors follow from `first` on. */
+/** aliveRead, aliveWrite: a pipe (O_NONBLOCK) that only the launcher outside holds open, see `childSide`. */
+export const STEP_FD = { program: 0, stdout: 1, stderr: 2, status: 3, aliveRead: 4, aliveWrite: 5, first: 6 };
+/** Numbers the program moves its own descriptors to; above all that is handed in. */
+const OWN_FD = 400;
+/** Messages on STEP_FD.status, 16 bytes each: (kind, value); exit is followed by RUSAGE_BYTES. */
+export const STEP_STATUS = { pid: 1n, exit: 2n, execFailed: 4n, notFound: 5n };
+export const RUSAGE_BYTES = 144;
+const SYS = {
+    AT_FDCWD: -100,
+    O_PATH: 0o10000000,
+    O_RDWR: 2,
+    O_WRONLY: 1,
+    O_CREAT: 0o100,
+    O_EXCL: 0o200,
+    AT_EMPTY_PATH: 0x1000,
+    AT_RECURSIVE: 0x8000,
+    OPEN_TREE_CLONE: 1,
+    MOVE_F_EMPTY: 0x04,
+    MOVE_T_EMPTY: 0x40,
+    RESOLVE_NO_MAGICLINKS: 0x02,
+    RESOLVE_IN_ROOT: 0x10,
+    X_OK: 1,
+    FSCONFIG_STRING: 1,
+    FSCONFIG_FLAG: 0,
+    FSCONFIG_CREATE: 6,
+    ATTR_RDONLY: 1,
+    ATTR_NOSUID: 2,
+    ATTR_NODEV: 4,
+    ATTR_NOEXEC: 8,
+    MS_REC_PRIVATE: 0x4_4000,
+    MNT_DETACH: 2,
+    CLONE_NEWNS: 0x0002_0000,
+    CLONE_NEWCGROUP: 0x0200_0000,
+    CLONE_NEWUTS: 0x0400_0000,
+    CLONE_NEWIPC: 0x0800_0000,
+    CLONE_NEWPID: 0x2000_0000,
+    CLONE_NEWNET: 0x4000_0000,
+    SIGCHLD: 17,
+    SIGKILL: 9,
+    S_IFREG: 0o100000,
+    PR_SET_PDEATHSIG: 1,
+    PR_CAPBSET_DROP: 24,
+    TIOCSCTTY: 0x540e,
+    CLOSE_RANGE_CLOEXEC: 4,
+    LAST_FD: 0xffff_ffff,
+    WALL: 0x4000_0000, // __WALL
+};
+const DEVICES = ["null", "zero", "full", "random", "urandom", "tty"];
+/** Kernel control files a step must not see or change (threat model E4): those Docker, containerd and runc mask. */
+const MASKED_FILES = [
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/interrupts",
+];
+const MASKED_DIRS = ["/proc/acpi", "/proc/scsi", "/proc/asound", "/sys/firmware", "/sys/devices/virtual/powercap"];
+/** File systems of the host below its /sys, which a step on the host's network is shown as a whole. */
+const MASKED_HOST_DIRS = [
+    "/sys/kernel/debug",
+    "/sys/kernel/tracing",
+    "/sys/kernel/security",
+    "/sys/kernel/config",
+    "/sys/fs/bpf",
+    "/sys/fs/pstore",
+    "/sys/fs/fuse/connections",
+];
+const READONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/proc/mtrr", "/proc/dynamic_debug"];
+/** Paths where a step's own mounts go besides the asked ones; the caller clears stubs away that were not there before. */
+export const STEP_MOUNT_POINTS = [
+    { path: "/proc", isFile: false },
+    { path: "/sys", isFile: false },
+    { path: "/dev", isFile: false },
+    { path: "/etc/resolv.conf", isFile: true },
+    { path: "/etc/hosts", isFile: true },
+];
+/** Lays out the whole step. */
+export function stepProgram(plan) {
+    const program = openProgram(plan.arch, STEP_FD.status);
+    const child = program.label();
+    const namespaces = SYS.CLONE_NEWNS | SYS.CLONE_NEWPID | SYS.CLONE_NEWIPC | SYS.CLONE_NEWUTS | SYS.CLONE_NEWCGROUP |
+        (plan.network.kind === "none" ? SYS.CLONE_NEWNET : 0);
+    program.call("prctl", [SYS.PR_SET_PDEATHSIG, SYS.SIGKILL, 0, 0, 0]);
+    if (plan.network.kind === "join")
+        program.call("setns", [plan.network.fd, SYS.CLONE_NEWNET], { what: "joining the step's network" });
+    program.call("unshare", [namespaces], { what: "making the step's namespaces" });
+    parentSide(program, child);
+    program.here(child);
+    childSide(program);
+    program.call("setsid", []);
+    program.call("umask", [0o022]);
+    program.call("mount", ["none", "/", 0, SYS.MS_REC_PRIVATE, 0], { what: "making mounts private" });
+    if (plan.network.kind === "none")
+        loopbackUp(program);
+    const fds = openKernelMounts(program, plan);
+    enterRoot(program, plan);
+    placeKernelMounts(program, plan, fds);
+    const aux = OWN_FD + 40;
+    newMount(program, aux, "tmpfs", [["mode", "0700"]], SYS.ATTR_NOSUID | SYS.ATTR_NODEV, "files of the step");
+    placeData(program, aux, 0, plan.resolvConf.text, plan.resolvConf.path);
+    placeData(program, aux, 1, plan.hosts.text, plan.hosts.path);
+    plan.mounts.forEach((mount, index) => placeMount(program, mount, aux, index + 2));
+    if (!plan.insecure)
+        protectKernelFiles(program, plan);
+    finishRoot(program, plan);
+    dropPrivileges(program, plan);
+    execute(program, plan);
+    return program.assemble();
+}
+/** The launcher itself stays outside, tells pid and end, and takes the child with it when it is killed. */
+function parentSide(program, child) {
+    const pid = words(STEP_STATUS.pid, 0n);
+    const exit = new Uint8Array(16 + RUSAGE_BYTES);
+    new DataView(exit.buffer).setBigUint64(0, STEP_STATUS.exit, true);
+    program.call("clone", [SYS.SIGCHLD, 0, 0, 0, 0], { onZero: child, storeAt: { of: pid, offset: 8 }, what: "starting the step" });
+    program.call("write", [STEP_FD.status, pid, 16], { onError: "ignore" });
+    // Descriptors of mounts must not keep them alive behind the step; status and the sign of life stay.
+    program.call("close", [STEP_FD.aliveRead], { onError: "ignore" });
+    program.call("close_range", [STEP_FD.first, SYS.LAST_FD, 0], { onError: "ignore" });
+    program.call("close", [STEP_FD.stdout], { onError: "ignore" });
+    program.call("close", [STEP_FD.stderr], { onError: "ignore" });
+    const wait = program.label();
+    program.here(wait);
+    program.call("wait4", [-1, { of: exit, offset: 8 }, SYS.WALL, { of: exit, offset: 16 }], { onError: wait });
+    program.call("write", [STEP_FD.status, exit, exit.length], { onError: "ignore" });
+    program.call("exit_group", [0]);
+}
+/** The step dies with the launcher outside. A launcher that died before the prctl is noticed by the pipe: reading gives
+ *  EAGAIN as long as it holds the other end, and 0 when nobody does. */
+function childSide(program) {
+    program.call("close", [STEP_FD.aliveWrite], { onError: "ignore" });
+    dieWithLauncher(program);
+}
+function dieWithLauncher(program) {
+    const orphaned = program.label();
+    const alive = program.label();
+    program.call("prctl", [SYS.PR_SET_PDEATHSIG, SYS.SIGKILL, 0, 0, 0]);
+    program.call("read", [STEP_FD.aliveRead, new Uint8Array(8), 1], { onZero: orphaned, onError: alive, next: alive });
+    program.here(orphaned);
+    program.call("exit_group", [125]);
+    program.here(alive);
+}
+/** Makes /proc, /sys and the device nodes as detached mounts while the host's are still visible: the kernel allows new
+ *  proc and sysfs mounts only to who can see a whole one (mount_too_revealing in fs/namespace.c). */
+function openKernelMounts(program, plan) {
+    const proc = OWN_FD;
+    const sys = OWN_FD + 1;
+    newMount(program, proc, "proc", [], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/proc");
+    if (plan.network.kind === "host") {
+        // A sysfs of its own needs a network namespace of its own: the host's is shown read-only.
+        program.open(sys, "open_tree", [SYS.AT_FDCWD, "/sys", SYS.OPEN_TREE_CLONE | SYS.AT_RECURSIVE], { what: "/sys" });
+    }
+    else {
+        newMount(program, sys, "sysfs", [], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/sys");
+    }
+    if (!plan.insecure || plan.network.kind === "host") {
+        setAttributes(program, sys, SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, plan.network.kind === "host");
+    }
+    const devices = DEVICES.map((name, index) => {
+        const fd = OWN_FD + 2 + index;
+        const absent = program.label();
+        program.open(fd, "open_tree", [SYS.AT_FDCWD, `/dev/${name}`, SYS.OPEN_TREE_CLONE], {
+            what: `/dev/${name}`,
+            ...(name === "null" ? {} : { onError: absent }),
+        });
+        // Reading and writing a device needs no writable mount, changing its mode or owner does: root's node is the host's.
+        setAttributes(program, fd, SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NOEXEC, false);
+        program.here(absent);
+        return { name, fd };
+    });
+    return { proc, sys, devices };
+}
+function enterRoot(program, plan) {
+    program.call("move_mount", [plan.rootFd, "", SYS.AT_FDCWD, plan.scratchDir, SYS.MOVE_F_EMPTY], { what: "placing the root file system" });
+    program.call("fchdir", [plan.rootFd], { what: "entering the root file system" });
+    program.call("pivot_root", [".", "."], { what: "changing the root file system" });
+    program.call("umount2", [".", SYS.MNT_DETACH], { what: "leaving the host's file system" });
+    program.call("chdir", ["/"]);
+}
+function placeKernelMounts(program, plan, fds) {
+    program.call("mkdirat", [SYS.AT_FDCWD, "/proc", 0o755], { onError: "ignore" });
+    program.call("mkdirat", [SYS.AT_FDCWD, "/sys", 0o755], { onError: "ignore" });
+    program.call("mkdirat", [SYS.AT_FDCWD, "/dev", 0o755], { onError: "ignore" });
+    // Without T_SYMLINKS: an image whose /proc is a link is refused, not followed.
+    program.call("move_mount", [fds.proc, "", SYS.AT_FDCWD, "/proc", SYS.MOVE_F_EMPTY], { what: "mounting /proc (is it a directory of the image?)" });
+    program.call("move_mount", [fds.sys, "", SYS.AT_FDCWD, "/sys", SYS.MOVE_F_EMPTY], { what: "mounting /sys (is it a directory of the image?)" });
+    placeCgroup(program);
+    const dev = OWN_FD + 30;
+    newMount(program, dev, "tmpfs", [["mode", "0755"], ["size", "65536k"]], SYS.ATTR_NOSUID, "/dev");
+    for (const device of fds.devices) {
+        program.call("mknodat", [dev, device.name, SYS.S_IFREG | 0o666, 0]);
+    }
+    for (const dir of ["pts", "shm", "mqueue"])
+        program.call("mkdirat", [dev, dir, 0o755]);
+    for (const [name, target] of [
+        ["fd", "/proc/self/fd"],
+        ["stdin", "/proc/self/fd/0"],
+        ["stdout", "/proc/self/fd/1"],
+        ["stderr", "/proc/self/fd/2"],
+        ["ptmx", "pts/ptmx"],
+        ["core", "/proc/kcore"],
+    ]) {
+        program.call("symlinkat", [target, dev, name]);
+    }
+    if (plan.ttyFd !== null)
+        program.call("mknodat", [dev, "console", SYS.S_IFREG | 0o620, 0]);
+    program.call("move_mount", [dev, "", SYS.AT_FDCWD, "/dev", SYS.MOVE_F_EMPTY], { what: "mounting /dev (is it a directory of the image?)" });
+    for (const device of fds.devices) {
+        const absent = program.label();
+        const placed = program.label();
+        program.call("move_mount", [device.fd, "", SYS.AT_FDCWD, `/dev/${device.name}`, SYS.MOVE_F_EMPTY], {
+            what: `/dev/${device.name}`,
+            next: placed,
+            onError: absent,
+        });
+        program.here(absent); // the host has no such device: an ordinary file in its place would mislead
+        program.call("unlinkat", [SYS.AT_FDCWD, `/dev/${device.name}`, 0], { onError: "ignore" });
+        program.here(placed);
+    }
+    const pts = OWN_FD + 31;
+    newMount(program, pts, "devpts", [["ptmxmode", "0666"], ["mode", "0620"], ["gid", "5"]], SYS.ATTR_NOSUID | SYS.ATTR_NOEXEC, "/dev/pts", { ignored: ["gid"] });
+    program.call("move_mount", [pts, "", SYS.AT_FDCWD, "/dev/pts", SYS.MOVE_F_EMPTY]);
+    const shm = OWN_FD + 32;
+    newMount(program, shm, "tmpfs", [["mode", "1777"], ["size", "65536k"]], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/dev/shm");
+    program.call("move_mount", [shm, "", SYS.AT_FDCWD, "/dev/shm", SYS.MOVE_F_EMPTY]);
+    const mqueue = OWN_FD + 33;
+    const noQueues = program.label(); // a kernel may be built without
+    newMount(program, mqueue, "mqueue", [], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/dev/mqueue", { onError: noQueues });
+    program.call("move_mount", [mqueue, "", SYS.AT_FDCWD, "/dev/mqueue", SYS.MOVE_F_EMPTY]);
+    program.here(noQueues);
+    if (plan.ttyFd !== null) {
+        const console = OWN_FD + 34;
+        program.open(console, "open_tree", [plan.ttyFd, "", SYS.OPEN_TREE_CLONE | SYS.AT_EMPTY_PATH], { what: "/dev/console" });
+        program.call("move_mount", [console, "", SYS.AT_FDCWD, "/dev/console", SYS.MOVE_F_EMPTY], { onError: "ignore" });
+    }
+}
+/** /sys/fs/cgroup of the step's own cgroup namespace, read-only; empty where that cannot be mounted. */
+function placeCgroup(program) {
+    const fd = OWN_FD + 35;
+    const path = "/sys/fs/cgroup";
+    const attributeBits = SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC;
+    const refused = program.label();
+    const made = program.label();
+    const absent = program.label();
+    newMount(program, fd, "cgroup2", [], attributeBits, path, { onError: refused });
+    program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { next: made, onError: absent });
+    program.here(refused);
+    newMount(program, fd, "tmpfs", [["mode", "0755"]], attributeBits, path);
+    program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { onError: absent });
+    program.here(absent);
+    program.here(made);
+}
+/** A file on the step's private tmpfs, bound read-only to its place. */
+function placeData(program, aux, index, text, target) {
+    placeMount(program, { target, readonly: true, source: { kind: "data", data: new TextEncoder().encode(text), uid: 0, gid: 0, mode: 0o644 } }, aux, index);
+}
+function placeMount(program, mount, aux, index) {
+    const { source, target } = mount;
+    const fd = OWN_FD + 41;
+    const isFile = source.kind === "data" || (source.kind === "fd" && source.isFile);
+    makeTarget(program, target, isFile);
+    const place = (from) => {
+        // Found and used as one descriptor; links of the image are followed inside the root, those of /proc are not (P1, P2).
+        const how = words(BigInt(SYS.O_PATH), 0n, BigInt(SYS.RESOLVE_IN_ROOT | SYS.RESOLVE_NO_MAGICLINKS));
+        const at = OWN_FD + 44;
+        program.open(at, "openat2", [SYS.AT_FDCWD, target, how, how.length], { what: `finding the mount target ${target}` });
+        program.call("move_mount", [from, "", at, "", SYS.MOVE_F_EMPTY | SYS.MOVE_T_EMPTY], { what: `mounting ${target}` });
+    };
+    switch (source.kind) {
+        case "fd":
+            if (mount.readonly)
+                setAttributes(program, source.fd, SYS.ATTR_RDONLY, true);
+            place(source.fd);
+            return;
+        case "tmpfs":
+            newMount(program, fd, "tmpfs", [["mode", "1777"], ...(source.sizeBytes === null ? [] : [["size", String(source.sizeBytes)]])], SYS.ATTR_NOSUID | SYS.ATTR_NODEV, target);
+            place(fd);
+            return;
+        case "data": {
+            const name = `f${index}`;
+            const file = OWN_FD + 42;
+            program.open(file, "openat", [aux, name, SYS.O_RDWR | SYS.O_CREAT | SYS.O_EXCL, 0o600], { what: target });
+            if (source.data.length > 0)
+                program.call("write", [file, source.data, source.data.length], { what: target });
+            if (source.uid !== 0 || source.gid !== 0) {
+                program.call("fchown", [file, source.uid, source.gid], { what: `owner ${source.uid}:${source.gid} of ${target}` });
+            }
+            program.call("fchmod", [file, source.mode]);
+            program.call("close", [file]);
+            program.open(fd, "open_tree", [aux, name, SYS.OPEN_TREE_CLONE], { what: target });
+            if (mount.readonly)
+                setAttributes(program, fd, SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, false);
+            place(fd);
+            return;
+        }
+    }
+}
+/** Directories down to the target and the target itself, where they are missing. */
+function makeTarget(program, target, isFile) {
+    const parts = target.split("/").filter((part) => part !== "");
+    let path = "";
+    parts.forEach((part, index) => {
+        path += `/${part}`;
+        if (isFile && index === parts.length - 1)
+            program.call("mknodat", [SYS.AT_FDCWD, path, SYS.S_IFREG | 0o644, 0], { onError: "ignore" });
+        else
+            program.call("mkdirat", [SYS.AT_FDCWD, path, 0o755], { onError: "ignore" });
+    });
+}
+function protectKernelFiles(program, plan) {
+    const fd = OWN_FD + 43;
+    for (const path of READONLY_PATHS) {
+        const absent = program.label();
+        program.open(fd, "open_tree", [SYS.AT_FDCWD, path, SYS.OPEN_TREE_CLONE | SYS.AT_RECURSIVE], { onError: absent });
+        setAttributes(program, fd, SYS.ATTR_RDONLY, true);
+        program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { what: `protecting ${path}` });
+        program.here(absent);
+    }
+    const empty = OWN_FD + 45;
+    newMount(program, empty, "tmpfs", [["mode", "0555"], ["size", "0"], ["nr_inodes", "1"]], SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "masks");
+    const mask = (path, fromFd, fromPath, flags) => {
+        const absent = program.label();
+        program.call("faccessat", [SYS.AT_FDCWD, path, 0], { onError: absent });
+        program.open(fd, "open_tree", [fromFd, fromPath, SYS.OPEN_TREE_CLONE | flags]);
+        program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { what: `masking ${path}` });
+        program.here(absent);
+    };
+    for (const path of MASKED_FILES)
+        mask(path, SYS.AT_FDCWD, "/dev/null", 0);
+    const dirs = [...MASKED_DIRS, ...plan.maskedDirs, ...(plan.network.kind === "host" ? MASKED_HOST_DIRS : [])];
+    for (const path of dirs)
+        mask(path, empty, "", SYS.AT_EMPTY_PATH);
+}
+function finishRoot(program, plan) {
+    const hostname = new TextEncoder().encode(plan.hostname);
+    program.call("sethostname", [hostname, hostname.length], { what: "setting the host name" });
+    if (plan.cwd !== "/")
+        makeTarget(program, plan.cwd, false);
+    if (plan.rootReadonly) {
+        program.call("mount_setattr", [SYS.AT_FDCWD, "/", 0, attributes(SYS.ATTR_RDONLY), 32], { what: "making the root read-only" });
+    }
+    for (const limit of plan.rlimits) {
+        program.call("prlimit64", [0, limit.resource, words(limit.soft, limit.hard), 0], { what: `setting the ${limit.name} limit` });
+    }
+}
+function dropPrivileges(program, plan) {
+    // Standard streams belong to whoever runs, so that /dev/stdout can be opened by any user.
+    if (plan.stdinFd === null) {
+        program.call("openat", [SYS.AT_FDCWD, "/dev/null", 0, 0], { intoNextArg: 0 });
+        program.call("dup3", [0, 0, 0]);
+    }
+    else {
+        program.call("dup3", [plan.stdinFd, 0, 0]);
+    }
+    if (plan.ttyFd !== null) {
+        for (const fd of [0, 1, 2])
+            program.call("dup3", [plan.ttyFd, fd, 0]);
+        program.call("ioctl", [0, SYS.TIOCSCTTY, 0], { what: "taking the terminal" });
+        program.call("fchown", [0, plan.uid, plan.gid], { onError: "ignore" });
+    }
+    else if (plan.uid !== 0) {
+        for (const fd of [1, 2])
+            program.call("fchown", [fd, plan.uid, plan.gid], { onError: "ignore" });
+    }
+    // From here on nothing but the standard streams, the status and a pipe is open: no mount can be reached through /proc/self/fd.
+    program.call("close_range", [STEP_FD.aliveWrite, SYS.LAST_FD, 0], { what: "closing descriptors" });
+    // As root, who may enter any directory; the user may not be allowed to (runc does the same).
+    const entered = program.label();
+    const refused = program.label();
+    program.call("chdir", [plan.cwd], { next: entered, onError: refused });
+    program.here(refused); // a file system of the user's own may let only the user in
+    program.call("setresuid", [-1, plan.uid, -1], { onError: "ignore" });
+    program.call("chdir", [plan.cwd], { what: `entering the working directory ${plan.cwd}` });
+    program.call("setresuid", [-1, 0, -1]);
+    program.here(entered);
+    // Installed while CAP_SYS_ADMIN is there, since no_new_privs stays off (threat model E3).
+    if (plan.seccomp !== null) {
+        program.call("seccomp", [1, 0, { words: [BigInt(plan.seccomp.length / 8), plan.seccomp] }], { what: "installing the system-call filter" });
+    }
+    if (!plan.insecure) {
+        for (let capability = 0; capability <= LAST_CAPABILITY; capability++) {
+            if (DEFAULT_CAPABILITIES.includes(capability))
+                continue;
+            // EINVAL: a capability this kernel does not know.
+            program.call("prctl", [SYS.PR_CAPBSET_DROP, capability, 0, 0, 0], { onError: "ignore" });
+        }
+    }
+    const groups = new Uint8Array(plan.groups.length * 4);
+    plan.groups.forEach((group, index) => new DataView(groups.buffer).setUint32(index * 4, group, true));
+    if (!plan.singleId)
+        program.call("setgroups", [plan.groups.length, groups], { what: "setting the groups" });
+    program.call("setresgid", [plan.gid, plan.gid, plan.gid], { what: `becoming group ${plan.gid}` });
+    program.call("setresuid", [plan.uid, plan.uid, plan.uid], { what: `becoming user ${plan.uid}` });
+    dieWithLauncher(program); // new credentials clear it (prctl(2))
+    if (plan.uid === 0 && !plan.insecure) {
+        const caps = capsetArguments(DEFAULT_CAPABILITIES);
+        program.call("capset", [caps.header, caps.data], { what: "dropping capabilities" });
+    }
+}
+function execute(program, plan) {
+    program.call("close_range", [STEP_FD.status, SYS.LAST_FD, SYS.CLOSE_RANGE_CLOEXEC], { what: "closing descriptors" });
+    const name = plan.args[0] ?? "";
+    const argv = { pointers: plan.args };
+    const envp = { pointers: plan.env };
+    const told = program.label();
+    const tell = (kind) => {
+        // (kind, -errno of the call that failed last) in one piece, since the launcher outside writes to the same socket.
+        const message = words(kind);
+        program.call("writev", [STEP_FD.status, { words: [message, 8n, { header: 16 }, 8n] }, 2], { onError: "ignore", next: told });
+    };
+    if (name.includes("/")) {
+        const failed = program.label();
+        program.call("execve", [name, argv, envp], { onError: failed });
+        program.here(failed);
+        tell(STEP_STATUS.execFailed);
+    }
+    else {
+        // The first file in PATH that may be executed is it, whatever execve says to it then.
+        for (const dir of searchPath(plan.env)) {
+            const candidate = `${dir}/${name}`;
+            const next = program.label();
+            const run = program.label();
+            const failed = program.label();
+            program.call("faccessat", [SYS.AT_FDCWD, candidate, SYS.X_OK], { onError: next });
+            program.call("faccessat", [SYS.AT_FDCWD, `${candidate}/.`, 0], { onError: run, onZero: next }); // a directory
+            program.here(run);
+            program.call("execve", [candidate, argv, envp], { onError: failed });
+            program.here(failed);
+            tell(STEP_STATUS.execFailed);
+            program.here(next);
+        }
+        tell(STEP_STATUS.notFound);
+    }
+    program.here(told);
+    program.call("exit_group", [127]);
+}
+function searchPath(env) {
+    const entry = env.findLast((variable) => variable.startsWith("PATH="));
+    return (entry ?? "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .slice(5)
+        .split(":")
+        .filter((dir) => dir.startsWith("/"));
+}
+/** fsopen, options, fsmount: a detached mount at descriptor `fd`. */
+function newMount(program, fd, type, options, attributeBits, what, failing = {}) {
+    const context = OWN_FD + 50;
+    const onError = failing.onError === undefined ? {} : { onError: failing.onError };
+    program.open(context, "fsopen", [type, 1], { what: `mounting ${what}`, ...onError });
+    for (const [key, value] of options) {
+        program.call("fsconfig", [context, SYS.FSCONFIG_STRING, key, value, 0], {
+            what: `mounting ${what} (${key}=${value})`,
+            ...(failing.ignored?.includes(key) === true ? { onError: "ignore" } : onError),
+        });
+    }
+    program.call("fsconfig", [context, SYS.FSCONFIG_CREATE, 0, 0, 0], { what: `mounting ${what}`, ...onError });
+    program.open(fd, "fsmount", [context, 1, attributeBits], { what: `mounting ${what}`, ...onError });
+}
+function setAttributes(program, fd, set, recursive) {
+    program.call("mount_setattr", [fd, "", SYS.AT_EMPTY_PATH | (recursive ? SYS.AT_RECURSIVE : 0), attributes(set), 32], {
+        what: "changing mount attributes",
+    });
+}
+/** struct mount_attr, mount_setattr(2). */
+function attributes(set) {
+    return words(BigInt(set), 0n, 0n, 0n);
+}
+/** Brings up lo in the network namespace the program is in. */
+export function loopbackUp(program) {
+    // struct ifreq: name "lo", flags IFF_UP | IFF_RUNNING; netdevice(7).
+    const request = new Uint8Array(40);
+    request.set(new TextEncoder().encode("lo"));
+    new DataView(request.buffer).setUint16(16, 0x41, true);
+    const socket = OWN_FD + 51;
+    program.open(socket, "socket", [2 /* AF_INET */, 2 /* SOCK_DGRAM */, 0]);
+    program.call("ioctl", [socket, 0x8914 /* SIOCSIFFLAGS */, request], { what: "bringing up loopback" });
+    program.call("close", [socket]);
+}
+function words(...values) {
+    const bytes = new Uint8Array(values.length * 8);
+    const view = new DataView(bytes.buffer);
+    values.forEach((value, index) => view.setBigUint64(index * 8, value, true));
+    return bytes;
+}
+//# sourceMappingURL=step-program.js.map

@@ -1,0 +1,95 @@
+// [keeper] USER against the /etc/passwd and /etc/group of the root file system, as runc and BuildKit read them.
+import { close, O, openat2, RESOLVE, fstat, S } from "../sys/file.js";
+import { isSysError } from "../sys/libc.js";
+import { readSync } from "node:fs";
+import { BuildError } from "../../solver/graph/error.js";
+/** passwd and group files are read up to this size (threat model P6). */
+const ACCOUNT_FILE_MAX_BYTES = 4 << 20;
+const ID_MAX = 4_294_967_294;
+/** Resolves "user", "uid", "user:group", "uid:gid", "" (root). Throws USER_UNKNOWN. rootFd: root of the file system. */
+export function resolveUser(rootFd, spec) {
+    const [userPart = "", groupPart, extra] = spec.split(":");
+    if (extra !== undefined)
+        throw new BuildError("USER_UNKNOWN", `"${spec}" is not a user: USER takes user[:group]`);
+    const passwd = lines(readAccountFile(rootFd, "/etc/passwd")).map((line) => line.split(":"));
+    const groups = lines(readAccountFile(rootFd, "/etc/group")).map((line) => line.split(":"));
+    const number = parseId(userPart);
+    let uid = 0;
+    let gid = 0;
+    let home = "/";
+    let name = null;
+    const wanted = userPart === "" ? "0" : userPart;
+    // A name wins over a number that is equal to a name, as in runc's user package.
+    const entry = passwd.find((fields) => fields[0] === wanted) ??
+        passwd.find((fields) => number !== null && parseId(fields[2] ?? "") === number) ??
+        (userPart === "" ? passwd.find((fields) => parseId(fields[2] ?? "") === 0) : undefined);
+    if (entry !== undefined) {
+        uid = parseId(entry[2] ?? "") ?? 0;
+        gid = parseId(entry[3] ?? "") ?? 0;
+        home = entry[5] ?? "/"; // an empty one stays empty, as runc has it
+        name = entry[0] ?? null;
+    }
+    else if (number !== null) {
+        uid = number;
+    }
+    else if (userPart !== "") {
+        throw new BuildError("USER_UNKNOWN", `unable to find user ${userPart}: no matching entries in passwd file`, {
+            hint: `create it in an earlier step, for instance RUN adduser ${userPart}, or use a number`,
+        });
+    }
+    if (groupPart !== undefined && groupPart !== "") {
+        const groupNumber = parseId(groupPart);
+        const group = groups.find((fields) => fields[0] === groupPart);
+        if (group !== undefined)
+            gid = parseId(group[2] ?? "") ?? 0;
+        else if (groupNumber !== null)
+            gid = groupNumber;
+        else
+            throw new BuildError("USER_UNKNOWN", `unable to find group ${groupPart}: no matching entries in group file`);
+        return { uid, gid, groups: [gid], home };
+    }
+    const supplementary = groups
+        .filter((fields) => name !== null && (fields[3] ?? "").split(",").includes(name))
+        .map((fields) => parseId(fields[2] ?? ""))
+        .filter((id) => id !== null && id !== gid);
+    return { uid, gid, groups: [gid, ...supplementary], home };
+}
+function parseId(text) {
+    if (!/^\d{1,10}$/.test(text))
+        return null;
+    const id = Number(text);
+    return id <= ID_MAX ? id : null;
+}
+function lines(text) {
+    return text.split("\n").map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("#"));
+}
+/** A regular file in the root, opened without waiting and read up to a limit; "" when it is not there. */
+function readAccountFile(rootFd, path) {
+    let fd;
+    try {
+        fd = openat2(rootFd, path, { flags: O.RDONLY | O.NONBLOCK, mode: 0, resolve: RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS });
+    }
+    catch (error) {
+        if (isSysError(error, "ENOENT", "ENOTDIR", "ELOOP", "EACCES", "ENXIO"))
+            return "";
+        throw error;
+    }
+    try {
+        const stat = fstat(fd);
+        if ((stat.mode & S.IFMT) !== S.IFREG)
+            return "";
+        const buffer = Buffer.alloc(Math.min(Number(stat.size), ACCOUNT_FILE_MAX_BYTES));
+        let length = 0;
+        while (length < buffer.length) {
+            const read = readSync(fd, buffer, length, buffer.length - length, null);
+            if (read === 0)
+                break;
+            length += read;
+        }
+        return buffer.toString("utf8", 0, length);
+    }
+    finally {
+        close(fd);
+    }
+}
+//# sourceMappingURL=user.js.map

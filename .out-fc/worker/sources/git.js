@@ -1,0 +1,277 @@
+// git sources: a ref is pinned to a commit, the commit fetched alone and laid out as a layer. Uses the machine's git.
+var __addDisposableResource = (this && this.__addDisposableResource) || function (env, value, async) {
+    if (value !== null && value !== void 0) {
+        if (typeof value !== "object" && typeof value !== "function") throw new TypeError("Object expected.");
+        var dispose, inner;
+        if (async) {
+            if (!Symbol.asyncDispose) throw new TypeError("Symbol.asyncDispose is not defined.");
+            dispose = value[Symbol.asyncDispose];
+        }
+        if (dispose === void 0) {
+            if (!Symbol.dispose) throw new TypeError("Symbol.dispose is not defined.");
+            dispose = value[Symbol.dispose];
+            if (async) inner = dispose;
+        }
+        if (typeof dispose !== "function") throw new TypeError("Object not disposable.");
+        if (inner) dispose = function() { try { inner.call(this); } catch (e) { return Promise.reject(e); } };
+        env.stack.push({ value: value, dispose: dispose, async: async });
+    }
+    else if (async) {
+        env.stack.push({ async: true });
+    }
+    return value;
+};
+var __disposeResources = (this && this.__disposeResources) || (function (SuppressedError) {
+    return function (env) {
+        function fail(e) {
+            env.error = env.hasError ? new SuppressedError(e, env.error, "An error was suppressed during disposal.") : e;
+            env.hasError = true;
+        }
+        var r, s = 0;
+        function next() {
+            while (r = env.stack.pop()) {
+                try {
+                    if (!r.async && s === 1) return s = 0, env.stack.push(r), Promise.resolve().then(next);
+                    if (r.dispose) {
+                        var result = r.dispose.call(r.value);
+                        if (r.async) return s |= 2, Promise.resolve(result).then(next, function(e) { fail(e); return next(); });
+                    }
+                    else s |= 1;
+                }
+                catch (e) {
+                    fail(e);
+                }
+            }
+            if (s === 1) return env.hasError ? Promise.reject(env.error) : Promise.resolve();
+            if (env.hasError) throw env.error;
+        }
+        return next();
+    };
+})(typeof SuppressedError === "function" ? SuppressedError : function (error, suppressed, message) {
+    var e = new Error(message);
+    return e.name = "SuppressedError", e.error = error, e.suppressed = suppressed, e;
+});
+import { spawn } from "node:child_process";
+import { mkdtempSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { BuildError, printable, redactUrl } from "../../solver/graph/error.js";
+import { digestOf } from "../../solver/graph/digest.js";
+/** Output of git kept for an error message. */
+const GIT_OUTPUT_MAX_BYTES = 1 << 20;
+const COMMIT = /^[0-9a-f]{40}$/;
+/** git://HOST/PATH#REF:SUBDIR with git.* attributes, as LLB has it. */
+function parseAddress(op) {
+    const hash = op.identifier.indexOf("#");
+    const fragment = hash < 0 ? "" : op.identifier.slice(hash + 1);
+    const colon = fragment.indexOf(":");
+    const plain = hash < 0 ? op.identifier : op.identifier.slice(0, hash);
+    return {
+        remote: op.attrs["git.fullurl"] ?? plain.replace(/^git:\/\//, "https://"),
+        ref: colon < 0 ? fragment : fragment.slice(0, colon),
+        subdir: colon < 0 ? "" : fragment.slice(colon + 1),
+        keepGitDir: op.attrs["git.keepgitdir"] === "true",
+        checksum: op.attrs["git.checksum"] ?? "",
+    };
+}
+/** Ref to commit. Throws SOURCE_FAILED with git's words. */
+export async function pinGit(op, store, context) {
+    const address = parseAddress(op);
+    const { commit } = await resolveCommit(address, store, context);
+    return { digest: pinDigest(address, commit), result: null };
+}
+function pinDigest(address, commit) {
+    return digestOf(JSON.stringify(["tsbuild.git.v1", commit, address.subdir, address.keepGitDir]));
+}
+async function resolveCommit(address, store, context) {
+    let found;
+    if (COMMIT.test(address.ref))
+        found = { commit: address.ref, refspecs: [address.ref] };
+    else {
+        checkArgument(address.remote);
+        const wanted = address.ref === "" ? "HEAD" : address.ref;
+        const run = openGit(address, store.tempDir(), context);
+        const output = await run("ls-remote", "--", address.remote, wanted, `${wanted}^{}`);
+        const chosen = chooseRef(output, wanted);
+        if (chosen === null) {
+            throw new BuildError("SOURCE_FAILED", `repository ${redactUrl(address.remote)} does not contain ref ${wanted}, output: ${JSON.stringify(printable(output))}`);
+        }
+        found = chosen;
+    }
+    const { commit } = found;
+    if (address.checksum !== "" && !commit.startsWith(address.checksum)) {
+        throw new BuildError("CHECKSUM_MISMATCH", `expected checksum to match ${address.checksum}, got ${commit}`);
+    }
+    return found;
+}
+/** Of the refs that end with the name: tags (what they point at) before branches, as BuildKit and git prefer them. */
+function chooseRef(output, wanted) {
+    const refs = new Map();
+    for (const line of output.split("\n")) {
+        const [commit, name] = line.split("\t");
+        if (commit !== undefined && name !== undefined && COMMIT.test(commit))
+            refs.set(name, commit);
+    }
+    for (const name of [`refs/tags/${wanted}^{}`, `refs/tags/${wanted}`, `refs/heads/${wanted}`, `${wanted}^{}`, wanted]) {
+        const commit = refs.get(name);
+        if (commit === undefined)
+            continue;
+        const full = name.replace(/\^\{\}$/, "");
+        const short = wanted.replace(/^refs\/(?:heads|tags)\//, "");
+        if (wanted === "HEAD")
+            return { commit, refspecs: [commit] };
+        return {
+            commit,
+            refspecs: [`${full}:refs/heads/${short}`, ...(full.startsWith("refs/tags/") ? [`${full}:${full}`] : [])],
+        };
+    }
+    return null;
+}
+/** A layer with the tree of the commit (or a folder of it) in its root. */
+export async function fetchGit(op, store, context) {
+    const env_1 = { stack: [], error: void 0, hasError: false };
+    try {
+        const address = parseAddress(op);
+        const { commit, refspecs } = await resolveCommit(address, store, context);
+        checkArgument(address.remote);
+        const active = __addDisposableResource(env_1, store.layers.prepare(), true);
+        const work = mkdtempSync(join(store.tempDir(), "git-"));
+        try {
+            const run = openGit(address, work, context);
+            await run("-c", "init.defaultBranch=master", "init", "-q");
+            await run("remote", "add", "origin", address.remote);
+            try {
+                await run("fetch", "-q", "-u", "--depth=1", "--no-tags", "origin", ...refspecs);
+            }
+            catch (error) {
+                if (context.signal.aborted || refspecs[0] !== commit)
+                    throw error;
+                // A server that does not serve single commits: everything, then.
+                await run("fetch", "-q", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*");
+            }
+            await run("-c", "advice.detachedHead=false", "checkout", "-q", commit);
+            await run("-c", "protocol.file.allow=user", "submodule", "update", "-q", "--init", "--recursive", "--depth=1");
+            const time = Number((await run("log", "-1", "--format=%ct", commit)).trim());
+            store.records.put("git-time", commit, time);
+            if (address.keepGitDir) {
+                await run("reflog", "expire", "--all", "--expire=now");
+                for (const name of ["FETCH_HEAD", "ORIG_HEAD"])
+                    rmSync(join(work, ".git", name), { force: true });
+            }
+            else
+                rmSync(join(work, ".git"), { recursive: true, force: true });
+            const from = subdirectory(work, address.subdir);
+            for (const name of readdirSync(from))
+                renameSync(join(from, name), join(active.upper, name));
+            if (address.keepGitDir && from !== work)
+                renameSync(join(work, ".git"), join(active.upper, ".git"));
+        }
+        finally {
+            rmSync(work, { recursive: true, force: true });
+        }
+        const record = active.commit({ unpacked: true, createdAtMs: Date.now(), description: `${redactUrl(address.remote)} ${commit.slice(0, 12)}` });
+        return record.id;
+    }
+    catch (e_1) {
+        env_1.error = e_1;
+        env_1.hasError = true;
+    }
+    finally {
+        const result_1 = __disposeResources(env_1);
+        if (result_1)
+            await result_1;
+    }
+}
+/** A directory of the checkout reached without links. */
+function subdirectory(root, subdir) {
+    let path = root;
+    for (const part of subdir.split("/")) {
+        if (part === "" || part === ".")
+            continue;
+        path = join(path, part);
+        const stat = part === ".." ? undefined : statSync(path, { throwIfNoEntry: false });
+        if (stat === undefined || !stat.isDirectory()) {
+            throw new BuildError("SOURCE_FAILED", `subdir ${JSON.stringify(subdir)} is not a directory of the repository`);
+        }
+    }
+    return path;
+}
+/** An address must not be taken for an option, nor start a program of its choice. */
+function checkArgument(remote) {
+    if (remote.startsWith("-") || /^ext::/.test(remote)) {
+        throw new BuildError("SOURCE_FAILED", `not a git address: ${redactUrl(remote)}`);
+    }
+}
+/** Time of the commit behind a git source, epoch seconds; the source must have been fetched. */
+export async function gitTime(op, store, context) {
+    const { commit } = await resolveCommit(parseAddress(op), store, context);
+    const time = store.records.get("git-time", commit);
+    if (time === null)
+        throw new BuildError("SOURCE_FAILED", `the time of commit ${commit} is not known`);
+    return time;
+}
+/** git in a directory, with the credentials of the asker's secrets (GIT_AUTH_TOKEN, GIT_AUTH_HEADER, maybe with ".HOST"). */
+function openGit(address, cwd, context) {
+    let settings = null;
+    return async (...args) => runGit(args, cwd, await (settings ??= credentials(address.remote, context)), context);
+}
+/** Settings through the environment, so that no secret stands in a list of processes. git-config(1), GIT_CONFIG_COUNT */
+async function credentials(remote, { session }) {
+    if (!/^https?:\/\//.test(remote))
+        return {};
+    const host = new URL(remote).hostname;
+    const secret = async (name) => {
+        const data = (await session.secret(`${name}.${host}`)) ?? (await session.secret(name));
+        return data === null ? null : new TextDecoder().decode(data).trim();
+    };
+    const token = await secret("GIT_AUTH_TOKEN");
+    const header = (await secret("GIT_AUTH_HEADER")) ?? (token === null ? null : `basic ${Buffer.from(`x-access-token:${token}`).toString("base64")}`);
+    if (header === null)
+        return {};
+    return {
+        GIT_CONFIG_COUNT: "1",
+        GIT_CONFIG_KEY_0: `http.${new URL(remote).origin}/.extraheader`,
+        GIT_CONFIG_VALUE_0: `Authorization: ${header}`,
+    };
+}
+/** Runs git without prompts, hooks of templates or the user's settings. Rejects with SOURCE_FAILED and git's last words. */
+function runGit(args, cwd, settings, context) {
+    return new Promise((resolve, reject) => {
+        const child = spawn("git", ["-c", "core.hooksPath=/dev/null", ...args], {
+            cwd,
+            signal: context.signal,
+            stdio: ["ignore", "pipe", "pipe"],
+            env: {
+                PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                HOME: cwd,
+                GIT_CONFIG_NOSYSTEM: "1",
+                GIT_TERMINAL_PROMPT: "0",
+                GIT_SSH_COMMAND: "ssh -F /dev/null -o BatchMode=yes",
+                LC_ALL: "C",
+                ...settings,
+            },
+        });
+        let out = "";
+        let err = "";
+        child.stdout.setEncoding("utf8").on("data", (text) => {
+            if (out.length < GIT_OUTPUT_MAX_BYTES)
+                out += text;
+        });
+        child.stderr.setEncoding("utf8").on("data", (text) => {
+            err = (err + text).slice(-4000);
+        });
+        child.once("error", (error) => {
+            if (error.code === "ENOENT") {
+                reject(new BuildError("SOURCE_FAILED", "git is not installed", { hint: "apt-get install git", cause: error }));
+            }
+            else
+                reject(error);
+        });
+        child.once("close", (code) => {
+            if (code === 0)
+                resolve(out);
+            else
+                reject(new BuildError("SOURCE_FAILED", `git ${args.find((arg) => /^[a-z-]+$/.test(arg)) ?? ""} failed: ${printable(redactUrl(err.trim()), 1000)}`));
+        });
+    });
+}
+//# sourceMappingURL=git.js.map

@@ -1,0 +1,263 @@
+// http(s) sources: one file by URL. Pinned by the content that came, so an unchanged file keeps everything cached.
+var __addDisposableResource = (this && this.__addDisposableResource) || function (env, value, async) {
+    if (value !== null && value !== void 0) {
+        if (typeof value !== "object" && typeof value !== "function") throw new TypeError("Object expected.");
+        var dispose, inner;
+        if (async) {
+            if (!Symbol.asyncDispose) throw new TypeError("Symbol.asyncDispose is not defined.");
+            dispose = value[Symbol.asyncDispose];
+        }
+        if (dispose === void 0) {
+            if (!Symbol.dispose) throw new TypeError("Symbol.dispose is not defined.");
+            dispose = value[Symbol.dispose];
+            if (async) inner = dispose;
+        }
+        if (typeof dispose !== "function") throw new TypeError("Object not disposable.");
+        if (inner) dispose = function() { try { inner.call(this); } catch (e) { return Promise.reject(e); } };
+        env.stack.push({ value: value, dispose: dispose, async: async });
+    }
+    else if (async) {
+        env.stack.push({ async: true });
+    }
+    return value;
+};
+var __disposeResources = (this && this.__disposeResources) || (function (SuppressedError) {
+    return function (env) {
+        function fail(e) {
+            env.error = env.hasError ? new SuppressedError(e, env.error, "An error was suppressed during disposal.") : e;
+            env.hasError = true;
+        }
+        var r, s = 0;
+        function next() {
+            while (r = env.stack.pop()) {
+                try {
+                    if (!r.async && s === 1) return s = 0, env.stack.push(r), Promise.resolve().then(next);
+                    if (r.dispose) {
+                        var result = r.dispose.call(r.value);
+                        if (r.async) return s |= 2, Promise.resolve(result).then(next, function(e) { fail(e); return next(); });
+                    }
+                    else s |= 1;
+                }
+                catch (e) {
+                    fail(e);
+                }
+            }
+            if (s === 1) return env.hasError ? Promise.reject(env.error) : Promise.resolve();
+            if (env.hasError) throw env.error;
+        }
+        return next();
+    };
+})(typeof SuppressedError === "function" ? SuppressedError : function (error, suppressed, message) {
+    var e = new Error(message);
+    return e.name = "SuppressedError", e.error = error, e.suppressed = suppressed, e;
+});
+import { createHash } from "node:crypto";
+import { chmodSync, constants, copyFileSync, utimesSync } from "node:fs";
+import { join } from "node:path";
+import { BuildError, redactUrl } from "../../solver/graph/error.js";
+import { digestFromHex, digestOf, parseDigest } from "../../solver/graph/digest.js";
+/** Largest file taken from a URL. */
+export const DOWNLOAD_MAX_BYTES = 64 * 1024 ** 3;
+const REDIRECTS_MAX = 10;
+const IDLE_TIMEOUT_MS = 60_000;
+const ATTEMPTS = 4;
+/** Downloads (or revalidates) the file; the pin names content, name and mode. */
+export async function pinHttp(op, store, context) {
+    const known = await download(op, store, context);
+    return { digest: pinDigest(op, known), result: null };
+}
+/** The file as a blob of the content store. */
+export async function downloadHttp(op, store, context) {
+    return (await download(op, store, context)).digest;
+}
+/** A layer with the file in its root. */
+export async function fetchHttp(op, store, context) {
+    const env_1 = { stack: [], error: void 0, hasError: false };
+    try {
+        const known = await download(op, store, context);
+        const active = __addDisposableResource(env_1, store.layers.prepare(), true);
+        const file = join(active.upper, known.filename);
+        copyFileSync(store.content.path(known.digest), file, constants.COPYFILE_FICLONE);
+        chmodSync(file, op.attrs["http.perm"] === undefined ? 0o600 : Number.parseInt(op.attrs["http.perm"], 8));
+        utimesSync(file, known.mtimeSeconds, known.mtimeSeconds);
+        utimesSync(active.upper, known.mtimeSeconds, known.mtimeSeconds);
+        const record = active.commit({ unpacked: true, createdAtMs: Date.now(), description: redactUrl(op.identifier) });
+        return record.id;
+    }
+    catch (e_1) {
+        env_1.error = e_1;
+        env_1.hasError = true;
+    }
+    finally {
+        const result_1 = __disposeResources(env_1);
+        if (result_1)
+            await result_1;
+    }
+}
+function pinDigest(op, known) {
+    return digestOf(JSON.stringify(["tsbuild.http.v1", known.digest, known.filename, known.mtimeSeconds, op.attrs["http.perm"] ?? "0600"]));
+}
+const inFlight = new WeakMap();
+/** One download per URL and build process. */
+function download(op, store, context) {
+    const tasks = inFlight.get(store) ?? new Map();
+    inFlight.set(store, tasks);
+    const key = JSON.stringify([op.identifier, op.attrs]);
+    const known = tasks.get(key);
+    if (known !== undefined)
+        return known;
+    const task = fetchFile(op, store, context);
+    tasks.set(key, task);
+    task.catch(() => tasks.delete(key));
+    return task;
+}
+async function fetchFile(op, store, context) {
+    const url = op.identifier;
+    const checksum = op.attrs["http.checksum"];
+    const wanted = checksum === undefined || checksum === "" ? null : parseDigest(checksum);
+    const recordKey = digestOf(JSON.stringify([url, op.attrs["http.filename"] ?? ""]));
+    const remembered = store.records.get("http", recordKey);
+    const usable = remembered !== null && store.content.has(remembered.digest) ? remembered : null;
+    // A file known by its checksum needs no network.
+    if (usable !== null && wanted !== null && usable.digest === wanted)
+        return usable;
+    const headers = { "user-agent": "tsbuild", "accept-encoding": "identity" };
+    if (usable?.etag)
+        headers["if-none-match"] = usable.etag;
+    else if (usable?.lastModified)
+        headers["if-modified-since"] = usable.lastModified;
+    for (let attempt = 1;; attempt++) {
+        try {
+            const fetched = await transfer(url, headers, usable, op, store, context);
+            if (wanted !== null && fetched.digest !== wanted) {
+                throw new BuildError("CHECKSUM_MISMATCH", `digest mismatch ${fetched.digest}: ${wanted} (${redactUrl(url)})`, {
+                    hint: "the file at the URL is not the one --checksum names",
+                });
+            }
+            store.records.put("http", recordKey, fetched);
+            return fetched;
+        }
+        catch (error) {
+            if (error instanceof BuildError || context.signal.aborted || attempt >= ATTEMPTS)
+                throw reachable(error, url);
+            await new Promise((resolve) => setTimeout(resolve, 200 * 2 ** attempt));
+        }
+    }
+}
+async function transfer(address, headers, usable, op, store, context) {
+    const { request } = await import("undici");
+    let url = new URL(address);
+    for (let hop = 0;; hop++) {
+        const env_2 = { stack: [], error: void 0, hasError: false };
+        try {
+            if (url.protocol !== "http:" && url.protocol !== "https:") {
+                throw new BuildError("SOURCE_FAILED", `${redactUrl(address)} leads to the unsupported ${redactUrl(url.href)}`);
+            }
+            const authorization = hop === 0 || url.username !== "" ? await authorizationFor(url, context) : null;
+            const credentials = authorization === null ? {} : { authorization };
+            const target = new URL(url.href);
+            target.username = "";
+            target.password = "";
+            target.hash = "";
+            const answer = await request(target, {
+                method: "GET",
+                headers: { ...headers, ...credentials },
+                headersTimeout: IDLE_TIMEOUT_MS,
+                bodyTimeout: IDLE_TIMEOUT_MS,
+                signal: context.signal,
+            });
+            const { statusCode } = answer;
+            const one = (name) => {
+                const value = answer.headers[name];
+                return (Array.isArray(value) ? value[0] : value) ?? null;
+            };
+            if (statusCode === 304 && usable !== null) {
+                await answer.body.dump();
+                return usable;
+            }
+            const location = one("location");
+            if ([301, 302, 303, 307, 308].includes(statusCode) && location !== null) {
+                await answer.body.dump();
+                if (hop >= REDIRECTS_MAX)
+                    throw new BuildError("SOURCE_FAILED", `${redactUrl(address)}: more than ${REDIRECTS_MAX} redirects`);
+                url = new URL(location, target); // credentials of the first URL do not follow (threat model C5)
+                continue;
+            }
+            if (statusCode < 200 || statusCode >= 300) {
+                await answer.body.dump();
+                if (statusCode === 429 || statusCode >= 500)
+                    throw new Error(`status ${statusCode}`);
+                throw new BuildError("SOURCE_FAILED", `invalid response status ${statusCode} for ${redactUrl(address)}`);
+            }
+            const ingest = __addDisposableResource(env_2, store.content.ingest(), true);
+            const hash = createHash("sha256");
+            let size = 0;
+            for await (const chunk of answer.body) {
+                size += chunk.length;
+                if (size > DOWNLOAD_MAX_BYTES)
+                    throw new BuildError("LIMIT_EXCEEDED", `${redactUrl(address)} is larger than ${DOWNLOAD_MAX_BYTES} bytes`);
+                hash.update(chunk);
+                ingest.write(chunk);
+            }
+            const length = one("content-length");
+            if (length !== null && Number(length) !== size)
+                throw new Error(`${size} of ${length} bytes came`);
+            const digest = digestFromHex(hash.digest("hex"));
+            ingest.commit({ digest, size, trusted: true });
+            const lastModified = one("last-modified");
+            const modifiedMs = lastModified === null ? Number.NaN : Date.parse(lastModified);
+            return {
+                digest,
+                etag: one("etag"),
+                lastModified,
+                filename: safeName(op.attrs["http.filename"] ?? dispositionName(one("content-disposition")) ?? lastSegment(new URL(address))),
+                mtimeSeconds: Number.isNaN(modifiedMs) ? 0 : Math.floor(modifiedMs / 1000),
+            };
+        }
+        catch (e_2) {
+            env_2.error = e_2;
+            env_2.hasError = true;
+        }
+        finally {
+            const result_2 = __disposeResources(env_2);
+            if (result_2)
+                await result_2;
+        }
+    }
+}
+/** From the URL, else from the asker's secrets HTTP_AUTH_HEADER_HOST or HTTP_AUTH_TOKEN_HOST, as BuildKit names them. */
+async function authorizationFor(url, { session }) {
+    if (url.username !== "") {
+        const pair = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+        return `Basic ${Buffer.from(pair).toString("base64")}`;
+    }
+    const text = (data) => new TextDecoder().decode(data).trim();
+    const header = await session.secret(`HTTP_AUTH_HEADER_${url.hostname}`);
+    if (header !== null)
+        return text(header);
+    const token = await session.secret(`HTTP_AUTH_TOKEN_${url.hostname}`);
+    return token === null ? null : `Bearer ${text(token)}`;
+}
+/** One path component, never anything else (threat model P3). */
+function safeName(name) {
+    const last = name.split("/").pop() ?? "";
+    return last === "" || last === "." || last === ".." || last.includes("\0") ? "download" : last;
+}
+function dispositionName(header) {
+    return header === null ? null : (/filename="?([^";]+)"?/i.exec(header)?.[1] ?? null);
+}
+function lastSegment(url) {
+    const segment = url.pathname.split("/").pop() ?? "";
+    try {
+        return decodeURIComponent(segment);
+    }
+    catch {
+        return segment; // not valid percent encoding: taken as it is
+    }
+}
+function reachable(error, url) {
+    if (error instanceof BuildError || (error instanceof Error && error.name === "AbortError"))
+        return error;
+    return new BuildError("SOURCE_FAILED", `failed to fetch ${redactUrl(url)}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+}
+//# sourceMappingURL=http.js.map

@@ -1,0 +1,73 @@
+// Hashing on threads: for contexts so large that one core would be waited for.
+
+import { Worker } from "node:worker_threads";
+import type { Digest } from "../solver/graph/digest.ts";
+import { BuildError, type ErrorCode } from "../solver/graph/error.ts";
+
+/** More do not help: two cores already hash as fast as most disks read. */
+const THREADS = 2;
+
+/** What a hashing thread is given, and what it says when it is done. */
+export interface HashThreadData {
+  readonly root: string;
+  readonly paths: readonly string[];
+  /** One shared counter: the next path nobody has taken yet. */
+  readonly next: Int32Array;
+}
+export type HashThreadAnswer =
+  | { readonly hashed: readonly (readonly [index: number, digest: Digest, size: number])[] }
+  | { readonly failed: { readonly code: ErrorCode; readonly message: string; readonly hint: string | null } };
+
+/** sha256 and size of files below `root`, in the order given; waits for its threads also when it is cancelled. Rejects
+ *  with the error of the first file that cannot be read, or the signal's reason. */
+export async function hashOnThreads(
+  root: string,
+  files: readonly { readonly path: string; readonly size: number }[],
+  signal: AbortSignal,
+): Promise<{ digest: Digest; size: number }[]> {
+  // Large files first: the last one to be taken should be short.
+  const order = files.map((_, index) => index);
+  order.sort((a, b) => (files[b]?.size ?? 0) - (files[a]?.size ?? 0));
+  const data: HashThreadData = {
+    root,
+    paths: order.map((index) => files[index]?.path ?? ""),
+    next: new Int32Array(new SharedArrayBuffer(4)),
+  };
+  const contents: { digest: Digest; size: number }[] = [];
+  const answers = await Promise.allSettled(Array.from({ length: THREADS }, () => runThread(data, signal)));
+  for (const answer of answers) {
+    if (answer.status === "rejected") throw answer.reason;
+    for (const [taken, digest, size] of answer.value) contents[order[taken] as number] = { digest, size };
+  }
+  return contents;
+}
+
+function runThread(
+  data: HashThreadData,
+  signal: AbortSignal,
+): Promise<Extract<HashThreadAnswer, { hashed: unknown }>["hashed"]> {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(new URL("./path-hash-thread.js", import.meta.url), { workerData: data });
+    let answer: HashThreadAnswer | null = null;
+    const stop = (): void => {
+      Atomics.store(data.next, 0, data.paths.length); // the threads see that nothing is left, and end
+    };
+    signal.addEventListener("abort", stop, { once: true });
+    worker.on("message", (message: HashThreadAnswer) => {
+      answer = message;
+    });
+    let failure: unknown = null;
+    worker.on("error", (error) => {
+      failure = error;
+      stop();
+    });
+    worker.on("exit", () => {
+      signal.removeEventListener("abort", stop);
+      if (signal.aborted) reject(signal.reason);
+      else if (answer === null) reject(failure ?? new Error("a hashing thread ended without an answer"));
+      else if ("failed" in answer)
+        reject(new BuildError(answer.failed.code, answer.failed.message, answer.failed));
+      else resolve(answer.hashed);
+    });
+  });
+}

@@ -1,0 +1,47 @@
+// An image whose documents are made, and how to get at the bytes of its layers.
+
+import { pullLayer } from "../cache/registry/image.ts";
+import type { RemoteBlob } from "../cache/store.ts";
+import type { Digest } from "../solver/graph/digest.ts";
+import { BuildError } from "../solver/graph/error.ts";
+import type { Descriptor } from "../solver/graph/request.ts";
+import type { ExportDeps } from "./exporter.ts";
+import type { Document, MadeImage } from "./image.ts";
+
+/** An image ready to go: all documents, and how to get at each layer. */
+export interface Assembled {
+  readonly images: readonly MadeImage[];
+  /** The index, or the only manifest. */
+  readonly top: Document;
+  readonly isIndex: boolean;
+  readonly remotes: ReadonlyMap<Digest, RemoteBlob>;
+  /** RFC 3339; the newest `created` in it, so that the same image is always said to be of the same time. */
+  readonly created: string;
+}
+
+/** Bytes of a blob of an assembled image, fetched into the content store first when it is only elsewhere. */
+export async function* blobBytes(
+  assembled: Assembled,
+  descriptor: Descriptor,
+  deps: Pick<ExportDeps, "store" | "registry">,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { content } = deps.store;
+  if (!content.has(descriptor.digest)) {
+    const remote = assembled.remotes.get(descriptor.digest);
+    if (remote === undefined)
+      throw new BuildError("STORE_CORRUPT", `the blob ${descriptor.digest} of a layer is missing`);
+    await pullLayer(remote, deps.store, deps.registry, { signal });
+  }
+  yield* content.stream(descriptor.digest, { signal });
+}
+
+/** Layer descriptors of all images, each once, in the order they appear. */
+export function layersOf(assembled: Assembled): readonly Descriptor[] {
+  const seen = new Map<Digest, Descriptor>();
+  for (const image of assembled.images) {
+    for (const { descriptor } of image.layers)
+      if (!seen.has(descriptor.digest)) seen.set(descriptor.digest, descriptor);
+  }
+  return [...seen.values()];
+}

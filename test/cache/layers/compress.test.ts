@@ -1,0 +1,95 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { gunzipSync } from "node:zlib";
+import { BLOCK_BYTES, type CompressOptions, compressBlocks } from "../../../cache/layers/compress.ts";
+import { run } from "./support.ts";
+
+/** Text-like bytes that are the same in every run. */
+function sample(bytes: number): Buffer {
+  const out = Buffer.alloc(bytes);
+  let state = 12345;
+  for (let i = 0; i < bytes; i++) {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+    out[i] = 97 + ((state >>> 16) % ((i >> 12) % 2 === 0 ? 4 : 20));
+  }
+  return out;
+}
+
+async function compress(data: Buffer, options: CompressOptions): Promise<Buffer> {
+  const size = BLOCK_BYTES[options.compression];
+  const blocks: Buffer[] = [];
+  for (let at = 0; at < data.length; at += size) blocks.push(data.subarray(at, at + size));
+  const parts: Uint8Array[] = [];
+  for await (const part of compressBlocks(blocks, options)) parts.push(part);
+  return Buffer.concat(parts);
+}
+
+describe("compression", () => {
+  const data = sample(5_300_000);
+
+  for (const pinned of [false, true]) {
+    it(`writes one gzip member other programs read (pinned: ${pinned})`, async () => {
+      const packed = await compress(data, { compression: "gzip", level: null, pinned });
+      assert.ok(gunzipSync(packed).equals(data));
+      assert.ok(run("gzip", ["-dc"], packed).equals(data));
+      assert.equal(packed.indexOf(Buffer.from([0x1f, 0x8b, 8, 0]), 1), -1);
+      // No time, no name, no system: nothing that differs from machine to machine.
+      assert.equal(packed.toString("hex", 0, 10), "1f8b08000000000000ff");
+      assert.ok(packed.length < gunzipSync(packed).length);
+    });
+
+    it(`gives the same gzip bytes for any number of threads (pinned: ${pinned})`, async () => {
+      const options = { compression: "gzip", level: 4, pinned } as const;
+      const one = await compress(data, { ...options, threads: 1 });
+      for (const threads of [2, 5]) assert.ok((await compress(data, { ...options, threads })).equals(one));
+    });
+  }
+
+  it("costs little for being cut into blocks", async () => {
+    const blocks = await compress(data, { compression: "gzip", level: 6, pinned: false });
+    const whole = run("gzip", ["-6nc"], data);
+    assert.ok(blocks.length < whole.length * 1.005, `${blocks.length} against ${whole.length}`);
+  });
+
+  it("keeps the bytes of the pinned compressors from version to version", async () => {
+    const digests: Record<string, string> = {};
+    for (const compression of ["gzip", "zstd"] as const) {
+      const packed = await compress(data, { compression, level: null, pinned: true });
+      digests[compression] = createHash("sha256").update(packed).digest("hex");
+    }
+    assert.deepEqual(digests, {
+      gzip: "d006668b9970250700f46b820e2ccef50e06cbcba756154d67b623a3849af09c",
+      zstd: "71a35a43173e22b857a6fa19e40505a22c80cbc2dfbdb415b5b1f86d1d38b588",
+    });
+  });
+
+  it("writes zstd frames other programs read, equal for any number of threads", async () => {
+    const options = { compression: "zstd", level: null, pinned: false } as const;
+    const one = await compress(data, { ...options, threads: 1 });
+    assert.ok(run("zstd", ["-dc"], one).equals(data));
+    assert.ok((await compress(data, { ...options, threads: 3 })).equals(one));
+  });
+
+  it("writes valid files for nothing", async () => {
+    const options = { level: null, pinned: false } as const;
+    const nothing = Buffer.alloc(0);
+    assert.equal(gunzipSync(await compress(nothing, { compression: "gzip", ...options })).length, 0);
+    assert.equal(
+      run("zstd", ["-dc"], await compress(nothing, { compression: "zstd", ...options })).length,
+      0,
+    );
+  });
+
+  it("stops its threads when the reader leaves early", async () => {
+    const blocks = Array.from({ length: 8 }, () => sample(BLOCK_BYTES.zstd));
+    for await (const _ of compressBlocks(blocks, {
+      compression: "zstd",
+      level: 1,
+      pinned: false,
+      threads: 2,
+    }))
+      break;
+    const active = process.getActiveResourcesInfo().filter((name) => name.includes("MessagePort"));
+    assert.deepEqual(active, []);
+  });
+});

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# What the tests need of the machine, beside node: independent programs that check our results, and for root a user to build
+# as. Root gets what is missing installed; others are told exactly what it is. The table is that of test/support/needs.ts.
+set -euo pipefail
+
+user=${TSBUILD_TEST_USER:-tsbuild-test}
+PATH=$PATH:/usr/sbin:/sbin
+packages=(
+  busybox:busybox-static bzip2:bzip2 crun:crun docker-registry:docker-registry git:git newuidmap:uidmap
+  python3:python3 runc:runc skopeo:skopeo umoci:umoci xz:xz-utils zstd:zstd
+)
+
+missing=()
+for entry in "${packages[@]}"; do
+  command -v "${entry%%:*}" > /dev/null || missing+=("${entry#*:}")
+done
+
+if [ "${#missing[@]}" -gt 0 ]; then
+  if [ "$(id -u)" != 0 ]; then
+    echo "The tests need packages that are not installed. As root:" >&2
+    echo "  apt-get install --no-install-recommends ${missing[*]}" >&2
+    exit 1
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${missing[@]}"
+fi
+
+# The first id after all ranges that are given out in FILE.
+first_free() {
+  awk -F: 'BEGIN { next_id = 100000 } $2 + $3 > next_id { next_id = $2 + $3 } END { print next_id }' "$1"
+}
+
+if [ "$(id -u)" = 0 ]; then
+  getent passwd "$user" > /dev/null || useradd --no-create-home --home-dir / --shell /usr/sbin/nologin "$user"
+  touch /etc/subuid /etc/subgid
+  if ! grep -q "^$user:" /etc/subuid; then
+    start=$(first_free /etc/subuid)
+    usermod --add-subuids "$start-$((start + 65535))" "$user"
+  fi
+  if ! grep -q "^$user:" /etc/subgid; then
+    start=$(first_free /etc/subgid)
+    usermod --add-subgids "$start-$((start + 65535))" "$user"
+  fi
+elif ! grep -qE "^($(id -un)|$(id -u)):" /etc/subuid || ! grep -qE "^($(id -un)|$(id -u)):" /etc/subgid; then
+  echo "The tests build as an ordinary user with subordinate ids, and $(id -un) has none. As root:" >&2
+  echo "  usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)" >&2
+  exit 1
+fi
+
+# An ordinary user needs user namespaces; both settings are documented in user_namespaces(7) and Ubuntu's release notes.
+if [ "$(id -u)" != 0 ] && ! unshare --user true 2> /dev/null; then
+  echo "The kernel refuses user namespaces to ordinary users. As root:" >&2
+  echo "  sysctl user.max_user_namespaces=28633 kernel.apparmor_restrict_unprivileged_userns=0" >&2
+  exit 1
+fi

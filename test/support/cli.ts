@@ -1,0 +1,100 @@
+// The command as a user calls it: a process of its own.
+
+import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { type Account, programDir, self } from "./unprivileged.ts";
+
+export interface CliOptions {
+  /** Who calls; default: this process's account. */
+  readonly account?: Account;
+  /** The store. */
+  readonly root: string;
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly input?: string;
+}
+
+export interface Outcome {
+  /** Exit code; null when a signal ended it. */
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RunningCommand {
+  readonly pid: number;
+  /** Resolves with all output so far once `pattern` matches it; throws when the command ends before. */
+  says(pattern: RegExp): Promise<string>;
+  kill(signal: NodeJS.Signals): void;
+  readonly outcome: Promise<Outcome>;
+}
+
+/** Starts `tsbuild ARGS`. */
+export function startTsbuild(args: readonly string[], options: CliOptions): RunningCommand {
+  const account = options.account ?? self();
+  const program = join(programDir(account), "dist", "bin", "tsbuild.js");
+  const foreign = account.uid !== process.getuid?.();
+  const child = spawn(process.execPath, [program, ...args], {
+    cwd: options.cwd ?? "/",
+    stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+    env: {
+      PATH: process.env.PATH,
+      TMPDIR: process.env.TMPDIR,
+      HOME: options.root, // nothing of the real user's configuration plays a part
+      TSBUILD_ROOT: options.root,
+      ...options.env,
+    },
+    ...(foreign ? { uid: account.uid, gid: account.gid } : {}),
+  }) as ChildProcessByStdio<null, Readable, Readable>;
+  if (options.input !== undefined) (child as unknown as { stdin: NodeJS.WritableStream }).stdin.end(options.input);
+
+  const output = { stdout: "", stderr: "" };
+  const listeners = new Set<() => void>();
+  for (const name of ["stdout", "stderr"] as const) {
+    child[name].setEncoding("utf8");
+    child[name].on("data", (text: string) => {
+      output[name] += text;
+      for (const listener of listeners) listener();
+    });
+  }
+  const outcome = once(child, "close").then(([code, signal]) => ({ code, signal, ...output }) as Outcome);
+  return {
+    pid: child.pid ?? 0,
+    outcome,
+    kill: (signal) => void child.kill(signal),
+    async says(pattern) {
+      return new Promise((resolve, reject) => {
+        const look = (): void => {
+          const all = output.stdout + output.stderr;
+          if (!pattern.test(all)) return;
+          listeners.delete(look);
+          resolve(all);
+        };
+        listeners.add(look);
+        look();
+        outcome.then(
+          () => reject(new Error(`ended without saying ${pattern}:\n${output.stdout}${output.stderr}`)),
+          reject,
+        );
+      });
+    },
+  };
+}
+
+/** Runs `tsbuild ARGS` to its end. */
+export function tsbuild(args: readonly string[], options: CliOptions): Promise<Outcome> {
+  return startTsbuild(args, options).outcome;
+}
+
+/** As tsbuild(); throws with the command's words when it fails. */
+export async function tsbuildOk(args: readonly string[], options: CliOptions): Promise<Outcome> {
+  const outcome = await tsbuild(args, options);
+  if (outcome.code !== 0) {
+    const why = outcome.signal ?? `exit code ${outcome.code}`;
+    throw new Error(`tsbuild ${args.join(" ")}: ${why}\n${outcome.stdout}${outcome.stderr}`);
+  }
+  return outcome;
+}

@@ -1,0 +1,100 @@
+// Temporary directories (for stores, contexts, outputs) and what the machine still has of them.
+
+import { execFileSync } from "node:child_process";
+import { chmodSync, chownSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Account } from "./unprivileged.ts";
+
+export interface TemporaryDir extends Disposable {
+  readonly path: string;
+  /** Path of something in it. */
+  at(...names: string[]): string;
+}
+
+/** A fresh directory, removed with all that is in it when disposed. `account`: whose it is; default: ours. */
+export function temporaryDir(account: Account | null = null): TemporaryDir {
+  const path = mkdtempSync(join(tmpdir(), "t-"));
+  if (account !== null && account.uid !== process.getuid?.()) {
+    chownSync(path, account.uid, account.gid);
+    chmodSync(path, 0o700);
+  }
+  return {
+    path,
+    at: (...names) => join(path, ...names),
+    [Symbol.dispose]: () => removeTree(path),
+  };
+}
+
+/** rm -rf that also gets rid of files of our subordinate ids, which only a user namespace that holds them may delete. */
+export function removeTree(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true });
+  } catch (error) {
+    if (!["EACCES", "EPERM", "ENOTEMPTY"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+    execFileSync("unshare", ["--user", "--map-root-user", "--map-auto", "rm", "-rf", path], { stdio: "inherit" });
+  }
+}
+
+/** Processes that run, mounts that hold and mount namespaces that know something below `dir`. Those that are just ending get
+ *  a moment; returns a line for each that stays. */
+export async function residentsOf(dir: string): Promise<string[]> {
+  const deadline = Date.now() + 3_000;
+  for (;;) {
+    const found = readdirSync("/proc")
+      .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+      .flatMap((pid) => (belongsTo(pid, dir) ? [`process ${pid} ${commandOf(pid)}`] : []));
+    if (mentions("/proc/self/mountinfo", dir)) found.push(`a mount below ${dir}`);
+    if (found.length === 0 || Date.now() > deadline) return found;
+    await delay(20);
+  }
+}
+
+/** Is a process with `marker` in its command line alive? */
+export function isRunning(marker: string): boolean {
+  return readdirSync("/proc").some((name) => /^\d+$/.test(name) && commandOf(name).split(" ").includes(marker));
+}
+
+function belongsTo(pid: string, dir: string): boolean {
+  return (
+    commandOf(pid).includes(`${dir}/`) ||
+    linkOf(`/proc/${pid}/exe`).startsWith(`${dir}/`) ||
+    linkOf(`/proc/${pid}/cwd`).startsWith(`${dir}/`) ||
+    mentions(`/proc/${pid}/mountinfo`, dir) ||
+    openFilesOf(pid).some((file) => file.startsWith(`${dir}/`))
+  );
+}
+
+function openFilesOf(pid: string): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`));
+  } catch {
+    return []; // gone, or another user's
+  }
+}
+
+function commandOf(pid: string): string {
+  return readGone(`/proc/${pid}/cmdline`).replaceAll("\0", " ").trim();
+}
+
+function mentions(file: string, dir: string): boolean {
+  return readGone(file).includes(`${dir}/`);
+}
+
+/** A file of /proc; "" when its process is gone or not ours to look at. */
+function readGone(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return ""; // gone between readdir and here, or another user's: both are none of ours
+  }
+}
+
+function linkOf(file: string): string {
+  try {
+    return readlinkSync(file);
+  } catch {
+    return ""; // as above
+  }
+}

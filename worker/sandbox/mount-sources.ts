@@ -1,0 +1,142 @@
+// [keeper] The sources of a step's mounts as detached mounts; trees are stacked, parts of them cloned (threat model P8).
+
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { BuildError } from "../../solver/graph/error.ts";
+import type { ExecJobMount } from "../keeper/messages.ts";
+import { AT, close, fchmod, fchownat, fstat, O, openat, openat2, RESOLVE, S } from "../sys/file.ts";
+import { isSysError } from "../sys/libc.ts";
+import { MOVE_MOUNT, moveMount, OPEN_TREE, openTree, overlayMount, UMOUNT, umount2 } from "../sys/mount.ts";
+import { openSshRelay } from "./ssh-relay.ts";
+import type { StepMount } from "./step-program.ts";
+
+export interface MountSourceContext {
+  readonly storeDir: string;
+  /** Called with what must be given back after the step. */
+  readonly onEnd: (release: () => void) => void;
+}
+
+/** Layer directories without those that come again further up: overlayfs refuses a directory that is listed twice. */
+export function uniqueDirs(dirs: readonly string[]): string[] {
+  return dirs.filter((dir, index) => dirs.lastIndexOf(dir) === index);
+}
+
+/** Makes the source of one mount. Throws MOUNT_INVALID, CONTEXT_PATH_MISSING, SANDBOX_UNAVAILABLE. */
+export async function mountSource(mount: ExecJobMount, context: MountSourceContext): Promise<StepMount["source"]> {
+  const hold = (fd: number): number => {
+    context.onEnd(() => close(fd));
+    return fd;
+  };
+  switch (mount.kind) {
+    case "tmpfs":
+      return { kind: "tmpfs", sizeBytes: mount.sizeBytes };
+    case "secret":
+      return { kind: "data", data: mount.data, uid: mount.uid, gid: mount.gid, mode: mount.mode };
+    case "ssh": {
+      try {
+        const relay = await openSshRelay(mount);
+        context.onEnd(() => relay.close());
+        return { kind: "fd", fd: relay.fd, isFile: true };
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "EINVAL") throw error;
+        throw new BuildError("SANDBOX_UNAVAILABLE", `the agent socket cannot belong to ${mount.uid}:${mount.gid}`, {
+          hint: "this needs subordinate ids: apt-get install uidmap, and entries for you in /etc/subuid and /etc/subgid",
+          cause: error,
+        });
+      }
+    }
+    case "directory":
+      return directorySource(mount, hold);
+    case "tree":
+      return treeSource(mount, hold, context.storeDir);
+  }
+}
+
+function directorySource(
+  mount: Extract<ExecJobMount, { kind: "directory" }>,
+  hold: (fd: number) => number,
+): StepMount["source"] {
+  const path = hold(openat(AT.FDCWD, mount.path, O.PATH));
+  const isFile = (fstat(path).mode & S.IFMT) !== S.IFDIR;
+  if (isFile && !mount.fileAllowed) {
+    throw new BuildError("MOUNT_INVALID", `the source of the mount at ${mount.target} is not a directory`);
+  }
+  if (mount.owner !== null) {
+    const dir = openat(path, ".", O.RDONLY | O.DIRECTORY);
+    try {
+      fchownat(dir, "", mount.owner.uid, mount.owner.gid, AT.EMPTY_PATH);
+      fchmod(dir, mount.owner.mode);
+    } finally {
+      close(dir);
+    }
+  }
+  return { kind: "fd", fd: hold(openTree(path, "", OPEN_TREE.CLONE | AT.EMPTY_PATH | AT.RECURSIVE)), isFile };
+}
+
+function treeSource(
+  mount: Extract<ExecJobMount, { kind: "tree" }>,
+  hold: (fd: number) => number,
+  storeDir: string,
+): StepMount["source"] {
+  if (mount.dirs.length === 0 && mount.upper === null) return { kind: "tmpfs", sizeBytes: null };
+  const lowers = uniqueDirs(mount.dirs);
+  const tree = hold(
+    mount.upper === null || mount.work === null
+      ? overlayMount({ lowers, userxattr: true })
+      : overlayMount({ lowers, upper: mount.upper, work: mount.work, userxattr: true, volatile: true }),
+  );
+  const selector = mount.selector.replace(/^\/+|\/+$/g, "");
+  if (selector === "" || selector === ".") return { kind: "fd", fd: tree, isFile: false };
+  let part: number;
+  try {
+    part = hold(openPart(tree, selector));
+  } catch (error) {
+    if (isSysError(error, "ENOENT", "ENOTDIR")) {
+      throw new BuildError("CONTEXT_PATH_MISSING", `failed to calculate checksum of ref: "/${selector}": not found`, {
+        hint: `the source of RUN --mount for ${mount.target} does not exist`,
+      });
+    }
+    throw error;
+  }
+  const isFile = (fstat(part).mode & S.IFMT) !== S.IFDIR;
+  return { kind: "fd", fd: hold(clonePart(tree, part, selector, storeDir)), isFile };
+}
+
+function openPart(tree: number, selector: string): number {
+  return openat2(tree, selector, { flags: O.PATH, resolve: RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS });
+}
+
+/** A detached mount of a part of a detached mount. Before Linux 6.15 the whole must have a place for that moment. */
+function clonePart(tree: number, part: number, selector: string, storeDir: string): number {
+  try {
+    return openTree(part, "", OPEN_TREE.CLONE | AT.EMPTY_PATH);
+  } catch (error) {
+    if (!isSysError(error, "EINVAL")) throw error;
+  }
+  const place = scratchDir(storeDir);
+  const whole = openTree(tree, "", AT.EMPTY_PATH);
+  try {
+    moveMount(whole, "", AT.FDCWD, place, MOVE_MOUNT.F_EMPTY_PATH);
+    const root = openat(AT.FDCWD, place, O.PATH | O.DIRECTORY);
+    try {
+      const inside = openPart(root, selector);
+      try {
+        return openTree(inside, "", OPEN_TREE.CLONE | AT.EMPTY_PATH);
+      } finally {
+        close(inside);
+      }
+    } finally {
+      close(root);
+      umount2(place, UMOUNT.DETACH);
+    }
+  } finally {
+    close(whole);
+  }
+}
+
+/** An empty directory that only ever serves as a mount point of namespaces nobody else sees. */
+export function scratchDir(storeDir: string): string {
+  const dir = join(storeDir, "bin", "root");
+  if (!existsSync(dir)) mkdirSync(dir, { recursive: true, mode: 0o700 });
+  return dir;
+}
