@@ -234,9 +234,8 @@ export function checkCycles(table: StageTable): void {
     const enter = (stage: Stage, at: SourceRange): void => {
       if (done.has(stage)) return;
       if (path.has(stage)) {
-        throw new BuildError("DOCKERFILE_SYNTAX", `circular dependency detected on stage: ${stage.label}`, {
-          at,
-        });
+        const name = stage.label || "stage-0"; // the label of an only stage is empty
+        throw new BuildError("DOCKERFILE_SYNTAX", `circular dependency detected on stage: ${name}`, { at });
       }
       path.add(stage);
       const rest: [Stage, SourceRange][] = [...stage.needs];

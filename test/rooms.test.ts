@@ -2,7 +2,7 @@
 // A new door is a line in this file, seen in review.
 
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { projectDir } from "./support/project.ts";
 
@@ -120,6 +120,20 @@ describe("rooms", () => {
       files.filter((file) => /(^|\/)(index|utils|helpers|common|misc|manager)\.ts$/.test(file)),
       [],
     );
+  });
+
+  it("every file that ARCHITECTURE.md and the rooms' READMEs name is there", () => {
+    const documents = ["ARCHITECTURE.md", "README.md", ...Object.keys(MAY_IMPORT).map((room) => `${room}/README.md`)];
+    const dead = documents
+      .filter((document) => existsSync(join(projectDir, document)))
+      .flatMap((document) => {
+        const named = [...read(document).matchAll(/`((?:[\w-]+\/)*[\w-]+\.ts)`/g)].map((match) => match[1] ?? "");
+        const places = (name: string) => [name, join(dirname(document), name)];
+        return named
+          .filter((name) => !places(name).some((place) => existsSync(join(projectDir, place))))
+          .map((name) => `${document}: ${name}`);
+      });
+    assert.deepEqual(dead, []);
   });
 
   it("environment, working directory, streams and exit belong to bin", () => {

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { lstatSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { needs } from "../support/needs.ts";
 import { type RunningRegistry, startRegistry } from "../support/registry.ts";
@@ -66,8 +66,8 @@ for (const account of accounts()) {
         assert.equal(lstatSync(join(rootfs, "srv/style.css")).uid, 1000);
         for (const runtime of ["crun", "runc"]) assert.equal(runBundle(runtime, bundle), THREE_STAGES_OUTPUT);
       } else {
-        // Who has one id only cannot become the image's user: what the image holds is what can be looked at.
-        assert.match(runBundle("crun", bundle, 0), /^hello\n0\nCOMPILED\nstyle\n1\n$/);
+        // umoci's rootless bundle has one id: it is run as that, and its files belong to it.
+        assert.equal(runBundle("runc", bundle, 0), THREE_STAGES_OUTPUT.replace("1000", "0"));
       }
     });
 
@@ -98,14 +98,20 @@ function runBundle(runtime: string, bundle: string, uid: number | null = null): 
   const path = join(bundle, "config.json");
   const config = JSON.parse(readFileSync(path, "utf8")) as {
     process: { terminal: boolean; user: { uid: number; gid: number } };
+    mounts: { type: string }[];
     linux: { namespaces: { type: string }[]; resources?: unknown };
   };
   config.process.terminal = false;
   if (uid !== null) config.process.user = { uid, gid: uid };
-  delete config.linux.resources; // cgroups are not what is looked at
+  delete config.linux.resources; // cgroups are not what is looked at, and not every machine has those a runtime wants
+  config.mounts = config.mounts.filter(({ type }) => type !== "cgroup");
   config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== "cgroup" && type !== "network");
   writeFileSync(path, JSON.stringify(config));
-  const global = ["--root", `${bundle}-${runtime}`, ...(runtime === "crun" ? ["--cgroup-manager=disabled"] : [])];
-  const name = `t${process.pid}-${runtime}`;
-  return execFileSync(needs(runtime), [...global, "run", "-b", bundle, name], { encoding: "utf8" });
+  const args = ["--root", `${bundle}-${runtime}`, "run", "-b", bundle, `t${process.pid}-${runtime}`];
+  if (runtime === "crun" && existsSync("/sys/fs/cgroup/unified")) {
+    // crun refuses machines that have both versions of cgroups mounted: it gets to see one.
+    const script = 'mount -t cgroup2 none /sys/fs/cgroup && exec crun --cgroup-manager=disabled "$@"';
+    return execFileSync("unshare", ["--mount", "sh", "-c", script, "crun", ...args], { encoding: "utf8" });
+  }
+  return execFileSync(needs(runtime), args, { encoding: "utf8" });
 }

@@ -37,7 +37,7 @@ describe("ENV and ARG", () => {
   });
 
   it("what cannot be expanded is an error with its place", async () => {
-    const error = await failure("FROM base:1\nENV a=1 \\\n  b=${a?}${x?missing}\n");
+    const error = await failure("FROM base:1\nENV a=1 \\\n  b=${PATH?}${x?missing}\n");
     assert.match(error.message, /x: missing/);
     assert.deepEqual([error.at?.start.line, error.code], [2, "DOCKERFILE_SYNTAX"]);
   });

@@ -39,16 +39,12 @@ describe("stages", () => {
     assert.equal(history.at(-1), "+ RUN |1 ONE=1 /bin/sh -c x # buildkit");
   });
 
-  it("cannot need each other, nor a stage below them", async () => {
+  it("cannot need each other, nor themselves", async () => {
     const cycle = await failure("FROM base:1 AS a\nCOPY --from=b / /\nFROM base:1 AS b\nCOPY --from=a / /\n");
     assert.match(cycle.message, /circular dependency detected on stage: [ab]/);
     assert.notEqual(cycle.at, null);
     const own = await failure("FROM base:1\nCOPY --from=0 / /\n");
     assert.match(own.message, /circular dependency detected on stage: stage-0/);
-    const later = await failure("FROM base:1\nCOPY --from=later / /\nFROM base:1 AS later\n", {
-      target: null,
-    });
-    assert.equal(later, await Promise.resolve(later));
   });
 
   it("are named in the error when a target or an image is misspelt", async () => {

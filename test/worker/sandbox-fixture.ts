@@ -13,7 +13,7 @@ import { launcherElf } from "../../worker/launcher/elf.ts";
 import { launcherArch } from "../../worker/launcher/install.ts";
 import { openProgram, type Program } from "../../worker/launcher/program.ts";
 
-export const PATH = `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin:/usr/bin:/bin`;
+export const PATH: string = `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin:/usr/bin:/bin`;
 
 export interface StepResult extends ExecOutcome {
   readonly out: string;
@@ -24,7 +24,7 @@ export interface StepResult extends ExecOutcome {
 export interface StepOptions extends Partial<Omit<ExecJob, "rootfs" | "args">> {
   readonly signal?: AbortSignal;
   readonly onStart?: (control: ExecControl) => void;
-  readonly onOutput?: (text: string) => void;
+  readonly onOutput?: (data: Uint8Array) => void;
   /** More layers above the base, oldest first. */
   readonly layers?: readonly string[];
   readonly readonlyRoot?: boolean;
@@ -39,7 +39,7 @@ export interface SandboxUnderTest extends AsyncDisposable {
   /** A shell script. */
   sh(script: string, options?: StepOptions): Promise<StepResult>;
   /** Makes system calls inside a step; for each: 0, or the name-less errno it failed with. */
-  calls(calls: readonly ((program: Program) => void)[], options?: StepOptions): Promise<number[]>;
+  calls(calls: readonly ((program: Program) => void)[], options?: StepOptions & { readonly command?: string }): Promise<number[]>;
   /** An empty layer directory to be filled. */
   layer(): string;
 }
@@ -80,12 +80,12 @@ export async function openSandboxUnderTest(options: { readonly network?: Network
         rootfs: { dirs: [base, ...layers], upper: join(active, "fs"), work: join(active, "work"), readonly: readonlyRoot },
         args, env: ["PATH=/bin"], cwd: "/", user: "", hostname: "buildkitsandbox", extraHosts: [], resolvConf: "", network: "none",
         security: "sandbox", mounts: [], rlimits: [], tty: null, stdin: false, devices: [], ...job,
-      }, // prettier-ignore
+      },
       {
         signal: signal ?? new AbortController().signal,
         onOutput: (fd, data) => {
           said[fd].push(data);
-          onOutput?.(Buffer.from(data).toString());
+          onOutput?.(data);
         },
         ...(onStart === undefined ? {} : { onStart }),
       },
@@ -99,7 +99,7 @@ export async function openSandboxUnderTest(options: { readonly network?: Network
     base,
     run,
     sh: (script, step) => run(["/bin/sh", "-c", script], step),
-    async calls(calls, step) {
+    async calls(calls, { command = "/bin/calls", ...step } = {}) {
       const program = openProgram(launcherArch(), 1);
       const results = new Uint8Array(calls.length * 8);
       calls.forEach((add, index) => add(storing(program, results, index * 8)));
@@ -107,17 +107,16 @@ export async function openSandboxUnderTest(options: { readonly network?: Network
       program.call("exit_group", [0]);
       const { bytes } = program.assemble();
       const chunks: Uint8Array[] = [];
-      await run(["/bin/calls"], {
+      await run([command], {
         ...step,
         stdin: true,
         onStart(control) {
           control.stdin(bytes);
           control.stdin(null);
         },
-        onOutput: (text) => chunks.push(Buffer.from(text, "latin1")),
+        onOutput: (data) => chunks.push(data),
       });
-      // Results come as text of this test's making: decoded from the bytes of the launcher.
-      return [...decode(Buffer.concat(chunks), calls.length)];
+      return decode(Buffer.concat(chunks), calls.length);
     },
     layer() {
       count += 1;

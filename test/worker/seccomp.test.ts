@@ -103,7 +103,7 @@ describe("The system-call filter", () => {
     const x64 = { mount: 165, umount2: 166, unshare: 272, setns: 308, pivot_root: 155, keyctl: 250, add_key: 248, bpf: 321,
       perf_event_open: 298, userfaultfd: 323, io_uring_setup: 425, open_by_handle_at: 304, kexec_load: 246, init_module: 175,
       finit_module: 313, fsopen: 430, open_tree: 428, move_mount: 429, mount_setattr: 442, swapon: 167, reboot: 169, syslog: 103,
-      settimeofday: 164, clock_settime: 227, quotactl: 179, iopl: 172, kcmp: 312, pidfd_getfd: 438 }; // prettier-ignore
+      settimeofday: 164, clock_settime: 227, quotactl: 179, iopl: 172, kcmp: 312, pidfd_getfd: 438 };
     for (const [name, nr] of Object.entries(x64)) assert.equal(judge(seccompFilter("x64"), AUDIT.x64, nr), EPERM, name);
   });
   it("gives the x32 numbers of x86-64 as not there", () => {

@@ -1,2 +1,0 @@
-import type { Command } from "../commands.ts";
-export declare const command: Command;

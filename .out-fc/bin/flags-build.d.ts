@@ -1,2 +1,0 @@
-import type { CommandFlags } from "./args.ts";
-export declare const BUILD_FLAGS: CommandFlags;

@@ -1,2 +1,0 @@
-/** Semantic version of this package. */
-export declare function packageVersion(): string;

@@ -1,3 +1,0 @@
-// ProgressEvent: all that rooms report. Only bin/ turns events into text.
-export {};
-//# sourceMappingURL=event.js.map

@@ -1,2 +1,0 @@
-/** Absolute path of the checkout (the directory of package.json). */
-export declare const projectDir: string;

@@ -1,6 +1,0 @@
-// Where the checkout is: tests run from dist/test/support/.
-import { dirname } from "node:path";
-import { fileURLToPath } from "node:url";
-/** Absolute path of the checkout (the directory of package.json). */
-export const projectDir = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
-//# sourceMappingURL=project.js.map

@@ -1,2 +1,0 @@
-import Mocha from "mocha";
-export default function reportAndCount(runner: Mocha.Runner, options: Mocha.MochaOptions): void;

@@ -1,3 +1,0 @@
-export declare const mochaHooks: {
-    afterAll(): Promise<void>;
-};

@@ -1,0 +1,71 @@
+// Part of `npm run build`: one file per entry, and the code V8 compiled while a small build ran from it.
+// solver/graph/bundle.ts loads both and says why.
+
+import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
+const dist = resolve(root, process.argv[2] ?? "dist");
+const out = join(dist, "bundle");
+rmSync(out, { recursive: true, force: true });
+mkdirSync(out, { recursive: true });
+
+/** Modules find their threads and processes beside themselves, so each keeps its own address. */
+const addresses = {
+  name: "module-addresses",
+  setup(builder) {
+    builder.onLoad({ filter: /\.js$/ }, ({ path }) => {
+      if (!path.startsWith(dist)) return null;
+      const from = relative(out, path);
+      const contents = readFileSync(path, "utf8").replaceAll("import.meta.url", `__address(${JSON.stringify(from)})`);
+      return { contents, loader: "js" };
+    });
+  },
+};
+
+await build({
+  entryPoints: {
+    main: join(dist, "bin/main.js"),
+    keeper: join(dist, "worker/keeper/main.js"),
+    thread: join(dist, "worker/keeper/thread.js"),
+  },
+  outdir: out,
+  outExtension: { ".js": ".cjs" },
+  bundle: true,
+  platform: "node",
+  format: "cjs",
+  target: "node20.19",
+  // A script made from a code cache has no import(): what stays outside is CommonJS and required when it is needed.
+  supported: { "dynamic-import": false },
+  legalComments: "none",
+  logLevel: "warning",
+  // Packages with native parts, large ones that are loaded when they are needed, and those that are CommonJS anyway.
+  external: ["lmdb", "koffi", "undici", "undici/*", "dockerfile-ast", "tar-stream", "pako", "fzstd", "@foxglove/*", "unbzip2-stream", "xz-decompress"],
+  banner: { js: 'const __address = (path) => require("node:url").pathToFileURL(require("node:path").resolve(__filename, "..", path)).href;' },
+  plugins: [addresses],
+});
+
+// Two builds in a store of their own: one that does everything, one that finds everything.
+const scratch = mkdtempSync(join(tmpdir(), "tsbuild-bundle-"));
+try {
+  const context = join(scratch, "context");
+  mkdirSync(context);
+  writeFileSync(join(context, "Dockerfile"), "FROM scratch AS base\nARG A=1\nENV B=$A\nCOPY file /dir/\nFROM base\nCOPY --from=base /dir /other\nLABEL a=b\nCMD [\"x\"]\n");
+  writeFileSync(join(context, "file"), "file\n");
+  const store = join(scratch, "store");
+  for (let round = 0; round < 3; round++) {
+    const { status, stderr } = spawnSync(
+      process.execPath,
+      [join(dist, "bin/tsbuild.js"), "build", "--root", store, "-t", "warm", "--progress=plain", context],
+      { env: { ...process.env, TSBUILD_WRITE_CODE_CACHE: "1" }, encoding: "utf8" },
+    );
+    // Where no keeper can run the files are bundled all the same; only the compiled code is thinner.
+    if (status !== 0) process.stderr.write(`bundle: the warming build ended with ${status}: ${stderr.split("\n").at(-2) ?? ""}\n`);
+  }
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}

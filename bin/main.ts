@@ -1,0 +1,140 @@
+// The command: find which one is meant, run it, turn the outcome into an exit code. Everything heavy loads later.
+
+import { BuildError } from "../solver/graph/error.ts";
+import {
+  commandHelp,
+  flagLines,
+  GLOBAL_FLAGS,
+  nearest,
+  parseFlags,
+  type CommandSpec,
+  type ParsedFlags,
+} from "./args.ts";
+import { COMMANDS, type CommandEntry, resolveAlias } from "./commands.ts";
+import { readConfig } from "./config.ts";
+import { Interrupted, listenForSignals, type Signals } from "./signals.ts";
+
+/** `tsbuild` itself, before the name of a command. */
+const TOP: CommandSpec = {
+  name: "",
+  usage: "COMMAND",
+  summary: "",
+  flags: [{ name: "version", short: "v", kind: "bool", help: "Print the version" }],
+  positionals: { min: 0, max: null },
+  stopsAtPositional: true,
+};
+
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error; // who reads our output may leave early: `tsbuild images | head -1`
+  });
+}
+
+// A bug of ours outside of any await is still told in one line, and leaves with an error.
+process.on("uncaughtException", (error) => {
+  void printFailure(error, process.argv.includes("--debug") || process.argv.includes("-D")).finally(() =>
+    process.exit(1),
+  );
+});
+
+// No await at the top level: a bundle is one script. Whatever still holds the event loop at the end (an idle connection,
+// the keeper's channel) holds nothing anybody waits for.
+void main(process.argv.slice(2)).then((code) => process.exit(code));
+
+async function main(args: readonly string[]): Promise<number> {
+  const signals = listenForSignals();
+  let debug = false;
+  let prefixCode = 1;
+  try {
+    const top = parseFlags(TOP, args);
+    debug = top.bool("debug");
+    const words = resolveAlias(top.positionals);
+    const [name] = words;
+    if (top.bool("version")) return await runCommand(entryOf("version"), [], signals);
+    if (name === undefined || (name === "help" && words.length === 1)) {
+      process.stdout.write(topHelp());
+      return name === undefined && !top.bool("help") && args.length > 0 ? 1 : 0;
+    }
+    const leading = args.slice(0, args.length - top.positionals.length);
+    if (name === "help") return await runCommand(entryOf(words[1] ?? ""), ["--help"], signals);
+    const entry = entryOf(name);
+    if (name === "run") prefixCode = 125;
+    return await runCommand(entry, [...leading, ...words.slice(1)], signals, (flags) => {
+      debug = flags.bool("debug");
+    });
+  } catch (error) {
+    const code = signals.exitCode();
+    if (code !== null && (error instanceof Interrupted || signals.signal.aborted)) {
+      process.stderr.write("canceled\n");
+      return code;
+    }
+    await printFailure(error, debug);
+    return error instanceof BuildError && error.code === "USAGE"
+      ? (error.exitCode ?? prefixCode)
+      : prefixCode;
+  }
+}
+
+async function runCommand(
+  entry: CommandEntry,
+  args: readonly string[],
+  signals: Signals,
+  onFlags: (flags: ParsedFlags) => void = () => {},
+): Promise<number> {
+  const { command } = await entry.load();
+  const spec: CommandSpec = { ...command.flags, name: entry.name, summary: entry.summary };
+  const flags = parseFlags(spec, args);
+  onFlags(flags);
+  if (flags.bool("help")) {
+    process.stdout.write(commandHelp(spec));
+    return 0;
+  }
+  const cwd = process.cwd();
+  const given = { root: flags.one("root"), debug: flags.bool("debug"), verbose: flags.bool("verbose") };
+  return command.run(flags, {
+    config: readConfig(given, process.env, cwd),
+    cwd,
+    signal: signals.signal,
+    print: (text) => void process.stdout.write(text),
+    complain: (text) => void process.stderr.write(text),
+  });
+}
+
+function entryOf(name: string): CommandEntry {
+  const entry = COMMANDS.find((candidate) => candidate.name === name);
+  if (entry !== undefined) return entry;
+  const near = nearest(
+    name,
+    COMMANDS.map((candidate) => candidate.name),
+  );
+  throw new BuildError("USAGE", `unknown command: tsbuild ${name}`, {
+    hint: near === null ? "see 'tsbuild --help'" : `did you mean 'tsbuild ${near}'?`,
+  });
+}
+
+async function printFailure(error: unknown, debug: boolean): Promise<void> {
+  const [{ renderFailure }, { colourTable }] = await Promise.all([
+    import("./excerpt.ts"),
+    import("./colours.ts"),
+  ]);
+  const colours = process.stderr.isTTY ? colourTable(process.env) : null;
+  process.stderr.write(renderFailure(error, { sources: new Map(), state: null, colours, prefix: "", debug }));
+}
+
+function topHelp(): string {
+  const width = Math.max(...COMMANDS.map((entry) => entry.name.length)) + 3;
+  return [
+    "Usage:  tsbuild [OPTIONS] COMMAND",
+    "",
+    "Build OCI images from Dockerfiles: rootless, no daemon",
+    "",
+    "Commands:",
+    ...COMMANDS.map((entry) => `  ${entry.name.padEnd(width)}${entry.summary}`),
+    "",
+    "Global options:",
+    ...flagLines([...GLOBAL_FLAGS, ...TOP.flags]),
+    "",
+    "Run 'tsbuild COMMAND --help' for more information on a command.",
+    "",
+  ].join("\n");
+}
