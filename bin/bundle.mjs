@@ -21,9 +21,38 @@ const addresses = {
     builder.onLoad({ filter: /\.js$/ }, ({ path }) => {
       if (!path.startsWith(dist)) return null;
       const from = relative(out, path);
-      const contents = readFileSync(path, "utf8").replaceAll("import.meta.url", `__address(${JSON.stringify(from)})`);
+      const contents = readFileSync(path, "utf8")
+        .replaceAll('createRequire(import.meta.url)("lmdb")', 'require("lmdb")')
+        .replaceAll("import.meta.url", `__address(${JSON.stringify(from)})`);
       return { contents, loader: "js" };
     });
+  },
+};
+
+/** lmdb goes into the bundle but for its native part, which its platform package holds; finding that the general way
+ *  reads a dozen files. msgpackr's native string reader is optional and not worth its load here. */
+const nativeParts = {
+  name: "native-parts",
+  setup(builder) {
+    builder.onResolve({ filter: /^(node-gyp-build-optional-packages|msgpackr-extract)$/ }, ({ path }) => ({ path, namespace: "native" }));
+    builder.onLoad({ filter: /.*/, namespace: "native" }, ({ path }) => ({
+      loader: "js",
+      contents:
+        path === "msgpackr-extract"
+          ? "module.exports = null;"
+          : `module.exports = () => {
+              // Not "require": esbuild would look for it now.
+              const outside = eval("require");
+              const base = "@lmdb/lmdb-" + process.platform + "-" + process.arch + "/node.";
+              for (const abi of ["abi" + process.versions.modules, "napi"]) {
+                try { return outside(base + abi + ".glibc.node"); } catch {} // the next form of it
+              }
+              { // another C library, or a build of the user's own
+                const { dirname } = outside("node:path");
+                return outside("node-gyp-build-optional-packages")(dirname(dirname(outside.resolve("lmdb"))));
+              }
+            };`,
+    }));
   },
 };
 
@@ -44,10 +73,18 @@ await build({
   legalComments: "none",
   logLevel: "warning",
   // Packages with native parts, large ones that are loaded when they are needed, and those that are CommonJS anyway.
-  external: ["lmdb", "koffi", "undici", "undici/*", "dockerfile-ast", "tar-stream", "pako", "fzstd", "@foxglove/*", "unbzip2-stream", "xz-decompress"],
+  external: ["koffi", "undici", "undici/*", "dockerfile-ast", "tar-stream", "pako", "fzstd", "@foxglove/*", "unbzip2-stream", "xz-decompress"],
   banner: { js: 'const __address = (path) => require("node:url").pathToFileURL(require("node:path").resolve(__filename, "..", path)).href;' },
-  plugins: [addresses],
+  plugins: [addresses, nativeParts],
 });
+
+// The keeper ends by being killed: it is started here alone, without a front, and stopped once it waits for messages.
+for (const name of ["keeper"]) {
+  spawnSync(process.execPath, [join(dist, "solver/graph/bundle.cjs"), name, "", "{}"], {
+    env: { ...process.env, TSBUILD_WRITE_CODE_CACHE: "1", TSBUILD_EXIT_AFTER_MS: "400" },
+    stdio: "ignore",
+  });
+}
 
 // Two builds in a store of their own: one that does everything, one that finds everything.
 const scratch = mkdtempSync(join(tmpdir(), "tsbuild-bundle-"));
@@ -60,7 +97,7 @@ try {
   for (let round = 0; round < 3; round++) {
     const { status, stderr } = spawnSync(
       process.execPath,
-      [join(dist, "bin/tsbuild.js"), "build", "--root", store, "-t", "warm", "--progress=plain", context],
+      [join(dist, "bin/tsbuild.cjs"), "build", "--root", store, "-t", "warm", "--progress=plain", context],
       { env: { ...process.env, TSBUILD_WRITE_CODE_CACHE: "1" }, encoding: "utf8" },
     );
     // Where no keeper can run the files are bundled all the same; only the compiled code is thinner.

@@ -49,10 +49,11 @@ export async function runBuild(parts: EngineParts, asked: BuildRequest, options:
   const text = { file: frontendRequest.dockerfile.name, text: new TextDecoder().decode(frontendRequest.dockerfile.data) };
   options.onSource(text);
 
+  const note = (message: string): void => options.emit({ kind: "note", message });
   if (request.call.name !== "build") {
     return { ...EMPTY_REPORT, answer: await answerCall(frontend, request, frontendRequest, host, text, options.signal) };
   }
-  const converted = await frontend.convert(frontendRequest, host, { signal: options.signal });
+  const converted = await frontend.convert(frontendRequest, host, { signal: options.signal, note });
   const report = await solveAndExport(parts, worker, solver, converted, request, frontendRequest.sourceDateEpoch, context, () => (registry ??= parts.registry(session)));
   for (const warning of converted.warnings) {
     options.emit({ kind: "warning", rule: warning.rule, message: warning.detail, detail: warning.description, url: warning.url, at: [warning.at] });

@@ -8,6 +8,7 @@ import { closeSync, readSync } from "node:fs";
 import { type Digest, digestFromHex, digestOf, hexOf } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import { hashOnThreads } from "./path-hash-pool.ts";
+import { type SelectedFile, shortContent } from "./selection-files.ts";
 import { bytesOf, resolvePath, type TreeReader, type TreeStat } from "./tree.ts";
 import { type Entry, findMatches, type Match, missing, type Selector, walkMatch } from "./tree-select.ts";
 
@@ -109,6 +110,8 @@ export async function selectDigestLive(
   options: {
     readonly signal: AbortSignal;
     readonly onHashed?: (path: string, stat: TreeStat, digest: Digest) => void;
+    /** Called with the digest; `files` lists what it covers. */
+    readonly onSelected?: (digest: Digest, files: () => readonly SelectedFile[]) => void;
   },
 ): Promise<Digest> {
   const plan = readable(() => planSelection(tree, selectors));
@@ -129,7 +132,30 @@ export async function selectDigestLive(
     const { path, stat } = planned.entry;
     if (content.size === stat.size) options.onHashed?.(path, stat, content.digest);
   }
-  return foldPlan(tree, plan);
+  const digest = foldPlan(tree, plan);
+  options.onSelected?.(digest, () => listPlan(plan));
+  return digest;
+}
+
+/** What a plan has found, as it counts. */
+function listPlan(plan: Plan): readonly SelectedFile[] {
+  const files: SelectedFile[] = [];
+  for (const { selector, matches } of plan) {
+    const ignoreMode = selector.kind === "copy" && selector.ignoreMode;
+    for (const { entries } of matches) {
+      for (const { entry, content } of entries) {
+        const { type, mode } = entry.stat;
+        files.push({
+          path: entry.path,
+          type: type === "fifo" ? "p" : type.slice(0, 1),
+          mode: ignoreMode || type === "symlink" ? "" : mode.toString(8),
+          content:
+            content?.kind === "file" ? shortContent(content.digest) : content?.kind === "link" ? content.target : "",
+        });
+      }
+    }
+  }
+  return files;
 }
 
 /** Failures of reading a live directory as errors of the user. */

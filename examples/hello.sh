@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 tsbuild() {
   printf '\n\033[1m$ tsbuild %s\033[0m\n' "$*"
-  node dist/bin/tsbuild.js "$@"
+  node dist/bin/tsbuild.cjs "$@"
 }
 
 work=$(mktemp -d)

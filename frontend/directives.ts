@@ -5,8 +5,11 @@ import { trimSpace } from "./go-strings.ts";
 import type { Directive } from "./instruction.ts";
 
 const NAMES: ReadonlySet<string> = new Set(["syntax", "escape", "check"]);
-// White space is Go's \s; the value is everything behind "=", trimmed.
-const DIRECTIVE = /^#[\t\n\f\r ]*([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=(.*)$/s;
+// White space is Go's \s; the value is everything behind "=", trimmed. "//" is for `syntax` in files of other languages.
+const DIRECTIVE = {
+  "#": /^#[\t\n\f\r ]*([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=(.*)$/s,
+  "//": /^\/\/[\t\n\f\r ]*([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=(.*)$/s,
+} as const;
 
 export interface DirectiveReader {
   /** Reads the next line of the file. Null once anything but a known directive was seen. Throws DOCKERFILE_SYNTAX when a
@@ -14,13 +17,13 @@ export interface DirectiveReader {
   read(line: string, at: SourceRange): Directive | null;
 }
 
-export function openDirectives(): DirectiveReader {
+export function openDirectives(comment: keyof typeof DIRECTIVE = "#"): DirectiveReader {
   const seen = new Set<string>();
   let done = false;
   return {
     read(line, at) {
       if (done) return null;
-      const match = DIRECTIVE.exec(line);
+      const match = DIRECTIVE[comment].exec(line);
       const name = match?.[1]?.toLowerCase() ?? "";
       const rest = match?.[2] ?? "";
       const value = trimSpace(rest);

@@ -11,6 +11,7 @@ import { settleAll } from "./start-stage.ts";
 import type { ParsedDockerfile } from "./instruction.ts";
 import { outlineOf, targetsOf } from "./outline.ts";
 import { parseDockerfile, readDockerfile } from "./parse.ts";
+import { checkSyntax, findSyntax } from "./syntax.ts";
 
 /** What a Dockerfile build can be asked; the words are buildx's. */
 export interface FrontendOptions {
@@ -117,6 +118,8 @@ export interface CheckResult {
 
 export interface CallOptions {
   readonly signal: AbortSignal;
+  /** Told once which frontend was asked for by name and is served here. */
+  readonly note?: (message: string) => void;
 }
 
 /** Dockerfile to definitions and image configs, one for each platform. Throws BuildError with the place in the file. */
@@ -125,7 +128,7 @@ export async function convert(
   host: FrontendHost,
   call: CallOptions,
 ): Promise<Converted> {
-  const parsed = await parseDockerfile(options.dockerfile.name, options.dockerfile.data);
+  const parsed = await parse(options, call);
   const checks = checksOf(parsed, options);
   const request = { options, host, call, parsed, checks };
   const conversions = await settleAll(
@@ -151,6 +154,7 @@ export async function check(
   call: CallOptions,
 ): Promise<CheckResult> {
   const { name, data } = options.dockerfile;
+  checkSyntax(findSyntax(name, data, options.buildArgs), call.note ?? silent);
   const { parsed, error } = await readDockerfile(name, data);
   const source = { file: name, text: parsed.source };
   const checks = checksOf(parsed, options);
@@ -171,7 +175,7 @@ export async function outline(
   host: FrontendHost,
   call: CallOptions,
 ): Promise<Outline> {
-  const parsed = await parseDockerfile(options.dockerfile.name, options.dockerfile.data);
+  const parsed = await parse(options, call);
   const [platform = options.buildPlatform] = targetPlatforms(options);
   const request = { options, host, call, parsed, checks: checksOf(parsed, options) };
   return outlineOf(await convertFor(request, platform));
@@ -184,8 +188,16 @@ export async function targets(
   call: CallOptions,
 ): Promise<readonly Target[]> {
   call.signal.throwIfAborted();
-  return targetsOf(await parseDockerfile(options.dockerfile.name, options.dockerfile.data));
+  return targetsOf(await parse(options, call));
 }
+
+function parse({ dockerfile, buildArgs }: FrontendOptions, call: CallOptions): Promise<ParsedDockerfile> {
+  const { name, data } = dockerfile;
+  checkSyntax(findSyntax(name, data, buildArgs), call.note ?? silent);
+  return parseDockerfile(name, data);
+}
+
+const silent = (): void => {};
 
 function checksOf(parsed: ParsedDockerfile, options: FrontendOptions): Checks {
   const checks = openChecks(

@@ -66,7 +66,7 @@ function readList(): string[] {
 async function runSuite(suite: string, filters: readonly string[]): Promise<{ passed: string[]; code: number }> {
   const root = mkdtempSync(join(tmpdir(), "tsbuild-conformance-"));
   try {
-    const command = `${process.execPath} ${join(projectDir, "dist", "bin", "tsbuild.js")} build`;
+    const command = `${process.execPath} ${join(projectDir, "dist", "bin", "tsbuild.cjs")} build`;
     const child = spawn(
       "python3",
       [

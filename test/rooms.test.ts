@@ -71,9 +71,9 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "xz-decompress": ["cache/layers"],
 };
 
-/** What reaches outside of a function's arguments belongs to bin/, and to the files that are processes of their own. */
+/** What reaches outside of a function's arguments belongs to bin/, and to the files that begin a process. */
 const AMBIENT = /\bprocess\.(?:env|cwd|exit|argv|chdir|stdout|stderr|stdin)\b|\bconsole\.\w+\(/;
-const PROCESSES: readonly string[] = ["worker/keeper/main.ts", "worker/keeper/thread.ts"];
+const PROCESSES: readonly string[] = ["solver/graph/bundle.ts", "worker/keeper/main.ts", "worker/keeper/thread.ts"];
 
 interface Import {
   readonly file: string;

@@ -4,7 +4,8 @@
 import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
 import type { Credentials } from "../../solver/graph/request.ts";
 import { apiHost } from "./reference.ts";
-import { type Answer, Fault, type Transport } from "./transport.ts";
+import { type Answer, Fault } from "./exchange.ts";
+import type { Transport } from "./transport.ts";
 
 export interface Challenge {
   readonly scheme: string; // lower case

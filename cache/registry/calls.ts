@@ -5,7 +5,8 @@ import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
 import { type Endpoint, loginHint, openAuthorizer, parseChallenges } from "./auth.ts";
 import type { RegistryOptions } from "./client.ts";
 import { apiHost, isLoopbackHost, type Repository } from "./reference.ts";
-import { type Answer, Fault, openTransport } from "./transport.ts";
+import { type Answer, Fault } from "./exchange.ts";
+import { openTransport } from "./transport.ts";
 
 export interface Call {
   readonly method: "GET" | "HEAD" | "PUT" | "POST";
@@ -24,6 +25,7 @@ export interface Call {
   /** false: a fault goes to the caller at once. */
   readonly retry?: boolean;
   readonly totalMs?: number;
+  readonly isTransfer?: boolean;
   /** Set: the answer is read whole, as a part of the attempt, and is an error when larger. */
   readonly wholeMax?: number;
 }
@@ -198,6 +200,7 @@ export function openCalls(options: RegistryOptions): Calls {
         ...(request.body === undefined
           ? {}
           : { body: typeof request.body === "function" ? request.body() : request.body }),
+        isTransfer: request.isTransfer ?? false,
         signal: request.signal,
         idleMs: request.method === "PUT" ? UPLOAD_IDLE_MS : IDLE_MS,
         totalMs: request.totalMs ?? SHORT_TOTAL_MS,

@@ -8,7 +8,8 @@ import type { Credentials, Descriptor } from "../../solver/graph/request.ts";
 import { MANIFEST_MAX_BYTES, MEDIA_TYPES, parseDocument } from "./documents.ts";
 import { formatReference, formatRepository, type Reference, type Repository } from "./reference.ts";
 import { type Call, openCalls, transferMs, unexpected } from "./calls.ts";
-import { type Answer, Fault, type TransportOptions } from "./transport.ts";
+import { type Answer, Fault } from "./exchange.ts";
+import type { TransportOptions } from "./transport.ts";
 
 export interface RegistryOptions extends TransportOptions {
   /** Credentials of a host (host[:port], docker.io for the Hub) or null. Asked only after a registry wants some. */
@@ -78,6 +79,7 @@ const ACCEPT = [
 const RESUMES_MAX = 50;
 const STALLS_MAX = 5;
 const UPLOADS_MAX = 5;
+const TRANSFER_MIN_BYTES = 0;
 
 /** Opens a client for all registries. Nothing is loaded or connected before the first request. */
 export function openRegistry(options: RegistryOptions): Registry {
@@ -160,6 +162,7 @@ export function openRegistry(options: RegistryOptions): Registry {
           name,
           signal,
           totalMs: transferMs(size),
+          isTransfer: size > TRANSFER_MIN_BYTES,
         });
         if (answer.status === 404) {
           await answer.discard();
@@ -270,6 +273,7 @@ export function openRegistry(options: RegistryOptions): Registry {
       retry: false, // an upload session that broke is begun again
       signal,
       totalMs: transferMs(descriptor.size),
+      isTransfer: descriptor.size > TRANSFER_MIN_BYTES,
     });
     await answer.discard();
     const stated = answer.headers["docker-content-digest"];

@@ -11,7 +11,7 @@ import { openStore } from "../../cache/store.ts";
 import { IMAGES } from "../../bin/local-images.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 
-const TSBUILD = fileURLToPath(new URL("../../bin/tsbuild.js", import.meta.url));
+const TSBUILD = fileURLToPath(new URL("../../bin/tsbuild.cjs", import.meta.url));
 
 describe("the command", function () {
   this.timeout(20_000);

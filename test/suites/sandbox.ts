@@ -8,6 +8,7 @@ import { createServer } from "node:net";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import type { ExecControl } from "../../worker/keeper/keeper.ts";
+import type { Program } from "../../worker/launcher/program.ts";
 import type { SandboxUnderTest } from "../worker/sandbox-fixture.ts";
 
 const EPERM = 1;
@@ -171,14 +172,15 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         await assert.rejects(step, /stop/);
         assert.ok(Date.now() - started < 8_000);
       });
-      it("can be cancelled at any moment of the start (E7)", async function () {
-        this.timeout(30_000);
+      it("can be cancelled at any moment of the start (E7)", async () => {
+        const started = Date.now();
         for (let delay = 0; delay < 12; delay++) {
           const cancel = new AbortController();
           const step = box.sh("sleep 1000", { signal: cancel.signal, onStart: (control: ExecControl) => control.kill(9) });
           setTimeout(() => cancel.abort(new Error("stop")), delay);
           await step.catch((error: Error) => assert.equal(error.message, "stop"));
         }
+        assert.ok(Date.now() - started < 5_000);
       });
       it("are told a signal by its number, and exit as they like", async () => {
         const result = await box.sh("trap 'exit 130' INT; echo ready; while :; do sleep 0.05; done", {
@@ -220,7 +222,7 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         assert.equal(existsSync(join(result.upper, "run")), false);
       });
       it("is the standard set of devices", async () => {
-        const nodes = await out("for d in null zero full random urandom tty; do test -c /dev/$d && echo $d; done; readlink /dev/fd /dev/stdin /dev/stdout /dev/stderr /dev/ptmx; ls -d /dev/pts /dev/shm /dev/mqueue");
+        const nodes = await out("for d in null zero full random urandom tty; do test -c /dev/$d && echo $d; done; for l in fd stdin stdout stderr ptmx; do readlink /dev/$l; done; ls -d /dev/pts /dev/shm /dev/mqueue");
         assert.equal(nodes.split("\n").length, 6 + 5 + 3, nodes);
         assert.equal(await out("echo gone > /dev/null; head -c 3 /dev/zero | wc -c; head -c 9 /dev/urandom | wc -c; echo x > /dev/full || echo full"), "3\n9\nfull");
       });
@@ -434,10 +436,13 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         if (box.maps.kind === "single") this.skip();
         const layer = box.layer();
         mkdirSync(join(layer, "bin"));
-        writeFileSync(join(layer, "bin/suid"), readFileSync(join(box.base, "bin/busybox")));
+        writeFileSync(join(layer, "bin/suid"), readFileSync(join(box.base, "bin/calls")));
         chmodSync(join(layer, "bin/suid"), 0o4755);
-        const status = await out("grep -E '^(CapEff|CapPrm|NoNewPrivs|Seccomp):' /proc/self/status; ln -s /bin/suid /tmp/id; /tmp/id -u", { layers: [layer], user: "app" });
-        assert.equal(status, "CapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t2\n0");
+        const status = await out("grep -E '^(CapEff|CapPrm|NoNewPrivs|Seccomp):' /proc/self/status", { user: "app" });
+        assert.equal(status, "CapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t2");
+        const becomeRoot = [(program: Program) => program.call("setresuid", [0, 0, 0])];
+        assert.deepEqual(await box.calls(becomeRoot, { layers: [layer], user: "app", command: "/bin/suid" }), [0]);
+        assert.deepEqual(await box.calls(becomeRoot, { layers: [layer], user: "app" }), [EPERM]);
       });
       it("kernel control files are masked or read-only (E4)", async () => {
         const masked = "/proc/kcore /proc/keys /proc/latency_stats /proc/timer_list /proc/timer_stats /proc/sched_debug /proc/interrupts";
@@ -466,12 +471,12 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         assert.notEqual((await box.sh("mknod /mem c 1 1")).code, 0);
       });
       it("chroot tricks end at the root of the step (E1)", async () => {
-        assert.equal(await out("mkdir /jail; chroot / sh -c 'cd ..; cd ..; cd ..; ls -d bin etc'; cd /proc/1/root; cd ..; test -e bin/calls && echo same"), "bin\netc\nsame");
+        assert.equal(await out("mkdir /jail; chroot / sh -c 'cd ..; cd ..; cd ..; ls -d bin etc'; ls -d /proc/1/root/../../bin/calls"), "bin\netc\n/proc/1/root/../../bin/calls");
       });
       it("no path or mount of the host is in sight (E2)", async () => {
         const text = await out("cat /proc/self/mountinfo /proc/1/environ /proc/1/cmdline 2>/dev/null | tr '\\0' '\\n'");
         assert.equal(text.includes(box.store), false);
-        assert.equal(text.includes(process.cwd()), false);
+        assert.equal(text.includes(import.meta.dirname), false);
       });
       it("abstract sockets of the host are out of reach without its network (E10, CVE-2020-15257)", async () => {
         const server = createServer().listen(`\0tsbuild-test-${process.pid}`);
@@ -498,13 +503,13 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
 
 /** Is this text in any file below the directory? */
 function holds(dir: string, text: string): boolean {
-  for (const entry of readdirSync(dir, { withFileTypes: true, recursive: true })) {
-    if (!entry.isFile()) continue;
-    try {
-      if (readFileSync(join(entry.parentPath, entry.name)).includes(text)) return true;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EACCES") throw error; // of another owner: not a secret's
-    }
+  try {
+    return readdirSync(dir, { withFileTypes: true }).some((entry) => {
+      const path = join(dir, entry.name);
+      return entry.isDirectory() ? holds(path, text) : entry.isFile() && readFileSync(path).includes(text);
+    });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EACCES") throw error; // overlay's own directory, closed and empty
+    return false;
   }
-  return false;
 }

@@ -35,7 +35,7 @@ export interface RunningCommand {
 /** Starts `tsbuild ARGS`. */
 export function startTsbuild(args: readonly string[], options: CliOptions): RunningCommand {
   const account = options.account ?? self();
-  const program = join(programDir(account), "dist", "bin", "tsbuild.js");
+  const program = join(programDir(account), "dist", "bin", "tsbuild.cjs");
   const foreign = account.uid !== process.getuid?.();
   const child = spawn(process.execPath, [program, ...args], {
     cwd: options.cwd ?? "/",

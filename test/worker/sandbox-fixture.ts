@@ -125,8 +125,8 @@ export async function openSandboxUnderTest(options: { readonly network?: Network
       return dir;
     },
     async [Symbol.asyncDispose]() {
-      if (existsSync(store) && maps.kind === "subids") {
-        // Files of subordinate owners: only the keeper may remove them.
+      if (existsSync(store)) {
+        // Files of subordinate owners and overlay's closed directories: only the keeper may remove them.
         await keeper.run({ kind: "remove", paths: readdirSync(store).filter((name) => name !== "bin").map((name) => join(store, name)) });
       }
       await keeper[Symbol.asyncDispose]();

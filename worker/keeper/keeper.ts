@@ -129,6 +129,7 @@ export function startKeeper(options: {
     storeDir: options.storeDir,
     network: options.network ?? findNetworkHelper(options.path),
   };
+  const entry = fileURLToPath(new URL("../../solver/graph/bundle.cjs", import.meta.url));
   const main = fileURLToPath(new URL("./main.js", import.meta.url));
   const env = Object.entries({
     ...options.env,
@@ -145,7 +146,7 @@ export function startKeeper(options: {
     }),
   );
   child.stdin?.on("error", () => {}); // the exit handler below says what happened
-  child.stdin?.write(keeperProgram(["--no-warnings", "--max-semi-space-size=4", main, JSON.stringify(settings)], env));
+  child.stdin?.write(keeperProgram(["--no-warnings", "--max-semi-space-size=4", entry, "keeper", main, JSON.stringify(settings)], env));
 
   const failAll = (error: Error): void => {
     ended ??= error;

@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { Socket } from "node:net";
+import { constants as os } from "node:os";
 import { dirname } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
 import { launcherArch } from "../launcher/install.ts";
@@ -13,7 +14,7 @@ import { OPEN_TREE, openTree, overlayMount } from "../sys/mount.ts";
 import { launcherInMemory } from "./launcher-file.ts";
 import { mountSource, scratchDir, uniqueDirs } from "./mount-sources.ts";
 import { type NetworkPool, type StepNetwork, stepResolvConf } from "./network.ts";
-import { outcomeOf } from "./outcome.ts";
+import { KILLED, outcomeOf } from "./outcome.ts";
 import { hostsFile, rlimitNumber, rlimitValue, stepEnvironment } from "./rootfs.ts";
 import { seccompFilter } from "./seccomp.ts";
 import { STEP_FD, STEP_MOUNT_POINTS, STEP_STATUS, stepProgram, type StepMount } from "./step-program.ts";
@@ -46,6 +47,7 @@ export interface SandboxOptions {
 /** Once all processes of a step are gone its pipes are at their end, unless one was handed to a process of another step
  *  (over a socket in a shared cache mount). That must not hold the build (E6). */
 const DRAIN_MS = 2_000;
+const { SIGINT, SIGKILL, SIGTERM } = os.signals;
 
 /** The sandbox of this keeper process. */
 export function openSandbox(options: SandboxOptions): Sandbox {
@@ -59,7 +61,7 @@ export function openSandbox(options: SandboxOptions): Sandbox {
         maskedDirs,
         held: [],
         pid: null,
-        killed: null,
+        ended: false,
         terminal: null,
         stdin: null,
         input: [],
@@ -67,8 +69,8 @@ export function openSandbox(options: SandboxOptions): Sandbox {
       return {
         outcome: run(step),
         kill(signal) {
-          step.killed = signal;
           if (step.pid !== null) killQuietly(step.pid, signal);
+          else if (signal === SIGKILL || signal === SIGTERM || signal === SIGINT) step.ended = true;
         },
         stdin(data) {
           if (step.terminal !== null) {
@@ -101,7 +103,7 @@ interface Step {
   /** What is given back at the end, last first, whatever happens. */
   readonly held: (() => void)[];
   pid: number | null;
-  killed: number | null; // a signal that came before the process
+  ended: boolean; // told to end before there was a process, which then has nothing to tidy up
   terminal: Terminal | null;
   stdin: Socket | null;
   readonly input: (Uint8Array | null)[]; // what came before the process; null: the end
@@ -149,7 +151,9 @@ async function run(step: Step): Promise<ExecOutcome> {
     }
     for (const device of job.devices) mounts.push(deviceMount(device, step));
     const own = STEP_MOUNT_POINTS.map(({ path, isFile }) => ({ path: isFile ? resolveTarget(rootFd, path) : path, isFile }));
-    const stubs = noteStubs(rootFd, [...own, ...mounts.map(({ target, source }) => ({ path: target, isFile: isFileSource(source) }))]);
+    const asked = mounts.map(({ target, source }) => ({ path: target, isFile: isFileSource(source) }));
+    // A read-only root is no output: its upper directory is thrown away with the stubs in it.
+    const stubs = noteStubs(rootFd, job.rootfs.readonly ? [] : [...own, ...asked]);
     step.held.push(() => stubs.clear());
     return await launch(step, { rootFd, user, mounts, storeDir, network, fileTargets: own.filter(({ isFile }) => isFile) });
   } finally {
@@ -216,6 +220,7 @@ interface Prepared {
 
 async function launch(step: Step, prepared: Prepared): Promise<ExecOutcome> {
   const { job } = step;
+  if (step.ended) return KILLED;
   if (job.tty !== null) {
     const terminal = openTerminal(job.tty.rows, job.tty.columns);
     step.terminal = terminal;
@@ -323,6 +328,7 @@ function planOf(
     seccomp: insecure ? null : seccompFilter(launcherArch()),
     stdinFd: stdin === null ? null : pass(stdin),
     ttyFd: step.terminal === null ? null : pass(step.terminal.slave),
+    consoleFd: step.terminal === null || step.terminal.mount === null ? null : pass(step.terminal.mount),
     singleId: options.singleId,
   });
 }
@@ -363,7 +369,7 @@ function readStatus(child: ChildProcess, step: Step): Promise<Buffer> {
       if (bytes.length < 16 || bytes.readBigUInt64LE(0) !== STEP_STATUS.pid) return;
       told = true;
       step.pid = Number(bytes.readBigUInt64LE(8));
-      if (step.killed !== null) killQuietly(step.pid, step.killed);
+      if (step.ended) killQuietly(step.pid, SIGKILL);
     });
     pipe.on("error", () => {}); // what was read until then counts
     child.once("error", (cause) => {

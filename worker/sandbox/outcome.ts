@@ -5,6 +5,9 @@ import { BuildError } from "../../solver/graph/error.ts";
 import type { ExecJob, ExecOutcome } from "../keeper/messages.ts";
 import { RUSAGE_BYTES, STEP_STATUS, type stepProgram } from "./step-program.ts";
 
+/** What is known of a step that was killed before it could tell anything. */
+export const KILLED: ExecOutcome = { code: null, signal: os.signals.SIGKILL, cpuMs: 0, peakBytes: 0 };
+
 /** Judges the status bytes of a launcher that is gone. Throws EXEC_FAILED and SANDBOX_UNAVAILABLE. */
 export function outcomeOf(
   status: Buffer,
@@ -29,7 +32,7 @@ export function outcomeOf(
   }
   if (failure !== null) throw failure;
   // Nothing said: killed before it could tell (a cancel); the launcher took the step with it.
-  return outcome ?? { code: null, signal: os.signals.SIGKILL, cpuMs: 0, peakBytes: 0 };
+  return outcome ?? KILLED;
 }
 
 /** wait(2) status and struct rusage, getrusage(2). */

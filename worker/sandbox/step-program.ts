@@ -46,6 +46,7 @@ export interface StepPlan {
   readonly seccomp: Uint8Array | null; // BPF instructions
   readonly stdinFd: number | null;
   readonly ttyFd: number | null;
+  readonly consoleFd: number | null; // the terminal as a detached mount
   readonly singleId: boolean; // setgroups is refused
 }
 
@@ -266,7 +267,7 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
   ] as const) {
     program.call("symlinkat", [target, dev, name]);
   }
-  if (plan.ttyFd !== null) program.call("mknodat", [dev, "console", SYS.S_IFREG | 0o620, 0]);
+  if (plan.consoleFd !== null) program.call("mknodat", [dev, "console", SYS.S_IFREG | 0o620, 0]);
   program.call("move_mount", [dev, "", SYS.AT_FDCWD, "/dev", SYS.MOVE_F_EMPTY], { what: "mounting /dev (is it a directory of the image?)" });
   for (const device of fds.devices) {
     const absent = program.label();
@@ -299,10 +300,8 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
   newMount(program, mqueue, "mqueue", [], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/dev/mqueue", { onError: noQueues });
   program.call("move_mount", [mqueue, "", SYS.AT_FDCWD, "/dev/mqueue", SYS.MOVE_F_EMPTY]);
   program.here(noQueues);
-  if (plan.ttyFd !== null) {
-    const console = OWN_FD + 34;
-    program.open(console, "open_tree", [plan.ttyFd, "", SYS.OPEN_TREE_CLONE | SYS.AT_EMPTY_PATH], { what: "/dev/console" });
-    program.call("move_mount", [console, "", SYS.AT_FDCWD, "/dev/console", SYS.MOVE_F_EMPTY], { onError: "ignore" });
+  if (plan.consoleFd !== null) {
+    program.call("move_mount", [plan.consoleFd, "", SYS.AT_FDCWD, "/dev/console", SYS.MOVE_F_EMPTY], { what: "/dev/console" });
   }
 }
 

@@ -1,8 +1,11 @@
 // [keeper] A pseudo terminal for `tsbuild run -t`. pty(7), ioctl_tty(2).
 
+import { writeSync } from "node:fs";
 import { ReadStream } from "node:tty";
 import { AT, close, O, openat } from "../sys/file.ts";
 import { ioctl } from "../sys/ioctl.ts";
+import { isSysError } from "../sys/libc.ts";
+import { OPEN_TREE, openTree } from "../sys/mount.ts";
 
 const TIOCSPTLCK = 0x4004_5431;
 const TIOCGPTPEER = 0x5441;
@@ -11,8 +14,10 @@ const O_NOCTTY = 0o400;
 
 export interface Terminal {
   readonly slave: number;
+  /** The slave as a detached mount, for /dev/console; null where the kernel does not give one. */
+  readonly mount: number | null;
   start(onData: (data: Uint8Array) => Promise<void> | void): void;
-  /** Queued by the stream: a command that does not read must not hold the keeper. */
+  /** Queued: a command that does not read must not hold the keeper. */
   write(data: Uint8Array): void;
   resize(rows: number, columns: number): void;
   /** Resolves when all that was written to the terminal has been read, at the latest after `limitMs`. */
@@ -20,17 +25,42 @@ export interface Terminal {
   close(): void;
 }
 
+/** A terminal buffers 4 KiB for a command that does not read; what is more is offered again after this time. */
+const WRITE_RETRY_MS = 20;
+
 /** Opens a terminal pair of the given size (characters). */
 export function openTerminal(rows: number, columns: number): Terminal {
-  const master = openat(AT.FDCWD, "/dev/ptmx", O.RDWR | O_NOCTTY);
+  const master = openat(AT.FDCWD, "/dev/ptmx", O.RDWR | O.NONBLOCK | O_NOCTTY);
   ioctl(master, TIOCSPTLCK, Buffer.alloc(4));
   const slave = ioctl(master, TIOCGPTPEER, BigInt(O.RDWR | O_NOCTTY | O.CLOEXEC));
+  const mount = cloneSlave(slave);
+  const queue: Uint8Array[] = [];
+  let retry: NodeJS.Timeout | null = null;
   let slaveOpen = true;
   let stream: ReadStream | null = null;
   let ended: Promise<void> = Promise.resolve();
   const closeSlave = (): void => {
     if (slaveOpen) close(slave);
     slaveOpen = false;
+  };
+  // Not through the stream: libuv writes to a terminal's master with a call that waits.
+  const flush = (): void => {
+    retry = null;
+    for (let data = queue[0]; data !== undefined; data = queue[0]) {
+      try {
+        const written = writeSync(master, data);
+        if (written < data.length) queue[0] = data.subarray(written);
+        else queue.shift();
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === "EAGAIN") retry = setTimeout(flush, WRITE_RETRY_MS);
+        else queue.length = 0; // EIO: nobody reads any more
+        return;
+      }
+    }
+  };
+  const stopWriting = (): void => {
+    if (retry !== null) clearTimeout(retry);
+    queue.length = 0;
   };
   const resize = (height: number, width: number): void => {
     const size = Buffer.alloc(8); // struct winsize
@@ -41,6 +71,7 @@ export function openTerminal(rows: number, columns: number): Terminal {
   resize(rows, columns);
   return {
     slave,
+    mount,
     start(onData) {
       const reading = new ReadStream(master);
       stream = reading;
@@ -57,19 +88,33 @@ export function openTerminal(rows: number, columns: number): Terminal {
       ended = new Promise((resolve) => reading.once("close", () => resolve()));
     },
     write(data) {
-      stream?.write(data);
+      queue.push(data);
+      if (retry === null) flush();
     },
     resize,
     async finish(limitMs) {
+      stopWriting();
       closeSlave(); // the last one: reading ends with EIO behind the last byte
       const timer = setTimeout(() => stream?.destroy(), limitMs);
       await ended;
       clearTimeout(timer);
     },
     close() {
+      stopWriting();
       closeSlave();
+      if (mount !== null) close(mount);
       if (stream === null) close(master);
       else stream.destroy();
     },
   };
+}
+
+/** A mount can only be cloned in the namespace it is in, which is this process's. */
+function cloneSlave(slave: number): number | null {
+  try {
+    return openTree(slave, "", OPEN_TREE.CLONE | AT.EMPTY_PATH);
+  } catch (error) {
+    if (isSysError(error)) return null;
+    throw error;
+  }
 }

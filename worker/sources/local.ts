@@ -5,6 +5,7 @@ import { BuildError } from "../../solver/graph/error.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
 import type { Result, Session } from "../../solver/graph/request.ts";
+import { keepSelection } from "../../cache/selection-files.ts";
 import { openStatCache, type StatCache } from "../../cache/stat-cache.ts";
 import type { Store } from "../../cache/store.ts";
 import type { TreeStat } from "../../cache/tree.ts";
@@ -54,6 +55,7 @@ export function openLocalSource(store: Store): LocalSource {
       return selectDigestLive(tree, root, selectors, {
         signal,
         onHashed: (path, stat, digest) => cache.put(path, stat, digest),
+        onSelected: (digest, list) => keepSelection(store.records, digest, list),
       });
     },
     flush() {

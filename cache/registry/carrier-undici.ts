@@ -1,0 +1,172 @@
+// Exchanges by undici: blobs and files of any size. The only file that imports it; loading takes 80 ms, so it is loaded
+// for transfers alone.
+
+import type { Readable } from "node:stream";
+import { Agent, type Dispatcher, ProxyAgent } from "undici";
+import {
+  type Answer,
+  type Carrier,
+  DISCARD_MAX_BYTES,
+  type Exchange,
+  Fault,
+  faultOf,
+  type Route,
+  routeKey,
+  SOCKETS_MAX,
+} from "./exchange.ts";
+import { proxyAuthorization } from "./proxy.ts";
+
+const CONNECT_TIMEOUT_MS = 30_000;
+const READ_AHEAD_BYTES = 256 << 10;
+
+/** Opens pools of connections, one for each origin, made when first needed. */
+export function openUndiciCarrier(): Carrier {
+  const dispatchers = new Map<string, Dispatcher>();
+
+  function dispatcherFor(exchange: Exchange, route: Route): Dispatcher {
+    const key = routeKey(exchange, route);
+    let dispatcher = dispatchers.get(key);
+    if (dispatcher === undefined) {
+      dispatcher = openDispatcher(exchange.verifyTls, route);
+      dispatchers.set(key, dispatcher);
+    }
+    return dispatcher;
+  }
+
+  return {
+    send: (exchange, route) => perform(dispatcherFor(exchange, route), exchange),
+    close() {
+      // Nobody waits for idle connections to be gone, and a destroyed dispatcher reports to its requests.
+      for (const dispatcher of dispatchers.values()) void dispatcher.destroy().catch(() => {});
+      dispatchers.clear();
+    },
+  };
+}
+
+function openDispatcher(verifyTls: boolean, { proxy, ca }: Route): Dispatcher {
+  const tls = { rejectUnauthorized: verifyTls, ...(ca === null ? {} : { ca: [...ca] }) };
+  const connect = { ...tls, timeout: CONNECT_TIMEOUT_MS };
+  const pool = { connections: SOCKETS_MAX, pipelining: 1 };
+  if (proxy === null) return new Agent({ ...pool, connect });
+  const token = proxyAuthorization(proxy);
+  const uri = new URL(proxy);
+  uri.username = uri.password = "";
+  return new ProxyAgent({
+    ...pool,
+    uri: uri.href,
+    ...(token === null ? {} : { token }),
+    proxyTls: connect,
+    proxyTunnel: false, // plain http goes to the proxy whole (RFC 9112, 3.2.2), https through a tunnel
+    requestTls: connect,
+  });
+}
+
+async function perform(dispatcher: Dispatcher, exchange: Exchange): Promise<Answer> {
+  const { url, idleMs, totalMs } = exchange;
+  exchange.signal.throwIfAborted();
+  const limits = new AbortController();
+  const late = new Fault("ETIMEDOUT", `not finished within ${totalMs / 1000} s`);
+  const timer = setTimeout(() => limits.abort(late), totalMs);
+  timer.unref();
+  const onAbort = () => limits.abort(exchange.signal.reason);
+  exchange.signal.addEventListener("abort", onAbort, { once: true });
+  const end = () => {
+    clearTimeout(timer);
+    exchange.signal.removeEventListener("abort", onAbort);
+  };
+  const outgoing = bodyOf(exchange);
+  const failure = (error: unknown): unknown => {
+    if (outgoing.failed !== null) return outgoing.failed.error;
+    return limits.signal.aborted ? limits.signal.reason : undiciFault(error, idleMs);
+  };
+
+  let answer: Dispatcher.ResponseData;
+  try {
+    answer = await dispatcher.request({
+      origin: url.origin,
+      path: `${url.pathname}${url.search}`,
+      method: exchange.method,
+      headers: exchange.headers,
+      body: outgoing.body,
+      // Of the other side alone: neither runs while our own body or reader is slow.
+      headersTimeout: idleMs,
+      bodyTimeout: idleMs,
+      signal: limits.signal,
+      highWaterMark: READ_AHEAD_BYTES,
+    });
+  } catch (error) {
+    end();
+    throw failure(error);
+  }
+  const { body } = answer;
+  async function* read(): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      yield* body as AsyncIterable<Uint8Array>;
+    } catch (error) {
+      throw failure(error);
+    } finally {
+      end();
+    }
+  }
+  return {
+    status: answer.statusCode,
+    headers: answer.headers as Answer["headers"],
+    body: read(),
+    async discard() {
+      try {
+        await body.dump({ limit: DISCARD_MAX_BYTES });
+      } catch {
+        // An answer that nobody wants may end as it likes.
+        exchange.signal.throwIfAborted();
+      } finally {
+        end();
+      }
+    },
+  };
+}
+
+/** What undici may send, and the error of the body's own source, once it had one. */
+function bodyOf({ body }: Exchange): {
+  readonly body: Uint8Array | Readable | null;
+  readonly failed: { readonly error: unknown } | null;
+} {
+  if (body === undefined || body instanceof Uint8Array) return { body: body ?? null, failed: null };
+  let failed: { readonly error: unknown } | null = null;
+  async function* noting(data: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      yield* data;
+    } catch (error) {
+      failed = { error };
+      throw error;
+    }
+  }
+  return {
+    body: noting(body) as unknown as Readable, // any iterable will do; its types know streams only
+    get failed() {
+      return failed;
+    },
+  };
+}
+
+/** undici's own codes in the words of the system, which callers know. */
+function undiciFault(error: unknown, idleMs: number): Fault {
+  const { code, message } = error as NodeJS.ErrnoException;
+  switch (code) {
+    case "UND_ERR_CONNECT_TIMEOUT":
+      return new Fault("ETIMEDOUT", "no connection in time", error);
+    case "UND_ERR_HEADERS_TIMEOUT":
+    case "UND_ERR_BODY_TIMEOUT":
+      return new Fault("ETIMEDOUT", `no answer within ${idleMs / 1000} s`, error);
+    case "UND_ERR_SOCKET":
+    case "UND_ERR_RES_CONTENT_LENGTH_MISMATCH":
+      return new Fault("ECONNRESET", "the connection ended before the whole answer came", error);
+    case "UND_ERR_ABORTED": {
+      const refused = /^Proxy response \((\d+)\)/.exec(message)?.[1];
+      return refused === undefined
+        ? new Fault("ECONNRESET", message, error)
+        : new Fault("EPROXY", `the proxy refused with status ${refused}`, error);
+    }
+    default:
+      return code?.startsWith("UND_ERR_") || code?.startsWith("HPE_") ? new Fault("EPROTO", message, error) : faultOf(error);
+  }
+}

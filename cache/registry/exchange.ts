@@ -1,0 +1,71 @@
+// One HTTP exchange with limits: no redirects, no credentials, no retries; those are the caller's.
+
+import type { IncomingHttpHeaders } from "node:http";
+
+export interface Exchange {
+  readonly method: "GET" | "HEAD" | "PUT" | "POST";
+  readonly url: URL; // http: or https:
+  readonly headers: Readonly<Record<string, string>>;
+  /** Bytes to send. A stream needs its content-length in the headers. */
+  readonly body?: Uint8Array | AsyncIterable<Uint8Array>;
+  /** A body of any size comes or goes, such as a layer: worth the loading of what moves it fastest. */
+  readonly isTransfer?: boolean;
+  readonly signal: AbortSignal;
+  /** Longest silence of the other side, in milliseconds: while connecting, while waiting and between two chunks. */
+  readonly idleMs: number;
+  /** Longest time for all of it, in milliseconds. */
+  readonly totalMs: number;
+  /** false: any certificate will do. */
+  readonly verifyTls: boolean;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  /** To be read once, or given up by `discard`. A connection that ends early, is silent or late makes it throw. */
+  readonly body: AsyncIterable<Uint8Array>;
+  /** Ends the exchange; a short rest is read so that the connection can be used again. */
+  discard(): Promise<void>;
+}
+
+/** One way to make an exchange. */
+export interface Carrier {
+  /** Throws a Fault when the other side cannot be reached or breaks off, `signal.reason` when aborted. */
+  send(exchange: Exchange, route: Route): Promise<Answer>;
+  /** Ends idle connections. */
+  close(): void;
+}
+
+/** How the other side is reached. */
+export interface Route {
+  readonly proxy: URL | null;
+  /** Certificate authorities in PEM instead of Node's own list. */
+  readonly ca: readonly string[] | null;
+}
+
+/** The other side was not reached or broke off. `code` is an errno name or one of Node's TLS codes. */
+export class Fault extends Error {
+  override readonly name = "Fault";
+  readonly code: string;
+  constructor(code: string, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+  }
+}
+
+/** Any error as a Fault. */
+export function faultOf(error: unknown): Fault {
+  if (error instanceof Fault) return error;
+  const { code, message } = error as NodeJS.ErrnoException;
+  return new Fault(code ?? "EPROTO", message, error);
+}
+
+/** Most sockets for an origin; how many transfers run is decided above. */
+export const SOCKETS_MAX = 16;
+/** Most bytes of an answer nobody wants that are read to keep its connection. */
+export const DISCARD_MAX_BYTES: number = 64 << 10;
+
+/** What agents and pools are told apart by. */
+export function routeKey({ verifyTls }: Exchange, { proxy, ca }: Route): string {
+  return JSON.stringify([verifyTls, proxy?.href ?? null, ca]);
+}

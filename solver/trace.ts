@@ -1,0 +1,100 @@
+// What a build was, step by step, in a form that is kept: so that the next one can say what changed.
+
+import { createHash } from "node:crypto";
+import { type Ingredients, ingredientsOf, type KeyPart } from "./cache-key.ts";
+import type { Edge } from "./edge.ts";
+import type { Digest } from "./graph/digest.ts";
+import type { Result } from "./graph/request.ts";
+import type { Job, Node } from "./job.ts";
+import { kept } from "./records.ts";
+
+/** ran, failed: it was begun. cached: there was a result. unreached: nobody needed it, or it had not begun when the build ended. */
+export type StepEnd = "ran" | "failed" | "cached" | "unreached";
+
+/** One step of a build. Inputs stand before their users. */
+export interface StepTrace {
+  readonly vertex: Digest;
+  readonly name: string;
+  readonly end: StepEnd;
+  /** Why records were not asked; null: they were. */
+  readonly forced: "build" | "step" | null;
+  /** Key by definition; null: it has none. */
+  readonly key: string | null;
+  /** Name of what came out; null: not known. */
+  readonly made: string | null;
+  readonly op: Ingredients;
+  /** Address of a source as it was written, and what it stood for. */
+  readonly source: { readonly identifier: string; readonly pin: string | null } | null;
+  readonly inputs: readonly InputTrace[];
+}
+
+export interface InputTrace {
+  /** Index in the list of steps. */
+  readonly step: number;
+  readonly output: number;
+  /** Digest of what is read of live files. */
+  readonly files: Digest | null;
+  /** Digest of what is read of layers, where that was asked for. */
+  readonly content: string | null;
+}
+
+/** Parts of the keys an edge knows in this state; null: this state has none. */
+export function partsIn(edge: Edge): readonly (KeyPart | null)[] | null {
+  switch (edge.phase) {
+    case "keying":
+    case "keyed":
+    case "gathering":
+      return edge.parts;
+    case "hashing":
+    case "looking-up":
+      return edge.parts.content ?? edge.parts.definition;
+    case "pinning":
+    case "running":
+    case "settled":
+      return null;
+  }
+}
+
+/** All steps of a job as they stand now. */
+export function traceJob(job: Job, noCache: boolean): readonly StepTrace[] {
+  const index = new Map<Digest, number>();
+  const steps: StepTrace[] = [];
+  for (const node of job.nodes.values()) {
+    index.set(node.vertex.digest, steps.length);
+    steps.push(traceNode(node, index, noCache));
+  }
+  return steps;
+}
+
+function traceNode(node: Node, index: ReadonlyMap<Digest, number>, noCache: boolean): StepTrace {
+  const { vertex, note, edge } = node;
+  const { op } = vertex;
+  const definition = node.seen.definition;
+  const content = node.seen.content;
+  return {
+    vertex: vertex.digest,
+    name: note?.name ?? op.kind,
+    end: node.end,
+    forced: noCache ? "build" : (note?.ignoreCache ?? false) ? "step" : null,
+    key: "key" in edge ? edge.key : null,
+    made: edge.phase === "settled" ? nameOfOutputs(edge.outputs) : null,
+    op: kept(ingredientsOf(op, vertex.platform)),
+    source: op.kind === "source" ? { identifier: op.identifier, pin: node.pin } : null,
+    inputs: vertex.inputs.map((input, at) => ({
+      step: index.get(input.vertex) as number,
+      output: input.output,
+      files: digestIn(definition?.[at]),
+      content: content === definition ? null : digestIn(content?.[at]),
+    })),
+  };
+}
+
+function digestIn(part: KeyPart | null | undefined): Digest | null {
+  return part?.startsWith("content:") ? (part.slice("content:".length) as Digest) : null;
+}
+
+function nameOfOutputs(outputs: readonly (Result | null)[]): string | null {
+  if (outputs.some((output) => output?.kind === "files")) return null;
+  const layers = outputs.map((output) => (output?.kind === "layers" ? output.layers : null));
+  return createHash("sha256").update(JSON.stringify(layers)).digest("hex").slice(0, 16);
+}
