@@ -70,6 +70,7 @@ export async function readBuildFlags(flags: ParsedFlags, env: Environment, cwd: 
     reproducible: flags.bool("reproducible"),
     sourceDateEpoch: buildArgs.get("SOURCE_DATE_EPOCH") ?? null,
     call: readCall(flags),
+    ...(await readCaches(flags, cwd)),
   });
 }
 
@@ -79,20 +80,22 @@ async function readAnnotations(texts: readonly string[]): Promise<BuildRequest["
   return texts.flatMap(parseAnnotationFlag);
 }
 
+async function readCaches(flags: ParsedFlags, cwd: string): Promise<Pick<BuildFlags, "cacheFrom" | "cacheTo">> {
+  const [from, to] = [flags.all("cache-from"), flags.all("cache-to")].map((texts) => texts.filter((text) => text !== ""));
+  if (from === undefined || to === undefined || from.length + to.length === 0) return { cacheFrom: [], cacheTo: [] };
+  const { parseCacheFrom, parseCacheTo } = await import("./cache-flags.ts");
+  return {
+    cacheFrom: from.flatMap((text) => parseCacheFrom(text, cwd) ?? []),
+    cacheTo: to.map((text) => parseCacheTo(text, cwd)),
+  };
+}
+
 function lastOfEachName<T extends { readonly name: string }>(values: readonly T[]): T[] {
   return [...new Map(values.map((value) => [value.name, value])).values()];
 }
 
 /** Flags of buildx whose work is not done here: accepted where they ask for nothing, else a clear error. */
 function refuseUnavailable(flags: ParsedFlags): void {
-  for (const name of ["cache-from", "cache-to"]) {
-    const value = flags.all(name).find((text) => text !== "");
-    if (value !== undefined) {
-      throw new BuildError("USAGE", `--${name}=${value}: remote caches are not available yet`, {
-        hint: "the local cache in --root is always used; leave the flag out",
-      });
-    }
-  }
   for (const name of ["provenance", "sbom"]) {
     const value = flags.one(name);
     if (value !== null && !/^(?:false|0|disabled=true)$/i.test(value)) {

@@ -79,7 +79,7 @@ await build({
 });
 
 // The keeper ends by being killed: it is started here alone, without a front, and stopped once it waits for messages.
-for (const name of ["keeper"]) {
+for (const name of ["keeper", "thread"]) {
   spawnSync(process.execPath, [join(dist, "solver/graph/bundle.cjs"), name, "", "{}"], {
     env: { ...process.env, TSBUILD_WRITE_CODE_CACHE: "1", TSBUILD_EXIT_AFTER_MS: "400" },
     stdio: "ignore",

@@ -44,11 +44,26 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./commands/inspect.ts"),
   },
   { name: "history", summary: "Show how an image was made", load: () => import("./commands/history.ts") },
+  {
+    name: "explain",
+    summary: "Say why the steps of the last build ran",
+    load: () => import("./commands/explain.ts"),
+  },
   { name: "du", summary: "Show what the local store holds", load: () => import("./commands/du.ts") },
   {
     name: "prune",
     summary: "Remove what no image needs from the local store",
     load: () => import("./commands/prune.ts"),
+  },
+  {
+    name: "fsck",
+    summary: "Check the local store, and mend it",
+    load: () => import("./commands/fsck.ts"),
+  },
+  {
+    name: "cache-mounts",
+    summary: "List, export, import and clear the content of RUN --mount=type=cache",
+    load: () => import("./commands/cache-mounts.ts"),
   },
   { name: "version", summary: "Print the version", load: () => import("./commands/version.ts") },
 ];

@@ -3,14 +3,18 @@
 
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
+import type { CheckOutcome } from "../cache/check.ts";
 import type { OpenStore } from "../cache/store.ts";
 import type { CheckResult, Outline, Target } from "../frontend/frontend.ts";
 import type { Digest } from "../solver/graph/digest.ts";
 import type { Emit } from "../solver/graph/event.ts";
 import type { Platform } from "../solver/graph/op.ts";
 import type { Descriptor, Entitlement, Session } from "../solver/graph/request.ts";
+import type { ExplainedBuild } from "../solver/solver.ts";
 import type { Annotation } from "../exporters/annotations.ts";
 import type { Output } from "../exporters/output-grammar.ts";
+import type { CacheFrom, CacheLocation, CacheTo } from "./cache-flags.ts";
+import type { exportMountsTo, importMountsFrom } from "./engine-mounts.ts";
 
 /** Settings of this machine and user, the same for every command. */
 export interface Config {
@@ -119,6 +123,9 @@ export interface BuildRequest {
   /** From --build-arg SOURCE_DATE_EPOCH, else the environment; as written (the frontend checks it). null: not set. */
   readonly sourceDateEpoch: string | null;
   readonly call: CallRequest;
+  /** Caches to import, asked in this order. */
+  readonly cacheFrom: readonly CacheFrom[];
+  readonly cacheTo: readonly CacheTo[];
   /** The user's side: directories, secrets, agents, credentials. */
   readonly session: Session;
 }
@@ -183,6 +190,10 @@ export interface EngineOptions {
 export interface EngineBuildOptions extends EngineOptions {
   /** Called once a Dockerfile has been read, so that errors and warnings can be shown with its lines. */
   readonly onSource: (source: SourceText) => void;
+  /** How large the store may become, as written; null or left out: TSBUILD_MAX_STORAGE, else a share of the disk. */
+  readonly maxStorage?: string | null;
+  /** Called when the steps have ended, well or not: which ran, and why. */
+  readonly onExplained?: (build: ExplainedBuild) => void;
 }
 export interface EngineRunOptions extends EngineOptions {
   /** Bytes for the command's standard input; null: it reads nothing. */
@@ -195,6 +206,9 @@ export interface EngineTransferOptions extends EngineOptions {
   readonly session: Session;
 }
 
+export type MountsExported = Awaited<ReturnType<typeof exportMountsTo>>;
+export type MountsImported = Awaited<ReturnType<typeof importMountsFrom>>;
+
 /** All rooms wired together. Disposed: the keeper, its mounts and the store are closed, in reverse order. */
 export interface Engine extends AsyncDisposable {
   readonly store: OpenStore;
@@ -205,6 +219,11 @@ export interface Engine extends AsyncDisposable {
   pull(reference: string, platform: Platform | null, options: EngineTransferOptions): Promise<Descriptor>;
   /** Sends an image of the local image store to the registry its name says. */
   push(reference: string, options: EngineTransferOptions): Promise<Descriptor>;
+  /** Checks the store, and mends it. */
+  check(options: { readonly repair: boolean; readonly signal: AbortSignal }): Promise<CheckOutcome>;
+  /** Contents of cache mounts out of the store and into it: bin/engine-mounts.ts. */
+  exportMounts(at: CacheLocation, ids: readonly string[] | null, options: EngineTransferOptions): Promise<MountsExported>;
+  importMounts(at: CacheLocation, ids: readonly string[] | null, options: EngineTransferOptions): Promise<MountsImported>;
   /** Removes layer directories whose records are gone; they may hold files of foreign owners. */
   removeDirectories(paths: readonly string[], options: EngineOptions): Promise<void>;
 }

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Converted, FrontendHost, FrontendOptions } from "../frontend/frontend.ts";
 import type { ExportOutcome } from "../exporters/exporter.ts";
 import type { ImageOptions, Output } from "../exporters/output-grammar.ts";
+import type { ImportedResults } from "../cache/remote-cache/imports.ts";
 import type { Definition, Input } from "../solver/graph/definition.ts";
 import { mergeDefinitions } from "../solver/graph/definition.ts";
 import { digestOf, type Digest } from "../solver/graph/digest.ts";
@@ -12,7 +13,7 @@ import { BuildError, redactUrl } from "../solver/graph/error.ts";
 import type { BuiltImage, CallContext, LayerId, Result, Session } from "../solver/graph/request.ts";
 import { openGraph } from "../solver/graph/llb.ts";
 import type { SourceOp } from "../solver/graph/op.ts";
-import { openSolver, type Solver } from "../solver/solver.ts";
+import { openSolver, type Solver, type TraceRequest } from "../solver/solver.ts";
 import { type LocalWorker, openWorker } from "../worker/worker.ts";
 import type { EngineParts } from "./engine.ts";
 import type { BuildReport, BuildRequest, EngineBuildOptions } from "./config.ts";
@@ -20,6 +21,7 @@ import { contextSource, frontendOptions, gitAddress, machinePlatform, sourceDate
 import { resolvConfFor } from "./host-network.ts";
 import { openLayerSource } from "./layer-source.ts";
 import { normalizeName } from "./local-images.ts";
+import { traceOf } from "./trace-request.ts";
 
 /** Builds what was asked. Throws BuildError for what the user is to be told; everything started has ended by then. */
 export async function runBuild(parts: EngineParts, asked: BuildRequest, options: EngineBuildOptions): Promise<BuildReport> {
@@ -27,17 +29,27 @@ export async function runBuild(parts: EngineParts, asked: BuildRequest, options:
   const session = await sessionWithContext(parts, request);
   const context: CallContext = { signal: options.signal, session, emit: options.emit };
   let registry: ReturnType<EngineParts["registry"]> | null = null;
+  const useRegistry = (): ReturnType<EngineParts["registry"]> => (registry ??= parts.registry(session));
+  const caches = request.cacheFrom.length + request.cacheTo.length > 0 ? await import("./engine-cache.ts") : null;
+  await using imports = (await caches?.openBuildImports(parts, request, useRegistry, options.emit)) ?? null;
   await using worker = openWorker({
     store: parts.store,
     keeper: parts.keeper,
-    registry: () => (registry ??= parts.registry(session)),
+    registry: useRegistry,
     entitlements: new Set(request.allow),
     resolveMode: request.pull ? "pull" : "default",
     resolvConf: resolvConfFor,
     defaultNetwork: "host",
     defaultPlatform: machinePlatform(),
+    ...(caches === null || imports === null ? {} : { restoreMount: caches.mountRestorer(parts, imports, useRegistry) }),
   });
-  const solver = openSolver({ worker, store: parts.store, limits: parts.limits, nowMs: Date.now });
+  const solver = openSolver({
+    worker,
+    store: parts.store,
+    limits: parts.limits,
+    nowMs: Date.now,
+    ...(imports === null ? {} : { imports }),
+  });
   const frontend = await import("../frontend/frontend.ts");
   const host = frontendHost(parts, worker, solver, context);
   const source = contextSource(request);
@@ -48,13 +60,20 @@ export async function runBuild(parts: EngineParts, asked: BuildRequest, options:
   const frontendRequest = await frontendOptions(request, session, source, readRemote, epochSeconds);
   const text = { file: frontendRequest.dockerfile.name, text: new TextDecoder().decode(frontendRequest.dockerfile.data) };
   options.onSource(text);
+  // A Dockerfile (or argument) that was never built to its end here surely has a step to run: the keeper starts while the
+  // base images are looked up. One that was is left to the solver, which finds out without it.
+  const wish = digestOf(JSON.stringify([text.text, request.target, [...request.buildArgs], request.platforms]));
+  if (request.call.name === "build" && (request.noCache || parts.store.records.get("built", wish) === null)) worker.warm();
 
   const note = (message: string): void => options.emit({ kind: "note", message });
   if (request.call.name !== "build") {
-    return { ...EMPTY_REPORT, answer: await answerCall(frontend, request, frontendRequest, host, text, options.signal) };
+    return { ...EMPTY_REPORT, answer: await answerCall(frontend, request, frontendRequest, host, text, { signal: options.signal, note }) };
   }
   const converted = await frontend.convert(frontendRequest, host, { signal: options.signal, note });
-  const report = await solveAndExport(parts, worker, solver, converted, request, frontendRequest.sourceDateEpoch, context, () => (registry ??= parts.registry(session)));
+  const attempt = (context: CallContext): Promise<BuildReport> =>
+    solveAndExport(parts, worker, solver, converted, request, frontendRequest.sourceDateEpoch, context, useRegistry, traceOf(request, text.text, options), imports);
+  const report = await (caches === null ? attempt(context) : caches.withoutBrokenCaches(imports, context, attempt));
+  if (parts.store.records.get("built", wish) === null) parts.store.records.put("built", wish, 1);
   for (const warning of converted.warnings) {
     options.emit({ kind: "warning", rule: warning.rule, message: warning.detail, detail: warning.description, url: warning.url, at: [warning.at] });
   }
@@ -100,15 +119,15 @@ async function answerCall(
   options: FrontendOptions,
   host: FrontendHost,
   source: { readonly file: string; readonly text: string },
-  signal: AbortSignal,
+  call: { readonly signal: AbortSignal; readonly note: (message: string) => void },
 ): Promise<NonNullable<BuildReport["answer"]>> {
   switch (request.call.name) {
     case "check":
-      return { kind: "check", result: await frontend.check(options, host, { signal }) };
+      return { kind: "check", result: await frontend.check(options, host, call) };
     case "outline":
-      return { kind: "outline", outline: await frontend.outline(options, host, { signal }), source };
+      return { kind: "outline", outline: await frontend.outline(options, host, call), source };
     case "targets":
-      return { kind: "targets", targets: await frontend.targets(options, host, { signal }), source };
+      return { kind: "targets", targets: await frontend.targets(options, host, call), source };
     case "build":
       throw new Error("a build is no call");
   }
@@ -189,6 +208,8 @@ async function solveAndExport(
   epochSeconds: number | null,
   context: CallContext,
   registry: () => ReturnType<EngineParts["registry"]>,
+  trace: TraceRequest,
+  imports: ImportedResults | null,
 ): Promise<BuildReport> {
   const { store } = parts;
   const outputs = await outputsOf(request, epochSeconds);
@@ -206,16 +227,20 @@ async function solveAndExport(
 
   const roots: Input[] = converted.images.flatMap(({ definition }) => (definition.root === null ? [] : [definition.root]));
   const definition = mergeDefinitions(converted.images.map((image) => image.definition));
-  await using solution = await solver.solve({ definition, noCache: request.noCache }, roots, context);
+  await using solution = await solver.solve({ definition, noCache: request.noCache }, roots, context, { trace });
   const results = [...solution.results];
-  const images: BuiltImage[] = [];
+  const built: BuiltImage[] = [];
   for (const image of converted.images) {
     const result: Result | undefined = image.definition.root === null ? { kind: "layers", layers: [] } : results.shift();
     if (result === undefined) throw new Error("the solver gave fewer results than roots");
-    images.push({ platform: image.platform, layers: await worker.layersOf(result, context), config: image.config });
+    built.push({ platform: image.platform, layers: await worker.layersOf(result, context), config: image.config });
   }
+  const caches = request.cacheTo.length > 0 ? await import("./engine-cache.ts") : null;
+  const cacheParts = { store: parts.store, keeper: parts.keeper, layers, registry, imports };
+  const images = (await caches?.withInlineCaches(built, solution, request, cacheParts, context.signal)) ?? built;
   const { runOutputs } = await import("../exporters/exporter.ts");
   const vertex = digestOf(`export ${request.tags.join(",")}`);
+  let report: BuildReport;
   context.emit({ kind: "vertex", vertex, name: exportName(outputs), inputs: roots.map((root) => root.vertex), at: [] });
   context.emit({ kind: "started", vertex, atMs: Date.now() });
   try {
@@ -249,11 +274,13 @@ async function solveAndExport(
       },
     );
     context.emit({ kind: "done", vertex, atMs: Date.now() });
-    return reportOf(outcomes);
+    report = reportOf(outcomes);
   } catch (error) {
     if (error instanceof BuildError) context.emit({ kind: "failed", vertex, atMs: Date.now(), error });
     throw error;
   }
+  await caches?.exportCaches(images, solution, definition, request, cacheParts, context);
+  return report;
 }
 
 /** What was asked for with -o, else the local image store; with the names, annotations and times of the other flags. */

@@ -8,6 +8,7 @@ import type { Credentials, Session } from "../solver/graph/request.ts";
 import type { Limits } from "../solver/solver.ts";
 import type { Keeper } from "../worker/keeper/keeper.ts";
 import type { Config, Engine } from "./config.ts";
+import { openStoreSync } from "./store-sync.ts";
 
 /** What the parts of the engine share. */
 export interface EngineParts {
@@ -22,6 +23,7 @@ export interface EngineParts {
 /** Opens the engine on the store of `config`. Throws STORE_UNUSABLE. */
 export async function openEngine(config: Config): Promise<Engine> {
   const store = await openStore(config.root);
+  const sync = openStoreSync(store);
   let keeper: Keeper | null = null;
   let startKeeper: ((options: Parameters<typeof import("../worker/keeper/keeper.ts").startKeeper>[0]) => Keeper) | null = null;
   let findIdMaps: typeof import("../worker/keeper/userns.ts").findIdMaps | null = null;
@@ -42,6 +44,11 @@ export async function openEngine(config: Config): Promise<Engine> {
         path: `${path}:/usr/sbin:/sbin`,
         env: { PATH: path, ...(config.env.NODE_DEBUG ? { NODE_DEBUG: config.env.NODE_DEBUG } : {}) },
       });
+      const started = keeper;
+      started.ready().then(
+        () => sync.begin(started),
+        () => {}, // told to whoever gives it a job
+      );
       return keeper;
     },
     async registry(session) {
@@ -60,11 +67,24 @@ export async function openEngine(config: Config): Promise<Engine> {
     ({ findIdMaps } = await import("../worker/keeper/userns.ts"));
   };
 
+  const removeDirectories = async (paths: readonly string[]): Promise<void> => {
+    if (paths.length === 0) return;
+    await loadKeeper();
+    await parts.keeper().run({ kind: "remove", paths });
+  };
+
   return {
     store,
     async build(request, options) {
       const [{ runBuild }] = await Promise.all([import("./engine-build.ts"), loadKeeper()]);
-      return runBuild(parts, request, options);
+      const report = await runBuild(parts, request, options);
+      const { keepToLimit } = await import("./storage-limit.ts");
+      await keepToLimit(store, options.maxStorage ?? config.env.TSBUILD_MAX_STORAGE, {
+        signal: options.signal,
+        remove: (paths) => removeDirectories(paths),
+        note: (message) => options.emit({ kind: "note", message }),
+      });
+      return report;
     },
     async run(request, options) {
       const [{ runImage }] = await Promise.all([import("./engine-run.ts"), loadKeeper()]);
@@ -78,11 +98,20 @@ export async function openEngine(config: Config): Promise<Engine> {
       const [{ pushImage }] = await Promise.all([import("./engine-transfer.ts"), loadKeeper()]);
       return pushImage(parts, reference, options);
     },
-    async removeDirectories(paths) {
-      if (paths.length === 0) return;
-      await loadKeeper();
-      await parts.keeper().run({ kind: "remove", paths });
+    async check({ repair, signal }) {
+      const [{ checkStore }] = await Promise.all([import("../cache/check.ts"), loadKeeper()]);
+      const { layerTools } = await import("./layer-tools.ts");
+      return checkStore(store, { repair, signal, tools: layerTools(parts.keeper) });
     },
+    async exportMounts(at, ids, { signal, session }) {
+      const [{ exportMountsTo }] = await Promise.all([import("./engine-mounts.ts"), loadKeeper()]);
+      return exportMountsTo(parts, at, ids, { signal, registry: () => parts.registry(session) });
+    },
+    async importMounts(at, ids, { signal, session }) {
+      const [{ importMountsFrom }] = await Promise.all([import("./engine-mounts.ts"), loadKeeper()]);
+      return importMountsFrom(parts, at, ids, { signal, registry: () => parts.registry(session) });
+    },
+    removeDirectories: (paths) => removeDirectories(paths),
     async [Symbol.asyncDispose]() {
       // What disposed layers left because other owners' files are in it; cheap for who has the right ids.
       const discarded = store.layers.discarded();
@@ -91,6 +120,7 @@ export async function openEngine(config: Config): Promise<Engine> {
           // Swept when the store is opened the next time.
         });
       }
+      if (keeper !== null) await sync.end(keeper);
       for (const registry of registries) registry.close();
       await keeper?.[Symbol.asyncDispose]();
       await store[Symbol.asyncDispose]();

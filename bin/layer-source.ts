@@ -116,8 +116,8 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
       if (known !== undefined && diffId !== null && store.content.has(known.digest)) {
         return { descriptor: known, diffId, remote: null };
       }
-      // Without force a base layer leaves as it came.
-      const original = variant.pinned ? record.remotes[0] : undefined;
+      // Without force a base layer leaves as it came; what an imported cache has in this form is not packed again.
+      const original = variant.pinned ? record.remotes[0] : deps.pinnedCompressor || epochSeconds !== null ? undefined : imported(record, compression);
       if (original !== undefined && diffId !== null && (!variant.force || isForm(original, compression))) {
         return {
           descriptor: plainDescriptor(original.descriptor),
@@ -135,6 +135,10 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
       });
     },
   };
+}
+
+function imported(record: LayerRecord, compression: LayerVariant["compression"]): RemoteBlob | undefined {
+  return record.remotes.find((remote) => isForm(remote, compression));
 }
 
 function formKey(compression: string, level: number | null, epochSeconds: number | null, pinned: boolean): string {

@@ -28,6 +28,8 @@ import type { ContentStore, Ingest } from "./store.ts";
 export interface ContentFiles extends ContentStore {
   /** All blobs; lastUsedMs is when the blob came in. */
   list(): { readonly digest: Digest; readonly size: number; readonly addedAtMs: number }[];
+  /** Puts a blob found damaged out of the way. */
+  setAside(digest: Digest): void;
   /** Flushes the names of blobs committed since the last call. */
   syncNames(): void;
 }
@@ -82,13 +84,17 @@ export function openContent(options: ContentOptions): ContentFiles {
   }
 
   /** Out of the way, so that the next has() is false and the blob is fetched or made again. */
-  function damaged(digest: Digest, cause?: unknown): BuildError {
+  function setAside(digest: Digest): void {
     try {
       renameSync(path(digest), join(options.quarantine, `blob-${hexOf(digest)}`));
     } catch (error) {
       // Another reader has found the damage first.
       if (errnoOf(error) !== "ENOENT") throw error;
     }
+  }
+
+  function damaged(digest: Digest, cause?: unknown): BuildError {
+    setAside(digest);
     return new BuildError("STORE_CORRUPT", `${digest} is damaged on disk and has been set aside`, {
       cause,
       hint: "run the build again: the blob will be fetched or made anew",
@@ -169,7 +175,10 @@ export function openContent(options: ContentOptions): ContentFiles {
     });
   }
 
-  return { has: (digest) => size(digest) !== null, size, read, stream, path, put, ingest, list, syncNames };
+  return {
+    ...{ has: (digest) => size(digest) !== null, size, read, stream, path, put, ingest },
+    ...{ list, setAside, syncNames },
+  };
 }
 
 /** fsync(2) of a directory: its names are on disk. */

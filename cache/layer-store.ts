@@ -68,10 +68,7 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
   function believed(stored: StoredLayer | null): LayerRecord | null {
     if (stored === null) return null;
     const { boot, synced, ...record } = stored;
-    if (!record.unpacked || synced || boot === owner.boot) return record;
-    // What blobs or registries still have can be unpacked again; a step's layer without them never was.
-    if (Object.keys(record.blobs).length === 0 && record.remotes.length === 0) return null;
-    return { ...record, unpacked: false, sizeBytes: 0 };
+    return !record.unpacked || synced || boot === owner.boot ? record : withoutDirectory(stored);
   }
 
   function store(id: LayerId, change: Change): LayerRecord {
@@ -106,7 +103,17 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
   }
 
   function get(id: LayerId): LayerRecord | null {
-    return believed(records.get<StoredLayer>(LAYER_SPACE, id));
+    const stored = records.get<StoredLayer>(LAYER_SPACE, id);
+    // One stat(2), 3 µs: a directory somebody has removed by hand is made again instead of missed by a mount.
+    if (stored?.unpacked !== true || existsSync(directory(id))) return believed(stored);
+    return withoutDirectory(stored);
+  }
+
+  /** What is left of a layer whose directory is not there or not to be believed: what blobs or registries still have can
+   *  be unpacked again; a step's layer without them never was. */
+  function withoutDirectory({ boot, synced, ...record }: StoredLayer): LayerRecord | null {
+    if (Object.keys(record.blobs).length === 0 && record.remotes.length === 0) return null;
+    return { ...record, unpacked: false, sizeBytes: 0 };
   }
 
   function prepare(): ActiveLayer {

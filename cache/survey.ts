@@ -20,6 +20,15 @@ export interface Survey {
 /** Largest document looked into for references: containerd's and docker's limit for manifests. */
 const MANIFEST_MAX_BYTES = 4 * 2 ** 20;
 
+/** Spaces of the records that are bounded, or small and of use for long: one entry for each, kept by prune. */
+const BOOKS: readonly (readonly [space: string, description: string])[] = [
+  ["trace", "what earlier builds were made of, for explain"],
+  ["selection-files", "files of contexts, for explain"],
+  ["selection", "digests of files in layers"],
+  ["materialized", "contexts kept as layers"],
+  ["duration", "how long steps take"],
+];
+
 /** What leads to a thing: how often, when last, and its first name. */
 interface Trace {
   count: number;
@@ -75,7 +84,7 @@ export async function survey(store: OpenStore): Promise<Survey> {
     entries.push({
       id: record.id,
       kind: "layer",
-      sizeBytes: record.sizeBytes > 0 ? record.sizeBytes : sizeOfTree(store.layers.directory(record.id)),
+      sizeBytes: record.sizeBytes > 0 ? record.sizeBytes : measured(store, record.id),
       shared: (known?.count ?? 0) > 1,
       inUse,
       reclaimable: !inUse,
@@ -106,6 +115,12 @@ export async function survey(store: OpenStore): Promise<Survey> {
       recordEntry(`${STAT_SPACE}:${key}`, value.length, savedAtMs(value), "digests of a context's files"),
     );
   }
+  for (const [space, description] of BOOKS) {
+    let bytes = 0;
+    for (const { key, value } of store.records.entries<unknown>(space))
+      bytes += key.length + (value instanceof Uint8Array ? value.length : JSON.stringify(value).length);
+    if (bytes > 0) entries.push({ ...recordEntry(space, bytes, 0, description), reclaimable: false });
+  }
   const mountPaths = new Map<string, string>();
   for (const mount of store.cacheMounts.list()) {
     const [, name = "", slot = ""] = /\/([^/]+)\/slot-([^/]+)\/fs$/.exec(mount.path) ?? [];
@@ -114,7 +129,7 @@ export async function survey(store: OpenStore): Promise<Survey> {
     entries.push({
       id,
       kind: "cache-mount",
-      sizeBytes: sizeOfTree(mount.path),
+      sizeBytes: sizeOfTree(mount.path).bytes,
       shared: false,
       inUse: mount.inUse,
       reclaimable: !mount.inUse,
@@ -123,6 +138,13 @@ export async function survey(store: OpenStore): Promise<Survey> {
     });
   }
   return { entries, layers, blobs: new Set(blobs.keys()), repackable, mountPaths };
+}
+
+/** Layers never change: what was added up once is noted. */
+function measured(store: OpenStore, id: LayerId): number {
+  const { bytes, whole } = sizeOfTree(store.layers.directory(id));
+  if (whole && bytes > 0) store.layers.update(id, { sizeBytes: bytes });
+  return bytes;
 }
 
 function recordEntry(id: string, sizeBytes: number, lastUsedMs: number, description: string): UsageEntry {
@@ -190,9 +212,10 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }
 
-/** Bytes on disk below a directory; what this process may not look into counts nothing. */
-function sizeOfTree(dir: string): number {
+/** Bytes on disk below a directory; what this process may not look into counts nothing, and then it is not whole. */
+function sizeOfTree(dir: string): { readonly bytes: number; readonly whole: boolean } {
   let total = 0;
+  let whole = true;
   const queue: Buffer[] = [Buffer.from(dir)];
   const seen = new Set<number>();
   for (let at = queue.pop(); at !== undefined; at = queue.pop()) {
@@ -200,7 +223,8 @@ function sizeOfTree(dir: string): number {
     try {
       names = readdirSync(at, { encoding: "buffer" });
     } catch {
-      continue; // of a subordinate id, or gone
+      whole = false; // of a subordinate id, or gone
+      continue;
     }
     for (const name of names) {
       const path = Buffer.concat([at, Buffer.from("/"), name]);
@@ -214,5 +238,5 @@ function sizeOfTree(dir: string): number {
       total += stat.blocks * 512;
     }
   }
-  return total;
+  return { bytes: total, whole };
 }

@@ -118,6 +118,7 @@ function plan({ options, parsed, checks }: ConvertRequest, targetPlatform: Platf
   }
   const table = planStages(written.stages, {
     globalArgs,
+    buildArgs,
     defaultArgs,
     declared: declaredArgs,
     buildPlatform,

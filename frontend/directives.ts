@@ -17,7 +17,7 @@ export interface DirectiveReader {
   read(line: string, at: SourceRange): Directive | null;
 }
 
-export function openDirectives(comment: keyof typeof DIRECTIVE = "#"): DirectiveReader {
+export function openDirectives(comment: "#" | "//" = "#"): DirectiveReader {
   const seen = new Set<string>();
   let done = false;
   return {

@@ -47,16 +47,13 @@ export interface RunMount {
 }
 type Draft = { -readonly [K in keyof RunMount]: RunMount[K] };
 
-/** The stage, image or context of a mount: known before any variable is. "" when none is named. Throws MOUNT_INVALID. */
+/** The stage, image or context of a mount, as written. "" when none is named. Throws MOUNT_INVALID. */
 export function mountFrom(text: string): string {
   let from = "";
   for (const field of splitFields(text)) {
     const equals = field.indexOf("=");
     if (equals < 0 || field.slice(0, equals).toLowerCase() !== "from") continue;
     from = field.slice(equals + 1);
-    if (/\$./.test(from)) {
-      throw invalid("'from' doesn't support variable expansion, define alias stage instead");
-    }
   }
   return from;
 }

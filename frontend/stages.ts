@@ -5,11 +5,11 @@ import { BuildError, type SourceRange } from "../solver/graph/error.ts";
 import type { Platform } from "../solver/graph/op.ts";
 import { flagValue, flagValues } from "./flags.ts";
 import { type Arg, checkDefaults, type From, type FromOptions, readFrom } from "./from-line.ts";
+import { type FromValueOptions, openFromValues } from "./from-value.ts";
 import type { Instruction, ParsedDockerfile } from "./instruction.ts";
 import { atPlace } from "./place.ts";
 import { mountFrom } from "./run-mounts.ts";
 import { suggest } from "./suggest.ts";
-import { expandWord } from "./words.ts";
 
 /** The image that has nothing in it. */
 export const SCRATCH_NAME = "scratch";
@@ -72,7 +72,7 @@ export function splitStages(parsed: ParsedDockerfile): {
   return { globals, stages };
 }
 
-export interface PlanOptions extends FromOptions {
+export interface PlanOptions extends FromOptions, FromValueOptions {
   /** Whether a named context is given for a stage; platform null: that of the target. */
   isReplaced(name: string, platform: Platform | null): boolean;
 }
@@ -103,21 +103,30 @@ export function planStages(
     stages.push(unlisted);
     return unlisted;
   };
-  const link = (stage: Stage, instruction: Instruction, isTrigger: boolean): Step => {
-    const sources = readSources(instruction, source, numbered, options);
+  const values = openFromValues(options);
+  const link = (
+    stage: Stage,
+    instruction: Instruction,
+    isTrigger: boolean,
+    siblings: readonly Instruction[],
+  ): Step => {
+    const expand = (text: string): string =>
+      text.includes("$") ? values.expand(text, instruction, siblings, () => stepsBelow(stage)) : text;
+    const sources = readSources(instruction, source, numbered, expand);
     for (const needed of sources) if (needed !== null) stage.needs.set(needed, instruction.at);
     return { instruction, sources, isTrigger };
   };
   written.forEach(({ instructions }, index) => {
     const stage = numbered[index] as Stage;
-    if (!stage.isReplaced) stage.steps = instructions.map((instruction) => link(stage, instruction, false));
+    if (stage.isReplaced) return;
+    stage.steps = instructions.map((instruction) => link(stage, instruction, false, instructions));
   });
   if (stages.length === 1 && stages[0] !== undefined) stages[0].label = "";
   return {
     stages,
     byName,
     addTriggers: (stage, triggers) => {
-      const steps = triggers.map((trigger) => link(stage, trigger, true));
+      const steps = triggers.map((trigger) => link(stage, trigger, true, triggers));
       stage.steps = [...steps, ...stage.steps];
       return steps.some((step) => step.sources.some((needed) => needed !== null));
     },
@@ -169,14 +178,10 @@ function readSources(
   instruction: Instruction,
   source: (name: string, at: SourceRange) => Stage,
   numbered: readonly Stage[],
-  options: PlanOptions,
+  expand: (text: string) => string,
 ): readonly (Stage | null)[] {
   if (instruction.kind === "copy") {
-    const flag = flagValue(instruction.flags, "from") ?? "";
-    // Beyond BuildKit: global arguments may name the source.
-    const from = flag.includes("$")
-      ? atPlace(instruction.at, () => expandWord(flag, options.globalArgs, { escape: options.escape })).text
-      : flag;
+    const from = expand(flagValue(instruction.flags, "from") ?? "");
     if (from === "") return [];
     if (!/^[+-]?\d+$/.test(from)) return [source(from, instruction.at)];
     const stage = numbered[Number(from)];
@@ -189,8 +194,17 @@ function readSources(
   if (instruction.kind !== "run") return [];
   return flagValues(instruction.flags, "mount").map((mount) => {
     const from = atPlace(instruction.at, () => mountFrom(mount));
-    return from === "" ? null : source(from, instruction.at);
+    return from === "" ? null : source(expand(from), instruction.at);
   });
+}
+
+/** The instructions of the stages a stage is built on, oldest first. */
+function stepsBelow(stage: Stage): readonly (readonly Instruction[])[] {
+  const chain: (readonly Instruction[])[] = [];
+  for (let below = stage.base; below !== null; below = below.base) {
+    chain.push(below.steps.map((step) => step.instruction));
+  }
+  return chain.reverse();
 }
 
 /** The stage to build: the last, or the one named. Throws TARGET_UNKNOWN. */

@@ -5,7 +5,7 @@
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";
 import { openDirectives } from "./directives.ts";
 import { trimNewline, trimSpace } from "./go-strings.ts";
-import { familiarImageName, parseImageName } from "./image-name.ts";
+import { parseImageName } from "./image-name.ts";
 import { openLines, wholeLine } from "./lines.ts";
 
 /** Images of the Dockerfile frontend, of any tag or digest: the language of all of them is read here. */
@@ -56,17 +56,11 @@ export function checkSyntax(wish: SyntaxWish | null, note: (message: string) => 
 
 function isOfficial(image: string): boolean {
   try {
-    const { repository } = splitName(image);
-    return OFFICIAL.has(repository);
+    const { domain, path } = parseImageName(image);
+    return domain === "docker.io" && OFFICIAL.has(path);
   } catch {
     return false; // no image name: it names no frontend that is known
   }
-}
-
-/** The familiar name without tag and digest: of docker.io/docker/dockerfile:1-labs "docker/dockerfile". */
-function splitName(image: string): { readonly repository: string } {
-  const name = familiarImageName(parseImageName(image)).replace(/@.*$/s, "");
-  return { repository: name.replace(/:[^/]*$/, "") };
 }
 
 function fromLines(file: string, head: string, comment: "#" | "//"): SyntaxWish | null {

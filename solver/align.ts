@@ -12,9 +12,8 @@ export interface StepName {
 
 /** Takes a step's name apart. */
 export function splitName(name: string): StepName {
-  const match = /^\[([^\]]*?)(?:\s+(\d+)\/\d+)?\]\s*(.*)$/s.exec(name);
-  if (match === null) return { stage: "", position: null, text: name };
-  const [, stage = "", position, text = ""] = match;
+  const [, label = "", text = name] = /^\[([^\]]*)\]\s*(.*)$/s.exec(name) ?? [];
+  const [, stage = "", position] = /^(?:(.*?)\s+)?(\d+)\/\d+$/.exec(label.trim()) ?? [null, label.trim()];
   return { stage, position: position === undefined ? null : Number(position), text };
 }
 

@@ -1,6 +1,6 @@
 // One client's build: the part of a definition that its roots need, with all that is known of each vertex.
 
-import { ingredientsOf, opName, opText } from "./cache-key.ts";
+import { ingredientsOf, type KeyPart, opName, opText } from "./cache-key.ts";
 import { type Edge, type EdgeFacts, openEdge, type Request } from "./edge.ts";
 import type { Input, Vertex, VertexNote } from "./graph/definition.ts";
 import type { Digest } from "./graph/digest.ts";
@@ -8,6 +8,7 @@ import type { Op } from "./graph/op.ts";
 import type { SolveRequest } from "./graph/request.ts";
 import { readsOf } from "./selectors.ts";
 import { stackLayers } from "./stack.ts";
+import type { StepEnd } from "./trace.ts";
 
 /** A vertex in one build. */
 export interface Node {
@@ -26,6 +27,10 @@ export interface Node {
   interest: number;
   /** Its result came out of work done in this build, or is made of such. */
   isNew: boolean;
+  /** How it ended so far, and what its keys were made of: for the trace. */
+  end: StepEnd;
+  readonly seen: { definition: readonly (KeyPart | null)[] | null; content: readonly (KeyPart | null)[] | null };
+  pin: Digest | null;
 }
 
 export interface Job {
@@ -66,6 +71,9 @@ export function loadJob(request: SolveRequest, roots: readonly Input[]): Job {
       waiting: [],
       interest: 0,
       isNew: false,
+      end: "unreached",
+      seen: { definition: null, content: null },
+      pin: null,
     };
     below.forEach((input, index) => {
       input.users.push({ node, index });

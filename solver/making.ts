@@ -2,6 +2,7 @@
 // record. This is what a flight carries.
 
 import type PQueue from "p-queue";
+import type { ImportedResults } from "../cache/remote-cache/imports.ts";
 import type { ResultRecord, Store } from "../cache/store.ts";
 import type { Worker } from "../worker/worker.ts";
 import {
@@ -34,6 +35,8 @@ export interface Means {
   readonly store: Store;
   readonly limits: () => Promise<Limits>;
   readonly nowMs: () => number;
+  /** Caches of this build (a solver with them is for one build only); left out: none. */
+  readonly imports?: ImportedResults;
 }
 
 export interface Task {
@@ -136,6 +139,7 @@ async function run(task: Task, means: Means, records: ResultRecords, context: Ca
   context.emit({ kind: "started", vertex: vertex.digest, atMs: startedMs });
   const outcome = await means.worker.run(vertex, results, context, nameOf(node));
   records.hold(outcome.outputs);
+  records.derive(results, outcome.outputs);
   for (const index of node.outputs) {
     if ((outcome.outputs[index] ?? null) === null)
       throw new Error(`${vertex.op.kind}: no output ${index} was made`);

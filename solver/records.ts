@@ -1,6 +1,7 @@
 // Keys to results on disk: asking, believing, recording, keeping young. One of these for each build.
 
 import { createHash } from "node:crypto";
+import type { ImportedResults } from "../cache/remote-cache/imports.ts";
 import type { LayerRecord, ResultRecord, Store } from "../cache/store.ts";
 import type { CacheKey, Ingredients } from "./cache-key.ts";
 import type { LayerId, Result } from "./graph/request.ts";
@@ -13,6 +14,8 @@ export interface Found {
 export interface ResultRecords extends AsyncDisposable {
   /** Holds layers against collection until disposed. */
   hold(outputs: readonly (Result | null)[]): void;
+  /** New layers were made upon these results: what stands on something imported counts as imported. */
+  derive(from: readonly Result[], outputs: readonly (Result | null)[]): void;
   /** What is recorded under a key, or null. Believed only if the wanted outputs still exist; they are held from then on. */
   find(key: CacheKey, wanted: readonly number[]): Found | null;
   /** Records a result under all its keys at once, and how long the op (opName()) took. */
@@ -30,12 +33,16 @@ const LAST_USED_GRAIN_MS = 3_600_000;
 /** Longer ingredients (a here document) are kept as beginning and digest. */
 const INGREDIENT_MAX_CHARS = 2_048;
 
-/** Records of one build. Dispose it when the results are no longer needed. */
-export function openResultRecords(store: Store, nowMs: () => number): ResultRecords {
+/** Records of one build, and the caches it imports. Dispose it when the results are no longer needed. */
+export function openResultRecords(
+  store: Store,
+  nowMs: () => number,
+  imports: ImportedResults | null = null,
+): ResultRecords {
   const lease = store.lease();
   const held = new Set<LayerId>();
   const usable = new Set<LayerId>();
-  const hits = new Map<CacheKey, ResultRecord>();
+  const hits = new Map<string, ResultRecord>();
 
   function hold(outputs: readonly (Result | null)[]): void {
     const fresh = new Set<LayerId>();
@@ -51,7 +58,9 @@ export function openResultRecords(store: Store, nowMs: () => number): ResultReco
   function isUsable(id: LayerId): boolean {
     if (usable.has(id)) return true;
     const layer = store.layers.get(id);
-    if (layer === null || !(layer.unpacked || layer.remotes.length > 0 || hasBlob(layer))) return false;
+    if (layer === null) return false;
+    const isFar = layer.remotes.length > 0 && imports?.isBarred(id) !== true;
+    if (!(layer.unpacked || isFar || hasBlob(layer))) return false;
     usable.add(id); // and stays so: it is held
     return true;
   }
@@ -64,27 +73,49 @@ export function openResultRecords(store: Store, nowMs: () => number): ResultReco
     return Math.abs(nowMs() - record.lastUsedMs) > LAST_USED_GRAIN_MS; // clocks jump both ways
   }
 
+  /** Also the result when everything wanted of it is still there; it is held from then on. */
+  function believed(name: string, record: ResultRecord | null, wanted: readonly number[]): Found | null {
+    if (record === null || !Array.isArray(record.outputs)) return null;
+    const outputs = record.outputs.map((layers): Result | null =>
+      Array.isArray(layers) ? { kind: "layers", layers } : null,
+    );
+    const needed = outputs.map((output, index) => (wanted.includes(index) ? output : null));
+    for (const index of wanted) if ((outputs[index] ?? null) === null) return null;
+    hold(needed); // first the hold, then the look: what is there now stays
+    for (const output of needed) {
+      if (output?.kind === "layers" && !output.layers.every(isUsable)) return null;
+    }
+    hits.set(name, record);
+    return { outputs, record };
+  }
+
+  function imported(key: CacheKey, name: string, wanted: readonly number[], from: ImportedResults): Found | null {
+    const record = from.find(key, wanted, nowMs());
+    if (record === null) return null;
+    const found = believed(name, record, wanted);
+    if (found !== null) store.records.put(RESULTS, name, record);
+    return found;
+  }
+
   return {
     hold,
+    derive(from, outputs) {
+      if (imports?.isForeign(stacksOf(from)) === true) imports.markForeign(stacksOf(outputs));
+    },
     find(key, wanted) {
-      const record = store.records.get<ResultRecord>(RESULTS, key);
-      if (record === null || !Array.isArray(record.outputs)) return null;
-      const outputs = record.outputs.map((layers): Result | null =>
-        Array.isArray(layers) ? { kind: "layers", layers } : null,
-      );
-      const needed = outputs.map((output, index) => (wanted.includes(index) ? output : null));
-      for (const index of wanted) if ((outputs[index] ?? null) === null) return null;
-      hold(needed); // first the hold, then the look: what is there now stays
-      for (const output of needed) {
-        if (output?.kind === "layers" && !output.layers.every(isUsable)) return null;
-      }
-      hits.set(key, record);
-      return { outputs, record };
+      const own = believed(key, store.records.get<ResultRecord>(RESULTS, key), wanted);
+      if (own !== null || imports === null) return own;
+      const name = imports.nameOf(key);
+      const known = store.records.get<ResultRecord>(RESULTS, name);
+      const found = believed(name, known, wanted) ?? imported(key, name, wanted, imports);
+      if (found !== null) imports.markForeign(stacksOf(found.outputs));
+      return found;
     },
     put(keys, record, op) {
+      const isForeign = imports?.isForeign(record.outputs) === true;
       const changes: { space: string; key: string; value: unknown }[] = keys.map((key) => ({
         space: RESULTS,
-        key,
+        key: isForeign ? imports.nameOf(key) : key,
         value: record,
       }));
       if (op !== null) changes.push({ space: DURATIONS, key: op, value: record.durationMs });
@@ -95,8 +126,10 @@ export function openResultRecords(store: Store, nowMs: () => number): ResultReco
       const stale = [...hits].filter(([, record]) => isStale(record));
       if (stale.length === 0) return; // then what lies below was noted not long ago either
       for (const key of below) {
-        const record = hits.has(key) ? null : store.records.get<ResultRecord>(RESULTS, key);
-        if (record !== null && isStale(record)) stale.push([key, record]);
+        for (const name of imports === null ? [key] : [key, imports.nameOf(key)]) {
+          const record = hits.has(name) ? null : store.records.get<ResultRecord>(RESULTS, name);
+          if (record !== null && isStale(record)) stale.push([name, record]);
+        }
       }
       const lastUsedMs = nowMs();
       store.records.batch(
@@ -108,13 +141,17 @@ export function openResultRecords(store: Store, nowMs: () => number): ResultReco
 }
 
 /** Ingredients fit to be kept in a record: short ones as they are. */
-export function kept(ingredients: Ingredients): Ingredients {
+export function kept(ingredients: Ingredients, maxChars: number = INGREDIENT_MAX_CHARS): Ingredients {
   return Object.fromEntries(
     Object.entries(ingredients).map(([name, value]) => [
       name,
-      value.length <= INGREDIENT_MAX_CHARS
+      value.length <= maxChars
         ? value
-        : `${value.slice(0, INGREDIENT_MAX_CHARS)}… sha256:${createHash("sha256").update(value).digest("hex")}`,
+        : `${value.slice(0, maxChars)}… sha256:${createHash("sha256").update(value).digest("hex")}`,
     ]),
   );
+}
+
+function stacksOf(results: readonly (Result | null)[]): readonly (readonly LayerId[] | null)[] {
+  return results.map((result) => (result?.kind === "layers" ? result.layers : null));
 }

@@ -1,5 +1,6 @@
 // Does what advance() asks for, until the roots are settled, something fails, or the client cancels.
 
+import { setMaxListeners } from "node:events";
 import { debuglog } from "node:util";
 import type { CacheKey } from "./cache-key.ts";
 import { advance, type Edge, keysOf, type Message, type Request, waitsFor } from "./edge.ts";
@@ -10,8 +11,9 @@ import type { CallContext, Result } from "./graph/request.ts";
 import type { Flights } from "./flight.ts";
 import { chainsMs, type Job, type Node, release } from "./job.ts";
 import { fetchUnnamed, keysAsRead, type Made, make, type Means, type Task } from "./making.ts";
-import { openResultRecords, type ResultRecords } from "./records.ts";
+import { type Found, openResultRecords, type ResultRecords } from "./records.ts";
 import { openReporter } from "./reporter.ts";
+import { noteParts } from "./trace.ts";
 import type { Selector } from "../worker/keeper/messages.ts";
 
 /** Called for every result a root or another step takes, as soon as it is there. cached: nothing had to run for it. */
@@ -25,6 +27,8 @@ export interface RunOptions {
   readonly name: string;
   readonly onResult: OnResult | null;
 }
+
+type LookUp = Request & { readonly kind: "look-up" };
 
 const debug = debuglog("tsbuild:solver");
 
@@ -42,9 +46,12 @@ export async function runJob(
   const reporter = openReporter(job.nodes.values(), context.emit, means.nowMs);
   const controller = new AbortController();
   const { signal } = controller;
+  setMaxListeners(0, signal); // one for each step at work or waiting
   const inner: CallContext = { signal, session: context.session, emit: reporter.emit };
   const digests = new Map<string, Promise<Digest>>();
   const inbox: { readonly node: Node; readonly message: Message }[] = [];
+  /** What waits for the imported caches to be read. */
+  const asked: { readonly node: Node; readonly request: LookUp }[] = [];
   let chains: ReadonlyMap<Digest, number> | null = null;
   let running = 0;
   let failure: { readonly error: unknown } | null = null;
@@ -67,6 +74,7 @@ export async function runJob(
     if (signal.aborted) return;
     const error = node === null ? thrown : located(node, thrown);
     failure = { error };
+    if (node !== null) node.end = "failed";
     if (node !== null && error instanceof BuildError) reporter.failed(node.vertex.digest, error);
     controller.abort(error);
   }
@@ -88,6 +96,7 @@ export async function runJob(
 
   /** Hands out messages until there are none, then sees whether that was all. */
   function pump(): void {
+    if (asked.length > 0 && !signal.aborted) return; // begins again when the caches are read
     try {
       for (let at = 0; !signal.aborted; at += 1) {
         const next = inbox[at];
@@ -110,6 +119,8 @@ export async function runJob(
       throw new Error(`an edge that was ${before.phase} waits for nothing after "${message.kind}"`);
     }
     node.edge = edge;
+    if (message.kind === "pinned") node.pin = message.pin.digest;
+    noteParts(node, edge);
     if (debug.enabled && edge.phase !== before.phase)
       debug("%s: %s", node.note?.name ?? node.vertex.digest, edge.phase);
     for (const request of requests) perform(node, request);
@@ -128,7 +139,7 @@ export async function runJob(
           digest: await contentDigest(node, request.index, request.result, request.selectors),
         }));
       case "look-up":
-        return deliver(node, lookUp(node, request)); // at once: an edge is never seen in between
+        return ask(node, request);
       case "want-input": {
         const input = inputOf(node, request.index);
         input.waiting.push({ node, index: request.index });
@@ -173,8 +184,33 @@ export async function runJob(
     return answer;
   }
 
-  function lookUp(node: Node, request: Request & { readonly kind: "look-up" }): Message {
+  /**
+   * Answered at once: an edge is never seen in between. At the first miss here while imported caches are still being read
+   * nobody is answered, and no message handed out, until they are; work that has begun goes on.
+   */
+  function ask(node: Node, request: LookUp): void {
+    const { imports } = means;
     const found = records.find(request.key, node.outputs);
+    if (found !== null || imports === undefined || imports.isReady) return deliver(node, answer(node, request, found));
+    asked.push({ node, request });
+    if (asked.length > 1) return undefined;
+    running += 1;
+    imports
+      .ready({ signal })
+      .then(() => {
+        const held = asked.splice(0);
+        if (!signal.aborted) for (const one of held) ask(one.node, one.request);
+      })
+      .catch((error: unknown) => fail(null, error))
+      .then(() => {
+        running -= 1;
+        pump();
+      })
+      .catch(() => {}); // pump() does not throw
+    return undefined;
+  }
+
+  function answer(node: Node, request: LookUp, found: Found | null): Message {
     if (found === null) {
       warm();
       return { kind: "missed" };
@@ -219,7 +255,7 @@ export async function runJob(
       node.facts.trust === "none" ? `${options.name} ${key}` : key,
       member,
       async (shared) => {
-        const own = openResultRecords(means.store, means.nowMs); // outlives this job if others wait on
+        const own = openResultRecords(means.store, means.nowMs, means.imports); // outlives this job if others wait on
         try {
           own.hold(results);
           const value = await make(task, means, own, shared);
@@ -236,6 +272,7 @@ export async function runJob(
     const { outputs, how } = request;
     const { digest } = node.vertex;
     records.hold(outputs);
+    node.end = how === "ran" ? "ran" : "cached";
     node.isNew =
       how === "ran" || (how === "made" && node.facts.inputs.some((_, index) => inputOf(node, index).isNew));
     if (how === "made" && node.isNew) reporter.started(digest);

@@ -1,5 +1,7 @@
 // The door of the solver: decides what of a definition must run, and has it run.
 
+import type { ChainStep } from "../cache/remote-cache/chain.ts";
+import { chainOf } from "./chain.ts";
 import type { Input } from "./graph/definition.ts";
 import type { CallContext, Result, SolveRequest } from "./graph/request.ts";
 import { openFlights } from "./flight.ts";
@@ -7,17 +9,24 @@ import { loadJob } from "./job.ts";
 import type { Made, Means } from "./making.ts";
 import { openResultRecords } from "./records.ts";
 import { type OnResult, runJob } from "./scheduler.ts";
+import { traceJob } from "./trace.ts";
+import { keepTrace, type TraceRequest } from "./traces.ts";
 
 export type { Limits, Means } from "./making.ts";
 export type { OnResult } from "./scheduler.ts";
+export type { ExplainedBuild, TraceRequest } from "./traces.ts";
 
 /** Results in the order of the roots asked for. Their layers are held against collection until it is disposed. */
 export interface Solution extends AsyncDisposable {
   readonly results: readonly Result[];
+  /** All results of the build with their keys, for the export of caches. Only until it is disposed. */
+  readonly chain: () => readonly ChainStep[];
 }
 
 export interface SolveOptions {
   readonly onResult?: OnResult;
+  /** Compares the build with earlier ones and keeps it for later; left out: a build nobody will ask about. */
+  readonly trace?: TraceRequest;
 }
 
 export interface Solver {
@@ -43,8 +52,13 @@ export function openSolver(means: Means): Solver {
     async solve(request, roots, context, options = {}) {
       context.signal.throwIfAborted();
       const job = loadJob(request, roots);
-      const records = openResultRecords(means.store, means.nowMs);
+      const records = openResultRecords(means.store, means.nowMs, means.imports);
       jobs += 1;
+      const keepIt = (): void => {
+        if (options.trace === undefined) return;
+        const build = keepTrace(means.store.records, options.trace, traceJob(job, request.noCache), means.nowMs());
+        options.trace.onExplained?.(build);
+      };
       try {
         const results = await runJob(job, context, {
           means,
@@ -53,9 +67,15 @@ export function openSolver(means: Means): Solver {
           name: `job ${jobs}`,
           onResult: options.onResult ?? null,
         });
-        return { results, [Symbol.asyncDispose]: () => records[Symbol.asyncDispose]() };
+        keepIt();
+        return {
+          results,
+          chain: () => chainOf(job, records),
+          [Symbol.asyncDispose]: () => records[Symbol.asyncDispose](),
+        };
       } catch (error) {
         await records[Symbol.asyncDispose]();
+        if (!context.signal.aborted) keepIt();
         throw error;
       }
     },

@@ -38,20 +38,23 @@ export interface InputTrace {
   readonly content: string | null;
 }
 
-/** Parts of the keys an edge knows in this state; null: this state has none. */
-export function partsIn(edge: Edge): readonly (KeyPart | null)[] | null {
+/** Remembers what an edge knows in this state of the parts of its keys; a settled one has forgotten it. */
+export function noteParts(node: Node, edge: Edge): void {
   switch (edge.phase) {
     case "keying":
     case "keyed":
     case "gathering":
-      return edge.parts;
+      node.seen.definition = edge.parts;
+      return;
     case "hashing":
     case "looking-up":
-      return edge.parts.content ?? edge.parts.definition;
+      node.seen.definition = edge.parts.definition;
+      node.seen.content = edge.phase === "hashing" ? edge.content : edge.parts.content;
+      return;
     case "pinning":
     case "running":
     case "settled":
-      return null;
+      return;
   }
 }
 
@@ -66,11 +69,13 @@ export function traceJob(job: Job, noCache: boolean): readonly StepTrace[] {
   return steps;
 }
 
+/** Longer than in records: the environment of a step is compared variable by variable. */
+const INGREDIENT_MAX_CHARS = 32_768;
+
 function traceNode(node: Node, index: ReadonlyMap<Digest, number>, noCache: boolean): StepTrace {
   const { vertex, note, edge } = node;
   const { op } = vertex;
-  const definition = node.seen.definition;
-  const content = node.seen.content;
+  const { definition, content } = node.seen;
   return {
     vertex: vertex.digest,
     name: note?.name ?? op.kind,
@@ -78,13 +83,13 @@ function traceNode(node: Node, index: ReadonlyMap<Digest, number>, noCache: bool
     forced: noCache ? "build" : (note?.ignoreCache ?? false) ? "step" : null,
     key: "key" in edge ? edge.key : null,
     made: edge.phase === "settled" ? nameOfOutputs(edge.outputs) : null,
-    op: kept(ingredientsOf(op, vertex.platform)),
+    op: kept(ingredientsOf(op, vertex.platform), INGREDIENT_MAX_CHARS),
     source: op.kind === "source" ? { identifier: op.identifier, pin: node.pin } : null,
     inputs: vertex.inputs.map((input, at) => ({
       step: index.get(input.vertex) as number,
       output: input.output,
       files: digestIn(definition?.[at]),
-      content: content === definition ? null : digestIn(content?.[at]),
+      content: digestIn(content?.[at]),
     })),
   };
 }

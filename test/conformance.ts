@@ -28,7 +28,9 @@ process.exitCode = await main(process.argv.slice(2));
 async function main(args: readonly string[]): Promise<number> {
   const suite = resolve(projectDir, process.env.TSBUILD_CONFORMANCE ?? "../shared/conformance");
   if (!existsSync(join(suite, "conformance.py"))) {
-    process.stderr.write(`There is no conformance suite in ${suite}: set TSBUILD_CONFORMANCE to its directory.\n`);
+    process.stderr.write(
+      `There is no conformance suite in ${suite}: set TSBUILD_CONFORMANCE to its directory.\n`,
+    );
     return 2;
   }
   const ratchet = args.includes("--ratchet");
@@ -49,7 +51,8 @@ async function main(args: readonly string[]): Promise<number> {
   // Filters match parts of names, so a few cases more than the listed ones may have run.
   const passed = new Set(outcome.passed);
   const lost = known.filter((name) => !passed.has(name));
-  for (const name of lost) process.stdout.write(`LOST ${name}: it is in conformance-passing.txt and must pass\n`);
+  for (const name of lost)
+    process.stdout.write(`LOST ${name}: it is in conformance-passing.txt and must pass\n`);
   process.stdout.write(`${known.length - lost.length} of ${known.length} listed cases pass\n`);
   const tally = process.env.TSBUILD_TALLY;
   if (tally !== undefined) appendFileSync(tally, `${known.length - lost.length} ${lost.length} 0\n`);
@@ -63,14 +66,25 @@ function readList(): string[] {
     .filter((line) => line !== "" && !line.startsWith("#"));
 }
 
-async function runSuite(suite: string, filters: readonly string[]): Promise<{ passed: string[]; code: number }> {
+async function runSuite(
+  suite: string,
+  filters: readonly string[],
+): Promise<{ passed: string[]; code: number }> {
   const root = mkdtempSync(join(tmpdir(), "tsbuild-conformance-"));
   try {
     const command = `${process.execPath} ${join(projectDir, "dist", "bin", "tsbuild.cjs")} build`;
     const child = spawn(
       "python3",
       [
-        ...[join(suite, "conformance.py"), "run", "-v", "--cmd", command, "--jobs", String(availableParallelism())],
+        ...[
+          join(suite, "conformance.py"),
+          "run",
+          "-v",
+          "--cmd",
+          command,
+          "--jobs",
+          String(availableParallelism()),
+        ],
         ...filters.flatMap((filter) => ["--filter", filter]),
       ],
       { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, TSBUILD_ROOT: join(root, "store") } },

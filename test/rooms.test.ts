@@ -22,18 +22,25 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 const DOORS: readonly string[] = [
   "frontend/frontend.ts",
   "solver/solver.ts",
+  "solver/traces.ts", // what --explain looks at
   "solver/graph/*",
   "exporters/exporter.ts",
   "exporters/annotations.ts", // the words of --annotation
+  "exporters/cache-export.ts",
   "exporters/output-grammar.ts", // the words of --output
   "worker/worker.ts",
   "worker/keeper/keeper.ts",
   "worker/keeper/messages.ts", // what the keeper can be asked
   "worker/keeper/userns.ts",
+  "worker/sources/git.ts", // contexts that are fetched before there is a Dockerfile
+  "worker/sources/http.ts",
   "worker/sys/*",
   "cache/store.ts",
+  "cache/check.ts", // fsck
   "cache/collect.ts", // du and prune
   "cache/prune-filter.ts",
+  "cache/remote-cache/*", // manifests and places of caches elsewhere
+  "cache/selection-files.ts",
   "cache/path-hash.ts", // files as entries: read, filtered, picked, hashed
   "cache/stat-cache.ts",
   "cache/tree.ts",
@@ -73,7 +80,11 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
 
 /** What reaches outside of a function's arguments belongs to bin/, and to the files that begin a process. */
 const AMBIENT = /\bprocess\.(?:env|cwd|exit|argv|chdir|stdout|stderr|stdin)\b|\bconsole\.\w+\(/;
-const PROCESSES: readonly string[] = ["solver/graph/bundle.ts", "worker/keeper/main.ts", "worker/keeper/thread.ts"];
+const PROCESSES: readonly string[] = [
+  "solver/graph/bundle.cts",
+  "worker/keeper/main.ts",
+  "worker/keeper/thread.ts",
+];
 
 interface Import {
   readonly file: string;
@@ -83,7 +94,9 @@ interface Import {
 describe("rooms", () => {
   const files = Object.keys(MAY_IMPORT).flatMap((room) => (room.includes("/") ? [] : sources(room)));
   const imports = files.flatMap(importsOf);
-  const own = imports.filter(({ to }) => to.startsWith(".")).map(({ file, to }) => ({ file, to: target(file, to) }));
+  const own = imports
+    .filter(({ to }) => to.startsWith("."))
+    .map(({ file, to }) => ({ file, to: target(file, to) }));
 
   it("imports only go down the page", () => {
     const wrong = own.filter(({ file, to }) => {
@@ -108,14 +121,18 @@ describe("rooms", () => {
     const wrong = imports
       .filter(({ to }) => !to.startsWith(".") && !to.startsWith("node:"))
       .filter(({ file, to }) => {
-        const places = Object.entries(PACKAGES).find(([name]) => to === name || to.startsWith(`${name}/`))?.[1];
-        return places === undefined || !places.some((place) => file === place || file.startsWith(`${place}/`));
+        const places = Object.entries(PACKAGES).find(
+          ([name]) => to === name || to.startsWith(`${name}/`),
+        )?.[1];
+        return (
+          places === undefined || !places.some((place) => file === place || file.startsWith(`${place}/`))
+        );
       });
     assert.deepEqual(wrong.map(show), []);
   });
 
   it("our own files are named with their ending, and there is no index.ts", () => {
-    assert.deepEqual(own.filter(({ to }) => !to.endsWith(".ts")).map(show), []);
+    assert.deepEqual(own.filter(({ to }) => !/\.c?ts$/.test(to)).map(show), []);
     assert.deepEqual(
       files.filter((file) => /(^|\/)(index|utils|helpers|common|misc|manager)\.ts$/.test(file)),
       [],
@@ -123,11 +140,17 @@ describe("rooms", () => {
   });
 
   it("every file that ARCHITECTURE.md and the rooms' READMEs name is there", () => {
-    const documents = ["ARCHITECTURE.md", "README.md", ...Object.keys(MAY_IMPORT).map((room) => `${room}/README.md`)];
+    const documents = [
+      "ARCHITECTURE.md",
+      "README.md",
+      ...Object.keys(MAY_IMPORT).map((room) => `${room}/README.md`),
+    ];
     const dead = documents
       .filter((document) => existsSync(join(projectDir, document)))
       .flatMap((document) => {
-        const named = [...read(document).matchAll(/`((?:[\w-]+\/)*[\w-]+\.ts)`/g)].map((match) => match[1] ?? "");
+        const named = [...read(document).matchAll(/`((?:[\w-]+\/)*[\w-]+\.c?ts)`/g)].map(
+          (match) => match[1] ?? "",
+        );
         const places = (name: string) => [name, join(dirname(document), name)];
         return named
           .filter((name) => !places(name).some((place) => existsSync(join(projectDir, place))))
@@ -146,7 +169,7 @@ describe("rooms", () => {
 
 function sources(dir: string): string[] {
   return readdirSync(join(projectDir, dir), { recursive: true, encoding: "utf8" })
-    .filter((name) => name.endsWith(".ts"))
+    .filter((name) => /\.c?ts$/.test(name))
     .map((name) => `${dir}/${name}`)
     .sort();
 }

@@ -33,6 +33,9 @@ first_free() {
 
 if [ "$(id -u)" = 0 ]; then
   getent passwd "$user" > /dev/null || useradd --no-create-home --home-dir / --shell /usr/sbin/nologin "$user"
+  # User-mode networks need the tap device, which is open to everybody wherever udev runs.
+  [ -c /dev/net/tun ] || modprobe tun 2> /dev/null || { mkdir -p /dev/net && mknod /dev/net/tun c 10 200; }
+  [ ! -c /dev/net/tun ] || chmod 0666 /dev/net/tun
   touch /etc/subuid /etc/subgid
   if ! grep -q "^$user:" /etc/subuid; then
     start=$(first_free /etc/subuid)

@@ -12,7 +12,7 @@ import type { CallContext, Entitlement, LayerId, Result, Session } from "../solv
 import type { Keeper } from "./keeper/keeper.ts";
 import type { Selector, Tree } from "./keeper/messages.ts";
 import { openUnpacker, type Unpacker } from "./layers.ts";
-import { runExecOp } from "./ops/exec.ts";
+import { type RestoreMount, runExecOp } from "./ops/exec.ts";
 import { type ImageSource, layersDigest, openImageSource } from "./sources/image.ts";
 import { openLocalSource } from "./sources/local.ts";
 
@@ -50,6 +50,8 @@ export interface WorkerOptions {
   /** Where there is nothing better, steps with the default network get this. */
   readonly defaultNetwork: "sandbox" | "host";
   readonly defaultPlatform: Platform;
+  /** See ExecDeps; left out: cache mounts begin empty. */
+  readonly restoreMount?: RestoreMount;
 }
 
 export interface LocalWorker extends Worker {
@@ -214,6 +216,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
             layersOf: (input) => layersOf(input, context),
             name,
             lease,
+            ...(options.restoreMount === undefined ? {} : { restoreMount: options.restoreMount }),
           }, context);
           return { outputs, readDigest: null };
         }

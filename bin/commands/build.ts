@@ -13,6 +13,7 @@ import { openLocalSession } from "../local-session.ts";
 import { type Display, openDisplay, progressMode } from "../progress.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ProgressEvent } from "../../solver/graph/event.ts";
+import type { ExplainedBuild } from "../../solver/solver.ts";
 
 export const command: Command = {
   flags: BUILD_FLAGS,
@@ -21,16 +22,24 @@ export const command: Command = {
     const display = await openDisplay(mode, { stream: process.stderr, env: context.config.env });
     const sources = new Map<string, SourceText>();
     const warnings: Warning[] = [];
+    const explained: ExplainedBuild[] = [];
+    const explain = async (): Promise<void> => {
+      const [last] = explained;
+      if (!flags.bool("explain") || last === undefined) return;
+      context.complain((await import("../explain-text.ts")).renderExplained(last));
+    };
     let outcome: { report: BuildReport; request: BuildRequest };
     try {
-      outcome = await build(flags, context, display, sources, warnings);
+      outcome = await build(flags, context, display, sources, warnings, (last) => void explained.push(last));
     } catch (error) {
       display.finish();
       if (context.signal.aborted) throw error; // cancelling is not failing
+      await explain();
       return complain(error, context, display, sources);
     }
     display.finish();
     const { report, request } = outcome;
+    await explain();
     if (report.answer !== null) return printAnswer(report.answer, request, context, sources);
     if (mode !== "quiet" && mode !== "rawjson") await printWarnings(warnings, context, sources);
     writeResults(flags, report);
@@ -47,6 +56,7 @@ async function build(
   display: Display,
   sources: Map<string, SourceText>,
   warnings: Warning[],
+  onExplained: (build: ExplainedBuild) => void,
 ): Promise<{ report: BuildReport; request: BuildRequest }> {
   const { config, cwd, signal } = context;
   const { directories, ...asked } = await readBuildFlags(flags, config.env, cwd);
@@ -77,6 +87,8 @@ async function build(
     const report = await engine.build(request, {
       signal,
       onSource: (source) => void sources.set(source.file, source),
+      onExplained,
+      maxStorage: flags.one("max-storage"),
       emit(event) {
         if (event.kind === "warning") warnings.push(event);
         if (event.kind !== "note" || config.verbose) display.event(event);

@@ -115,14 +115,20 @@ async function sendBody(request: ClientRequest, exchange: Exchange, watch: Watch
   for await (const chunk of body) {
     watch.touch();
     if (request.destroyed) return;
-    if (!request.write(chunk)) {
-      await new Promise<void>((resolve) => {
-        request.once("drain", resolve);
-        request.once("close", resolve); // answered early or broken: nothing more can be sent
-      });
-    }
+    if (!request.write(chunk)) await drained(request);
   }
   request.end();
+}
+
+/** Waits until more can be sent, or nothing more can because it was answered early or broke. */
+function drained(request: ClientRequest): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      request.off("drain", done).off("close", done);
+      resolve();
+    };
+    request.on("drain", done).on("close", done);
+  });
 }
 
 function answerOf(response: IncomingMessage, watch: Watch, signal: AbortSignal): Answer {

@@ -65,8 +65,10 @@ async function perform(dispatcher: Dispatcher, exchange: Exchange): Promise<Answ
   const { url, idleMs, totalMs } = exchange;
   exchange.signal.throwIfAborted();
   const limits = new AbortController();
-  const late = new Fault("ETIMEDOUT", `not finished within ${totalMs / 1000} s`);
-  const timer = setTimeout(() => limits.abort(late), totalMs);
+  const timer = setTimeout(
+    () => limits.abort(new Fault("ETIMEDOUT", `not finished within ${totalMs / 1000} s`)),
+    totalMs,
+  );
   timer.unref();
   const onAbort = () => limits.abort(exchange.signal.reason);
   exchange.signal.addEventListener("abort", onAbort, { once: true });

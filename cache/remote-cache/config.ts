@@ -111,7 +111,13 @@ export function encodeInlineRecords(records: readonly CacheRecord[], diffIds: re
   const wanted = records.map((record) => (record.result !== null && fits(record.result) ? record : { ...record, result: null }));
   if (wanted.every(({ result }) => result === null)) return null;
   const encoded = wanted.map((record) =>
-    encodeRecord(record, (result) => [{ layer: result.layers.length - 1, createdAt: time(result) }]),
+    encodeRecord(record, (result) => [
+      {
+        layer: result.layers.length - 1,
+        createdAt: time(result),
+        tsbuild: { baseLayers: result.layers.filter(({ isBase }) => isBase).length },
+      },
+    ]),
   );
   return Buffer.from(JSON.stringify(encoded)).toString("base64");
 }
@@ -256,14 +262,22 @@ function resultsOf(
   };
   const { layers, chains } = record;
   for (const result of Array.isArray(layers) ? layers : []) {
-    if (isObject(result) && Number.isSafeInteger(result["layer"])) add(chainTo(result["layer"] as number), result["createdAt"]);
-    else broken += 1;
+    if (isObject(result) && Number.isSafeInteger(result["layer"])) {
+      add(withBase(chainTo(result["layer"] as number), result["tsbuild"]), result["createdAt"]);
+    } else broken += 1;
   }
   for (const result of Array.isArray(chains) ? chains : []) {
     if (!isObject(result) || !Array.isArray(result["layers"])) broken += 1;
     else add(result["layers"].map((index: unknown) => forest[index as number]?.layer ?? null), result["createdAt"]);
   }
   return { all, broken };
+}
+
+/** The layers of an image do not say which are of its base; the results of an inline cache of ours do. */
+function withBase(chain: readonly CachedLayer[] | null, own: unknown): readonly CachedLayer[] | null {
+  const count = isObject(own) ? own["baseLayers"] : undefined;
+  if (chain === null || typeof count !== "number") return chain;
+  return chain.map((layer, index) => (index < count ? { ...layer, isBase: true } : layer));
 }
 
 function timeOf(text: unknown): number {

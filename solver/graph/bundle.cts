@@ -4,11 +4,12 @@
 // `npm run build` puts the modules of an entry into dist/bundle/NAME.cjs (bin/bundle.mjs) and the compiled code beside it.
 // Nothing depends on it: without bundle, or with that of another Node, the modules are loaded or compiled as usual.
 //
-// Run as a script (`node bundle.cjs NAME MODULE ARGUMENT…`) it starts NAME, or MODULE where there is no bundle.
+// Run as a script or a thread (`node bundle.cjs NAME MODULE ARGUMENT…`) it starts NAME, or MODULE where there is no bundle.
 
 const fs: typeof import("node:fs") = require("node:fs");
 const nodeModule: typeof import("node:module") = require("node:module");
 const path: typeof import("node:path") = require("node:path");
+const threads: typeof import("node:worker_threads") = require("node:worker_threads");
 const url: typeof import("node:url") = require("node:url");
 const vm: typeof import("node:vm") = require("node:vm");
 
@@ -42,7 +43,7 @@ function read(file: string): Buffer | null {
   }
 }
 
-if (require.main === module) {
+if (require.main === module || !threads.isMainThread) {
   const [name = "", fallback = ""] = process.argv.splice(2, 2);
   if (!runBundle(name)) void import(url.pathToFileURL(fallback).href);
 }

@@ -17,12 +17,19 @@ describe("pages of the build checks", () => {
   after(() => shop[Symbol.dispose]());
 
   it("are what their table makes of them, one for each check", () => {
-    execFileSync(process.execPath, [join(pages, "generate.mjs"), "--verify"], { stdio: ["ignore", "ignore", "inherit"] });
+    execFileSync(process.execPath, [join(pages, "generate.mjs"), "--verify"], {
+      stdio: ["ignore", "ignore", "inherit"],
+    });
     const source = readFileSync(join(projectDir, "frontend", "check-rules.ts"), "utf8");
     const table = source.slice(source.indexOf("const RULES"), source.indexOf("} as const"));
     const names = [...table.matchAll(/^ {2}([A-Z]\w+):/gm)].map((match) => `${match[1]}.md`);
     assert.ok(names.length > 20);
-    assert.deepEqual(readdirSync(pages).filter((name) => /^[A-Z][a-z].*\.md$|^JSON/.test(name)).sort(), names.sort());
+    assert.deepEqual(
+      readdirSync(pages)
+        .filter((name) => /^[A-Z][a-z].*\.md$|^JSON/.test(name))
+        .sort(),
+      names.sort(),
+    );
   });
 
   for (const file of readdirSync(pages).filter((name) => name.endsWith(".md") && name !== "README.md")) {
@@ -42,7 +49,11 @@ describe("pages of the build checks", () => {
         });
         const { stdout, stderr } = await shop.run(["build", "--call=check,format=json", context]);
         assert.ok(stdout.startsWith("{"), stderr);
-        return (JSON.parse(stdout) as { warnings?: { ruleName: string }[] }).warnings?.map(({ ruleName }) => ruleName) ?? [];
+        return (
+          (JSON.parse(stdout) as { warnings?: { ruleName: string }[] }).warnings?.map(
+            ({ ruleName }) => ruleName,
+          ) ?? []
+        );
       };
       assert.ok((await rulesOf(bad)).includes(name), "the first example is not warned about");
       assert.deepEqual(await rulesOf(good), []);

@@ -4,7 +4,14 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { execFileSync } from "node:child_process";
 import { writeBaseImage } from "../support/base-image.ts";
-import { type CliOptions, type Outcome, type RunningCommand, startTsbuild, tsbuild, tsbuildOk } from "../support/cli.ts";
+import {
+  type CliOptions,
+  type Outcome,
+  type RunningCommand,
+  startTsbuild,
+  tsbuild,
+  tsbuildOk,
+} from "../support/cli.ts";
 import { temporaryDir } from "../support/store.ts";
 import { type Account, self } from "../support/unprivileged.ts";
 
@@ -27,12 +34,20 @@ export async function openWorkshop(account: Account = self()): Promise<Workshop>
   const base = dir.at("base");
   await writeBaseImage(base);
   const own = (path: string): void => {
-    if (account.uid !== process.getuid?.()) execFileSync("chown", ["-R", `${account.uid}:${account.gid}`, path]);
+    if (account.uid !== process.getuid?.())
+      execFileSync("chown", ["-R", `${account.uid}:${account.gid}`, path]);
   };
   own(base);
   const full = (args: readonly string[]): string[] =>
-    args[0] === "build" ? ["build", "--build-context", `base=oci-layout://${base}`, ...args.slice(1)] : [...args];
-  const options = (more: Partial<CliOptions> = {}): CliOptions => ({ account, root: dir.at("store"), cwd: dir.path, ...more });
+    args[0] === "build"
+      ? ["build", "--build-context", `base=oci-layout://${base}`, ...args.slice(1)]
+      : [...args];
+  const options = (more: Partial<CliOptions> = {}): CliOptions => ({
+    account,
+    root: dir.at("store"),
+    cwd: dir.path,
+    ...more,
+  });
   return {
     dir: dir.path,
     root: dir.at("store"),

@@ -75,7 +75,11 @@ RUN --mount=type=secret,id=word echo half > /file && echo half done && \\
       const marker = sleepSeconds();
       // trap: the step does not end when asked to
       const dockerfile = `FROM base\nRUN trap '' TERM; echo half done; while :; do sleep ${marker}; done\n`;
-      const build = shop.start(["build", "--progress=plain", shop.context("stubborn", { Dockerfile: dockerfile })]);
+      const build = shop.start([
+        "build",
+        "--progress=plain",
+        shop.context("stubborn", { Dockerfile: dockerfile }),
+      ]);
       await build.says(HALF_DONE);
       build.kill("SIGINT");
       build.kill("SIGINT");

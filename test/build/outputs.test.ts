@@ -28,7 +28,9 @@ for (const account of accounts()) {
 
     it("shows a file only when it is whole: a build killed while it writes leaves none", async () => {
       // 96 MB that do not compress: writing them takes a while
-      const big = shop.context("big", { Dockerfile: "FROM base\nRUN head -c 96000000 /dev/urandom > /big\n" });
+      const big = shop.context("big", {
+        Dockerfile: "FROM base\nRUN head -c 96000000 /dev/urandom > /big\n",
+      });
       const out = shop.context("out", {});
       const dest = `${out}/image.tar`;
       await shop.ok(["build", big]);
@@ -36,7 +38,8 @@ for (const account of accounts()) {
       await build.says(/exporting/);
       build.kill("SIGKILL");
       await build.outcome;
-      if (existsSync(dest)) assert.match(execFileSync("tar", ["tf", dest], { encoding: "utf8" }), /^index\.json$/m);
+      if (existsSync(dest))
+        assert.match(execFileSync("tar", ["tf", dest], { encoding: "utf8" }), /^index\.json$/m);
       await shop.ok(["build", "-o", `type=oci,dest=${dest}`, big]);
       execFileSync(needs("skopeo"), ["inspect", `oci-archive:${dest}`]);
     });
@@ -44,13 +47,25 @@ for (const account of accounts()) {
     it("makes an archive skopeo reads, a docker archive with the name, a tar and a directory of the files", async () => {
       const at = (name: string) => shop.at(name);
       await shop.ok([
-        ...["build", "-t", "app:1", "-o", `type=oci,dest=${at("oci.tar")}`, "-o", `type=docker,dest=${at("docker.tar")}`],
+        ...[
+          "build",
+          "-t",
+          "app:1",
+          "-o",
+          `type=oci,dest=${at("oci.tar")}`,
+          "-o",
+          `type=docker,dest=${at("docker.tar")}`,
+        ],
         ...["-o", `type=tar,dest=${at("files.tar")}`, "-o", `type=local,dest=${at("files")}`, context],
       ]);
-      const skopeo = (from: string) => execFileSync(needs("skopeo"), ["inspect", "--config", from], { encoding: "utf8" });
+      const skopeo = (from: string) =>
+        execFileSync(needs("skopeo"), ["inspect", "--config", from], { encoding: "utf8" });
       assert.match(skopeo(`oci-archive:${at("oci.tar")}`), /"User":\s*"app"/);
       assert.match(skopeo(`docker-archive:${at("docker.tar")}:app:1`), /"User":\s*"app"/);
-      assert.equal(execFileSync("tar", ["xOf", at("files.tar"), "usr/bin/program"], { encoding: "utf8" }), "COMPILED\n");
+      assert.equal(
+        execFileSync("tar", ["xOf", at("files.tar"), "usr/bin/program"], { encoding: "utf8" }),
+        "COMPILED\n",
+      );
       assert.equal(readFileSync(at("files/usr/bin/program"), "utf8"), "COMPILED\n");
     });
 
@@ -63,7 +78,12 @@ for (const account of accounts()) {
 
     it("refuses to start without a directory for the output", async () => {
       writeFileSync(shop.at("file"), "");
-      const { code, stderr } = await shop.run(["build", "-o", `type=oci,dest=${shop.at("file")}/x.tar`, context]);
+      const { code, stderr } = await shop.run([
+        "build",
+        "-o",
+        `type=oci,dest=${shop.at("file")}/x.tar`,
+        context,
+      ]);
       assert.equal(code, 1);
       assert.match(stderr, /x\.tar/);
     });

@@ -39,11 +39,17 @@ for (const account of accounts()) {
       assert.equal(image?.Created, "2009-02-13T23:31:30Z");
     });
 
-    async function outputs(context: string, store: string, name: string): Promise<{ digest: string; tar: Buffer }> {
+    async function outputs(
+      context: string,
+      store: string,
+      name: string,
+    ): Promise<{ digest: string; tar: Buffer }> {
       const metadata = shop.at(`${name}.json`);
       const dest = shop.at(`${name}.tar`);
       const output = `type=oci,dest=${dest}`;
-      await shop.ok(["build", "--reproducible", "-o", output, "--metadata-file", metadata, context], { root: shop.at(store) });
+      await shop.ok(["build", "--reproducible", "-o", output, "--metadata-file", metadata, context], {
+        root: shop.at(store),
+      });
       return { digest: digestIn(metadata), tar: readFileSync(dest) };
     }
 
@@ -60,4 +66,3 @@ function digestIn(file: string): string {
   assert.match(found ?? "", /^sha256:[0-9a-f]{64}$/);
   return found ?? "";
 }
-

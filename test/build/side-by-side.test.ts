@@ -30,7 +30,9 @@ RUN echo ${own} > /own
     });
 
     it("both have the whole result when they build the same", async () => {
-      const context = shop.context("same", { Dockerfile: "FROM base\nRUN head -c 100000 /dev/urandom > /random\n" });
+      const context = shop.context("same", {
+        Dockerfile: "FROM base\nRUN head -c 100000 /dev/urandom > /random\n",
+      });
       const ids = await Promise.all(
         ["a", "b", "c"].map(async (name) => {
           await shop.ok(["build", "-t", name, "--iidfile", shop.at(name), context]);
@@ -43,7 +45,8 @@ RUN echo ${own} > /own
 
     it("prune takes nothing that a build is using", async () => {
       const context = shop.context("pruned", {
-        Dockerfile: "FROM base AS first\nRUN echo kept > /file\nFROM base\nRUN echo waiting && sleep 1\nCOPY --from=first /file /file\n",
+        Dockerfile:
+          "FROM base AS first\nRUN echo kept > /file\nFROM base\nRUN echo waiting && sleep 1\nCOPY --from=first /file /file\n",
       });
       const build = shop.start(["build", "--progress=plain", "-t", "pruned", context]);
       await build.says(/^#\d+ [\d.]+ waiting$/m);

@@ -78,7 +78,10 @@ for (const account of accounts()) {
     });
 
     function inspect(from: string): { Digest: string; Layers: string[] } {
-      return JSON.parse(run("skopeo", "inspect", "--tls-verify=false", from)) as { Digest: string; Layers: string[] };
+      return JSON.parse(run("skopeo", "inspect", "--tls-verify=false", from)) as {
+        Digest: string;
+        Layers: string[];
+      };
     }
   });
 }
@@ -105,7 +108,9 @@ function runBundle(runtime: string, bundle: string, uid: number | null = null): 
   if (uid !== null) config.process.user = { uid, gid: uid };
   delete config.linux.resources; // cgroups are not what is looked at, and not every machine has those a runtime wants
   config.mounts = config.mounts.filter(({ type }) => type !== "cgroup");
-  config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== "cgroup" && type !== "network");
+  config.linux.namespaces = config.linux.namespaces.filter(
+    ({ type }) => type !== "cgroup" && type !== "network",
+  );
   writeFileSync(path, JSON.stringify(config));
   const args = ["--root", `${bundle}-${runtime}`, "run", "-b", bundle, `t${process.pid}-${runtime}`];
   if (runtime === "crun" && existsSync("/sys/fs/cgroup/unified")) {

@@ -44,10 +44,16 @@ describe("RUN --mount", () => {
     }
   });
 
-  it("from= must be known before any variable is", async () => {
-    const error = await failure("FROM base:1\nARG X=base\nRUN --mount=from=$X,target=/a true\n");
-    assert.match(error.message, /'from' doesn't support variable expansion, define alias stage instead/);
-    assert.equal(error.at?.start.line, 3);
+  it("from= may be a variable of the stage, and has to name something", async () => {
+    const stages = "FROM base:1 AS one\nWORKDIR /w\nFROM base:1 AS two\nARG X=one\nENV Y=${X}\n";
+    const { steps } = await image(`${stages}RUN --mount=from=$Y,target=/a true\n`);
+    assert.deepEqual(
+      steps.map((step) => step.replace(/^\[(\w+) .*$/, "$1")),
+      ["one", "one", "two"],
+    );
+    const error = await failure(`${stages}RUN --mount=from=$Z,target=/a true\n`);
+    assert.match(error.message, /from=\$Z names nothing: Z is not set here/);
+    assert.equal(error.at?.start.line, 6);
   });
 
   it("needs a target that is not the root", async () => {

@@ -3,7 +3,17 @@
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -26,7 +36,10 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
     after(async () => {
       await box[Symbol.asyncDispose]();
     });
-    const out = async (script: string, options: Parameters<SandboxUnderTest["sh"]>[1] = {}): Promise<string> => {
+    const out = async (
+      script: string,
+      options: Parameters<SandboxUnderTest["sh"]>[1] = {},
+    ): Promise<string> => {
       const result = await box.sh(script, options);
       assert.equal(result.code, 0, result.err);
       return result.out.trim();
@@ -42,13 +55,22 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         assert.ok(result.signal === 24 || result.signal === 9, String(result.signal));
       });
       it("tells CPU time and peak memory", async () => {
-        const result = await box.sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; head -c 20000000 /dev/zero | tail -c 20000000 | wc -c");
+        const result = await box.sh(
+          "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; head -c 20000000 /dev/zero | tail -c 20000000 | wc -c",
+        );
         assert.ok(result.cpuMs > 5, String(result.cpuMs));
         assert.ok(result.peakBytes > 20_000_000 && result.peakBytes < 200_000_000, String(result.peakBytes));
       });
       it("is 127 when there is no such command, in the words others use", async () => {
-        await assert.rejects(box.run(["nope"]), { code: "EXEC_FAILED", exitCode: 127, message: 'exec: "nope": executable file not found in $PATH' });
-        await assert.rejects(box.run(["/nope"]), { exitCode: 127, message: 'exec: "/nope": no such file or directory' });
+        await assert.rejects(box.run(["nope"]), {
+          code: "EXEC_FAILED",
+          exitCode: 127,
+          message: 'exec: "nope": executable file not found in $PATH',
+        });
+        await assert.rejects(box.run(["/nope"]), {
+          exitCode: 127,
+          message: 'exec: "/nope": no such file or directory',
+        });
       });
       it("is 126 for what cannot be executed", async () => {
         const layer = box.layer();
@@ -56,8 +78,14 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         writeFileSync(join(layer, "bin/plain"), "#!/bin/sh\n", { mode: 0o644 });
         writeFileSync(join(layer, "bin/garbage"), "garbage", { mode: 0o755 });
         chmodSync(join(layer, "bin/garbage"), 0o755);
-        await assert.rejects(box.run(["/bin/plain"], { layers: [layer] }), { exitCode: 126, message: 'exec: "/bin/plain": permission denied' });
-        await assert.rejects(box.run(["garbage"], { layers: [layer] }), { exitCode: 126, message: 'exec: "garbage": exec format error' });
+        await assert.rejects(box.run(["/bin/plain"], { layers: [layer] }), {
+          exitCode: 126,
+          message: 'exec: "/bin/plain": permission denied',
+        });
+        await assert.rejects(box.run(["garbage"], { layers: [layer] }), {
+          exitCode: 126,
+          message: 'exec: "garbage": exec format error',
+        });
         await assert.rejects(box.run(["/bin"]), { exitCode: 126 });
       });
       it("skips directories and files without the execute bit while it looks through PATH", async () => {
@@ -69,8 +97,13 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
       });
       it("says that an argument is too long, and takes one that is just short enough", async () => {
         const long = "x".repeat(131_072);
-        await assert.rejects(box.run(["/bin/true", long]), { exitCode: 126, message: 'exec: "/bin/true": argument list too long' });
-        const result = await box.run(["/bin/sh", "-c", 'echo ${#0} ${#V}', long.slice(1)], { env: ["PATH=/bin", `V=${long.slice(3)}`] });
+        await assert.rejects(box.run(["/bin/true", long]), {
+          exitCode: 126,
+          message: 'exec: "/bin/true": argument list too long',
+        });
+        const result = await box.run(["/bin/sh", "-c", "echo ${#0} ${#V}", long.slice(1)], {
+          env: ["PATH=/bin", `V=${long.slice(3)}`],
+        });
         assert.equal(result.out, "131071 131069\n");
       });
       it("is an error in words for a NUL byte", async () => {
@@ -81,7 +114,9 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
 
     describe("output and input", () => {
       it("come unclipped and in order, each stream by itself", async () => {
-        const result = await box.sh("i=0; while [ $i -lt 3000 ]; do echo out$i; echo err$i >&2; i=$((i+1)); done; printf end");
+        const result = await box.sh(
+          "i=0; while [ $i -lt 3000 ]; do echo out$i; echo err$i >&2; i=$((i+1)); done; printf end",
+        );
         const lines = Array.from({ length: 3000 }, (_, index) => index);
         assert.equal(result.out, `${lines.map((i) => `out${i}\n`).join("")}end`);
         assert.equal(result.err, lines.map((i) => `err${i}\n`).join(""));
@@ -117,12 +152,18 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         assert.match((await box.sh("echo x > /dev/tty")).err, /tty/);
       });
       it("a terminal is given when asked for, with its last words", async () => {
-        const result = await box.run(["/bin/sh", "-c", "test -t 0 && test -t 1 && test -t 2 && stty size && tty; echo last"], { tty: { rows: 33, columns: 77 } });
+        const result = await box.run(
+          ["/bin/sh", "-c", "test -t 0 && test -t 1 && test -t 2 && stty size && tty; echo last"],
+          { tty: { rows: 33, columns: 77 } },
+        );
         assert.match(result.out, /33 77\r\n[^\r]*\r\nlast\r\n$/);
       });
       it("a terminal whose command does not read holds nobody", async () => {
         const [first, second] = await Promise.all([
-          box.run(["sleep", "0.5"], { tty: { rows: 10, columns: 10 }, onStart: (control) => control.stdin(Buffer.alloc(200_000, "x\n")) }),
+          box.run(["sleep", "0.5"], {
+            tty: { rows: 10, columns: 10 },
+            onStart: (control) => control.stdin(Buffer.alloc(200_000, "x\n")),
+          }),
           box.run(["true"]),
         ]);
         assert.deepEqual([first.code, second.code], [0, 0]);
@@ -131,8 +172,12 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
 
     describe("processes", () => {
       it("are alone in their namespaces (E1)", async () => {
-        const own = ["user", "mnt", "pid", "ipc", "uts", "cgroup", "net"].map((name) => readlinkSync(`/proc/self/ns/${name}`));
-        const inside = (await out("for n in user mnt pid ipc uts cgroup net; do readlink /proc/self/ns/$n; done")).split("\n");
+        const own = ["user", "mnt", "pid", "ipc", "uts", "cgroup", "net"].map((name) =>
+          readlinkSync(`/proc/self/ns/${name}`),
+        );
+        const inside = (
+          await out("for n in user mnt pid ipc uts cgroup net; do readlink /proc/self/ns/$n; done")
+        ).split("\n");
         assert.equal(inside.length, 7);
         for (const [index, link] of inside.entries()) assert.notEqual(link, own[index]);
       });
@@ -168,7 +213,10 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
       it("that ignore TERM are killed on cancel, with all they started (E7)", async () => {
         const cancel = new AbortController();
         const started = Date.now();
-        const step = box.sh("trap '' TERM; sleep 1000 & echo ready; while :; do sleep 1; done", { signal: cancel.signal, onOutput: () => cancel.abort(new Error("stop")) });
+        const step = box.sh("trap '' TERM; sleep 1000 & echo ready; while :; do sleep 1; done", {
+          signal: cancel.signal,
+          onOutput: () => cancel.abort(new Error("stop")),
+        });
         await assert.rejects(step, /stop/);
         assert.ok(Date.now() - started < 8_000);
       });
@@ -176,7 +224,10 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         const started = Date.now();
         for (let delay = 0; delay < 12; delay++) {
           const cancel = new AbortController();
-          const step = box.sh("sleep 1000", { signal: cancel.signal, onStart: (control: ExecControl) => control.kill(9) });
+          const step = box.sh("sleep 1000", {
+            signal: cancel.signal,
+            onStart: (control: ExecControl) => control.kill(9),
+          });
           setTimeout(() => cancel.abort(new Error("stop")), delay);
           await step.catch((error: Error) => assert.equal(error.message, "stop"));
         }
@@ -200,31 +251,55 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         assert.notEqual(hostname(), "buildkitsandbox");
       });
       it("is an environment made from nothing (I4, S4)", async () => {
-        const env = (await out("env", { env: ["PATH=/bin", "A=b=c", "NOVALUE", "=x", "EMPTY="] })).split("\n").sort();
+        const env = (await out("env", { env: ["PATH=/bin", "A=b=c", "NOVALUE", "=x", "EMPTY="] }))
+          .split("\n")
+          .sort();
         assert.deepEqual(env, ["A=b=c", "EMPTY=", "HOME=/root", "PATH=/bin", "PWD=/", "SHLVL=1"]);
       });
       it("is HOME of its account", async function () {
         if (box.maps.kind === "single") this.skip();
-        assert.equal(await out("echo $HOME; id -u; id -g; id -G", { user: "app" }), "/home/app\n1000\n1000\n1000 2000");
+        assert.equal(
+          await out("echo $HOME; id -u; id -g; id -G", { user: "app" }),
+          "/home/app\n1000\n1000\n1000 2000",
+        );
         assert.equal(await out("id -u; id -g; id -G", { user: "12:34" }), "12\n34\n34");
       });
       it("is /etc/hosts with the extra names, /etc/resolv.conf as given, none of it in the layer", async () => {
-        const result = await box.sh("cat /etc/hosts /etc/resolv.conf", { extraHosts: [{ host: "db", ip: "10.1.2.3" }], resolvConf: "nameserver 9.9.9.9\n" });
-        assert.equal(result.out, "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n10.1.2.3\tdb\nnameserver 9.9.9.9\n");
-        assert.deepEqual(existsSync(join(result.upper, "etc")) ? readdirSync(join(result.upper, "etc")) : [], []);
+        const result = await box.sh("cat /etc/hosts /etc/resolv.conf", {
+          extraHosts: [{ host: "db", ip: "10.1.2.3" }],
+          resolvConf: "nameserver 9.9.9.9\n",
+        });
+        assert.equal(
+          result.out,
+          "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n10.1.2.3\tdb\nnameserver 9.9.9.9\n",
+        );
+        assert.deepEqual(
+          existsSync(join(result.upper, "etc")) ? readdirSync(join(result.upper, "etc")) : [],
+          [],
+        );
       });
       it("is /etc/resolv.conf also where it is a link to nowhere", async () => {
         const layer = box.layer();
         mkdirSync(join(layer, "etc"));
         symlinkSync("../run/resolve/stub.conf", join(layer, "etc/resolv.conf"));
-        const result = await box.sh("cat /etc/resolv.conf", { layers: [layer], resolvConf: "nameserver 9.9.9.9\n" });
+        const result = await box.sh("cat /etc/resolv.conf", {
+          layers: [layer],
+          resolvConf: "nameserver 9.9.9.9\n",
+        });
         assert.equal(result.out, "nameserver 9.9.9.9\n");
         assert.equal(existsSync(join(result.upper, "run")), false);
       });
       it("is the standard set of devices", async () => {
-        const nodes = await out("for d in null zero full random urandom tty; do test -c /dev/$d && echo $d; done; for l in fd stdin stdout stderr ptmx; do readlink /dev/$l; done; ls -d /dev/pts /dev/shm /dev/mqueue");
+        const nodes = await out(
+          "for d in null zero full random urandom tty; do test -c /dev/$d && echo $d; done; for l in fd stdin stdout stderr ptmx; do readlink /dev/$l; done; ls -d /dev/pts /dev/shm /dev/mqueue",
+        );
         assert.equal(nodes.split("\n").length, 6 + 5 + 3, nodes);
-        assert.equal(await out("echo gone > /dev/null; head -c 3 /dev/zero | wc -c; head -c 9 /dev/urandom | wc -c; echo x > /dev/full || echo full"), "3\n9\nfull");
+        assert.equal(
+          await out(
+            "echo gone > /dev/null; head -c 3 /dev/zero | wc -c; head -c 9 /dev/urandom | wc -c; echo x > /dev/full || echo full",
+          ),
+          "3\n9\nfull",
+        );
       });
       it("is a directory to work in, made when it is missing", async () => {
         const result = await box.sh("pwd", { cwd: "/a/b" });
@@ -242,8 +317,18 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         assert.equal(await out("umask"), "0022");
       });
       it("is limits as asked", async () => {
-        assert.equal(await out("ulimit -n; ulimit -H -c", { rlimits: [{ name: "nofile", soft: 77, hard: 88 }, { name: "core", soft: 0, hard: 0 }] }), "77\n0");
-        await assert.rejects(box.sh("true", { rlimits: [{ name: "constructor", soft: 1, hard: 1 }] }), { code: "USAGE" });
+        assert.equal(
+          await out("ulimit -n; ulimit -H -c", {
+            rlimits: [
+              { name: "nofile", soft: 77, hard: 88 },
+              { name: "core", soft: 0, hard: 0 },
+            ],
+          }),
+          "77\n0",
+        );
+        await assert.rejects(box.sh("true", { rlimits: [{ name: "constructor", soft: 1, hard: 1 }] }), {
+          code: "USAGE",
+        });
       });
       it("is loopback and nothing else without a network (E10)", async () => {
         assert.equal(await out("ls /sys/class/net; ping -c 1 127.0.0.1 > /dev/null && echo up"), "lo\nup");
@@ -274,7 +359,12 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         assert.equal(await out("cat /twice", { layers: [layer, layer, box.base] }), "ok");
       });
       it("is read-only when asked, with working /dev and /proc", async () => {
-        assert.equal(await out("touch /x 2>/dev/null || echo refused; echo x > /dev/null; touch /dev/shm/y", { readonlyRoot: true }), "refused");
+        assert.equal(
+          await out("touch /x 2>/dev/null || echo refused; echo x > /dev/null; touch /dev/shm/y", {
+            readonlyRoot: true,
+          }),
+          "refused",
+        );
       });
       it("whose /proc, /sys or /dev is a link is refused (P7)", async () => {
         for (const name of ["proc", "sys", "dev"]) {
@@ -306,15 +396,31 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
 
     describe("mounts", () => {
       it("secrets are read-only files in memory with their owner and mode, and leave nothing (S1)", async () => {
-        const value = randomBytes(500 * 1024).toString("hex").slice(0, 500 * 1024);
-        const secret = (index: number) => ({ kind: "secret", target: `/run/secrets/s${index}`, data: Buffer.from(value), uid: 0, gid: 0, mode: 0o440 }) as const;
-        const result = await box.sh("cd /run/secrets; cat s0 s11 | wc -c; stat -c '%a %u %g' s3; echo x > s3 || echo refused; stat -f -c %T s3", { mounts: Array.from({ length: 12 }, (_, index) => secret(index)) });
+        const value = randomBytes(500 * 1024)
+          .toString("hex")
+          .slice(0, 500 * 1024);
+        const secret = (index: number) =>
+          ({
+            kind: "secret",
+            target: `/run/secrets/s${index}`,
+            data: Buffer.from(value),
+            uid: 0,
+            gid: 0,
+            mode: 0o440,
+          }) as const;
+        const result = await box.sh(
+          "cd /run/secrets; cat s0 s11 | wc -c; stat -c '%a %u %g' s3; echo x > s3 || echo refused; stat -f -c %T s3",
+          { mounts: Array.from({ length: 12 }, (_, index) => secret(index)) },
+        );
         assert.equal(result.out, "1024000\n440 0 0\nrefused\ntmpfs\n");
         assert.equal(existsSync(join(result.upper, "run")), false);
         assert.equal(holds(box.store, value.slice(0, 64)), false);
       });
       it("tmpfs has its size", async () => {
-        assert.match(await out("df -k /t | tail -1", { mounts: [{ kind: "tmpfs", target: "/t", sizeBytes: 1 << 20 }] }), /\s1024\s/);
+        assert.match(
+          await out("df -k /t | tail -1", { mounts: [{ kind: "tmpfs", target: "/t", sizeBytes: 1 << 20 }] }),
+          /\s1024\s/,
+        );
       });
       it("parts of trees are found inside their tree, also through links (P8)", async () => {
         const layer = box.layer();
@@ -322,7 +428,16 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         writeFileSync(join(layer, "real/file"), "inside");
         symlinkSync("/real", join(layer, "link"));
         symlinkSync("../../../../../../../etc", join(layer, "out"));
-        const tree = (selector: string) => ({ kind: "tree", target: "/m", dirs: [layer], selector, readonly: true, upper: null, work: null }) as const;
+        const tree = (selector: string) =>
+          ({
+            kind: "tree",
+            target: "/m",
+            dirs: [layer],
+            selector,
+            readonly: true,
+            upper: null,
+            work: null,
+          }) as const;
         assert.equal(await out("cat /m/file", { mounts: [tree("link")] }), "inside");
         assert.equal(await out("cat /m", { mounts: [tree("/real/file")] }), "inside");
         await assert.rejects(box.sh("true", { mounts: [tree("out")] }), { code: "CONTEXT_PATH_MISSING" });
@@ -330,19 +445,55 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
       });
       it("directories are writable or read-only as asked", async () => {
         const dir = box.layer();
-        const mount = (readonly: boolean) => ({ kind: "directory", target: "/c", path: dir, readonly, owner: null, fileAllowed: false }) as const;
+        const mount = (readonly: boolean) =>
+          ({
+            kind: "directory",
+            target: "/c",
+            path: dir,
+            readonly,
+            owner: null,
+            fileAllowed: false,
+          }) as const;
         await out("echo kept > /c/x", { mounts: [mount(false)] });
-        assert.equal(await out("cat /c/x; echo y > /c/x || echo refused", { mounts: [mount(true)] }), "kept\nrefused");
+        assert.equal(
+          await out("cat /c/x; echo y > /c/x || echo refused", { mounts: [mount(true)] }),
+          "kept\nrefused",
+        );
       });
       it("ssh gives the agent's answers through a socket of its own", async () => {
         const path = join(box.store, "agent.sock");
-        const agent = createServer((socket) => socket.on("data", (data) => socket.end(`agent got ${data.length}\n`))).listen(path);
+        const asked: string[] = [];
+        const agent = createServer((socket) => {
+          socket.on("data", (data) => {
+            asked.push(data.toString());
+            socket.end("answer");
+          });
+        }).listen(path);
         await new Promise((resolve) => agent.once("listening", resolve));
         try {
-          const mounts = [{ kind: "ssh", target: "/run/agent", socket: path, uid: 0, gid: 0, mode: 0o600 }] as const;
-          // busybox has no client for such sockets; that it is one, and not the host's, shows in stat.
-          assert.equal(await out("stat -c '%F %a %u' /run/agent", { mounts }), "socket 600 0");
-          assert.equal(lstatSync(path).isSocket(), true);
+          const mounts = [
+            { kind: "ssh", target: "/run/agent", socket: path, uid: 0, gid: 0, mode: 0o600 },
+          ] as const;
+          assert.equal(
+            await out("stat -c '%F %a %u' /run/agent; chmod 666 /run/agent", { mounts }),
+            "socket 600 0",
+          );
+          assert.notEqual(lstatSync(path).mode & 0o777, 0o666); // not the host's own socket
+          const address = Buffer.alloc(110); // struct sockaddr_un
+          address.writeUInt16LE(1);
+          address.write("/run/agent", 2);
+          const connect = process.arch === "x64" ? 42 : 203;
+          const results = await box.calls(
+            [
+              (program) => program.call("socket", [1, 1, 0]), // gets descriptor 3
+              (program) => program.call(connect, [3, address, address.length]),
+              (program) => program.call("write", [3, "question", 8]),
+              (program) => program.call("read", [3, new Uint8Array(16), 16]),
+            ],
+            { mounts },
+          );
+          assert.deepEqual(results, [0, 0, 0, 0]);
+          assert.deepEqual(asked, ["question"]);
         } finally {
           agent.close();
         }
@@ -350,12 +501,21 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
       it("a target that is a link to a magic link is refused (P1)", async () => {
         const layer = box.layer();
         symlinkSync("/proc/self/root/tmp", join(layer, "magic"));
-        await assert.rejects(box.sh("true", { layers: [layer], mounts: [{ kind: "tmpfs", target: "/magic", sizeBytes: null }] }), { code: "SANDBOX_UNAVAILABLE" });
+        await assert.rejects(
+          box.sh("true", { layers: [layer], mounts: [{ kind: "tmpfs", target: "/magic", sizeBytes: null }] }),
+          { code: "SANDBOX_UNAVAILABLE" },
+        );
       });
       it("a target that leads out of the root stays inside (P1)", async () => {
         const layer = box.layer();
         symlinkSync("../../../../../../tmp", join(layer, "up"));
-        assert.equal(await out("touch /up/here; ls /tmp", { layers: [layer], mounts: [{ kind: "tmpfs", target: "/up", sizeBytes: null }] }), "here");
+        assert.equal(
+          await out("touch /up/here; ls /tmp", {
+            layers: [layer],
+            mounts: [{ kind: "tmpfs", target: "/up", sizeBytes: null }],
+          }),
+          "here",
+        );
       });
       it("a device that is not there is an error in words", async () => {
         await assert.rejects(box.sh("true", { devices: ["/dev/not-there"] }), { code: "MOUNT_INVALID" });
@@ -364,24 +524,48 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
 
     describe("escapes", () => {
       it("no descriptor but three is inherited (E2, CVE-2024-21626)", async () => {
-        assert.equal(await out("for f in /proc/self/fd/*; do echo ${f##*/}; done | grep -v '^\\(0\\|1\\|2\\|10\\)$' | while read n; do test -e /proc/$$/fd/$n && echo $n; done; true"), "");
-        const bad = await box.calls(Array.from({ length: 8 }, (_, index) => (program) => program.call("fchdir", [3 + index])));
-        assert.deepEqual(bad, Array.from({ length: 8 }, () => 9)); // EBADF
+        assert.equal(
+          await out(
+            "for f in /proc/self/fd/*; do echo ${f##*/}; done | grep -v '^\\(0\\|1\\|2\\|10\\)$' | while read n; do test -e /proc/$$/fd/$n && echo $n; done; true",
+          ),
+          "",
+        );
+        const bad = await box.calls(
+          Array.from({ length: 8 }, (_, index) => (program) => program.call("fchdir", [3 + index])),
+        );
+        assert.deepEqual(
+          bad,
+          Array.from({ length: 8 }, () => 9),
+        ); // EBADF
       });
       it("a working directory below /proc/self/fd is refused (E2, CVE-2024-21626)", async () => {
-        for (let fd = 3; fd < 12; fd++) await assert.rejects(box.sh("pwd", { cwd: `/proc/self/fd/${fd}` }), { code: "SANDBOX_UNAVAILABLE" });
-        for (const fd of [400, 401, 430, 440, 441]) await assert.rejects(box.sh("pwd", { cwd: `/proc/self/fd/${fd}/..` }), { code: "SANDBOX_UNAVAILABLE" });
+        for (let fd = 3; fd < 12; fd++)
+          await assert.rejects(box.sh("pwd", { cwd: `/proc/self/fd/${fd}` }), {
+            code: "SANDBOX_UNAVAILABLE",
+          });
+        for (const fd of [400, 401, 430, 440, 441])
+          await assert.rejects(box.sh("pwd", { cwd: `/proc/self/fd/${fd}/..` }), {
+            code: "SANDBOX_UNAVAILABLE",
+          });
       });
       it("the program that starts the step cannot be reached for writing (E2, CVE-2019-5736)", async () => {
-        const results = await box.calls([(program) => program.call("openat", [-100, "/proc/self/exe", 1, 0])]);
+        const results = await box.calls([
+          (program) => program.call("openat", [-100, "/proc/self/exe", 1, 0]),
+        ]);
         assert.deepEqual(results, [26]); // ETXTBSY: this is the copy in the image
         // Executing /proc/self/exe gives the outer one: it may run, but its mount is read-only.
         const layer = box.layer();
         writeFileSync(join(layer, "evil"), "#!/proc/self/exe\n", { mode: 0o755 });
         chmodSync(join(layer, "evil"), 0o755);
-        const outer = await box.calls([(program) => program.call("openat", [-100, "/proc/self/exe", 1, 0])], { layers: [layer], command: "/evil" });
+        const outer = await box.calls([(program) => program.call("openat", [-100, "/proc/self/exe", 1, 0])], {
+          layers: [layer],
+          command: "/evil",
+        });
         assert.ok(outer[0] === EROFS || outer[0] === 26, String(outer[0]));
-        assert.deepEqual(await box.calls([(program) => program.call("fchdir", [0])], { layers: [layer], command: "/evil" }), [20]); // it ran
+        assert.deepEqual(
+          await box.calls([(program) => program.call("fchdir", [0])], { layers: [layer], command: "/evil" }),
+          [20],
+        ); // it ran
       });
       it("namespaces cannot be made or joined (E4)", async () => {
         assert.deepEqual(
@@ -410,7 +594,10 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         );
       });
       it("keyrings, kernel logs, BPF and tracing of the machine are closed (E3)", async () => {
-        const number = process.arch === "x64" ? { keyctl: 250, add_key: 248, syslog: 103, bpf: 321, perf: 298 } : { keyctl: 219, add_key: 217, syslog: 116, bpf: 280, perf: 241 };
+        const number =
+          process.arch === "x64"
+            ? { keyctl: 250, add_key: 248, syslog: 103, bpf: 321, perf: 298 }
+            : { keyctl: 219, add_key: 217, syslog: 116, bpf: 280, perf: 241 };
         assert.deepEqual(
           await box.calls(Object.values(number).map((nr) => (program) => program.call(nr, [0, 0, 0, 0, 0]))),
           Object.values(number).map(() => EPERM),
@@ -430,7 +617,10 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
       });
       it("capabilities are Docker's default set, none inheritable or ambient (E3)", async () => {
         const status = await out("grep ^Cap /proc/self/status");
-        assert.equal(status, "CapInh:\t0000000000000000\nCapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\nCapBnd:\t00000000a80425fb\nCapAmb:\t0000000000000000");
+        assert.equal(
+          status,
+          "CapInh:\t0000000000000000\nCapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\nCapBnd:\t00000000a80425fb\nCapAmb:\t0000000000000000",
+        );
       });
       it("an ordinary user has none, and setuid programs work as in an image (E3)", async function () {
         if (box.maps.kind === "single") this.skip();
@@ -438,17 +628,38 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         mkdirSync(join(layer, "bin"));
         writeFileSync(join(layer, "bin/suid"), readFileSync(join(box.base, "bin/calls")));
         chmodSync(join(layer, "bin/suid"), 0o4755);
-        const status = await out("grep -E '^(CapEff|CapPrm|NoNewPrivs|Seccomp):' /proc/self/status", { user: "app" });
-        assert.equal(status, "CapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t2");
+        const status = await out("grep -E '^(CapEff|CapPrm|NoNewPrivs|Seccomp):' /proc/self/status", {
+          user: "app",
+        });
+        assert.equal(
+          status,
+          "CapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t2",
+        );
         const becomeRoot = [(program: Program) => program.call("setresuid", [0, 0, 0])];
-        assert.deepEqual(await box.calls(becomeRoot, { layers: [layer], user: "app", command: "/bin/suid" }), [0]);
+        assert.deepEqual(
+          await box.calls(becomeRoot, { layers: [layer], user: "app", command: "/bin/suid" }),
+          [0],
+        );
         assert.deepEqual(await box.calls(becomeRoot, { layers: [layer], user: "app" }), [EPERM]);
       });
       it("kernel control files are masked or read-only (E4)", async () => {
-        const masked = "/proc/kcore /proc/keys /proc/latency_stats /proc/timer_list /proc/timer_stats /proc/sched_debug /proc/interrupts";
+        const masked =
+          "/proc/kcore /proc/keys /proc/latency_stats /proc/timer_list /proc/timer_stats /proc/sched_debug /proc/interrupts";
         assert.equal(await out(`cat ${masked} 2>/dev/null | wc -c`), "0");
-        assert.equal(await out("for d in /proc/acpi /proc/scsi /proc/asound /sys/firmware /sys/devices/virtual/powercap; do ls $d 2>/dev/null; done | wc -l"), "0");
-        for (const path of ["/proc/sys/kernel/hostname", "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/sys/kernel/uevent_helper", "/sys/power/state", "/proc/irq/default_smp_affinity"]) {
+        assert.equal(
+          await out(
+            "for d in /proc/acpi /proc/scsi /proc/asound /sys/firmware /sys/devices/virtual/powercap; do ls $d 2>/dev/null; done | wc -l",
+          ),
+          "0",
+        );
+        for (const path of [
+          "/proc/sys/kernel/hostname",
+          "/proc/sys/kernel/core_pattern",
+          "/proc/sysrq-trigger",
+          "/sys/kernel/uevent_helper",
+          "/sys/power/state",
+          "/proc/irq/default_smp_affinity",
+        ]) {
           const result = await box.sh(`test -e ${path} || { echo Read-only >&2; exit 1; }; echo x > ${path}`);
           assert.notEqual(result.code, 0, path);
           assert.match(result.err, /Read-only|Permission/, path);
@@ -458,11 +669,18 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         for (const network of ["none", "host", "sandbox"] as const) {
           assert.match(await out("grep ' /sys ' /proc/mounts", { network }), / sysfs ro,/, network);
         }
-        assert.equal(await out("ls /sys/kernel/debug /sys/kernel/tracing /sys/fs/bpf 2>/dev/null | grep -v : | grep -v '^$' | wc -l", { network: "host" }), "0");
+        assert.equal(
+          await out(
+            "ls /sys/kernel/debug /sys/kernel/tracing /sys/fs/bpf 2>/dev/null | grep -v : | grep -v '^$' | wc -l",
+            { network: "host" },
+          ),
+          "0",
+        );
       });
       it("the host's device nodes cannot be changed (E4)", async () => {
         const before = lstatSync("/dev/null");
-        for (const command of ["chmod 600 /dev/null", "chown 1:1 /dev/null", "rm -f /dev/null"]) assert.notEqual((await box.sh(command)).code, 0, command);
+        for (const command of ["chmod 600 /dev/null", "chown 1:1 /dev/null", "rm -f /dev/null"])
+          assert.notEqual((await box.sh(command)).code, 0, command);
         const after = lstatSync("/dev/null");
         assert.deepEqual([after.mode, after.uid, after.gid], [before.mode, before.uid, before.gid]);
       });
@@ -471,10 +689,17 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         assert.notEqual((await box.sh("mknod /mem c 1 1")).code, 0);
       });
       it("chroot tricks end at the root of the step (E1)", async () => {
-        assert.equal(await out("mkdir /jail; chroot / sh -c 'cd ..; cd ..; cd ..; ls -d bin etc'; ls -d /proc/1/root/../../bin/calls"), "bin\netc\n/proc/1/root/../../bin/calls");
+        assert.equal(
+          await out(
+            "mkdir /jail; chroot / sh -c 'cd ..; cd ..; cd ..; ls -d bin etc'; ls -d /proc/1/root/../../bin/calls",
+          ),
+          "bin\netc\n/proc/1/root/../../bin/calls",
+        );
       });
       it("no path or mount of the host is in sight (E2)", async () => {
-        const text = await out("cat /proc/self/mountinfo /proc/1/environ /proc/1/cmdline 2>/dev/null | tr '\\0' '\\n'");
+        const text = await out(
+          "cat /proc/self/mountinfo /proc/1/environ /proc/1/cmdline 2>/dev/null | tr '\\0' '\\n'",
+        );
         assert.equal(text.includes(box.store), false);
         assert.equal(text.includes(import.meta.dirname), false);
       });
@@ -482,14 +707,22 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         const server = createServer().listen(`\0tsbuild-test-${process.pid}`);
         await new Promise((resolve) => server.once("listening", resolve));
         try {
-          assert.match(await out("cat /proc/net/unix", { network: "host" }), new RegExp(`@tsbuild-test-${process.pid}`));
+          assert.match(
+            await out("cat /proc/net/unix", { network: "host" }),
+            new RegExp(`@tsbuild-test-${process.pid}`),
+          );
           assert.doesNotMatch(await out("cat /proc/net/unix"), /@tsbuild-test/);
         } finally {
           server.close();
         }
       });
       it("more privilege comes only when it is asked for (E5)", async () => {
-        assert.match(await out("grep CapEff /proc/self/status; mount -t tmpfs none /tmp && echo mounted", { security: "insecure" }), /0000\t?.*\nmounted|mounted/);
+        assert.match(
+          await out("grep CapEff /proc/self/status; mount -t tmpfs none /tmp && echo mounted", {
+            security: "insecure",
+          }),
+          /0000\t?.*\nmounted|mounted/,
+        );
         assert.notEqual((await box.sh("mount -t tmpfs none /tmp")).code, 0);
       });
     });

@@ -2,6 +2,7 @@
 // real one: results are stacks of layers in the store, live directories change under it, steps take time and can fail.
 
 import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
 import type { Store } from "../../cache/store.ts";
 import { type Digest, digestOf } from "../../solver/graph/digest.ts";
@@ -37,7 +38,8 @@ export interface Arithmetic extends Worker {
 /** A calculating worker whose layers are records of the store. */
 export function openArithmetic(store: Store): Arithmetic {
   const layer = (numbers: Numbers, as?: LayerId): LayerId => {
-    const id = as ?? (`r-${randomBytes(8).toString("hex")}` as LayerId);
+    const id = as ?? (`r-${randomBytes(16).toString("hex")}` as LayerId);
+    if (existsSync(store.dir)) mkdirSync(store.layers.directory(id), { recursive: true });
     store.layers.update(id, { unpacked: true, description: JSON.stringify(numbers) });
     return id;
   };

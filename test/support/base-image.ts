@@ -13,8 +13,8 @@ import { needs } from "./needs.ts";
 /** Account of the image besides root. */
 export const APP = { name: "app", uid: 1000, gid: 1000 } as const;
 
-/** Writes the layout into `dir` (made) with the tag `latest`. Image: busybox with all its applets, users root and app. */
-export async function writeBaseImage(dir: string): Promise<void> {
+/** Writes the layout into `dir` (made) with the tag `latest`. `note`: content of /etc/note, to have images that differ. Image: busybox with all its applets, users root and app. */
+export async function writeBaseImage(dir: string, options: { readonly note?: string } = {}): Promise<void> {
   const busybox = needs("busybox");
   const tar = pack();
   const layer = buffer(tar);
@@ -24,12 +24,24 @@ export async function writeBaseImage(dir: string): Promise<void> {
   }
   tar.entry({ name: "root/", type: "directory", mode: 0o700, mtime: at });
   tar.entry({ name: "tmp/", type: "directory", mode: 0o1777, mtime: at });
-  tar.entry({ name: `home/${APP.name}/`, type: "directory", mode: 0o755, uid: APP.uid, gid: APP.gid, mtime: at });
-  tar.entry({ name: "etc/passwd", mtime: at }, `root:x:0:0:root:/root:/bin/sh\n${APP.name}:x:${APP.uid}:${APP.gid}::/home/${APP.name}:/bin/sh\n`);
+  tar.entry({
+    name: `home/${APP.name}/`,
+    type: "directory",
+    mode: 0o755,
+    uid: APP.uid,
+    gid: APP.gid,
+    mtime: at,
+  });
+  tar.entry(
+    { name: "etc/passwd", mtime: at },
+    `root:x:0:0:root:/root:/bin/sh\n${APP.name}:x:${APP.uid}:${APP.gid}::/home/${APP.name}:/bin/sh\n`,
+  );
   tar.entry({ name: "etc/group", mtime: at }, `root:x:0:\n${APP.name}:x:${APP.gid}:\n`);
+  if (options.note !== undefined) tar.entry({ name: "etc/note", mtime: at }, options.note);
   tar.entry({ name: "bin/busybox", mode: 0o755, mtime: at }, readFileSync(busybox));
   for (const applet of execFileSync(busybox, ["--list"], { encoding: "utf8" }).trim().split("\n")) {
-    if (applet !== "busybox") tar.entry({ name: `bin/${applet}`, type: "symlink", linkname: "busybox", mtime: at });
+    if (applet !== "busybox")
+      tar.entry({ name: `bin/${applet}`, type: "symlink", linkname: "busybox", mtime: at });
   }
   tar.finalize();
   writeLayout(dir, await layer);
@@ -54,7 +66,11 @@ function writeLayout(dir: string, tar: Buffer): void {
   writeFileSync(join(dir, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }));
 }
 
-function put(dir: string, mediaType: string, content: Buffer | object): { mediaType: string; digest: string; size: number } {
+function put(
+  dir: string,
+  mediaType: string,
+  content: Buffer | object,
+): { mediaType: string; digest: string; size: number } {
   const data = Buffer.isBuffer(content) ? content : Buffer.from(JSON.stringify(content));
   const digest = sha256(data);
   writeFileSync(join(dir, "blobs", "sha256", digest.slice("sha256:".length)), data);

@@ -49,7 +49,8 @@ export function startTsbuild(args: readonly string[], options: CliOptions): Runn
     },
     ...(foreign ? { uid: account.uid, gid: account.gid } : {}),
   }) as ChildProcessByStdio<null, Readable, Readable>;
-  if (options.input !== undefined) (child as unknown as { stdin: NodeJS.WritableStream }).stdin.end(options.input);
+  if (options.input !== undefined)
+    (child as unknown as { stdin: NodeJS.WritableStream }).stdin.end(options.input);
 
   const output = { stdout: "", stderr: "" };
   const listeners = new Set<() => void>();

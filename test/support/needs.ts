@@ -34,5 +34,7 @@ export function needs(program: keyof typeof PACKAGES): string {
       // Not in this directory: the next one may have it.
     }
   }
-  throw new Error(`${program} is missing: apt-get install ${PACKAGES[program]} (as root), or run test/setup.sh`);
+  throw new Error(
+    `${program} is missing: apt-get install ${PACKAGES[program]} (as root), or run test/setup.sh`,
+  );
 }

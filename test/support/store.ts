@@ -33,7 +33,9 @@ export function removeTree(path: string): void {
     rmSync(path, { recursive: true, force: true });
   } catch (error) {
     if (!["EACCES", "EPERM", "ENOTEMPTY"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
-    execFileSync("unshare", ["--user", "--map-root-user", "--map-auto", "rm", "-rf", path], { stdio: "inherit" });
+    execFileSync("unshare", ["--user", "--map-root-user", "--map-auto", "rm", "-rf", path], {
+      stdio: "inherit",
+    });
   }
 }
 
@@ -53,7 +55,9 @@ export async function residentsOf(dir: string): Promise<string[]> {
 
 /** Is a process with `marker` in its command line alive? */
 export function isRunning(marker: string): boolean {
-  return readdirSync("/proc").some((name) => /^\d+$/.test(name) && commandOf(name).split(" ").includes(marker));
+  return readdirSync("/proc").some(
+    (name) => /^\d+$/.test(name) && commandOf(name).split(" ").includes(marker),
+  );
 }
 
 function belongsTo(pid: string, dir: string): boolean {

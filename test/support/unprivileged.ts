@@ -49,9 +49,13 @@ export function programDir(account: Account): string {
   for (const name of ["package.json", "dist", "examples"]) {
     cpSync(join(projectDir, name), join(copy, name), { recursive: true });
   }
-  const listed = execFileSync("npm", ["ls", "--all", "--omit=dev", "--parseable"], { cwd: projectDir, encoding: "utf8" });
+  const listed = execFileSync("npm", ["ls", "--all", "--omit=dev", "--parseable"], {
+    cwd: projectDir,
+    encoding: "utf8",
+  });
   for (const path of listed.split("\n")) {
-    if (path.includes("/node_modules/")) cpSync(path, join(copy, path.slice(projectDir.length)), { recursive: true });
+    if (path.includes("/node_modules/"))
+      cpSync(path, join(copy, path.slice(projectDir.length)), { recursive: true });
   }
   for (const dir of [copy, join(copy, "node_modules")]) chmodSync(dir, 0o755);
   return copy;

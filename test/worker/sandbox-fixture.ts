@@ -1,7 +1,17 @@
 // A keeper with a small root file system (busybox and the launcher), for tests that run real steps.
 
 import assert from "node:assert/strict";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { execFileSync } from "node:child_process";
@@ -39,18 +49,24 @@ export interface SandboxUnderTest extends AsyncDisposable {
   /** A shell script. */
   sh(script: string, options?: StepOptions): Promise<StepResult>;
   /** Makes system calls inside a step; for each: 0, or the name-less errno it failed with. */
-  calls(calls: readonly ((program: Program) => void)[], options?: StepOptions & { readonly command?: string }): Promise<number[]>;
+  calls(
+    calls: readonly ((program: Program) => void)[],
+    options?: StepOptions & { readonly command?: string },
+  ): Promise<number[]>;
   /** An empty layer directory to be filled. */
   layer(): string;
 }
 
 /** Starts a keeper for the user this process runs as. Fails in words when the machine lacks what it takes. */
-export async function openSandboxUnderTest(options: { readonly network?: NetworkHelper; readonly maps?: IdMaps } = {}): Promise<SandboxUnderTest> {
+export async function openSandboxUnderTest(
+  options: { readonly network?: NetworkHelper; readonly maps?: IdMaps } = {},
+): Promise<SandboxUnderTest> {
   const busybox = findProgram("busybox", PATH);
   assert.ok(busybox !== null, "these tests need a statically linked busybox: apt-get install busybox-static");
   const store = mkdtempSync(join(tmpdir(), "tsbuild-sandbox-"));
   const base = join(store, "layers", "base");
-  for (const dir of ["bin", "etc", "tmp", "root", "proc", "sys", "dev"]) mkdirSync(join(base, dir), { recursive: true });
+  for (const dir of ["bin", "etc", "tmp", "root", "proc", "sys", "dev"])
+    mkdirSync(join(base, dir), { recursive: true });
   chmodSync(base, 0o755);
   chmodSync(join(base, "tmp"), 0o1777);
   copyFileSync(busybox, join(base, "bin/busybox"));
@@ -64,7 +80,13 @@ export async function openSandboxUnderTest(options: { readonly network?: Network
 
   const user = userInfo();
   const maps = options.maps ?? findIdMaps({ uid: user.uid, gid: user.gid, name: user.username }, PATH);
-  const keeper = startKeeper({ storeDir: store, maps, path: PATH, env: { PATH }, network: options.network ?? { kind: "none", why: "" } });
+  const keeper = startKeeper({
+    storeDir: store,
+    maps,
+    path: PATH,
+    env: { PATH },
+    network: options.network ?? { kind: "none", why: "" },
+  });
   await keeper.ready();
   let count = 0;
 
@@ -77,9 +99,27 @@ export async function openSandboxUnderTest(options: { readonly network?: Network
     const said = { 1: [] as Uint8Array[], 2: [] as Uint8Array[] };
     const outcome = await keeper.exec(
       {
-        rootfs: { dirs: [base, ...layers], upper: join(active, "fs"), work: join(active, "work"), readonly: readonlyRoot },
-        args, env: ["PATH=/bin"], cwd: "/", user: "", hostname: "buildkitsandbox", extraHosts: [], resolvConf: "", network: "none",
-        security: "sandbox", mounts: [], rlimits: [], tty: null, stdin: false, devices: [], ...job,
+        rootfs: {
+          dirs: [base, ...layers],
+          upper: join(active, "fs"),
+          work: join(active, "work"),
+          readonly: readonlyRoot,
+        },
+        args,
+        env: ["PATH=/bin"],
+        cwd: "/",
+        user: "",
+        hostname: "buildkitsandbox",
+        extraHosts: [],
+        resolvConf: "",
+        network: "none",
+        security: "sandbox",
+        mounts: [],
+        rlimits: [],
+        tty: null,
+        stdin: false,
+        devices: [],
+        ...job,
       },
       {
         signal: signal ?? new AbortController().signal,
@@ -90,7 +130,12 @@ export async function openSandboxUnderTest(options: { readonly network?: Network
         ...(onStart === undefined ? {} : { onStart }),
       },
     );
-    return { ...outcome, out: Buffer.concat(said[1]).toString(), err: Buffer.concat(said[2]).toString(), upper: join(active, "fs") };
+    return {
+      ...outcome,
+      out: Buffer.concat(said[1]).toString(),
+      err: Buffer.concat(said[2]).toString(),
+      upper: join(active, "fs"),
+    };
   };
   return {
     keeper,
@@ -127,7 +172,12 @@ export async function openSandboxUnderTest(options: { readonly network?: Network
     async [Symbol.asyncDispose]() {
       if (existsSync(store)) {
         // Files of subordinate owners and overlay's closed directories: only the keeper may remove them.
-        await keeper.run({ kind: "remove", paths: readdirSync(store).filter((name) => name !== "bin").map((name) => join(store, name)) });
+        await keeper.run({
+          kind: "remove",
+          paths: readdirSync(store)
+            .filter((name) => name !== "bin")
+            .map((name) => join(store, name)),
+        });
       }
       await keeper[Symbol.asyncDispose]();
       rmSync(store, { recursive: true, force: true });
@@ -138,7 +188,8 @@ export async function openSandboxUnderTest(options: { readonly network?: Network
 function storing(program: Program, results: Uint8Array, offset: number): Program {
   return {
     ...program,
-    call: (name, args, options) => program.call(name, args, { onError: "ignore", storeAt: { of: results, offset }, ...options }),
+    call: (name, args, options) =>
+      program.call(name, args, { onError: "ignore", storeAt: { of: results, offset }, ...options }),
   };
 }
 

@@ -10,20 +10,28 @@ import { openSandboxUnderTest } from "./sandbox-fixture.ts";
 
 const AS_OTHER = "TSBUILD_TEST_AS_OTHER_USER";
 
-sandboxSuite(`The built-in sandbox (${process.getuid?.() === 0 ? "root" : "a user"})`, () => openSandboxUnderTest());
+sandboxSuite(`The built-in sandbox (${process.getuid?.() === 0 ? "root" : "a user"})`, () =>
+  openSandboxUnderTest(),
+);
 
 if (process.getuid?.() === 0 && process.env[AS_OTHER] === undefined) {
   describe("The built-in sandbox for other users", function () {
     this.timeout(180_000);
     it("passes the suite for a user with subordinate ids", () => {
-      const owners = new Set(readFileSync("/etc/subuid", "utf8").split("\n").map((line) => line.split(":")[0]));
+      const owners = new Set(
+        readFileSync("/etc/subuid", "utf8")
+          .split("\n")
+          .map((line) => line.split(":")[0]),
+      );
       const account = accounts().find(({ name, uid }) => uid !== 0 && owners.has(name));
       assert.ok(account !== undefined, "this test needs a user with subordinate ids: useradd builder");
       runAs(account);
     });
     it("passes the suite for a user without", () => {
       const owners = readFileSync("/etc/subuid", "utf8");
-      const account = accounts().find(({ name, uid }) => uid !== 0 && uid < 65536 && !owners.includes(`${name}:`));
+      const account = accounts().find(
+        ({ name, uid }) => uid !== 0 && uid < 65536 && !owners.includes(`${name}:`),
+      );
       assert.ok(account !== undefined);
       runAs(account);
     });
@@ -31,21 +39,28 @@ if (process.getuid?.() === 0 && process.env[AS_OTHER] === undefined) {
 }
 
 function accounts(): { name: string; uid: number; gid: number }[] {
-  return readFileSync("/etc/passwd", "utf8").split("\n").filter((line) => line !== "").map((line) => {
-    const [name = "", , uid, gid] = line.split(":");
-    return { name, uid: Number(uid), gid: Number(gid) };
-  });
+  return readFileSync("/etc/passwd", "utf8")
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => {
+      const [name = "", , uid, gid] = line.split(":");
+      return { name, uid: Number(uid), gid: Number(gid) };
+    });
 }
 
 /** Runs this file again, as somebody else. */
 function runAs(account: { uid: number; gid: number }): void {
   const mocha = fileURLToPath(import.meta.resolve("mocha/bin/mocha.js"));
-  const result = spawnSync(process.execPath, [mocha, "--no-config", "--reporter", "dot", "--timeout", "60000", fileURLToPath(import.meta.url)], {
-    uid: account.uid,
-    gid: account.gid,
-    cwd: "/",
-    env: { PATH: process.env["PATH"], [AS_OTHER]: "1" },
-    encoding: "utf8",
-  });
+  const result = spawnSync(
+    process.execPath,
+    [mocha, "--no-config", "--reporter", "dot", "--timeout", "60000", fileURLToPath(import.meta.url)],
+    {
+      uid: account.uid,
+      gid: account.gid,
+      cwd: "/",
+      env: { PATH: process.env["PATH"], [AS_OTHER]: "1" },
+      encoding: "utf8",
+    },
+  );
   assert.equal(result.status, 0, `${result.stdout}${result.stderr}`);
 }

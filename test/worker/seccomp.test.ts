@@ -60,7 +60,9 @@ function judge(filter: Uint8Array, arch: number, nr: number, args: readonly bigi
   return assert.fail("the filter does not end");
 }
 
-const CONDITIONAL: Readonly<Record<Table, { clone: number; clone3: number; personality: number; socket: number }>> = {
+const CONDITIONAL: Readonly<
+  Record<Table, { clone: number; clone3: number; personality: number; socket: number }>
+> = {
   x64: { clone: 56, clone3: 435, personality: 135, socket: 41 },
   i386: { clone: 120, clone3: 435, personality: 136, socket: 359 },
   arm64: { clone: 220, clone3: 435, personality: 92, socket: 198 },
@@ -84,14 +86,24 @@ describe("The system-call filter", () => {
     it(`lets ${table} programs fork and make threads, but no namespaces`, () => {
       assert.equal(at(special.clone, 17n), ALLOW); // SIGCHLD
       assert.equal(at(special.clone, 0x3d_0f00n), ALLOW); // flags of pthread_create
-      for (const flag of [0x2_0000n, 0x200_0000n, 0x400_0000n, 0x800_0000n, 0x1000_0000n, 0x2000_0000n, 0x4000_0000n]) {
+      for (const flag of [
+        0x2_0000n,
+        0x200_0000n,
+        0x400_0000n,
+        0x800_0000n,
+        0x1000_0000n,
+        0x2000_0000n,
+        0x4000_0000n,
+      ]) {
         assert.equal(at(special.clone, flag | 17n), EPERM, flag.toString(16));
       }
       assert.equal(at(special.clone3), ENOSYS);
     });
     it(`lets ${table} programs ask for the personalities of the default profile only`, () => {
-      for (const allowed of [0n, 8n, 0x2_0000n, 0x2_0008n, 0xffff_ffffn]) assert.equal(at(special.personality, allowed), ALLOW);
-      for (const refused of [0x4_0000n /* ADDR_NO_RANDOMIZE */, 1n, 0x40_0000n]) assert.equal(at(special.personality, refused), EPERM);
+      for (const allowed of [0n, 8n, 0x2_0000n, 0x2_0008n, 0xffff_ffffn])
+        assert.equal(at(special.personality, allowed), ALLOW);
+      for (const refused of [0x4_0000n /* ADDR_NO_RANDOMIZE */, 1n, 0x40_0000n])
+        assert.equal(at(special.personality, refused), EPERM);
     });
     it(`lets ${table} programs open sockets of every family but AF_VSOCK`, () => {
       for (const family of [1n, 2n, 10n, 16n, 17n]) assert.equal(at(special.socket, family), ALLOW);
@@ -100,14 +112,42 @@ describe("The system-call filter", () => {
   }
 
   it("refuses the calls that break out of containers", () => {
-    const x64 = { mount: 165, umount2: 166, unshare: 272, setns: 308, pivot_root: 155, keyctl: 250, add_key: 248, bpf: 321,
-      perf_event_open: 298, userfaultfd: 323, io_uring_setup: 425, open_by_handle_at: 304, kexec_load: 246, init_module: 175,
-      finit_module: 313, fsopen: 430, open_tree: 428, move_mount: 429, mount_setattr: 442, swapon: 167, reboot: 169, syslog: 103,
-      settimeofday: 164, clock_settime: 227, quotactl: 179, iopl: 172, kcmp: 312, pidfd_getfd: 438 };
-    for (const [name, nr] of Object.entries(x64)) assert.equal(judge(seccompFilter("x64"), AUDIT.x64, nr), EPERM, name);
+    const x64 = {
+      mount: 165,
+      umount2: 166,
+      unshare: 272,
+      setns: 308,
+      pivot_root: 155,
+      keyctl: 250,
+      add_key: 248,
+      bpf: 321,
+      perf_event_open: 298,
+      userfaultfd: 323,
+      io_uring_setup: 425,
+      open_by_handle_at: 304,
+      kexec_load: 246,
+      init_module: 175,
+      finit_module: 313,
+      fsopen: 430,
+      open_tree: 428,
+      move_mount: 429,
+      mount_setattr: 442,
+      swapon: 167,
+      reboot: 169,
+      syslog: 103,
+      settimeofday: 164,
+      clock_settime: 227,
+      quotactl: 179,
+      iopl: 172,
+      kcmp: 312,
+      pidfd_getfd: 438,
+    };
+    for (const [name, nr] of Object.entries(x64))
+      assert.equal(judge(seccompFilter("x64"), AUDIT.x64, nr), EPERM, name);
   });
   it("gives the x32 numbers of x86-64 as not there", () => {
-    for (const nr of [0, 1, 56, 272, 520]) assert.equal(judge(seccompFilter("x64"), AUDIT.x64, 0x4000_0000 + nr), ENOSYS);
+    for (const nr of [0, 1, 56, 272, 520])
+      assert.equal(judge(seccompFilter("x64"), AUDIT.x64, 0x4000_0000 + nr), ENOSYS);
   });
   it("kills programs of another architecture", () => {
     assert.equal(judge(seccompFilter("x64"), AUDIT.arm64, 0), "kill");

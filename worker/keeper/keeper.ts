@@ -4,6 +4,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { PackedMount } from "../../cache/remote-cache/mount-pack.ts";
+import type { RestoredMount } from "../../cache/remote-cache/mount-restore.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { launcherArch, withLauncher } from "../launcher/install.ts";
 import { openProgram } from "../launcher/program.ts";
@@ -19,11 +21,14 @@ import type {
   MaterializeJob,
   MeasureJob,
   PackJob,
+  PackMountJob,
   PackOutcome,
   ReadJob,
   RecompressJob,
   RemoveJob,
+  RestoreMountJob,
   SelectJob,
+  SyncJob,
   ThreadJob,
   ToKeeper,
 } from "./messages.ts";
@@ -50,9 +55,11 @@ export interface Keeper extends AsyncDisposable {
   run(job: ApplyJob): Promise<ApplyOutcome>;
   run(job: PackJob | RecompressJob): Promise<PackOutcome>;
   run(job: SelectJob): Promise<string>;
-  run(job: RemoveJob | ExportJob): Promise<null>;
+  run(job: RemoveJob | ExportJob | SyncJob): Promise<null>;
   run(job: ReadJob): Promise<Uint8Array | null>;
   run(job: MeasureJob): Promise<{ sizeBytes: number; entries: number }>;
+  run(job: PackMountJob): Promise<PackedMount>;
+  run(job: RestoreMountJob): Promise<RestoredMount>;
   /** Runs a command. Aborting sends TERM, then KILL after KILL_GRACE_MS, and rejects with the signal's reason once it is gone. */
   exec(job: ExecJob, io: ExecIo): Promise<ExecOutcome>;
   /** A step with the default network is likely to come: starts its network ahead, when the keeper has a helper for it. */

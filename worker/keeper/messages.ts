@@ -105,9 +105,29 @@ export interface ExportJob {
   readonly dest: string; // a file or an existing directory
   readonly epochSeconds: number | null;
 }
+/** syncfs(2) of the file system a directory is on. */
+export interface SyncJob {
+  readonly kind: "sync";
+  readonly dir: string;
+}
 /** Size and count of a layer directory. */
 export interface MeasureJob {
   readonly kind: "measure";
+  readonly dir: string;
+}
+
+/** A cache mount's directory to an index and packs for other machines: cache/remote-cache/mount-pack.ts. */
+export interface PackMountJob {
+  readonly kind: "pack-mount";
+  readonly dir: string;
+  readonly previous: string | null;
+  readonly out: string; // an empty directory
+}
+/** The way back, into an empty directory: cache/remote-cache/mount-restore.ts. */
+export interface RestoreMountJob {
+  readonly kind: "restore-mount";
+  readonly index: string;
+  readonly packs: Readonly<Record<string, string>>;
   readonly dir: string;
 }
 
@@ -121,7 +141,10 @@ export type ThreadJob =
   | RemoveJob
   | ReadJob
   | ExportJob
-  | MeasureJob;
+  | MeasureJob
+  | SyncJob
+  | PackMountJob
+  | RestoreMountJob;
 
 export type { ChownOpt, Selector };
 
@@ -194,6 +217,8 @@ export interface ExecOutcome {
   readonly signal: number | null;
   readonly cpuMs: number;
   readonly peakBytes: number;
+  /** The step had another network than asked for; why, for people. */
+  readonly networkNote?: string;
 }
 
 /** An error on the wire. `system`: not the user's doing. */

@@ -12,7 +12,8 @@ export type NetworkHelper =
 export function findNetworkHelper(path: string): NetworkHelper {
   const pasta = findProgram("pasta", path);
   const file = pasta ?? findProgram("slirp4netns", path);
-  if (file === null) return { kind: "none", why: "neither pasta nor slirp4netns is installed: apt-get install passt" };
+  if (file === null)
+    return { kind: "none", why: "neither pasta nor slirp4netns is installed: apt-get install passt" };
   try {
     accessSync("/dev/net/tun", constants.R_OK | constants.W_OK);
   } catch {

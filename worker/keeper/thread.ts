@@ -27,6 +27,20 @@ async function run(job: ThreadJob): Promise<unknown> {
       return (await import("../ops/export.ts")).runExportJob(job);
     case "measure":
       return (await import("../../cache/layers/tree-size.ts")).measureTree(job.dir);
+    case "pack-mount":
+      return (await import("../../cache/remote-cache/mount-pack.ts")).packMount(job);
+    case "restore-mount":
+      return (await import("../../cache/remote-cache/mount-restore.ts")).restoreMount(job);
+    case "sync": {
+      const { close, O, openat, syncfs } = await import("../sys/file.ts");
+      const directory = openat(-100, job.dir, O.RDONLY | O.DIRECTORY);
+      try {
+        syncfs(directory);
+      } finally {
+        close(directory);
+      }
+      return null;
+    }
     case "remove": {
       const { removeTree } = await import("../../cache/layers/tree-size.ts");
       for (const path of job.paths) removeTree(path);

@@ -1,5 +1,6 @@
 // [keeper] The pool of threads that run jobs on files with synchronous calls, so that the message loop never waits.
 
+import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import type { ThreadJob, WireError } from "./messages.ts";
 import { thawError } from "./wire-error.ts";
@@ -25,7 +26,8 @@ export function openJobThreads(count: number, singleId: boolean): JobThreads {
 
   const start = (): Worker => {
     started += 1;
-    return new Worker(new URL("./thread.js", import.meta.url), {
+    return new Worker(new URL("../../solver/graph/bundle.cjs", import.meta.url), {
+      argv: ["thread", fileURLToPath(new URL("./thread.js", import.meta.url))],
       workerData: { singleId },
       resourceLimits: { maxYoungGenerationSizeMb: 8 },
     });

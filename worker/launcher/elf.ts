@@ -79,7 +79,14 @@ export function launcherElf(arch: LauncherArch): Uint8Array {
   elf.writeUInt16LE(56, 54); // e_phentsize
   elf.writeUInt16LE(3, 56); // e_phnum
   elf.writeUInt16LE(64, 58); // e_shentsize
-  const segment = (index: number, type: number, flags: number, at: number, fileBytes: number, memoryBytes: number): void => {
+  const segment = (
+    index: number,
+    type: number,
+    flags: number,
+    at: number,
+    fileBytes: number,
+    memoryBytes: number,
+  ): void => {
     const base = 64 + index * 56;
     elf.writeUInt32LE(type, base);
     elf.writeUInt32LE(flags, base + 4);

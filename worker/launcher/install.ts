@@ -1,6 +1,15 @@
 // The launcher as a file on disk, for the front that starts the keeper with it.
 
-import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -9,7 +18,10 @@ import { type LauncherArch, launcherElf } from "./elf.ts";
 /** The architecture the launcher exists for; throws SANDBOX_UNAVAILABLE on others. */
 export function launcherArch(): LauncherArch {
   if (process.arch === "x64" || process.arch === "arm64") return process.arch;
-  throw new BuildError("SANDBOX_UNAVAILABLE", `RUN is not supported on ${process.arch} machines (x64 and arm64 are)`);
+  throw new BuildError(
+    "SANDBOX_UNAVAILABLE",
+    `RUN is not supported on ${process.arch} machines (x64 and arm64 are)`,
+  );
 }
 
 /** Calls `start` with the path of the launcher: in `dir`, or, where that is mounted noexec, in a directory that is gone
@@ -31,9 +43,13 @@ export function withLauncher<T>(dir: string, start: (file: string) => T): T {
       rmSync(temporary, { recursive: true, force: true });
     }
   }
-  throw new BuildError("SANDBOX_UNAVAILABLE", `programs cannot be started from ${dir}: it is mounted noexec`, {
-    hint: "choose a store elsewhere with --root, or set TMPDIR to a directory that allows it",
-  });
+  throw new BuildError(
+    "SANDBOX_UNAVAILABLE",
+    `programs cannot be started from ${dir}: it is mounted noexec`,
+    {
+      hint: "choose a store elsewhere with --root, or set TMPDIR to a directory that allows it",
+    },
+  );
 }
 
 function install(dir: string): string {

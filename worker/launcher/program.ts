@@ -98,7 +98,10 @@ export interface Program {
   /** Binds a label to the record that is added next. */
   here(label: Label): void;
   /** The bytes for the launcher, and what a record is, for the message about its failure. */
-  assemble(): { readonly bytes: Uint8Array; describe(recordAddress: bigint): { call: string; what: string } | null };
+  assemble(): {
+    readonly bytes: Uint8Array;
+    describe(recordAddress: bigint): { call: string; what: string } | null;
+  };
 }
 
 interface Entry {
@@ -175,7 +178,10 @@ function layout(
       const known = strings.get(arg);
       if (known !== undefined) return known;
       if (arg.includes("\0")) {
-        throw new BuildError("EXEC_FAILED", "a NUL byte cannot be in an argument, a path or an environment variable of a command");
+        throw new BuildError(
+          "EXEC_FAILED",
+          "a NUL byte cannot be in an argument, a path or an environment variable of a command",
+        );
       }
       const at = place(Buffer.from(`${arg}\0`));
       strings.set(arg, at);
@@ -204,20 +210,33 @@ function layout(
     put(0, BigInt(typeof name === "number" ? name : NUMBERS[name][column]));
     args.forEach((arg, position) => put(1 + position, word(arg)));
     if (options.storeAt !== undefined) put(7, word(options.storeAt));
-    else put(7, options.intoNextArg === undefined ? scratch : addressOf(index + 1) + BigInt(8 + options.intoNextArg * 8));
+    else
+      put(
+        7,
+        options.intoNextArg === undefined
+          ? scratch
+          : addressOf(index + 1) + BigInt(8 + options.intoNextArg * 8),
+      );
     const following = addressOf(index + 1);
     const next = options.next === undefined ? following : resolve(options.next);
     put(8, next);
     put(9, options.onZero === undefined ? next : resolve(options.onZero));
     put(
       10,
-      options.onError === undefined ? addressOf(fatal) : options.onError === "ignore" ? next : resolve(options.onError),
+      options.onError === undefined
+        ? addressOf(fatal)
+        : options.onError === "ignore"
+          ? next
+          : resolve(options.onError),
     );
   });
   const header = Buffer.alloc(RECORDS_OFFSET);
   header.writeBigUInt64LE(BigInt(dataOffset), 0);
   if (dataOffset > PROGRAM_MAX_BYTES) {
-    throw new BuildError("LIMIT_EXCEEDED", `arguments, environment and secrets of a step are limited to ${PROGRAM_MAX_BYTES >> 20} MiB`);
+    throw new BuildError(
+      "LIMIT_EXCEEDED",
+      `arguments, environment and secrets of a step are limited to ${PROGRAM_MAX_BYTES >> 20} MiB`,
+    );
   }
   return {
     bytes: Buffer.concat([header, records, ...chunks]),

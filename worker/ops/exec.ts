@@ -1,6 +1,7 @@
 // ExecOp to ExecJob: mounts, environment, secrets; outputs committed as layers.
 
 import { BuildError } from "../../solver/graph/error.ts";
+import type { Digest } from "../../solver/graph/digest.ts";
 import type { Vertex } from "../../solver/graph/definition.ts";
 import type { ExecMount, ExecOp } from "../../solver/graph/op.ts";
 import type { CallContext, Entitlement, Result } from "../../solver/graph/request.ts";
@@ -19,11 +20,15 @@ export interface ExecDeps {
   /** Holds new layers. */
   readonly lease: Lease;
   readonly resolvConf: (network: ExecOp["network"]) => string;
+  /** Fills a cache mount that was just made, from an imported cache if one has its content. Does not throw for a broken one. */
+  readonly restoreMount?: RestoreMount;
   /** Layer directories of an input, unpacked; files of the asker are put into a layer first. */
   readonly directories: (input: Result) => Promise<string[]>;
   /** The layers an input stands for once it is ready. */
   readonly layersOf: (input: Result) => Promise<Extract<Result, { kind: "layers" }>["layers"]>;
 }
+
+export type RestoreMount = (id: string, dir: string, vertex: Digest, context: CallContext) => Promise<void>;
 
 /** Host name every step sees, as in BuildKit. */
 export const STEP_HOSTNAME = "buildkitsandbox";
@@ -58,7 +63,7 @@ export async function runExecOp(
   const mounts: ExecJobMount[] = [];
   for (const mount of op.mounts) {
     if (mount === root) continue;
-    mounts.push(...(await makeMount(mount, op, layer, deps, context, held, outputs)));
+    mounts.push(...(await makeMount(mount, op, vertex, layer, deps, context, held, outputs)));
   }
   const job: ExecJob = {
     rootfs: { dirs: rootLayer.dirs, upper: rootActive.upper, work: rootActive.work, readonly: root.readonly },
@@ -144,6 +149,7 @@ function checkEntitlements(op: ExecOp, granted: ReadonlySet<Entitlement>): void 
 async function makeMount(
   mount: ExecMount,
   op: ExecOp,
+  vertex: Vertex,
   layer: (input: number | null) => Promise<{ dirs: string[]; result: Result | null }>,
   deps: ExecDeps,
   context: CallContext,
@@ -199,6 +205,9 @@ async function makeMount(
           selector: mount.selector,
           upper: hold.path,
         });
+        hold.seeded();
+      } else if (hold.fresh && mount.input === null && deps.restoreMount !== undefined) {
+        await deps.restoreMount(mount.id, hold.path, vertex.digest, context);
         hold.seeded();
       }
       return [

@@ -61,6 +61,7 @@ export function openSandbox(options: SandboxOptions): Sandbox {
         maskedDirs,
         held: [],
         pid: null,
+        networkNote: null,
         ended: false,
         terminal: null,
         stdin: null,
@@ -103,6 +104,7 @@ interface Step {
   /** What is given back at the end, last first, whatever happens. */
   readonly held: (() => void)[];
   pid: number | null;
+  networkNote: string | null; // why the network is another than the one asked for
   ended: boolean; // told to end before there was a process, which then has nothing to tidy up
   terminal: Terminal | null;
   stdin: Socket | null;
@@ -141,7 +143,13 @@ async function run(step: Step): Promise<ExecOutcome> {
     const storeDir = dirname(dirname(dirname(job.rootfs.upper)));
     const network = await joinNetwork(step);
     const { upper, work } = job.rootfs;
-    const rootFd = overlayMount({ lowers: uniqueDirs(job.rootfs.dirs), upper, work, userxattr: true, volatile: true });
+    const rootFd = overlayMount({
+      lowers: uniqueDirs(job.rootfs.dirs),
+      upper,
+      work,
+      userxattr: true,
+      volatile: true,
+    });
     step.held.push(() => close(rootFd));
     const user = resolveUser(rootFd, job.user);
     const mounts: PreparedMount[] = [];
@@ -150,12 +158,22 @@ async function run(step: Step): Promise<ExecOutcome> {
       mounts.push({ target: resolveTarget(rootFd, mount.target), readonly: isReadonly(mount), source });
     }
     for (const device of job.devices) mounts.push(deviceMount(device, step));
-    const own = STEP_MOUNT_POINTS.map(({ path, isFile }) => ({ path: isFile ? resolveTarget(rootFd, path) : path, isFile }));
+    const own = STEP_MOUNT_POINTS.map(({ path, isFile }) => ({
+      path: isFile ? resolveTarget(rootFd, path) : path,
+      isFile,
+    }));
     const asked = mounts.map(({ target, source }) => ({ path: target, isFile: isFileSource(source) }));
     // A read-only root is no output: its upper directory is thrown away with the stubs in it.
     const stubs = noteStubs(rootFd, job.rootfs.readonly ? [] : [...own, ...asked]);
     step.held.push(() => stubs.clear());
-    return await launch(step, { rootFd, user, mounts, storeDir, network, fileTargets: own.filter(({ isFile }) => isFile) });
+    return await launch(step, {
+      rootFd,
+      user,
+      mounts,
+      storeDir,
+      network,
+      fileTargets: own.filter(({ isFile }) => isFile),
+    });
   } finally {
     releaseAll(step.held);
   }
@@ -177,7 +195,14 @@ function releaseAll(held: (() => void)[]): void {
 async function joinNetwork(step: Step): Promise<StepNetwork | null> {
   const pool = step.options.network;
   if (step.job.network !== "sandbox" || pool === null) return null;
-  const network = await pool.acquire();
+  let network: StepNetwork;
+  try {
+    network = await pool.acquire();
+  } catch (error) {
+    // As without a helper: the host's network, and the outcome says so.
+    step.networkNote = `the step used the host's network: ${error instanceof Error ? error.message : String(error)}`;
+    return null;
+  }
   step.held.push(() => network.release(step.job.security === "sandbox"));
   return network;
 }
@@ -205,7 +230,9 @@ function deviceMount(path: string, step: Step): PreparedMount {
     return { target: path, readonly: true, source: { kind: "fd", fd, isFile: true } };
   } catch (error) {
     if (!isSysError(error, "ENOENT", "ENOTDIR")) throw error;
-    throw new BuildError("MOUNT_INVALID", `the device ${path} does not exist on this machine`, { cause: error });
+    throw new BuildError("MOUNT_INVALID", `the device ${path} does not exist on this machine`, {
+      cause: error,
+    });
   }
 }
 
@@ -281,7 +308,8 @@ async function launch(step: Step, prepared: Prepared): Promise<ExecOutcome> {
   child.stdin?.end(plan.bytes);
   const status = await readStatus(child, step).finally(() => Promise.all(drains.map((one) => one.finish())));
   await step.terminal?.finish(DRAIN_MS);
-  return outcomeOf(status, plan.describe, job, step.options.singleId);
+  const outcome = outcomeOf(status, plan.describe, job, step.options.singleId);
+  return step.networkNote === null ? outcome : { ...outcome, networkNote: step.networkNote };
 }
 
 function planOf(
@@ -293,7 +321,9 @@ function planOf(
   const { job, options } = step;
   const { network, user } = prepared;
   const insecure = job.security === "insecure";
-  const [resolvConfPath = "/etc/resolv.conf", hostsPath = "/etc/hosts"] = prepared.fileTargets.map(({ path }) => path);
+  const [resolvConfPath = "/etc/resolv.conf", hostsPath = "/etc/hosts"] = prepared.fileTargets.map(
+    ({ path }) => path,
+  );
   return stepProgram({
     arch: launcherArch(),
     scratchDir: scratchDir(prepared.storeDir),
@@ -316,7 +346,9 @@ function planOf(
         ? { kind: "join", fd: pass(network.fd) }
         : { kind: job.network === "none" ? "none" : "host" },
     mounts: prepared.mounts.map((mount) =>
-      mount.source.kind === "fd" ? { ...mount, source: { ...mount.source, fd: pass(mount.source.fd) } } : mount,
+      mount.source.kind === "fd"
+        ? { ...mount, source: { ...mount.source, fd: pass(mount.source.fd) } }
+        : mount,
     ),
     maskedDirs: step.maskedDirs,
     rlimits: job.rlimits.map((limit) => {
@@ -373,7 +405,11 @@ function readStatus(child: ChildProcess, step: Step): Promise<Buffer> {
     });
     pipe.on("error", () => {}); // what was read until then counts
     child.once("error", (cause) => {
-      reject(new BuildError("SANDBOX_UNAVAILABLE", `the launcher of the step did not start: ${cause.message}`, { cause }));
+      reject(
+        new BuildError("SANDBOX_UNAVAILABLE", `the launcher of the step did not start: ${cause.message}`, {
+          cause,
+        }),
+      );
     });
     child.once("close", () => {
       step.pid = null;

@@ -21,7 +21,10 @@ export const DEFAULT_CAPABILITIES: readonly number[] = [
 export const LAST_CAPABILITY = 63;
 
 /** Header and data of capset(2), version 3: effective = permitted = the set, inheritable empty. */
-export function capsetArguments(capabilities: readonly number[]): { readonly header: Uint8Array; readonly data: Uint8Array } {
+export function capsetArguments(capabilities: readonly number[]): {
+  readonly header: Uint8Array;
+  readonly data: Uint8Array;
+} {
   const header = new Uint8Array(8);
   new DataView(header.buffer).setUint32(0, 0x2008_0522, true);
   const data = new Uint8Array(24);

@@ -22,7 +22,10 @@ export function uniqueDirs(dirs: readonly string[]): string[] {
 }
 
 /** Makes the source of one mount. Throws MOUNT_INVALID, CONTEXT_PATH_MISSING, SANDBOX_UNAVAILABLE. */
-export async function mountSource(mount: ExecJobMount, context: MountSourceContext): Promise<StepMount["source"]> {
+export async function mountSource(
+  mount: ExecJobMount,
+  context: MountSourceContext,
+): Promise<StepMount["source"]> {
   const hold = (fd: number): number => {
     context.onEnd(() => close(fd));
     return fd;
@@ -39,10 +42,14 @@ export async function mountSource(mount: ExecJobMount, context: MountSourceConte
         return { kind: "fd", fd: relay.fd, isFile: true };
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "EINVAL") throw error;
-        throw new BuildError("SANDBOX_UNAVAILABLE", `the agent socket cannot belong to ${mount.uid}:${mount.gid}`, {
-          hint: "this needs subordinate ids: apt-get install uidmap, and entries for you in /etc/subuid and /etc/subgid",
-          cause: error,
-        });
+        throw new BuildError(
+          "SANDBOX_UNAVAILABLE",
+          `the agent socket cannot belong to ${mount.uid}:${mount.gid}`,
+          {
+            hint: "this needs subordinate ids: apt-get install uidmap, and entries for you in /etc/subuid and /etc/subgid",
+            cause: error,
+          },
+        );
       }
     }
     case "directory":
@@ -92,9 +99,13 @@ function treeSource(
     part = hold(openPart(tree, selector));
   } catch (error) {
     if (isSysError(error, "ENOENT", "ENOTDIR")) {
-      throw new BuildError("CONTEXT_PATH_MISSING", `failed to calculate checksum of ref: "/${selector}": not found`, {
-        hint: `the source of RUN --mount for ${mount.target} does not exist`,
-      });
+      throw new BuildError(
+        "CONTEXT_PATH_MISSING",
+        `failed to calculate checksum of ref: "/${selector}": not found`,
+        {
+          hint: `the source of RUN --mount for ${mount.target} does not exist`,
+        },
+      );
     }
     throw error;
   }

@@ -72,7 +72,12 @@ export function openNetworkPool(
     await makeNamespace(options.launcher(), path);
     try {
       const process = await startHelper(helper, path);
-      const connected: Connected = { fd: openat(AT.FDCWD, path, O.RDONLY), path, helper: process, ended: false };
+      const connected: Connected = {
+        fd: openat(AT.FDCWD, path, O.RDONLY),
+        path,
+        helper: process,
+        ended: false,
+      };
       process.once("exit", () => {
         connected.ended = true;
       });
@@ -139,13 +144,18 @@ function makeNamespace(launcher: string, path: string): Promise<void> {
       const failure = Buffer.concat(said);
       const record = failure.length >= 16 ? describe(failure.readBigUInt64LE(0)) : null;
       const errnum = failure.length >= 16 ? -failure.readBigInt64LE(8) : 0n;
-      reject(new Error(`${record?.what || record?.call || "making a network namespace"} failed (errno ${errnum})`));
+      reject(
+        new Error(`${record?.what || record?.call || "making a network namespace"} failed (errno ${errnum})`),
+      );
     });
   });
 }
 
 /** Starts the helper on the namespace at `path`; resolves when the namespace is connected. */
-async function startHelper(helper: Exclude<NetworkHelper, { kind: "none" }>, path: string): Promise<ChildProcess> {
+async function startHelper(
+  helper: Exclude<NetworkHelper, { kind: "none" }>,
+  path: string,
+): Promise<ChildProcess> {
   // The helper says so by writing to this pipe: its pid (pasta) or "1" (slirp4netns).
   let ready: number;
   let args: string[];
@@ -154,15 +164,50 @@ async function startHelper(helper: Exclude<NetworkHelper, { kind: "none" }>, pat
     mknodat(AT.FDCWD, `${path}.ready`, S.IFIFO | 0o600); // pasta closes descriptors it does not know
     ready = openat(AT.FDCWD, `${path}.ready`, O.RDONLY | O.NONBLOCK);
     // No way in: neither ports of the step on the host (-t, -u), nor ports of the host's loopback in the step (-T, -U, gateway).
-    args = ["-f", "-q", "--netns-only", "--config-net", "-t", "none", "-u", "none", "-T", "none", "-U", "none"];
-    args.push("--no-map-gw", "--dns-forward", RESOLVER.pasta, "--runas", "0:0", "--pid", `${path}.ready`, "--netns", path);
+    args = [
+      "-f",
+      "-q",
+      "--netns-only",
+      "--config-net",
+      "-t",
+      "none",
+      "-u",
+      "none",
+      "-T",
+      "none",
+      "-U",
+      "none",
+    ];
+    args.push(
+      "--no-map-gw",
+      "--dns-forward",
+      RESOLVER.pasta,
+      "--runas",
+      "0:0",
+      "--pid",
+      `${path}.ready`,
+      "--netns",
+      path,
+    );
   } else {
     const [readEnd, writeEnd] = pipe2();
     ready = readEnd;
     passed.push(writeEnd);
-    args = ["--configure", "--mtu=65520", "--disable-host-loopback", "--ready-fd=3", "--netns-type=path", path, "tap0"];
+    args = [
+      "--configure",
+      "--mtu=65520",
+      "--disable-host-loopback",
+      "--ready-fd=3",
+      "--netns-type=path",
+      path,
+      "tap0",
+    ];
   }
-  const child = spawn(helper.file, args, { stdio: ["ignore", "ignore", "pipe", ...passed], env: {}, cwd: "/" });
+  const child = spawn(helper.file, args, {
+    stdio: ["ignore", "ignore", "pipe", ...passed],
+    env: {},
+    cwd: "/",
+  });
   for (const fd of passed) close(fd);
   const said: Buffer[] = [];
   let saidBytes = 0;
@@ -174,7 +219,9 @@ async function startHelper(helper: Exclude<NetworkHelper, { kind: "none" }>, pat
   try {
     await new Promise<void>((resolve, reject) => {
       const fail = (why: string): void =>
-        reject(new Error(`${helper.kind} failed: ${Buffer.concat(said).toString().trim().slice(0, 500) || why}`));
+        reject(
+          new Error(`${helper.kind} failed: ${Buffer.concat(said).toString().trim().slice(0, 500) || why}`),
+        );
       const timer = setTimeout(() => fail(`not ready within ${START_TIMEOUT_MS / 1000} s`), START_TIMEOUT_MS);
       const settle = (then: () => void): void => {
         clearTimeout(timer);
@@ -196,14 +243,20 @@ async function startHelper(helper: Exclude<NetworkHelper, { kind: "none" }>, pat
 
 /** resolv.conf for a step in a namespace: servers that only the host can reach are replaced by the namespace's own. */
 export function stepResolvConf(text: string, resolver: string): string {
-  const own = new Set(Object.values(networkInterfaces()).flatMap((addresses) => (addresses ?? []).map(({ address }) => address)));
+  const own = new Set(
+    Object.values(networkInterfaces()).flatMap((addresses) =>
+      (addresses ?? []).map(({ address }) => address),
+    ),
+  );
   const lines = text.split("\n").filter((line) => line !== "");
   const others = lines.filter((line) => !line.startsWith("nameserver"));
   const servers = lines
     .filter((line) => line.startsWith("nameserver"))
     .filter((line) => {
       const address = line.split(/\s+/)[1] ?? "";
-      return !address.startsWith("127.") && address !== "::1" && !address.startsWith("fe80:") && !own.has(address);
+      return (
+        !address.startsWith("127.") && address !== "::1" && !address.startsWith("fe80:") && !own.has(address)
+      );
     });
   return `${[...(servers.length > 0 ? servers : [`nameserver ${resolver}`]), ...others].join("\n")}\n`;
 }

@@ -40,7 +40,8 @@ function exitOf(value: bigint, usage: Buffer): ExecOutcome {
   const raw = Number(value & 0xffff_ffffn);
   const signal = raw & 0x7f;
   const whole = usage.length === RUSAGE_BYTES;
-  const milliseconds = (at: number): number => Number(usage.readBigInt64LE(at)) * 1000 + Number(usage.readBigInt64LE(at + 8)) / 1000;
+  const milliseconds = (at: number): number =>
+    Number(usage.readBigInt64LE(at)) * 1000 + Number(usage.readBigInt64LE(at + 8)) / 1000;
   return {
     code: signal === 0 ? (raw >> 8) & 0xff : null,
     signal: signal === 0 ? null : signal,
@@ -54,13 +55,18 @@ function errnoName(number: number): string {
 }
 
 function notFoundError(job: ExecJob): BuildError {
-  return new BuildError("EXEC_FAILED", `exec: "${job.args[0] ?? ""}": executable file not found in $PATH`, { exitCode: 127 });
+  return new BuildError("EXEC_FAILED", `exec: "${job.args[0] ?? ""}": executable file not found in $PATH`, {
+    exitCode: 127,
+  });
 }
 
 /** Words of Go's syscall.Errno, as users of other builders know them, and what to do. */
 const EXEC_ERRORS: Readonly<Record<number, { readonly words: string; readonly hint: string | null }>> = {
   [os.errno.ENOENT]: { words: "no such file or directory", hint: null },
-  [os.errno.EACCES]: { words: "permission denied", hint: "is the file executable for the user of this step (chmod +x)?" },
+  [os.errno.EACCES]: {
+    words: "permission denied",
+    hint: "is the file executable for the user of this step (chmod +x)?",
+  },
   [os.errno.ENOEXEC]: {
     words: "exec format error",
     hint: "a script needs a first line such as #!/bin/sh; a program must be for this machine's architecture",
@@ -84,8 +90,13 @@ function execError(errnum: number, job: ExecJob): BuildError {
   });
 }
 
-function setupError(record: { call: string; what: string } | null, errnum: number, singleId: boolean): BuildError {
-  const what = record?.what === undefined || record.what === "" ? (record?.call ?? "a system call") : record.what;
+function setupError(
+  record: { call: string; what: string } | null,
+  errnum: number,
+  singleId: boolean,
+): BuildError {
+  const what =
+    record?.what === undefined || record.what === "" ? (record?.call ?? "a system call") : record.what;
   const ids = /^(becoming|owner|setting the groups)/.test(what);
   return new BuildError("SANDBOX_UNAVAILABLE", `${what} failed: ${errnoName(errnum)}`, {
     hint: ids

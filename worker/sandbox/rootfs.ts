@@ -1,7 +1,10 @@
 // What a step finds in /etc/hosts and its environment. Host configuration never enters (threat model S4).
 
 /** /etc/hosts as BuildKit writes it. */
-export function hostsFile(hostname: string, extra: readonly { readonly host: string; readonly ip: string }[]): string {
+export function hostsFile(
+  hostname: string,
+  extra: readonly { readonly host: string; readonly ip: string }[],
+): string {
   const lines = [
     `127.0.0.1\tlocalhost ${hostname}`,
     "::1\tlocalhost ip6-localhost ip6-loopback",

@@ -99,7 +99,11 @@ function archFilter(table: "x64" | "i386" | "arm64"): Instruction[] {
       [BPF.RET, 0, 0, RET_ALLOW],
     );
   }
-  program.push([BPF.JGT, 0, 1, NEWEST_SYSCALL], [BPF.RET, 0, 0, errno(ENOSYS)], [BPF.RET, 0, 0, errno(EPERM)]);
+  program.push(
+    [BPF.JGT, 0, 1, NEWEST_SYSCALL],
+    [BPF.RET, 0, 0, errno(ENOSYS)],
+    [BPF.RET, 0, 0, errno(EPERM)],
+  );
   return program;
 }
 

@@ -23,7 +23,10 @@ export async function openSshRelay(options: {
   const open = new Set<Socket>();
   const server = createServer((client) => {
     const agent = connect(options.socket);
-    for (const [from, to] of [[client, agent], [agent, client]] as const) {
+    for (const [from, to] of [
+      [client, agent],
+      [agent, client],
+    ] as const) {
       open.add(from);
       from.on("error", () => to.destroy()); // one side gone: the other learns it by its end
       from.on("close", () => {

@@ -10,7 +10,15 @@ import { capsetArguments, DEFAULT_CAPABILITIES, LAST_CAPABILITY } from "./capabi
 
 /** Descriptors of a step's launcher. Mount descriptors follow from `first` on. */
 /** aliveRead, aliveWrite: a pipe (O_NONBLOCK) that only the launcher outside holds open, see `childSide`. */
-export const STEP_FD = { program: 0, stdout: 1, stderr: 2, status: 3, aliveRead: 4, aliveWrite: 5, first: 6 } as const;
+export const STEP_FD = {
+  program: 0,
+  stdout: 1,
+  stderr: 2,
+  status: 3,
+  aliveRead: 4,
+  aliveWrite: 5,
+  first: 6,
+} as const;
 /** Numbers the program moves its own descriptors to; above all that is handed in. */
 const OWN_FD = 400;
 
@@ -19,7 +27,13 @@ export interface StepMount {
   readonly source:
     | { readonly kind: "fd"; readonly fd: number; readonly isFile: boolean } // a detached mount
     | { readonly kind: "tmpfs"; readonly sizeBytes: number | null }
-    | { readonly kind: "data"; readonly data: Uint8Array; readonly uid: number; readonly gid: number; readonly mode: number };
+    | {
+        readonly kind: "data";
+        readonly data: Uint8Array;
+        readonly uid: number;
+        readonly gid: number;
+        readonly mode: number;
+      };
   readonly readonly: boolean;
 }
 
@@ -41,7 +55,12 @@ export interface StepPlan {
   readonly mounts: readonly StepMount[];
   /** Kernel directories of this machine to be hidden besides the usual ones. */
   readonly maskedDirs: readonly string[];
-  readonly rlimits: readonly { readonly name: string; readonly resource: number; readonly soft: bigint; readonly hard: bigint }[];
+  readonly rlimits: readonly {
+    readonly name: string;
+    readonly resource: number;
+    readonly soft: bigint;
+    readonly hard: bigint;
+  }[];
   readonly insecure: boolean;
   readonly seccomp: Uint8Array | null; // BPF instructions
   readonly stdinFd: number | null;
@@ -106,7 +125,13 @@ const MASKED_FILES = [
   "/proc/sched_debug",
   "/proc/interrupts",
 ];
-const MASKED_DIRS = ["/proc/acpi", "/proc/scsi", "/proc/asound", "/sys/firmware", "/sys/devices/virtual/powercap"];
+const MASKED_DIRS = [
+  "/proc/acpi",
+  "/proc/scsi",
+  "/proc/asound",
+  "/sys/firmware",
+  "/sys/devices/virtual/powercap",
+];
 /** File systems of the host below its /sys, which a step on the host's network is shown as a whole. */
 const MASKED_HOST_DIRS = [
   "/sys/kernel/debug",
@@ -117,7 +142,15 @@ const MASKED_HOST_DIRS = [
   "/sys/fs/pstore",
   "/sys/fs/fuse/connections",
 ];
-const READONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/proc/mtrr", "/proc/dynamic_debug"];
+const READONLY_PATHS = [
+  "/proc/bus",
+  "/proc/fs",
+  "/proc/irq",
+  "/proc/sys",
+  "/proc/sysrq-trigger",
+  "/proc/mtrr",
+  "/proc/dynamic_debug",
+];
 
 /** Paths where a step's own mounts go besides the asked ones; the caller clears stubs away that were not there before. */
 export const STEP_MOUNT_POINTS: readonly { readonly path: string; readonly isFile: boolean }[] = [
@@ -133,11 +166,16 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   const program = openProgram(plan.arch, STEP_FD.status);
   const child = program.label();
   const namespaces =
-    SYS.CLONE_NEWNS | SYS.CLONE_NEWPID | SYS.CLONE_NEWIPC | SYS.CLONE_NEWUTS | SYS.CLONE_NEWCGROUP |
+    SYS.CLONE_NEWNS |
+    SYS.CLONE_NEWPID |
+    SYS.CLONE_NEWIPC |
+    SYS.CLONE_NEWUTS |
+    SYS.CLONE_NEWCGROUP |
     (plan.network.kind === "none" ? SYS.CLONE_NEWNET : 0);
 
   program.call("prctl", [SYS.PR_SET_PDEATHSIG, SYS.SIGKILL, 0, 0, 0]);
-  if (plan.network.kind === "join") program.call("setns", [plan.network.fd, SYS.CLONE_NEWNET], { what: "joining the step's network" });
+  if (plan.network.kind === "join")
+    program.call("setns", [plan.network.fd, SYS.CLONE_NEWNET], { what: "joining the step's network" });
   program.call("unshare", [namespaces], { what: "making the step's namespaces" });
   parentSide(program, child);
 
@@ -168,7 +206,11 @@ function parentSide(program: Program, child: Label): void {
   const pid = words(STEP_STATUS.pid, 0n);
   const exit = new Uint8Array(16 + RUSAGE_BYTES);
   new DataView(exit.buffer).setBigUint64(0, STEP_STATUS.exit, true);
-  program.call("clone", [SYS.SIGCHLD, 0, 0, 0, 0], { onZero: child, storeAt: { of: pid, offset: 8 }, what: "starting the step" });
+  program.call("clone", [SYS.SIGCHLD, 0, 0, 0, 0], {
+    onZero: child,
+    storeAt: { of: pid, offset: 8 },
+    what: "starting the step",
+  });
   program.call("write", [STEP_FD.status, pid, 16], { onError: "ignore" });
   // Descriptors of mounts must not keep them alive behind the step; status and the sign of life stay.
   program.call("close", [STEP_FD.aliveRead], { onError: "ignore" });
@@ -193,7 +235,11 @@ function dieWithLauncher(program: Program): void {
   const orphaned = program.label();
   const alive = program.label();
   program.call("prctl", [SYS.PR_SET_PDEATHSIG, SYS.SIGKILL, 0, 0, 0]);
-  program.call("read", [STEP_FD.aliveRead, new Uint8Array(8), 1], { onZero: orphaned, onError: alive, next: alive });
+  program.call("read", [STEP_FD.aliveRead, new Uint8Array(8), 1], {
+    onZero: orphaned,
+    onError: alive,
+    next: alive,
+  });
   program.here(orphaned);
   program.call("exit_group", [125]);
   program.here(alive);
@@ -213,12 +259,19 @@ function openKernelMounts(program: Program, plan: StepPlan): KernelMounts {
   newMount(program, proc, "proc", [], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/proc");
   if (plan.network.kind === "host") {
     // A sysfs of its own needs a network namespace of its own: the host's is shown read-only.
-    program.open(sys, "open_tree", [SYS.AT_FDCWD, "/sys", SYS.OPEN_TREE_CLONE | SYS.AT_RECURSIVE], { what: "/sys" });
+    program.open(sys, "open_tree", [SYS.AT_FDCWD, "/sys", SYS.OPEN_TREE_CLONE | SYS.AT_RECURSIVE], {
+      what: "/sys",
+    });
   } else {
     newMount(program, sys, "sysfs", [], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/sys");
   }
   if (!plan.insecure || plan.network.kind === "host") {
-    setAttributes(program, sys, SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, plan.network.kind === "host");
+    setAttributes(
+      program,
+      sys,
+      SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC,
+      plan.network.kind === "host",
+    );
   }
   const devices = DEVICES.map((name, index) => {
     const fd = OWN_FD + 2 + index;
@@ -236,7 +289,9 @@ function openKernelMounts(program: Program, plan: StepPlan): KernelMounts {
 }
 
 function enterRoot(program: Program, plan: StepPlan): void {
-  program.call("move_mount", [plan.rootFd, "", SYS.AT_FDCWD, plan.scratchDir, SYS.MOVE_F_EMPTY], { what: "placing the root file system" });
+  program.call("move_mount", [plan.rootFd, "", SYS.AT_FDCWD, plan.scratchDir, SYS.MOVE_F_EMPTY], {
+    what: "placing the root file system",
+  });
   program.call("fchdir", [plan.rootFd], { what: "entering the root file system" });
   program.call("pivot_root", [".", "."], { what: "changing the root file system" });
   program.call("umount2", [".", SYS.MNT_DETACH], { what: "leaving the host's file system" });
@@ -248,11 +303,25 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
   program.call("mkdirat", [SYS.AT_FDCWD, "/sys", 0o755], { onError: "ignore" });
   program.call("mkdirat", [SYS.AT_FDCWD, "/dev", 0o755], { onError: "ignore" });
   // Without T_SYMLINKS: an image whose /proc is a link is refused, not followed.
-  program.call("move_mount", [fds.proc, "", SYS.AT_FDCWD, "/proc", SYS.MOVE_F_EMPTY], { what: "mounting /proc (is it a directory of the image?)" });
-  program.call("move_mount", [fds.sys, "", SYS.AT_FDCWD, "/sys", SYS.MOVE_F_EMPTY], { what: "mounting /sys (is it a directory of the image?)" });
+  program.call("move_mount", [fds.proc, "", SYS.AT_FDCWD, "/proc", SYS.MOVE_F_EMPTY], {
+    what: "mounting /proc (is it a directory of the image?)",
+  });
+  program.call("move_mount", [fds.sys, "", SYS.AT_FDCWD, "/sys", SYS.MOVE_F_EMPTY], {
+    what: "mounting /sys (is it a directory of the image?)",
+  });
   placeCgroup(program);
   const dev = OWN_FD + 30;
-  newMount(program, dev, "tmpfs", [["mode", "0755"], ["size", "65536k"]], SYS.ATTR_NOSUID, "/dev");
+  newMount(
+    program,
+    dev,
+    "tmpfs",
+    [
+      ["mode", "0755"],
+      ["size", "65536k"],
+    ],
+    SYS.ATTR_NOSUID,
+    "/dev",
+  );
   for (const device of fds.devices) {
     program.call("mknodat", [dev, device.name, SYS.S_IFREG | 0o666, 0]);
   }
@@ -268,7 +337,9 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
     program.call("symlinkat", [target, dev, name]);
   }
   if (plan.consoleFd !== null) program.call("mknodat", [dev, "console", SYS.S_IFREG | 0o620, 0]);
-  program.call("move_mount", [dev, "", SYS.AT_FDCWD, "/dev", SYS.MOVE_F_EMPTY], { what: "mounting /dev (is it a directory of the image?)" });
+  program.call("move_mount", [dev, "", SYS.AT_FDCWD, "/dev", SYS.MOVE_F_EMPTY], {
+    what: "mounting /dev (is it a directory of the image?)",
+  });
   for (const device of fds.devices) {
     const absent = program.label();
     const placed = program.label();
@@ -286,22 +357,40 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
     program,
     pts,
     "devpts",
-    [["ptmxmode", "0666"], ["mode", "0620"], ["gid", "5"]],
+    [
+      ["ptmxmode", "0666"],
+      ["mode", "0620"],
+      ["gid", "5"],
+    ],
     SYS.ATTR_NOSUID | SYS.ATTR_NOEXEC,
     "/dev/pts",
     { ignored: ["gid"] }, // group 5 may have no number outside
   );
   program.call("move_mount", [pts, "", SYS.AT_FDCWD, "/dev/pts", SYS.MOVE_F_EMPTY]);
   const shm = OWN_FD + 32;
-  newMount(program, shm, "tmpfs", [["mode", "1777"], ["size", "65536k"]], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/dev/shm");
+  newMount(
+    program,
+    shm,
+    "tmpfs",
+    [
+      ["mode", "1777"],
+      ["size", "65536k"],
+    ],
+    SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC,
+    "/dev/shm",
+  );
   program.call("move_mount", [shm, "", SYS.AT_FDCWD, "/dev/shm", SYS.MOVE_F_EMPTY]);
   const mqueue = OWN_FD + 33;
   const noQueues = program.label(); // a kernel may be built without
-  newMount(program, mqueue, "mqueue", [], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/dev/mqueue", { onError: noQueues });
+  newMount(program, mqueue, "mqueue", [], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/dev/mqueue", {
+    onError: noQueues,
+  });
   program.call("move_mount", [mqueue, "", SYS.AT_FDCWD, "/dev/mqueue", SYS.MOVE_F_EMPTY]);
   program.here(noQueues);
   if (plan.consoleFd !== null) {
-    program.call("move_mount", [plan.consoleFd, "", SYS.AT_FDCWD, "/dev/console", SYS.MOVE_F_EMPTY], { what: "/dev/console" });
+    program.call("move_mount", [plan.consoleFd, "", SYS.AT_FDCWD, "/dev/console", SYS.MOVE_F_EMPTY], {
+      what: "/dev/console",
+    });
   }
 }
 
@@ -326,7 +415,11 @@ function placeCgroup(program: Program): void {
 function placeData(program: Program, aux: number, index: number, text: string, target: string): void {
   placeMount(
     program,
-    { target, readonly: true, source: { kind: "data", data: new TextEncoder().encode(text), uid: 0, gid: 0, mode: 0o644 } },
+    {
+      target,
+      readonly: true,
+      source: { kind: "data", data: new TextEncoder().encode(text), uid: 0, gid: 0, mode: 0o644 },
+    },
     aux,
     index,
   );
@@ -341,8 +434,12 @@ function placeMount(program: Program, mount: StepMount, aux: number, index: numb
     // Found and used as one descriptor; links of the image are followed inside the root, those of /proc are not (P1, P2).
     const how = words(BigInt(SYS.O_PATH), 0n, BigInt(SYS.RESOLVE_IN_ROOT | SYS.RESOLVE_NO_MAGICLINKS));
     const at = OWN_FD + 44;
-    program.open(at, "openat2", [SYS.AT_FDCWD, target, how, how.length], { what: `finding the mount target ${target}` });
-    program.call("move_mount", [from, "", at, "", SYS.MOVE_F_EMPTY | SYS.MOVE_T_EMPTY], { what: `mounting ${target}` });
+    program.open(at, "openat2", [SYS.AT_FDCWD, target, how, how.length], {
+      what: `finding the mount target ${target}`,
+    });
+    program.call("move_mount", [from, "", at, "", SYS.MOVE_F_EMPTY | SYS.MOVE_T_EMPTY], {
+      what: `mounting ${target}`,
+    });
   };
   switch (source.kind) {
     case "fd":
@@ -354,7 +451,10 @@ function placeMount(program: Program, mount: StepMount, aux: number, index: numb
         program,
         fd,
         "tmpfs",
-        [["mode", "1777"], ...(source.sizeBytes === null ? [] : [["size", String(source.sizeBytes)] as const])],
+        [
+          ["mode", "1777"],
+          ...(source.sizeBytes === null ? [] : [["size", String(source.sizeBytes)] as const]),
+        ],
         SYS.ATTR_NOSUID | SYS.ATTR_NODEV,
         target,
       );
@@ -363,15 +463,26 @@ function placeMount(program: Program, mount: StepMount, aux: number, index: numb
     case "data": {
       const name = `f${index}`;
       const file = OWN_FD + 42;
-      program.open(file, "openat", [aux, name, SYS.O_RDWR | SYS.O_CREAT | SYS.O_EXCL, 0o600], { what: target });
-      if (source.data.length > 0) program.call("write", [file, source.data, source.data.length], { what: target });
+      program.open(file, "openat", [aux, name, SYS.O_RDWR | SYS.O_CREAT | SYS.O_EXCL, 0o600], {
+        what: target,
+      });
+      if (source.data.length > 0)
+        program.call("write", [file, source.data, source.data.length], { what: target });
       if (source.uid !== 0 || source.gid !== 0) {
-        program.call("fchown", [file, source.uid, source.gid], { what: `owner ${source.uid}:${source.gid} of ${target}` });
+        program.call("fchown", [file, source.uid, source.gid], {
+          what: `owner ${source.uid}:${source.gid} of ${target}`,
+        });
       }
       program.call("fchmod", [file, source.mode]);
       program.call("close", [file]);
       program.open(fd, "open_tree", [aux, name, SYS.OPEN_TREE_CLONE], { what: target });
-      if (mount.readonly) setAttributes(program, fd, SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, false);
+      if (mount.readonly)
+        setAttributes(
+          program,
+          fd,
+          SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC,
+          false,
+        );
       place(fd);
       return;
     }
@@ -384,7 +495,8 @@ function makeTarget(program: Program, target: string, isFile: boolean): void {
   let path = "";
   parts.forEach((part, index) => {
     path += `/${part}`;
-    if (isFile && index === parts.length - 1) program.call("mknodat", [SYS.AT_FDCWD, path, SYS.S_IFREG | 0o644, 0], { onError: "ignore" });
+    if (isFile && index === parts.length - 1)
+      program.call("mknodat", [SYS.AT_FDCWD, path, SYS.S_IFREG | 0o644, 0], { onError: "ignore" });
     else program.call("mkdirat", [SYS.AT_FDCWD, path, 0o755], { onError: "ignore" });
   });
 }
@@ -393,13 +505,28 @@ function protectKernelFiles(program: Program, plan: StepPlan): void {
   const fd = OWN_FD + 43;
   for (const path of READONLY_PATHS) {
     const absent = program.label();
-    program.open(fd, "open_tree", [SYS.AT_FDCWD, path, SYS.OPEN_TREE_CLONE | SYS.AT_RECURSIVE], { onError: absent });
+    program.open(fd, "open_tree", [SYS.AT_FDCWD, path, SYS.OPEN_TREE_CLONE | SYS.AT_RECURSIVE], {
+      onError: absent,
+    });
     setAttributes(program, fd, SYS.ATTR_RDONLY, true);
-    program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { what: `protecting ${path}` });
+    program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], {
+      what: `protecting ${path}`,
+    });
     program.here(absent);
   }
   const empty = OWN_FD + 45;
-  newMount(program, empty, "tmpfs", [["mode", "0555"], ["size", "0"], ["nr_inodes", "1"]], SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "masks");
+  newMount(
+    program,
+    empty,
+    "tmpfs",
+    [
+      ["mode", "0555"],
+      ["size", "0"],
+      ["nr_inodes", "1"],
+    ],
+    SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC,
+    "masks",
+  );
   const mask = (path: string, fromFd: number, fromPath: string, flags: number): void => {
     const absent = program.label();
     program.call("faccessat", [SYS.AT_FDCWD, path, 0], { onError: absent });
@@ -408,7 +535,11 @@ function protectKernelFiles(program: Program, plan: StepPlan): void {
     program.here(absent);
   };
   for (const path of MASKED_FILES) mask(path, SYS.AT_FDCWD, "/dev/null", 0);
-  const dirs = [...MASKED_DIRS, ...plan.maskedDirs, ...(plan.network.kind === "host" ? MASKED_HOST_DIRS : [])];
+  const dirs = [
+    ...MASKED_DIRS,
+    ...plan.maskedDirs,
+    ...(plan.network.kind === "host" ? MASKED_HOST_DIRS : []),
+  ];
   for (const path of dirs) mask(path, empty, "", SYS.AT_EMPTY_PATH);
 }
 
@@ -417,10 +548,14 @@ function finishRoot(program: Program, plan: StepPlan): void {
   program.call("sethostname", [hostname, hostname.length], { what: "setting the host name" });
   if (plan.cwd !== "/") makeTarget(program, plan.cwd, false);
   if (plan.rootReadonly) {
-    program.call("mount_setattr", [SYS.AT_FDCWD, "/", 0, attributes(SYS.ATTR_RDONLY), 32], { what: "making the root read-only" });
+    program.call("mount_setattr", [SYS.AT_FDCWD, "/", 0, attributes(SYS.ATTR_RDONLY), 32], {
+      what: "making the root read-only",
+    });
   }
   for (const limit of plan.rlimits) {
-    program.call("prlimit64", [0, limit.resource, words(limit.soft, limit.hard), 0], { what: `setting the ${limit.name} limit` });
+    program.call("prlimit64", [0, limit.resource, words(limit.soft, limit.hard), 0], {
+      what: `setting the ${limit.name} limit`,
+    });
   }
 }
 
@@ -452,7 +587,9 @@ function dropPrivileges(program: Program, plan: StepPlan): void {
   program.here(entered);
   // Installed while CAP_SYS_ADMIN is there, since no_new_privs stays off (threat model E3).
   if (plan.seccomp !== null) {
-    program.call("seccomp", [1, 0, { words: [BigInt(plan.seccomp.length / 8), plan.seccomp] }], { what: "installing the system-call filter" });
+    program.call("seccomp", [1, 0, { words: [BigInt(plan.seccomp.length / 8), plan.seccomp] }], {
+      what: "installing the system-call filter",
+    });
   }
   if (!plan.insecure) {
     for (let capability = 0; capability <= LAST_CAPABILITY; capability++) {
@@ -474,7 +611,9 @@ function dropPrivileges(program: Program, plan: StepPlan): void {
 }
 
 function execute(program: Program, plan: StepPlan): void {
-  program.call("close_range", [STEP_FD.status, SYS.LAST_FD, SYS.CLOSE_RANGE_CLOEXEC], { what: "closing descriptors" });
+  program.call("close_range", [STEP_FD.status, SYS.LAST_FD, SYS.CLOSE_RANGE_CLOEXEC], {
+    what: "closing descriptors",
+  });
   const name = plan.args[0] ?? "";
   const argv: Arg = { pointers: plan.args };
   const envp: Arg = { pointers: plan.env };
@@ -482,7 +621,10 @@ function execute(program: Program, plan: StepPlan): void {
   const tell = (kind: bigint): void => {
     // (kind, -errno of the call that failed last) in one piece, since the launcher outside writes to the same socket.
     const message = words(kind);
-    program.call("writev", [STEP_FD.status, { words: [message, 8n, { header: 16 }, 8n] }, 2], { onError: "ignore", next: told });
+    program.call("writev", [STEP_FD.status, { words: [message, 8n, { header: 16 }, 8n] }, 2], {
+      onError: "ignore",
+      next: told,
+    });
   };
   if (name.includes("/")) {
     const failed = program.label();
@@ -542,9 +684,13 @@ function newMount(
 }
 
 function setAttributes(program: Program, fd: number, set: number, recursive: boolean): void {
-  program.call("mount_setattr", [fd, "", SYS.AT_EMPTY_PATH | (recursive ? SYS.AT_RECURSIVE : 0), attributes(set), 32], {
-    what: "changing mount attributes",
-  });
+  program.call(
+    "mount_setattr",
+    [fd, "", SYS.AT_EMPTY_PATH | (recursive ? SYS.AT_RECURSIVE : 0), attributes(set), 32],
+    {
+      what: "changing mount attributes",
+    },
+  );
 }
 
 /** struct mount_attr, mount_setattr(2). */

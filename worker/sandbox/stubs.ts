@@ -18,7 +18,10 @@ export interface Stubs {
 }
 
 /** Notes which of the targets are missing below rootFd. To be called before the step, after the root is mounted. */
-export function noteStubs(rootFd: number, targets: readonly { readonly path: string; readonly isFile: boolean }[]): Stubs {
+export function noteStubs(
+  rootFd: number,
+  targets: readonly { readonly path: string; readonly isFile: boolean }[],
+): Stubs {
   const stubs: Stub[] = [];
   const seen = new Set<string>();
   for (const { path, isFile } of targets) {
@@ -46,7 +49,11 @@ export function noteStubs(rootFd: number, targets: readonly { readonly path: str
 }
 
 function openIn(rootFd: number, path: string): number {
-  return openat2(rootFd, path, { flags: O.PATH | O.CLOEXEC, mode: 0, resolve: RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS });
+  return openat2(rootFd, path, {
+    flags: O.PATH | O.CLOEXEC,
+    mode: 0,
+    resolve: RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS,
+  });
 }
 
 function firstMissing(rootFd: number, path: string, isFile: boolean): Stub | null {
@@ -60,7 +67,12 @@ function firstMissing(rootFd: number, path: string, isFile: boolean): Stub | nul
       fd = openIn(rootFd, at);
     } catch (error) {
       if (isSysError(error, "ENOENT")) {
-        return { parent, parentMtimeNs: statx(parent, "", AT.EMPTY_PATH).mtimeNs, names: parts.slice(index), isFile };
+        return {
+          parent,
+          parentMtimeNs: statx(parent, "", AT.EMPTY_PATH).mtimeNs,
+          names: parts.slice(index),
+          isFile,
+        };
       }
       close(parent);
       // A file where a directory is wanted, or a loop of links: mounting there fails with its own words.
@@ -82,7 +94,11 @@ function clearStub(stub: Stub): void {
     const dirs = [dir];
     for (const name of stub.names.slice(0, -1)) {
       try {
-        dir = openat2(dir, name, { flags: O.PATH | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC, mode: 0, resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS });
+        dir = openat2(dir, name, {
+          flags: O.PATH | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC,
+          mode: 0,
+          resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS,
+        });
       } catch (error) {
         if (isSysError(error, "ENOENT", "ENOTDIR", "ELOOP")) break; // the step changed it: no longer a stub
         throw error;

@@ -3,7 +3,12 @@
 // Sources: the kernel's unistd tables (asm/unistd_64.h, asm/unistd_32.h, asm-generic/unistd.h).
 // Calls with conditions (clone, personality, socket…) are in seccomp.ts.
 
-export type SyscallRow = readonly [name: string, x64: number | null, i386: number | null, arm64: number | null];
+export type SyscallRow = readonly [
+  name: string,
+  x64: number | null,
+  i386: number | null,
+  arm64: number | null,
+];
 
 export const ALLOWED_SYSCALLS: readonly SyscallRow[] = [
   ["_llseek", null, 140, null],

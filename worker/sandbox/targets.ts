@@ -37,7 +37,10 @@ export function resolveTarget(rootFd: number, target: string): string {
 function lookUp(rootFd: number, dir: string, name: string): string {
   let fd: number;
   try {
-    fd = openat2(rootFd, dir, { flags: O.PATH | O.DIRECTORY, resolve: RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS });
+    fd = openat2(rootFd, dir, {
+      flags: O.PATH | O.DIRECTORY,
+      resolve: RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS,
+    });
   } catch (error) {
     if (isSysError(error, "ENOENT", "ENOTDIR", "ELOOP")) return "missing";
     throw error;

@@ -19,7 +19,8 @@ const ID_MAX = 4_294_967_294;
 /** Resolves "user", "uid", "user:group", "uid:gid", "" (root). Throws USER_UNKNOWN. rootFd: root of the file system. */
 export function resolveUser(rootFd: number, spec: string): ExecUser {
   const [userPart = "", groupPart, extra] = spec.split(":");
-  if (extra !== undefined) throw new BuildError("USER_UNKNOWN", `"${spec}" is not a user: USER takes user[:group]`);
+  if (extra !== undefined)
+    throw new BuildError("USER_UNKNOWN", `"${spec}" is not a user: USER takes user[:group]`);
   const passwd = lines(readAccountFile(rootFd, "/etc/passwd")).map((line) => line.split(":"));
   const groups = lines(readAccountFile(rootFd, "/etc/group")).map((line) => line.split(":"));
   const number = parseId(userPart);
@@ -42,9 +43,13 @@ export function resolveUser(rootFd: number, spec: string): ExecUser {
   } else if (number !== null) {
     uid = number;
   } else if (userPart !== "") {
-    throw new BuildError("USER_UNKNOWN", `unable to find user ${userPart}: no matching entries in passwd file`, {
-      hint: `create it in an earlier step, for instance RUN adduser ${userPart}, or use a number`,
-    });
+    throw new BuildError(
+      "USER_UNKNOWN",
+      `unable to find user ${userPart}: no matching entries in passwd file`,
+      {
+        hint: `create it in an earlier step, for instance RUN adduser ${userPart}, or use a number`,
+      },
+    );
   }
 
   if (groupPart !== undefined && groupPart !== "") {
@@ -52,7 +57,11 @@ export function resolveUser(rootFd: number, spec: string): ExecUser {
     const group = groups.find((fields) => fields[0] === groupPart);
     if (group !== undefined) gid = parseId(group[2] ?? "") ?? 0;
     else if (groupNumber !== null) gid = groupNumber;
-    else throw new BuildError("USER_UNKNOWN", `unable to find group ${groupPart}: no matching entries in group file`);
+    else
+      throw new BuildError(
+        "USER_UNKNOWN",
+        `unable to find group ${groupPart}: no matching entries in group file`,
+      );
     return { uid, gid, groups: [gid], home };
   }
   const supplementary = groups
@@ -69,14 +78,21 @@ function parseId(text: string): number | null {
 }
 
 function lines(text: string): string[] {
-  return text.split("\n").map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("#"));
+  return text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "" && !line.startsWith("#"));
 }
 
 /** A regular file in the root, opened without waiting and read up to a limit; "" when it is not there. */
 function readAccountFile(rootFd: number, path: string): string {
   let fd: number;
   try {
-    fd = openat2(rootFd, path, { flags: O.RDONLY | O.NONBLOCK, mode: 0, resolve: RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS });
+    fd = openat2(rootFd, path, {
+      flags: O.RDONLY | O.NONBLOCK,
+      mode: 0,
+      resolve: RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS,
+    });
   } catch (error) {
     if (isSysError(error, "ENOENT", "ENOTDIR", "ELOOP", "EACCES", "ENXIO")) return "";
     throw error;

@@ -1,0 +1,137 @@
+// tsbuild cache-mounts: what RUN --mount=type=cache keeps, and its way to other machines and back.
+
+import { BuildError } from "../../solver/graph/error.ts";
+import type { ParsedFlags } from "../args.ts";
+import type { Command, CommandContext } from "../commands.ts";
+import type { Engine, EngineTransferOptions } from "../config.ts";
+import { humanDuration, humanSize, renderFormat, renderTable } from "../format.ts";
+import { openLocalSession } from "../local-session.ts";
+import { withStore } from "../local-store.ts";
+import { cleanText } from "../log-text.ts";
+
+export const command: Command = {
+  flags: {
+    usage: "[ls | export DEST | import SRC | clear] [OPTIONS]",
+    positionals: { min: 0, max: 2 },
+    flags: [
+      { name: "id", kind: "list", help: "Only the cache mount with this id (may be repeated; default: all)" },
+      { name: "force", short: "f", kind: "bool", help: "clear: do not ask for --id" },
+      { name: "format", kind: "string", help: 'ls: format output ("table", "json" or a Go template)' },
+    ],
+  },
+  async run(flags, context) {
+    const [verb = "ls", place, ...more] = flags.positionals;
+    const takesPlace = verb === "export" || verb === "import";
+    if (more.length > 0 || (place !== undefined && !takesPlace)) throw wrong(`too many arguments for cache-mounts ${verb}`);
+    if (takesPlace && place === undefined) throw wrong(`cache-mounts ${verb} needs a cache`);
+    switch (verb) {
+      case "ls":
+      case "list":
+        return list(flags, context);
+      case "export":
+        return exportTo(place ?? "", flags, context);
+      case "import":
+        return importFrom(place ?? "", flags, context);
+      case "clear":
+        return clear(flags, context);
+      default:
+        throw wrong(`unknown subcommand "${verb}" of cache-mounts`);
+    }
+  },
+};
+
+function wrong(message: string): BuildError {
+  return new BuildError("USAGE", message, {
+    hint: "tsbuild cache-mounts [ls | export DEST | import SRC | clear]; DEST and SRC as in --cache-to and --cache-from",
+  });
+}
+
+/** null: all. */
+function idsOf(flags: ParsedFlags): readonly string[] | null {
+  const ids = flags.all("id");
+  return ids.length === 0 ? null : ids;
+}
+
+async function list(flags: ParsedFlags, { config, print }: CommandContext): Promise<number> {
+  const { usage } = await import("../../cache/collect.ts");
+  const ids = idsOf(flags);
+  const rows = await withStore(config, async (store) => {
+    const sizes = new Map((await usage(store)).flatMap((entry) => (entry.kind === "cache-mount" ? [[entry.id, entry.sizeBytes]] : [])));
+    return store.cacheMounts.list().flatMap(({ id, path, lastUsedMs, inUse }) => {
+      const [, name = "", slot = ""] = /\/([^/]+)\/slot-([^/]+)\/fs$/.exec(path) ?? [];
+      const sizeBytes = sizes.get(`${name.slice(0, 24)}.${slot}`) ?? 0;
+      if (ids !== null && !ids.includes(id)) return [];
+      return [{ ID: cleanText(id), SizeBytes: sizeBytes, Size: humanSize(sizeBytes), LastUsed: humanDuration(Math.max(0, Date.now() - lastUsedMs)), InUse: inUse, Path: path }];
+    });
+  });
+  const format = flags.one("format");
+  if (format !== null && format !== "" && format !== "table") {
+    print(renderFormat(format, rows));
+    return 0;
+  }
+  print(
+    renderTable(
+      [
+        { title: "ID", of: (row) => row.ID },
+        { title: "SIZE", of: (row) => row.Size },
+        { title: "LAST USED", of: (row) => `${row.LastUsed} ago` },
+        { title: "IN USE", of: (row) => String(row.InUse) },
+      ],
+      rows,
+    ),
+  );
+  return 0;
+}
+
+async function exportTo(text: string, flags: ParsedFlags, context: CommandContext): Promise<number> {
+  const { parseCacheTo } = await import("../cache-flags.ts");
+  const to = parseCacheTo(text, context.cwd);
+  if (to.kind !== "place") throw wrong("cache mounts do not fit into an image");
+  const { reports, sentBytes } = await withEngine(context, (engine, options) => engine.exportMounts(to.at, idsOf(flags), options));
+  for (const { id, files, bytes } of reports) context.print(`${cleanText(id)}: ${files} files, ${humanSize(bytes)}\n`);
+  context.print(`${humanSize(sentBytes)} sent\n`);
+  return 0;
+}
+
+async function importFrom(text: string, flags: ParsedFlags, context: CommandContext): Promise<number> {
+  const { parseCacheFrom } = await import("../cache-flags.ts");
+  const from = parseCacheFrom(text, context.cwd);
+  if (from === null) throw wrong("there are no cache mounts in an image");
+  const reports = await withEngine(context, (engine, options) => engine.importMounts(from.at, idsOf(flags), options));
+  for (const { id, files, bytes, isKept } of reports) {
+    context.print(`${cleanText(id)}: ${isKept ? "is here already, left as it is" : `${files} files, ${humanSize(bytes)}`}\n`);
+  }
+  return 0;
+}
+
+async function clear(flags: ParsedFlags, context: CommandContext): Promise<number> {
+  const ids = idsOf(flags);
+  if (ids === null && !flags.bool("force")) {
+    throw new BuildError("USAGE", "this would remove the content of all cache mounts", { hint: "name some with --id, or use --force" });
+  }
+  return withEngine(context, async (engine, { signal, emit }) => {
+    const { cacheMounts } = engine.store;
+    const removed: string[] = [];
+    for (const mount of cacheMounts.list()) {
+      if (ids !== null && !ids.includes(mount.id)) continue;
+      const path = await cacheMounts.remove(mount.path, { signal });
+      if (path === null) context.complain(`${cleanText(mount.id)}: in use, left as it is\n`);
+      else {
+        removed.push(path);
+        context.print(`${cleanText(mount.id)}\n`);
+      }
+    }
+    await engine.removeDirectories(removed, { signal, emit });
+    return 0;
+  });
+}
+
+async function withEngine<T>(
+  { config, signal }: CommandContext,
+  work: (engine: Engine, options: EngineTransferOptions) => Promise<T>,
+): Promise<T> {
+  const { openEngine } = await import("../engine.ts");
+  await using engine = await openEngine(config);
+  const session = openLocalSession(config, { directories: new Map(), secrets: [], ssh: [] });
+  return await work(engine, { signal, session, emit: () => {} });
+}

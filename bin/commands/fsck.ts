@@ -1,0 +1,47 @@
+// tsbuild fsck: checks the store, and with --repair mends it.
+
+import type { Problem } from "../../cache/check.ts";
+import type { Command } from "../commands.ts";
+import { humanSize } from "../format.ts";
+
+export const command: Command = {
+  flags: {
+    usage: "[OPTIONS]",
+    positionals: { min: 0, max: 0 },
+    flags: [
+      { name: "repair", kind: "bool", help: "Set aside or drop what is damaged, so that the next build makes it again" },
+      { name: "format", kind: "string", initial: '"text"', help: 'Format output: "text" or "json"' },
+    ],
+  },
+  async run(flags, { config, signal, print, complain }) {
+    const { openEngine } = await import("../engine.ts");
+    await using engine = await openEngine(config);
+    const outcome = await engine.check({ repair: flags.bool("repair"), signal });
+    if (flags.one("format") === "json") print(`${JSON.stringify(outcome, null, 2)}\n`);
+    else {
+      for (const problem of outcome.problems) complain(`${line(problem)}\n`);
+      print(
+        `${outcome.blobs} blobs (${humanSize(outcome.blobBytes)}), ${outcome.layers} layers (${outcome.comparedLayers} compared), ` +
+          `${outcome.results} cached steps, ${outcome.images} images: ${verdict(outcome.problems)}\n`,
+      );
+    }
+    return outcome.problems.some(isWrong) ? 1 : 0;
+  },
+};
+
+function isWrong(problem: Problem): boolean {
+  return problem.kind !== "leftover" && !problem.repaired;
+}
+
+function line({ kind, id, what, repaired }: Problem): string {
+  return `${kind} ${id}: ${what}${repaired ? " (repaired)" : ""}`;
+}
+
+function verdict(problems: readonly Problem[]): string {
+  const wrong = problems.filter(({ kind }) => kind !== "leftover").length;
+  const left = problems.length - wrong;
+  const rest = left === 0 ? "" : `, ${left} left over by killed processes`;
+  if (wrong === 0) return `all is well${rest}`;
+  const count = wrong === 1 ? "1 problem" : `${wrong} problems`;
+  return `${count}${problems.every((one) => one.repaired) ? " repaired" : "; mend with --repair"}${rest}`;
+}

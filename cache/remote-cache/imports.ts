@@ -1,0 +1,197 @@
+// Results of imported caches during one build: read in the background, asked when the store knows nothing, and kept apart from what
+// was made here.
+//
+// What a cache says is believed for its content (every layer is checked against its diffId), but whether that content is what the
+// step would have made nobody can check. So whatever stands on an imported result is recorded under names of its own, which only
+// builds with the same list of caches ask for: a build that does not name a cache never gets anything of it.
+
+import { createHash } from "node:crypto";
+import type { Digest } from "../../solver/graph/digest.ts";
+import { BuildError, type ErrorCode } from "../../solver/graph/error.ts";
+import type { Descriptor, LayerId } from "../../solver/graph/request.ts";
+import type { SignalOptions } from "../registry/client.ts";
+import type { RemoteBlob, ResultRecord, Store } from "../store.ts";
+import { type CachedLayer, type CachedResult, cachedLayerId, recordDigest } from "./config.ts";
+import { type ReadCache, readCache } from "./manifest.ts";
+import type { CachePlace } from "./place.ts";
+
+/** A cache to import. `open` may have to load and connect. */
+export interface CacheSource {
+  /** For messages and to keep caches apart: docker.io/user/app:cache, /path. */
+  readonly name: string;
+  readonly open: () => Promise<CachePlace>;
+  /** Contents of cache mounts are wanted too. */
+  readonly mounts: boolean;
+}
+
+export interface MountSource {
+  readonly place: CachePlace;
+  readonly index: Descriptor;
+  readonly packs: ReadonlyMap<Digest, Descriptor>;
+}
+
+export interface ImportedResults extends AsyncDisposable {
+  /** All caches are read, or given up. */
+  readonly isReady: boolean;
+  /** Resolves when isReady; early when the signal aborts. */
+  ready(options: SignalOptions): Promise<void>;
+  /** Under what a result that stands on imported ones is recorded. */
+  nameOf(key: string): string;
+  /** The result of a key in the caches, its layers made known to the store; nothing is fetched. null: not there. */
+  find(key: string, wanted: readonly number[], nowMs: number): ResultRecord | null;
+  /** Is the topmost layer of any of these results imported, or made upon such? */
+  isForeign(stacks: readonly (readonly LayerId[] | null)[]): boolean;
+  /** From now on the topmost layers of these are. */
+  markForeign(stacks: readonly (readonly LayerId[] | null)[]): void;
+  /** Content of a cache mount in the first cache that has it. */
+  mount(id: string, options: SignalOptions): Promise<MountSource | null>;
+  /** Other records of the caches with a result of just these layers. */
+  knownAs(diffIds: readonly Digest[]): readonly Digest[];
+  /** Could this failure be one of a cache: a layer that was promised and cannot be had? */
+  mayBlame(error: unknown): boolean;
+  /** From now on the build goes on as if there were no caches: nothing is found, and imported layers not here are barred. */
+  giveUp(): void;
+  /** Is this a layer that only a given up cache promised? */
+  isBarred(id: LayerId): boolean;
+}
+
+const OF_TRANSFERS: ReadonlySet<ErrorCode> = new Set([
+  "ARCHIVE_INVALID",
+  "CONTEXT_MISSING", // a directory that is gone
+  "DIGEST_MISMATCH",
+  "IMAGE_INVALID",
+  "IMAGE_UNKNOWN",
+  "LIMIT_EXCEEDED",
+  "REGISTRY_DENIED",
+  "REGISTRY_NOT_FOUND",
+  "REGISTRY_PROTOCOL",
+  "REGISTRY_UNREACHABLE",
+  "STORE_CORRUPT",
+]);
+
+export interface ImportOptions {
+  readonly store: Store;
+  readonly sources: readonly CacheSource[];
+  /** Told once for each source when it has been read: null, or why it is (partly) not used. */
+  readonly onRead: (source: CacheSource, problem: string | null) => void;
+}
+
+/** Begins to read the caches at once. Never rejects: what cannot be read is said and passed by. */
+export function openImports(options: ImportOptions): ImportedResults {
+  const { store, sources } = options;
+  const controller = new AbortController();
+  const caches: { readonly place: CachePlace; readonly cache: ReadCache; readonly mounts: boolean }[] = [];
+  const domain = createHash("sha256").update(JSON.stringify(sources.map(({ name }) => name))).digest("hex").slice(0, 16);
+  const foreign = new Set<LayerId>();
+  const used = new Set<LayerId>();
+  let isReady = false;
+  let gaveUp = false;
+  let names: Map<string, Digest[]> | null = null;
+
+  const reading = Promise.all(sources.map(read)).then((found) => {
+    caches.push(...found.flatMap((one) => one ?? []));
+    isReady = true;
+  });
+
+  async function read(source: CacheSource): Promise<(typeof caches)[number] | null> {
+    try {
+      const place = await source.open();
+      const cache = await readCache(place, { signal: controller.signal });
+      options.onRead(source, cache === null ? "not found" : (cache.ignored[0] ?? null));
+      return cache === null ? null : { place, cache, mounts: source.mounts };
+    } catch (error) {
+      options.onRead(source, error instanceof Error ? error.message : String(error));
+      return null;
+    }
+  }
+
+  function lookUp(key: string, wanted: readonly number[]): { place: CachePlace; results: Map<number, CachedResult> } | null {
+    for (const { place, cache } of caches) {
+      const results = new Map<number, CachedResult>();
+      for (const output of wanted) {
+        const result = cache.results.get(recordDigest(key, output));
+        if (result !== undefined) results.set(output, result);
+      }
+      if (results.size === wanted.length) return { place, results };
+    }
+    return null;
+  }
+
+  function register(layer: CachedLayer, from: string): LayerId {
+    const id = cachedLayerId(layer);
+    const remote: RemoteBlob = { descriptor: layer.descriptor, from };
+    const known = store.layers.get(id);
+    const isKnown = known?.remotes.some((one) => one.from === from && one.descriptor.digest === layer.descriptor.digest);
+    if (isKnown === true && known?.diffId === layer.diffId) return id;
+    store.layers.update(id, {
+      diffId: layer.diffId,
+      // A base image is had from its own registry first, a step's layer from the cache that spoke of it last.
+      remotes: (layer.isBase ? [...(known?.remotes ?? []), remote] : [remote, ...(known?.remotes ?? [])]).slice(0, 8),
+      ...(layer.tarBytes === null || layer.isBase ? {} : { tarBytes: { ...known?.tarBytes, "": layer.tarBytes } }),
+      ...(known === null && layer.createdAtMs > 0 ? { createdAtMs: layer.createdAtMs } : {}),
+      description: known?.description || `imported from ${from}`,
+    });
+    return id;
+  }
+
+  return {
+    get isReady() {
+      return isReady;
+    },
+    async ready({ signal }) {
+      if (isReady || signal.aborted) return;
+      const aborted = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+      await Promise.race([reading, aborted]);
+    },
+    nameOf: (key) => `${domain}:${key}`,
+    find(key, wanted, nowMs) {
+      if (!isReady || gaveUp) return null;
+      const found = lookUp(key, wanted);
+      if (found === null) return null;
+      const outputs: (readonly LayerId[] | null)[] = [];
+      for (let index = 0; index <= Math.max(...wanted); index++) {
+        const result = found.results.get(index);
+        outputs.push(result === undefined ? null : result.layers.map((layer) => register(layer, found.place.from)));
+      }
+      const createdAtMs = Math.max(0, ...[...found.results.values()].map((result) => result.createdAtMs));
+      return { outputs, createdAtMs, durationMs: 0, lastUsedMs: nowMs, name: `imported from ${found.place.name}`, ingredients: {} };
+    },
+    isForeign: (stacks) => stacks.some((stack) => stack?.some((id) => foreign.has(id)) ?? false),
+    markForeign(stacks) {
+      for (const stack of stacks) {
+        const top = stack?.at(-1);
+        if (top !== undefined) foreign.add(top);
+        for (const id of stack ?? []) used.add(id);
+      }
+    },
+    async mount(id, signalOptions) {
+      await this.ready(signalOptions);
+      for (const { place, cache, mounts } of caches) {
+        const index = mounts ? cache.mounts.get(id) : undefined;
+        if (index !== undefined) return { place, index, packs: cache.packs };
+      }
+      return null;
+    },
+    knownAs(diffIds) {
+      if (names === null) {
+        names = new Map();
+        for (const { cache } of caches) {
+          for (const [digest, { layers }] of cache.results) {
+            const stack = layers.map(({ diffId }) => diffId).join();
+            names.set(stack, [...(names.get(stack) ?? []), digest]);
+          }
+        }
+      }
+      return names.get(diffIds.join()) ?? [];
+    },
+    mayBlame: (error) => !gaveUp && error instanceof BuildError && OF_TRANSFERS.has(error.code),
+    giveUp() {
+      gaveUp = true;
+    },
+    isBarred: (id) => gaveUp && id.startsWith("r-") && used.has(id),
+    async [Symbol.asyncDispose]() {
+      controller.abort(new Error("the build is over"));
+      await reading;
+    },
+  };
+}

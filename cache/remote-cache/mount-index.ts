@@ -1,0 +1,138 @@
+// Content of a cache mount outside of a store: an index (what is in the directory) and packs (the bytes of its files, each piece
+// once). An index names pieces by their sha256 and says in which pack each one lies, so the next export sends new pieces only.
+//
+// Pack: gzip of pieces one behind the other. Piece: a file, or 16 MiB of it. Index, version 1 (JSON):
+//   { "version": 1,
+//     "packs": [ { "digest": "sha256:…", "size": bytes, "pieces": [["<hex>", bytes], …] }, … ],
+//     "entries": [ ["d", path, mode, uid, gid, mtimeMs], ["f", …, [hex, …]], ["l", …, target], … ] }
+// Paths and targets are bytes, written as latin1 text; "" is the directory itself; directories stand before what is in them.
+
+import { type Digest, isDigest } from "../../solver/graph/digest.ts";
+import { BuildError } from "../../solver/graph/error.ts";
+
+/** A Go module cache of 100,000 files: 20 MB. */
+export const MOUNT_INDEX_MAX_BYTES: number = 128 << 20;
+/** Files are cut into pieces of this size, so that memory has a bound and a file that only grew is sent in part. */
+export const PIECE_BYTES: number = 16 << 20;
+/** A pack is closed when it has this many plain bytes: large enough to be few, small enough to be rewritten when half is stale. */
+export const PACK_BYTES: number = 32 << 20;
+
+export interface PackOfMount {
+  readonly digest: Digest;
+  readonly size: number;
+  readonly pieces: readonly (readonly [hex: string, bytes: number])[];
+}
+
+export interface MountEntry {
+  readonly kind: "directory" | "file" | "link";
+  readonly path: string;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly mtimeMs: number;
+  /** Pieces of a file. */
+  readonly pieces: readonly string[];
+  /** Target of a link. */
+  readonly target: string;
+}
+
+export interface MountIndex {
+  readonly packs: readonly PackOfMount[];
+  readonly entries: readonly MountEntry[];
+}
+
+const LETTERS = { directory: "d", file: "f", link: "l" } as const;
+
+export function encodeMountIndex({ packs, entries }: MountIndex): Uint8Array {
+  const rows = entries.map(({ kind, path, mode, uid, gid, mtimeMs, pieces, target }) => [
+    LETTERS[kind],
+    path,
+    mode,
+    uid,
+    gid,
+    mtimeMs,
+    ...(kind === "file" ? [pieces] : kind === "link" ? [target] : []),
+  ]);
+  return Buffer.from(JSON.stringify({ version: 1, packs, entries: rows }));
+}
+
+/**
+ * Reads an index from outside. What it returns is safe to be made in an empty directory in order: names are single components
+ * without "..", and what an entry lies in is a directory that stands before it, never a link. Throws IMAGE_INVALID.
+ */
+export function parseMountIndex(bytes: Uint8Array): MountIndex {
+  if (bytes.length > MOUNT_INDEX_MAX_BYTES) throw invalid(`its index has more than ${MOUNT_INDEX_MAX_BYTES} bytes`);
+  let json: { version?: unknown; packs?: unknown; entries?: unknown };
+  try {
+    json = JSON.parse(Buffer.from(bytes).toString("utf8")) as typeof json;
+  } catch (cause) {
+    throw invalid("its index is not JSON", cause);
+  }
+  if (json === null || typeof json !== "object" || json.version !== 1) throw invalid("its index has an unknown version");
+  if (!Array.isArray(json.packs) || !Array.isArray(json.entries)) throw invalid("its index has no lists");
+  const packs = json.packs.map(parsePack);
+  const known = new Set(packs.flatMap((pack) => pack.pieces.map(([hex]) => hex)));
+  const directories = new Set<string>();
+  const names = new Set<string>();
+  const entries = json.entries.map((row: unknown) => {
+    const entry = parseEntry(row);
+    if (names.has(entry.path)) throw invalid("its index names a path twice");
+    names.add(entry.path);
+    if (entry.path !== "" && !directories.has(parentOf(entry.path))) throw invalid("its index has a path in no directory");
+    if (entry.kind === "directory") directories.add(entry.path);
+    else if (entry.path === "") throw invalid("its index has no directory at the top");
+    if (!entry.pieces.every((hex) => known.has(hex))) throw invalid("its index lacks a piece of a file");
+    return entry;
+  });
+  return { packs, entries };
+}
+
+function parsePack(value: unknown): PackOfMount {
+  const { digest, size, pieces } = (value ?? {}) as Record<string, unknown>;
+  if (typeof digest !== "string" || !isDigest(digest) || !isCount(size) || !Array.isArray(pieces)) throw invalid("a pack of its index is broken");
+  let total = 0;
+  for (const piece of pieces as unknown[]) {
+    if (!Array.isArray(piece) || !isHex(piece[0]) || !isCount(piece[1])) throw invalid("a piece of its index is broken");
+    total += piece[1];
+  }
+  if (total > PACK_BYTES + PIECE_BYTES) throw invalid("a pack of its index is too large");
+  return { digest, size, pieces: pieces as [string, number][] };
+}
+
+function parseEntry(row: unknown): MountEntry {
+  if (!Array.isArray(row)) throw invalid("an entry of its index is broken");
+  const [letter, path, mode, uid, gid, mtimeMs, last] = row as unknown[];
+  const kind = (Object.keys(LETTERS) as MountEntry["kind"][]).find((one) => LETTERS[one] === letter);
+  if (kind === undefined || typeof path !== "string" || typeof mtimeMs !== "number" || !Number.isFinite(mtimeMs)) {
+    throw invalid("an entry of its index is broken");
+  }
+  if (!isCount(mode) || mode > 0o7777 || !isCount(uid) || !isCount(gid)) throw invalid("an entry of its index is broken");
+  if (path !== "" && !path.split("/").every(isName)) throw invalid("an entry of its index has a path that leads elsewhere");
+  const pieces = kind === "file" ? last : [];
+  const target = kind === "link" ? last : "";
+  if (!Array.isArray(pieces) || !pieces.every(isHex)) throw invalid("a file of its index is broken");
+  if (typeof target !== "string" || target.includes("\0") || (kind === "link" && target === "")) {
+    throw invalid("a link of its index is broken");
+  }
+  return { kind, path, mode, uid, gid, mtimeMs, pieces, target };
+}
+
+export function parentOf(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf("/")));
+}
+
+function isName(name: string): boolean {
+  return name !== "" && name !== "." && name !== ".." && name.length <= 255 && !name.includes("\0");
+}
+
+function isHex(value: unknown): value is string {
+  return typeof value === "string" && /^[0-9a-f]{64}$/.test(value);
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+function invalid(problem: string, cause?: unknown): BuildError {
+  return new BuildError("IMAGE_INVALID", `the content of a cache mount cannot be used: ${problem}`, { cause });
+}

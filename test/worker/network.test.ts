@@ -1,0 +1,211 @@
+// The default network of steps: in a network of this test's own, made of loopback and an unconnected tap interface, so that nothing
+// real is talked to. This file runs itself again inside it.
+
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer as createHttpServer } from "node:http";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { findNetworkHelper, type NetworkHelper } from "../../worker/keeper/network-helper.ts";
+import { findProgram } from "../../worker/keeper/userns.ts";
+import { stepResolvConf } from "../../worker/sandbox/network.ts";
+import { openSandboxUnderTest, PATH, type SandboxUnderTest } from "./sandbox-fixture.ts";
+
+const INSIDE = "TSBUILD_TEST_INSIDE_NETWORK";
+const HOST_ADDRESS = "10.77.1.1";
+
+if (process.env[INSIDE] === undefined) outside();
+else inside();
+
+function outside(): void {
+  describe("The default network", () => {
+    it("is found by what is installed, or says what is missing", () => {
+      const none = findNetworkHelper("/nowhere");
+      assert.equal(none.kind, "none");
+      assert.match(none.kind === "none" ? none.why : "", /apt-get install passt/);
+    });
+    it("replaces name servers only the host can reach", () => {
+      assert.equal(
+        stepResolvConf("nameserver 127.0.0.53\nsearch example.org\n", "169.254.1.1"),
+        "nameserver 169.254.1.1\nsearch example.org\n",
+      );
+      assert.equal(
+        stepResolvConf("nameserver 9.9.9.9\nnameserver 127.0.0.1\n", "169.254.1.1"),
+        "nameserver 9.9.9.9\n",
+      );
+      assert.equal(stepResolvConf("", "10.0.2.3"), "nameserver 10.0.2.3\n");
+    });
+    it("works with pasta and with slirp4netns", function () {
+      this.timeout(120_000);
+      const helper = findNetworkHelper(PATH);
+      assert.notEqual(helper.kind, "none", helper.kind === "none" ? helper.why : "");
+      const dir = mkdtempSync(join(tmpdir(), "tsbuild-network-"));
+      try {
+        writeFileSync(join(dir, "resolv.conf"), "nameserver 127.0.0.1\n");
+        const script = [
+          "set -e",
+          "ip link set lo up",
+          `ip addr add ${HOST_ADDRESS}/32 dev lo`,
+          "ip tuntap add dev out0 mode tap",
+          "ip addr add 10.77.0.2/24 dev out0",
+          "ip link set out0 up",
+          "ip route add default via 10.77.0.1",
+          `mount --bind ${dir}/resolv.conf /etc/resolv.conf`,
+          'exec "$@"',
+        ].join("\n");
+        const mocha = fileURLToPath(import.meta.resolve("mocha/bin/mocha.js"));
+        const namespaces = process.getuid?.() === 0 ? ["-n", "-m"] : ["-r", "-n", "-m"];
+        const args = [
+          process.execPath,
+          mocha,
+          "--no-config",
+          "--reporter",
+          "dot",
+          "--timeout",
+          "60000",
+          fileURLToPath(import.meta.url),
+        ];
+        const result = spawnSync("unshare", [...namespaces, "sh", "-c", script, "sh", ...args], {
+          encoding: "utf8",
+          env: { PATH, [INSIDE]: "1" },
+        });
+        assert.equal(result.status, 0, `${result.stdout}${result.stderr}`);
+      } finally {
+        rmSync(dir, { recursive: true, force: true });
+      }
+    });
+  });
+}
+
+function inside(): void {
+  for (const kind of ["pasta", "slirp4netns"] as const) {
+    describe(`A step's network made by ${kind}`, () => {
+      let box: SandboxUnderTest;
+      const file = findProgram(kind, PATH);
+      before(async function () {
+        if (file === null) return this.skip();
+        box = await openSandboxUnderTest({ network: { kind, file } satisfies NetworkHelper });
+      });
+      after(async () => {
+        await box?.[Symbol.asyncDispose]();
+      });
+      const network = "sandbox" as const;
+
+      it("is its own, with loopback up and a way out", async () => {
+        const result = await box.sh(
+          "readlink /proc/self/ns/net; ip addr show dev lo | grep -c 127.0.0.1; ip route | grep -c ^default",
+          { network },
+        );
+        assert.equal(result.networkNote, undefined);
+        const [namespace, ...rest] = result.out.trim().split("\n");
+        assert.deepEqual(rest, ["1", "1"]);
+        assert.notEqual(
+          namespace,
+          (await box.sh("readlink /proc/self/ns/net", { network: "host" })).out.trim(),
+        );
+      });
+      it("reaches servers of the host's network", async () => {
+        const body = "x".repeat(3_000_000);
+        const server = createHttpServer((_request, response) => response.end(body)).listen(0, HOST_ADDRESS);
+        await once(server, "listening");
+        const { port } = server.address() as { port: number };
+        try {
+          assert.equal((await box.sh(`wget -q -O - http://${HOST_ADDRESS}:${port}/`, { network })).out, body);
+        } finally {
+          server.close();
+        }
+      });
+      it("does not reach what listens on the host's loopback only, not through its gateway either", async () => {
+        const server = createServer((socket) => socket.end("secret\n")).listen(0, "127.0.0.1");
+        await once(server, "listening");
+        const { port } = server.address() as { port: number };
+        try {
+          const result = await box.sh(
+            `for a in 127.0.0.1 $(ip route | sed -n 's/^default via \\([0-9.]*\\).*/\\1/p') 169.254.1.1 10.0.2.2 10.0.2.3; do nc -w 1 $a ${port} < /dev/null; done; true`,
+            { network },
+          );
+          assert.equal(result.out, "");
+        } finally {
+          server.close();
+        }
+      });
+      it("shows no port of a step on the host", async () => {
+        let connected: boolean | null = null;
+        await box.sh("nc -l -p 45123 > /dev/null & sleep 0.3; echo up; sleep 0.5", {
+          network,
+          onOutput() {
+            const probe = spawn("sh", [
+              "-c",
+              `exec ${process.execPath} -e 'require("net").connect(45123, "127.0.0.1").on("connect", () => process.exit(7)).on("error", () => process.exit(8))'`,
+            ]);
+            probe.once("exit", (code) => {
+              connected = code === 7;
+            });
+          },
+        });
+        assert.equal(connected, false);
+      });
+      it("asks the host's resolver for names, even one on its loopback", async () => {
+        const resolver = createSocket("udp4");
+        resolver.on("message", (query, from) => resolver.send(answer(query), from.port, from.address));
+        resolver.bind(53, "127.0.0.1");
+        await once(resolver, "listening");
+        try {
+          const result = await box.sh("nslookup -type=a name.test", {
+            network,
+            resolvConf: "nameserver 127.0.0.1\n",
+          });
+          assert.match(result.out, /10\.9\.8\.7/, result.err);
+        } finally {
+          resolver.close();
+        }
+      });
+      it("is used again by the next step, and not shared by two at the same time", async () => {
+        const namespaceOf = async (script: string): Promise<string> =>
+          (await box.sh(`readlink /proc/self/ns/net; ${script}`, { network })).out.trim();
+        const first = await namespaceOf("true");
+        assert.equal(await namespaceOf("true"), first);
+        const [one, two] = await Promise.all([namespaceOf("sleep 0.3"), namespaceOf("sleep 0.3")]);
+        assert.notEqual(one, two);
+      });
+      it("is not used again after a step that could change it", async () => {
+        const spoilt = (
+          await box.sh("readlink /proc/self/ns/net; ip link set lo down", { network, security: "insecure" })
+        ).out.trim();
+        const next = await box.sh("readlink /proc/self/ns/net; ip addr show dev lo | grep -c UP", {
+          network,
+        });
+        assert.notEqual(next.out.split("\n")[0], spoilt);
+        assert.match(next.out, /\n1\n$/);
+      });
+    });
+  }
+
+  describe("A network helper that does not work", () => {
+    it("gives the step the host's network and says so", async () => {
+      const box = await openSandboxUnderTest({ network: { kind: "pasta", file: "/bin/false" } });
+      try {
+        const result = await box.sh("echo ran", { network: "sandbox" });
+        assert.deepEqual([result.code, result.out], [0, "ran\n"]);
+        assert.match(result.networkNote ?? "", /host's network: pasta failed/);
+      } finally {
+        await box[Symbol.asyncDispose]();
+      }
+    });
+  });
+}
+
+/** The answer to a query for an address: 10.9.8.7. RFC 1035, section 4. */
+function answer(query: Buffer): Buffer {
+  const end = query.indexOf(0, 12) + 5; // the question: name, type, class
+  const head = Buffer.from(query.subarray(0, end));
+  head.writeUInt16BE(0x8180, 2);
+  head.writeUInt16BE(1, 6);
+  head.fill(0, 8, 12);
+  return Buffer.concat([head, Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 9, 8, 7])]);
+}
