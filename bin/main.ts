@@ -39,6 +39,8 @@ process.on("uncaughtException", (error) => {
 
 // No await at the top level: a bundle is one script. Whatever still holds the event loop at the end (an idle connection,
 // the keeper's channel) holds nothing anybody waits for.
+// Until then the loop is held: what is waited for may be something that by itself holds nothing (an idle keeper, a lock).
+setInterval(() => {}, 2 ** 30);
 void main(process.argv.slice(2)).then((code) => process.exit(code));
 
 async function main(args: readonly string[]): Promise<number> {

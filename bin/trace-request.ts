@@ -11,7 +11,7 @@ export function traceOf(request: BuildRequest, text: string, options: EngineBuil
   return {
     line: JSON.stringify([where, request.dockerfile.kind, file, request.target]),
     title: [where, file, request.target === null ? "" : `--target ${request.target}`].filter(Boolean).join(" "),
-    buildArgs: Object.fromEntries(request.buildArgs),
+    buildArgs: { ...defaultsIn(text), ...Object.fromEntries(request.buildArgs) },
     argNames: argNamesIn(text, new Set(request.buildArgs.keys())),
     onExplained: options.onExplained ?? null,
   };
@@ -27,6 +27,12 @@ function placeOf({ context, session }: BuildRequest): string {
     case "archive":
       return "-";
   }
+}
+
+/** Defaults of build arguments, as far as they are plain: where one is another argument, that one explains. */
+function defaultsIn(text: string): Readonly<Record<string, string>> {
+  const declared = text.matchAll(/^[ \t]*ARG[ \t]+([A-Za-z_]\w*)=("[^"$]*"|'[^']*'|[^\s"'$]+)[ \t]*$/gim);
+  return Object.fromEntries([...declared].map(([, name = "", value = ""]) => [name, value.replace(/^(["'])(.*)\1$/, "$2")]));
 }
 
 /** Names declared by ARG and not by ENV, which would hide the argument. Only for words in an explanation: continued lines

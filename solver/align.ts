@@ -17,8 +17,13 @@ export function splitName(name: string): StepName {
   return { stage, position: position === undefined ? null : Number(position), text };
 }
 
-/** For each of the new steps the index of its earlier self, or null. */
-export function alignSteps(before: readonly StepTrace[], after: readonly StepTrace[]): readonly (number | null)[] {
+/** For each of the new steps the index of its earlier self, or null. `alsoChanged`: an instruction with another text in the
+ *  same place counts as the same one. */
+export function alignSteps(
+  before: readonly StepTrace[],
+  after: readonly StepTrace[],
+  alsoChanged: boolean,
+): readonly (number | null)[] {
   const found: (number | null)[] = after.map(() => null);
   const taken = new Set<number>();
   const pair = (now: number, old: number): void => {
@@ -36,7 +41,7 @@ export function alignSteps(before: readonly StepTrace[], after: readonly StepTra
     for (const [key, now] of newGroups) {
       const old = oldGroups.get(key) ?? [];
       // In another stage only the very same instruction is the same step: stages get other names.
-      for (const [n, o] of alignGroup(before, after, old, now, keyOf === stageKey)) pair(n, o);
+      for (const [n, o] of alignGroup(before, after, old, now, alsoChanged && keyOf === stageKey)) pair(n, o);
     }
   }
   return found;

@@ -92,16 +92,13 @@ function compareField(
   }
 }
 
-const SHELL = 2;
-
+/** A shell is what stands before a command line: /bin/sh -c. */
 function compareArgs(a: unknown, b: unknown, before: StepTrace, now: StepTrace): readonly OpChange[] {
-  if (Array.isArray(a) && Array.isArray(b) && a.length > SHELL && a.length === b.length) {
+  if (Array.isArray(a) && Array.isArray(b) && a.length > 1 && b.length > 1) {
     const [oldShell, shell] = [a.slice(0, -1).join(" "), b.slice(0, -1).join(" ")];
-    const changes: OpChange[] = [];
-    if (oldShell !== shell) changes.push(option("shell", oldShell, shell));
-    if (a.at(-1) !== b.at(-1))
-      changes.push({ kind: "command", before: shown(a.at(-1)), after: shown(b.at(-1)), via: null });
-    return changes;
+    if (a.at(-1) === b.at(-1)) return [option("shell", oldShell, shell)];
+    if (oldShell === shell)
+      return [{ kind: "command", before: shown(a.at(-1)), after: shown(b.at(-1)), via: null }];
   }
   const text = (args: unknown, step: StepTrace): string => (Array.isArray(args) ? args.join(" ") : textOf(step));
   return [{ kind: "command", before: text(a, before), after: text(b, now), via: null }];

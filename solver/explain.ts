@@ -65,32 +65,26 @@ export interface ExplainContext {
 /** So many files are named for one step; the rest is counted. */
 const FILES_MAX = 100;
 
-/** Explains all steps that ran (or failed). `earlier`: nearest first; for each step the one with the fewest changes counts. */
+/** Explains all steps that ran (or failed). `earlier`: the latest first; for each step the first that had it counts. */
 export function explainSteps(
   steps: readonly StepTrace[],
   earlier: readonly EarlierBuild[],
   context: ExplainContext,
 ): readonly Explanation[] {
-  const aligned = earlier.map((build) => ({ build, pairs: alignSteps(build.steps, steps) }));
+  const aligned = earlier.map((build, at) => ({ build, pairs: alignSteps(build.steps, steps, at === 0) }));
   return steps.flatMap((step, index) => {
     if (step.end !== "ran" && step.end !== "failed") return [];
     const explanation = { vertex: step.vertex, step: step.name };
     if (step.forced !== null)
       return [{ ...explanation, changes: [{ kind: "no-cache" as const, scope: step.forced }] }];
-    let best: readonly Change[] | null = null;
     for (const { build, pairs } of aligned) {
       const at = pairs[index] ?? null;
       if (at === null) continue;
       const changes = compare({ steps, at: index }, { steps: build.steps, at }, pairs, build, context);
-      if (best === null || weight(changes) < weight(best)) best = changes;
+      return [{ ...explanation, changes }];
     }
-    return [{ ...explanation, changes: best ?? [{ kind: "new-step" as const }] }];
+    return [{ ...explanation, changes: [{ kind: "new-step" as const }] }];
   });
-}
-
-/** A result that is gone explains nothing by itself: any named change of a nearer build is better. */
-function weight(changes: readonly Change[]): number {
-  return changes.some(({ kind }) => kind === "result-gone") ? Number.MAX_SAFE_INTEGER : changes.length;
 }
 
 interface Place {

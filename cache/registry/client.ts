@@ -79,7 +79,8 @@ const ACCEPT = [
 const RESUMES_MAX = 50;
 const STALLS_MAX = 5;
 const UPLOADS_MAX = 5;
-const TRANSFER_MIN_BYTES = 0;
+// undici pays for blobs of some size: its load takes 25 ms, and 200 blobs of 4 KB come in 0.5 s by node:http and in 0.7 s by it.
+const TRANSFER_MIN_BYTES = 1 << 20;
 
 /** Opens a client for all registries. Nothing is loaded or connected before the first request. */
 export function openRegistry(options: RegistryOptions): Registry {

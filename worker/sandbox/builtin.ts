@@ -22,6 +22,7 @@ import { noteStubs } from "./stubs.ts";
 import { resolveTarget } from "./targets.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
 import { resolveUser } from "./user.ts";
+import { dropUnchangedDirs } from "./unchanged-dirs.ts";
 
 export interface RunningExec {
   readonly outcome: Promise<ExecOutcome>;
@@ -143,8 +144,12 @@ async function run(step: Step): Promise<ExecOutcome> {
     const storeDir = dirname(dirname(dirname(job.rootfs.upper)));
     const network = await joinNetwork(step);
     const { upper, work } = job.rootfs;
+    const lowers = uniqueDirs(job.rootfs.dirs);
+    const targets: string[] = STEP_MOUNT_POINTS.map(({ path }) => path);
+    // Released last: the overlay must not be mounted when its upper directory is touched.
+    if (lowers.length > 0) step.held.push(() => dropUnchangedDirs(upper, lowers, targets));
     const rootFd = overlayMount({
-      lowers: uniqueDirs(job.rootfs.dirs),
+      lowers,
       upper,
       work,
       userxattr: true,
@@ -163,6 +168,7 @@ async function run(step: Step): Promise<ExecOutcome> {
       isFile,
     }));
     const asked = mounts.map(({ target, source }) => ({ path: target, isFile: isFileSource(source) }));
+    targets.push(...asked.map(({ path }) => path));
     // A read-only root is no output: its upper directory is thrown away with the stubs in it.
     const stubs = noteStubs(rootFd, job.rootfs.readonly ? [] : [...own, ...asked]);
     step.held.push(() => stubs.clear());
