@@ -80,9 +80,15 @@ async function readAnnotations(texts: readonly string[]): Promise<BuildRequest["
   return texts.flatMap(parseAnnotationFlag);
 }
 
-async function readCaches(flags: ParsedFlags, cwd: string): Promise<Pick<BuildFlags, "cacheFrom" | "cacheTo">> {
-  const [from, to] = [flags.all("cache-from"), flags.all("cache-to")].map((texts) => texts.filter((text) => text !== ""));
-  if (from === undefined || to === undefined || from.length + to.length === 0) return { cacheFrom: [], cacheTo: [] };
+async function readCaches(
+  flags: ParsedFlags,
+  cwd: string,
+): Promise<Pick<BuildFlags, "cacheFrom" | "cacheTo">> {
+  const [from, to] = [flags.all("cache-from"), flags.all("cache-to")].map((texts) =>
+    texts.filter((text) => text !== ""),
+  );
+  if (from === undefined || to === undefined || from.length + to.length === 0)
+    return { cacheFrom: [], cacheTo: [] };
   const { parseCacheFrom, parseCacheTo } = await import("./cache-flags.ts");
   return {
     cacheFrom: from.flatMap((text) => parseCacheFrom(text, cwd) ?? []),

@@ -72,7 +72,9 @@ export function parseCacheTo(text: string, cwd: string): CacheTo {
     imageManifest: attributes.boolean("image-manifest") ?? true,
   };
   if (form.imageManifest && !form.ociTypes) {
-    throw attributes.wrong("oci-mediatypes=false needs image-manifest=false: Docker's manifests hold images only");
+    throw attributes.wrong(
+      "oci-mediatypes=false needs image-manifest=false: Docker's manifests hold images only",
+    );
   }
   const mounts = attributes.boolean("mounts") ?? false;
   attributes.done();
@@ -84,7 +86,12 @@ export function nameOfLocation(at: CacheLocation): string {
   return at.kind === "registry" ? at.ref : `${at.path}:${at.digest ?? at.tag}`;
 }
 
-function location(type: string, pathName: "src" | "dest", attributes: Attributes, cwd: string): CacheLocation {
+function location(
+  type: string,
+  pathName: "src" | "dest",
+  attributes: Attributes,
+  cwd: string,
+): CacheLocation {
   switch (type) {
     case "registry": {
       const ref = attributes.take("ref");
@@ -99,7 +106,8 @@ function location(type: string, pathName: "src" | "dest", attributes: Attributes
       const path = attributes.take(pathName);
       if (path === null || path === "") throw attributes.wrong(`type=local needs ${pathName}=DIRECTORY`);
       const digest = pathName === "src" ? attributes.take("digest") : null;
-      if (digest !== null && !isDigest(digest)) throw attributes.wrong(`digest=${digest} is no sha256 digest`);
+      if (digest !== null && !isDigest(digest))
+        throw attributes.wrong(`digest=${digest} is no sha256 digest`);
       return { kind: "local", path: resolve(cwd, path), tag: attributes.take("tag") || "latest", digest };
     }
     case "":

@@ -222,8 +222,16 @@ export interface Engine extends AsyncDisposable {
   /** Checks the store, and mends it. */
   check(options: { readonly repair: boolean; readonly signal: AbortSignal }): Promise<CheckOutcome>;
   /** Contents of cache mounts out of the store and into it: bin/engine-mounts.ts. */
-  exportMounts(at: CacheLocation, ids: readonly string[] | null, options: EngineTransferOptions): Promise<MountsExported>;
-  importMounts(at: CacheLocation, ids: readonly string[] | null, options: EngineTransferOptions): Promise<MountsImported>;
+  exportMounts(
+    at: CacheLocation,
+    ids: readonly string[] | null,
+    options: EngineTransferOptions,
+  ): Promise<MountsExported>;
+  importMounts(
+    at: CacheLocation,
+    ids: readonly string[] | null,
+    options: EngineTransferOptions,
+  ): Promise<MountsImported>;
   /** Removes layer directories whose records are gone; they may hold files of foreign owners. */
   removeDirectories(paths: readonly string[], options: EngineOptions): Promise<void>;
 }

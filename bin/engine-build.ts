@@ -17,20 +17,31 @@ import { openSolver, type Solver, type TraceRequest } from "../solver/solver.ts"
 import { type LocalWorker, openWorker } from "../worker/worker.ts";
 import type { EngineParts } from "./engine.ts";
 import type { BuildReport, BuildRequest, EngineBuildOptions } from "./config.ts";
-import { contextSource, frontendOptions, gitAddress, machinePlatform, sourceDateEpoch } from "./engine-source.ts";
+import {
+  contextSource,
+  frontendOptions,
+  gitAddress,
+  machinePlatform,
+  sourceDateEpoch,
+} from "./engine-source.ts";
 import { resolvConfFor } from "./host-network.ts";
 import { openLayerSource } from "./layer-source.ts";
 import { normalizeName } from "./local-images.ts";
 import { traceOf } from "./trace-request.ts";
 
 /** Builds what was asked. Throws BuildError for what the user is to be told; everything started has ended by then. */
-export async function runBuild(parts: EngineParts, asked: BuildRequest, options: EngineBuildOptions): Promise<BuildReport> {
+export async function runBuild(
+  parts: EngineParts,
+  asked: BuildRequest,
+  options: EngineBuildOptions,
+): Promise<BuildReport> {
   const request = await fetchHttpContext(parts, asked, options);
   const session = await sessionWithContext(parts, request);
   const context: CallContext = { signal: options.signal, session, emit: options.emit };
   let registry: ReturnType<EngineParts["registry"]> | null = null;
   const useRegistry = (): ReturnType<EngineParts["registry"]> => (registry ??= parts.registry(session));
-  const caches = request.cacheFrom.length + request.cacheTo.length > 0 ? await import("./engine-cache.ts") : null;
+  const caches =
+    request.cacheFrom.length + request.cacheTo.length > 0 ? await import("./engine-cache.ts") : null;
   await using imports = (await caches?.openBuildImports(parts, request, useRegistry, options.emit)) ?? null;
   await using worker = openWorker({
     store: parts.store,
@@ -39,9 +50,11 @@ export async function runBuild(parts: EngineParts, asked: BuildRequest, options:
     entitlements: new Set(request.allow),
     resolveMode: request.pull ? "pull" : "default",
     resolvConf: resolvConfFor,
-    defaultNetwork: "host",
+    defaultNetwork: parts.defaultNetwork,
     defaultPlatform: machinePlatform(),
-    ...(caches === null || imports === null ? {} : { restoreMount: caches.mountRestorer(parts, imports, useRegistry) }),
+    ...(caches === null || imports === null
+      ? {}
+      : { restoreMount: caches.mountRestorer(parts, imports, useRegistry) }),
   });
   const solver = openSolver({
     worker,
@@ -58,24 +71,56 @@ export async function runBuild(parts: EngineParts, asked: BuildRequest, options:
   };
   const epochSeconds = await epochOf(request, source, () => readRemote(".tsbuild-fetch"), parts, context);
   const frontendRequest = await frontendOptions(request, session, source, readRemote, epochSeconds);
-  const text = { file: frontendRequest.dockerfile.name, text: new TextDecoder().decode(frontendRequest.dockerfile.data) };
+  const text = {
+    file: frontendRequest.dockerfile.name,
+    text: new TextDecoder().decode(frontendRequest.dockerfile.data),
+  };
   options.onSource(text);
   // A Dockerfile (or argument) that was never built to its end here surely has a step to run: the keeper starts while the
   // base images are looked up. One that was is left to the solver, which finds out without it.
-  const wish = digestOf(JSON.stringify([text.text, request.target, [...request.buildArgs], request.platforms]));
-  if (request.call.name === "build" && (request.noCache || parts.store.records.get("built", wish) === null)) worker.warm();
+  const wish = digestOf(
+    JSON.stringify([text.text, request.target, [...request.buildArgs], request.platforms]),
+  );
+  if (request.call.name === "build" && (request.noCache || parts.store.records.get("built", wish) === null))
+    worker.warm();
 
   const note = (message: string): void => options.emit({ kind: "note", message });
   if (request.call.name !== "build") {
-    return { ...EMPTY_REPORT, answer: await answerCall(frontend, request, frontendRequest, host, text, { signal: options.signal, note }) };
+    return {
+      ...EMPTY_REPORT,
+      answer: await answerCall(frontend, request, frontendRequest, host, text, {
+        signal: options.signal,
+        note,
+      }),
+    };
   }
   const converted = await frontend.convert(frontendRequest, host, { signal: options.signal, note });
   const attempt = (context: CallContext): Promise<BuildReport> =>
-    solveAndExport(parts, worker, solver, converted, request, frontendRequest.sourceDateEpoch, context, useRegistry, traceOf(request, text.text, options), imports);
-  const report = await (caches === null ? attempt(context) : caches.withoutBrokenCaches(imports, context, attempt));
+    solveAndExport(
+      parts,
+      worker,
+      solver,
+      converted,
+      request,
+      frontendRequest.sourceDateEpoch,
+      context,
+      useRegistry,
+      traceOf(request, text.text, options),
+      imports,
+    );
+  const report = await (caches === null
+    ? attempt(context)
+    : caches.withoutBrokenCaches(imports, context, attempt));
   if (parts.store.records.get("built", wish) === null) parts.store.records.put("built", wish, 1);
   for (const warning of converted.warnings) {
-    options.emit({ kind: "warning", rule: warning.rule, message: warning.detail, detail: warning.description, url: warning.url, at: [warning.at] });
+    options.emit({
+      kind: "warning",
+      rule: warning.rule,
+      message: warning.detail,
+      detail: warning.description,
+      url: warning.url,
+      at: [warning.at],
+    });
   }
   return report;
 }
@@ -83,7 +128,12 @@ export async function runBuild(parts: EngineParts, asked: BuildRequest, options:
 /** The main context alone, as something to be solved. */
 function sourceGraph(source: SourceOp): Definition {
   const graph = openGraph();
-  const note = { name: `[internal] load remote build context ${redactUrl(source.identifier)}`, ignoreCache: false, at: [], group: null };
+  const note = {
+    name: `[internal] load remote build context ${redactUrl(source.identifier)}`,
+    ignoreCache: false,
+    at: [],
+    group: null,
+  };
   return graph.definition(graph.add(source, null, [], note));
 }
 
@@ -97,7 +147,10 @@ async function epochOf(
 ): Promise<number | null> {
   if (request.sourceDateEpoch !== "context") return sourceDateEpoch(request);
   if (!source.identifier.startsWith("git://")) {
-    throw new BuildError("USAGE", "SOURCE_DATE_EPOCH=context needs a build context that has a time: a git repository");
+    throw new BuildError(
+      "USAGE",
+      "SOURCE_DATE_EPOCH=context needs a build context that has a time: a git repository",
+    );
   }
   await fetch();
   const { gitTime } = await import("../worker/sources/git.ts");
@@ -134,13 +187,20 @@ async function answerCall(
 }
 
 /** A context behind an http URL is either a tar or just a Dockerfile, as BuildKit decides by its content. */
-async function fetchHttpContext(parts: EngineParts, request: BuildRequest, options: EngineBuildOptions): Promise<BuildRequest> {
+async function fetchHttpContext(
+  parts: EngineParts,
+  request: BuildRequest,
+  options: EngineBuildOptions,
+): Promise<BuildRequest> {
   if (request.context.kind !== "remote" || gitAddress(request.context.url) !== null) return request;
   const [{ downloadHttp }, { isArchive }] = await Promise.all([
     import("../worker/sources/http.ts"),
     import("../cache/layers/archive.ts"),
   ]);
-  const digest = await downloadHttp(contextSource(request), parts.store, { ...options, session: request.session });
+  const digest = await downloadHttp(contextSource(request), parts.store, {
+    ...options,
+    session: request.session,
+  });
   const path = parts.store.content.path(digest);
   if (await isArchive(path)) return { ...request, context: { kind: "archive", path } };
   const data = parts.store.content.read(digest, 16 << 20);
@@ -151,7 +211,10 @@ async function fetchHttpContext(parts: EngineParts, request: BuildRequest, optio
 async function sessionWithContext(parts: EngineParts, request: BuildRequest): Promise<Session> {
   const { context, session } = request;
   if (context.kind !== "empty" && context.kind !== "archive") return session;
-  const dir = join(parts.store.tempDir(), `context-${digestOf(`${process.pid} ${performance.now()}`).slice(7, 19)}`);
+  const dir = join(
+    parts.store.tempDir(),
+    `context-${digestOf(`${process.pid} ${performance.now()}`).slice(7, 19)}`,
+  );
   mkdirSync(dir, { mode: 0o700 });
   if (context.kind === "archive") {
     const { extractContext } = await import("./context-archive.ts");
@@ -165,7 +228,12 @@ async function sessionWithContext(parts: EngineParts, request: BuildRequest): Pr
   };
 }
 
-function frontendHost(parts: EngineParts, worker: LocalWorker, solver: Solver, context: CallContext): FrontendHost {
+function frontendHost(
+  parts: EngineParts,
+  worker: LocalWorker,
+  solver: Solver,
+  context: CallContext,
+): FrontendHost {
   return {
     async resolveImage(identifier, attrs, platform, { signal, vertexName }) {
       const vertex = digestOf(`resolve ${identifier}`);
@@ -191,7 +259,12 @@ function frontendHost(parts: EngineParts, worker: LocalWorker, solver: Solver, c
   };
 }
 
-async function solveLayers(solver: Solver, worker: LocalWorker, definition: Definition, context: CallContext): Promise<readonly LayerId[]> {
+async function solveLayers(
+  solver: Solver,
+  worker: LocalWorker,
+  definition: Definition,
+  context: CallContext,
+): Promise<readonly LayerId[]> {
   if (definition.root === null) return [];
   await using solution = await solver.solve({ definition, noCache: false }, [definition.root], context);
   const [result] = solution.results;
@@ -216,7 +289,8 @@ async function solveAndExport(
   const layers = openLayerSource({
     store,
     keeper: parts.keeper,
-    fetch: async (id, signal) => store.content.path(await worker.unpacker.blob(id, null, { ...context, signal })),
+    fetch: async (id, signal) =>
+      store.content.path(await worker.unpacker.blob(id, null, { ...context, signal })),
     unpack: async (id, signal) => {
       const [dir] = await worker.unpacker.directories([id], digestOf(`unpack ${id}`), { ...context, signal });
       if (dir === undefined) throw new Error("no directory");
@@ -225,23 +299,39 @@ async function solveAndExport(
     pinnedCompressor: request.reproducible,
   });
 
-  const roots: Input[] = converted.images.flatMap(({ definition }) => (definition.root === null ? [] : [definition.root]));
+  const roots: Input[] = converted.images.flatMap(({ definition }) =>
+    definition.root === null ? [] : [definition.root],
+  );
   const definition = mergeDefinitions(converted.images.map((image) => image.definition));
-  await using solution = await solver.solve({ definition, noCache: request.noCache }, roots, context, { trace });
+  await using solution = await solver.solve({ definition, noCache: request.noCache }, roots, context, {
+    trace,
+  });
   const results = [...solution.results];
   const built: BuiltImage[] = [];
   for (const image of converted.images) {
-    const result: Result | undefined = image.definition.root === null ? { kind: "layers", layers: [] } : results.shift();
+    const result: Result | undefined =
+      image.definition.root === null ? { kind: "layers", layers: [] } : results.shift();
     if (result === undefined) throw new Error("the solver gave fewer results than roots");
-    built.push({ platform: image.platform, layers: await worker.layersOf(result, context), config: image.config });
+    built.push({
+      platform: image.platform,
+      layers: await worker.layersOf(result, context),
+      config: image.config,
+    });
   }
   const caches = request.cacheTo.length > 0 ? await import("./engine-cache.ts") : null;
   const cacheParts = { store: parts.store, keeper: parts.keeper, layers, registry, imports };
-  const images = (await caches?.withInlineCaches(built, solution, request, cacheParts, context.signal)) ?? built;
+  const images =
+    (await caches?.withInlineCaches(built, solution, request, cacheParts, context.signal)) ?? built;
   const { runOutputs } = await import("../exporters/exporter.ts");
   const vertex = digestOf(`export ${request.tags.join(",")}`);
   let report: BuildReport;
-  context.emit({ kind: "vertex", vertex, name: exportName(outputs), inputs: roots.map((root) => root.vertex), at: [] });
+  context.emit({
+    kind: "vertex",
+    vertex,
+    name: exportName(outputs),
+    inputs: roots.map((root) => root.vertex),
+    at: [],
+  });
   context.emit({ kind: "started", vertex, atMs: Date.now() });
   try {
     const outcomes = await runOutputs(
@@ -261,7 +351,10 @@ async function solveAndExport(
           await parts.keeper().run({ kind: "export", trees: ready, form, dest, epochSeconds: clamp });
         },
         stdout: process.stdout.isTTY ? null : process.stdout,
-        loaders: [["docker", "load"], ["podman", "load"]],
+        loaders: [
+          ["docker", "load"],
+          ["podman", "load"],
+        ],
         env: parts.config.env,
       },
       {
@@ -291,12 +384,17 @@ async function outputsOf(request: BuildRequest, epochSeconds: number | null): Pr
     ...image,
     names: image.names.length > 0 ? image.names : names,
     annotations: [...image.annotations, ...request.annotations],
-    ...(request.reproducible ? { rewriteTimestamp: true, epochSeconds: image.epochSeconds ?? epochSeconds } : {}),
+    ...(request.reproducible
+      ? { rewriteTimestamp: true, epochSeconds: image.epochSeconds ?? epochSeconds }
+      : {}),
   });
   const outputs = request.outputs.length > 0 ? request.outputs : [parseOutput("type=image")];
   return outputs.map((output) => {
-    if (output.kind === "image" || output.kind === "archive") return { ...output, image: complete(output.image) };
-    return output.kind === "files" && request.reproducible ? { ...output, epochSeconds: output.epochSeconds ?? epochSeconds } : output;
+    if (output.kind === "image" || output.kind === "archive")
+      return { ...output, image: complete(output.image) };
+    return output.kind === "files" && request.reproducible
+      ? { ...output, epochSeconds: output.epochSeconds ?? epochSeconds }
+      : output;
   });
 }
 

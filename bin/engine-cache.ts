@@ -23,7 +23,10 @@ export async function openPlace(at: CacheLocation, registry: OpenRegistry): Prom
   const { directoryPlace, registryPlace } = await import("../cache/remote-cache/place.ts");
   if (at.kind === "local") return directoryPlace(at.path, at.tag, at.digest);
   const { parseReference } = await import("../cache/registry/reference.ts");
-  return registryPlace(await registry(), { ...parseReference(at.ref), ...(at.insecure ? { insecure: true } : {}) });
+  return registryPlace(await registry(), {
+    ...parseReference(at.ref),
+    ...(at.insecure ? { insecure: true } : {}),
+  });
 }
 
 /** Begins to read the caches of a request; null: it names none. */
@@ -70,7 +73,8 @@ export function mountRestorer(
       if (source === null) return;
       await fillMount(parts, source, dir, await registry(), {
         signal,
-        onBytes: (label, current, total, done) => emit({ kind: "bytes", vertex, label, atMs: Date.now(), current, total, done }),
+        onBytes: (label, current, total, done) =>
+          emit({ kind: "bytes", vertex, label, atMs: Date.now(), current, total, done }),
       });
     } catch (error) {
       if (signal.aborted) throw error;
@@ -170,7 +174,15 @@ async function exportTo(
     const outcome = await exportCache(chain, mounts?.blobs ?? [], place, target.form, deps, {
       signal,
       onBlob: ({ digest, size }, done) =>
-        emit({ kind: "bytes", vertex, label: `writing layer ${digest}`, atMs: Date.now(), current: done ? size : 0, total: size, done }),
+        emit({
+          kind: "bytes",
+          vertex,
+          label: `writing layer ${digest}`,
+          atMs: Date.now(),
+          current: done ? size : 0,
+          total: size,
+          done,
+        }),
     });
     const line = `${outcome.records} records, ${outcome.layers} layers; ${outcome.sentBytes} bytes sent\n`;
     emit({ kind: "log", vertex, atMs: Date.now(), fd: 1, data: Buffer.from(line) });
@@ -187,7 +199,11 @@ async function exportTo(
   }
 }
 
-function chainOf(images: readonly BuiltImage[], solution: Solution, { imports }: CacheExportParts): BuiltChain {
+function chainOf(
+  images: readonly BuiltImage[],
+  solution: Solution,
+  { imports }: CacheExportParts,
+): BuiltChain {
   return {
     steps: solution.chain(),
     finals: images.map(({ layers }) => layers),

@@ -73,16 +73,25 @@ export async function packMounts(
       mkdirSync(out);
       const previous = before?.mounts.get(id);
       const previousFile = previous === undefined ? null : await fetchIndex(parts, place, previous, signal);
-      const packed = await parts.keeper().run({ kind: "pack-mount", dir: hold.path, previous: previousFile, out });
+      const packed = await parts
+        .keeper()
+        .run({ kind: "pack-mount", dir: hold.path, previous: previousFile, out });
       signal.throwIfAborted();
       const read = (digest: Digest) => () => fileBytes(join(out, hexOf(digest)));
       const isSame = previous?.digest === packed.index.digest;
       blobs.set(packed.index.digest, {
-        descriptor: { mediaType: MOUNT_INDEX_TYPE, ...packed.index, annotations: { [MOUNT_ID_ANNOTATION]: id } },
+        descriptor: {
+          mediaType: MOUNT_INDEX_TYPE,
+          ...packed.index,
+          annotations: { [MOUNT_ID_ANNOTATION]: id },
+        },
         open: isSame ? null : read(packed.index.digest),
       });
       for (const { digest, size, isNew } of packed.packs) {
-        blobs.set(digest, { descriptor: { mediaType: MOUNT_PACK_TYPE, digest, size }, open: isNew ? read(digest) : null });
+        blobs.set(digest, {
+          descriptor: { mediaType: MOUNT_PACK_TYPE, digest, size },
+          open: isNew ? read(digest) : null,
+        });
       }
       carried.delete(id);
       reports.push({ id, files: packed.files, bytes: packed.bytes });
@@ -102,7 +111,10 @@ export async function fillMount(
   source: MountSource,
   dir: string,
   registry: Registry,
-  options: { readonly signal: AbortSignal; readonly onBytes: (label: string, current: number, total: number, done: boolean) => void },
+  options: {
+    readonly signal: AbortSignal;
+    readonly onBytes: (label: string, current: number, total: number, done: boolean) => void;
+  },
 ): Promise<{ readonly files: number; readonly bytes: number }> {
   const { store } = parts;
   await using scope = new Scope(options.signal);
@@ -117,7 +129,8 @@ export async function fillMount(
     }
     return store.content.path(descriptor.digest);
   };
-  if (source.index.size > MOUNT_INDEX_MAX_BYTES) throw new BuildError("LIMIT_EXCEEDED", "the index of a cache mount is too large");
+  if (source.index.size > MOUNT_INDEX_MAX_BYTES)
+    throw new BuildError("LIMIT_EXCEEDED", "the index of a cache mount is too large");
   const index = await fetch(source.index, scope.signal);
   const { packs } = parseMountIndex(store.content.read(source.index.digest, MOUNT_INDEX_MAX_BYTES));
   const files: Record<string, string> = {};
@@ -162,7 +175,9 @@ export async function importMountsFrom(
   at: CacheLocation,
   ids: readonly string[] | null,
   { signal, registry }: MountTransferOptions,
-): Promise<readonly { readonly id: string; readonly files: number; readonly bytes: number; readonly isKept: boolean }[]> {
+): Promise<
+  readonly { readonly id: string; readonly files: number; readonly bytes: number; readonly isKept: boolean }[]
+> {
   const { openPlace } = await import("./engine-cache.ts");
   const place = await openPlace(at, registry);
   const cache = await readCache(place, { signal });
@@ -170,7 +185,11 @@ export async function importMountsFrom(
   const reports: { id: string; files: number; bytes: number; isKept: boolean }[] = [];
   for (const id of ids ?? cache.mounts.keys()) {
     const index = cache.mounts.get(id);
-    if (index === undefined) throw new BuildError("IMAGE_UNKNOWN", `the cache ${place.name} has no cache mount ${JSON.stringify(id)}`);
+    if (index === undefined)
+      throw new BuildError(
+        "IMAGE_UNKNOWN",
+        `the cache ${place.name} has no cache mount ${JSON.stringify(id)}`,
+      );
     await using hold = await parts.store.cacheMounts.acquire(id, "shared", { signal, seedKey: "" });
     if (!hold.fresh) {
       reports.push({ id, files: 0, bytes: 0, isKept: true });
@@ -186,7 +205,9 @@ export async function importMountsFrom(
 /** Cache mounts that begin empty. Those that begin with files of a stage are known by that stage's layers, which have other names
  *  on every machine. */
 export function plainMounts(store: Store): ReturnType<Store["cacheMounts"]["list"]> {
-  return store.cacheMounts.list().filter(({ id, path }) => basename(dirname(dirname(path))) === directoryOf(id));
+  return store.cacheMounts
+    .list()
+    .filter(({ id, path }) => basename(dirname(dirname(path))) === directoryOf(id));
 }
 
 /** Name of a mount's directory: cache/cache-mounts.ts. */
@@ -198,7 +219,12 @@ async function readIndex(place: CachePlace, index: Descriptor, signal: AbortSign
   return place.blob(index, MOUNT_INDEX_MAX_BYTES, { signal });
 }
 
-async function fetchIndex({ store }: MountParts, place: CachePlace, index: Descriptor, signal: AbortSignal): Promise<string | null> {
+async function fetchIndex(
+  { store }: MountParts,
+  place: CachePlace,
+  index: Descriptor,
+  signal: AbortSignal,
+): Promise<string | null> {
   try {
     if (!store.content.has(index.digest)) store.content.put(await readIndex(place, index, signal));
     return store.content.path(index.digest);

@@ -16,7 +16,11 @@ const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 const SHM_BYTES = 64 << 20;
 
 /** Runs the command; its file changes are thrown away. Returns the exit code. Throws IMAGE_UNKNOWN, EXEC_FAILED… */
-export async function runImage(parts: EngineParts, request: RunRequest, options: EngineRunOptions): Promise<number> {
+export async function runImage(
+  parts: EngineParts,
+  request: RunRequest,
+  options: EngineRunOptions,
+): Promise<number> {
   const { store } = parts;
   const context: CallContext = { signal: options.signal, session: options.session, emit: options.emit };
   parts.keeper(); // starts while the image is looked up
@@ -25,43 +29,66 @@ export async function runImage(parts: EngineParts, request: RunRequest, options:
     keeper: parts.keeper,
     registry: async () => {
       if (request.pull === "never") {
-        throw new BuildError("IMAGE_UNKNOWN", `No such image: ${request.image}`, { hint: "'tsbuild images' lists the local ones" });
+        throw new BuildError("IMAGE_UNKNOWN", `No such image: ${request.image}`, {
+          hint: "'tsbuild images' lists the local ones",
+        });
       }
       return parts.registry(options.session);
     },
     entitlements: new Set(),
     resolveMode: request.pull === "always" ? "pull" : "default",
     resolvConf: resolvConfFor,
-    defaultNetwork: "host",
+    defaultNetwork: parts.defaultNetwork,
     defaultPlatform: machinePlatform(),
   });
   await using lease = store.lease();
-  const image = await worker.images.load(`docker-image://${request.image}`, {}, request.platform ?? machinePlatform(), options);
+  const image = await worker.images.load(
+    `docker-image://${request.image}`,
+    {},
+    request.platform ?? machinePlatform(),
+    options,
+  );
   lease.addLayers(image.layers);
   const dirs = await worker.unpacker.directories(image.layers, digestOf(`run ${request.image}`), context);
   const { config } = JSON.parse(new TextDecoder().decode(image.config)) as ImageConfig;
 
-  const entrypoint = request.entrypoint === null ? (config.Entrypoint ?? []) : request.entrypoint === "" ? [] : [request.entrypoint];
-  const command = request.args.length > 0 ? request.args : request.entrypoint === null ? (config.Cmd ?? []) : [];
+  const entrypoint =
+    request.entrypoint === null
+      ? (config.Entrypoint ?? [])
+      : request.entrypoint === ""
+        ? []
+        : [request.entrypoint];
+  const command =
+    request.args.length > 0 ? request.args : request.entrypoint === null ? (config.Cmd ?? []) : [];
   const args = [...entrypoint, ...command];
   if (args.length === 0) {
-    throw new BuildError("USAGE", "no command specified", { hint: `tsbuild run ${request.image} COMMAND`, exitCode: 125 });
+    throw new BuildError("USAGE", "no command specified", {
+      hint: `tsbuild run ${request.image} COMMAND`,
+      exitCode: 125,
+    });
   }
   const workdir = request.workdir ?? (config.WorkingDir || "/");
-  if (!isAbsolute(workdir)) throw new BuildError("USAGE", `the working directory '${workdir}' is invalid, it needs to be an absolute path`, { exitCode: 125 });
-  const network = request.network === "default" ? "host" : request.network;
+  if (!isAbsolute(workdir))
+    throw new BuildError(
+      "USAGE",
+      `the working directory '${workdir}' is invalid, it needs to be an absolute path`,
+      { exitCode: 125 },
+    );
+  const network = request.network === "default" ? parts.defaultNetwork() : request.network;
 
   await using active = store.layers.prepare();
   const mounts: ExecJobMount[] = [
     ...request.tmpfs.map(({ target, sizeBytes }): ExecJobMount => ({ kind: "tmpfs", target, sizeBytes })),
-    ...request.volumes.map(({ source, target, readonly }): ExecJobMount => ({
-      kind: "directory",
-      target,
-      path: source,
-      readonly,
-      owner: null,
-      fileAllowed: true,
-    })),
+    ...request.volumes.map(
+      ({ source, target, readonly }): ExecJobMount => ({
+        kind: "directory",
+        target,
+        path: source,
+        readonly,
+        owner: null,
+        fileAllowed: true,
+      }),
+    ),
   ];
   if (request.shmSizeBytes !== null && request.shmSizeBytes !== SHM_BYTES) {
     mounts.unshift({ kind: "tmpfs", target: "/dev/shm", sizeBytes: request.shmSizeBytes });
@@ -78,7 +105,7 @@ export async function runImage(parts: EngineParts, request: RunRequest, options:
         user: request.user ?? config.User ?? "",
         hostname: request.hostname ?? digestOf(`${process.pid} ${performance.now()}`).slice(7, 19),
         extraHosts: request.extraHosts,
-        resolvConf: resolvConfFor(network),
+        resolvConf: resolvConfFor(network === "none" ? "none" : "host"),
         network,
         security: "sandbox",
         mounts,
@@ -93,7 +120,8 @@ export async function runImage(parts: EngineParts, request: RunRequest, options:
         onStart(control) {
           if (options.stdin !== null) void feed(control, options.stdin, feeding.signal);
           if (request.tty) {
-            const resize = (): void => control.resize(process.stdout.rows || 24, process.stdout.columns || 80);
+            const resize = (): void =>
+              control.resize(process.stdout.rows || 24, process.stdout.columns || 80);
             process.stdout.on("resize", resize);
             stopResizing = () => process.stdout.off("resize", resize);
           }
@@ -108,7 +136,11 @@ export async function runImage(parts: EngineParts, request: RunRequest, options:
 }
 
 /** Sends standard input until it or the command ends. Owned by the command: nobody waits for it. */
-async function feed(control: ExecControl, input: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+async function feed(
+  control: ExecControl,
+  input: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): Promise<void> {
   try {
     for await (const chunk of input) {
       if (signal.aborted) return;

@@ -49,13 +49,17 @@ export function gitAddress(text: string): SourceOp | null {
   const parameters = query < 0 ? new URLSearchParams() : new URLSearchParams(address.slice(query + 1));
   if (query >= 0) address = address.slice(0, query);
   const isGit =
-    /^(?:git|ssh):\/\//.test(address) || /^[a-zA-Z0-9_.-]+@[^/:]+:/.test(address) || /^github\.com\//.test(address) ||
+    /^(?:git|ssh):\/\//.test(address) ||
+    /^[a-zA-Z0-9_.-]+@[^/:]+:/.test(address) ||
+    /^github\.com\//.test(address) ||
     (/^https?:\/\//.test(address) && /\.git$/.test(address));
   if (!isGit) return null;
   if (query >= 0) {
-    const ref = parameters.get("ref") ?? parameters.get("tag") ?? parameters.get("branch") ?? parameters.get("commit");
+    const ref =
+      parameters.get("ref") ?? parameters.get("tag") ?? parameters.get("branch") ?? parameters.get("commit");
     const subdir = parameters.get("subdir");
-    if (fragment === "" && (ref !== null || subdir !== null)) fragment = `${ref ?? ""}${subdir === null ? "" : `:${subdir}`}`;
+    if (fragment === "" && (ref !== null || subdir !== null))
+      fragment = `${ref ?? ""}${subdir === null ? "" : `:${subdir}`}`;
   }
   if (address.startsWith("github.com/")) address = `https://${address}`;
   const plain = address.replace(/^[a-z]+:\/\//, "").replace(/^([^/@]+@[^/:]+):/, "$1/");
@@ -107,12 +111,18 @@ export function sourceDateEpoch(request: BuildRequest): number | null {
   const text = request.sourceDateEpoch;
   if (text === null || text === "") return request.reproducible ? 0 : null;
   if (!/^-?\d{1,15}$/.test(text)) {
-    throw new BuildError("USAGE", `invalid SOURCE_DATE_EPOCH: ${JSON.stringify(text)}`, { hint: "it is a number of seconds since 1970" });
+    throw new BuildError("USAGE", `invalid SOURCE_DATE_EPOCH: ${JSON.stringify(text)}`, {
+      hint: "it is a number of seconds since 1970",
+    });
   }
   return Number(text);
 }
 
-async function readDockerfile(request: BuildRequest, session: Session, readRemote: ReadRemote): Promise<NamedFile> {
+async function readDockerfile(
+  request: BuildRequest,
+  session: Session,
+  readRemote: ReadRemote,
+): Promise<NamedFile> {
   const { dockerfile, context } = request;
   if (dockerfile.kind === "bytes") return { name: "Dockerfile", data: dockerfile.data };
   if (context.kind === "remote") {
@@ -122,7 +132,8 @@ async function readDockerfile(request: BuildRequest, session: Session, readRemot
     return { name: path.split("/").pop() ?? path, data };
   }
   if (dockerfile.kind === "path") {
-    const path = context.kind === "directory" ? dockerfile.path : join(session.directory("context"), dockerfile.path);
+    const path =
+      context.kind === "directory" ? dockerfile.path : join(session.directory("context"), dockerfile.path);
     const data = readLimited(path);
     if (data === null) throw missing(path);
     return { name: path.split("/").pop() ?? path, data };
@@ -136,9 +147,13 @@ async function readDockerfile(request: BuildRequest, session: Session, readRemot
 }
 
 function missing(path: string): BuildError {
-  return new BuildError("DOCKERFILE_MISSING", `failed to read dockerfile: open ${path}: no such file or directory`, {
-    hint: "name it with -f, or start the build in the directory that has it",
-  });
+  return new BuildError(
+    "DOCKERFILE_MISSING",
+    `failed to read dockerfile: open ${path}: no such file or directory`,
+    {
+      hint: "name it with -f, or start the build in the directory that has it",
+    },
+  );
 }
 
 async function readIgnore(

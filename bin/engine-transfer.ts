@@ -36,25 +36,42 @@ export async function pullImage(
   options.emit({ kind: "vertex", vertex, name: `pull ${name}`, inputs: [], at: [] });
   options.emit({ kind: "started", vertex, atMs: Date.now() });
   const image = await worker.images.load(`docker-image://${name}`, {}, wanted, options);
-  const loaded = await loadImage(registry, store, { ...named, tag: null, digest: image.digest }, wanted, { signal: options.signal, lease });
+  const loaded = await loadImage(registry, store, { ...named, tag: null, digest: image.digest }, wanted, {
+    signal: options.signal,
+    lease,
+  });
   lease.addLayers(image.layers);
   await Promise.all(image.layers.map((id) => worker.unpacker.blob(id, vertex, context)));
   const target = loaded.manifestDescriptor;
-  const record: ImageRecord = { name, target, createdAtMs: Date.now(), layers: { [formatPlatform(wanted)]: image.layers } };
+  const record: ImageRecord = {
+    name,
+    target,
+    createdAtMs: Date.now(),
+    layers: { [formatPlatform(wanted)]: image.layers },
+  };
   store.records.put(IMAGE_SPACE, name, record);
   options.emit({ kind: "done", vertex, atMs: Date.now() });
   return target;
 }
 
 /** Sends an image under its name; layers are packed as gzip on the way. Throws IMAGE_UNKNOWN, REGISTRY_*. */
-export async function pushImage(parts: EngineParts, reference: string, options: EngineTransferOptions): Promise<Descriptor> {
+export async function pushImage(
+  parts: EngineParts,
+  reference: string,
+  options: EngineTransferOptions,
+): Promise<Descriptor> {
   const { store } = parts;
   const context: CallContext = { signal: options.signal, session: options.session, emit: options.emit };
   const found = findImage(store, reference);
   const images: BuiltImage[] = found.manifests.map(({ config, descriptor }) => {
-    const platform: Platform = descriptor.platform ?? { os: config.os, architecture: config.architecture, ...(config.variant ? { variant: config.variant } : {}) };
+    const platform: Platform = descriptor.platform ?? {
+      os: config.os,
+      architecture: config.architecture,
+      ...(config.variant ? { variant: config.variant } : {}),
+    };
     const layers = found.record.layers[formatPlatform(platform)] ?? Object.values(found.record.layers)[0];
-    if (layers === undefined) throw new BuildError("STORE_CORRUPT", `${reference}: the layers of the image are not known`);
+    if (layers === undefined)
+      throw new BuildError("STORE_CORRUPT", `${reference}: the layers of the image are not known`);
     return { platform, layers, config };
   });
   await using worker = transferWorker(parts, options);
@@ -72,7 +89,8 @@ export async function pushImage(parts: EngineParts, reference: string, options: 
       layers: openLayerSource({
         store,
         keeper: parts.keeper,
-        fetch: async (id, signal) => store.content.path(await worker.unpacker.blob(id, null, { ...context, signal })),
+        fetch: async (id, signal) =>
+          store.content.path(await worker.unpacker.blob(id, null, { ...context, signal })),
         unpack: async (id, signal) => {
           const [dir] = await worker.unpacker.directories([id], vertex, { ...context, signal });
           if (dir === undefined) throw new Error("no directory");
@@ -109,7 +127,7 @@ function transferWorker(parts: EngineParts, options: EngineTransferOptions): Loc
     entitlements: new Set(),
     resolveMode: "pull",
     resolvConf: resolvConfFor,
-    defaultNetwork: "host",
+    defaultNetwork: parts.defaultNetwork,
     defaultPlatform: machinePlatform(),
   });
 }

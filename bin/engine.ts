@@ -16,6 +16,8 @@ export interface EngineParts {
   readonly store: Store;
   /** The one keeper, started by the first call. */
   readonly keeper: () => Keeper;
+  /** What steps with the default network get: an own namespace where a helper connects it, else the host's. */
+  readonly defaultNetwork: () => "sandbox" | "host";
   readonly registry: (session: Session) => Promise<Registry>;
   readonly limits: () => Promise<Limits>;
 }
@@ -25,7 +27,12 @@ export async function openEngine(config: Config): Promise<Engine> {
   const store = await openStore(config.root);
   const sync = openStoreSync(store);
   let keeper: Keeper | null = null;
-  let startKeeper: ((options: Parameters<typeof import("../worker/keeper/keeper.ts").startKeeper>[0]) => Keeper) | null = null;
+  let startKeeper:
+    | ((options: Parameters<typeof import("../worker/keeper/keeper.ts").startKeeper>[0]) => Keeper)
+    | null = null;
+  const searchPath = `${config.env.PATH ?? ""}:/usr/sbin:/sbin`;
+  let network: "sandbox" | "host" | null = null;
+  let findNetworkHelper: typeof import("../worker/keeper/network-helper.ts").findNetworkHelper | null = null;
   let findIdMaps: typeof import("../worker/keeper/userns.ts").findIdMaps | null = null;
   const registries: Registry[] = [];
   let limits: Promise<Limits> | null = null;
@@ -35,7 +42,8 @@ export async function openEngine(config: Config): Promise<Engine> {
     store,
     keeper() {
       if (keeper !== null) return keeper;
-      if (startKeeper === null || findIdMaps === null) throw new Error("the keeper is asked for before it is loaded");
+      if (startKeeper === null || findIdMaps === null)
+        throw new Error("the keeper is asked for before it is loaded");
       const user = userInfo();
       const path = config.env.PATH ?? "";
       keeper = startKeeper({
@@ -51,9 +59,16 @@ export async function openEngine(config: Config): Promise<Engine> {
       );
       return keeper;
     },
+    defaultNetwork() {
+      if (findNetworkHelper === null) throw new Error("the network helper is asked for before it is loaded");
+      network ??= findNetworkHelper(searchPath).kind === "none" ? "host" : "sandbox";
+      return network;
+    },
     async registry(session) {
       const { openRegistry } = await import("../cache/registry/client.ts");
-      const registry = openRegistry({ credentials: (host): Promise<Credentials | null> => session.credentials(host) });
+      const registry = openRegistry({
+        credentials: (host): Promise<Credentials | null> => session.credentials(host),
+      });
       registries.push(registry);
       return registry;
     },
@@ -65,6 +80,7 @@ export async function openEngine(config: Config): Promise<Engine> {
   const loadKeeper = async (): Promise<void> => {
     ({ startKeeper } = await import("../worker/keeper/keeper.ts"));
     ({ findIdMaps } = await import("../worker/keeper/userns.ts"));
+    ({ findNetworkHelper } = await import("../worker/keeper/network-helper.ts"));
   };
 
   const removeDirectories = async (paths: readonly string[]): Promise<void> => {

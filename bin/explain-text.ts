@@ -8,7 +8,8 @@ type Change = ExplainedBuild["steps"][number]["changes"][number];
 /** The text of --explain: a block for each step that ran. */
 export function renderExplained(build: ExplainedBuild): string {
   const { steps, cached } = build;
-  if (steps.length === 0) return `\nNo step ran: ${cached === 1 ? "the one step was" : `all ${cached} steps were`} cached.\n`;
+  if (steps.length === 0)
+    return `\nNo step ran: ${cached === 1 ? "the one step was" : `all ${cached} steps were`} cached.\n`;
   const blocks = steps.map(({ step, failed, changes }) => {
     const head = `${cleanText(step)}${failed ? " (failed)" : ""}`;
     return [head, ...linesOf(changes).map((line) => `  ${line}`)].join("\n");
@@ -30,7 +31,9 @@ function linesOf(changes: readonly Change[]): readonly string[] {
 export function describeChange(change: Change): string {
   switch (change.kind) {
     case "no-cache":
-      return change.scope === "build" ? "asked to run: --no-cache" : "asked to run: its cache is not to be used (--no-cache-filter)";
+      return change.scope === "build"
+        ? "asked to run: --no-cache"
+        : "asked to run: its cache is not to be used (--no-cache-filter)";
     case "new-step":
       return "not built before";
     case "result-gone":
@@ -39,7 +42,9 @@ export function describeChange(change: Change): string {
       return fileLine(change);
     case "files":
       if (change.total === 0) return "files: hard links among them changed";
-      return change.total === null ? "files changed (no list of the earlier ones is kept)" : `and ${change.total} more files`;
+      return change.total === null
+        ? "files changed (no list of the earlier ones is kept)"
+        : `and ${change.total} more files`;
     case "build-arg":
       return `build argument ${change.name}: ${values(change)}`;
     case "environment":
@@ -59,7 +64,9 @@ export function describeChange(change: Change): string {
     case "parent-step": {
       const step = cleanText(change.step);
       if (change.before !== null) return `it stands on another step: ${cleanText(change.before)} → ${step}`;
-      return change.ran ? `step before it ran and gave another result: ${step}` : `another (cached) result below it: ${step}`;
+      return change.ran
+        ? `step before it ran and gave another result: ${step}`
+        : `another (cached) result below it: ${step}`;
     }
   }
 }
@@ -81,7 +88,11 @@ function fileLine(change: Extract<Change, { kind: "file" }>): string {
 
 const VALUE_MAX = 160;
 
-function values(change: { readonly before: string | null; readonly after: string | null; readonly via?: string | null }): string {
+function values(change: {
+  readonly before: string | null;
+  readonly after: string | null;
+  readonly via?: string | null;
+}): string {
   const via = change.via ? ` (by build argument ${change.via})` : "";
   return `${shown(change.before)} → ${shown(change.after)}${via}`;
 }

@@ -26,8 +26,16 @@ export const BUILD_FLAGS: CommandFlags = {
     },
     { name: "build-context", kind: "list", help: "Additional build contexts (e.g., name=path)" },
     { name: "builder", kind: "string", help: "" },
-    { name: "cache-from", kind: "list", help: 'External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir")' },
-    { name: "cache-to", kind: "list", help: 'Cache export destinations (e.g., "type=registry,ref=user/app:cache,mode=max")' },
+    {
+      name: "cache-from",
+      kind: "list",
+      help: 'External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir")',
+    },
+    {
+      name: "cache-to",
+      kind: "list",
+      help: 'Cache export destinations (e.g., "type=registry,ref=user/app:cache,mode=max")',
+    },
     {
       name: "call",
       kind: "string",
@@ -36,7 +44,11 @@ export const BUILD_FLAGS: CommandFlags = {
     },
     { name: "cgroup-parent", kind: "string", help: "Parent cgroup for RUN instructions" },
     { name: "check", kind: "bool", help: 'Shorthand for "--call=check"' },
-    { name: "explain", kind: "bool", help: "Say for each step that ran what had changed since the last build" },
+    {
+      name: "explain",
+      kind: "bool",
+      help: "Say for each step that ran what had changed since the last build",
+    },
     { name: "file", short: "f", kind: "string", help: 'Name of the Dockerfile (default: "PATH/Dockerfile")' },
     { name: "iidfile", kind: "string", help: "Write the image ID to a file" },
     { name: "label", kind: "list", help: "Set metadata for an image" },

@@ -65,15 +65,32 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
     const times = epochSeconds === null ? "" : `epoch=${epochSeconds}`;
     const changes: Partial<Omit<LayerRecord, "id">> =
       epochSeconds === null
-        ? { diffId: outcome.diffId, sizeBytes: record.sizeBytes || outcome.tarBytes, tarBytes: { ...record.tarBytes, [times]: outcome.tarBytes } }
-        : { diffIds: { ...record.diffIds, [times]: outcome.diffId }, tarBytes: { ...record.tarBytes, [times]: outcome.tarBytes } };
+        ? {
+            diffId: outcome.diffId,
+            sizeBytes: record.sizeBytes || outcome.tarBytes,
+            tarBytes: { ...record.tarBytes, [times]: outcome.tarBytes },
+          }
+        : {
+            diffIds: { ...record.diffIds, [times]: outcome.diffId },
+            tarBytes: { ...record.tarBytes, [times]: outcome.tarBytes },
+          };
     if (ingest === null || compression === null || outcome.digest === null || outcome.size === null) {
       store.layers.update(id, changes);
       return { diffId: outcome.diffId, tarBytes: outcome.tarBytes, descriptor: null };
     }
     ingest.commit({ digest: outcome.digest, size: outcome.size, trusted: true });
-    const descriptor: Descriptor = { mediaType: MEDIA_TYPES[compression], digest: outcome.digest, size: outcome.size };
-    store.layers.update(id, { ...changes, blobs: { ...record.blobs, [formKey(compression, level, epochSeconds, deps.pinnedCompressor)]: descriptor } });
+    const descriptor: Descriptor = {
+      mediaType: MEDIA_TYPES[compression],
+      digest: outcome.digest,
+      size: outcome.size,
+    };
+    store.layers.update(id, {
+      ...changes,
+      blobs: {
+        ...record.blobs,
+        [formKey(compression, level, epochSeconds, deps.pinnedCompressor)]: descriptor,
+      },
+    });
     return { diffId: outcome.diffId, tarBytes: outcome.tarBytes, descriptor };
   };
 
@@ -87,13 +104,22 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
   ): Promise<Descriptor> => {
     const blob = await deps.fetch(id, signal);
     await using ingest = store.content.ingest();
-    const outcome = await deps.keeper().run({ kind: "recompress", blob, out: ingest.path, compression, level, pinned: deps.pinnedCompressor });
+    const outcome = await deps
+      .keeper()
+      .run({ kind: "recompress", blob, out: ingest.path, compression, level, pinned: deps.pinnedCompressor });
     signal.throwIfAborted();
     if (outcome.diffId !== diffId || outcome.digest === null || outcome.size === null) {
-      throw new BuildError("DIGEST_MISMATCH", `a layer of the base image has the diffId ${outcome.diffId}, its config says ${diffId}`);
+      throw new BuildError(
+        "DIGEST_MISMATCH",
+        `a layer of the base image has the diffId ${outcome.diffId}, its config says ${diffId}`,
+      );
     }
     ingest.commit({ digest: outcome.digest, size: outcome.size, trusted: true });
-    const descriptor: Descriptor = { mediaType: MEDIA_TYPES[compression], digest: outcome.digest, size: outcome.size };
+    const descriptor: Descriptor = {
+      mediaType: MEDIA_TYPES[compression],
+      digest: outcome.digest,
+      size: outcome.size,
+    };
     store.layers.update(id, { blobs: { ...recordOf(id).blobs, [key]: descriptor } });
     return descriptor;
   };
@@ -110,14 +136,19 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
     async blob(id, variant, { signal }) {
       const { compression, level, epochSeconds } = variant;
       const record = recordOf(id);
-      const diffId = epochSeconds === null ? record.diffId : (record.diffIds[`epoch=${epochSeconds}`] ?? null);
+      const diffId =
+        epochSeconds === null ? record.diffId : (record.diffIds[`epoch=${epochSeconds}`] ?? null);
       const key = formKey(compression, level, epochSeconds, deps.pinnedCompressor);
       const known = record.blobs[key];
       if (known !== undefined && diffId !== null && store.content.has(known.digest)) {
         return { descriptor: known, diffId, remote: null };
       }
       // Without force a base layer leaves as it came; what an imported cache has in this form is not packed again.
-      const original = variant.pinned ? record.remotes[0] : deps.pinnedCompressor || epochSeconds !== null ? undefined : imported(record, compression);
+      const original = variant.pinned
+        ? record.remotes[0]
+        : deps.pinnedCompressor || epochSeconds !== null
+          ? undefined
+          : imported(record, compression);
       if (original !== undefined && diffId !== null && (!variant.force || isForm(original, compression))) {
         return {
           descriptor: plainDescriptor(original.descriptor),
@@ -127,7 +158,11 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
       }
       return once(`blob ${id} ${key}`, async (): Promise<LayerBlob> => {
         if (original !== undefined && diffId !== null) {
-          return { descriptor: await recompress(id, compression, level, diffId, key, signal), diffId, remote: null };
+          return {
+            descriptor: await recompress(id, compression, level, diffId, key, signal),
+            diffId,
+            remote: null,
+          };
         }
         const packed = await pack(id, compression, level, epochSeconds, signal);
         if (packed.descriptor === null) throw new Error("packing gave no blob");
@@ -141,7 +176,12 @@ function imported(record: LayerRecord, compression: LayerVariant["compression"])
   return record.remotes.find((remote) => isForm(remote, compression));
 }
 
-function formKey(compression: string, level: number | null, epochSeconds: number | null, pinned: boolean): string {
+function formKey(
+  compression: string,
+  level: number | null,
+  epochSeconds: number | null,
+  pinned: boolean,
+): string {
   return `${compression}${level === null ? "" : `-${level}`}${epochSeconds === null ? "" : `+epoch=${epochSeconds}`}${pinned ? "+pinned" : ""}`;
 }
 

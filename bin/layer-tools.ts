@@ -7,7 +7,14 @@ import type { Keeper } from "../worker/keeper/keeper.ts";
 export function layerTools(keeper: () => Keeper): LayerTools {
   return {
     async diffIdOf(dir) {
-      const pack = { kind: "pack", dir, out: null, compression: "uncompressed", level: null, epochSeconds: null } as const;
+      const pack = {
+        kind: "pack",
+        dir,
+        out: null,
+        compression: "uncompressed",
+        level: null,
+        epochSeconds: null,
+      } as const;
       return (await keeper().run(pack)).diffId;
     },
     async unpack(blob, mediaType, diffId, dir) {

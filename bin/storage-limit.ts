@@ -16,7 +16,7 @@ export function parseStorageLimit(text: string | null | undefined, disk: number)
   } catch (cause) {
     throw new BuildError("USAGE", `invalid --max-storage: ${JSON.stringify(text)}`, {
       cause,
-      hint: 'write it like 20GB, 10% or unlimited',
+      hint: "write it like 20GB, 10% or unlimited",
     });
   }
 }
@@ -36,5 +36,7 @@ export async function keepToLimit(
   const outcome = await keepBelow(store, { ceilingBytes, signal: options.signal, nowMs: Date.now() });
   if (outcome === null) return;
   await options.remove(outcome.directories);
-  options.note(`the store was over its limit of ${ceilingBytes} bytes: ${outcome.freedBytes} bytes of cache removed`);
+  options.note(
+    `the store was over its limit of ${ceilingBytes} bytes: ${outcome.freedBytes} bytes of cache removed`,
+  );
 }

@@ -43,12 +43,17 @@ export function openStoreSync(
 
   return {
     begin(keeper) {
-      const ages = store.layers.unsynced().map((id) => ({ id, ageMs: nowMs() - (store.layers.get(id)?.createdAtMs ?? 0) }));
+      const ages = store.layers
+        .unsynced()
+        .map((id) => ({ id, ageMs: nowMs() - (store.layers.get(id)?.createdAtMs ?? 0) }));
       const quiet = ages.filter(({ ageMs }) => ageMs > QUIET_MS);
       const isLate = quiet.some(({ ageMs }) => ageMs > LONG_MS);
       if (quiet.length === 0 || (!isLate && dirtyBytes() > BESIDE_MAX_BYTES)) return;
       // Failing is not syncing: the layers stay marked as they are.
-      beside = sync(keeper, quiet.map(({ id }) => id)).catch(() => {});
+      beside = sync(
+        keeper,
+        quiet.map(({ id }) => id),
+      ).catch(() => {});
     },
     async end(keeper) {
       await beside;
@@ -63,6 +68,9 @@ export function openStoreSync(
 /** Dirty and being written, of all file systems. proc_meminfo(5) */
 function dirtyOfMachine(): number {
   const text = readFileSync("/proc/meminfo", "latin1");
-  const sum = [...text.matchAll(/^(?:Dirty|Writeback):\s+(\d+) kB$/gm)].reduce((all, [, kb]) => all + Number(kb), 0);
+  const sum = [...text.matchAll(/^(?:Dirty|Writeback):\s+(\d+) kB$/gm)].reduce(
+    (all, [, kb]) => all + Number(kb),
+    0,
+  );
   return sum * 1024;
 }

@@ -168,7 +168,8 @@ async function checkLayer(
     return { what: "its directory is not there" };
   }
   const record = store.layers.get(stored.id);
-  if (record === null || !record.unpacked) return { what: "made before the machine was started anew, and not known to have reached the disk" };
+  if (record === null || !record.unpacked)
+    return { what: "made before the machine was started anew, and not known to have reached the disk" };
   let now: Digest;
   try {
     now = await tools.diffIdOf(dir);
@@ -177,12 +178,15 @@ async function checkLayer(
     return { what: `cannot be read: ${(error as Error).message}` };
   }
   const isStep = stored.id.startsWith("r-");
-  const known = isStep ? record.diffId : (record.diffIds[TREE] ?? (await unpackedAnew(store, record, bad, tools)));
+  const known = isStep
+    ? record.diffId
+    : (record.diffIds[TREE] ?? (await unpackedAnew(store, record, bad, tools)));
   if (known === null) {
     if (isStep) store.layers.update(record.id, { diffId: now });
     return "unknown";
   }
-  if (known !== now) return { what: `damaged: its files are not those it was made of (${now}, not ${known})` };
+  if (known !== now)
+    return { what: `damaged: its files are not those it was made of (${now}, not ${known})` };
   if (!isStep && record.diffIds[TREE] === undefined)
     store.layers.update(record.id, { diffIds: { ...record.diffIds, [TREE]: now } });
   return "same";
@@ -190,7 +194,10 @@ async function checkLayer(
 
 /** Trouble of the keeper or the disk, which says nothing of a layer. */
 function isOfUs(error: unknown): boolean {
-  return !(error instanceof Error) || (error instanceof BuildError && (error.code === "SANDBOX_UNAVAILABLE" || error.code === "STORE_FULL"));
+  return (
+    !(error instanceof Error) ||
+    (error instanceof BuildError && (error.code === "SANDBOX_UNAVAILABLE" || error.code === "STORE_FULL"))
+  );
 }
 
 /** What our own packing gives of the layer when its blob is unpacked again; null: no blob is here. */
@@ -262,7 +269,8 @@ function lackOf(
   for (const digest of manifests) {
     const manifest = read(digest);
     if (manifest === null) return "its manifest cannot be read: build or pull it again";
-    if (manifest.manifests === undefined && !has(manifest.config?.digest)) return "its config is not there: build or pull it again";
+    if (manifest.manifests === undefined && !has(manifest.config?.digest))
+      return "its config is not there: build or pull it again";
     if (ids.length === 0 && manifest.layers?.some((layer) => !has(layer.digest)) === true)
       return "a layer of it is not there: build or pull it again";
   }
@@ -275,7 +283,11 @@ interface Document {
   readonly manifests?: readonly { readonly digest?: unknown }[];
 }
 
-async function eachOf<T>(items: readonly T[], width: number, work: (item: T) => Promise<void>): Promise<void> {
+async function eachOf<T>(
+  items: readonly T[],
+  width: number,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
   const rest = items.values();
   const lane = async (): Promise<void> => {
     for (const item of rest) await work(item);

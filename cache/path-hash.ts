@@ -150,7 +150,11 @@ function listPlan(plan: Plan): readonly SelectedFile[] {
           type: type === "fifo" ? "p" : type.slice(0, 1),
           mode: ignoreMode || type === "symlink" ? "" : mode.toString(8),
           content:
-            content?.kind === "file" ? shortContent(content.digest) : content?.kind === "link" ? content.target : "",
+            content?.kind === "file"
+              ? shortContent(content.digest)
+              : content?.kind === "link"
+                ? content.target
+                : "",
         });
       }
     }

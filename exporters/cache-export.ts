@@ -12,7 +12,12 @@ import {
   encodeInlineRecords,
   recordDigest,
 } from "../cache/remote-cache/config.ts";
-import { encodeCacheManifest, type ManifestForm, MOUNT_INDEX_TYPE, MOUNT_PACK_TYPE } from "../cache/remote-cache/manifest.ts";
+import {
+  encodeCacheManifest,
+  type ManifestForm,
+  MOUNT_INDEX_TYPE,
+  MOUNT_PACK_TYPE,
+} from "../cache/remote-cache/manifest.ts";
 import type { CachePlace } from "../cache/remote-cache/place.ts";
 import { MEDIA_TYPES, parseDocument } from "../cache/registry/documents.ts";
 import { pullLayer } from "../cache/registry/image.ts";
@@ -84,11 +89,18 @@ export async function exportCache(
   lease.addBlobs([...layers.values()].map(({ descriptor }) => descriptor.digest));
   const records = recordsOf(chain, wanted, layers);
   const config = encodeCacheConfig(records);
-  const configDescriptor = { mediaType: CACHE_CONFIG_TYPE, digest: digestOf(config.bytes), size: config.bytes.length };
+  const configDescriptor = {
+    mediaType: CACHE_CONFIG_TYPE,
+    digest: digestOf(config.bytes),
+    size: config.bytes.length,
+  };
 
   let sentBytes = 0;
   const waiting: ExtraBlob[] = [
-    ...config.layers.map((descriptor) => ({ descriptor, open: () => bytesOf(descriptor, remotes, deps, signal) })),
+    ...config.layers.map((descriptor) => ({
+      descriptor,
+      open: () => bytesOf(descriptor, remotes, deps, signal),
+    })),
     ...extra.filter(({ open }) => open !== null),
   ];
   const work = async (workSignal: AbortSignal): Promise<void> => {
@@ -99,13 +111,18 @@ export async function exportCache(
       if (remote?.from === place.from) continue; // it came from there
       options.onBlob(descriptor, false);
       const mountFrom = remote === undefined ? [] : [remote.from];
-      if (await place.putBlob(descriptor, open, { signal: workSignal, mountFrom })) sentBytes += descriptor.size;
+      if (await place.putBlob(descriptor, open, { signal: workSignal, mountFrom }))
+        sentBytes += descriptor.size;
       options.onBlob(descriptor, true);
     }
   };
   await scope.all(Array.from({ length: Math.min(UPLOADS_AT_ONCE, waiting.length) }, () => work));
   await place.putBlob(configDescriptor, () => once(config.bytes), { signal, mountFrom: [] });
-  const manifest = encodeCacheManifest(configDescriptor, [...config.layers, ...extra.map(({ descriptor }) => descriptor)], form);
+  const manifest = encodeCacheManifest(
+    configDescriptor,
+    [...config.layers, ...extra.map(({ descriptor }) => descriptor)],
+    form,
+  );
   return {
     manifest: await place.putManifest(manifest.bytes, manifest.mediaType, { signal }),
     records: records.length,
@@ -126,8 +143,14 @@ export async function exportMounts(
 ): Promise<Pick<CacheExportOutcome, "manifest" | "sentBytes">> {
   const { signal } = options;
   const top = await place.manifest({ signal });
-  const document = top === null ? null : parseDocument(top.bytes, top.descriptor.mediaType || null, place.name);
-  const all = document === null ? [] : document.kind === "index" ? document.manifests : [document.config, ...document.layers];
+  const document =
+    top === null ? null : parseDocument(top.bytes, top.descriptor.mediaType || null, place.name);
+  const all =
+    document === null
+      ? []
+      : document.kind === "index"
+        ? document.manifests
+        : [document.config, ...document.layers];
   let config = all.find(({ mediaType }) => mediaType === CACHE_CONFIG_TYPE);
   if (document !== null && config === undefined) {
     throw new BuildError("OUTPUT_INVALID", `${place.name} is not a build cache, and would be overwritten`, {
@@ -139,7 +162,9 @@ export async function exportMounts(
     config = { mediaType: CACHE_CONFIG_TYPE, digest: digestOf(bytes), size: bytes.length };
     await place.putBlob(config, () => once(bytes), { signal, mountFrom: [] });
   }
-  const layers = all.filter(({ mediaType }) => ![CACHE_CONFIG_TYPE, MOUNT_INDEX_TYPE, MOUNT_PACK_TYPE].includes(mediaType));
+  const layers = all.filter(
+    ({ mediaType }) => ![CACHE_CONFIG_TYPE, MOUNT_INDEX_TYPE, MOUNT_PACK_TYPE].includes(mediaType),
+  );
   let sentBytes = 0;
   for (const { descriptor, open } of extra) {
     if (open === null) continue;
@@ -147,8 +172,15 @@ export async function exportMounts(
     if (await place.putBlob(descriptor, open, { signal, mountFrom: [] })) sentBytes += descriptor.size;
     options.onBlob(descriptor, true);
   }
-  const same = document === null ? form : { imageManifest: document.kind === "manifest", ociTypes: !/docker/.test(document.mediaType) };
-  const manifest = encodeCacheManifest(config, [...layers, ...extra.map(({ descriptor }) => descriptor)], same);
+  const same =
+    document === null
+      ? form
+      : { imageManifest: document.kind === "manifest", ociTypes: !/docker/.test(document.mediaType) };
+  const manifest = encodeCacheManifest(
+    config,
+    [...layers, ...extra.map(({ descriptor }) => descriptor)],
+    same,
+  );
   return { manifest: await place.putManifest(manifest.bytes, manifest.mediaType, { signal }), sentBytes };
 }
 
@@ -292,11 +324,7 @@ function neededOutputs(steps: readonly ChainStep[], wanted: Wanted): readonly Re
 }
 
 /** Records of the inputs, which stand before; none when one of them has no name: BuildKit drops records with holes. */
-function linksOf(
-  step: ChainStep,
-  steps: readonly ChainStep[],
-  add: AddRecord,
-): CacheRecord["inputs"] {
+function linksOf(step: ChainStep, steps: readonly ChainStep[], add: AddRecord): CacheRecord["inputs"] {
   if (step.inputs.includes(null)) return [];
   return step.inputs.map((input) => {
     if (input === null) return [];
@@ -314,7 +342,8 @@ async function* bytesOf(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   if (!store.content.has(descriptor.digest)) {
     const remote = remotes.get(descriptor.digest);
-    if (remote === undefined) throw new BuildError("STORE_CORRUPT", `the blob ${descriptor.digest} of a layer is missing`);
+    if (remote === undefined)
+      throw new BuildError("STORE_CORRUPT", `the blob ${descriptor.digest} of a layer is missing`);
     await pullLayer(remote, store, registry, { signal });
   }
   yield* store.content.stream(descriptor.digest, { signal });

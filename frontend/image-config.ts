@@ -169,7 +169,12 @@ export function ensurePath(image: ImageConfig): void {
 
 /** One line of history. withLayer: the step makes a layer. created null: the exporter takes the time of the layer, so that
  *  a cached build gives the same image again. */
-export function addHistory(image: ImageConfig, createdBy: string, withLayer: boolean, created: string | null): void {
+export function addHistory(
+  image: ImageConfig,
+  createdBy: string,
+  withLayer: boolean,
+  created: string | null,
+): void {
   image.history.push({
     ...(created === null ? {} : { created }),
     created_by: createdBy,

@@ -27,6 +27,9 @@ import { splitCommand } from "./split-command.ts";
 /** As BuildKit reads at most. */
 const DOCKERFILE_MAX_BYTES = 16 * 1024 * 1024;
 
+/** Instructions of one file; more are refused. The longest known to be written by a program have some thousands. */
+export const INSTRUCTIONS_MAX = 100_000;
+
 /** A Dockerfile as far as it could be read: with an error, `parsed` holds what came before it (for the build checks). */
 export interface Reading {
   readonly parsed: ParsedDockerfile;
@@ -165,6 +168,11 @@ function lex(file: string, source: string): Lexed {
     if (joined.hasEmptyLine) {
       const at = wholeLine(file, joined.lastLine, joined.lastText);
       warnings.push({ rule: "NoEmptyContinuation", detail: emptyContinuation(), at });
+    }
+    if (instructions.length === INSTRUCTIONS_MAX) {
+      throw new BuildError("LIMIT_EXCEEDED", `${file} has more than ${INSTRUCTIONS_MAX} instructions`, {
+        at: wholeLine(file, line.number, line.text),
+      });
     }
     instructions.push(readInstruction(file, lines, joined, escape, comments));
     comments = [];

@@ -2,7 +2,15 @@
 // caches.
 
 import type { ChainStep } from "../cache/remote-cache/chain.ts";
-import { type CacheKey, contentPart, definitionPart, isContentPart, type KeyPart, keyOf, resultPart } from "./cache-key.ts";
+import {
+  type CacheKey,
+  contentPart,
+  definitionPart,
+  isContentPart,
+  type KeyPart,
+  keyOf,
+  resultPart,
+} from "./cache-key.ts";
 import { keysOf } from "./edge.ts";
 import type { Digest } from "./graph/digest.ts";
 import type { LayerId, Result } from "./graph/request.ts";
@@ -18,7 +26,8 @@ export function chainOf(job: Job, records: ResultRecords): readonly ChainStep[] 
   for (const node of job.nodes.values()) {
     const key = "key" in node.edge ? node.edge.key : null;
     if (key === null) continue; // live files, or a step that nobody needed so early that it has no name
-    const found = node.facts.sort === "step" || node.facts.sort === "source" ? records.find(key, node.outputs) : null;
+    const found =
+      node.facts.sort === "step" || node.facts.sort === "source" ? records.find(key, node.outputs) : null;
     const outputs = outputsOf(node, found, results);
     results.set(node.vertex.digest, outputs);
     index.set(node.vertex.digest, steps.length);
@@ -33,9 +42,12 @@ export function chainOf(job: Job, records: ResultRecords): readonly ChainStep[] 
         const step = index.get(input.vertex);
         if (step !== undefined) return { step, output: input.output };
         const part = definition?.[at];
-        return part !== undefined && isContentPart(part) ? { content: part.slice("content:".length) as Digest } : null;
+        return part !== undefined && isContentPart(part)
+          ? { content: part.slice("content:".length) as Digest }
+          : null;
       }),
-      otherKeys: (rename) => (found === null || definition === null ? [] : otherKeys(node, key, definition, found, results, rename)),
+      otherKeys: (rename) =>
+        found === null || definition === null ? [] : otherKeys(node, key, definition, found, results, rename),
     });
   }
   return steps;

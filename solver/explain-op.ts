@@ -100,7 +100,8 @@ function compareArgs(a: unknown, b: unknown, before: StepTrace, now: StepTrace):
     if (oldShell === shell)
       return [{ kind: "command", before: shown(a.at(-1)), after: shown(b.at(-1)), via: null }];
   }
-  const text = (args: unknown, step: StepTrace): string => (Array.isArray(args) ? args.join(" ") : textOf(step));
+  const text = (args: unknown, step: StepTrace): string =>
+    Array.isArray(args) ? args.join(" ") : textOf(step);
   return [{ kind: "command", before: text(a, before), after: text(b, now), via: null }];
 }
 
@@ -182,7 +183,12 @@ const ACTION_OPTIONS: Readonly<Record<string, string>> = {
   followSymlink: "following links",
 };
 
-const PLACES: Readonly<Record<string, string>> = { src: "source", dest: "destination", path: "path", target: "target" };
+const PLACES: Readonly<Record<string, string>> = {
+  src: "source",
+  dest: "destination",
+  path: "path",
+  target: "target",
+};
 
 function compareActions(a: unknown, b: unknown, before: StepTrace, now: StepTrace): readonly OpChange[] {
   const texts = (): OpChange => ({ kind: "command", before: textOf(before), after: textOf(now), via: null });
@@ -194,15 +200,21 @@ function compareActions(a: unknown, b: unknown, before: StepTrace, now: StepTrac
       const [was, is] = [JSON.stringify(old[name] ?? null), JSON.stringify(value[name] ?? null)];
       if (was === is) continue;
       if (name === "data")
-        changes.set(name, { kind: "here-document", before: plain(old[name]), after: plain(value[name]), via: null });
+        changes.set(name, {
+          kind: "here-document",
+          before: plain(old[name]),
+          after: plain(value[name]),
+          via: null,
+        });
       else {
         const called = ACTION_OPTIONS[name];
         if (called === undefined && textOf(before) !== textOf(now)) changes.set("command", texts());
         else if (called === undefined) {
           // Written the same and meant otherwise: a relative path below another WORKDIR.
-          if (name in PLACES) changes.set(name, option(PLACES[name] ?? name, plain(old[name]), plain(value[name])));
-        }
-        else if (!changes.has(called)) changes.set(called, option(called, fieldText(old[name]), fieldText(value[name])));
+          if (name in PLACES)
+            changes.set(name, option(PLACES[name] ?? name, plain(old[name]), plain(value[name])));
+        } else if (!changes.has(called))
+          changes.set(called, option(called, fieldText(old[name]), fieldText(value[name])));
       }
     }
   }
@@ -210,7 +222,9 @@ function compareActions(a: unknown, b: unknown, before: StepTrace, now: StepTrac
 }
 
 function fieldsOf(action: unknown): Readonly<Record<string, unknown>> {
-  return Array.isArray(action) ? (Object.fromEntries(action as [string, unknown][]) as Record<string, unknown>) : {};
+  return Array.isArray(action)
+    ? (Object.fromEntries(action as [string, unknown][]) as Record<string, unknown>)
+    : {};
 }
 
 /** An owner is [["group", …], ["user", …]], each null or again pairs. */
@@ -218,7 +232,8 @@ function fieldText(value: unknown): string | null {
   if (typeof value === "number") return value.toString(8);
   if (!Array.isArray(value)) return plain(value);
   const whole = value as unknown[];
-  if (!whole.every((one) => Array.isArray(one) && one.length === 2 && typeof one[0] === "string")) return plain(value);
+  if (!whole.every((one) => Array.isArray(one) && one.length === 2 && typeof one[0] === "string"))
+    return plain(value);
   const fields = Object.fromEntries(whole as [string, unknown][]) as Record<string, unknown>;
   if ("user" in fields || "group" in fields) {
     const [user, group] = [who(fields["user"]), who(fields["group"])];

@@ -29,7 +29,10 @@ export interface Node {
   isNew: boolean;
   /** How it ended so far, and what its keys were made of: for the trace. */
   end: StepEnd;
-  readonly seen: { definition: readonly (KeyPart | null)[] | null; content: readonly (KeyPart | null)[] | null };
+  readonly seen: {
+    definition: readonly (KeyPart | null)[] | null;
+    content: readonly (KeyPart | null)[] | null;
+  };
   pin: Digest | null;
 }
 

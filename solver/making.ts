@@ -82,7 +82,9 @@ export async function make(
 /** Runs a source that has no name yet; recorded nowhere. */
 export async function fetchUnnamed(node: Node, means: Means, context: CallContext): Promise<Made> {
   const task = { node, parts: { definition: [], result: null, content: null }, results: [], priority: 0 };
-  const outcome = await inSlot(task, means, context.signal, () => means.worker.run(node.vertex, [], context, nameOf(node)));
+  const outcome = await inSlot(task, means, context.signal, () =>
+    means.worker.run(node.vertex, [], context, nameOf(node)),
+  );
   return { outputs: outcome.outputs, how: "ran", read: "as-keyed", record: null, recordedAs: [] };
 }
 

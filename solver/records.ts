@@ -89,7 +89,12 @@ export function openResultRecords(
     return { outputs, record };
   }
 
-  function imported(key: CacheKey, name: string, wanted: readonly number[], from: ImportedResults): Found | null {
+  function imported(
+    key: CacheKey,
+    name: string,
+    wanted: readonly number[],
+    from: ImportedResults,
+  ): Found | null {
     const record = from.find(key, wanted, nowMs());
     if (record === null) return null;
     const found = believed(name, record, wanted);

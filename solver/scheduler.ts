@@ -191,7 +191,8 @@ export async function runJob(
   function ask(node: Node, request: LookUp): void {
     const { imports } = means;
     const found = records.find(request.key, node.outputs);
-    if (found !== null || imports === undefined || imports.isReady) return deliver(node, answer(node, request, found));
+    if (found !== null || imports === undefined || imports.isReady)
+      return deliver(node, answer(node, request, found));
     asked.push({ node, request });
     if (asked.length > 1) return undefined;
     running += 1;

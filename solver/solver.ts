@@ -56,7 +56,12 @@ export function openSolver(means: Means): Solver {
       jobs += 1;
       const keepIt = (): void => {
         if (options.trace === undefined) return;
-        const build = keepTrace(means.store.records, options.trace, traceJob(job, request.noCache), means.nowMs());
+        const build = keepTrace(
+          means.store.records,
+          options.trace,
+          traceJob(job, request.noCache),
+          means.nowMs(),
+        );
         options.trace.onExplained?.(build);
       };
       try {

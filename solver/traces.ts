@@ -84,8 +84,9 @@ export function keepTrace(
   const explained: ExplainedBuild = {
     title: request.title,
     atMs,
-    cached: steps.filter((step) => step.source === null && (step.end === "cached" || step.end === "unreached"))
-      .length,
+    cached: steps.filter(
+      (step) => step.source === null && (step.end === "cached" || step.end === "unreached"),
+    ).length,
     steps: reasons.map((reason) => ({ ...reason, failed: failed.has(reason.vertex) })),
   };
   const signature = signatureOf(steps);
@@ -159,7 +160,9 @@ function tidy(records: Records, builds: readonly Line["builds"][number][], isNew
     records.remove(TRACE_SPACE, key);
   }
   if (gone.length === 0) return;
-  const used = new Set(lines.slice(0, LINES_MAX).flatMap(({ value }) => value.builds.flatMap((build) => build.files)));
+  const used = new Set(
+    lines.slice(0, LINES_MAX).flatMap(({ value }) => value.builds.flatMap((build) => build.files)),
+  );
   for (const { id, files } of gone) {
     records.remove(TRACE_SPACE, bodyKey(id));
     for (const digest of files) if (!used.has(digest)) records.remove(SELECTION_FILES_SPACE, digest);
@@ -171,7 +174,9 @@ function filesIn(steps: readonly StepTrace[]): readonly Digest[] {
 }
 
 function signatureOf(steps: readonly StepTrace[]): string {
-  const text = steps.map(({ vertex, key, inputs }) => `${vertex} ${key} ${inputs.map(({ files }) => files).join()}`);
+  const text = steps.map(
+    ({ vertex, key, inputs }) => `${vertex} ${key} ${inputs.map(({ files }) => files).join()}`,
+  );
   return hash("sha256", text.join("\n"), "hex").slice(0, 32);
 }
 

@@ -27,6 +27,7 @@ const DOORS: readonly string[] = [
   "exporters/exporter.ts",
   "exporters/annotations.ts", // the words of --annotation
   "exporters/cache-export.ts",
+  "exporters/cache-export.ts",
   "exporters/output-grammar.ts", // the words of --output
   "worker/worker.ts",
   "worker/keeper/keeper.ts",
@@ -53,6 +54,14 @@ const DOORS: readonly string[] = [
   "cache/layers/owner.ts",
   "cache/layers/pack.ts",
   "cache/layers/tree-size.ts",
+  "cache/remote-cache/chain.ts", // what solver and exporters say of a build that becomes a cache
+  "cache/remote-cache/config.ts",
+  "cache/remote-cache/imports.ts",
+  "cache/remote-cache/manifest.ts",
+  "cache/remote-cache/mount-index.ts",
+  "cache/remote-cache/mount-pack.ts", // what the keeper runs
+  "cache/remote-cache/mount-restore.ts",
+  "cache/remote-cache/place.ts",
   "cache/registry/client.ts",
   "cache/registry/docker-config.ts",
   "cache/registry/documents.ts",

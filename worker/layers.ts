@@ -32,14 +32,22 @@ export function openUnpacker(store: Store, keeper: () => Keeper, fetch: FetchBlo
     return task;
   };
 
-  const fetchOne = async (record: LayerRecord, vertex: Digest | null, context: CallContext): Promise<Digest> => {
+  const fetchOne = async (
+    record: LayerRecord,
+    vertex: Digest | null,
+    context: CallContext,
+  ): Promise<Digest> => {
     const local = Object.values(record.blobs).find((blob) => store.content.has(blob.digest));
     if (local !== undefined) return local.digest;
     const remote = record.remotes[0];
     if (remote === undefined) {
-      throw new BuildError("STORE_CORRUPT", `a layer of the image is neither in the store nor known to a registry (${record.description})`, {
-        hint: "pull or build the image again",
-      });
+      throw new BuildError(
+        "STORE_CORRUPT",
+        `a layer of the image is neither in the store nor known to a registry (${record.description})`,
+        {
+          hint: "pull or build the image again",
+        },
+      );
     }
     const { digest, size } = remote.descriptor;
     await once(`fetch ${digest}`, async () => {
@@ -49,7 +57,15 @@ export function openUnpacker(store: Store, keeper: () => Keeper, fetch: FetchBlo
         const atMs = Date.now();
         if (!done && atMs - last < 100) return;
         last = atMs;
-        context.emit({ kind: "bytes", vertex, label: `sha256:${digest.slice(7, 19)}`, atMs, current, total: size, done });
+        context.emit({
+          kind: "bytes",
+          vertex,
+          label: `sha256:${digest.slice(7, 19)}`,
+          atMs,
+          current,
+          total: size,
+          done,
+        });
       };
       await fetch(remote, { signal: context.signal, onBytes: (current) => report(current, false) });
       report(size, true);
@@ -79,7 +95,10 @@ export function openUnpacker(store: Store, keeper: () => Keeper, fetch: FetchBlo
             dir: active.upper,
           });
           context.signal.throwIfAborted();
-          active.commit({ ...record, unpacked: true, diffId: outcome.diffId, sizeBytes: outcome.sizeBytes }, id);
+          active.commit(
+            { ...record, unpacked: true, diffId: outcome.diffId, sizeBytes: outcome.sizeBytes },
+            id,
+          );
         },
         { signal: context.signal },
       ),
@@ -91,7 +110,9 @@ export function openUnpacker(store: Store, keeper: () => Keeper, fetch: FetchBlo
       const results = await Promise.allSettled(missing.map((id) => unpackOne(id, vertex, context)));
       for (const result of results) if (result.status === "rejected") throw result.reason;
       // A merge may name one layer twice; overlayfs refuses that, and the upper one covers the lower.
-      return layers.filter((id, index) => layers.lastIndexOf(id) === index).map((id) => store.layers.directory(id));
+      return layers
+        .filter((id, index) => layers.lastIndexOf(id) === index)
+        .map((id) => store.layers.directory(id));
     },
     async blob(layer, vertex, context) {
       const record = store.layers.get(layer);

@@ -7,7 +7,13 @@ import type { ActiveLayer, Store } from "../cache/store.ts";
 import type { Vertex } from "../solver/graph/definition.ts";
 import { type Digest, digestOf, parseDigest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
-import { type ExecOp, type FileOp, formatPlatform, type Platform, type SourceOp } from "../solver/graph/op.ts";
+import {
+  type ExecOp,
+  type FileOp,
+  formatPlatform,
+  type Platform,
+  type SourceOp,
+} from "../solver/graph/op.ts";
 import type { CallContext, Entitlement, LayerId, Result, Session } from "../solver/graph/request.ts";
 import type { Keeper } from "./keeper/keeper.ts";
 import type { Selector, Tree } from "./keeper/messages.ts";
@@ -48,7 +54,7 @@ export interface WorkerOptions {
   readonly resolveMode: "default" | "pull";
   readonly resolvConf: (network: ExecOp["network"]) => string;
   /** Where there is nothing better, steps with the default network get this. */
-  readonly defaultNetwork: "sandbox" | "host";
+  readonly defaultNetwork: () => "sandbox" | "host";
   readonly defaultPlatform: Platform;
   /** See ExecDeps; left out: cache mounts begin empty. */
   readonly restoreMount?: RestoreMount;
@@ -96,7 +102,11 @@ export function openWorker(options: WorkerOptions): LocalWorker {
           selector: "/",
           upper: active.upper,
         });
-        const record = active.commit({ unpacked: true, createdAtMs: Date.now(), description: `files of ${files.name}` });
+        const record = active.commit({
+          unpacked: true,
+          createdAtMs: Date.now(),
+          description: `files of ${files.name}`,
+        });
         // Files that changed meanwhile are another content: the record says what was really read.
         store.records.put("materialized", outcome.readDigest ?? digest, record.id);
         return [record.id];
@@ -114,7 +124,13 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       ? treeOfFiles(result, context.session)
       : { kind: "layers", dirs: await directories(result, vertex, context) };
 
-  const runFile = async (vertex: Vertex, op: FileOp, inputs: readonly Result[], context: CallContext, name: string): Promise<RunOutcome> => {
+  const runFile = async (
+    vertex: Vertex,
+    op: FileOp,
+    inputs: readonly Result[],
+    context: CallContext,
+    name: string,
+  ): Promise<RunOutcome> => {
     const first = op.actions[0];
     const last = op.actions.at(-1);
     if (first === undefined || last === undefined) throw new Error("a file op without actions");
@@ -157,7 +173,12 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     switch (scheme) {
       case "docker-image":
       case "oci-layout": {
-        const image = await images.load(op.identifier, op.attrs, platform ?? options.defaultPlatform, context);
+        const image = await images.load(
+          op.identifier,
+          op.attrs,
+          platform ?? options.defaultPlatform,
+          context,
+        );
         return { digest: layersDigest(image.layers), result: { kind: "layers", layers: image.layers } };
       }
       case "local":
@@ -194,7 +215,9 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       const known = store.records.get<Digest>("selection", key);
       if (known !== null) return known;
       const dirs = await unpacker.directories(result.layers, vertex, context);
-      const digest = parseDigest(await keeper().run({ kind: "select", tree: { kind: "layers", dirs }, selectors }));
+      const digest = parseDigest(
+        await keeper().run({ kind: "select", tree: { kind: "layers", dirs }, selectors }),
+      );
       store.records.put("selection", key, digest);
       return digest;
     },
@@ -204,20 +227,26 @@ export function openWorker(options: WorkerOptions): LocalWorker {
         case "file":
           return runFile(vertex, op, inputs, context, name);
         case "exec": {
-          const network = op.network === "sandbox" ? options.defaultNetwork : op.network;
+          const network = op.network === "sandbox" ? options.defaultNetwork() : op.network;
           checkPlatform(vertex.platform, options.defaultPlatform);
-          const outputs = await runExecOp(vertex, op, inputs, {
-            store,
-            keeper,
-            entitlements: options.entitlements,
-            network,
-            resolvConf: options.resolvConf,
-            directories: (input) => directories(input, vertex.digest, context),
-            layersOf: (input) => layersOf(input, context),
-            name,
-            lease,
-            ...(options.restoreMount === undefined ? {} : { restoreMount: options.restoreMount }),
-          }, context);
+          const outputs = await runExecOp(
+            vertex,
+            op,
+            inputs,
+            {
+              store,
+              keeper,
+              entitlements: options.entitlements,
+              network,
+              resolvConf: options.resolvConf,
+              directories: (input) => directories(input, vertex.digest, context),
+              layersOf: (input) => layersOf(input, context),
+              name,
+              lease,
+              ...(options.restoreMount === undefined ? {} : { restoreMount: options.restoreMount }),
+            },
+            context,
+          );
           return { outputs, readDigest: null };
         }
         case "source":
@@ -239,7 +268,12 @@ export function openWorker(options: WorkerOptions): LocalWorker {
 }
 
 function treeOfFiles(files: Extract<Result, { kind: "files" }>, session: Session): Tree {
-  return { kind: "files", root: session.directory(files.name), excludes: files.excludes, includes: files.includes };
+  return {
+    kind: "files",
+    root: session.directory(files.name),
+    excludes: files.excludes,
+    includes: files.includes,
+  };
 }
 
 /** Is the input read by an action, other than as the base of the first? */
@@ -255,11 +289,25 @@ function usesInput(op: FileOp, index: number): boolean {
 function checkPlatform(platform: Platform | null, own: Platform): void {
   if (platform === null || platform.architecture === own.architecture) return;
   if (own.architecture === "amd64" && platform.architecture === "386") return;
-  const names: Readonly<Record<string, string>> = { arm64: "aarch64", amd64: "x86_64", arm: "arm", riscv64: "riscv64", ppc64le: "ppc64le", s390x: "s390x", "386": "i386", mips64le: "mips64el", loong64: "loongarch64" };
+  const names: Readonly<Record<string, string>> = {
+    arm64: "aarch64",
+    amd64: "x86_64",
+    arm: "arm",
+    riscv64: "riscv64",
+    ppc64le: "ppc64le",
+    s390x: "s390x",
+    "386": "i386",
+    mips64le: "mips64el",
+    loong64: "loongarch64",
+  };
   const emulator = names[platform.architecture];
   const dir = "/proc/sys/fs/binfmt_misc";
   if (emulator !== undefined && existsSync(`${dir}/qemu-${emulator}`)) return;
-  throw new BuildError("PLATFORM_UNSUPPORTED", `RUN for ${formatPlatform(platform)} needs an emulator on this ${formatPlatform(own)} machine (exec format error)`, {
-    hint: "apt-get install qemu-user-static binfmt-support (as root), or build the stage with FROM --platform=$BUILDPLATFORM",
-  });
+  throw new BuildError(
+    "PLATFORM_UNSUPPORTED",
+    `RUN for ${formatPlatform(platform)} needs an emulator on this ${formatPlatform(own)} machine (exec format error)`,
+    {
+      hint: "apt-get install qemu-user-static binfmt-support (as root), or build the stage with FROM --platform=$BUILDPLATFORM",
+    },
+  );
 }

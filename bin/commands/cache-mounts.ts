@@ -22,7 +22,8 @@ export const command: Command = {
   async run(flags, context) {
     const [verb = "ls", place, ...more] = flags.positionals;
     const takesPlace = verb === "export" || verb === "import";
-    if (more.length > 0 || (place !== undefined && !takesPlace)) throw wrong(`too many arguments for cache-mounts ${verb}`);
+    if (more.length > 0 || (place !== undefined && !takesPlace))
+      throw wrong(`too many arguments for cache-mounts ${verb}`);
     if (takesPlace && place === undefined) throw wrong(`cache-mounts ${verb} needs a cache`);
     switch (verb) {
       case "ls":
@@ -56,12 +57,25 @@ async function list(flags: ParsedFlags, { config, print }: CommandContext): Prom
   const { usage } = await import("../../cache/collect.ts");
   const ids = idsOf(flags);
   const rows = await withStore(config, async (store) => {
-    const sizes = new Map((await usage(store)).flatMap((entry) => (entry.kind === "cache-mount" ? [[entry.id, entry.sizeBytes]] : [])));
+    const sizes = new Map(
+      (await usage(store)).flatMap((entry) =>
+        entry.kind === "cache-mount" ? [[entry.id, entry.sizeBytes]] : [],
+      ),
+    );
     return store.cacheMounts.list().flatMap(({ id, path, lastUsedMs, inUse }) => {
       const [, name = "", slot = ""] = /\/([^/]+)\/slot-([^/]+)\/fs$/.exec(path) ?? [];
       const sizeBytes = sizes.get(`${name.slice(0, 24)}.${slot}`) ?? 0;
       if (ids !== null && !ids.includes(id)) return [];
-      return [{ ID: cleanText(id), SizeBytes: sizeBytes, Size: humanSize(sizeBytes), LastUsed: humanDuration(Math.max(0, Date.now() - lastUsedMs)), InUse: inUse, Path: path }];
+      return [
+        {
+          ID: cleanText(id),
+          SizeBytes: sizeBytes,
+          Size: humanSize(sizeBytes),
+          LastUsed: humanDuration(Math.max(0, Date.now() - lastUsedMs)),
+          InUse: inUse,
+          Path: path,
+        },
+      ];
     });
   });
   const format = flags.one("format");
@@ -87,8 +101,11 @@ async function exportTo(text: string, flags: ParsedFlags, context: CommandContex
   const { parseCacheTo } = await import("../cache-flags.ts");
   const to = parseCacheTo(text, context.cwd);
   if (to.kind !== "place") throw wrong("cache mounts do not fit into an image");
-  const { reports, sentBytes } = await withEngine(context, (engine, options) => engine.exportMounts(to.at, idsOf(flags), options));
-  for (const { id, files, bytes } of reports) context.print(`${cleanText(id)}: ${files} files, ${humanSize(bytes)}\n`);
+  const { reports, sentBytes } = await withEngine(context, (engine, options) =>
+    engine.exportMounts(to.at, idsOf(flags), options),
+  );
+  for (const { id, files, bytes } of reports)
+    context.print(`${cleanText(id)}: ${files} files, ${humanSize(bytes)}\n`);
   context.print(`${humanSize(sentBytes)} sent\n`);
   return 0;
 }
@@ -97,9 +114,13 @@ async function importFrom(text: string, flags: ParsedFlags, context: CommandCont
   const { parseCacheFrom } = await import("../cache-flags.ts");
   const from = parseCacheFrom(text, context.cwd);
   if (from === null) throw wrong("there are no cache mounts in an image");
-  const reports = await withEngine(context, (engine, options) => engine.importMounts(from.at, idsOf(flags), options));
+  const reports = await withEngine(context, (engine, options) =>
+    engine.importMounts(from.at, idsOf(flags), options),
+  );
   for (const { id, files, bytes, isKept } of reports) {
-    context.print(`${cleanText(id)}: ${isKept ? "is here already, left as it is" : `${files} files, ${humanSize(bytes)}`}\n`);
+    context.print(
+      `${cleanText(id)}: ${isKept ? "is here already, left as it is" : `${files} files, ${humanSize(bytes)}`}\n`,
+    );
   }
   return 0;
 }
@@ -107,7 +128,9 @@ async function importFrom(text: string, flags: ParsedFlags, context: CommandCont
 async function clear(flags: ParsedFlags, context: CommandContext): Promise<number> {
   const ids = idsOf(flags);
   if (ids === null && !flags.bool("force")) {
-    throw new BuildError("USAGE", "this would remove the content of all cache mounts", { hint: "name some with --id, or use --force" });
+    throw new BuildError("USAGE", "this would remove the content of all cache mounts", {
+      hint: "name some with --id, or use --force",
+    });
   }
   return withEngine(context, async (engine, { signal, emit }) => {
     const { cacheMounts } = engine.store;

@@ -14,7 +14,9 @@ export const command: Command = {
   async run(flags, { config, print }) {
     const format = flags.one("format") ?? "text";
     if (format !== "text" && format !== "json") {
-      throw new BuildError("USAGE", `unknown format ${JSON.stringify(format)}`, { hint: 'use "text" or "json"' });
+      throw new BuildError("USAGE", `unknown format ${JSON.stringify(format)}`, {
+        hint: 'use "text" or "json"',
+      });
     }
     const { lastBuild } = await import("../../solver/traces.ts");
     const build = await withStore(config, (store) => lastBuild(store.records));
@@ -24,7 +26,9 @@ export const command: Command = {
       });
     }
     if (format === "json") {
-      print(`${JSON.stringify({ ...build, atMs: undefined, at: new Date(build.atMs).toISOString() }, null, 2)}\n`);
+      print(
+        `${JSON.stringify({ ...build, atMs: undefined, at: new Date(build.atMs).toISOString() }, null, 2)}\n`,
+      );
       return 0;
     }
     print(`Last build: ${build.title}, ${new Date(build.atMs).toISOString()}\n${renderExplained(build)}`);

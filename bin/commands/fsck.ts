@@ -9,7 +9,11 @@ export const command: Command = {
     usage: "[OPTIONS]",
     positionals: { min: 0, max: 0 },
     flags: [
-      { name: "repair", kind: "bool", help: "Set aside or drop what is damaged, so that the next build makes it again" },
+      {
+        name: "repair",
+        kind: "bool",
+        help: "Set aside or drop what is damaged, so that the next build makes it again",
+      },
       { name: "format", kind: "string", initial: '"text"', help: 'Format output: "text" or "json"' },
     ],
   },

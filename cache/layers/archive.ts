@@ -71,7 +71,11 @@ export async function extractArchive(
   } = {},
 ): Promise<Unpacked> {
   const fd = typeof source === "number" ? source : openSync(source, "r");
-  const writer = treeWriter(dest, { form: "archive", idMap: options.owners === false ? "none" : idMapKind(), note: options.note ?? (() => {}) });
+  const writer = treeWriter(dest, {
+    form: "archive",
+    idMap: options.owners === false ? "none" : idMapKind(),
+    note: options.note ?? (() => {}),
+  });
   try {
     const limit = sizeLimit(fstatSync(fd).size);
     const reader = tarReader(writer);

@@ -66,7 +66,9 @@ export async function packLayer(
 
 /** A layer that exists as a blob, in another compression: the tar in it, and so its diffId, stays as it is. `out` is
  *  written over. Throws ARCHIVE_INVALID, OUTPUT_INVALID, SysError. */
-export async function recompressLayer(job: Omit<PackRequest, "dir"> & { readonly blob: string; readonly out: string }): Promise<Packed> {
+export async function recompressLayer(
+  job: Omit<PackRequest, "dir"> & { readonly blob: string; readonly out: string },
+): Promise<Packed> {
   const plain = `${job.out}.tar`;
   const fd = openSync(plain, "wx+", 0o600);
   try {

@@ -4,6 +4,7 @@
 import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
 import type { Credentials } from "../../solver/graph/request.ts";
 import { apiHost } from "./reference.ts";
+import { type Kept, openRemembered } from "./remembered.ts";
 import { type Answer, Fault } from "./exchange.ts";
 import type { Transport } from "./transport.ts";
 
@@ -40,18 +41,9 @@ export interface Authorizer {
   ): Promise<boolean>;
 }
 
-interface Token {
-  readonly header: string;
-  readonly validUntilMs: number; // performance.now(): a clock that does not jump
-}
 type Known =
   | { readonly kind: "basic"; readonly header: string }
-  | {
-      readonly kind: "bearer";
-      readonly realm: URL;
-      readonly service: string;
-      readonly tokens: Map<string, Token>;
-    };
+  | { readonly kind: "bearer"; readonly realm: URL; readonly service: string };
 
 const HEADER_MAX_CHARS = 8192;
 const TOKEN_ANSWER_MAX_BYTES = 1 << 20;
@@ -60,6 +52,8 @@ const TOKEN_DEFAULT_S = 60;
 const TOKEN_MIN_S = 20;
 const TOKEN_MAX_S = 3600;
 const TOKEN_MARGIN_S = 10;
+/** A token for each repository and set of actions; a build has a handful. */
+const TOKENS_MAX = 256;
 const TOKEN_IDLE_MS = 30_000;
 const TOKEN_TOTAL_MS = 60_000;
 
@@ -69,7 +63,13 @@ export function openAuthorizer(
   transport: Transport,
 ): Authorizer {
   const knownOf = new Map<string, Known>();
-  const asked = new Map<string, Promise<Token>>();
+  const tokens = openRemembered<string>(TOKENS_MAX);
+
+  const keyOf = (
+    { origin }: Endpoint,
+    { realm, service }: Known & { kind: "bearer" },
+    scopes: readonly string[],
+  ) => JSON.stringify([origin, realm.href, service, ...scopes]);
 
   async function tokenFor(
     endpoint: Endpoint,
@@ -77,38 +77,11 @@ export function openAuthorizer(
     scopes: readonly string[],
     signal: AbortSignal,
   ): Promise<string> {
-    const key = scopes.join(" ");
-    const token = known.tokens.get(key);
-    if (token !== undefined && token.validUntilMs > performance.now()) return token.header;
-    // One request for all who wait for the same token; if it ends because its own asker gave up, the next one asks.
-    const flight = `${endpoint.origin} ${known.realm.href} ${key}`;
-    for (;;) {
-      let running = asked.get(flight);
-      const mine = running === undefined;
-      if (running === undefined) {
-        const ask = async () =>
-          fetchToken(
-            endpoint,
-            known.realm,
-            known.service,
-            scopes,
-            await credentials(endpoint.host),
-            transport,
-            signal,
-          );
-        running = ask();
-        const forget = () => asked.delete(flight);
-        asked.set(flight, running);
-        running.then(forget, forget);
-      }
-      try {
-        const fresh = await running;
-        known.tokens.set(key, fresh);
-        return fresh.header;
-      } catch (error) {
-        if (mine || signal.aborted || error instanceof BuildError || error instanceof Fault) throw error;
-      }
-    }
+    const ask = async () => {
+      const found = await credentials(endpoint.host);
+      return await fetchToken(endpoint, known.realm, known.service, scopes, found, transport, signal);
+    };
+    return await tokens.get(keyOf(endpoint, known, scopes), ask, { signal });
   }
 
   return {
@@ -124,11 +97,12 @@ export function openAuthorizer(
         const service = bearer.params.get("service") ?? "";
         let known = knownOf.get(endpoint.origin);
         if (known?.kind !== "bearer" || known.realm.href !== realm.href || known.service !== service) {
-          known = { kind: "bearer", realm, service, tokens: new Map() };
+          known = { kind: "bearer", realm, service };
           knownOf.set(endpoint.origin, known);
         }
-        const key = scopes.join(" ");
-        if (known.tokens.get(key)?.header === used) known.tokens.delete(key);
+        const kept = await tokenFor(endpoint, known, scopes, signal);
+        if (kept !== used) return true; // another request has got a new one meanwhile
+        tokens.forget(keyOf(endpoint, known, scopes));
         return (await tokenFor(endpoint, known, scopes, signal)) !== used;
       }
       if (challenges.some((challenge) => challenge.scheme === "basic")) {
@@ -152,9 +126,9 @@ async function fetchToken(
   credentials: Credentials | null,
   transport: Transport,
   signal: AbortSignal,
-): Promise<Token> {
+): Promise<Kept<string>> {
   if (credentials?.kind === "registry-token") {
-    return { header: `Bearer ${credentials.token}`, validUntilMs: Number.POSITIVE_INFINITY };
+    return { value: `Bearer ${credentials.token}`, validMs: null };
   }
   const trusted = credentials !== null && isTokenServiceOf(endpoint, realm);
   const url = new URL(realm);
@@ -203,7 +177,7 @@ async function fetchToken(
   return tokenOf(await readAtMost(answer, TOKEN_ANSWER_MAX_BYTES), endpoint, realm);
 }
 
-function tokenOf(bytes: Uint8Array, endpoint: Endpoint, realm: URL): Token {
+function tokenOf(bytes: Uint8Array, endpoint: Endpoint, realm: URL): Kept<string> {
   let json: unknown = null;
   try {
     json = JSON.parse(Buffer.from(bytes).toString("utf8"));
@@ -223,7 +197,7 @@ function tokenOf(bytes: Uint8Array, endpoint: Endpoint, realm: URL): Token {
   const stated = fields["expires_in"];
   const seconds = typeof stated === "number" && stated > 0 ? stated : TOKEN_DEFAULT_S;
   const valid = Math.min(Math.max(seconds, TOKEN_MIN_S), TOKEN_MAX_S) - TOKEN_MARGIN_S;
-  return { header: `Bearer ${token}`, validUntilMs: performance.now() + valid * 1000 };
+  return { value: `Bearer ${token}`, validMs: valid * 1000 };
 }
 
 async function readAtMost(answer: Answer, maxBytes: number): Promise<Uint8Array> {

@@ -37,7 +37,8 @@ export function openUndiciCarrier(): Carrier {
     const key = routeKey(exchange, route);
     let connections = known.get(key);
     if (connections === undefined) {
-      connections = route.proxy === null ? connect(exchange, route) : connectThrough(route.proxy, exchange, route);
+      connections =
+        route.proxy === null ? connect(exchange, route) : connectThrough(route.proxy, exchange, route);
       known.set(key, connections);
     }
     return connections;
@@ -68,7 +69,12 @@ async function connect(exchange: Exchange, route: Route): Promise<Connections> {
   } catch (error) {
     // Another version may have its files elsewhere, and no fault but a longer start.
     const { code } = error as NodeJS.ErrnoException;
-    if (code !== "ERR_PACKAGE_PATH_NOT_EXPORTED" && code !== "ERR_MODULE_NOT_FOUND" && code !== "MODULE_NOT_FOUND") throw error;
+    if (
+      code !== "ERR_PACKAGE_PATH_NOT_EXPORTED" &&
+      code !== "ERR_MODULE_NOT_FOUND" &&
+      code !== "MODULE_NOT_FOUND"
+    )
+      throw error;
     const { Agent } = await import("undici");
     const dispatcher = new Agent(options);
     return { dispatcher, request: dispatcher.request };
@@ -94,7 +100,11 @@ async function connectThrough(proxy: URL, exchange: Exchange, route: Route): Pro
 }
 
 function connectOptions({ verifyTls }: Exchange, { ca }: Route): buildConnector.BuildOptions {
-  return { rejectUnauthorized: verifyTls, timeout: CONNECT_TIMEOUT_MS, ...(ca === null ? {} : { ca: [...ca] }) };
+  return {
+    rejectUnauthorized: verifyTls,
+    timeout: CONNECT_TIMEOUT_MS,
+    ...(ca === null ? {} : { ca: [...ca] }),
+  };
 }
 
 async function perform({ dispatcher, request }: Connections, exchange: Exchange): Promise<Answer> {
@@ -205,6 +215,8 @@ function undiciFault(error: unknown, idleMs: number): Fault {
         : new Fault("EPROXY", `the proxy refused with status ${refused}`, error);
     }
     default:
-      return code?.startsWith("UND_ERR_") || code?.startsWith("HPE_") ? new Fault("EPROTO", message, error) : faultOf(error);
+      return code?.startsWith("UND_ERR_") || code?.startsWith("HPE_")
+        ? new Fault("EPROTO", message, error)
+        : faultOf(error);
   }
 }

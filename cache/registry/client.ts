@@ -6,7 +6,14 @@ import { type Digest, digestOf, hexOf, isDigest } from "../../solver/graph/diges
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Credentials, Descriptor } from "../../solver/graph/request.ts";
 import { MANIFEST_MAX_BYTES, MEDIA_TYPES, parseDocument } from "./documents.ts";
-import { formatReference, formatRepository, type Reference, type Repository } from "./reference.ts";
+import {
+  formatReference,
+  formatRepository,
+  type Reference,
+  type Repository,
+  withDefaultTag,
+} from "./reference.ts";
+import { openRemembered } from "./remembered.ts";
 import { type Call, openCalls, transferMs, unexpected } from "./calls.ts";
 import { type Answer, Fault } from "./exchange.ts";
 import type { TransportOptions } from "./transport.ts";
@@ -40,7 +47,10 @@ export interface TransferOptions extends SignalOptions {
  * REGISTRY_PROTOCOL, DIGEST_MISMATCH, IMAGE_INVALID; `signal.reason` when aborted.
  */
 export interface Registry {
-  /** What a reference stands for now: of a manifest or an index. A reference with a digest must stand for that. */
+  /**
+   * What a reference stands for: of a manifest or an index. A reference with a digest must stand for that. The answer for a tag
+   * is the same for five minutes, or until it is put here.
+   */
   resolve(reference: Reference, options: SignalOptions): Promise<Descriptor>;
   /** A manifest or index by digest (if the reference has one) or by tag, verified. At most 4 MiB. */
   manifest(reference: Reference, options: SignalOptions): Promise<Fetched>;
@@ -79,12 +89,17 @@ const ACCEPT = [
 const RESUMES_MAX = 50;
 const STALLS_MAX = 5;
 const UPLOADS_MAX = 5;
+// All parts of a build see a tag stand for the same image, whatever is pushed meanwhile; a process that lives on sees the new
+// one after this time.
+const RESOLVED_MS = 5 * 60_000;
+const RESOLVED_MAX = 1000;
 // undici pays for blobs of some size: its load takes 25 ms, and 200 blobs of 4 KB come in 0.5 s by node:http and in 0.7 s by it.
 const TRANSFER_MIN_BYTES = 1 << 20;
 
 /** Opens a client for all registries. Nothing is loaded or connected before the first request. */
 export function openRegistry(options: RegistryOptions): Registry {
   const calls = openCalls(options);
+  const resolved = openRemembered<Descriptor>(RESOLVED_MAX);
 
   async function head(reference: Reference, signal: AbortSignal): Promise<Descriptor | null> {
     const name = formatReference(reference);
@@ -284,7 +299,11 @@ export function openRegistry(options: RegistryOptions): Registry {
 
   return {
     async resolve(reference, { signal }) {
-      return (await head(reference, signal)) ?? (await getManifest(reference, signal)).descriptor;
+      const ask = async () => ({
+        value: (await head(reference, signal)) ?? (await getManifest(reference, signal)).descriptor,
+        validMs: reference.digest === null ? RESOLVED_MS : null,
+      });
+      return await resolved.get(resolvedKey(reference), ask, { signal });
     },
     manifest: (reference, { signal }) => getManifest(reference, signal),
     blob: fetchBlob,
@@ -330,6 +349,7 @@ export function openRegistry(options: RegistryOptions): Registry {
         signal,
       });
       await answer.discard();
+      if (!isDigest(name)) resolved.forget(resolvedKey({ ...repository, tag: name, digest: null }));
       const stated = answer.headers["docker-content-digest"];
       const digest = digestOf(bytes);
       if (typeof stated === "string" && isDigest(stated) && stated !== digest)
@@ -337,6 +357,11 @@ export function openRegistry(options: RegistryOptions): Registry {
     },
     close: () => calls.close(),
   };
+}
+
+/** insecure is a part of it: such a name may be answered by another server. */
+function resolvedKey(reference: Reference): string {
+  return `${reference.insecure ?? false} ${formatReference(withDefaultTag(reference))}`;
 }
 
 async function* counted(

@@ -5,8 +5,8 @@ import type { Answer, Carrier, Exchange } from "./exchange.ts";
 export interface TransportOptions {
   /** Proxy for a URL, or null for none. See `proxyFromEnvironment`. */
   readonly proxyFor?: (url: URL) => URL | null;
-  /** Certificate authorities in PEM instead of Node's own list, for a host[:port]; asked for once for each. */
-  readonly certificates?: (host: string) => readonly string[] | null;
+  /** All certificate authorities for a host[:port], in PEM; null: Node's own list. Asked once for each. See `hostCertificates`. */
+  readonly certificates?: (host: string) => Promise<readonly string[] | null>;
 }
 
 export interface Transport {
@@ -20,16 +20,16 @@ export interface Transport {
 export function openTransport(options: TransportOptions = {}): Transport {
   let documents: Promise<Carrier> | null = null;
   let transfers: Promise<Carrier> | null = null;
-  const authorities = new Map<string, readonly string[] | null>();
+  const authorities = new Map<string, Promise<readonly string[] | null>>();
 
-  function authoritiesOf(url: URL): readonly string[] | null {
+  async function authoritiesOf(url: URL): Promise<readonly string[] | null> {
     if (url.protocol !== "https:" || options.certificates === undefined) return null;
     let found = authorities.get(url.host);
     if (found === undefined) {
       found = options.certificates(url.host);
       authorities.set(url.host, found);
     }
-    return found;
+    return await found;
   }
 
   return {
@@ -39,10 +39,17 @@ export function openTransport(options: TransportOptions = {}): Transport {
       else documents ??= import("./carrier-node.ts").then((m) => m.openNodeCarrier());
       const carrier = await ((exchange.isTransfer ? transfers : documents) as Promise<Carrier>);
       const { url } = exchange;
-      return await carrier.send(exchange, { proxy: options.proxyFor?.(url) ?? null, ca: authoritiesOf(url) });
+      const route = { proxy: options.proxyFor?.(url) ?? null, ca: await authoritiesOf(url) };
+      return await carrier.send(exchange, route);
     },
     close() {
-      for (const carrier of [documents, transfers]) void carrier?.then((one) => one.close());
+      for (const carrier of [documents, transfers]) {
+        // One that could not be loaded has told so to `send`.
+        void carrier?.then(
+          (one) => one.close(),
+          () => {},
+        );
+      }
       documents = transfers = null;
     },
   };

@@ -13,10 +13,16 @@ export interface ChainStep {
   readonly isRecorded: boolean;
   readonly createdAtMs: number;
   /** What each input is: an output of an earlier step, files by their content, or (null) nothing that has a name. */
-  readonly inputs: readonly ({ readonly step: number; readonly output: number } | { readonly content: Digest } | null)[];
+  readonly inputs: readonly (
+    | { readonly step: number; readonly output: number }
+    | { readonly content: Digest }
+    | null
+  )[];
   /**
    * The other keys it has once layers are named by `rename` as they will be where the cache is imported; null: a layer has no
    * such name.
    */
-  readonly otherKeys: (rename: (layers: readonly LayerId[]) => readonly LayerId[] | null) => readonly string[];
+  readonly otherKeys: (
+    rename: (layers: readonly LayerId[]) => readonly LayerId[] | null,
+  ) => readonly string[];
 }

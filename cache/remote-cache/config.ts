@@ -96,7 +96,9 @@ export function encodeCacheConfig(records: readonly CacheRecord[]): {
     }
     return parent;
   };
-  const encoded = records.map((record) => encodeRecord(record, (result) => [{ layer: placeOf(result.layers), createdAt: time(result) }]));
+  const encoded = records.map((record) =>
+    encodeRecord(record, (result) => [{ layer: placeOf(result.layers), createdAt: time(result) }]),
+  );
   const bytes = Buffer.from(JSON.stringify({ layers, records: encoded }));
   return { bytes, layers: [...descriptors.values()] };
 }
@@ -105,10 +107,17 @@ export function encodeCacheConfig(records: readonly CacheRecord[]): {
  * Records for the config of an image with these layers: only results that are its first n layers. The value of INLINE_FIELD, or
  * null when there is none.
  */
-export function encodeInlineRecords(records: readonly CacheRecord[], diffIds: readonly Digest[]): string | null {
+export function encodeInlineRecords(
+  records: readonly CacheRecord[],
+  diffIds: readonly Digest[],
+): string | null {
   const fits = ({ layers }: CachedResult): boolean =>
-    layers.length > 0 && layers.length <= diffIds.length && layers.every(({ diffId }, index) => diffId === diffIds[index]);
-  const wanted = records.map((record) => (record.result !== null && fits(record.result) ? record : { ...record, result: null }));
+    layers.length > 0 &&
+    layers.length <= diffIds.length &&
+    layers.every(({ diffId }, index) => diffId === diffIds[index]);
+  const wanted = records.map((record) =>
+    record.result !== null && fits(record.result) ? record : { ...record, result: null },
+  );
   if (wanted.every(({ result }) => result === null)) return null;
   const encoded = wanted.map((record) =>
     encodeRecord(record, (result) => [
@@ -126,7 +135,9 @@ function encodeRecord(record: CacheRecord, layersOf: (result: CachedResult) => o
   return {
     ...(record.result === null ? {} : { layers: layersOf(record.result) }),
     digest: record.digest,
-    ...(record.inputs.length === 0 ? {} : { inputs: record.inputs.map((links) => links.map((link) => ({ link }))) }),
+    ...(record.inputs.length === 0
+      ? {}
+      : { inputs: record.inputs.map((links) => links.map((link) => ({ link }))) }),
   };
 }
 
@@ -137,14 +148,22 @@ function encodeLayer(layer: CachedLayer, parent: number): object {
     blob: layer.descriptor.digest,
     ...(parent === 0 ? {} : { parent }),
     ...(layer.isBase || layer.tarBytes !== null
-      ? { tsbuild: { ...(layer.isBase ? { base: true } : {}), ...(layer.tarBytes === null ? {} : { tarBytes: layer.tarBytes }) } }
+      ? {
+          tsbuild: {
+            ...(layer.isBase ? { base: true } : {}),
+            ...(layer.tarBytes === null ? {} : { tarBytes: layer.tarBytes }),
+          },
+        }
       : {}),
   };
 }
 
 function describedLayer({ descriptor, diffId, createdAtMs }: CachedLayer): Descriptor {
   const { mediaType, digest, size } = descriptor;
-  const annotations = { [CREATED_ANNOTATION]: new Date(createdAtMs).toISOString(), [DIFF_ID_ANNOTATION]: diffId };
+  const annotations = {
+    [CREATED_ANNOTATION]: new Date(createdAtMs).toISOString(),
+    [DIFF_ID_ANNOTATION]: diffId,
+  };
   return { mediaType, digest, size, annotations };
 }
 
@@ -154,10 +173,19 @@ function time({ createdAtMs }: CachedResult): string {
 
 /** Reads a config whose layers are among `descriptors`. What is broken in it is left out and said. Throws IMAGE_INVALID when
  *  it is no cache config at all. `name` is for messages. */
-export function parseCacheConfig(bytes: Uint8Array, descriptors: readonly Descriptor[], name: string): ParsedConfig {
+export function parseCacheConfig(
+  bytes: Uint8Array,
+  descriptors: readonly Descriptor[],
+  name: string,
+): ParsedConfig {
   const json = parseJson(bytes, name);
   if (!isObject(json)) throw invalid(name, "it is not an object");
-  return parseTable(listIn(json["records"], RECORDS_MAX, name), listIn(json["layers"], LAYERS_MAX, name), descriptors, name);
+  return parseTable(
+    listIn(json["records"], RECORDS_MAX, name),
+    listIn(json["layers"], LAYERS_MAX, name),
+    descriptors,
+    name,
+  );
 }
 
 /** Reads the records of an inline cache; layer n of them is the n-th of the image, upon all before it. */
@@ -215,7 +243,10 @@ function parseTable(
     const [best] = results.all;
     if (best !== undefined && !table.has(record["digest"])) table.set(record["digest"], best);
   }
-  return { table, ignored: broken === 0 ? [] : [`${name}: ${broken} of ${records.length} records are broken and ignored`] };
+  return {
+    table,
+    ignored: broken === 0 ? [] : [`${name}: ${broken} of ${records.length} records are broken and ignored`],
+  };
 }
 
 interface Tree {
@@ -227,7 +258,8 @@ function parseLayer(value: unknown, descriptors: ReadonlyMap<Digest, Descriptor>
   if (!isObject(value)) return null;
   const { blob, parent = 0, annotations, tsbuild } = value;
   const descriptor = descriptors.get(blob as Digest);
-  if (descriptor === undefined || typeof parent !== "number" || !Number.isSafeInteger(parent) || parent < -1) return null;
+  if (descriptor === undefined || typeof parent !== "number" || !Number.isSafeInteger(parent) || parent < -1)
+    return null;
   const said = isObject(annotations) ? annotations["diffID"] : undefined;
   const diffId = descriptor.annotations?.[DIFF_ID_ANNOTATION] ?? said;
   if (typeof diffId !== "string" || !isDigest(diffId)) return null;
@@ -240,7 +272,8 @@ function parseLayer(value: unknown, descriptors: ReadonlyMap<Digest, Descriptor>
       descriptor: { mediaType, digest, size },
       diffId,
       isBase: own["base"] === true,
-      tarBytes: typeof tarBytes === "number" && Number.isSafeInteger(tarBytes) && tarBytes >= 0 ? tarBytes : null,
+      tarBytes:
+        typeof tarBytes === "number" && Number.isSafeInteger(tarBytes) && tarBytes >= 0 ? tarBytes : null,
       createdAtMs: timeOf(descriptor.annotations?.[CREATED_ANNOTATION]),
     },
   };
@@ -256,8 +289,10 @@ function resultsOf(
   const all: CachedResult[] = [];
   let broken = 0;
   const add = (layers: readonly (CachedLayer | null)[] | null, createdAt: unknown): void => {
-    const isWhole = layers !== null && layers.length > 0 && layers.length <= CHAIN_MAX && !layers.includes(null);
-    if (isWhole && layers.at(-1)?.isBase === false) all.push({ layers: layers as CachedLayer[], createdAtMs: timeOf(createdAt) });
+    const isWhole =
+      layers !== null && layers.length > 0 && layers.length <= CHAIN_MAX && !layers.includes(null);
+    if (isWhole && layers.at(-1)?.isBase === false)
+      all.push({ layers: layers as CachedLayer[], createdAtMs: timeOf(createdAt) });
     else broken += 1;
   };
   const { layers, chains } = record;
@@ -268,7 +303,11 @@ function resultsOf(
   }
   for (const result of Array.isArray(chains) ? chains : []) {
     if (!isObject(result) || !Array.isArray(result["layers"])) broken += 1;
-    else add(result["layers"].map((index: unknown) => forest[index as number]?.layer ?? null), result["createdAt"]);
+    else
+      add(
+        result["layers"].map((index: unknown) => forest[index as number]?.layer ?? null),
+        result["createdAt"],
+      );
   }
   return { all, broken };
 }
@@ -286,7 +325,8 @@ function timeOf(text: unknown): number {
 }
 
 function parseJson(bytes: Uint8Array, name: string): unknown {
-  if (bytes.length > CACHE_CONFIG_MAX_BYTES) throw invalid(name, `it has more than ${CACHE_CONFIG_MAX_BYTES} bytes`);
+  if (bytes.length > CACHE_CONFIG_MAX_BYTES)
+    throw invalid(name, `it has more than ${CACHE_CONFIG_MAX_BYTES} bytes`);
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as unknown;
   } catch (cause) {

@@ -81,7 +81,10 @@ export function openImports(options: ImportOptions): ImportedResults {
   const { store, sources } = options;
   const controller = new AbortController();
   const caches: { readonly place: CachePlace; readonly cache: ReadCache; readonly mounts: boolean }[] = [];
-  const domain = createHash("sha256").update(JSON.stringify(sources.map(({ name }) => name))).digest("hex").slice(0, 16);
+  const domain = createHash("sha256")
+    .update(JSON.stringify(sources.map(({ name }) => name)))
+    .digest("hex")
+    .slice(0, 16);
   const foreign = new Set<LayerId>();
   const used = new Set<LayerId>();
   let isReady = false;
@@ -105,7 +108,10 @@ export function openImports(options: ImportOptions): ImportedResults {
     }
   }
 
-  function lookUp(key: string, wanted: readonly number[]): { place: CachePlace; results: Map<number, CachedResult> } | null {
+  function lookUp(
+    key: string,
+    wanted: readonly number[],
+  ): { place: CachePlace; results: Map<number, CachedResult> } | null {
     for (const { place, cache } of caches) {
       const results = new Map<number, CachedResult>();
       for (const output of wanted) {
@@ -121,13 +127,20 @@ export function openImports(options: ImportOptions): ImportedResults {
     const id = cachedLayerId(layer);
     const remote: RemoteBlob = { descriptor: layer.descriptor, from };
     const known = store.layers.get(id);
-    const isKnown = known?.remotes.some((one) => one.from === from && one.descriptor.digest === layer.descriptor.digest);
+    const isKnown = known?.remotes.some(
+      (one) => one.from === from && one.descriptor.digest === layer.descriptor.digest,
+    );
     if (isKnown === true && known?.diffId === layer.diffId) return id;
     store.layers.update(id, {
       diffId: layer.diffId,
       // A base image is had from its own registry first, a step's layer from the cache that spoke of it last.
-      remotes: (layer.isBase ? [...(known?.remotes ?? []), remote] : [remote, ...(known?.remotes ?? [])]).slice(0, 8),
-      ...(layer.tarBytes === null || layer.isBase ? {} : { tarBytes: { ...known?.tarBytes, "": layer.tarBytes } }),
+      remotes: (layer.isBase
+        ? [...(known?.remotes ?? []), remote]
+        : [remote, ...(known?.remotes ?? [])]
+      ).slice(0, 8),
+      ...(layer.tarBytes === null || layer.isBase
+        ? {}
+        : { tarBytes: { ...known?.tarBytes, "": layer.tarBytes } }),
       ...(known === null && layer.createdAtMs > 0 ? { createdAtMs: layer.createdAtMs } : {}),
       description: known?.description || `imported from ${from}`,
     });
@@ -140,7 +153,9 @@ export function openImports(options: ImportOptions): ImportedResults {
     },
     async ready({ signal }) {
       if (isReady || signal.aborted) return;
-      const aborted = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+      const aborted = new Promise<void>((resolve) =>
+        signal.addEventListener("abort", () => resolve(), { once: true }),
+      );
       await Promise.race([reading, aborted]);
     },
     nameOf: (key) => `${domain}:${key}`,
@@ -151,10 +166,19 @@ export function openImports(options: ImportOptions): ImportedResults {
       const outputs: (readonly LayerId[] | null)[] = [];
       for (let index = 0; index <= Math.max(...wanted); index++) {
         const result = found.results.get(index);
-        outputs.push(result === undefined ? null : result.layers.map((layer) => register(layer, found.place.from)));
+        outputs.push(
+          result === undefined ? null : result.layers.map((layer) => register(layer, found.place.from)),
+        );
       }
       const createdAtMs = Math.max(0, ...[...found.results.values()].map((result) => result.createdAtMs));
-      return { outputs, createdAtMs, durationMs: 0, lastUsedMs: nowMs, name: `imported from ${found.place.name}`, ingredients: {} };
+      return {
+        outputs,
+        createdAtMs,
+        durationMs: 0,
+        lastUsedMs: nowMs,
+        name: `imported from ${found.place.name}`,
+        ingredients: {},
+      };
     },
     isForeign: (stacks) => stacks.some((stack) => stack?.some((id) => foreign.has(id)) ?? false),
     markForeign(stacks) {

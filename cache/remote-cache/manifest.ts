@@ -5,7 +5,13 @@
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import type { SignalOptions } from "../registry/client.ts";
-import { CONFIG_MAX_BYTES, isIndexType, MEDIA_TYPES, parseConfig, parseDocument } from "../registry/documents.ts";
+import {
+  CONFIG_MAX_BYTES,
+  isIndexType,
+  MEDIA_TYPES,
+  parseConfig,
+  parseDocument,
+} from "../registry/documents.ts";
 import {
   CACHE_CONFIG_MAX_BYTES,
   CACHE_CONFIG_TYPE,
@@ -76,14 +82,21 @@ export async function readCache(place: CachePlace, options: SignalOptions): Prom
   }
   const images = document.kind === "index" ? document.manifests.slice(0, IMAGES_MAX) : [top.descriptor];
   const found = await Promise.all(
-    images.map((image) => (isIndexType(image.mediaType) ? [] : readInline(place, image, document.kind === "index" ? null : top.bytes, options))),
+    images.map((image) =>
+      isIndexType(image.mediaType)
+        ? []
+        : readInline(place, image, document.kind === "index" ? null : top.bytes, options),
+    ),
   );
   const caches = found.flat();
   return {
     results: new Map(caches.flatMap(({ table }) => [...table])),
     mounts: new Map(),
     packs: new Map(),
-    ignored: caches.length === 0 ? [`${place.name}: it is no build cache, and the image has none inside`] : caches.flatMap(({ ignored }) => ignored),
+    ignored:
+      caches.length === 0
+        ? [`${place.name}: it is no build cache, and the image has none inside`]
+        : caches.flatMap(({ ignored }) => ignored),
   };
 }
 
@@ -93,7 +106,11 @@ async function readInline(
   known: Uint8Array | null,
   options: SignalOptions,
 ): Promise<ReturnType<typeof parseInlineRecords>[]> {
-  const document = parseDocument(known ?? (await place.child(image, options)), image.mediaType || null, place.name);
+  const document = parseDocument(
+    known ?? (await place.child(image, options)),
+    image.mediaType || null,
+    place.name,
+  );
   if (document.kind !== "manifest" || document.layers.length === 0) return [];
   const { mediaType } = document.config;
   if (mediaType !== MEDIA_TYPES.ociConfig && mediaType !== MEDIA_TYPES.dockerConfig) return [];
@@ -102,7 +119,10 @@ async function readInline(
   if (records === undefined || records === null) return []; // an attestation, an image without a cache
   const { diff_ids: diffIds } = config.rootfs;
   if (typeof records !== "string" || diffIds.length !== document.layers.length) {
-    throw new BuildError("IMAGE_INVALID", `${place.name} is not a build cache: its inline cache does not fit its layers`);
+    throw new BuildError(
+      "IMAGE_INVALID",
+      `${place.name} is not a build cache: its inline cache does not fit its layers`,
+    );
   }
   return [parseInlineRecords(records, document.layers, diffIds, place.name)];
 }

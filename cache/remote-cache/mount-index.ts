@@ -61,14 +61,16 @@ export function encodeMountIndex({ packs, entries }: MountIndex): Uint8Array {
  * without "..", and what an entry lies in is a directory that stands before it, never a link. Throws IMAGE_INVALID.
  */
 export function parseMountIndex(bytes: Uint8Array): MountIndex {
-  if (bytes.length > MOUNT_INDEX_MAX_BYTES) throw invalid(`its index has more than ${MOUNT_INDEX_MAX_BYTES} bytes`);
+  if (bytes.length > MOUNT_INDEX_MAX_BYTES)
+    throw invalid(`its index has more than ${MOUNT_INDEX_MAX_BYTES} bytes`);
   let json: { version?: unknown; packs?: unknown; entries?: unknown };
   try {
     json = JSON.parse(Buffer.from(bytes).toString("utf8")) as typeof json;
   } catch (cause) {
     throw invalid("its index is not JSON", cause);
   }
-  if (json === null || typeof json !== "object" || json.version !== 1) throw invalid("its index has an unknown version");
+  if (json === null || typeof json !== "object" || json.version !== 1)
+    throw invalid("its index has an unknown version");
   if (!Array.isArray(json.packs) || !Array.isArray(json.entries)) throw invalid("its index has no lists");
   const packs = json.packs.map(parsePack);
   const known = new Set(packs.flatMap((pack) => pack.pieces.map(([hex]) => hex)));
@@ -78,7 +80,8 @@ export function parseMountIndex(bytes: Uint8Array): MountIndex {
     const entry = parseEntry(row);
     if (names.has(entry.path)) throw invalid("its index names a path twice");
     names.add(entry.path);
-    if (entry.path !== "" && !directories.has(parentOf(entry.path))) throw invalid("its index has a path in no directory");
+    if (entry.path !== "" && !directories.has(parentOf(entry.path)))
+      throw invalid("its index has a path in no directory");
     if (entry.kind === "directory") directories.add(entry.path);
     else if (entry.path === "") throw invalid("its index has no directory at the top");
     if (!entry.pieces.every((hex) => known.has(hex))) throw invalid("its index lacks a piece of a file");
@@ -89,10 +92,12 @@ export function parseMountIndex(bytes: Uint8Array): MountIndex {
 
 function parsePack(value: unknown): PackOfMount {
   const { digest, size, pieces } = (value ?? {}) as Record<string, unknown>;
-  if (typeof digest !== "string" || !isDigest(digest) || !isCount(size) || !Array.isArray(pieces)) throw invalid("a pack of its index is broken");
+  if (typeof digest !== "string" || !isDigest(digest) || !isCount(size) || !Array.isArray(pieces))
+    throw invalid("a pack of its index is broken");
   let total = 0;
   for (const piece of pieces as unknown[]) {
-    if (!Array.isArray(piece) || !isHex(piece[0]) || !isCount(piece[1])) throw invalid("a piece of its index is broken");
+    if (!Array.isArray(piece) || !isHex(piece[0]) || !isCount(piece[1]))
+      throw invalid("a piece of its index is broken");
     total += piece[1];
   }
   if (total > PACK_BYTES + PIECE_BYTES) throw invalid("a pack of its index is too large");
@@ -103,11 +108,18 @@ function parseEntry(row: unknown): MountEntry {
   if (!Array.isArray(row)) throw invalid("an entry of its index is broken");
   const [letter, path, mode, uid, gid, mtimeMs, last] = row as unknown[];
   const kind = (Object.keys(LETTERS) as MountEntry["kind"][]).find((one) => LETTERS[one] === letter);
-  if (kind === undefined || typeof path !== "string" || typeof mtimeMs !== "number" || !Number.isFinite(mtimeMs)) {
+  if (
+    kind === undefined ||
+    typeof path !== "string" ||
+    typeof mtimeMs !== "number" ||
+    !Number.isFinite(mtimeMs)
+  ) {
     throw invalid("an entry of its index is broken");
   }
-  if (!isCount(mode) || mode > 0o7777 || !isCount(uid) || !isCount(gid)) throw invalid("an entry of its index is broken");
-  if (path !== "" && !path.split("/").every(isName)) throw invalid("an entry of its index has a path that leads elsewhere");
+  if (!isCount(mode) || mode > 0o7777 || !isCount(uid) || !isCount(gid))
+    throw invalid("an entry of its index is broken");
+  if (path !== "" && !path.split("/").every(isName))
+    throw invalid("an entry of its index has a path that leads elsewhere");
   const pieces = kind === "file" ? last : [];
   const target = kind === "link" ? last : "";
   if (!Array.isArray(pieces) || !pieces.every(isHex)) throw invalid("a file of its index is broken");
@@ -134,5 +146,7 @@ function isCount(value: unknown): value is number {
 }
 
 function invalid(problem: string, cause?: unknown): BuildError {
-  return new BuildError("IMAGE_INVALID", `the content of a cache mount cannot be used: ${problem}`, { cause });
+  return new BuildError("IMAGE_INVALID", `the content of a cache mount cannot be used: ${problem}`, {
+    cause,
+  });
 }

@@ -117,11 +117,17 @@ function readPrevious(file: string): MountIndex | null {
   }
 }
 
-function worthKeeping(packs: readonly PackOfMount[], used: ReadonlyMap<string, number>): readonly PackOfMount[] {
+function worthKeeping(
+  packs: readonly PackOfMount[],
+  used: ReadonlyMap<string, number>,
+): readonly PackOfMount[] {
   const seen = new Set<string>();
   const good = packs.filter((pack) => {
     const total = pack.pieces.reduce((sum, [, bytes]) => sum + bytes, 0);
-    const live = pack.pieces.reduce((sum, [hex, bytes]) => sum + (used.has(hex) && !seen.has(hex) ? bytes : 0), 0);
+    const live = pack.pieces.reduce(
+      (sum, [hex, bytes]) => sum + (used.has(hex) && !seen.has(hex) ? bytes : 0),
+      0,
+    );
     if (live === 0 || live < total * USED_MIN) return false;
     for (const [hex] of pack.pieces) seen.add(hex);
     return true;
@@ -149,7 +155,8 @@ function walk(dir: Buffer, path: string, entries: MountEntry[], onPiece: OnPiece
       if (pieces !== null) entries.push({ ...entryOf("file", below, found), pieces });
     } else if (found.isSymbolicLink()) {
       const target = orGone(() => readlinkSync(place, { encoding: "buffer" }));
-      if (target !== null) entries.push({ ...entryOf("link", below, found), target: target.toString("latin1") });
+      if (target !== null)
+        entries.push({ ...entryOf("link", below, found), target: target.toString("latin1") });
     } // sockets, pipes and devices are of the process that made them
   }
 }
@@ -216,7 +223,8 @@ function orGone<T>(call: () => T): T | null {
   try {
     return call();
   } catch (error) {
-    if (["ENOENT", "ENOTDIR", "ELOOP", "ENXIO"].includes((error as NodeJS.ErrnoException).code ?? "")) return null;
+    if (["ENOENT", "ENOTDIR", "ELOOP", "ENXIO"].includes((error as NodeJS.ErrnoException).code ?? ""))
+      return null;
     throw error;
   }
 }

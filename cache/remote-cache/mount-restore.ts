@@ -79,7 +79,8 @@ function fill(index: MountIndex, root: Buffer, packs: RestoreMountRequest["packs
       const places = wanted.get(hex);
       if (places === undefined) continue;
       wanted.delete(hex);
-      if (piece.length !== length || createHash("sha256").update(piece).digest("hex") !== hex) throw invalid("a pack is not what its index says");
+      if (piece.length !== length || createHash("sha256").update(piece).digest("hex") !== hex)
+        throw invalid("a pack is not what its index says");
       for (const { file, offset } of places) writeAt(file, piece, offset);
       bytes += length * places.length;
     }
@@ -106,7 +107,8 @@ function unpack(data: Uint8Array): Buffer {
 function writeAt(file: Buffer, piece: Buffer, offset: number): void {
   const fd = openSync(file, "r+");
   try {
-    for (let done = 0; done < piece.length; ) done += writeSync(fd, piece, done, piece.length - done, offset + done);
+    for (let done = 0; done < piece.length; )
+      done += writeSync(fd, piece, done, piece.length - done, offset + done);
   } finally {
     closeSync(fd);
   }
@@ -124,5 +126,7 @@ function dress(path: Buffer, { kind, uid, gid, mode, mtimeMs }: MountEntry): voi
 }
 
 function invalid(problem: string, cause?: unknown): BuildError {
-  return new BuildError("IMAGE_INVALID", `the content of a cache mount cannot be used: ${problem}`, { cause });
+  return new BuildError("IMAGE_INVALID", `the content of a cache mount cannot be used: ${problem}`, {
+    cause,
+  });
 }

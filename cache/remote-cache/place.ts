@@ -1,7 +1,17 @@
 // Where a build cache lies: a repository of a registry, or a directory (an OCI layout, as BuildKit's type=local has it).
 
 import { randomBytes } from "node:crypto";
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { type Digest, digestOf, hexOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -46,15 +56,30 @@ export function registryPlace(registry: Registry, reference: Reference): CachePl
       return (await registry.manifest({ ...reference, tag: null, digest: descriptor.digest }, options)).bytes;
     },
     blob: (descriptor, maxBytes, { signal }) =>
-      collect(registry.blob(reference, descriptor, { signal }), descriptor, maxBytes, formatReference(reference)),
+      collect(
+        registry.blob(reference, descriptor, { signal }),
+        descriptor,
+        maxBytes,
+        formatReference(reference),
+      ),
     async putBlob(descriptor, open, { signal, mountFrom }) {
       const host = `${reference.host}/`;
-      const own = mountFrom.filter((other) => other.startsWith(host)).map((other) => other.slice(host.length));
-      return (await registry.uploadBlob(reference, descriptor, open, { signal, mountFrom: own })) === "uploaded";
+      const own = mountFrom
+        .filter((other) => other.startsWith(host))
+        .map((other) => other.slice(host.length));
+      return (
+        (await registry.uploadBlob(reference, descriptor, open, { signal, mountFrom: own })) === "uploaded"
+      );
     },
     async putManifest(bytes, mediaType, options) {
       const digest = digestOf(bytes);
-      await registry.putManifest(reference, reference.digest ?? reference.tag ?? "latest", bytes, mediaType, options);
+      await registry.putManifest(
+        reference,
+        reference.digest ?? reference.tag ?? "latest",
+        bytes,
+        mediaType,
+        options,
+      );
       return { mediaType, digest, size: bytes.length };
     },
   };
@@ -73,7 +98,9 @@ export function directoryPlace(path: string, tag: string, digest: Digest | null)
     name: path,
     from,
     async manifest({ signal }) {
-      const known = entries(path).find((entry) => (digest === null ? entry.annotations?.[REF_NAME] === tag : entry.digest === digest));
+      const known = entries(path).find((entry) =>
+        digest === null ? entry.annotations?.[REF_NAME] === tag : entry.digest === digest,
+      );
       const wanted = known?.digest ?? digest;
       if (wanted === null) return null;
       const size = known?.size ?? statSync(fileOf(wanted), { throwIfNoEntry: false })?.size;
@@ -100,7 +127,11 @@ export function directoryPlace(path: string, tag: string, digest: Digest | null)
         const before = entries(path);
         mkdirSync(join(path, "blobs", "sha256"), { recursive: true });
         await writeWhole(fileOf(descriptor.digest), once(bytes), signal);
-        await writeWhole(join(path, "oci-layout"), once(Buffer.from('{"imageLayoutVersion":"1.0.0"}')), signal);
+        await writeWhole(
+          join(path, "oci-layout"),
+          once(Buffer.from('{"imageLayoutVersion":"1.0.0"}')),
+          signal,
+        );
         const kept = before.filter((entry) => entry.annotations?.[REF_NAME] !== tag);
         const manifests = [...kept, { ...descriptor, annotations: { [REF_NAME]: tag } }];
         const index = { schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests };
@@ -127,7 +158,11 @@ function entries(path: string): readonly Descriptor[] {
     bytes = readFileSync(join(path, "index.json"));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw new BuildError("IMAGE_INVALID", `cannot read the build cache in ${path}: ${(error as Error).message}`, { cause: error });
+    throw new BuildError(
+      "IMAGE_INVALID",
+      `cannot read the build cache in ${path}: ${(error as Error).message}`,
+      { cause: error },
+    );
   }
   const index = parseDocument(bytes, null, path);
   return index.kind === "index" ? index.manifests : [];
@@ -146,7 +181,11 @@ function removeUnused(path: string, replaced: readonly Descriptor[], current: re
 
 function namedBy(path: string, entry: Descriptor, depth = 0): readonly Digest[] {
   try {
-    const document = parseDocument(readFileSync(join(path, "blobs", "sha256", hexOf(entry.digest))), null, path);
+    const document = parseDocument(
+      readFileSync(join(path, "blobs", "sha256", hexOf(entry.digest))),
+      null,
+      path,
+    );
     const below = document.kind === "index" ? document.manifests : [document.config, ...document.layers];
     const isTree = document.kind === "index" && depth < 3;
     return [entry.digest, ...below.flatMap((one) => (isTree ? namedBy(path, one, depth + 1) : [one.digest]))];
@@ -160,7 +199,11 @@ async function written(path: string, work: () => Promise<void>): Promise<void> {
     await work();
   } catch (cause) {
     if (cause instanceof BuildError || (cause as NodeJS.ErrnoException).code === undefined) throw cause;
-    throw new BuildError("OUTPUT_FAILED", `cannot write the build cache to ${path}: ${(cause as Error).message}`, { cause });
+    throw new BuildError(
+      "OUTPUT_FAILED",
+      `cannot write the build cache to ${path}: ${(cause as Error).message}`,
+      { cause },
+    );
   }
 }
 
@@ -196,7 +239,10 @@ async function collect(
   name: string,
 ): Promise<Uint8Array> {
   if (descriptor.size > maxBytes) {
-    throw new BuildError("LIMIT_EXCEEDED", `${name}: ${descriptor.digest} has ${descriptor.size} bytes, more than ${maxBytes}`);
+    throw new BuildError(
+      "LIMIT_EXCEEDED",
+      `${name}: ${descriptor.digest} has ${descriptor.size} bytes, more than ${maxBytes}`,
+    );
   }
   const chunks: Uint8Array[] = [];
   for await (const chunk of data) chunks.push(chunk);

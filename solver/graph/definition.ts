@@ -46,7 +46,11 @@ export function mergeDefinitions(definitions: readonly Definition[]): Definition
         digest,
         known === undefined
           ? note
-          : { ...known, ignoreCache: known.ignoreCache || note.ignoreCache, at: known.at.length > 0 ? known.at : note.at },
+          : {
+              ...known,
+              ignoreCache: known.ignoreCache || note.ignoreCache,
+              at: known.at.length > 0 ? known.at : note.at,
+            },
       );
     }
     root = definition.root;

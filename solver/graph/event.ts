@@ -11,9 +11,19 @@ export type ProgressEvent =
       readonly inputs: readonly Digest[];
       readonly at: readonly SourceRange[];
     }
-  | { readonly kind: "started" | "cached" | "done" | "cancelled"; readonly vertex: Digest; readonly atMs: number }
+  | {
+      readonly kind: "started" | "cached" | "done" | "cancelled";
+      readonly vertex: Digest;
+      readonly atMs: number;
+    }
   | { readonly kind: "failed"; readonly vertex: Digest; readonly atMs: number; readonly error: BuildError }
-  | { readonly kind: "log"; readonly vertex: Digest; readonly atMs: number; readonly fd: 1 | 2; readonly data: Uint8Array }
+  | {
+      readonly kind: "log";
+      readonly vertex: Digest;
+      readonly atMs: number;
+      readonly fd: 1 | 2;
+      readonly data: Uint8Array;
+    }
   | {
       readonly kind: "bytes"; // transfer inside a step: a layer download, an upload
       readonly vertex: Digest;

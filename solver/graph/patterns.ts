@@ -174,8 +174,17 @@ function escaped(char: string): Token {
 const CONTROLS: Readonly<Record<string, string>> = { a: "\x07", f: "\f", n: "\n", r: "\r", t: "\t", v: "\v" };
 const CLASSES: Readonly<Record<string, readonly (readonly [string, string])[]>> = {
   d: [["0", "9"]],
-  w: [["0", "9"], ["A", "Z"], ["a", "z"], ["_", "_"]],
-  s: [["\t", "\n"], ["\f", "\r"], [" ", " "]],
+  w: [
+    ["0", "9"],
+    ["A", "Z"],
+    ["a", "z"],
+    ["_", "_"],
+  ],
+  s: [
+    ["\t", "\n"],
+    ["\f", "\r"],
+    [" ", " "],
+  ],
 };
 
 /** Reads a class from behind its "["; end: the position of its "]". The pattern is known to be well formed. */

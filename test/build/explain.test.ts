@@ -58,53 +58,323 @@ interface Case {
   readonly words: RegExp;
 }
 
-const at = (...names: string[]) => (dir: string) => join(dir, ...names);
+const at =
+  (...names: string[]) =>
+  (dir: string) =>
+    join(dir, ...names);
 const file = (path: string, how: string, more: object = {}) => ({ kind: "file", path, how, ...more });
 
 const CASES: readonly Case[] = [
-  { what: "a file's content", change: (dir) => writeFileSync(at("src", "a.txt")(dir), "A\n"), step: "COPY src", culprit: file("src/a.txt", "content"), words: /file src\/a\.txt: content changed/ },
-  { what: "a file of the same size deep below", change: (dir) => writeFileSync(at("src", "deep", "c.txt")(dir), "d\n"), step: "COPY src", culprit: file("src/deep/c.txt", "content"), words: /src\/deep\/c\.txt/ },
-  { what: "a file that came", change: (dir) => writeFileSync(at("src", "new.txt")(dir), ""), step: "COPY src", culprit: file("src/new.txt", "added"), words: /src\/new\.txt: added/ },
-  { what: "a file that went", change: (dir) => rmSync(at("src", "b.txt")(dir)), step: "COPY src", culprit: file("src/b.txt", "removed"), words: /src\/b\.txt: removed/ },
-  { what: "a file's name", change: (dir) => renameSync(at("src", "b.txt")(dir), at("src", "z.txt")(dir)), step: "COPY src", culprit: file("src/z.txt", "added"), words: /b\.txt: removed\n.*z\.txt: added/ },
-  { what: "a file's mode", change: (dir) => chmodSync(at("src", "a.txt")(dir), 0o755), step: "COPY src", culprit: file("src/a.txt", "mode", { before: "644", after: "755" }), words: /mode 644 → 755/ },
-  { what: "a link's target", change: (dir) => { rmSync(at("src", "link")(dir)); symlinkSync("b.txt", at("src", "link")(dir)); }, step: "COPY src", culprit: file("src/link", "link", { before: "a.txt", after: "b.txt" }), words: /link target a\.txt → b\.txt/ },
-  { what: "a file that became a link", change: (dir) => { rmSync(at("src", "b.txt")(dir)); symlinkSync("a.txt", at("src", "b.txt")(dir)); }, step: "COPY src", culprit: file("src/b.txt", "type", { before: "file", after: "link" }), words: /type file → link/ },
-  { what: "a directory that came", change: (dir) => { mkdirSync(at("src", "dir")(dir)); writeFileSync(at("src", "dir", "x")(dir), "x"); }, step: "COPY src", culprit: file("src/dir", "added"), words: /src\/dir: added/ },
-  { what: "a rule in .dockerignore", change: (dir) => writeFileSync(at(".dockerignore")(dir), "src/deep\n"), step: "COPY src", culprit: file("src/deep", "removed"), words: /src\/deep: removed/ },
-  { what: "a file read through a bind mount", change: (dir) => writeFileSync(at("docs", "b.txt")(dir), "new\n"), step: "cat /ctx", culprit: file("docs/b.txt", "content"), words: /docs\/b\.txt/ },
-  { what: "a file of a named context", change: (dir) => writeFileSync(at("..", "more", "m.txt")(dir), "new\n"), step: "COPY --from=more", culprit: file("m.txt", "content"), words: /m\.txt/ },
-  { what: "a build argument", args: ["--build-arg", "LEVEL=high"], step: "RUN echo level", culprit: { kind: "build-arg", name: "LEVEL", before: "low", after: "high" }, words: /build argument LEVEL: low → high/ },
-  { what: "the default of a build argument", edit: ["LEVEL=low", "LEVEL=mid"], step: "RUN echo level", culprit: { kind: "build-arg", name: "LEVEL", after: "mid" }, words: /LEVEL: low → mid/ },
-  { what: "a build argument in a path", args: ["--build-arg", "WHERE=/elsewhere"], step: "COPY --chmod=644", culprit: { kind: "command", via: "WHERE" }, words: /by build argument WHERE/ },
-  { what: "an environment variable", edit: ["MODE=slow", "MODE=fast"], step: "RUN echo level", culprit: { kind: "environment", name: "MODE", before: "slow", after: "fast" }, words: /environment variable MODE: slow → fast/ },
-  { what: "a new environment variable", edit: ["ENV MODE=slow", "ENV MODE=slow MORE=1"], step: "RUN echo level", culprit: { kind: "environment", name: "MORE", before: null, after: "1" }, words: /MORE: \(none\) → 1/ },
-  { what: "the command", edit: ["echo last", "echo changed"], step: "RUN echo changed", culprit: { kind: "command", before: "echo last > /last", after: "echo changed > /last" }, words: /instruction: echo last > \/last → echo changed/ },
-  { what: "the form of a command", edit: ["RUN echo last > /last", 'RUN ["touch", "/last"]'], step: "RUN [", culprit: { kind: "command" }, words: /instruction: .* → touch \/last/ },
-  { what: "a here document that is a script", edit: ["echo script", "echo another"], step: "RUN <<EOF", culprit: { kind: "command" }, words: /another/ },
-  { what: "a here document that is a file", edit: ["first\n", "second\n"], step: "COPY <<EOF", culprit: { kind: "parent-step" }, words: /inline|here document/ },
-  { what: "the shell", edit: ["FROM two\n", 'FROM two\nSHELL ["/bin/busybox", "sh", "-c"]\n'], step: "RUN echo last", culprit: { kind: "option", name: "shell" }, words: /shell: \/bin\/sh -c → \/bin\/busybox sh -c/ },
-  { what: "the user", edit: ["USER app", "USER 1000:1000"], step: "RUN id -u", culprit: { kind: "option", name: "user", before: "app", after: "1000:1000" }, words: /user: app → 1000:1000/ },
-  { what: "the working directory", edit: ["WORKDIR /work", "WORKDIR /other"], step: "WORKDIR /other", culprit: { kind: "command", before: "WORKDIR /work" }, words: /WORKDIR \/work → WORKDIR \/other/ },
-  { what: "the network of a step", edit: ["RUN echo last", "RUN --network=none echo last"], step: "echo last", culprit: { kind: "option", name: "--network" }, words: /--network: .* → none/ },
-  { what: "a mount that came", edit: ["RUN echo last", "RUN --mount=type=tmpfs,target=/t echo last"], step: "echo last", culprit: { kind: "option", name: "--mount", before: null }, words: /--mount: \(none\) → type=tmpfs,target=\/t/ },
-  { what: "the id of a cache mount", edit: ["id=first", "id=second"], step: "touch /cache/x", culprit: { kind: "option", name: "--mount" }, words: /id=.*first.* → .*id=.*second/ },
-  { what: "the owner of a copy", edit: ["COPY src", "COPY --chown=1000:1000 src"], step: "COPY --chown", culprit: { kind: "option", name: "--chown", before: null, after: "1000" }, words: /--chown: \(none\) → 1000/ },
-  { what: "the mode of a copy", edit: ["--chmod=644", "--chmod=600"], step: "COPY --chmod=600", culprit: { kind: "option", name: "--chmod", before: "644", after: "600" }, words: /--chmod: 644 → 600/ },
-  { what: "where a copy goes", edit: ["./src", "./source"], step: "COPY src", culprit: { kind: "command", after: "COPY src ./source" }, words: /COPY src \.\/src → COPY src \.\/source/ },
-  { what: "what is copied", edit: ["COPY docs/a.txt /docs/", "COPY docs/b.txt /docs/"], step: "COPY docs/b.txt", culprit: { kind: "command", after: "COPY docs/b.txt /docs/" }, words: /COPY docs\/a\.txt/ },
-  { what: "what a copy leaves out", edit: ["COPY src", "COPY --exclude=*.md src"], step: "COPY --exclude", culprit: { kind: "option", name: "--exclude" }, words: /--exclude: .* → \["\*\.md"\]/ },
-  { what: "an extra host", args: ["--add-host", "other:10.0.0.1"], step: "RUN echo level", culprit: { kind: "option", name: "--add-host" }, words: /--add-host/ },
-  { what: "a limit", args: ["--ulimit", "nofile=512:512"], step: "RUN echo level", culprit: { kind: "option", name: "--ulimit" }, words: /--ulimit/ },
-  { what: "a secret in the environment", edit: ["RUN echo last", "RUN --mount=type=secret,id=s,env=S,required=false echo last"], step: "echo last", culprit: { kind: "option", name: "--mount" }, words: /secret/ },
-  { what: "the platform", args: ["--platform", "linux/386"], step: "RUN echo level", culprit: { kind: "platform" }, words: /platform: linux\/.* → linux\/386/ },
-  { what: "a step that came", edit: ["RUN echo last", "RUN echo between\nRUN echo last"], step: "RUN echo between", culprit: { kind: "new-step" }, words: /not built before/ },
-  { what: "a step that came below another", edit: ["RUN echo last", "RUN echo inserted\nRUN echo last"], step: "RUN echo last", culprit: { kind: "parent-step", ran: true }, words: /stands on another step: .*COPY --from=one .* → .*RUN echo inserted/ },
-  { what: "a step that went", edit: ["COPY --from=one /level /level\n", ""], step: "RUN echo last", culprit: { kind: "parent-step" }, words: /stands on another step/ },
-  { what: "a step below that gave something else", edit: ["level $LEVEL", "levels $LEVEL"], step: "COPY --from=one", culprit: { kind: "parent-step", ran: true }, words: /COPY --from=one \/level \/level\n {2}step before it ran and gave another result: .*RUN id -u/ },
-  { what: "another base image", edit: ["FROM base AS two", "FROM second AS two"], step: "cat /ctx", culprit: { kind: "base-image" }, words: /base image .*second/ },
-  { what: "--no-cache", args: ["--no-cache"], step: "RUN echo level", culprit: { kind: "no-cache", scope: "build" }, words: /--no-cache/ },
-  { what: "--no-cache-filter", args: ["--no-cache-filter", "two"], step: "touch /cache/x", culprit: { kind: "no-cache", scope: "step" }, words: /--no-cache-filter/ },
+  {
+    what: "a file's content",
+    change: (dir) => writeFileSync(at("src", "a.txt")(dir), "A\n"),
+    step: "COPY src",
+    culprit: file("src/a.txt", "content"),
+    words: /file src\/a\.txt: content changed/,
+  },
+  {
+    what: "a file of the same size deep below",
+    change: (dir) => writeFileSync(at("src", "deep", "c.txt")(dir), "d\n"),
+    step: "COPY src",
+    culprit: file("src/deep/c.txt", "content"),
+    words: /src\/deep\/c\.txt/,
+  },
+  {
+    what: "a file that came",
+    change: (dir) => writeFileSync(at("src", "new.txt")(dir), ""),
+    step: "COPY src",
+    culprit: file("src/new.txt", "added"),
+    words: /src\/new\.txt: added/,
+  },
+  {
+    what: "a file that went",
+    change: (dir) => rmSync(at("src", "b.txt")(dir)),
+    step: "COPY src",
+    culprit: file("src/b.txt", "removed"),
+    words: /src\/b\.txt: removed/,
+  },
+  {
+    what: "a file's name",
+    change: (dir) => renameSync(at("src", "b.txt")(dir), at("src", "z.txt")(dir)),
+    step: "COPY src",
+    culprit: file("src/z.txt", "added"),
+    words: /b\.txt: removed\n.*z\.txt: added/,
+  },
+  {
+    what: "a file's mode",
+    change: (dir) => chmodSync(at("src", "a.txt")(dir), 0o755),
+    step: "COPY src",
+    culprit: file("src/a.txt", "mode", { before: "644", after: "755" }),
+    words: /mode 644 → 755/,
+  },
+  {
+    what: "a link's target",
+    change: (dir) => {
+      rmSync(at("src", "link")(dir));
+      symlinkSync("b.txt", at("src", "link")(dir));
+    },
+    step: "COPY src",
+    culprit: file("src/link", "link", { before: "a.txt", after: "b.txt" }),
+    words: /link target a\.txt → b\.txt/,
+  },
+  {
+    what: "a file that became a link",
+    change: (dir) => {
+      rmSync(at("src", "b.txt")(dir));
+      symlinkSync("a.txt", at("src", "b.txt")(dir));
+    },
+    step: "COPY src",
+    culprit: file("src/b.txt", "type", { before: "file", after: "link" }),
+    words: /type file → link/,
+  },
+  {
+    what: "a directory that came",
+    change: (dir) => {
+      mkdirSync(at("src", "dir")(dir));
+      writeFileSync(at("src", "dir", "x")(dir), "x");
+    },
+    step: "COPY src",
+    culprit: file("src/dir", "added"),
+    words: /src\/dir: added/,
+  },
+  {
+    what: "a rule in .dockerignore",
+    change: (dir) => writeFileSync(at(".dockerignore")(dir), "src/deep\n"),
+    step: "COPY src",
+    culprit: file("src/deep", "removed"),
+    words: /src\/deep: removed/,
+  },
+  {
+    what: "a file read through a bind mount",
+    change: (dir) => writeFileSync(at("docs", "b.txt")(dir), "new\n"),
+    step: "cat /ctx",
+    culprit: file("docs/b.txt", "content"),
+    words: /docs\/b\.txt/,
+  },
+  {
+    what: "a file of a named context",
+    change: (dir) => writeFileSync(at("..", "more", "m.txt")(dir), "new\n"),
+    step: "COPY --from=more",
+    culprit: file("m.txt", "content"),
+    words: /m\.txt/,
+  },
+  {
+    what: "a build argument",
+    args: ["--build-arg", "LEVEL=high"],
+    step: "RUN echo level",
+    culprit: { kind: "build-arg", name: "LEVEL", before: "low", after: "high" },
+    words: /build argument LEVEL: low → high/,
+  },
+  {
+    what: "the default of a build argument",
+    edit: ["LEVEL=low", "LEVEL=mid"],
+    step: "RUN echo level",
+    culprit: { kind: "build-arg", name: "LEVEL", after: "mid" },
+    words: /LEVEL: low → mid/,
+  },
+  {
+    what: "a build argument in a path",
+    args: ["--build-arg", "WHERE=/elsewhere"],
+    step: "COPY --chmod=644",
+    culprit: { kind: "command", via: "WHERE" },
+    words: /by build argument WHERE/,
+  },
+  {
+    what: "an environment variable",
+    edit: ["MODE=slow", "MODE=fast"],
+    step: "RUN echo level",
+    culprit: { kind: "environment", name: "MODE", before: "slow", after: "fast" },
+    words: /environment variable MODE: slow → fast/,
+  },
+  {
+    what: "a new environment variable",
+    edit: ["ENV MODE=slow", "ENV MODE=slow MORE=1"],
+    step: "RUN echo level",
+    culprit: { kind: "environment", name: "MORE", before: null, after: "1" },
+    words: /MORE: \(none\) → 1/,
+  },
+  {
+    what: "the command",
+    edit: ["echo last", "echo changed"],
+    step: "RUN echo changed",
+    culprit: { kind: "command", before: "echo last > /last", after: "echo changed > /last" },
+    words: /instruction: echo last > \/last → echo changed/,
+  },
+  {
+    what: "the form of a command",
+    edit: ["RUN echo last > /last", 'RUN ["touch", "/last"]'],
+    step: "RUN [",
+    culprit: { kind: "command" },
+    words: /instruction: .* → touch \/last/,
+  },
+  {
+    what: "a here document that is a script",
+    edit: ["echo script", "echo another"],
+    step: "RUN <<EOF",
+    culprit: { kind: "command" },
+    words: /another/,
+  },
+  {
+    what: "a here document that is a file",
+    edit: ["first\n", "second\n"],
+    step: "COPY <<EOF",
+    culprit: { kind: "parent-step" },
+    words: /inline|here document/,
+  },
+  {
+    what: "the shell",
+    edit: ["FROM two\n", 'FROM two\nSHELL ["/bin/busybox", "sh", "-c"]\n'],
+    step: "RUN echo last",
+    culprit: { kind: "option", name: "shell" },
+    words: /shell: \/bin\/sh -c → \/bin\/busybox sh -c/,
+  },
+  {
+    what: "the user",
+    edit: ["USER app", "USER 1000:1000"],
+    step: "RUN id -u",
+    culprit: { kind: "option", name: "user", before: "app", after: "1000:1000" },
+    words: /user: app → 1000:1000/,
+  },
+  {
+    what: "the working directory",
+    edit: ["WORKDIR /work", "WORKDIR /other"],
+    step: "WORKDIR /other",
+    culprit: { kind: "command", before: "WORKDIR /work" },
+    words: /WORKDIR \/work → WORKDIR \/other/,
+  },
+  {
+    what: "the network of a step",
+    edit: ["RUN echo last", "RUN --network=none echo last"],
+    step: "echo last",
+    culprit: { kind: "option", name: "--network" },
+    words: /--network: .* → none/,
+  },
+  {
+    what: "a mount that came",
+    edit: ["RUN echo last", "RUN --mount=type=tmpfs,target=/t echo last"],
+    step: "echo last",
+    culprit: { kind: "option", name: "--mount", before: null },
+    words: /--mount: \(none\) → type=tmpfs,target=\/t/,
+  },
+  {
+    what: "the id of a cache mount",
+    edit: ["id=first", "id=second"],
+    step: "touch /cache/x",
+    culprit: { kind: "option", name: "--mount" },
+    words: /id=.*first.* → .*id=.*second/,
+  },
+  {
+    what: "the owner of a copy",
+    edit: ["COPY src", "COPY --chown=1000:1000 src"],
+    step: "COPY --chown",
+    culprit: { kind: "option", name: "--chown", before: null, after: "1000" },
+    words: /--chown: \(none\) → 1000/,
+  },
+  {
+    what: "the mode of a copy",
+    edit: ["--chmod=644", "--chmod=600"],
+    step: "COPY --chmod=600",
+    culprit: { kind: "option", name: "--chmod", before: "644", after: "600" },
+    words: /--chmod: 644 → 600/,
+  },
+  {
+    what: "where a copy goes",
+    edit: ["./src", "./source"],
+    step: "COPY src",
+    culprit: { kind: "command", after: "COPY src ./source" },
+    words: /COPY src \.\/src → COPY src \.\/source/,
+  },
+  {
+    what: "what is copied",
+    edit: ["COPY docs/a.txt /docs/", "COPY docs/b.txt /docs/"],
+    step: "COPY docs/b.txt",
+    culprit: { kind: "command", after: "COPY docs/b.txt /docs/" },
+    words: /COPY docs\/a\.txt/,
+  },
+  {
+    what: "what a copy leaves out",
+    edit: ["COPY src", "COPY --exclude=*.md src"],
+    step: "COPY --exclude",
+    culprit: { kind: "option", name: "--exclude" },
+    words: /--exclude: .* → \["\*\.md"\]/,
+  },
+  {
+    what: "an extra host",
+    args: ["--add-host", "other:10.0.0.1"],
+    step: "RUN echo level",
+    culprit: { kind: "option", name: "--add-host" },
+    words: /--add-host/,
+  },
+  {
+    what: "a limit",
+    args: ["--ulimit", "nofile=512:512"],
+    step: "RUN echo level",
+    culprit: { kind: "option", name: "--ulimit" },
+    words: /--ulimit/,
+  },
+  {
+    what: "a secret in the environment",
+    edit: ["RUN echo last", "RUN --mount=type=secret,id=s,env=S,required=false echo last"],
+    step: "echo last",
+    culprit: { kind: "option", name: "--mount" },
+    words: /secret/,
+  },
+  {
+    what: "the platform",
+    args: ["--platform", "linux/386"],
+    step: "RUN echo level",
+    culprit: { kind: "platform" },
+    words: /platform: linux\/.* → linux\/386/,
+  },
+  {
+    what: "a step that came",
+    edit: ["RUN echo last", "RUN echo between\nRUN echo last"],
+    step: "RUN echo between",
+    culprit: { kind: "new-step" },
+    words: /not built before/,
+  },
+  {
+    what: "a step that came below another",
+    edit: ["RUN echo last", "RUN echo inserted\nRUN echo last"],
+    step: "RUN echo last",
+    culprit: { kind: "parent-step", ran: true },
+    words: /stands on another step: .*COPY --from=one .* → .*RUN echo inserted/,
+  },
+  {
+    what: "a step that went",
+    edit: ["COPY --from=one /level /level\n", ""],
+    step: "RUN echo last",
+    culprit: { kind: "parent-step" },
+    words: /stands on another step/,
+  },
+  {
+    what: "a step below that gave something else",
+    edit: ["level $LEVEL", "levels $LEVEL"],
+    step: "COPY --from=one",
+    culprit: { kind: "parent-step", ran: true },
+    words: /COPY --from=one \/level \/level\n {2}step before it ran and gave another result: .*RUN id -u/,
+  },
+  {
+    what: "another base image",
+    edit: ["FROM base AS two", "FROM second AS two"],
+    step: "cat /ctx",
+    culprit: { kind: "base-image" },
+    words: /base image .*second/,
+  },
+  {
+    what: "--no-cache",
+    args: ["--no-cache"],
+    step: "RUN echo level",
+    culprit: { kind: "no-cache", scope: "build" },
+    words: /--no-cache/,
+  },
+  {
+    what: "--no-cache-filter",
+    args: ["--no-cache-filter", "two"],
+    step: "touch /cache/x",
+    culprit: { kind: "no-cache", scope: "step" },
+    words: /--no-cache-filter/,
+  },
 ];
 
 describe("explain names what changed:", () => {
@@ -126,7 +396,12 @@ describe("explain names what changed:", () => {
   }
 
   function run(args: readonly string[] = []) {
-    const contexts = ["--build-context", `more=${shop.at("more")}`, "--build-context", `second=oci-layout://${shop.at("second")}`];
+    const contexts = [
+      "--build-context",
+      `more=${shop.at("more")}`,
+      "--build-context",
+      `second=oci-layout://${shop.at("second")}`,
+    ];
     return buildHere(shop, ["--explain", "-o", "type=cacheonly", ...contexts, ...args, dir]);
   }
 
@@ -158,7 +433,12 @@ describe("explain names what changed:", () => {
     const { stderr } = await run();
     assert.match(stderr, /the earlier result is not in the store any more/);
     const { steps } = await explained(shop);
-    assert.ok(steps.every(({ changes }) => changes.every(({ kind }) => kind === "result-gone" || kind === "parent-step")), stderr);
+    assert.ok(
+      steps.every(({ changes }) =>
+        changes.every(({ kind }) => kind === "result-gone" || kind === "parent-step"),
+      ),
+      stderr,
+    );
   });
 
   it("the base image under the same name", async () => {
@@ -208,7 +488,9 @@ describe("explain names what changed:", () => {
     const text = await shop.ok(["explain"]);
     assert.match(text.stdout, /^Last build: .*fails/);
     const { stdout } = await shop.ok(["explain", "--format", "json"]);
-    const build = JSON.parse(stdout) as { steps: { step: string; changes: { kind: string; path?: string }[] }[] };
+    const build = JSON.parse(stdout) as {
+      steps: { step: string; changes: { kind: string; path?: string }[] }[];
+    };
     assert.equal(build.steps[0]?.changes[0]?.path, "f");
     const empty = temporaryDir();
     try {

@@ -14,7 +14,11 @@ export interface BuildHere {
 }
 
 /** Builds with the workshop's store and base image. */
-export async function buildHere(shop: Workshop, args: readonly string[], signal?: AbortSignal): Promise<BuildHere> {
+export async function buildHere(
+  shop: Workshop,
+  args: readonly string[],
+  signal?: AbortSignal,
+): Promise<BuildHere> {
   const env = { PATH: process.env.PATH, HOME: shop.root };
   const spec = { ...build.flags, name: "build", summary: "" };
   const flags = parseFlags(spec, [

@@ -41,7 +41,7 @@ const word = fc
       "$A",
       "${B}",
       "${C:-d}",
-      "\\ ",
+      "\\x",
       "\\$",
       '"x y"',
       "'$z'",
@@ -50,7 +50,7 @@ const word = fc
     ),
     { minLength: 1, maxLength: 5 },
   )
-  .map((parts) => parts.join("").replace(/ $/, ".")); // an escape at the end of a line continues it
+  .map((parts) => parts.join(""));
 const name = fc.stringMatching(/^[A-Za-z_][A-Za-z0-9_]{0,6}$/);
 const plain = fc.stringMatching(/^[a-z0-9./]{1,8}$/);
 const text = fc

@@ -67,7 +67,7 @@ export interface Keeper extends AsyncDisposable {
 }
 
 /** Between TERM and KILL for a cancelled step. */
-export const KILL_GRACE_MS = 1_500;
+export const KILL_GRACE_MS = 700;
 const START_TIMEOUT_MS = 20_000;
 
 const CLONE = { NEWNS: 0x0002_0000, NEWUSER: 0x1000_0000, NEWPID: 0x2000_0000 };
@@ -107,9 +107,13 @@ function keeperProgram(nodeArgs: readonly string[], env: readonly string[]): Uin
   program.open(FD.program, "openat", [-100, "/dev/null", 0, 0]);
   // open() sets close-on-exec, which is wrong for a standard descriptor.
   program.call("dup3", [2, FD.acknowledge, 0]);
-  program.call("execve", [process.execPath, { pointers: [process.execPath, ...nodeArgs] }, { pointers: env }], {
-    what: "starting Node",
-  });
+  program.call(
+    "execve",
+    [process.execPath, { pointers: [process.execPath, ...nodeArgs] }, { pointers: env }],
+    {
+      what: "starting Node",
+    },
+  );
   return program.assemble().bytes;
 }
 
@@ -153,7 +157,12 @@ export function startKeeper(options: {
     }),
   );
   child.stdin?.on("error", () => {}); // the exit handler below says what happened
-  child.stdin?.write(keeperProgram(["--no-warnings", "--max-semi-space-size=4", entry, "keeper", main, JSON.stringify(settings)], env));
+  child.stdin?.write(
+    keeperProgram(
+      ["--no-warnings", "--max-semi-space-size=4", entry, "keeper", main, JSON.stringify(settings)],
+      env,
+    ),
+  );
 
   const failAll = (error: Error): void => {
     ended ??= error;
@@ -168,7 +177,12 @@ export function startKeeper(options: {
   });
   ready.catch(() => {}); // whoever calls ready() sees it
   const timer = setTimeout(() => {
-    failedStart(new BuildError("SANDBOX_UNAVAILABLE", `the keeper process did not start within ${START_TIMEOUT_MS / 1000} s`));
+    failedStart(
+      new BuildError(
+        "SANDBOX_UNAVAILABLE",
+        `the keeper process did not start within ${START_TIMEOUT_MS / 1000} s`,
+      ),
+    );
     child.kill("SIGKILL");
   }, START_TIMEOUT_MS);
   timer.unref();
@@ -193,10 +207,16 @@ export function startKeeper(options: {
   const exited = new Promise<void>((resolve) => {
     const onEnd = (why: string): void => {
       clearTimeout(timer);
-      const said = stderr.map((chunk) => new TextDecoder().decode(chunk)).join("").trim();
+      const said = stderr
+        .map((chunk) => new TextDecoder().decode(chunk))
+        .join("")
+        .trim();
       const error = closing
         ? new Error("the keeper is closed")
-        : new BuildError("SANDBOX_UNAVAILABLE", `the keeper process ended: ${why}${said === "" ? "" : `: ${said.slice(0, 2000)}`}`);
+        : new BuildError(
+            "SANDBOX_UNAVAILABLE",
+            `the keeper process ended: ${why}${said === "" ? "" : `: ${said.slice(0, 2000)}`}`,
+          );
       failedStart(error);
       failAll(error);
       resolve();
@@ -229,7 +249,8 @@ export function startKeeper(options: {
   const unreference = (): void => {
     child.unref();
     child.channel?.unref();
-    for (const stream of [child.stdin, child.stdout, child.stderr]) (stream as { unref?: () => void } | null)?.unref?.();
+    for (const stream of [child.stdin, child.stdout, child.stderr])
+      (stream as { unref?: () => void } | null)?.unref?.();
   };
   const reference = (): void => {
     child.ref();
@@ -253,6 +274,7 @@ export function startKeeper(options: {
     const id = nextId++;
     return new Promise<unknown>((resolve, reject) => {
       waiting.set(id, onOutput === undefined ? { resolve, reject } : { resolve, reject, onOutput });
+      reference(); // again: who only waited for ready() has let go meanwhile
       send({ ...message, id } as ToKeeper);
       onId?.(id);
     });
@@ -303,7 +325,8 @@ export function startKeeper(options: {
       if (closing) return exited;
       closing = true;
       reference();
-      for (const stream of [child.stdin, child.stdout, child.stderr]) (stream as { ref?: () => void } | null)?.ref?.();
+      for (const stream of [child.stdin, child.stdout, child.stderr])
+        (stream as { ref?: () => void } | null)?.ref?.();
       // Nothing it holds outlives it: its pid namespace ends with it, its mounts are detached ones.
       child.kill("SIGKILL");
       await exited;
@@ -313,10 +336,17 @@ export function startKeeper(options: {
 
 function startError(data: Uint8Array): BuildError {
   // A failed call is told as (record address, -errno).
-  const errno = data.length >= 16 ? -Number(new DataView(data.buffer, data.byteOffset, data.length).getBigInt64(8, true)) : 0;
+  const errno =
+    data.length >= 16
+      ? -Number(new DataView(data.buffer, data.byteOffset, data.length).getBigInt64(8, true))
+      : 0;
   const hint =
     errno === 1 || errno === 13 || errno === 28
       ? "allow unprivileged user namespaces: sysctl user.max_user_namespaces=28633, and on Ubuntu sysctl kernel.apparmor_restrict_unprivileged_userns=0"
       : null;
-  return new BuildError("SANDBOX_UNAVAILABLE", `the kernel refused the keeper's namespaces (errno ${errno})`, { hint });
+  return new BuildError(
+    "SANDBOX_UNAVAILABLE",
+    `the kernel refused the keeper's namespaces (errno ${errno})`,
+    { hint },
+  );
 }

@@ -7,7 +7,12 @@ import type { ChownOpt, FileAction } from "../../solver/graph/op.ts";
 /** A tree the keeper can read: stacked layer directories (oldest first), or a directory of the asker with its ignore rules. */
 export type Tree =
   | { readonly kind: "layers"; readonly dirs: readonly string[] }
-  | { readonly kind: "files"; readonly root: string; readonly excludes: readonly string[]; readonly includes: readonly string[] };
+  | {
+      readonly kind: "files";
+      readonly root: string;
+      readonly excludes: readonly string[];
+      readonly includes: readonly string[];
+    };
 
 /** One FileOp: actions in order on one active layer above `base`. Runs in a keeper thread. */
 export interface FileJob {

@@ -40,10 +40,13 @@ export function findIdMaps(user: { uid: number; gid: number; name: string }, pat
   const uids = subordinate("/etc/subuid", user);
   const gids = subordinate("/etc/subgid", user);
   if (uids.length === 0 || gids.length === 0) {
-    return single(`${user.name} has no ids in /etc/subuid and /etc/subgid: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ${user.name}`);
+    return single(
+      `${user.name} has no ids in /etc/subuid and /etc/subgid: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ${user.name}`,
+    );
   }
   for (const helper of ["newuidmap", "newgidmap"]) {
-    if (findProgram(helper, path) === null) return single(`${helper} is not installed: apt-get install uidmap`);
+    if (findProgram(helper, path) === null)
+      return single(`${helper} is not installed: apt-get install uidmap`);
   }
   return { kind: "subids", uids: stacked(user.uid, uids), gids: stacked(user.gid, gids) };
 }
@@ -105,7 +108,10 @@ export function findProgram(name: string, path: string): string | null {
 /** Writes the maps for `pid`, which waits in a new user namespace. Throws SANDBOX_UNAVAILABLE with the helper's words. */
 export async function writeIdMaps(pid: number, maps: IdMaps, path: string): Promise<void> {
   if (maps.kind === "subids") {
-    await Promise.all([runHelper("newuidmap", pid, maps.uids, path), runHelper("newgidmap", pid, maps.gids, path)]);
+    await Promise.all([
+      runHelper("newuidmap", pid, maps.uids, path),
+      runHelper("newgidmap", pid, maps.gids, path),
+    ]);
     return;
   }
   const text = (ranges: readonly IdRange[]): string =>
@@ -116,13 +122,23 @@ export async function writeIdMaps(pid: number, maps: IdMaps, path: string): Prom
     writeFileSync(`/proc/${pid}/uid_map`, text(maps.uids));
     writeFileSync(`/proc/${pid}/gid_map`, text(maps.gids));
   } catch (error) {
-    throw new BuildError("SANDBOX_UNAVAILABLE", "the kernel refused the id map of a user namespace", { cause: error });
+    throw new BuildError("SANDBOX_UNAVAILABLE", "the kernel refused the id map of a user namespace", {
+      cause: error,
+    });
   }
 }
 
-function runHelper(name: "newuidmap" | "newgidmap", pid: number, ranges: readonly IdRange[], path: string): Promise<void> {
+function runHelper(
+  name: "newuidmap" | "newgidmap",
+  pid: number,
+  ranges: readonly IdRange[],
+  path: string,
+): Promise<void> {
   const file = findProgram(name, path);
-  if (file === null) throw new BuildError("SANDBOX_UNAVAILABLE", `${name} is not installed`, { hint: "apt-get install uidmap" });
+  if (file === null)
+    throw new BuildError("SANDBOX_UNAVAILABLE", `${name} is not installed`, {
+      hint: "apt-get install uidmap",
+    });
   const args = [String(pid)];
   for (const { inside, outside, count } of ranges) args.push(String(inside), String(outside), String(count));
   return new Promise((resolve, reject) => {

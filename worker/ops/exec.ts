@@ -73,7 +73,8 @@ export async function runExecOp(
     user: op.user,
     hostname: op.hostname === "" ? STEP_HOSTNAME : op.hostname,
     extraHosts: op.extraHosts,
-    resolvConf: deps.resolvConf(deps.network),
+    // The keeper puts its own name server in the place of those a namespace cannot reach.
+    resolvConf: deps.resolvConf(deps.network === "none" ? "none" : "host"),
     network: deps.network,
     security: op.security,
     mounts,
@@ -86,6 +87,7 @@ export async function runExecOp(
     signal: context.signal,
     onOutput: (fd, data) => context.emit({ kind: "log", vertex: vertex.digest, atMs: Date.now(), fd, data }),
   });
+  if (outcome.networkNote !== undefined) context.emit({ kind: "note", message: outcome.networkNote });
   context.emit({ kind: "usage", vertex: vertex.digest, cpuMs: outcome.cpuMs, peakBytes: outcome.peakBytes });
   if (
     outcome.code === null ||

@@ -71,7 +71,8 @@ export function openSandbox(options: SandboxOptions): Sandbox {
       return {
         outcome: run(step),
         kill(signal) {
-          if (step.pid !== null) killQuietly(step.pid, signal);
+          // To the group: a shell is PID 1 and deaf to TERM, what it runs is not. KILL on PID 1 ends all of the namespace.
+          if (step.pid !== null) killQuietly(signal === SIGKILL ? step.pid : -step.pid, signal);
           else if (signal === SIGKILL || signal === SIGTERM || signal === SIGINT) step.ended = true;
         },
         stdin(data) {

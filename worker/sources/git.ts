@@ -58,13 +58,19 @@ async function resolveCommit(address: GitAddress, store: Store, context: CallCon
     const output = await run("ls-remote", "--", address.remote, wanted, `${wanted}^{}`);
     const chosen = chooseRef(output, wanted);
     if (chosen === null) {
-      throw new BuildError("SOURCE_FAILED", `repository ${redactUrl(address.remote)} does not contain ref ${wanted}, output: ${JSON.stringify(printable(output))}`);
+      throw new BuildError(
+        "SOURCE_FAILED",
+        `repository ${redactUrl(address.remote)} does not contain ref ${wanted}, output: ${JSON.stringify(printable(output))}`,
+      );
     }
     found = chosen;
   }
   const { commit } = found;
   if (address.checksum !== "" && !commit.startsWith(address.checksum)) {
-    throw new BuildError("CHECKSUM_MISMATCH", `expected checksum to match ${address.checksum}, got ${commit}`);
+    throw new BuildError(
+      "CHECKSUM_MISMATCH",
+      `expected checksum to match ${address.checksum}, got ${commit}`,
+    );
   }
   return found;
 }
@@ -82,7 +88,13 @@ function chooseRef(output: string, wanted: string): Commit | null {
     const [commit, name] = line.split("\t");
     if (commit !== undefined && name !== undefined && COMMIT.test(commit)) refs.set(name, commit);
   }
-  for (const name of [`refs/tags/${wanted}^{}`, `refs/tags/${wanted}`, `refs/heads/${wanted}`, `${wanted}^{}`, wanted]) {
+  for (const name of [
+    `refs/tags/${wanted}^{}`,
+    `refs/tags/${wanted}`,
+    `refs/heads/${wanted}`,
+    `${wanted}^{}`,
+    wanted,
+  ]) {
     const commit = refs.get(name);
     if (commit === undefined) continue;
     const full = name.replace(/\^\{\}$/, "");
@@ -90,7 +102,10 @@ function chooseRef(output: string, wanted: string): Commit | null {
     if (wanted === "HEAD") return { commit, refspecs: [commit] };
     return {
       commit,
-      refspecs: [`${full}:refs/heads/${short}`, ...(full.startsWith("refs/tags/") ? [`${full}:${full}`] : [])],
+      refspecs: [
+        `${full}:refs/heads/${short}`,
+        ...(full.startsWith("refs/tags/") ? [`${full}:${full}`] : []),
+      ],
     };
   }
   return null;
@@ -115,7 +130,16 @@ export async function fetchGit(op: SourceOp, store: Store, context: CallContext)
       await run("fetch", "-q", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*");
     }
     await run("-c", "advice.detachedHead=false", "checkout", "-q", commit);
-    await run("-c", "protocol.file.allow=user", "submodule", "update", "-q", "--init", "--recursive", "--depth=1");
+    await run(
+      "-c",
+      "protocol.file.allow=user",
+      "submodule",
+      "update",
+      "-q",
+      "--init",
+      "--recursive",
+      "--depth=1",
+    );
     const time = Number((await run("log", "-1", "--format=%ct", commit)).trim());
     store.records.put("git-time", commit, time);
     if (address.keepGitDir) {
@@ -128,7 +152,11 @@ export async function fetchGit(op: SourceOp, store: Store, context: CallContext)
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
-  const record = active.commit({ unpacked: true, createdAtMs: Date.now(), description: `${redactUrl(address.remote)} ${commit.slice(0, 12)}` });
+  const record = active.commit({
+    unpacked: true,
+    createdAtMs: Date.now(),
+    description: `${redactUrl(address.remote)} ${commit.slice(0, 12)}`,
+  });
   return record.id;
 }
 
@@ -140,7 +168,10 @@ function subdirectory(root: string, subdir: string): string {
     path = join(path, part);
     const stat = part === ".." ? undefined : statSync(path, { throwIfNoEntry: false });
     if (stat === undefined || !stat.isDirectory()) {
-      throw new BuildError("SOURCE_FAILED", `subdir ${JSON.stringify(subdir)} is not a directory of the repository`);
+      throw new BuildError(
+        "SOURCE_FAILED",
+        `subdir ${JSON.stringify(subdir)} is not a directory of the repository`,
+      );
     }
   }
   return path;
@@ -166,7 +197,8 @@ type Git = (...args: string[]) => Promise<string>;
 /** git in a directory, with the credentials of the asker's secrets (GIT_AUTH_TOKEN, GIT_AUTH_HEADER, maybe with ".HOST"). */
 function openGit(address: GitAddress, cwd: string, context: CallContext): Git {
   let settings: Promise<Record<string, string>> | null = null;
-  return async (...args) => runGit(args, cwd, await (settings ??= credentials(address.remote, context)), context);
+  return async (...args) =>
+    runGit(args, cwd, await (settings ??= credentials(address.remote, context)), context);
 }
 
 /** Settings through the environment, so that no secret stands in a list of processes. git-config(1), GIT_CONFIG_COUNT */
@@ -179,7 +211,8 @@ async function credentials(remote: string, { session }: CallContext): Promise<Re
   };
   const token = await secret("GIT_AUTH_TOKEN");
   const header =
-    (await secret("GIT_AUTH_HEADER")) ?? (token === null ? null : `basic ${Buffer.from(`x-access-token:${token}`).toString("base64")}`);
+    (await secret("GIT_AUTH_HEADER")) ??
+    (token === null ? null : `basic ${Buffer.from(`x-access-token:${token}`).toString("base64")}`);
   if (header === null) return {};
   return {
     GIT_CONFIG_COUNT: "1",
@@ -220,12 +253,23 @@ function runGit(
     });
     child.once("error", (error) => {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") {
-        reject(new BuildError("SOURCE_FAILED", "git is not installed", { hint: "apt-get install git", cause: error }));
+        reject(
+          new BuildError("SOURCE_FAILED", "git is not installed", {
+            hint: "apt-get install git",
+            cause: error,
+          }),
+        );
       } else reject(error);
     });
     child.once("close", (code) => {
       if (code === 0) resolve(out);
-      else reject(new BuildError("SOURCE_FAILED", `git ${args.find((arg) => /^[a-z-]+$/.test(arg)) ?? ""} failed: ${printable(redactUrl(err.trim()), 1000)}`));
+      else
+        reject(
+          new BuildError(
+            "SOURCE_FAILED",
+            `git ${args.find((arg) => /^[a-z-]+$/.test(arg)) ?? ""} failed: ${printable(redactUrl(err.trim()), 1000)}`,
+          ),
+        );
     });
   });
 }

@@ -45,13 +45,23 @@ export async function fetchHttp(op: SourceOp, store: Store, context: CallContext
   chmodSync(file, op.attrs["http.perm"] === undefined ? 0o600 : Number.parseInt(op.attrs["http.perm"], 8));
   utimesSync(file, known.mtimeSeconds, known.mtimeSeconds);
   utimesSync(active.upper, known.mtimeSeconds, known.mtimeSeconds);
-  const record = active.commit({ unpacked: true, createdAtMs: Date.now(), description: redactUrl(op.identifier) });
+  const record = active.commit({
+    unpacked: true,
+    createdAtMs: Date.now(),
+    description: redactUrl(op.identifier),
+  });
   return record.id;
 }
 
 function pinDigest(op: SourceOp, known: Remembered): Digest {
   return digestOf(
-    JSON.stringify(["tsbuild.http.v1", known.digest, known.filename, known.mtimeSeconds, op.attrs["http.perm"] ?? "0600"]),
+    JSON.stringify([
+      "tsbuild.http.v1",
+      known.digest,
+      known.filename,
+      known.mtimeSeconds,
+      op.attrs["http.perm"] ?? "0600",
+    ]),
   );
 }
 
@@ -88,14 +98,19 @@ async function fetchFile(op: SourceOp, store: Store, context: CallContext): Prom
     try {
       const fetched = await transfer(url, headers, usable, op, store, context);
       if (wanted !== null && fetched.digest !== wanted) {
-        throw new BuildError("CHECKSUM_MISMATCH", `digest mismatch ${fetched.digest}: ${wanted} (${redactUrl(url)})`, {
-          hint: "the file at the URL is not the one --checksum names",
-        });
+        throw new BuildError(
+          "CHECKSUM_MISMATCH",
+          `digest mismatch ${fetched.digest}: ${wanted} (${redactUrl(url)})`,
+          {
+            hint: "the file at the URL is not the one --checksum names",
+          },
+        );
       }
       store.records.put("http", recordKey, fetched);
       return fetched;
     } catch (error) {
-      if (error instanceof BuildError || context.signal.aborted || attempt >= ATTEMPTS) throw reachable(error, url);
+      if (error instanceof BuildError || context.signal.aborted || attempt >= ATTEMPTS)
+        throw reachable(error, url);
       await new Promise((resolve) => setTimeout(resolve, 200 * 2 ** attempt));
     }
   }
@@ -113,7 +128,10 @@ async function transfer(
   let url = new URL(address);
   for (let hop = 0; ; hop++) {
     if (url.protocol !== "http:" && url.protocol !== "https:") {
-      throw new BuildError("SOURCE_FAILED", `${redactUrl(address)} leads to the unsupported ${redactUrl(url.href)}`);
+      throw new BuildError(
+        "SOURCE_FAILED",
+        `${redactUrl(address)} leads to the unsupported ${redactUrl(url.href)}`,
+      );
     }
     const authorization = hop === 0 || url.username !== "" ? await authorizationFor(url, context) : null;
     const credentials = authorization === null ? {} : { authorization };
@@ -140,21 +158,29 @@ async function transfer(
     const location = one("location");
     if ([301, 302, 303, 307, 308].includes(statusCode) && location !== null) {
       await answer.body.dump();
-      if (hop >= REDIRECTS_MAX) throw new BuildError("SOURCE_FAILED", `${redactUrl(address)}: more than ${REDIRECTS_MAX} redirects`);
+      if (hop >= REDIRECTS_MAX)
+        throw new BuildError("SOURCE_FAILED", `${redactUrl(address)}: more than ${REDIRECTS_MAX} redirects`);
       url = new URL(location, target); // credentials of the first URL do not follow (threat model C5)
       continue;
     }
     if (statusCode < 200 || statusCode >= 300) {
       await answer.body.dump();
       if (statusCode === 429 || statusCode >= 500) throw new Error(`status ${statusCode}`);
-      throw new BuildError("SOURCE_FAILED", `invalid response status ${statusCode} for ${redactUrl(address)}`);
+      throw new BuildError(
+        "SOURCE_FAILED",
+        `invalid response status ${statusCode} for ${redactUrl(address)}`,
+      );
     }
     await using ingest = store.content.ingest();
     const hash = createHash("sha256");
     let size = 0;
     for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
       size += chunk.length;
-      if (size > DOWNLOAD_MAX_BYTES) throw new BuildError("LIMIT_EXCEEDED", `${redactUrl(address)} is larger than ${DOWNLOAD_MAX_BYTES} bytes`);
+      if (size > DOWNLOAD_MAX_BYTES)
+        throw new BuildError(
+          "LIMIT_EXCEEDED",
+          `${redactUrl(address)} is larger than ${DOWNLOAD_MAX_BYTES} bytes`,
+        );
       hash.update(chunk);
       ingest.write(chunk);
     }
@@ -168,7 +194,11 @@ async function transfer(
       digest,
       etag: one("etag"),
       lastModified,
-      filename: safeName(op.attrs["http.filename"] ?? dispositionName(one("content-disposition")) ?? lastSegment(new URL(address))),
+      filename: safeName(
+        op.attrs["http.filename"] ??
+          dispositionName(one("content-disposition")) ??
+          lastSegment(new URL(address)),
+      ),
       mtimeSeconds: Number.isNaN(modifiedMs) ? 0 : Math.floor(modifiedMs / 1000),
     };
   }
@@ -208,5 +238,9 @@ function lastSegment(url: URL): string {
 
 function reachable(error: unknown, url: string): unknown {
   if (error instanceof BuildError || (error instanceof Error && error.name === "AbortError")) return error;
-  return new BuildError("SOURCE_FAILED", `failed to fetch ${redactUrl(url)}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  return new BuildError(
+    "SOURCE_FAILED",
+    `failed to fetch ${redactUrl(url)}: ${error instanceof Error ? error.message : String(error)}`,
+    { cause: error },
+  );
 }

@@ -9,7 +9,12 @@ import type { ImageConfig, LayerId } from "../../solver/graph/request.ts";
 import type { ImageRecord, Store } from "../../cache/store.ts";
 import type { Registry } from "../../cache/registry/client.ts";
 import { loadImage, loadLayout, type LoadedImage, selectManifest } from "../../cache/registry/image.ts";
-import { parseConfig, parseDocument, CONFIG_MAX_BYTES, MANIFEST_MAX_BYTES } from "../../cache/registry/documents.ts";
+import {
+  parseConfig,
+  parseDocument,
+  CONFIG_MAX_BYTES,
+  MANIFEST_MAX_BYTES,
+} from "../../cache/registry/documents.ts";
 import { formatReference, parseReference, withDefaultTag } from "../../cache/registry/reference.ts";
 
 export interface SourceImage {
@@ -20,7 +25,12 @@ export interface SourceImage {
 
 export interface ImageSource {
   /** identifier: docker-image://REF or oci-layout://PATH[:tag][@digest]. Records the layers; fetches no layer. */
-  load(identifier: string, attrs: Attrs, platform: Platform, options: { readonly signal: AbortSignal }): Promise<SourceImage>;
+  load(
+    identifier: string,
+    attrs: Attrs,
+    platform: Platform,
+    options: { readonly signal: AbortSignal },
+  ): Promise<SourceImage>;
 }
 
 /** resolveMode: "default" takes a name of the local image store before the registry, "pull" always asks the registry. */
@@ -51,7 +61,10 @@ export function openImageSource(
     const reference = withDefaultTag(parseReference(text));
     const local = resolveMode === "default" ? localImage(formatReference(reference), platform) : null;
     if (local !== null) return local;
-    return record(await loadImage(await registry(), store, reference, platform, { signal }), formatReference(reference));
+    return record(
+      await loadImage(await registry(), store, reference, platform, { signal }),
+      formatReference(reference),
+    );
   }
 
   /** An image that was built or pulled here. A digest in the reference must be its own. */
@@ -60,7 +73,11 @@ export function openImageSource(
     const image = store.records.get<ImageRecord>("image", tagged ?? name);
     if (image === null || (wanted !== undefined && wanted !== image.target.digest)) return null;
     let descriptor = image.target;
-    let document = parseDocument(store.content.read(descriptor.digest, MANIFEST_MAX_BYTES), descriptor.mediaType, name);
+    let document = parseDocument(
+      store.content.read(descriptor.digest, MANIFEST_MAX_BYTES),
+      descriptor.mediaType,
+      name,
+    );
     if (document.kind === "index") {
       const chosen = selectManifest(document, platform);
       if (chosen === null) return null;
@@ -73,7 +90,9 @@ export function openImageSource(
     if (os !== platform.os || architecture !== platform.architecture) return null;
     const layers =
       image.layers[formatPlatform(platform)] ??
-      Object.entries(image.layers).find(([key]) => key === `${os}/${architecture}` || key.startsWith(`${os}/${architecture}/`))?.[1];
+      Object.entries(image.layers).find(
+        ([key]) => key === `${os}/${architecture}` || key.startsWith(`${os}/${architecture}/`),
+      )?.[1];
     if (layers === undefined || layers.some((id) => store.layers.get(id) === null)) return null;
     return { digest: image.target.digest, config, layers };
   }
@@ -87,7 +106,11 @@ export function openImageSource(
       }
       const id = store.layers.idOf(diffId);
       const known = store.layers.get(id);
-      const isNew = known === null || !known.remotes.some((one) => one.from === remote.from && one.descriptor.digest === remote.descriptor.digest);
+      const isNew =
+        known === null ||
+        !known.remotes.some(
+          (one) => one.from === remote.from && one.descriptor.digest === remote.descriptor.digest,
+        );
       if (isNew) {
         store.layers.update(id, {
           diffId,

@@ -15,7 +15,12 @@ export interface LocalSource {
   /** The live result of a `local://name` source. Throws CONTEXT_MISSING. */
   result(op: SourceOp, session: Session): Extract<Result, { kind: "files" }>;
   /** Digest of what the selectors pick; remembers what it hashed. */
-  digest(files: Extract<Result, { kind: "files" }>, selectors: readonly Selector[], session: Session, options: { readonly signal: AbortSignal }): Promise<Digest>;
+  digest(
+    files: Extract<Result, { kind: "files" }>,
+    selectors: readonly Selector[],
+    session: Session,
+    options: { readonly signal: AbortSignal },
+  ): Promise<Digest>;
   /** Writes what was learnt about files. To be called once no build runs on them any more. */
   flush(): void;
 }
@@ -34,7 +39,11 @@ export function openLocalSource(store: Store): LocalSource {
     result(op, session) {
       const name = op.identifier.replace(/^local:\/\//, "");
       const root = session.directory(name);
-      if (!existsSync(root)) throw new BuildError("CONTEXT_MISSING", `the directory of the build context "${name}" is not there: ${root}`);
+      if (!existsSync(root))
+        throw new BuildError(
+          "CONTEXT_MISSING",
+          `the directory of the build context "${name}" is not there: ${root}`,
+        );
       return {
         kind: "files",
         name,

@@ -7,5 +7,8 @@ const cIoctlNumber = bind("ioctl", "int", ["int", "int64", "int64"]);
 
 /** ioctl(2) with a structure or a number as its argument. */
 export function ioctl(fd: number, request: number, argument: Buffer | bigint): number {
-  return check("ioctl", typeof argument === "bigint" ? cIoctlNumber(fd, request, argument) : cIoctlPointer(fd, request, argument));
+  return check(
+    "ioctl",
+    typeof argument === "bigint" ? cIoctlNumber(fd, request, argument) : cIoctlPointer(fd, request, argument),
+  );
 }

@@ -4,4 +4,6 @@ import { greet } from "./greet.js";
 
 const built = readFileSync("node-version.txt", "utf8").trim();
 console.log(greet(process.env.GREETING ?? "Hello", process.argv.slice(2)));
-console.log(`process ${process.pid} on ${hostname()}, uid ${process.getuid?.()}, node ${process.version}, built with ${built}`);
+console.log(
+  `process ${process.pid} on ${hostname()}, uid ${process.getuid?.()}, node ${process.version}, built with ${built}`,
+);

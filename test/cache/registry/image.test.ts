@@ -157,6 +157,9 @@ describe("images to build on", () => {
     await server[Symbol.asyncDispose]();
     const again = await load(`${name}@${digest}`, AMD64);
     assert.deepEqual(again.manifest, first.manifest);
-    await assert.rejects(load(name, AMD64), { code: "REGISTRY_UNREACHABLE" });
+    assert.equal((await load(name, AMD64)).digest, digest); // as this client has resolved it
+    await using other = await openFixture();
+    const asked = loadImage(other.registry, fresh.store, parseReference(name), AMD64, fresh.context());
+    await assert.rejects(asked, { code: "REGISTRY_UNREACHABLE" });
   });
 });
