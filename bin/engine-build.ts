@@ -268,7 +268,7 @@ async function solveLayers(
   if (definition.root === null) return [];
   await using solution = await solver.solve({ definition, noCache: false }, [definition.root], context);
   const [result] = solution.results;
-  return result === undefined ? [] : worker.layersOf(result, context);
+  return result === undefined ? [] : await worker.layersOf(result, context);
 }
 
 async function solveAndExport(

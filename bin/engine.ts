@@ -94,6 +94,7 @@ export async function openEngine(config: Config): Promise<Engine> {
     async build(request, options) {
       const [{ runBuild }] = await Promise.all([import("./engine-build.ts"), loadKeeper()]);
       const report = await runBuild(parts, request, options);
+      if (keeper === null) return report; // nothing ran, so nothing is new
       const { keepToLimit } = await import("./storage-limit.ts");
       await keepToLimit(store, options.maxStorage ?? config.env.TSBUILD_MAX_STORAGE, {
         signal: options.signal,

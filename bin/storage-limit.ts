@@ -31,9 +31,9 @@ export async function keepToLimit(
     readonly note: (message: string) => void;
   },
 ): Promise<void> {
-  const ceilingBytes = parseStorageLimit(text, diskBytes(store.dir));
+  const ceilingBytes = parseStorageLimit(text, diskBytes(store.dir).total);
   if (ceilingBytes === null) return;
-  const outcome = await keepBelow(store, { ceilingBytes, signal: options.signal, nowMs: Date.now() });
+  const outcome = await keepBelow(store, { ceilingBytes, signal: options.signal });
   if (outcome === null) return;
   await options.remove(outcome.directories);
   options.note(

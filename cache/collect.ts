@@ -15,7 +15,7 @@ import { LAYER_SPACE } from "./layer-store.ts";
 import { parseFilters } from "./prune-filter.ts";
 import { STAT_SPACE } from "./stat-cache.ts";
 import type { LayerRecord, OpenStore, ResultRecord } from "./store.ts";
-import { type Survey, survey } from "./survey.ts";
+import { type Needed, needed, type Survey, survey } from "./survey.ts";
 
 /** One line of `du`. */
 export interface UsageEntry {
@@ -133,11 +133,14 @@ async function remove(
   }
   await store.records.commit();
 
-  // 2. Files away, except what has been leased meanwhile.
-  const early = await store.pinned();
+  // 2. Files away, except what has been leased (or named) meanwhile. What an image names counts for its blobs only: its
+  // directories may be what was asked for.
+  const early = await needed(store);
   const retired = new Map<LayerId, string>();
+  const isHeld = (now: Needed, id: LayerId): boolean =>
+    before.repackable.has(id) ? now.leasedLayers.has(id) : now.layers.has(id);
   for (const id of layers) {
-    if (early.layers.has(id)) continue;
+    if (isHeld(early, id)) continue;
     const place = store.layers.retire(id);
     if (place !== null) retired.set(id, place);
   }
@@ -149,9 +152,9 @@ async function remove(
   }
 
   // 3. Leased between the two looks: back again.
-  const late = await store.pinned();
+  const late = await needed(store);
   for (const [id, place] of retired) {
-    if (!late.layers.has(id)) continue;
+    if (!isHeld(late, id)) continue;
     store.layers.restore(id, place);
     retired.delete(id);
   }
@@ -160,7 +163,7 @@ async function remove(
     renameSync(place, store.content.path(digest));
     moved.delete(digest);
   }
-  restoreRecords(store, lost, (id) => late.layers.has(id) || early.layers.has(id));
+  restoreRecords(store, lost, (id) => isHeld(late, id) || isHeld(early, id));
   for (const place of moved.values()) rmSync(place, { force: true });
 
   const mounts = new Set<string>();
@@ -173,7 +176,7 @@ async function remove(
   return chosen.filter((entry) => {
     switch (entry.kind) {
       case "layer":
-        return !late.layers.has(entry.id as LayerId) && !early.layers.has(entry.id as LayerId);
+        return !isHeld(late, entry.id as LayerId) && !isHeld(early, entry.id as LayerId);
       case "blob":
         return moved.has(entry.id as Digest);
       case "cache-mount":

@@ -111,7 +111,7 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
 
   /** What is left of a layer whose directory is not there or not to be believed: what blobs or registries still have can
    *  be unpacked again; a step's layer without them never was. */
-  function withoutDirectory({ boot, synced, ...record }: StoredLayer): LayerRecord | null {
+  function withoutDirectory({ boot: _boot, synced: _synced, ...record }: StoredLayer): LayerRecord | null {
     if (Object.keys(record.blobs).length === 0 && record.remotes.length === 0) return null;
     return { ...record, unpacked: false, sizeBytes: 0 };
   }

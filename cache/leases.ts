@@ -7,6 +7,9 @@
 // Collector and holder cannot miss each other. The holder first writes its line, then looks whether the thing is there. The
 // collector first makes the thing unfindable, then reads the lines, and puts back what it finds leased. Whatever the
 // order in time, one of the two sees the other. A last line without its end is of a write(2) not yet returned.
+//
+// What takes over from a lease is a record, an image name say. A lease therefore ends only when the records written before are
+// visible to others, and the collector reads leases before names: one of the two it sees.
 
 import { closeSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -19,6 +22,8 @@ import type { Lease } from "./store.ts";
 export interface Pinned {
   readonly layers: ReadonlySet<LayerId>;
   readonly blobs: ReadonlySet<Digest>;
+  /** Some process holds something: work goes on in this store. */
+  readonly busy: boolean;
 }
 
 export interface Leases {
@@ -33,8 +38,13 @@ export interface Leases {
 const FILE_MAX_BYTES = 2 ** 18;
 const SUFFIX = ".leases";
 
-/** `dir` exists. The file is made with the first lease. */
-export function openLeases(dir: string, owner: Owner): Leases {
+/** `dir` exists. The file is made with the first lease. `visible`: null when all records written are visible to others, else
+ *  resolves when they are. */
+export function openLeases(
+  dir: string,
+  owner: Owner,
+  visible: () => Promise<void> | null = () => null,
+): Leases {
   const path = join(dir, owner.id + SUFFIX);
   let descriptor: number | null = null;
   let bytes = 0;
@@ -78,10 +88,15 @@ export function openLeases(dir: string, owner: Owner): Leases {
       async [Symbol.asyncDispose]() {
         if (ended) return;
         ended = true;
-        if (!held || descriptor === null) return;
-        append([`- ${id}`]);
-        active--;
-        renew();
+        const release = (): void => {
+          if (!held || descriptor === null) return; // closed: the file is gone with all that is in it
+          append([`- ${id}`]);
+          active--;
+          renew();
+        };
+        const later = visible();
+        if (later === null) release();
+        else void later.then(release); // nobody waits for it: what the lease holds it may hold a moment longer
       },
     };
   }
@@ -89,16 +104,18 @@ export function openLeases(dir: string, owner: Owner): Leases {
   async function pinned(): Promise<Pinned> {
     const layers = new Set<LayerId>();
     const blobs = new Set<Digest>();
+    let busy = false;
     for (const name of readdirSync(dir)) {
       if (!name.endsWith(SUFFIX)) continue;
       if (!(await owner.isAlive(name.slice(0, -SUFFIX.length)))) continue;
       const held = readLeases(join(dir, name));
+      busy ||= held.length > 0;
       for (const { kind, what } of held) {
         if (kind === "l") layers.add(what as LayerId);
         else blobs.add(what as Digest);
       }
     }
-    return { layers, blobs };
+    return { layers, blobs, busy };
   }
 
   function close(): void {

@@ -242,7 +242,7 @@ export async function openStore(dir: string): Promise<OpenStore> {
     alone: records.alone,
     visible: records.nextCommit,
   });
-  const leases = openLeases(at("owners"), owner);
+  const leases = openLeases(at("owners"), owner, () => (records.hasPending() ? records.nextCommit() : null));
   const layers = openLayerStore({ layers: at("layers"), active: at("active"), records, owner, left });
   const cacheMounts = openCacheMounts({
     dir: at("mounts"),

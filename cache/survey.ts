@@ -36,51 +36,79 @@ interface Trace {
   name: string;
 }
 
-export async function survey(store: OpenStore): Promise<Survey> {
+/** What must stay: held by leases, or led to by image names. */
+export interface Needed {
+  readonly layers: ReadonlySet<LayerId>;
+  readonly blobs: ReadonlySet<Digest>;
+  /** Layers held by leases, with their directories. */
+  readonly leasedLayers: ReadonlySet<LayerId>;
+  readonly busy: boolean;
+}
+
+/** Leases first, then names (leases.ts). `known`: documents read before; they never change. */
+export async function needed(store: OpenStore, known: Map<Digest, unknown> = new Map()): Promise<Needed> {
   const pinned = await store.pinned();
+  const layers = new Set(pinned.layers);
+  const blobs = new Set<Digest>();
+  for (const digest of pinned.blobs) for (const one of reach(store, digest, known)) blobs.add(one);
+  for (const { value } of store.records.entries<ImageRecord>("image")) {
+    for (const digest of reach(store, value.target.digest, known)) blobs.add(digest);
+    for (const id of Object.values(value.layers).flat()) layers.add(id);
+  }
+  // A lease on a layer holds what it can be unpacked from.
+  for (const id of layers) {
+    const record = store.layers.get(id);
+    if (record !== null) for (const { digest } of formsOf(record)) blobs.add(digest);
+  }
+  return { layers, blobs, leasedLayers: pinned.layers, busy: pinned.busy };
+}
+
+/** Blobs a layer can be had from. */
+function formsOf(record: LayerRecord): readonly { readonly digest: Digest }[] {
+  return [...Object.values(record.blobs), ...record.remotes.map(({ descriptor }) => descriptor)];
+}
+
+/** While others work, a blob that has just come in may be one that its maker is about to lease. */
+const FRESH_MS = 60_000;
+
+export async function survey(store: OpenStore): Promise<Survey> {
+  const documents = new Map<Digest, unknown>();
+  const used = await needed(store, documents);
   const layers = new Map(store.layers.list().map((record) => [record.id, record]));
   const blobs = new Map(store.content.list().map((blob) => [blob.digest, blob]));
-  const images = [...store.records.entries<ImageRecord>("image")].map((entry) => entry.value);
   const results = [...store.records.entries<ResultRecord>("result")];
 
   const layerTraces = new Map<LayerId, Trace>();
+  // One result has several keys.
+  const seen = new Map<string, number>();
   for (const { value } of results) {
     const time = Math.max(value.lastUsedMs, value.createdAtMs);
+    const outputs = JSON.stringify(value.outputs);
+    if ((seen.get(outputs) ?? -1) >= time) continue;
+    const isNew = !seen.has(outputs);
+    seen.set(outputs, time);
     for (const id of new Set(value.outputs.flatMap((output) => output ?? [])))
-      trace(layerTraces, id, time, value.name);
+      trace(layerTraces, id, time, value.name, isNew);
   }
   const blobTraces = new Map<Digest, Trace>();
-  const imageLayers = new Set<LayerId>();
-  const imageBlobs = new Set<Digest>();
-  for (const image of images) {
-    for (const digest of reach(store, image.target.digest)) {
-      imageBlobs.add(digest);
+  for (const { value: image } of store.records.entries<ImageRecord>("image")) {
+    for (const digest of reach(store, image.target.digest, documents))
       trace(blobTraces, digest, image.createdAtMs, image.name);
-    }
-    for (const id of Object.values(image.layers).flat()) {
-      imageLayers.add(id);
+    for (const id of new Set(Object.values(image.layers).flat()))
       trace(layerTraces, id, image.createdAtMs, image.name);
-    }
   }
-
-  // A lease holds what its ids need: the blobs a layer can be unpacked from, the documents below a manifest.
-  const leasedBlobs = new Set([...pinned.blobs].flatMap((digest) => [...reach(store, digest)]));
-  const usedLayers = new Set([...imageLayers, ...pinned.layers]);
-  const usedBlobs = new Set([...imageBlobs, ...leasedBlobs]);
+  const isFresh = (addedAtMs: number): boolean => used.busy && addedAtMs > Date.now() - FRESH_MS;
 
   const entries: UsageEntry[] = [];
   const repackable = new Set<string>();
   for (const record of layers.values()) {
     const known = layerTraces.get(record.id);
     const lastUsedMs = Math.max(record.createdAtMs, known?.lastUsedMs ?? 0);
-    const held = Object.values(record.blobs).filter((blob) => blobs.has(blob.digest));
-    for (const { digest } of held) {
-      trace(blobTraces, digest, lastUsedMs, record.description);
-      if (usedLayers.has(record.id)) usedBlobs.add(digest);
-    }
+    const held = formsOf(record).filter((blob) => blobs.has(blob.digest));
+    for (const { digest } of held) trace(blobTraces, digest, lastUsedMs, record.description);
     if (!record.unpacked) continue;
-    const inUse = usedLayers.has(record.id);
-    if (inUse && !pinned.layers.has(record.id) && held.length > 0) repackable.add(record.id);
+    const inUse = used.layers.has(record.id);
+    if (inUse && !used.leasedLayers.has(record.id) && held.length > 0) repackable.add(record.id);
     entries.push({
       id: record.id,
       kind: "layer",
@@ -94,7 +122,7 @@ export async function survey(store: OpenStore): Promise<Survey> {
   }
   for (const blob of blobs.values()) {
     const known = blobTraces.get(blob.digest);
-    const inUse = usedBlobs.has(blob.digest);
+    const inUse = used.blobs.has(blob.digest) || isFresh(blob.addedAtMs);
     entries.push({
       id: blob.digest,
       kind: "blob",
@@ -160,11 +188,11 @@ function recordEntry(id: string, sizeBytes: number, lastUsedMs: number, descript
   };
 }
 
-function trace<K>(traces: Map<K, Trace>, key: K, timeMs: number, name: string): void {
+function trace<K>(traces: Map<K, Trace>, key: K, timeMs: number, name: string, counts = true): void {
   const known = traces.get(key);
   if (known === undefined) traces.set(key, { count: 1, lastUsedMs: timeMs, name });
   else {
-    known.count++;
+    if (counts) known.count++;
     known.lastUsedMs = Math.max(known.lastUsedMs, timeMs);
     if (known.name === "") known.name = name;
   }
@@ -172,13 +200,18 @@ function trace<K>(traces: Map<K, Trace>, key: K, timeMs: number, name: string): 
 
 /** A blob and all that it refers to, when it is an image manifest or an index; what is not here is left out. Follows every
  *  "digest" in the places where image-spec manifest.md and image-index.md have descriptors. */
-function reach(store: OpenStore, from: Digest): Set<Digest> {
+function reach(store: OpenStore, from: Digest, known: Map<Digest, unknown>): Set<Digest> {
   const seen = new Set<Digest>();
   const queue: Digest[] = [from];
   for (let digest = queue.pop(); digest !== undefined; digest = queue.pop()) {
     if (seen.has(digest)) continue;
     seen.add(digest);
-    queue.push(...referencesIn(readDocument(store, digest)));
+    let document = known.get(digest);
+    if (document === undefined) {
+      document = readDocument(store, digest);
+      known.set(digest, document);
+    }
+    queue.push(...referencesIn(document));
   }
   return seen;
 }

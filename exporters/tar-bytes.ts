@@ -1,9 +1,10 @@
-// A tar of plain members as a stream of bytes, always the same for the same members. POSIX pax, "ustar Interchange Format".
-// Not tar-stream: the writer of a layout needs forty lines, and a stream of chunks that are passed on as they are.
+// A tar of plain members as a stream of bytes, always the same for the same members, written by tar-stream.
+
+import type { Pack } from "tar-stream";
 
 export interface TarFile {
   readonly kind: "file";
-  readonly name: string; // relative, at most 100 bytes
+  readonly name: string; // relative
   readonly size: number;
   readonly data: Uint8Array | (() => AsyncIterable<Uint8Array>);
 }
@@ -12,55 +13,62 @@ export interface TarDirectory {
   readonly name: string; // ends in "/"
 }
 
-const BLOCK = 512;
-const USTAR_MAX_BYTES = 8 ** 11;
+const EPOCH = new Date(0);
 
 /** Bytes of the whole tar. Modes are 0444 and 0755, owner 0:0, time 0: nothing of this machine is in it. */
 export async function* tarBytes(
   members: readonly (TarFile | TarDirectory)[],
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  const { pack } = await import("tar-stream");
+  const tar = pack();
+  const filling = fill(tar, members);
+  filling.catch((error: Error) => tar.destroy(error)); // its reader hears of it
+  try {
+    yield* tar;
+  } finally {
+    tar.destroy();
+    // A source that fails has told the reader; one that was cut off has nothing to tell.
+    await filling.catch(() => {});
+  }
+}
+
+async function fill(tar: Pack, members: readonly (TarFile | TarDirectory)[]): Promise<void> {
   for (const member of members) {
     if (member.kind === "directory") {
-      yield header(member.name, 0, 0o755, "5");
+      tar.entry({ name: member.name, type: "directory", mode: 0o755, mtime: EPOCH });
       continue;
     }
-    yield header(member.name, member.size, 0o444, "0");
-    let written = 0;
-    for await (const chunk of typeof member.data === "function" ? member.data() : [member.data]) {
-      written += chunk.length;
-      yield chunk;
+    await writeFile(tar, member);
+  }
+  tar.finalize();
+}
+
+async function writeFile(tar: Pack, { name, size, data }: TarFile): Promise<void> {
+  let settle: (error?: Error | null) => void = () => {};
+  const written = new Promise<void>((resolve, reject) => {
+    settle = (error) => (error ? reject(error) : resolve());
+  });
+  const entry = tar.entry({ name, size, mode: 0o444, mtime: EPOCH }, (error) => settle(error));
+  entry.on("error", settle);
+  entry.on("close", () => settle());
+  try {
+    for await (const chunk of typeof data === "function" ? data() : [data]) {
+      if (entry.destroyed) break; // nobody reads on
+      if (!entry.write(chunk)) {
+        await new Promise<void>((resolve) => {
+          const done = () => {
+            entry.off("drain", done).off("close", done);
+            resolve();
+          };
+          entry.on("drain", done).on("close", done);
+        });
+      }
     }
-    if (written !== member.size) throw new Error(`${member.name} has ${written} bytes, not ${member.size}`);
-    const rest = written % BLOCK;
-    if (rest > 0) yield Buffer.alloc(BLOCK - rest);
+  } catch (error) {
+    entry.destroy(error as Error);
+    await written.catch(() => {});
+    throw error;
   }
-  yield Buffer.alloc(2 * BLOCK);
-}
-
-function header(name: string, size: number, mode: number, type: string): Buffer {
-  const block = Buffer.alloc(BLOCK);
-  if (Buffer.byteLength(name) > 100) throw new Error(`name too long for a tar header: ${name}`);
-  block.write(name, 0, "utf8");
-  block.write(octal(mode, 8), 100, "latin1");
-  block.write(octal(0, 8), 108, "latin1"); // uid
-  block.write(octal(0, 8), 116, "latin1"); // gid
-  if (size < USTAR_MAX_BYTES) {
-    block.write(octal(size, 12), 124, "latin1");
-  } else {
-    // GNU base 256 for what eleven octal digits cannot hold; Go, GNU tar and libarchive read it.
-    block.writeBigUInt64BE(BigInt(size), 128);
-    block[124] = 0x80;
-  }
-  block.write(octal(0, 12), 136, "latin1"); // mtime
-  block.fill(" ", 148, 156);
-  block.write(type, 156, "latin1");
-  block.write("ustar\u000000", 257, "latin1");
-  let sum = 0;
-  for (const byte of block) sum += byte;
-  block.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
-  return block;
-}
-
-function octal(value: number, width: number): string {
-  return `${value.toString(8).padStart(width - 1, "0")}\0`;
+  entry.end();
+  await written;
 }

@@ -76,6 +76,7 @@ export async function convertFor(request: ConvertRequest, targetPlatform: Platfo
       if (context === undefined) context = mainContext({ options, graph, buildArgs: parts.buildArgs });
       return context;
     },
+    spent: { length: 0 },
     states: new Map(),
   };
   const state = await convertStages(conversion, table, target);

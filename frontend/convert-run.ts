@@ -18,6 +18,7 @@ import {
   openInputs,
   type StageState,
   shownText,
+  spend,
   stepName,
 } from "./stage-state.ts";
 import type { Step } from "./stages.ts";
@@ -47,13 +48,11 @@ export function convertRun(conversion: Conversion, state: StageState, run: Run, 
   if (options.shmSizeBytes !== null && options.shmSizeBytes > 0) {
     mounts.push({ kind: "tmpfs", target: "/dev/shm", sizeBytes: options.shmSizeBytes });
   }
-  const env = new Map(state.env);
   const agent = more.agents[0];
-  if (agent !== undefined && !env.has("SSH_AUTH_SOCK")) env.set("SSH_AUTH_SOCK", agent.target);
   const op: ExecOp = {
     kind: "exec",
     args,
-    env: [...env].map(([name, value]) => `${name}=${value}`),
+    env: readEnv(conversion, state, agent === undefined ? null : agent.target),
     cwd: workdirOf(state),
     user: state.user,
     proxyEnv: conversion.proxyEnv,
@@ -82,7 +81,20 @@ export function convertRun(conversion: Conversion, state: StageState, run: Run, 
   });
   const name = stepName(conversion, state, shown, step.isTrigger);
   state.fs = conversion.graph.add(op, state.platform, inputs.list, noteOf(name, run.at, state.ignoreCache));
-  addHistory(state.image, `RUN ${historyText(state, args)} # buildkit`, true, conversion.created);
+  const history = `RUN ${historyText(state, args)} # buildkit`;
+  spend(conversion, history.length);
+  addHistory(state.image, history, true, conversion.created);
+}
+
+/** The environment of a step; made once for all steps between two changes. */
+function readEnv(conversion: Conversion, state: StageState, agent: string | null): readonly string[] {
+  state.envList ??= [...state.env].map(([name, value]) => `${name}=${value}`);
+  spend(
+    conversion,
+    state.envList.reduce((sum, entry) => sum + entry.length, 0),
+  );
+  if (agent === null || state.env.has("SSH_AUTH_SOCK")) return state.envList;
+  return [...state.envList, `SSH_AUTH_SOCK=${agent}`];
 }
 
 export function workdirOf(state: StageState): string {
@@ -153,9 +165,7 @@ function summary(text: string): string {
 
 /** "|2 A=b C=d /bin/sh -c …": the build arguments a RUN could see, each where it was declared first. */
 function historyText(state: StageState, args: readonly string[]): string {
-  const values = new Map<string, string>();
-  for (const { key, value } of state.buildArgs) values.set(key, state.env.get(key) ?? value ?? "");
-  const shown = [...values].map(([key, value]) => `${key}=${value}`);
+  const shown = [...state.buildArgs].map(([key, value]) => `${key}=${state.env.get(key) ?? value ?? ""}`);
   return [...(shown.length > 0 ? [`|${shown.length}`] : []), ...shown, ...args].join(" ");
 }
 

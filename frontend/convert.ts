@@ -9,7 +9,7 @@ import { convertRun, shellOf } from "./convert-run.ts";
 import { readOwner } from "./copy-flags.ts";
 import { readHealthcheckOptions } from "./healthcheck.ts";
 import { healthcheckText, plainList, quotedList } from "./history-text.ts";
-import { addHistory, setImageEnv } from "./image-config.ts";
+import { addHistory, setImageEnv, withOwn } from "./image-config.ts";
 import type { CommandLine, Instruction } from "./instruction.ts";
 import { parsePorts } from "./ports.ts";
 import type { Base } from "./sources.ts";
@@ -20,6 +20,7 @@ import {
   noteOf,
   openInputs,
   type StageState,
+  spend,
   shownText,
   stepName,
 } from "./stage-state.ts";
@@ -27,6 +28,8 @@ import { resolveBases, startStage, workdirIn } from "./start-stage.ts";
 import { isSignal } from "./stop-signals.ts";
 import { reachableFrom, SCRATCH_NAME, type Stage, type StageTable, type Step } from "./stages.ts";
 
+/** A port with its protocol in the history, at most "65535/sctp ". */
+const PORT_LENGTH = 11;
 /** Arguments that are for the builder: not in the environment of RUN. */
 const BUILDER_ARGS: ReadonlySet<string> = new Set(["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"]);
 
@@ -97,7 +100,7 @@ function convertStep(conversion: Conversion, state: StageState, step: Step): voi
       return convertEnv(conversion, state, instruction);
     case "label": {
       const labels = instruction.pairs.map(({ key, value }) => [expand(key), expand(value ?? "")] as const);
-      config.Labels = { ...config.Labels, ...Object.fromEntries(labels) };
+      config.Labels = withOwn(config.Labels, labels);
       return record(`LABEL ${labels.map(([key, value]) => `${key}=${value}`).join(" ")}`);
     }
     case "user":
@@ -107,7 +110,10 @@ function convertStep(conversion: Conversion, state: StageState, step: Step): voi
     case "volume": {
       const volumes = instruction.values.map(expand);
       if (volumes.includes("")) throw syntax("VOLUME specified can not be an empty string");
-      config.Volumes = { ...config.Volumes, ...Object.fromEntries(volumes.map((volume) => [volume, {}])) };
+      config.Volumes = withOwn(
+        config.Volumes,
+        volumes.map((volume) => [volume, {}]),
+      );
       return record(`VOLUME ${plainList(volumes)}`);
     }
     case "expose":
@@ -220,8 +226,9 @@ function convertEnv(conversion: Conversion, state: StageState, instruction: Kind
   );
   for (const [key, value] of pairs) {
     state.env.set(key, value);
-    setImageEnv(state.image.config, key, value);
+    setImageEnv(state.image.config, state.envPlaces, key, value);
   }
+  state.envList = null;
   const text = pairs.map(([key, value]) => `${key}=${value}`).join(" ");
   addHistory(state.image, `ENV ${text}`, false, conversion.created);
 }
@@ -242,9 +249,10 @@ function convertArg(conversion: Conversion, state: StageState, instruction: Kind
       state.outline.args.set(key, { value: value ?? "", comment, at: instruction.at, uses: new Set() });
     }
     state.outline.usedArgs.add(key);
-    state.buildArgs.push({ key, value });
+    state.buildArgs.set(key, value);
     shown.push(value === null ? key : `${key}=${value}`);
   }
+  state.envList = null;
   addHistory(state.image, `ARG ${shown.join(" ")}`, false, conversion.created);
 }
 
@@ -259,7 +267,11 @@ function convertExpose(conversion: Conversion, state: StageState, instruction: K
     ports.push(...parsed.ports);
   }
   const { config } = state.image;
-  config.ExposedPorts = { ...config.ExposedPorts, ...Object.fromEntries(ports.map((port) => [port, {}])) };
+  spend(conversion, ports.length * PORT_LENGTH);
+  config.ExposedPorts = withOwn(
+    config.ExposedPorts,
+    ports.map((port) => [port, {}]),
+  );
   addHistory(state.image, `EXPOSE ${plainList(ports)}`, false, conversion.created);
 }
 

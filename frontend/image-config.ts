@@ -150,14 +150,33 @@ function invalid(name: string, what: string): BuildError {
 
 /** A copy for a stage to change. */
 export function cloneImage(image: ImageConfig): ImageConfig {
-  return structuredClone(image);
+  // Entries of the history are made once and never changed: they are shared.
+  return { ...image, config: structuredClone(image.config), history: [...image.history] };
 }
 
-/** Sets a variable at its place, or at the end. */
-export function setImageEnv(config: ContainerConfig, key: string, value: string): void {
-  const env = config.Env ?? [];
-  const index = env.findIndex((entry) => entry.split("=", 1)[0] === key);
-  config.Env = index < 0 ? [...env, `${key}=${value}`] : env.with(index, `${key}=${value}`);
+/** Sets a variable at its place, or at the end; `places` says where each is. */
+export function setImageEnv(
+  config: ContainerConfig,
+  places: Map<string, number>,
+  key: string,
+  value: string,
+): void {
+  config.Env ??= [];
+  const place = places.get(key) ?? config.Env.length;
+  places.set(key, place);
+  config.Env[place] = `${key}=${value}`;
+}
+
+/** Adds entries to a map of a config. Any name becomes a property of its own, `__proto__` as well. */
+export function withOwn<T>(
+  map: Record<string, T> | undefined,
+  entries: readonly (readonly [string, T])[],
+): Record<string, T> {
+  const result = map ?? {};
+  for (const [key, value] of entries) {
+    Object.defineProperty(result, key, { value, enumerable: true, configurable: true, writable: true });
+  }
+  return result;
 }
 
 /** PATH is always set, but for Windows, which has its own. */

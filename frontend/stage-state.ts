@@ -1,7 +1,7 @@
 // What a stage is at one point of its instructions, and what all instructions need to be turned into steps.
 
 import type { Input, VertexNote } from "../solver/graph/definition.ts";
-import type { SourceRange } from "../solver/graph/error.ts";
+import { BuildError, type SourceRange } from "../solver/graph/error.ts";
 import type { GraphBuilder } from "../solver/graph/llb.ts";
 import type { Platform, ProxyEnv } from "../solver/graph/op.ts";
 import type { Patterns } from "../solver/graph/patterns.ts";
@@ -43,13 +43,25 @@ export interface Conversion {
   readonly ignore: Patterns | null;
   /** The main context; the vertex is made when first asked for. */
   context(): Input | null;
+  /** What was expanded so far (see spend). */
+  readonly spent: { length: number };
   /** Stages converted so far. */
   readonly states: Map<Stage, StageState>;
 }
 
-export interface BuildArg {
-  readonly key: string;
-  readonly value: string | null;
+/** What the instructions of one build expand to in all, in steps and history, in UTF-16 units: each RUN carries its whole
+ *  environment, so a small file can ask for gigabytes. */
+const EXPANDED_MAX_LENGTH = 128 * 1024 * 1024;
+
+/** Counts text that a step or history entry will hold. Throws LIMIT_EXCEEDED when all together is too much. */
+export function spend(conversion: Conversion, length: number): void {
+  conversion.spent.length += length;
+  if (conversion.spent.length <= EXPANDED_MAX_LENGTH) return;
+  throw new BuildError(
+    "LIMIT_EXCEEDED",
+    `the steps of the Dockerfile expand to more than ${EXPANDED_MAX_LENGTH} characters`,
+    { hint: "each RUN counts with all variables that are set" },
+  );
 }
 
 /** What --call=outline tells of a stage. */
@@ -79,8 +91,13 @@ export interface StageState {
   fs: Input | null;
   /** Environment of RUN and of ${variables}: ENV and ARG together. */
   env: Map<string, string>;
+  /** `env` as a step has it; null when it has changed since. */
+  envList: readonly string[] | null;
+  /** Where each variable of the image's Env stands. */
+  envPlaces: Map<string, number>;
   user: string;
-  buildArgs: BuildArg[];
+  /** Build arguments by name, in the order of their first ARG; null: declared without a value. */
+  buildArgs: Map<string, string | null>;
   isWorkdirSet: boolean;
   isCmdSet: boolean;
   /** Steps shown as [stage 2/7]. */
@@ -121,7 +138,7 @@ function reportUndefined(
 ): void {
   for (const name of names) {
     // Declared without a value is declared.
-    if (state.buildArgs.some((arg) => arg.key === name)) continue;
+    if (state.buildArgs.has(name)) continue;
     checks.warn("UndefinedVar", undefinedVar(name, state.env.keys()), instruction.at);
   }
 }

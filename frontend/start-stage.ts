@@ -5,9 +5,12 @@ import { BuildError } from "../solver/graph/error.ts";
 import { cloneImage, ensurePath } from "./image-config.ts";
 import { parseTrigger } from "./parse.ts";
 import { type Base, resolveBase } from "./sources.ts";
-import { type Conversion, type StageState, stepName } from "./stage-state.ts";
+import { type Conversion, type StageState, spend, stepName } from "./stage-state.ts";
 import { reachableFrom, type Stage, type StageTable } from "./stages.ts";
 
+/** What copying an entry counts for in `spend`. */
+const HISTORY_ENTRY_LENGTH = 8;
+const VARIABLE_LENGTH = 32;
 /** Rounds of looking for triggers: each may name images that have triggers of their own. */
 const TRIGGER_ROUNDS_MAX = 100;
 
@@ -87,20 +90,25 @@ export function startStage(
       noCacheFilter.some((name) => stage.name !== null && name.toLowerCase() === stage.name.toLowerCase()),
     fs: parent?.fs ?? null,
     env: new Map(parent?.env ?? []),
+    envList: null,
+    envPlaces: new Map(),
     user: image.config.User ?? "",
-    buildArgs: [...(parent?.buildArgs ?? [])],
+    buildArgs: new Map(parent?.buildArgs ?? []),
     isWorkdirSet: parent?.isWorkdirSet ?? false,
     isCmdSet: false,
     totalSteps,
     shownSteps: 0,
   };
   conversion.states.set(stage, state);
+  // A stage starts with copies of what the one below has collected.
+  spend(conversion, image.history.length * HISTORY_ENTRY_LENGTH + state.env.size * VARIABLE_LENGTH);
   // Triggers of the base are steps of this stage now; this stage starts a list of its own.
   delete image.config.OnBuild;
   ensurePath(image);
-  for (const entry of image.config.Env ?? []) {
+  for (const [place, entry] of (image.config.Env ?? []).entries()) {
     const [name = "", value = ""] = entry.split(/=(.*)/s);
     state.env.set(name, value);
+    if (!state.envPlaces.has(name)) state.envPlaces.set(name, place);
   }
   if (image.config.WorkingDir) image.config.WorkingDir = workdirIn(null, image.config.WorkingDir);
   if (base !== null) state.fs = base.source((text) => stepName(conversion, state, text));

@@ -68,6 +68,7 @@ const DOORS: readonly string[] = [
   "cache/registry/image.ts",
   "cache/registry/layout.ts",
   "cache/registry/reference.ts",
+  "cache/registry/transport.ts", // downloads by URL go the same way
 ];
 
 /** Who may use which package: each one is behind a file or two of ours. */
@@ -77,13 +78,13 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   fzstd: ["cache/layers"],
   koffi: ["worker/sys"],
   lmdb: ["cache/records.ts"],
-  "lru-cache": ["cache"],
+  "lru-cache": ["cache/registry/remembered.ts"],
   "p-queue": ["bin/engine.ts", "solver"],
   pako: ["cache/layers"],
   pbf: ["solver/graph"],
   "tar-stream": ["cache", "worker"],
   "unbzip2-stream": ["cache/layers"],
-  undici: ["cache/registry", "worker/sources/http.ts"],
+  undici: ["cache/registry/carrier-undici.ts", "cache/registry/undici-parts.d.ts"],
   "xz-decompress": ["cache/layers"],
 };
 

@@ -7,7 +7,7 @@ user=${TSBUILD_TEST_USER:-tsbuild-test}
 PATH=$PATH:/usr/sbin:/sbin
 packages=(
   busybox:busybox-static bzip2:bzip2 crun:crun docker-registry:docker-registry git:git newuidmap:uidmap
-  pasta:passt python3:python3 runc:runc skopeo:skopeo slirp4netns:slirp4netns umoci:umoci xz:xz-utils zstd:zstd
+  openssl:openssl pasta:passt python3:python3 runc:runc skopeo:skopeo slirp4netns:slirp4netns umoci:umoci xz:xz-utils zstd:zstd
 )
 
 missing=()

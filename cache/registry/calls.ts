@@ -227,7 +227,7 @@ export function openCalls(options: RegistryOptions): Calls {
     read,
     pause: (attempt, signal) => sleep(pauseMs(attempt), signal),
     unreachable,
-    close: () => transport.close(),
+    close: () => transport[Symbol.dispose](),
   };
 }
 

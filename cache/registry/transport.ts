@@ -9,11 +9,10 @@ export interface TransportOptions {
   readonly certificates?: (host: string) => Promise<readonly string[] | null>;
 }
 
-export interface Transport {
+/** Disposing ends idle connections. */
+export interface Transport extends Disposable {
   /** Throws a Fault when the other side cannot be reached or breaks off, `signal.reason` when aborted. */
   send(exchange: Exchange): Promise<Answer>;
-  /** Ends idle connections. */
-  close(): void;
 }
 
 /** Opens a transport. Connections are kept for reuse but do not hold the process. */
@@ -42,7 +41,7 @@ export function openTransport(options: TransportOptions = {}): Transport {
       const route = { proxy: options.proxyFor?.(url) ?? null, ca: await authoritiesOf(url) };
       return await carrier.send(exchange, route);
     },
-    close() {
+    [Symbol.dispose]() {
       for (const carrier of [documents, transfers]) {
         // One that could not be loaded has told so to `send`.
         void carrier?.then(

@@ -82,11 +82,9 @@ export async function readCache(place: CachePlace, options: SignalOptions): Prom
   }
   const images = document.kind === "index" ? document.manifests.slice(0, IMAGES_MAX) : [top.descriptor];
   const found = await Promise.all(
-    images.map((image) =>
-      isIndexType(image.mediaType)
-        ? []
-        : readInline(place, image, document.kind === "index" ? null : top.bytes, options),
-    ),
+    images
+      .filter(({ mediaType }) => !isIndexType(mediaType))
+      .map((image) => readInline(place, image, document.kind === "index" ? null : top.bytes, options)),
   );
   const caches = found.flat();
   return {

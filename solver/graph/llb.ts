@@ -3,7 +3,7 @@
 
 import type { Definition, Input, Vertex, VertexNote } from "./definition.ts";
 import { type Digest, digestOf, parseDigest } from "./digest.ts";
-import { BuildError } from "./error.ts";
+import { BuildError, type SourceRange } from "./error.ts";
 import { execField } from "./llb-exec.ts";
 import { fileField } from "./llb-file.ts";
 import type { ExecMount, FileAction, FileOp, Op, Platform } from "./op.ts";
@@ -231,25 +231,31 @@ export interface GraphBuilder {
 export function openGraph(): GraphBuilder {
   const vertices = new Map<Digest, Vertex>();
   const notes = new Map<Digest, VertexNote>();
+  const places = new Map<Digest, Map<string, SourceRange>>(); // of vertices that were added more than once
   return {
     add: (op, platform, inputs, note) => {
       const vertex = makeVertex(op, platform, inputs);
-      const known = notes.get(vertex.digest);
-      if (known === undefined) vertices.set(vertex.digest, vertex);
-      notes.set(vertex.digest, known === undefined ? note : mergeNotes(known, note));
-      return { vertex: vertex.digest, output: 0 };
+      const { digest } = vertex;
+      const known = notes.get(digest);
+      if (known === undefined) {
+        vertices.set(digest, vertex);
+        notes.set(digest, note);
+      } else {
+        // The same step written twice is one vertex, shown under its first name, at all its places.
+        const at = places.get(digest) ?? new Map(known.at.map((range) => [JSON.stringify(range), range]));
+        places.set(digest, at);
+        for (const range of note.at) at.set(JSON.stringify(range), range);
+        if (note.ignoreCache && !known.ignoreCache) notes.set(digest, { ...known, ignoreCache: true });
+      }
+      return { vertex: digest, output: 0 };
     },
-    definition: (root) => prune(vertices, notes, root),
-  };
-}
-
-/** The same step written twice is one vertex, shown under its first name, at all its places. */
-function mergeNotes(known: VertexNote, note: VertexNote): VertexNote {
-  const seen = new Set(known.at.map((range) => JSON.stringify(range)));
-  return {
-    ...known,
-    ignoreCache: known.ignoreCache || note.ignoreCache,
-    at: [...known.at, ...note.at.filter((range) => !seen.has(JSON.stringify(range)))],
+    definition: (root) => {
+      for (const [digest, at] of places) {
+        const note = notes.get(digest);
+        if (note !== undefined) notes.set(digest, { ...note, at: [...at.values()] });
+      }
+      return prune(vertices, notes, root);
+    },
   };
 }
 

@@ -45,11 +45,15 @@ export function message<F extends Record<string, AnyField>>(
   return { fields: table };
 }
 
+/** One buffer for all writing, which keeps the size it has grown to: a new one for each message was a third of the time of
+ *  making a graph of 10,000 steps. */
+const WRITER = new Pbf();
+
 /** Bytes of a value. */
 export function encode<T>(type: Message<T>, value: Sparse<T>): Uint8Array {
-  const pbf = new Pbf();
-  writeMessage(pbf, type, value);
-  return pbf.finish();
+  WRITER.pos = 0;
+  writeMessage(WRITER, type, value);
+  return WRITER.buf.slice(0, WRITER.pos);
 }
 
 /** The value of some bytes. Throws USAGE when they are not this message, or hold fields the table does not have. */

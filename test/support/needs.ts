@@ -12,6 +12,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   "docker-registry": "docker-registry",
   git: "git",
   newuidmap: "uidmap",
+  openssl: "openssl",
   pasta: "passt",
   python3: "python3",
   runc: "runc",

@@ -313,7 +313,12 @@ async function launch(step: Step, prepared: Prepared): Promise<ExecOutcome> {
   step.terminal?.start((data) => step.onOutput(1, data));
   child.stdin?.on("error", () => {}); // told by the exit status
   child.stdin?.end(plan.bytes);
-  const status = await readStatus(child, step).finally(() => Promise.all(drains.map((one) => one.finish())));
+  let status: Awaited<ReturnType<typeof readStatus>>;
+  try {
+    status = await readStatus(child, step);
+  } finally {
+    await Promise.all(drains.map((one) => one.finish()));
+  }
   await step.terminal?.finish(DRAIN_MS);
   const outcome = outcomeOf(status, plan.describe, job, step.options.singleId);
   return step.networkNote === null ? outcome : { ...outcome, networkNote: step.networkNote };

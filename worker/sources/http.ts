@@ -7,6 +7,7 @@ import { BuildError, redactUrl } from "../../solver/graph/error.ts";
 import { type Digest, digestFromHex, digestOf, parseDigest } from "../../solver/graph/digest.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
 import type { CallContext, LayerId } from "../../solver/graph/request.ts";
+import { openTransport, type Transport } from "../../cache/registry/transport.ts";
 import type { Store } from "../../cache/store.ts";
 import type { Pin } from "../worker.ts";
 
@@ -14,6 +15,8 @@ import type { Pin } from "../worker.ts";
 export const DOWNLOAD_MAX_BYTES: number = 64 * 1024 ** 3;
 const REDIRECTS_MAX = 10;
 const IDLE_TIMEOUT_MS = 60_000;
+/** For a whole file, however large and slow. */
+const TOTAL_TIMEOUT_MS = 24 * 3600_000;
 const ATTEMPTS = 4;
 
 /** What is remembered of a URL between builds. */
@@ -94,9 +97,10 @@ async function fetchFile(op: SourceOp, store: Store, context: CallContext): Prom
   if (usable?.etag) headers["if-none-match"] = usable.etag;
   else if (usable?.lastModified) headers["if-modified-since"] = usable.lastModified;
 
+  using transport = openTransport();
   for (let attempt = 1; ; attempt++) {
     try {
-      const fetched = await transfer(url, headers, usable, op, store, context);
+      const fetched = await transfer(transport, url, headers, usable, op, store, context);
       if (wanted !== null && fetched.digest !== wanted) {
         throw new BuildError(
           "CHECKSUM_MISMATCH",
@@ -117,6 +121,7 @@ async function fetchFile(op: SourceOp, store: Store, context: CallContext): Prom
 }
 
 async function transfer(
+  transport: Transport,
   address: string,
   headers: Readonly<Record<string, string>>,
   usable: Remembered | null,
@@ -124,7 +129,6 @@ async function transfer(
   store: Store,
   context: CallContext,
 ): Promise<Remembered> {
-  const { request } = await import("undici");
   let url = new URL(address);
   for (let hop = 0; ; hop++) {
     if (url.protocol !== "http:" && url.protocol !== "https:") {
@@ -139,42 +143,42 @@ async function transfer(
     target.username = "";
     target.password = "";
     target.hash = "";
-    const answer = await request(target, {
+    const answer = await transport.send({
       method: "GET",
+      url: target,
       headers: { ...headers, ...credentials },
-      headersTimeout: IDLE_TIMEOUT_MS,
-      bodyTimeout: IDLE_TIMEOUT_MS,
+      isTransfer: usable === null, // a file that is here is mostly the same still
       signal: context.signal,
+      idleMs: IDLE_TIMEOUT_MS,
+      totalMs: TOTAL_TIMEOUT_MS,
+      verifyTls: true,
     });
-    const { statusCode } = answer;
+    const { status } = answer;
     const one = (name: string): string | null => {
       const value = answer.headers[name];
       return (Array.isArray(value) ? value[0] : value) ?? null;
     };
-    if (statusCode === 304 && usable !== null) {
-      await answer.body.dump();
+    if (status === 304 && usable !== null) {
+      await answer.discard();
       return usable;
     }
     const location = one("location");
-    if ([301, 302, 303, 307, 308].includes(statusCode) && location !== null) {
-      await answer.body.dump();
+    if ([301, 302, 303, 307, 308].includes(status) && location !== null) {
+      await answer.discard();
       if (hop >= REDIRECTS_MAX)
         throw new BuildError("SOURCE_FAILED", `${redactUrl(address)}: more than ${REDIRECTS_MAX} redirects`);
       url = new URL(location, target); // credentials of the first URL do not follow (threat model C5)
       continue;
     }
-    if (statusCode < 200 || statusCode >= 300) {
-      await answer.body.dump();
-      if (statusCode === 429 || statusCode >= 500) throw new Error(`status ${statusCode}`);
-      throw new BuildError(
-        "SOURCE_FAILED",
-        `invalid response status ${statusCode} for ${redactUrl(address)}`,
-      );
+    if (status < 200 || status >= 300) {
+      await answer.discard();
+      if (status === 429 || status >= 500) throw new Error(`status ${status}`);
+      throw new BuildError("SOURCE_FAILED", `invalid response status ${status} for ${redactUrl(address)}`);
     }
     await using ingest = store.content.ingest();
     const hash = createHash("sha256");
     let size = 0;
-    for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
+    for await (const chunk of answer.body) {
       size += chunk.length;
       if (size > DOWNLOAD_MAX_BYTES)
         throw new BuildError(

@@ -16,6 +16,7 @@ import { hostCertificates } from "../../../cache/registry/certificates.ts";
 import type { Carrier, Exchange, Route } from "../../../cache/registry/exchange.ts";
 import { openTransport } from "../../../cache/registry/transport.ts";
 import { bytesOf, collect } from "../../exporters/fixture.ts";
+import { needs } from "../../support/needs.ts";
 import { startServer } from "../../support/registry.ts";
 
 const signal = new AbortController().signal;
@@ -37,7 +38,7 @@ describe("carriers", () => {
     dir = mkdtempSync(join(tmpdir(), "tsbuild-carriers-"));
     const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
     const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "key.pem"];
-    execFileSync("openssl", ["req", "-x509", ...key, ...subject, "-days", "2", "-out", "ca.crt"], {
+    execFileSync(needs("openssl"), ["req", "-x509", ...key, ...subject, "-days", "2", "-out", "ca.crt"], {
       cwd: dir,
       stdio: "pipe",
     });
@@ -54,7 +55,7 @@ describe("carriers", () => {
       beforeEach(() => void (carrier = open()));
       afterEach(() => carrier.close());
 
-      it("brings a body both ways over one connection", async () => {
+      it("brings a body both ways, over connections that are kept", async () => {
         const data = randomBytes(3_000_000);
         const ports = new Set<number | undefined>();
         await using server = await startServer((request, response) => {
@@ -71,10 +72,13 @@ describe("carriers", () => {
         );
         assert.equal(put.headers["x-length"], String(data.length));
         assert.ok((await collect(put.body)).equals(data));
-        assert.equal((await carrier.send(exchange(server.origin), DIRECT)).status, 200);
+        for (let i = 0; i < 8; i++) {
+          const answer = await carrier.send(exchange(server.origin), DIRECT);
+          assert.equal((await collect(answer.body)).length, data.length);
+        }
         assert.ok(server.requests[0]?.body.equals(data));
         assert.equal(server.requests[0]?.url, "/a?b=c");
-        assert.equal(ports.size, 1);
+        assert.ok(ports.size <= 2, `${ports.size} connections`); // a pool may open its second before the first is free
       });
 
       it("sends many chunks without a warning", async () => {
@@ -234,17 +238,15 @@ describe("carriers", () => {
     await using server = await startTls(dir);
     mkdirSync(join(dir, "certs.d", server.host), { recursive: true });
     cpSync(join(dir, "ca.crt"), join(dir, "certs.d", server.host, "ca.crt"));
-    const transport = openTransport({
+    using transport = openTransport({
       certificates: hostCertificates([join(dir, "none"), join(dir, "certs.d")]),
     });
     for (const isTransfer of [false, true]) {
       const answer = await transport.send(exchange(server.origin, { isTransfer }));
       assert.equal((await collect(answer.body)).toString(), "by tls");
     }
-    transport.close();
-    const plain = openTransport({ certificates: hostCertificates([join(dir, "none")]) });
+    using plain = openTransport({ certificates: hostCertificates([join(dir, "none")]) });
     await assert.rejects(plain.send(exchange(server.origin)), { name: "Fault" });
-    plain.close();
   });
 });
 

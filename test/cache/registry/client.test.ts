@@ -79,6 +79,24 @@ describe("the registry client with docker-registry", () => {
     });
   });
 
+  it("lets a tag stand for the same image until it is put again", async () => {
+    await using server = await startRegistry();
+    const [registry, other] = [client(), client()];
+    const reference = parseReference(`${server.host}/a/app:1`);
+    const put = async (by: Registry, config: Buffer) => {
+      await by.uploadBlob(reference, describeBlob(config), () => bytesOf(config), { signal });
+      await by.putManifest(reference, "1", manifestOf(config), MANIFEST, { signal });
+      return digestOf(manifestOf(config));
+    };
+    const resolve = async () => (await registry.resolve(reference, { signal })).digest;
+    const first = await put(registry, Buffer.from("{}"));
+    assert.deepEqual(await Promise.all([resolve(), resolve()]), [first, first]);
+    await put(other, Buffer.from("{ }"));
+    assert.equal(await resolve(), first);
+    const third = await put(registry, Buffer.from("{  }"));
+    assert.equal(await resolve(), third);
+  });
+
   it("logs in with a password, and tells of docker login without one", async () => {
     await using server = await startRegistry({ auth: true });
     const data = randomBytes(100);

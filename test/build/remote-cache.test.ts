@@ -1,0 +1,302 @@
+// Caches that leave one store and come into another: real registries and directories, fresh stores as a CI machine has them.
+
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type RunningRegistry, startRegistry } from "../support/registry.ts";
+import { openWorkshop, THREE_STAGES, THREE_STAGES_OUTPUT, type Workshop } from "./fixture.ts";
+
+const STEPS = 8; // of THREE_STAGES
+
+describe("a build that starts with nothing but a cache", () => {
+  let shop: Workshop;
+  let registry: RunningRegistry;
+  let context: string;
+  let serial = 0;
+  before(async () => {
+    shop = await openWorkshop();
+    registry = await startRegistry();
+    context = shop.context("app", THREE_STAGES);
+    await shop.ok(["build", "-t", "app", context]);
+  });
+  after(async () => {
+    await registry[Symbol.asyncDispose]();
+    shop[Symbol.dispose]();
+  });
+
+  const freshStore = (): string => shop.at(`store-${serial++}`);
+  const ref = (name: string): string => `${registry.host}/app:${name}`;
+  const build = async (root: string, ...args: string[]): Promise<string> => {
+    const { stderr } = await shop.ok(["build", "--progress=plain", ...args], { root, env: { TSBUILD_ROOT: root } });
+    return stderr;
+  };
+  const inStore = (root: string) => ({ root, env: { TSBUILD_ROOT: root } });
+  const cachedIn = (log: string): number => log.match(/^#\d+ CACHED$/gm)?.length ?? 0;
+  const layersIn = (root: string): number => readdirSync(join(root, "layers")).length;
+  const exported = async (to: string, ...args: string[]): Promise<string> => {
+    await shop.ok(["build", "--cache-to", to, ...args, context]);
+    return to;
+  };
+
+  for (const [what, to, from] of [
+    ["a directory", () => `type=local,dest=${shop.at("cache")},mode=max`, () => `type=local,src=${shop.at("cache")}`],
+    ["a registry", () => `type=registry,ref=${ref("max")},mode=max`, () => `type=registry,ref=${ref("max")}`],
+    ["a registry, as an index", () => `type=registry,ref=${ref("index")},mode=max,image-manifest=false`, () => ref("index")],
+    ["a registry, with the final layers only", () => `type=registry,ref=${ref("min")}`, () => ref("min")],
+    ["a registry, in zstd", () => `type=registry,ref=${ref("zstd")},mode=max,compression=zstd`, () => ref("zstd")],
+  ] as const) {
+    it(`runs nothing and fetches no layer, from ${what}`, async () => {
+      await exported(to());
+      const root = freshStore();
+      const log = await build(root, "--cache-from", from(), "-t", "app", context);
+      assert.equal(cachedIn(log), STEPS, log);
+      assert.equal(layersIn(root), 0);
+      const { stdout } = await shop.ok(["run", "--rm", "app"], inStore(root));
+      assert.equal(stdout, THREE_STAGES_OUTPUT);
+    });
+  }
+
+  it("runs nothing, from the inline cache of an image", async () => {
+    await shop.ok(["build", "--cache-to", "type=inline", "-t", ref("inline"), "--push", context]);
+    const root = freshStore();
+    const log = await build(root, "--cache-from", ref("inline"), "-t", "app", context);
+    assert.equal(cachedIn(log), STEPS, log);
+    assert.equal(layersIn(root), 0);
+    const { stdout } = await shop.ok(["run", "--rm", "app"], inStore(root));
+    assert.equal(stdout, THREE_STAGES_OUTPUT);
+  });
+
+  it("gives the same image as the build that made the cache", async () => {
+    await exported(`type=registry,ref=${ref("same")},mode=max`);
+    const root = freshStore();
+    await build(root, "--cache-from", ref("same"), "-o", `type=oci,tar=false,dest=${shop.at("theirs")}`, context);
+    await shop.ok(["build", "-o", `type=oci,tar=false,dest=${shop.at("ours")}`, context]);
+    const layers = (dir: string): unknown => {
+      const read = (digest: string): { layers: unknown; manifests: { digest: string }[] } =>
+        JSON.parse(readFileSync(join(dir, "blobs/sha256", digest.slice(7)), "utf8"));
+      const index = JSON.parse(readFileSync(join(dir, "index.json"), "utf8")) as { manifests: { digest: string }[] };
+      return read(index.manifests[0]?.digest ?? "").layers;
+    };
+    assert.deepEqual(layers(shop.at("theirs")), layers(shop.at("ours")));
+  });
+
+  it("takes results of other stages from mode=max, and not from mode=min", async () => {
+    await exported(`type=registry,ref=${ref("both-max")},mode=max`);
+    await exported(`type=registry,ref=${ref("both-min")},mode=min`);
+    const changed = shop.context("changed", { ...THREE_STAGES, "src/program.txt": "changed\n" });
+    const max = await build(freshStore(), "--cache-from", ref("both-max"), changed);
+    assert.equal(cachedIn(max), 2, max); // WORKDIR /src and the stage assets
+    const min = await build(freshStore(), "--cache-from", ref("both-min"), changed);
+    assert.equal(cachedIn(min), 0, min);
+  });
+
+  it("finds a step by its content when what it stands on was made in another way", async () => {
+    const early = (word: string): string =>
+      shop.context("early", {
+        Dockerfile: `
+FROM base AS gen
+RUN mkdir -p /out && echo same > /out/file && touch -d @0 /out/file /out # ${word}
+FROM base
+COPY --from=gen /out /out
+RUN echo expensive > /result
+`,
+      });
+    await shop.ok(["build", "--cache-to", `type=registry,ref=${ref("early")},mode=max`, early("one")]);
+    const log = await build(freshStore(), "--cache-from", ref("early"), early("two"));
+    assert.equal(cachedIn(log), 2, log); // COPY by its content, RUN by what COPY gave
+  });
+
+  it("fetches what a step that runs stands on, and carries the whole cache on when it exports", async () => {
+    await exported(`type=registry,ref=${ref("carry")},mode=max`);
+    const changed = shop.context("carried", { ...THREE_STAGES, "src/program.txt": "carried\n" });
+    const cache = ["--cache-from", ref("carry"), "--cache-to", `type=registry,ref=${ref("carry")},mode=max`];
+    await build(freshStore(), ...cache, changed);
+    assert.equal(cachedIn(await build(freshStore(), "--cache-from", ref("carry"), changed)), STEPS);
+  });
+
+  it("sends nothing that is there already", async () => {
+    const to = `type=registry,ref=${ref("twice")},mode=max`;
+    await exported(to);
+    const { stderr } = await shop.ok(["build", "--progress=plain", "--cache-to", to, context]);
+    assert.match(stderr, / 0 bytes sent/);
+  });
+
+  it("keeps what it imported from builds that do not name that cache", async () => {
+    await exported(`type=registry,ref=${ref("apart")},mode=max`);
+    const root = freshStore();
+    assert.equal(cachedIn(await build(root, "--cache-from", ref("apart"), context)), STEPS);
+    const again = await build(root, "--cache-from", ref("apart"), context);
+    assert.equal(cachedIn(again), STEPS);
+    assert.equal(cachedIn(await build(root, context)), 0);
+  });
+
+  it("does not wait for a cache when everything is here", async () => {
+    const root = freshStore();
+    await build(root, context);
+    // Takes connections and never answers.
+    const { createServer } = await import("node:net");
+    const silent = createServer(() => {}).listen(0, "127.0.0.1");
+    await new Promise((resolve) => silent.once("listening", resolve));
+    const { port } = silent.address() as { port: number };
+    try {
+      const log = await build(root, "--cache-from", `localhost:${port}/app:cache`, context);
+      assert.equal(cachedIn(log), STEPS);
+    } finally {
+      silent.close();
+    }
+  });
+
+  describe("that is broken", () => {
+    it("builds with a warning when there is no such cache", async () => {
+      const log = await build(freshStore(), "--cache-from", ref("missing"), "--cache-from", "type=local,src=/nowhere", context);
+      assert.equal(cachedIn(log), 0);
+      assert.match(log, /app:missing is not used in whole: not found/);
+      assert.match(log, /\/nowhere:latest is not used in whole: not found/);
+    });
+
+    it("builds with a warning when nothing answers", async () => {
+      const log = await build(freshStore(), "--cache-from", "localhost:1/app:cache", context);
+      assert.match(log, /is not used in whole/);
+    });
+
+    for (const [what, spoil] of [
+      ["missing", (file: string) => rmSync(file)],
+      ["other bytes", (file: string) => writeFileSync(file, Buffer.alloc(statSync(file).size, "x"))],
+    ] as const) {
+      it(`makes the steps itself when blobs of layers are ${what}`, async () => {
+        const dir = shop.at(`broken-${serial++}`);
+        await exported(`type=local,dest=${dir},mode=max`);
+        const { layers } = manifestIn(dir);
+        for (const { digest } of layers.slice(1)) spoil(join(dir, "blobs/sha256", digest.slice(7)));
+        const root = freshStore();
+        const out = shop.at(`out-${serial++}`);
+        const log = await build(root, "--cache-from", `type=local,src=${dir}`, "-o", out, context);
+        assert.match(log, /goes on without imported caches/);
+        assert.equal(readFileSync(join(out, "usr/bin/program"), "utf8"), "COMPILED\n");
+      });
+    }
+
+    it("ignores records that make no sense", async () => {
+      const dir = shop.at("nonsense");
+      await exported(`type=local,dest=${dir},mode=max`);
+      const { config } = manifestIn(dir);
+      writeFileSync(join(dir, "blobs/sha256", config.digest.slice(7)), "{}".padEnd(config.size));
+      const log = await build(freshStore(), "--cache-from", `type=local,src=${dir}`, context);
+      assert.match(log, /nonsense:latest is not used in whole/);
+    });
+  });
+
+  it("fails when its cache cannot be exported, unless told to ignore that", async () => {
+    const to = "type=registry,ref=localhost:1/app:cache";
+    const { code, stderr } = await shop.run(["build", "--cache-to", to, context]);
+    assert.equal(code, 1);
+    assert.match(stderr, /localhost:1/);
+    const ignored = await shop.ok(["build", "--cache-to", `${to},ignore-error=true`, context]);
+    assert.match(ignored.stderr, /1 warning/);
+  });
+
+  it("holds several platforms in one cache", async () => {
+    const dockerfile = "FROM scratch\nARG TARGETARCH\nCOPY src/program.txt /$TARGETARCH\n";
+    const files = { ...THREE_STAGES, Dockerfile: dockerfile };
+    const multi = shop.context("multi", files);
+    const platforms = ["--platform", "linux/amd64,linux/arm64"];
+    await shop.ok(["build", ...platforms, "--cache-to", `type=registry,ref=${ref("multi")}`, multi]);
+    const log = await build(freshStore(), ...platforms, "--cache-from", ref("multi"), multi);
+    assert.equal(cachedIn(log), 2, log);
+  });
+
+  it("does not leave blobs of earlier exports in a directory", async () => {
+    const dir = shop.at("exported");
+    await exported(`type=local,dest=${dir},mode=max`);
+    const other = shop.context("exported-other", { Dockerfile: "FROM base\nRUN echo other > /file\n" });
+    await shop.ok(["build", "--cache-to", `type=local,dest=${dir},mode=max`, other]);
+    const { config, layers } = manifestIn(dir);
+    assert.equal(readdirSync(join(dir, "blobs/sha256")).length, new Set([config, ...layers].map(({ digest }) => digest)).size + 1);
+  });
+
+  describe("and the content of cache mounts", () => {
+    const counting = (word: string): Record<string, string> => ({
+      Dockerfile: `
+FROM base
+ARG WORD=${word}
+RUN --mount=type=cache,id=packages,target=/packages echo $WORD >> /packages/log && cp /packages/log /log
+`,
+    });
+    const logOf = async (root: string, word: string, ...args: string[]): Promise<string> => {
+      const out = shop.at(`log-${serial++}`);
+      await build(root, ...args, "-o", out, shop.context("counting", counting(word)));
+      return readFileSync(join(out, "log"), "utf8");
+    };
+
+    it("finds it filled when a step runs that uses it", async () => {
+      const cache = ["--cache-from", ref("mounts"), "--cache-to", `type=registry,ref=${ref("mounts")},mode=max,mounts=true`];
+      assert.equal(await logOf(freshStore(), "one", ...cache.slice(2)), "one\n");
+      assert.equal(await logOf(freshStore(), "two", ...cache), "one\ntwo\n");
+      assert.equal(await logOf(freshStore(), "three", ...cache), "one\ntwo\nthree\n");
+      assert.equal(await logOf(freshStore(), "four", "--cache-from", `type=registry,ref=${ref("mounts")},mounts=false`), "four\n");
+    });
+
+    it("fetches nothing of it when the step is cached, and keeps it in the cache", async () => {
+      const cache = ["--cache-from", ref("lazy"), "--cache-to", `type=registry,ref=${ref("lazy")},mode=max,mounts=true`];
+      await logOf(freshStore(), "one", ...cache.slice(2));
+      const root = freshStore();
+      await build(root, ...cache, shop.context("counting", counting("one")));
+      assert.deepEqual(readdirSync(join(root, "mounts")), []);
+      assert.equal(await logOf(freshStore(), "two", ...cache), "one\ntwo\n");
+    });
+
+    it("begins empty, with a warning, when it is damaged", async () => {
+      const dir = shop.at("damaged");
+      await logOf(freshStore(), "one", "--cache-to", `type=local,dest=${dir},mode=max,mounts=true`);
+      const pack = manifestIn(dir).layers.find(({ mediaType }) => mediaType.includes("cachemount.pack"));
+      rmSync(join(dir, "blobs/sha256", pack?.digest.slice(7) ?? ""));
+      const out = shop.at("damaged-out");
+      const log = await build(freshStore(), "--cache-from", `type=local,src=${dir}`, "-o", out, shop.context("counting", counting("two")));
+      assert.match(log, /cache mount packages begins empty/);
+      assert.equal(readFileSync(join(out, "log"), "utf8"), "two\n");
+    });
+
+    it("is listed, exported, imported and cleared by tsbuild cache-mounts", async () => {
+      const [from, to] = [freshStore(), freshStore()];
+      await logOf(from, "one");
+      const dir = shop.at("mounts-dir");
+      assert.match((await shop.ok(["cache-mounts", "ls"], inStore(from))).stdout, /^packages\s/m);
+      await shop.ok(["cache-mounts", "export", `type=local,dest=${dir}`], inStore(from));
+      assert.match((await shop.ok(["cache-mounts", "export", `type=local,dest=${dir}`], inStore(from))).stdout, /^0B sent/m);
+      await shop.ok(["cache-mounts", "import", `type=local,src=${dir}`], inStore(to));
+      assert.equal(await logOf(to, "two"), "one\ntwo\n");
+      await shop.ok(["cache-mounts", "clear", "--id", "packages"], inStore(to));
+      assert.equal(await logOf(to, "three"), "three\n");
+    });
+
+    it("does not overwrite an image that is no cache", async () => {
+      await shop.ok(["build", "-t", ref("image"), "--push", context]);
+      const { code, stderr } = await shop.run(["cache-mounts", "export", `type=registry,ref=${ref("image")}`]);
+      assert.equal(code, 1);
+      assert.match(stderr, /is not a build cache/);
+    });
+  });
+
+  it("says which kinds of caches there are", async () => {
+    for (const flag of ["--cache-to=type=gha", "--cache-from=type=s3,bucket=b", "--cache-to=type=cloud", "--cache-to=mode=max"]) {
+      const { code, stderr } = await shop.run(["build", flag, context]);
+      assert.equal(code, 1);
+      assert.match(stderr, /registry, local and inline/);
+    }
+    assert.equal(existsSync(shop.at("out")), false);
+  });
+});
+
+interface Named {
+  readonly digest: string;
+  readonly size: number;
+  readonly mediaType: string;
+}
+
+/** Manifest of the cache in a directory. */
+function manifestIn(dir: string): { readonly config: Named; readonly layers: readonly Named[] } {
+  const index = JSON.parse(readFileSync(join(dir, "index.json"), "utf8")) as { manifests: Named[] };
+  const [only, ...others] = index.manifests;
+  assert.ok(only !== undefined && others.length === 0);
+  return JSON.parse(readFileSync(join(dir, "blobs/sha256", only.digest.slice(7)), "utf8")) as ReturnType<typeof manifestIn>;
+}

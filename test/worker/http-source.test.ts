@@ -1,0 +1,106 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import type { ServerResponse } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openStore, type Store } from "../../cache/store.ts";
+import { digestOf } from "../../solver/graph/digest.ts";
+import type { SourceOp } from "../../solver/graph/op.ts";
+import type { CallContext } from "../../solver/graph/request.ts";
+import { downloadHttp, pinHttp } from "../../worker/sources/http.ts";
+import { type Request, startServer } from "../support/registry.ts";
+
+const data = randomBytes(3_000_000);
+const secrets: Readonly<Record<string, string>> = { HTTP_AUTH_TOKEN_localhost: "t-1" };
+const context: CallContext = {
+  signal: new AbortController().signal,
+  session: {
+    directory: (name) => assert.fail(name),
+    secret: async (id) => (secrets[id] === undefined ? null : Buffer.from(secrets[id])),
+    sshSocket: () => null,
+    credentials: async () => null,
+  },
+  emit: () => {},
+};
+const source = (identifier: string, attrs: SourceOp["attrs"] = {}): SourceOp => ({
+  kind: "source",
+  identifier,
+  attrs,
+});
+
+describe("files by URL", () => {
+  let dir = "";
+  let store: Store;
+  beforeEach(async () => {
+    dir = mkdtempSync(join(tmpdir(), "tsbuild-http-"));
+    store = await openStore(join(dir, "store"));
+  });
+  afterEach(async () => {
+    await store[Symbol.asyncDispose]();
+    rmSync(dir, { recursive: true });
+  });
+  const serve = (handle: (request: Request, response: ServerResponse, count: number) => void) =>
+    startServer(handle);
+  /** As a later build: nothing of this one is in memory. */
+  const reopen = async () => {
+    await store[Symbol.asyncDispose]();
+    store = await openStore(join(dir, "store"));
+  };
+
+  it("are downloaded through redirects, and the token stays with its host", async () => {
+    await using other = await serve((_request, response) => void response.end(data));
+    const elsewhere = other.origin.replace("localhost", "127.0.0.1");
+    await using server = await serve((_request, response) => {
+      response.writeHead(302, { location: `${elsewhere}/real` }).end();
+    });
+    const digest = await downloadHttp(source(`${server.origin}/file`), store, context);
+    assert.equal(digest, digestOf(data));
+    assert.ok(data.equals(store.content.read(digest, data.length)));
+    assert.equal(server.requests[0]?.headers.authorization, "Bearer t-1");
+    assert.equal(other.requests[0]?.headers.authorization, undefined);
+  });
+
+  it("are asked for again only when they changed, and not at all when their checksum is known", async () => {
+    let body = data;
+    await using server = await serve((request, response) => {
+      const etag = `"${digestOf(body)}"`;
+      const same = request.headers["if-none-match"] === etag;
+      response.writeHead(same ? 304 : 200, { etag }).end(same ? undefined : body);
+    });
+    const url = `${server.origin}/file`;
+    const pin = async () => (await pinHttp(source(url), store, context)).digest;
+    const first = await pin();
+    await reopen();
+    assert.equal(await pin(), first);
+    assert.equal(server.requests.length, 2);
+    const known = source(url, { "http.checksum": digestOf(data) });
+    await pinHttp(known, store, context);
+    assert.equal(server.requests.length, 2);
+    body = randomBytes(2_000_000);
+    await reopen();
+    assert.notEqual(await pin(), first);
+  });
+
+  it("are downloaded again after the connection broke", async () => {
+    await using server = await serve((_request, response, count) => {
+      response.writeHead(200, { "content-length": data.length });
+      if (count === 0) response.write(data.subarray(0, 1_000_000), () => response.destroy());
+      else response.end(data);
+    });
+    assert.equal(await downloadHttp(source(`${server.origin}/file`), store, context), digestOf(data));
+    assert.equal(server.requests.length, 2);
+  });
+
+  it("that are others than asked for are refused", async () => {
+    await using server = await serve((request, response) => {
+      response.writeHead(request.url === "/none" ? 404 : 200).end("something else");
+    });
+    const checked = source(`${server.origin}/file`, { "http.checksum": digestOf(data) });
+    await assert.rejects(downloadHttp(checked, store, context), { code: "CHECKSUM_MISMATCH" });
+    await assert.rejects(downloadHttp(source(`${server.origin}/none`), store, context), {
+      code: "SOURCE_FAILED",
+      message: /invalid response status 404/,
+    });
+  });
+});
