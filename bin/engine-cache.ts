@@ -14,7 +14,7 @@ import type { Solution } from "../solver/solver.ts";
 import type { WorkerOptions } from "../worker/worker.ts";
 import { type CacheLocation, type CacheTo, nameOfLocation } from "./cache-flags.ts";
 import type { BuildRequest } from "./config.ts";
-import { fillMount, type MountParts, packMounts } from "./engine-mounts.ts";
+import { fillMount, type MountParts, packMounts, shownId } from "./engine-mounts.ts";
 
 type OpenRegistry = () => Promise<Registry>;
 
@@ -78,7 +78,7 @@ export function mountRestorer(
       });
     } catch (error) {
       if (signal.aborted) throw error;
-      warn(emit, `the cache mount ${id} begins empty: ${messageOf(error)}`);
+      warn(emit, `the cache mount ${shownId(id)} begins empty: ${messageOf(error)}`);
     }
   };
 }

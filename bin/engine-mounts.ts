@@ -65,8 +65,8 @@ export async function packMounts(
     }
   };
   try {
-    for (const id of ids ?? [...new Set(plainMounts(store).map((mount) => mount.id))]) {
-      if (!plainMounts(store).some((mount) => mount.id === id)) continue;
+    for (const id of new Set(plainMounts(store).map((mount) => mount.id))) {
+      if (!isNamed(id, ids)) continue;
       await using hold = await store.cacheMounts.acquire(id, "shared", { signal, seedKey: "" });
       if (hold.fresh) continue; // removed a moment ago; what was just made is empty
       const out = join(dir, String(reports.length));
@@ -183,13 +183,15 @@ export async function importMountsFrom(
   const cache = await readCache(place, { signal });
   if (cache === null) throw new BuildError("IMAGE_UNKNOWN", `there is no build cache at ${place.name}`);
   const reports: { id: string; files: number; bytes: number; isKept: boolean }[] = [];
-  for (const id of ids ?? cache.mounts.keys()) {
-    const index = cache.mounts.get(id);
-    if (index === undefined)
-      throw new BuildError(
-        "IMAGE_UNKNOWN",
-        `the cache ${place.name} has no cache mount ${JSON.stringify(id)}`,
-      );
+  const lacking = ids?.find((name) => ![...cache.mounts.keys()].some((id) => isNamed(id, [name])));
+  if (lacking !== undefined) {
+    throw new BuildError(
+      "IMAGE_UNKNOWN",
+      `the cache ${place.name} has no cache mount ${JSON.stringify(lacking)}`,
+    );
+  }
+  for (const [id, index] of cache.mounts) {
+    if (!isNamed(id, ids)) continue;
     await using hold = await parts.store.cacheMounts.acquire(id, "shared", { signal, seedKey: "" });
     if (!hold.fresh) {
       reports.push({ id, files: 0, bytes: 0, isKept: true });
@@ -200,6 +202,16 @@ export async function importMountsFrom(
     reports.push({ id, ...filled, isKept: false });
   }
   return reports;
+}
+
+/** The id of a cache mount as a Dockerfile says it: in the store the frontend's name space and "/" stand before it. */
+export function shownId(id: string): string {
+  return id.startsWith("/") ? id.slice(1) : id;
+}
+
+/** null names all. */
+export function isNamed(id: string, names: readonly string[] | null): boolean {
+  return names === null || names.includes(id) || names.includes(shownId(id));
 }
 
 /** Cache mounts that begin empty. Those that begin with files of a stage are known by that stage's layers, which have other names

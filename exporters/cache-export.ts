@@ -197,9 +197,11 @@ export async function inlineCache(
   const layers = new Map<LayerId, CachedLayer>();
   for (const id of final) {
     const isBase = id.startsWith("d-"); // then its id says it all, and nothing has to be fetched
-    const diffId = isBase ? digestFromHex(id.slice(2)) : (await deps.layers.diffId(id, null, options)).diffId;
-    const descriptor = { mediaType: MEDIA_TYPES.ociLayer, digest: diffId, size: 0 };
-    layers.set(id, { descriptor, diffId, isBase, tarBytes: null, createdAtMs: 0 });
+    const known = isBase
+      ? { diffId: digestFromHex(id.slice(2)), tarBytes: null }
+      : await deps.layers.diffId(id, null, options);
+    const descriptor = { mediaType: MEDIA_TYPES.ociLayer, digest: known.diffId, size: 0 };
+    layers.set(id, { ...known, descriptor, isBase, createdAtMs: 0 });
   }
   return encodeInlineRecords(
     recordsOf(chain, wanted, layers),

@@ -28,8 +28,8 @@ import { resolveBases, startStage, workdirIn } from "./start-stage.ts";
 import { isSignal } from "./stop-signals.ts";
 import { reachableFrom, SCRATCH_NAME, type Stage, type StageTable, type Step } from "./stages.ts";
 
-/** A port with its protocol in the history, at most "65535/sctp ". */
-const PORT_LENGTH = 11;
+/** What a port counts for in `spend`: its text is short, but it is a property of the config as well. */
+const PORT_LENGTH = 128;
 /** Arguments that are for the builder: not in the environment of RUN. */
 const BUILDER_ARGS: ReadonlySet<string> = new Set(["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"]);
 

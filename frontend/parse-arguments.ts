@@ -54,6 +54,9 @@ export function readArguments(split: SplitCommand, escape: string): Arguments {
       if (rest === "") return { kind: "trigger", keyword: null, takesHeredocs: false };
       // The trigger's grammar must be right; what it means is not looked at.
       const inner = splitCommand(rest);
+      // A trigger of a trigger is refused later; reading on would nest as deep as the line is long.
+      if (/^onbuild$/i.test(inner.keyword))
+        return { kind: "trigger", keyword: inner.keyword, takesHeredocs: false };
       const args = readArguments(inner, escape);
       return { kind: "trigger", keyword: inner.keyword, takesHeredocs: takesHeredocs(inner, args) };
     }

@@ -82,7 +82,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "p-queue": ["bin/engine.ts", "solver"],
   pako: ["cache/layers"],
   pbf: ["solver/graph"],
-  "tar-stream": ["cache", "worker"],
+  "tar-stream": ["exporters/tar-bytes.ts"],
   "unbzip2-stream": ["cache/layers"],
   undici: ["cache/registry/carrier-undici.ts", "cache/registry/undici-parts.d.ts"],
   "xz-decompress": ["cache/layers"],

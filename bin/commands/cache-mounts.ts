@@ -54,6 +54,7 @@ function idsOf(flags: ParsedFlags): readonly string[] | null {
 }
 
 async function list(flags: ParsedFlags, { config, print }: CommandContext): Promise<number> {
+  const { isNamed, shownId } = await import("../engine-mounts.ts");
   const { usage } = await import("../../cache/collect.ts");
   const ids = idsOf(flags);
   const rows = await withStore(config, async (store) => {
@@ -65,10 +66,10 @@ async function list(flags: ParsedFlags, { config, print }: CommandContext): Prom
     return store.cacheMounts.list().flatMap(({ id, path, lastUsedMs, inUse }) => {
       const [, name = "", slot = ""] = /\/([^/]+)\/slot-([^/]+)\/fs$/.exec(path) ?? [];
       const sizeBytes = sizes.get(`${name.slice(0, 24)}.${slot}`) ?? 0;
-      if (ids !== null && !ids.includes(id)) return [];
+      if (!isNamed(id, ids)) return [];
       return [
         {
-          ID: cleanText(id),
+          ID: cleanText(shownId(id)),
           SizeBytes: sizeBytes,
           Size: humanSize(sizeBytes),
           LastUsed: humanDuration(Math.max(0, Date.now() - lastUsedMs)),
@@ -98,6 +99,7 @@ async function list(flags: ParsedFlags, { config, print }: CommandContext): Prom
 }
 
 async function exportTo(text: string, flags: ParsedFlags, context: CommandContext): Promise<number> {
+  const { shownId } = await import("../engine-mounts.ts");
   const { parseCacheTo } = await import("../cache-flags.ts");
   const to = parseCacheTo(text, context.cwd);
   if (to.kind !== "place") throw wrong("cache mounts do not fit into an image");
@@ -105,12 +107,13 @@ async function exportTo(text: string, flags: ParsedFlags, context: CommandContex
     engine.exportMounts(to.at, idsOf(flags), options),
   );
   for (const { id, files, bytes } of reports)
-    context.print(`${cleanText(id)}: ${files} files, ${humanSize(bytes)}\n`);
+    context.print(`${cleanText(shownId(id))}: ${files} files, ${humanSize(bytes)}\n`);
   context.print(`${humanSize(sentBytes)} sent\n`);
   return 0;
 }
 
 async function importFrom(text: string, flags: ParsedFlags, context: CommandContext): Promise<number> {
+  const { shownId } = await import("../engine-mounts.ts");
   const { parseCacheFrom } = await import("../cache-flags.ts");
   const from = parseCacheFrom(text, context.cwd);
   if (from === null) throw wrong("there are no cache mounts in an image");
@@ -119,13 +122,14 @@ async function importFrom(text: string, flags: ParsedFlags, context: CommandCont
   );
   for (const { id, files, bytes, isKept } of reports) {
     context.print(
-      `${cleanText(id)}: ${isKept ? "is here already, left as it is" : `${files} files, ${humanSize(bytes)}`}\n`,
+      `${cleanText(shownId(id))}: ${isKept ? "is here already, left as it is" : `${files} files, ${humanSize(bytes)}`}\n`,
     );
   }
   return 0;
 }
 
 async function clear(flags: ParsedFlags, context: CommandContext): Promise<number> {
+  const { isNamed, shownId } = await import("../engine-mounts.ts");
   const ids = idsOf(flags);
   if (ids === null && !flags.bool("force")) {
     throw new BuildError("USAGE", "this would remove the content of all cache mounts", {
@@ -136,12 +140,12 @@ async function clear(flags: ParsedFlags, context: CommandContext): Promise<numbe
     const { cacheMounts } = engine.store;
     const removed: string[] = [];
     for (const mount of cacheMounts.list()) {
-      if (ids !== null && !ids.includes(mount.id)) continue;
+      if (!isNamed(mount.id, ids)) continue;
       const path = await cacheMounts.remove(mount.path, { signal });
-      if (path === null) context.complain(`${cleanText(mount.id)}: in use, left as it is\n`);
+      if (path === null) context.complain(`${cleanText(shownId(mount.id))}: in use, left as it is\n`);
       else {
         removed.push(path);
-        context.print(`${cleanText(mount.id)}\n`);
+        context.print(`${cleanText(shownId(mount.id))}\n`);
       }
     }
     await engine.removeDirectories(removed, { signal, emit });

@@ -124,7 +124,10 @@ export function encodeInlineRecords(
       {
         layer: result.layers.length - 1,
         createdAt: time(result),
-        tsbuild: { baseLayers: result.layers.filter(({ isBase }) => isBase).length },
+        tsbuild: {
+          baseLayers: result.layers.filter(({ isBase }) => isBase).length,
+          tarBytes: result.layers.map(({ tarBytes }) => tarBytes),
+        },
       },
     ]),
   );
@@ -264,7 +267,6 @@ function parseLayer(value: unknown, descriptors: ReadonlyMap<Digest, Descriptor>
   const diffId = descriptor.annotations?.[DIFF_ID_ANNOTATION] ?? said;
   if (typeof diffId !== "string" || !isDigest(diffId)) return null;
   const own = isObject(tsbuild) ? tsbuild : {};
-  const { tarBytes } = own;
   const { mediaType, digest, size } = descriptor;
   return {
     parent,
@@ -272,8 +274,7 @@ function parseLayer(value: unknown, descriptors: ReadonlyMap<Digest, Descriptor>
       descriptor: { mediaType, digest, size },
       diffId,
       isBase: own["base"] === true,
-      tarBytes:
-        typeof tarBytes === "number" && Number.isSafeInteger(tarBytes) && tarBytes >= 0 ? tarBytes : null,
+      tarBytes: byteCount(own["tarBytes"]),
       createdAtMs: timeOf(descriptor.annotations?.[CREATED_ANNOTATION]),
     },
   };
@@ -298,7 +299,7 @@ function resultsOf(
   const { layers, chains } = record;
   for (const result of Array.isArray(layers) ? layers : []) {
     if (isObject(result) && Number.isSafeInteger(result["layer"])) {
-      add(withBase(chainTo(result["layer"] as number), result["tsbuild"]), result["createdAt"]);
+      add(completed(chainTo(result["layer"] as number), result["tsbuild"]), result["createdAt"]);
     } else broken += 1;
   }
   for (const result of Array.isArray(chains) ? chains : []) {
@@ -312,11 +313,21 @@ function resultsOf(
   return { all, broken };
 }
 
-/** The layers of an image do not say which are of its base; the results of an inline cache of ours do. */
-function withBase(chain: readonly CachedLayer[] | null, own: unknown): readonly CachedLayer[] | null {
-  const count = isObject(own) ? own["baseLayers"] : undefined;
-  if (chain === null || typeof count !== "number") return chain;
-  return chain.map((layer, index) => (index < count ? { ...layer, isBase: true } : layer));
+/** The layers of an image do not say which are of its base, nor how long their tars are; the results of an inline cache of ours
+ *  do. */
+function completed(chain: readonly CachedLayer[] | null, own: unknown): readonly CachedLayer[] | null {
+  if (chain === null || !isObject(own)) return chain;
+  const count = Number(own["baseLayers"] ?? 0);
+  const lengths: readonly unknown[] = Array.isArray(own["tarBytes"]) ? own["tarBytes"] : [];
+  return chain.map((layer, index) => ({
+    ...layer,
+    isBase: layer.isBase || index < count,
+    tarBytes: byteCount(lengths[index]) ?? layer.tarBytes,
+  }));
+}
+
+function byteCount(value: unknown): number | null {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0 ? value : null;
 }
 
 function timeOf(text: unknown): number {

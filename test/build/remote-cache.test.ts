@@ -27,7 +27,10 @@ describe("a build that starts with nothing but a cache", () => {
   const freshStore = (): string => shop.at(`store-${serial++}`);
   const ref = (name: string): string => `${registry.host}/app:${name}`;
   const build = async (root: string, ...args: string[]): Promise<string> => {
-    const { stderr } = await shop.ok(["build", "--progress=plain", ...args], { root, env: { TSBUILD_ROOT: root } });
+    const { stderr } = await shop.ok(["build", "--progress=plain", ...args], {
+      root,
+      env: { TSBUILD_ROOT: root },
+    });
     return stderr;
   };
   const inStore = (root: string) => ({ root, env: { TSBUILD_ROOT: root } });
@@ -39,11 +42,23 @@ describe("a build that starts with nothing but a cache", () => {
   };
 
   for (const [what, to, from] of [
-    ["a directory", () => `type=local,dest=${shop.at("cache")},mode=max`, () => `type=local,src=${shop.at("cache")}`],
+    [
+      "a directory",
+      () => `type=local,dest=${shop.at("cache")},mode=max`,
+      () => `type=local,src=${shop.at("cache")}`,
+    ],
     ["a registry", () => `type=registry,ref=${ref("max")},mode=max`, () => `type=registry,ref=${ref("max")}`],
-    ["a registry, as an index", () => `type=registry,ref=${ref("index")},mode=max,image-manifest=false`, () => ref("index")],
+    [
+      "a registry, as an index",
+      () => `type=registry,ref=${ref("index")},mode=max,image-manifest=false`,
+      () => ref("index"),
+    ],
     ["a registry, with the final layers only", () => `type=registry,ref=${ref("min")}`, () => ref("min")],
-    ["a registry, in zstd", () => `type=registry,ref=${ref("zstd")},mode=max,compression=zstd`, () => ref("zstd")],
+    [
+      "a registry, in zstd",
+      () => `type=registry,ref=${ref("zstd")},mode=max,compression=zstd`,
+      () => ref("zstd"),
+    ],
   ] as const) {
     it(`runs nothing and fetches no layer, from ${what}`, async () => {
       await exported(to());
@@ -69,12 +84,21 @@ describe("a build that starts with nothing but a cache", () => {
   it("gives the same image as the build that made the cache", async () => {
     await exported(`type=registry,ref=${ref("same")},mode=max`);
     const root = freshStore();
-    await build(root, "--cache-from", ref("same"), "-o", `type=oci,tar=false,dest=${shop.at("theirs")}`, context);
+    await build(
+      root,
+      "--cache-from",
+      ref("same"),
+      "-o",
+      `type=oci,tar=false,dest=${shop.at("theirs")}`,
+      context,
+    );
     await shop.ok(["build", "-o", `type=oci,tar=false,dest=${shop.at("ours")}`, context]);
     const layers = (dir: string): unknown => {
       const read = (digest: string): { layers: unknown; manifests: { digest: string }[] } =>
         JSON.parse(readFileSync(join(dir, "blobs/sha256", digest.slice(7)), "utf8"));
-      const index = JSON.parse(readFileSync(join(dir, "index.json"), "utf8")) as { manifests: { digest: string }[] };
+      const index = JSON.parse(readFileSync(join(dir, "index.json"), "utf8")) as {
+        manifests: { digest: string }[];
+      };
       return read(index.manifests[0]?.digest ?? "").layers;
     };
     assert.deepEqual(layers(shop.at("theirs")), layers(shop.at("ours")));
@@ -148,7 +172,14 @@ RUN echo expensive > /result
 
   describe("that is broken", () => {
     it("builds with a warning when there is no such cache", async () => {
-      const log = await build(freshStore(), "--cache-from", ref("missing"), "--cache-from", "type=local,src=/nowhere", context);
+      const log = await build(
+        freshStore(),
+        "--cache-from",
+        ref("missing"),
+        "--cache-from",
+        "type=local,src=/nowhere",
+        context,
+      );
       assert.equal(cachedIn(log), 0);
       assert.match(log, /app:missing is not used in whole: not found/);
       assert.match(log, /\/nowhere:latest is not used in whole: not found/);
@@ -211,7 +242,10 @@ RUN echo expensive > /result
     const other = shop.context("exported-other", { Dockerfile: "FROM base\nRUN echo other > /file\n" });
     await shop.ok(["build", "--cache-to", `type=local,dest=${dir},mode=max`, other]);
     const { config, layers } = manifestIn(dir);
-    assert.equal(readdirSync(join(dir, "blobs/sha256")).length, new Set([config, ...layers].map(({ digest }) => digest)).size + 1);
+    assert.equal(
+      readdirSync(join(dir, "blobs/sha256")).length,
+      new Set([config, ...layers].map(({ digest }) => digest)).size + 1,
+    );
   });
 
   describe("and the content of cache mounts", () => {
@@ -229,15 +263,28 @@ RUN --mount=type=cache,id=packages,target=/packages echo $WORD >> /packages/log 
     };
 
     it("finds it filled when a step runs that uses it", async () => {
-      const cache = ["--cache-from", ref("mounts"), "--cache-to", `type=registry,ref=${ref("mounts")},mode=max,mounts=true`];
+      const cache = [
+        "--cache-from",
+        ref("mounts"),
+        "--cache-to",
+        `type=registry,ref=${ref("mounts")},mode=max,mounts=true`,
+      ];
       assert.equal(await logOf(freshStore(), "one", ...cache.slice(2)), "one\n");
       assert.equal(await logOf(freshStore(), "two", ...cache), "one\ntwo\n");
       assert.equal(await logOf(freshStore(), "three", ...cache), "one\ntwo\nthree\n");
-      assert.equal(await logOf(freshStore(), "four", "--cache-from", `type=registry,ref=${ref("mounts")},mounts=false`), "four\n");
+      assert.equal(
+        await logOf(freshStore(), "four", "--cache-from", `type=registry,ref=${ref("mounts")},mounts=false`),
+        "four\n",
+      );
     });
 
     it("fetches nothing of it when the step is cached, and keeps it in the cache", async () => {
-      const cache = ["--cache-from", ref("lazy"), "--cache-to", `type=registry,ref=${ref("lazy")},mode=max,mounts=true`];
+      const cache = [
+        "--cache-from",
+        ref("lazy"),
+        "--cache-to",
+        `type=registry,ref=${ref("lazy")},mode=max,mounts=true`,
+      ];
       await logOf(freshStore(), "one", ...cache.slice(2));
       const root = freshStore();
       await build(root, ...cache, shop.context("counting", counting("one")));
@@ -251,7 +298,14 @@ RUN --mount=type=cache,id=packages,target=/packages echo $WORD >> /packages/log 
       const pack = manifestIn(dir).layers.find(({ mediaType }) => mediaType.includes("cachemount.pack"));
       rmSync(join(dir, "blobs/sha256", pack?.digest.slice(7) ?? ""));
       const out = shop.at("damaged-out");
-      const log = await build(freshStore(), "--cache-from", `type=local,src=${dir}`, "-o", out, shop.context("counting", counting("two")));
+      const log = await build(
+        freshStore(),
+        "--cache-from",
+        `type=local,src=${dir}`,
+        "-o",
+        out,
+        shop.context("counting", counting("two")),
+      );
       assert.match(log, /cache mount packages begins empty/);
       assert.equal(readFileSync(join(out, "log"), "utf8"), "two\n");
     });
@@ -262,7 +316,10 @@ RUN --mount=type=cache,id=packages,target=/packages echo $WORD >> /packages/log 
       const dir = shop.at("mounts-dir");
       assert.match((await shop.ok(["cache-mounts", "ls"], inStore(from))).stdout, /^packages\s/m);
       await shop.ok(["cache-mounts", "export", `type=local,dest=${dir}`], inStore(from));
-      assert.match((await shop.ok(["cache-mounts", "export", `type=local,dest=${dir}`], inStore(from))).stdout, /^0B sent/m);
+      assert.match(
+        (await shop.ok(["cache-mounts", "export", `type=local,dest=${dir}`], inStore(from))).stdout,
+        /^0B sent/m,
+      );
       await shop.ok(["cache-mounts", "import", `type=local,src=${dir}`], inStore(to));
       assert.equal(await logOf(to, "two"), "one\ntwo\n");
       await shop.ok(["cache-mounts", "clear", "--id", "packages"], inStore(to));
@@ -271,14 +328,23 @@ RUN --mount=type=cache,id=packages,target=/packages echo $WORD >> /packages/log 
 
     it("does not overwrite an image that is no cache", async () => {
       await shop.ok(["build", "-t", ref("image"), "--push", context]);
-      const { code, stderr } = await shop.run(["cache-mounts", "export", `type=registry,ref=${ref("image")}`]);
+      const { code, stderr } = await shop.run([
+        "cache-mounts",
+        "export",
+        `type=registry,ref=${ref("image")}`,
+      ]);
       assert.equal(code, 1);
       assert.match(stderr, /is not a build cache/);
     });
   });
 
   it("says which kinds of caches there are", async () => {
-    for (const flag of ["--cache-to=type=gha", "--cache-from=type=s3,bucket=b", "--cache-to=type=cloud", "--cache-to=mode=max"]) {
+    for (const flag of [
+      "--cache-to=type=gha",
+      "--cache-from=type=s3,bucket=b",
+      "--cache-to=type=cloud",
+      "--cache-to=mode=max",
+    ]) {
       const { code, stderr } = await shop.run(["build", flag, context]);
       assert.equal(code, 1);
       assert.match(stderr, /registry, local and inline/);
@@ -298,5 +364,7 @@ function manifestIn(dir: string): { readonly config: Named; readonly layers: rea
   const index = JSON.parse(readFileSync(join(dir, "index.json"), "utf8")) as { manifests: Named[] };
   const [only, ...others] = index.manifests;
   assert.ok(only !== undefined && others.length === 0);
-  return JSON.parse(readFileSync(join(dir, "blobs/sha256", only.digest.slice(7)), "utf8")) as ReturnType<typeof manifestIn>;
+  return JSON.parse(readFileSync(join(dir, "blobs/sha256", only.digest.slice(7)), "utf8")) as ReturnType<
+    typeof manifestIn
+  >;
 }

@@ -14,6 +14,8 @@ export interface CliOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly input?: string;
+  /** In a process group of its own, for killGroup(). */
+  readonly group?: boolean;
 }
 
 export interface Outcome {
@@ -29,6 +31,8 @@ export interface RunningCommand {
   /** Resolves with all output so far once `pattern` matches it; throws when the command ends before. */
   says(pattern: RegExp): Promise<string>;
   kill(signal: NodeJS.Signals): void;
+  /** Signals all processes of its group; those that are gone already are no error. */
+  killGroup(signal: NodeJS.Signals): void;
   readonly outcome: Promise<Outcome>;
 }
 
@@ -39,6 +43,7 @@ export function startTsbuild(args: readonly string[], options: CliOptions): Runn
   const foreign = account.uid !== process.getuid?.();
   const child = spawn(process.execPath, [program, ...args], {
     cwd: options.cwd ?? "/",
+    detached: options.group === true,
     stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
     env: {
       PATH: process.env.PATH,
@@ -66,6 +71,15 @@ export function startTsbuild(args: readonly string[], options: CliOptions): Runn
     pid: child.pid ?? 0,
     outcome,
     kill: (signal) => void child.kill(signal),
+    killGroup(signal) {
+      if (options.group !== true || child.pid === undefined) throw new Error("started without a group");
+      if (child.exitCode !== null || child.signalCode !== null) return; // its number may be another's by now
+      try {
+        process.kill(-child.pid, signal);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+      }
+    },
     async says(pattern) {
       return new Promise((resolve, reject) => {
         const look = (): void => {

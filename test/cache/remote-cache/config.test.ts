@@ -51,7 +51,10 @@ describe("the cache config of BuildKit, version 0", () => {
       layers.map(({ parent }) => parent),
       [-1, undefined, 1],
     );
-    assert.deepEqual(records[2]?.layers?.map((one) => one.layer), [2]);
+    assert.deepEqual(
+      records[2]?.layers?.map((one) => one.layer),
+      [2],
+    );
     assert.deepEqual(records[2]?.inputs, [[{ link: 1 }], [{ link: 0 }]]);
   });
 
@@ -68,21 +71,49 @@ describe("the cache config of BuildKit, version 0", () => {
         { blob: a.descriptor.digest, parent: -1, annotations: { diffID: a.diffId, mediaType: GZIP } },
         { blob: b.descriptor.digest, parent: -1, annotations: { diffID: b.diffId } },
       ],
-      records: [{ digest: one, chains: [{ layers: [0, 1], createdAt: "2024-01-02T03:04:05.678901234Z" }], future: true }],
+      records: [
+        {
+          digest: one,
+          chains: [{ layers: [0, 1], createdAt: "2024-01-02T03:04:05.678901234Z" }],
+          future: true,
+        },
+      ],
     };
-    const { table } = parseCacheConfig(Buffer.from(JSON.stringify(config)), [a.descriptor, b.descriptor], "test");
-    assert.deepEqual(table.get(one)?.layers.map(({ diffId }) => diffId), [a.diffId, b.diffId]);
+    const { table } = parseCacheConfig(
+      Buffer.from(JSON.stringify(config)),
+      [a.descriptor, b.descriptor],
+      "test",
+    );
+    assert.deepEqual(
+      table.get(one)?.layers.map(({ diffId }) => diffId),
+      [a.diffId, b.diffId],
+    );
     assert.equal(table.get(one)?.createdAtMs, Date.parse("2024-01-02T03:04:05.678Z"));
   });
 
   it("ignores records that are broken and keeps the others", () => {
     const { bytes, layers } = encodeCacheConfig(RECORDS);
     const broken: [string, (config: Json) => void][] = [
-      ["a layer that is not there", (config) => void ((config.records[2] as Json["records"][0]).layers = [{ layer: 99 }])],
-      ["layers that stand on each other", (config) => void ((config.layers[2] as { parent: number }).parent = 2)],
-      ["a blob the manifest does not name", (config) => void ((config.layers[2] as { blob: string }).blob = digestOf("x"))],
-      ["a digest that is none", (config) => void ((config.records[2] as { digest: string }).digest = "sha256:..")],
-      ["a result that is only the base", (config) => void ((config.records[2] as Json["records"][0]).layers = [{ layer: 0 }])],
+      [
+        "a layer that is not there",
+        (config) => void ((config.records[2] as Json["records"][0]).layers = [{ layer: 99 }]),
+      ],
+      [
+        "layers that stand on each other",
+        (config) => void ((config.layers[2] as { parent: number }).parent = 2),
+      ],
+      [
+        "a blob the manifest does not name",
+        (config) => void ((config.layers[2] as { blob: string }).blob = digestOf("x")),
+      ],
+      [
+        "a digest that is none",
+        (config) => void ((config.records[2] as { digest: string }).digest = "sha256:.."),
+      ],
+      [
+        "a result that is only the base",
+        (config) => void ((config.records[2] as Json["records"][0]).layers = [{ layer: 0 }]),
+      ],
     ];
     for (const [what, spoil] of broken) {
       const config = json(bytes);
@@ -109,7 +140,10 @@ describe("the cache config of BuildKit, version 0", () => {
 describe("ids of imported layers", () => {
   it("follow from the diffId alone, and are the usual ones for base layers", () => {
     assert.equal(cachedLayerId(base), `d-${base.diffId.slice(7)}`);
-    assert.equal(cachedLayerId(layer("a")), cachedLayerId(layer("a", { createdAtMs: 9, descriptor: base.descriptor })));
+    assert.equal(
+      cachedLayerId(layer("a")),
+      cachedLayerId(layer("a", { createdAtMs: 9, descriptor: base.descriptor })),
+    );
     assert.match(cachedLayerId(layer("a")), /^r-[0-9a-f]{32}$/);
   });
 });

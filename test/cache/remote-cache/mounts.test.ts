@@ -14,7 +14,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { encodeMountIndex, type MountEntry, parseMountIndex } from "../../../cache/remote-cache/mount-index.ts";
+import {
+  encodeMountIndex,
+  type MountEntry,
+  parseMountIndex,
+} from "../../../cache/remote-cache/mount-index.ts";
 import { type PackedMount, packMount } from "../../../cache/remote-cache/mount-pack.ts";
 import { restoreMount } from "../../../cache/remote-cache/mount-restore.ts";
 import { hexOf } from "../../../solver/graph/digest.ts";
@@ -42,7 +46,9 @@ describe("content of a cache mount", () => {
     const into = dir.at(`restored-${serial++}`);
     mkdirSync(into);
     const packs = Object.fromEntries(
-      packed.packs.flatMap(({ digest }) => (digest === lacking ? [] : [[digest, dir.at("packs", hexOf(digest))]])),
+      packed.packs.flatMap(({ digest }) =>
+        digest === lacking ? [] : [[digest, dir.at("packs", hexOf(digest))]],
+      ),
     );
     restoreMount({ index: dir.at("packs", hexOf(packed.index.digest)), packs, dir: into });
     return into;
@@ -68,7 +74,9 @@ describe("content of a cache mount", () => {
     assert.equal(lstatSync(join(into, "nothing")).size, 0);
     assert.equal(readlinkSync(join(into, "a/link")), "../outside");
     assert.deepEqual(readdirSync(join(into, "a/empty")), []);
-    assert.ok(readdirSync(into, { encoding: "buffer" }).some((name) => name.equals(Buffer.from([0xff, 0x41]))));
+    assert.ok(
+      readdirSync(into, { encoding: "buffer" }).some((name) => name.equals(Buffer.from([0xff, 0x41]))),
+    );
   });
 
   it("is packed again only where it is new", () => {
@@ -149,8 +157,15 @@ describe("content of a cache mount", () => {
       [top, entry("file", "a", { pieces: ["f".repeat(64)] })],
     ];
     for (const entries of wrong) {
-      assert.throws(() => parseMountIndex(encodeMountIndex({ packs: [], entries })), { code: "IMAGE_INVALID" }, JSON.stringify(entries));
+      assert.throws(
+        () => parseMountIndex(encodeMountIndex({ packs: [], entries })),
+        { code: "IMAGE_INVALID" },
+        JSON.stringify(entries),
+      );
     }
-    assert.equal(parseMountIndex(encodeMountIndex({ packs: [], entries: [top, entry("link", "a")] })).entries.length, 2);
+    assert.equal(
+      parseMountIndex(encodeMountIndex({ packs: [], entries: [top, entry("link", "a")] })).entries.length,
+      2,
+    );
   });
 });
