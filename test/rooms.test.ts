@@ -27,17 +27,18 @@ const DOORS: readonly string[] = [
   "exporters/exporter.ts",
   "exporters/annotations.ts", // the words of --annotation
   "exporters/cache-export.ts",
-  "exporters/cache-export.ts",
   "exporters/output-grammar.ts", // the words of --output
   "worker/worker.ts",
   "worker/keeper/keeper.ts",
   "worker/keeper/messages.ts", // what the keeper can be asked
   "worker/keeper/userns.ts",
+  "worker/keeper/network-helper.ts", // which program connects a step
   "worker/sources/git.ts", // contexts that are fetched before there is a Dockerfile
   "worker/sources/http.ts",
   "worker/sys/*",
   "cache/store.ts",
   "cache/check.ts", // fsck
+  "cache/ceiling.ts", // how large a store may become
   "cache/collect.ts", // du and prune
   "cache/prune-filter.ts",
   "cache/remote-cache/*", // manifests and places of caches elsewhere
@@ -51,6 +52,7 @@ const DOORS: readonly string[] = [
   "cache/layers/apply.ts", // layers as tars: what the keeper runs
   "cache/layers/archive.ts",
   "cache/layers/export-tree.ts",
+  "cache/layers/implied.ts", // what a stack of layers has to put right
   "cache/layers/owner.ts",
   "cache/layers/pack.ts",
   "cache/layers/tree-size.ts",

@@ -7,6 +7,7 @@ import { BuildError } from "../../solver/graph/error.ts";
 import { AT, close, fchmod, O, openat } from "../../worker/sys/file.ts";
 import { type CompressionKind, detectCompression, readDecompressed } from "./decompress.ts";
 import { treeWriter } from "./entry.ts";
+import { noteImplied } from "./implied.ts";
 import { idMapKind, setOwner } from "./owner.ts";
 import { tarReader } from "./tar.ts";
 
@@ -28,7 +29,8 @@ export interface Applied {
   readonly entries: number;
 }
 
-/** Unpacks a layer blob into `dir`, an empty directory of ours, and returns the digest of its tar and what it holds.
+/** Unpacks a layer blob into `dir`, an empty directory of ours in a place of its own (a note may be put beside it, see
+ *  implied.ts), and returns the digest of its tar and what it holds.
  *  `note` is told what had to be left out. Throws DIGEST_MISMATCH when the tar is not `diffId`, IMAGE_INVALID for what a
  *  layer must not hold, ARCHIVE_INVALID for damaged data, LIMIT_EXCEEDED; `dir` is then to be removed. */
 export async function applyLayer(
@@ -62,6 +64,7 @@ export async function applyLayer(
         `the layer's content is ${diffId}, but the image says ${job.diffId}`,
       );
     }
+    noteImplied(job.dir, writer.implied);
     return { diffId, sizeBytes: writer.sizeBytes, entries: writer.entries };
   } finally {
     writer.close();

@@ -67,6 +67,9 @@ export interface TreeWriter extends TarHandler {
   close(): void;
   readonly entries: number;
   readonly sizeBytes: number;
+  /** Directories of a layer that no member names, only paths of others (byte strings, no slash in front): in the image they
+   *  look as in the layers below. Complete after finish(). */
+  readonly implied: readonly string[];
 }
 
 /** Writes members below `root`, a directory descriptor that stays the caller's. Members throw ARCHIVE_INVALID (archive),
@@ -79,6 +82,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
   };
   const parents = new Map<string, number>();
   const directoryTimes = new Map<string, bigint>();
+  const implied = new Set<string>();
   const noted = new Set<string>();
   let entries = 0;
   let sizeBytes = 0;
@@ -190,6 +194,9 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     fchmodat(parent, name, 0o755); // past the umask
     giveOwner(parent, name, 0, 0);
     if (there !== null) markOpaque(parent, name);
+    else if (layer) implied.add(path.toString("latin1"));
+    // Nothing says when it was made, and the clock must not.
+    if (layer) directoryTimes.set(path.toString("latin1"), 0n);
     return openInRoot(path);
   }
 
@@ -275,6 +282,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
       }
     }
     setAttributes(member, parent, name);
+    implied.delete(path.toString("latin1"));
     directoryTimes.set(path.toString("latin1"), boundTime(member.mtimeNs));
   }
 
@@ -311,7 +319,10 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
       refuse(member, "is a whiteout of nothing");
     const there = statxOrNull(parent, name);
     if (there === null) mknodat(parent, name, S.IFCHR, { major: 0, minor: 0 });
-    else if ((there.mode & S.IFMT) === S.IFDIR) markOpaque(parent, name);
+    else if ((there.mode & S.IFMT) === S.IFDIR) {
+      markOpaque(parent, name);
+      implied.delete(joinName([...components.slice(0, -1), name]).toString("latin1"));
+    }
   }
 
   function markOpaque(parent: number, name: Buffer): void {
@@ -451,6 +462,9 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     },
     get sizeBytes() {
       return sizeBytes;
+    },
+    get implied() {
+      return [...implied];
     },
   };
 }

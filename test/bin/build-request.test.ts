@@ -153,8 +153,6 @@ describe("flags of build", () => {
       "--provenance=mode=max",
       "--sbom=true",
       "--attest=type=sbom",
-      "--cache-from=x",
-      "--cache-to=x",
       "--builder=ci",
     ]) {
       await rejects(read([flag]), (error: Error) => error.message.startsWith(flag), flag);

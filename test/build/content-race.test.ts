@@ -17,6 +17,7 @@ COPY src /a
 RUN --mount=type=bind,source=src,target=/ctx cat /ctx/f1 > /bound
 FROM base
 COPY --from=one /a /a
+COPY --from=one /bound /bound
 COPY src/f0 /alone
 `;
 
@@ -32,37 +33,48 @@ describe("a context that changes all the time", () => {
   after(() => shop[Symbol.dispose]());
 
   for (const kills of [false, true]) {
-    it(kills ? "is never delivered old after builds are killed" : "is delivered as it was when it was read", async function () {
-      this.timeout(180_000);
-      const writer = fork(fileURLToPath(new URL("./context-writer.js", import.meta.url)), [join(context, "src"), String(FILES), shop.at("begun"), shop.at("ended")]);
-      try {
-        while (readCount(shop.at("ended")) < 3) await delay(5);
-        let checked = 0;
-        for (let round = 0; round < 10 || checked === 0; round += 1) {
-          if (kills) {
-            const doomed = shop.start(["build", "--progress=quiet", "-t", "app", context], { group: true });
-            await Promise.race([delay(100 + Math.random() * 500), doomed.outcome]);
-            doomed.killGroup("SIGKILL");
-            await doomed.outcome;
+    it(
+      kills ? "is never delivered old after builds are killed" : "is delivered as it was when it was read",
+      async function () {
+        this.timeout(180_000);
+        const writer = fork(fileURLToPath(new URL("./context-writer.js", import.meta.url)), [
+          join(context, "src"),
+          String(FILES),
+          shop.at("begun"),
+          shop.at("ended"),
+        ]);
+        try {
+          while (readCount(shop.at("ended")) < 3) await delay(5);
+          let checked = 0;
+          for (let round = 0; round < 10 || checked === 0; round += 1) {
+            if (kills) {
+              const doomed = shop.start(["build", "--progress=quiet", "-t", "app", context], { group: true });
+              await Promise.race([delay(100 + Math.random() * 500), doomed.outcome]);
+              doomed.killGroup("SIGKILL");
+              await doomed.outcome;
+            }
+            const oldest = readCount(shop.at("ended"));
+            const out = shop.at(`out-${kills}-${round}`);
+            const { code, stderr } = await buildHere(shop, ["-o", `type=local,dest=${out}`, context]);
+            const newest = readCount(shop.at("begun"));
+            if (code !== 0) {
+              assert.match(stderr, /changed while/); // told, not delivered
+              continue;
+            }
+            checked += 1;
+            for (const name of [...Array.from({ length: FILES }, (_, i) => `a/f${i}`), "alone", "bound"]) {
+              const found = Number(readFileSync(join(out, name), "utf8"));
+              assert.ok(
+                found >= oldest && found <= newest,
+                `${name} has ${found}, on disk were ${oldest} to ${newest}`,
+              );
+            }
           }
-          const oldest = readCount(shop.at("ended"));
-          const out = shop.at(`out-${kills}-${round}`);
-          const { code, stderr } = await buildHere(shop, ["-o", `type=local,dest=${out}`, context]);
-          const newest = readCount(shop.at("begun"));
-          if (code !== 0) {
-            assert.match(stderr, /changed while/); // told, not delivered
-            continue;
-          }
-          checked += 1;
-          for (const name of [...Array.from({ length: FILES }, (_, i) => `a/f${i}`), "alone", "bound"]) {
-            const found = Number(readFileSync(join(out, name), "utf8"));
-            assert.ok(found >= oldest && found <= newest, `${name} has ${found}, on disk were ${oldest} to ${newest}`);
-          }
+        } finally {
+          writer.kill("SIGKILL");
         }
-      } finally {
-        writer.kill("SIGKILL");
-      }
-    });
+      },
+    );
   }
 
   it("is read again when a file of the same size got its old times back", async () => {

@@ -21,8 +21,8 @@ for (let round = 1; ; round += 1) {
     const path = join(dir, `f${i}`);
     const { atime, mtime } = statSync(path);
     if (i % 3 === 0) {
-      writeFileSync(join(dir, "..", "next"), text);
-      renameSync(join(dir, "..", "next"), path);
+      writeFileSync(join(dir, "..", "..", "next"), text);
+      renameSync(join(dir, "..", "..", "next"), path);
     } else {
       const file = openSync(path, "r+");
       writeSync(file, text, 0);

@@ -38,7 +38,12 @@ describe("a store on a full disk", () => {
   }
 
   /** Full, then not: fails with words, is sound, and works. */
-  async function fails(leave: number, dockerfile: string, files: Record<string, string>, words: RegExp): Promise<void> {
+  async function fails(
+    leave: number,
+    dockerfile: string,
+    files: Record<string, string>,
+    words: RegExp,
+  ): Promise<void> {
     const context = shop.context("app", { Dockerfile: dockerfile, ...files });
     fill(leave);
     const failed = await run("build", "--progress=plain", "-t", "app", context);
@@ -53,7 +58,7 @@ describe("a store on a full disk", () => {
     assert.match((await run("fsck")).stdout, /all is well/);
   }
 
-  const FULL = /no space left on the disk of the store/;
+  const FULL = /no space left (?:on the disk of the store|for the build|on device[^]*hint: .*prune)/;
 
   it("while a base image is unpacked", () => fails(1_500_000, "FROM base\nRUN echo one > /one\n", {}, FULL));
 
@@ -61,7 +66,12 @@ describe("a store on a full disk", () => {
     fails(1_000_000, "FROM base\nCOPY big /big\n", { big: "0123456789abcde\n".repeat(200_000) }, FULL));
 
   it("while a command runs: its own words, and ours", () =>
-    fails(1_000_000, "FROM base\nRUN dd if=/dev/zero of=/zeros bs=1M count=3\n", {}, /No space left on device/));
+    fails(
+      1_000_000,
+      "FROM base\nRUN dd if=/dev/zero of=/zeros bs=1M count=3\n",
+      {},
+      /No space left on device/,
+    ));
 
   it("with no byte left at all", () => fails(0, "FROM base\nRUN echo none > /none\n", {}, FULL));
 });

@@ -22,7 +22,8 @@ const big = (name: string, bytes: number): string =>
   `FROM base\nRUN dd if=/dev/urandom of=/${name} bs=${bytes} count=1 2> /dev/null\n`;
 const MB = 1e6;
 
-for (const account of accounts()) {
+const everybody = accounts();
+for (const account of everybody) {
   describe(`the store's space as ${account.name}`, () => {
     let shop: Workshop;
     beforeEach(async () => {
@@ -85,29 +86,43 @@ for (const account of accounts()) {
       assert.doesNotMatch(again.stderr, /CACHED/);
     });
 
-    it("prune keeps to its filters: id, type, until, inuse; and stops at --keep-storage", async () => {
-      for (const name of ["a", "b", "c"])
-        await shop.ok(["build", "-o", "type=cacheonly", shop.context(name, { Dockerfile: big(name, MB) })]);
-      const before = await du();
-      const prune = async (...flags: string[]): Promise<Row[]> => {
-        await shop.ok(["prune", "--force", ...flags]);
-        return (await du()).filter((row) => row.Type === "layer");
-      };
-      const layers = before.filter((row) => row.Type === "layer").length;
-      assert.equal((await prune("--filter", "until=24h")).length, layers);
-      assert.equal((await prune("--filter", "type=exec.cachemount")).length, layers);
-      assert.equal((await prune("--filter", "inuse=true")).length, layers);
-      const { ID } = find(before, "of=/b");
-      const left = await prune("--filter", `id=${ID}`);
-      assert.deepEqual([left.length, left.some((row) => row.ID === ID)], [layers - 1, false]);
-      const total = sum(await du());
-      const kept = await prune("--keep-storage", String(total - MB / 2));
-      assert.equal(kept.length, layers - 2, "one was enough");
-      assert.ok(
-        kept.some((row) => row.Description.includes("of=/c")),
-        "the oldest went",
-      );
-    });
+    // What flags mean does not depend on who says them.
+    if (account === everybody[0]) {
+      it("prune keeps to its filters: id, type, until, inuse; and stops at --keep-storage", async () => {
+        for (const name of ["a", "b", "c"])
+          await shop.ok(["build", "-o", "type=cacheonly", shop.context(name, { Dockerfile: big(name, MB) })]);
+        const before = await du();
+        const prune = async (...flags: string[]): Promise<Row[]> => {
+          await shop.ok(["prune", "--force", ...flags]);
+          return (await du()).filter((row) => row.Type === "layer");
+        };
+        const layers = before.filter((row) => row.Type === "layer").length;
+        assert.equal((await prune("--filter", "until=24h")).length, layers);
+        assert.equal((await prune("--filter", "type=exec.cachemount")).length, layers);
+        assert.equal((await prune("--filter", "inuse=true")).length, layers);
+        const { ID } = find(before, "of=/b");
+        const left = await prune("--filter", `id=${ID}`);
+        assert.deepEqual([left.length, left.some((row) => row.ID === ID)], [layers - 1, false]);
+        const total = sum(await du());
+        const kept = await prune("--keep-storage", String(total - MB / 2));
+        assert.equal(kept.length, layers - 2, "one was enough");
+        assert.ok(
+          kept.some((row) => row.Description.includes("of=/c")),
+          "the oldest went",
+        );
+      });
+
+      it("refuses a limit that is none", async () => {
+        const { code, stderr } = await shop.run([
+          "build",
+          "--max-storage",
+          "lots",
+          shop.context("x", { Dockerfile: "FROM base\n" }),
+        ]);
+        assert.equal(code, 1);
+        assert.match(stderr, /invalid --max-storage: "lots"/);
+      });
+    }
 
     it("a ceiling is kept after each build, least recently used first, and never an image", async () => {
       const ceiling = 12 * MB;
@@ -131,17 +146,6 @@ for (const account of accounts()) {
         false,
       );
       await shop.ok(["run", "image", "test", "-s", "/image"]);
-    });
-
-    it("refuses a limit that is none", async () => {
-      const { code, stderr } = await shop.run([
-        "build",
-        "--max-storage",
-        "lots",
-        shop.context("x", { Dockerfile: "FROM base\n" }),
-      ]);
-      assert.equal(code, 1);
-      assert.match(stderr, /invalid --max-storage: "lots"/);
     });
 
     it("builds that run beside prune never lose anything", async function () {

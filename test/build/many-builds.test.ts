@@ -8,7 +8,8 @@ const KINDS = 5;
 
 /** Each step leaves a line in a cache mount, which counts it whoever runs it. */
 const dockerfile = (kind: number): string => {
-  const step = (name: string): string => `RUN --mount=type=cache,id=count,target=/count echo ${name} >> /count/log; echo ${name} > /${name}\n`;
+  const step = (name: string): string =>
+    `RUN --mount=type=cache,id=count,target=/count echo ${name} >> /count/log; echo ${name} > /${name}\n`;
   return `FROM base AS common\n${step("shared1")}${step("shared2")}FROM common\n${step(`own${kind}`)}COPY file /file\n`;
 };
 
@@ -29,7 +30,9 @@ describe(`${BUILDS} builds at one time`, () => {
         shop.ok(["build", "--progress=quiet", "-t", `image${index}`, contexts[index % KINDS] as string]),
       ),
     );
-    const counter = shop.context("counter", { Dockerfile: "FROM base\nRUN --mount=type=cache,id=count,target=/count cp /count/log /log\n" });
+    const counter = shop.context("counter", {
+      Dockerfile: "FROM base\nRUN --mount=type=cache,id=count,target=/count cp /count/log /log\n",
+    });
     await shop.ok(["build", "-t", "counter", counter]);
     const { stdout } = await shop.ok(["run", "counter", "cat", "/log"]);
     const expected = ["shared1", "shared2", ...Array.from({ length: KINDS }, (_, kind) => `own${kind}`)];

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type RunningRegistry, startRegistry } from "../support/registry.ts";
+import { accounts } from "../support/unprivileged.ts";
 import { openWorkshop, THREE_STAGES, THREE_STAGES_OUTPUT, type Workshop } from "./fixture.ts";
 
 const STEPS = 8; // of THREE_STAGES
@@ -352,6 +353,26 @@ RUN --mount=type=cache,id=packages,target=/packages echo $WORD >> /packages/log 
     assert.equal(existsSync(shop.at("out")), false);
   });
 });
+
+for (const account of accounts()) {
+  describe(`a cache mount that crosses stores as ${account.name}`, () => {
+    it("keeps owners and modes, also of files only their owner may read", async () => {
+      using shop = await openWorkshop(account);
+      const files = (word: string) => ({
+        Dockerfile: `
+FROM base
+RUN --mount=type=cache,id=owned,target=/owned if [ -e /owned/secret ]; then stat -c '%u:%g %a' /owned/secret > /found; else echo ${word} > /found; fi; echo text > /owned/secret && chmod 600 /owned/secret && chown 1000:1001 /owned/secret
+`,
+      });
+      const dir = shop.at("cache");
+      const build = (root: string, word: string, ...args: string[]) =>
+        shop.ok(["build", ...args, shop.context(word, files(word))], { root: shop.at(root) });
+      await build("first", "one", "--cache-to", `type=local,dest=${dir},mounts=true`);
+      await build("second", "two", "--cache-from", `type=local,src=${dir}`, "-o", shop.at("out"));
+      assert.equal(readFileSync(shop.at("out", "found"), "utf8"), "1000:1001 600\n");
+    });
+  });
+}
 
 interface Named {
   readonly digest: string;

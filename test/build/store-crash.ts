@@ -35,7 +35,10 @@ export interface CrashOutcome {
 }
 
 /** Kills so many builds, one after the other in one store. Throws for the first thing that is wrong. */
-export async function crashRounds(rounds: number, onRound: (round: number) => void = () => {}): Promise<CrashOutcome> {
+export async function crashRounds(
+  rounds: number,
+  onRound: (round: number) => void = () => {},
+): Promise<CrashOutcome> {
   using shop = await openWorkshop();
   const files: Record<string, string> = { Dockerfile: dockerfile("clean") };
   for (let i = 0; i < 30; i += 1) files[`src/f${i}`] = `file ${i}\n`.repeat(i * 50);
@@ -64,13 +67,26 @@ export async function crashRounds(rounds: number, onRound: (round: number) => vo
 
 /** Digest of everything in the image: names, modes, contents. */
 async function treeOf(shop: Workshop, context: string): Promise<string> {
-  const { code, stderr } = await buildHere(shop, ["--reproducible", "-t", "app", "-o", `type=tar,dest=${shop.at("out.tar")}`, context]);
+  const { code, stderr } = await buildHere(shop, [
+    "--reproducible",
+    "-t",
+    "app",
+    "-o",
+    `type=tar,dest=${shop.at("out.tar")}`,
+    context,
+  ]);
   assert.equal(code, 0, stderr);
-  return createHash("sha256").update(readFileSync(shop.at("out.tar"))).digest("hex");
+  return createHash("sha256")
+    .update(readFileSync(shop.at("out.tar")))
+    .digest("hex");
 }
 
 async function check(shop: Workshop): Promise<CheckOutcome> {
-  const config = readConfig({ root: shop.root, debug: false, verbose: false }, { PATH: process.env.PATH }, shop.dir);
+  const config = readConfig(
+    { root: shop.root, debug: false, verbose: false },
+    { PATH: process.env.PATH },
+    shop.dir,
+  );
   await using engine = await openEngine(config);
   return await engine.check({ repair: false, signal: new AbortController().signal });
 }
@@ -79,7 +95,11 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [rounds = 500, lanes = 2] = process.argv.slice(2).map(Number);
   let done = 0;
   const begun = Date.now();
-  const lane = () => crashRounds(Math.ceil(rounds / lanes), () => void (++done % 25 === 0 && process.stdout.write(`${done} killed\n`)));
+  const lane = () =>
+    crashRounds(
+      Math.ceil(rounds / lanes),
+      () => void (++done % 25 === 0 && process.stdout.write(`${done} killed\n`)),
+    );
   const outcomes = await Promise.all(Array.from({ length: lanes }, lane));
   const late = outcomes.reduce((sum, one) => sum + one.late, 0);
   const left = outcomes.reduce((sum, one) => sum + one.left, 0);

@@ -50,7 +50,7 @@ const word = fc
     ),
     { minLength: 1, maxLength: 5 },
   )
-  .map((parts) => parts.join(""));
+  .map((parts) => parts.join("").replace(/^-/, "w-")); // no flags
 const name = fc.stringMatching(/^[A-Za-z_][A-Za-z0-9_]{0,6}$/);
 const plain = fc.stringMatching(/^[a-z0-9./]{1,8}$/);
 const text = fc

@@ -23,11 +23,19 @@ describe("deciding", () => {
       for (let stage = 0; stage < VERTICES / 40; stage += 1) {
         let last = graph.file(`/stage${stage}`, stage, null);
         for (let step = 1; step < 40; step += 1)
-          last = graph.sum(`s${stage}-${step}`, 1, `/f${step}`, last, [], { env: ["PATH=/bin", `N=${step}`] });
+          last = graph.sum(`s${stage}-${step}`, 1, `/f${step}`, last, [], {
+            env: ["PATH=/bin", `N=${step}`],
+          });
         roots.push(last);
       }
       const definition = graph.definition();
-      const trace = { line: "speed", title: "", buildArgs: {}, argNames: new Set<string>(), onExplained: null };
+      const trace = {
+        line: "speed",
+        title: "",
+        buildArgs: {},
+        argNames: new Set<string>(),
+        onExplained: null,
+      };
       const solve = async (): Promise<number> => {
         const begun = performance.now();
         await using _ = await lab.solver.solve({ definition, noCache: false }, roots, contextOf(), { trace });

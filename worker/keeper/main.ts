@@ -84,4 +84,6 @@ process.on("message", (raw) => {
   }
 });
 process.on("disconnect", () => process.exit(0));
+// A front that was killed while this process started: the event came before there was anybody to hear it.
+if (!process.connected) process.exit(0);
 answer({ type: "ready", pid: process.pid });

@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { copyTree, writeTreeTar } from "../../cache/layers/export-tree.ts";
 import { AT, close, procPath } from "../sys/file.ts";
 import { MOVE_MOUNT, moveMount, overlayMount, UMOUNT, umount2 } from "../sys/mount.ts";
+import { stackOf } from "./stack.ts";
 import type { ExportJob } from "../keeper/messages.ts";
 
 /** Writes the trees to job.dest: a tar file, or an existing directory. Throws SysError. */
@@ -50,7 +51,7 @@ function withTree(dirs: readonly string[], work: (fd: number | null) => void): v
     work(null);
     return;
   }
-  const fd = overlayMount({ lowers: dirs, userxattr: true });
+  const fd = overlayMount({ lowers: stackOf(dirs), userxattr: true });
   try {
     work(fd);
   } finally {

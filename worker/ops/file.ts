@@ -24,13 +24,14 @@ import { emptyTree } from "./fd-tree.ts";
 import { type OpenTree, openTreeOf } from "./open-tree.ts";
 import { type Owner, ROOT, resolveOwner } from "./owner.ts";
 import { type IdMode, openPlace, type Place, setFileOwner, shown, writeFully } from "./place.ts";
+import { stackOf } from "./stack.ts";
 import { unpackMatch } from "./unpack.ts";
 
 /** Runs the job; blocks its thread. Throws BuildError: CONTEXT_PATH_MISSING, COPY_FAILED, USER_UNKNOWN, STORE_FULL,
  *  ARCHIVE_INVALID, CONTEXT_CHANGED. What a failed job leaves in `upper` is for the caller to drop. */
 export async function runFileJob(job: FileJob, idMode: IdMode): Promise<FileOutcome> {
   return inWordsAsync("file operation", async () => {
-    const mount = overlayMount({ lowers: job.base, upper: job.upper, work: job.work, userxattr: true });
+    const mount = overlayMount({ lowers: stackOf(job.base), upper: job.upper, work: job.work, userxattr: true });
     const place = openPlace(mount, idMode);
     const inputs = new Inputs(job.inputs, place);
     try {

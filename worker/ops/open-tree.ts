@@ -6,6 +6,7 @@ import type { Tree } from "../keeper/messages.ts";
 import { AT, O, openat } from "../sys/file.ts";
 import { overlayMount } from "../sys/mount.ts";
 import { emptyTree, fdTree } from "./fd-tree.ts";
+import { stackOf } from "./stack.ts";
 
 export interface OpenTree {
   readonly tree: TreeReader;
@@ -21,7 +22,7 @@ export function openTreeOf(tree: Tree | null): OpenTree {
     return { tree: emptyTree(), root: null, close: () => {} };
   }
   if (tree.kind === "layers") {
-    const opened = fdTree(overlayMount({ lowers: tree.dirs, userxattr: true }), { live: false });
+    const opened = fdTree(overlayMount({ lowers: stackOf(tree.dirs), userxattr: true }), { live: false });
     return { tree: opened, root: opened.root, close: () => opened.close() };
   }
   const opened = fdTree(openat(AT.FDCWD, tree.root, O.RDONLY | O.DIRECTORY), { live: true });

@@ -23,6 +23,7 @@ import { resolveTarget } from "./targets.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
 import { resolveUser } from "./user.ts";
 import { dropUnchangedDirs } from "./unchanged-dirs.ts";
+import { stackOf } from "../ops/stack.ts";
 
 export interface RunningExec {
   readonly outcome: Promise<ExecOutcome>;
@@ -145,7 +146,7 @@ async function run(step: Step): Promise<ExecOutcome> {
     const storeDir = dirname(dirname(dirname(job.rootfs.upper)));
     const network = await joinNetwork(step);
     const { upper, work } = job.rootfs;
-    const lowers = uniqueDirs(job.rootfs.dirs);
+    const lowers = stackOf(uniqueDirs(job.rootfs.dirs));
     const targets: string[] = STEP_MOUNT_POINTS.map(({ path }) => path);
     // Released last: the overlay must not be mounted when its upper directory is touched.
     if (lowers.length > 0) step.held.push(() => dropUnchangedDirs(upper, lowers, targets));

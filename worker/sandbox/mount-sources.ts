@@ -7,6 +7,7 @@ import type { ExecJobMount } from "../keeper/messages.ts";
 import { AT, close, fchmod, fchownat, fstat, O, openat, openat2, RESOLVE, S } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
 import { MOVE_MOUNT, moveMount, OPEN_TREE, openTree, overlayMount, UMOUNT, umount2 } from "../sys/mount.ts";
+import { stackOf } from "../ops/stack.ts";
 import { openSshRelay } from "./ssh-relay.ts";
 import type { StepMount } from "./step-program.ts";
 
@@ -86,7 +87,7 @@ function treeSource(
   storeDir: string,
 ): StepMount["source"] {
   if (mount.dirs.length === 0 && mount.upper === null) return { kind: "tmpfs", sizeBytes: null };
-  const lowers = uniqueDirs(mount.dirs);
+  const lowers = stackOf(uniqueDirs(mount.dirs));
   const tree = hold(
     mount.upper === null || mount.work === null
       ? overlayMount({ lowers, userxattr: true })

@@ -1,0 +1,25 @@
+// Which directories of an unpacked layer were only implied by paths of others: a tar may hold usr/bin/x without usr/. The
+// image shows such a directory as the layers below have it (containerd archive/tar.go, mkparent), but layers are unpacked
+// without those. So their names are kept beside the directory, and who stacks layers puts things right (worker/ops/stack.ts).
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+
+/** Notes the directories (byte strings) that `dir`, a layer's directory in a place of its own, has by implication. */
+export function noteImplied(dir: string, paths: readonly string[]): void {
+  if (paths.length > 0) writeFileSync(noteOf(dir), Buffer.from(paths.join("\0"), "latin1"), { mode: 0o600 });
+}
+
+/** What was noted; empty for nearly all layers. */
+export function readImplied(dir: string): readonly string[] {
+  try {
+    return readFileSync(noteOf(dir), "latin1").split("\0");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
+}
+
+function noteOf(dir: string): string {
+  return join(dirname(dir), "implied");
+}

@@ -1,0 +1,151 @@
+// [keeper] Layers in the order they are mounted in, with what their own directories cannot say.
+//
+// Overlayfs shows a directory as the topmost layer that has it. A layer that has one only by implication (cache/layers/
+// implied.ts) would cover /tmp's 1777 with a plain 0755. Above such a layer goes a second one that holds nothing but these
+// directories, as the layers below have them. It is made once for each stack, beside the layer.
+
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { readImplied } from "../../cache/layers/implied.ts";
+import { nativePath, parentOf } from "../../cache/tree.ts";
+import {
+  AT,
+  close,
+  fchmod,
+  fchownat,
+  fgetxattr,
+  flistxattr,
+  fsetxattr,
+  fstat,
+  mkdirat,
+  O,
+  openat,
+  S,
+  statxOrNull,
+  utimensat,
+} from "../sys/file.ts";
+
+/** The directories to be stacked for these layers, oldest first. */
+export function stackOf(layers: readonly string[]): readonly string[] {
+  return layers.flatMap((layer, index) => {
+    const implied = index === 0 ? [] : readImplied(layer);
+    const amended = implied.length === 0 ? null : amend(layer, implied, layers.slice(0, index));
+    return amended === null ? [layer] : [layer, amended];
+  });
+}
+
+/** The directory that goes above a layer; null: the layers below know none of its implied directories. */
+function amend(layer: string, implied: readonly string[], below: readonly string[]): string | null {
+  const place = join(dirname(layer), `amended-${keyOf(below)}`);
+  const made = statSync(place, { throwIfNoEntry: false });
+  if (made !== undefined) return made.isDirectory() ? place : null;
+  const found = new Map<string, number>();
+  try {
+    for (const path of implied) {
+      const fd = findBelow(path, below);
+      if (fd !== null) found.set(path, fd);
+    }
+    if (found.size === 0) {
+      writeFileSync(place, "");
+      return null;
+    }
+    const draft = `${place}.${process.pid}-${performance.now()}`;
+    mkdirSync(draft, { mode: 0o700 });
+    try {
+      fill(draft, layer, found);
+      renameSync(draft, place);
+    } catch (error) {
+      rmSync(draft, { recursive: true, force: true });
+      // Somebody else was quicker with the same.
+      if (!["EEXIST", "ENOTEMPTY"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+    }
+    return place;
+  } finally {
+    for (const fd of found.values()) close(fd);
+  }
+}
+
+/** What is below, by name; layers do not change. The boot: nothing here is flushed, so it counts until a power cut only. */
+function keyOf(below: readonly string[]): string {
+  const boot = readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
+  return createHash("sha256")
+    .update([boot, ...below].join("\0"))
+    .digest("hex")
+    .slice(0, 32);
+}
+
+/** Descriptor of the directory that the layers below show at a path; null: they show none. */
+function findBelow(path: string, below: readonly string[]): number | null {
+  for (const layer of below.toReversed()) {
+    const found = findIn(layer, path);
+    if (found === "hidden") return null;
+    if (found === "absent") continue;
+    if (!readImplied(layer).includes(path)) return found;
+    close(found); // as little said there as here
+  }
+  return null;
+}
+
+/** "hidden": this layer deletes or replaces what is below it at the path. */
+function findIn(layer: string, path: string): number | "hidden" | "absent" {
+  let fd = openat(AT.FDCWD, layer, O.RDONLY | O.DIRECTORY);
+  let isOpaque = false;
+  for (const part of path.split("/")) {
+    const name = nativePath(part);
+    const stat = statxOrNull(fd, name);
+    if (stat === null || (stat.mode & S.IFMT) !== S.IFDIR) {
+      close(fd);
+      return stat === null && !isOpaque ? "absent" : "hidden";
+    }
+    const next = openat(fd, name, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
+    close(fd);
+    fd = next;
+    isOpaque ||= fgetxattr(fd, "user.overlay.opaque") !== null;
+  }
+  return fd;
+}
+
+/** Makes the directories and those on the way to them, which look as in the layer itself. */
+function fill(draft: string, layer: string, found: ReadonlyMap<string, number>): void {
+  const paths = new Set<string>();
+  for (const path of found.keys()) {
+    for (let part = path; part !== "" && !paths.has(part); part = parentOf(part)) paths.add(part);
+  }
+  const root = openat(AT.FDCWD, draft, O.RDONLY | O.DIRECTORY);
+  const own = openat(AT.FDCWD, layer, O.RDONLY | O.DIRECTORY);
+  try {
+    const sorted = [...paths].sort();
+    for (const path of sorted) mkdirat(root, nativePath(path), 0o700);
+    // Inner ones first: what is done in a directory changes its time.
+    for (const path of sorted.reverse()) {
+      const to = openat(root, nativePath(path), O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
+      const from = found.get(path) ?? openat(own, nativePath(path), O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
+      try {
+        copyLook(from, to);
+      } finally {
+        close(to);
+        if (!found.has(path)) close(from);
+      }
+    }
+    copyLook(own, root);
+  } finally {
+    close(own);
+    close(root);
+  }
+}
+
+/** Owner, attributes, mode and time of a directory; not whether it is opaque. */
+function copyLook(from: number, to: number): void {
+  const { mode, uid, gid, mtimeNs } = fstat(from);
+  fchownat(to, "", uid, gid, AT.EMPTY_PATH);
+  for (const name of flistxattr(from)) {
+    if (name.startsWith("user.overlay.")) continue;
+    const value = fgetxattr(from, name);
+    if (value !== null && (name.startsWith("user.") || name.startsWith("system.posix_acl_"))) {
+      fsetxattr(to, name, value);
+    }
+  }
+  fchmod(to, mode & S.PERM);
+  utimensat(to, null, mtimeNs, mtimeNs);
+}
