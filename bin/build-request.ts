@@ -68,6 +68,7 @@ export async function readBuildFlags(flags: ParsedFlags, env: Environment, cwd: 
     ulimits: lastOfEachName(flags.all("ulimit").map(parseUlimit)),
     cgroupParent: flags.one("cgroup-parent") ?? "",
     reproducible: flags.bool("reproducible"),
+    contextMode: readContextMode(flags.one("context-mode")),
     sourceDateEpoch: buildArgs.get("SOURCE_DATE_EPOCH") ?? null,
     call: readCall(flags),
     ...(await readCaches(flags, cwd)),
@@ -137,6 +138,12 @@ function readNetwork(text: string | null): "default" | "host" | "none" {
         hint: 'use "default", "host" or "none"',
       });
   }
+}
+
+function readContextMode(text: string | null): "git" | null {
+  if (text === null || text === "" || text === "keep") return null;
+  if (text === "git") return text;
+  throw new BuildError("USAGE", `unknown context mode "${text}"`, { hint: 'use "git", or leave it out' });
 }
 
 function readEntitlement(text: string): Entitlement {

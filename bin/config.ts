@@ -120,6 +120,8 @@ export interface BuildRequest {
   readonly ulimits: readonly Ulimit[];
   readonly cgroupParent: string;
   readonly reproducible: boolean;
+  /** "git": modes of context files are 755 or 644, as git keeps them. */
+  readonly contextMode: "git" | null;
   /** From --build-arg SOURCE_DATE_EPOCH, else the environment; as written (the frontend checks it). null: not set. */
   readonly sourceDateEpoch: string | null;
   readonly call: CallRequest;

@@ -92,6 +92,7 @@ export async function frontendOptions(
         : request.buildArgs,
     labels: request.labels,
     platforms: request.platforms,
+    ...(request.contextMode === null ? {} : { contextMode: request.contextMode }),
     buildPlatform: machinePlatform(),
     namedContexts: request.buildContexts,
     noCache: request.noCache,

@@ -65,9 +65,15 @@ export async function openEngine(config: Config): Promise<Engine> {
       return network;
     },
     async registry(session) {
-      const { openRegistry } = await import("../cache/registry/client.ts");
+      const [{ openRegistry }, { proxyFromEnvironment }, { hostCertificates }] = await Promise.all([
+        import("../cache/registry/client.ts"),
+        import("../cache/registry/proxy.ts"),
+        import("../cache/registry/certificates.ts"),
+      ]);
       const registry = openRegistry({
         credentials: (host): Promise<Credentials | null> => session.credentials(host),
+        proxyFor: proxyFromEnvironment(config.env),
+        certificates: hostCertificates(["/etc/docker/certs.d", "/etc/containers/certs.d"]),
       });
       registries.push(registry);
       return registry;

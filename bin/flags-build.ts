@@ -49,6 +49,11 @@ export const BUILD_FLAGS: CommandFlags = {
       kind: "bool",
       help: "Say for each step that ran what had changed since the last build",
     },
+    {
+      name: "context-mode",
+      kind: "string",
+      help: 'Modes of context files: "git" makes them 755 or 644, whatever the umask of the checkout was',
+    },
     { name: "file", short: "f", kind: "string", help: 'Name of the Dockerfile (default: "PATH/Dockerfile")' },
     { name: "iidfile", kind: "string", help: "Write the image ID to a file" },
     { name: "label", kind: "list", help: "Set metadata for an image" },

@@ -49,11 +49,16 @@ export function makeFilter(
   return { standing };
 }
 
+export interface TreeRules {
+  readonly includes: readonly string[];
+  readonly excludes: readonly string[];
+  /** Modes as git keeps them: 755 for directories and what its owner may execute, 644 for other files. */
+  readonly gitModes?: boolean;
+}
+
 /** A tree as its rules show it; `hiddenBy` tells the rule. */
-export function filterTree(
-  tree: TreeReader,
-  rules: { readonly includes: readonly string[]; readonly excludes: readonly string[] },
-): TreeReader {
+export function filterTree(unfiltered: TreeReader, rules: TreeRules): TreeReader {
+  const tree = rules.gitModes === true ? withGitModes(unfiltered) : unfiltered;
   if (rules.includes.length === 0 && rules.excludes.length === 0) return tree;
   const filter = makeFilter(tree, "", rules.includes, rules.excludes);
   const exclude: Patterns | null = rules.excludes.length === 0 ? null : compilePatterns(rules.excludes);
@@ -73,6 +78,21 @@ export function filterTree(
       const index = exclude?.which(textOf(path)) ?? null;
       return index === null ? null : (rules.excludes[index] ?? null);
     },
+  };
+}
+
+function withGitModes(tree: TreeReader): TreeReader {
+  const look = (stat: TreeStat): TreeStat => {
+    if (stat.type !== "directory" && stat.type !== "file") return stat;
+    return { ...stat, mode: stat.type === "directory" || (stat.mode & 0o100) !== 0 ? 0o755 : 0o644 };
+  };
+  return {
+    ...tree,
+    lstat: (path) => {
+      const stat = tree.lstat(path);
+      return stat === null ? null : look(stat);
+    },
+    children: (path) => tree.children(path).map(({ name, stat }) => ({ name, stat: look(stat) })),
   };
 }
 

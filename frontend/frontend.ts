@@ -26,6 +26,8 @@ export interface FrontendOptions {
   /** Platforms asked for with --platform; empty: the build platform, result not an index. */
   readonly platforms: readonly Platform[];
   readonly buildPlatform: Platform;
+  /** "git": files of directories count with the modes git would keep, 755 or 644. Left out: as they are. */
+  readonly contextMode?: "git";
   /** --build-context: name → docker-image://…, oci-layout://…, git or http(s) URL, or `local:NAME` (session directory). */
   readonly namedContexts: ReadonlyMap<string, string>;
   /** .dockerignore files of the `local:` contexts, by the context's name. */

@@ -189,7 +189,10 @@ async function loadContext(
     const directory = value.slice("local:".length);
     const file =
       conversion.options.namedIgnores?.get(name) ?? conversion.options.namedIgnores?.get(directory) ?? null;
-    return add(localSource(directory, file?.data ?? null), "load from client");
+    return add(
+      localSource(directory, file?.data ?? null, conversion.options.contextMode),
+      "load from client",
+    );
   }
   const git = parseGitRef(value);
   if (git !== null) {
@@ -208,12 +211,16 @@ async function loadContext(
 export function localSource(
   name: string,
   ignore: Uint8Array | null,
+  mode: FrontendOptions["contextMode"],
 ): Parameters<Conversion["graph"]["add"]>[0] {
   const patterns = ignore === null ? [] : readIgnore(ignore).patterns;
   return {
     kind: "source",
     identifier: `local://${name}`,
-    attrs: patterns.length === 0 ? {} : { excludepatterns: JSON.stringify(patterns) },
+    attrs: {
+      ...(patterns.length === 0 ? {} : { excludepatterns: JSON.stringify(patterns) }),
+      ...(mode === undefined ? {} : { "local.mode": mode }),
+    },
   };
 }
 
@@ -227,7 +234,8 @@ export function mainContext(conversion: Pick<Conversion, "options" | "graph" | "
   const { options, graph, buildArgs } = conversion;
   const { identifier, attrs } = options.context;
   if (identifier.startsWith("local://")) {
-    const op = localSource(identifier.slice("local://".length), options.dockerignore?.data ?? null);
+    const name = identifier.slice("local://".length);
+    const op = localSource(name, options.dockerignore?.data ?? null, options.contextMode);
     const merged = op.kind === "source" ? { ...op, attrs: { ...attrs, ...op.attrs } } : op;
     return graph.add(merged, null, [], noteOf("[internal] load build context", null));
   }

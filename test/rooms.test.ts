@@ -41,6 +41,8 @@ const DOORS: readonly string[] = [
   "cache/ceiling.ts", // how large a store may become
   "cache/collect.ts", // du and prune
   "cache/prune-filter.ts",
+  "cache/registry/proxy.ts",
+  "cache/registry/certificates.ts",
   "cache/remote-cache/*", // manifests and places of caches elsewhere
   "cache/selection-files.ts",
   "cache/path-hash.ts", // files as entries: read, filtered, picked, hashed

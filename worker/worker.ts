@@ -273,6 +273,7 @@ function treeOfFiles(files: Extract<Result, { kind: "files" }>, session: Session
     root: session.directory(files.name),
     excludes: files.excludes,
     includes: files.includes,
+    ...(files.gitModes === true ? { gitModes: true } : {}),
   };
 }
 

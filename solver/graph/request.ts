@@ -104,6 +104,7 @@ export type Result =
       readonly name: string; // session directory
       readonly excludes: readonly string[]; // .dockerignore patterns in moby's patternmatcher syntax
       readonly includes: readonly string[]; // empty: all
+      readonly gitModes?: boolean; // modes are 755 and 644 only
     };
 
 export const SCRATCH: Result = { kind: "layers", layers: [] };

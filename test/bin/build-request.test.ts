@@ -149,12 +149,7 @@ describe("flags of build", () => {
       "--builder",
       "default",
     ]);
-    for (const flag of [
-      "--provenance=mode=max",
-      "--sbom=true",
-      "--attest=type=sbom",
-      "--builder=ci",
-    ]) {
+    for (const flag of ["--provenance=mode=max", "--sbom=true", "--attest=type=sbom", "--builder=ci"]) {
       await rejects(read([flag]), (error: Error) => error.message.startsWith(flag), flag);
     }
   });

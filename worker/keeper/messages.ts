@@ -12,6 +12,7 @@ export type Tree =
       readonly root: string;
       readonly excludes: readonly string[];
       readonly includes: readonly string[];
+      readonly gitModes?: boolean;
     };
 
 /** One FileOp: actions in order on one active layer above `base`. Runs in a keeper thread. */

@@ -31,7 +31,9 @@ function explain(doing: string, error: unknown): unknown {
   const where = path === "" ? "" : `${JSON.stringify(path)}: `;
   return new BuildError(isFull ? "STORE_FULL" : "COPY_FAILED", `${doing}: ${where}${text || name}`, {
     cause: error,
-    hint: isFull ? "free some space on the disk of the store, with `tsbuild prune` for example, and build again" : null,
+    hint: isFull
+      ? "free some space on the disk of the store, with `tsbuild prune` for example, and build again"
+      : null,
   });
 }
 

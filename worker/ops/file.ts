@@ -31,7 +31,12 @@ import { unpackMatch } from "./unpack.ts";
  *  ARCHIVE_INVALID, CONTEXT_CHANGED. What a failed job leaves in `upper` is for the caller to drop. */
 export async function runFileJob(job: FileJob, idMode: IdMode): Promise<FileOutcome> {
   return inWordsAsync("file operation", async () => {
-    const mount = overlayMount({ lowers: stackOf(job.base), upper: job.upper, work: job.work, userxattr: true });
+    const mount = overlayMount({
+      lowers: stackOf(job.base),
+      upper: job.upper,
+      work: job.work,
+      userxattr: true,
+    });
     const place = openPlace(mount, idMode);
     const inputs = new Inputs(job.inputs, place);
     try {

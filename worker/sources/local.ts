@@ -49,6 +49,7 @@ export function openLocalSource(store: Store): LocalSource {
         name,
         excludes: patterns(op.attrs.excludepatterns),
         includes: patterns(op.attrs.includepattern),
+        ...(op.attrs["local.mode"] === "git" ? { gitModes: true } : {}),
       };
     },
     async digest(files, selectors, session, { signal }) {
