@@ -52,7 +52,7 @@ export const BUILD_FLAGS: CommandFlags = {
     {
       name: "context-mode",
       kind: "string",
-      help: 'Modes of context files: "git" makes them 755 or 644, whatever the umask of the checkout was',
+      help: 'Modes of context files: "git" makes them 755 or 644 on every machine',
     },
     { name: "file", short: "f", kind: "string", help: 'Name of the Dockerfile (default: "PATH/Dockerfile")' },
     { name: "iidfile", kind: "string", help: "Write the image ID to a file" },

@@ -1,7 +1,11 @@
 // .dockerignore: its lines as patterns (Dockerfile reference, ".dockerignore file"). Matching is solver/graph/patterns.ts.
 
+import { BuildError } from "../solver/graph/error.ts";
 import { cleanPath } from "../solver/graph/patterns.ts";
 import { trimNewline, trimSpace } from "./go-strings.ts";
+
+/** Each file of the context is held against each pattern. */
+export const IGNORE_MAX_PATTERNS = 20_000;
 
 export interface IgnoreFile {
   readonly patterns: readonly string[];
@@ -10,7 +14,7 @@ export interface IgnoreFile {
 }
 
 /** Reads a .dockerignore. Only a "#" in the first column starts a comment; blanks around a pattern are dropped, "/" at its
- *  front as well, and "." and ".." are resolved. Nothing in it is an error here. */
+ *  front as well, and "." and ".." are resolved. Throws LIMIT_EXCEEDED; nothing else in it is an error here. */
 export function readIgnore(data: Uint8Array): IgnoreFile {
   const text = new TextDecoder("utf-8").decode(data); // drops a byte order mark
   const patterns: string[] = [];
@@ -24,6 +28,11 @@ export function readIgnore(data: Uint8Array): IgnoreFile {
     if (pattern !== "") {
       pattern = cleanPath(pattern);
       if (pattern.length > 1 && pattern.startsWith("/")) pattern = pattern.slice(1);
+    }
+    if (patterns.length === IGNORE_MAX_PATTERNS) {
+      throw new BuildError("LIMIT_EXCEEDED", `an ignore file has more than ${IGNORE_MAX_PATTERNS} patterns`, {
+        hint: "name directories instead of the files in them",
+      });
     }
     patterns.push(isException ? `!${pattern}` : pattern);
     lines.push(index + 1);

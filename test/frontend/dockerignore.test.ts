@@ -1,7 +1,7 @@
 // Dockerfile reference, ".dockerignore file".
 
 import assert from "node:assert/strict";
-import { readIgnore } from "../../frontend/dockerignore.ts";
+import { IGNORE_MAX_PATTERNS, readIgnore } from "../../frontend/dockerignore.ts";
 
 describe(".dockerignore", () => {
   it("gives cleaned patterns with their lines", () => {
@@ -9,6 +9,12 @@ describe(".dockerignore", () => {
     const { patterns, lines } = readIgnore(Buffer.from(text));
     assert.deepEqual(patterns, ["a/b/c", "#no comment", "!x", "!", "/", "..", "last"]);
     assert.deepEqual(lines, [3, 4, 5, 6, 7, 8, 9]);
+  });
+
+  it("has a limit: each file is held against each pattern", () => {
+    const lines = (count: number): Buffer => Buffer.from("a\n".repeat(count));
+    assert.equal(readIgnore(lines(IGNORE_MAX_PATTERNS)).patterns.length, IGNORE_MAX_PATTERNS);
+    assert.throws(() => readIgnore(lines(IGNORE_MAX_PATTERNS + 1)), { code: "LIMIT_EXCEEDED" });
   });
 
   it("may be empty", () => {
