@@ -61,7 +61,7 @@ export const BUILD_FLAGS: CommandFlags = {
     {
       name: "max-storage",
       kind: "string",
-      help: 'Let the local store grow to this ("20GB", "10%"); default $TSBUILD_MAX_STORAGE, else 10%',
+      help: 'Let the store grow to this ("20GB", "10%"); default $TSBUILD_MAX_STORAGE, else 10%',
     },
     { name: "metadata-file", kind: "string", help: "Write build result metadata to a file" },
     {

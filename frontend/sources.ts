@@ -59,7 +59,7 @@ export async function resolveBase(conversion: Conversion, stage: Stage): Promise
       at: error.at ?? stage.at,
       cause: error,
       vertex: error.vertex,
-      hint: error.hint ?? nearStage(conversion, stage.baseName),
+      hint: nearStage(conversion, stage.baseName) ?? error.hint, // likelier than a network that is gone
     });
   }
 }
