@@ -7,7 +7,7 @@ import { BuildError } from "../../solver/graph/error.ts";
 import { CALL, hostOf, optionsOf } from "./dockerfile.ts";
 
 const MiB = 1024 * 1024;
-const ANSWER_MAX_CPU_MS = 6000;
+const ANSWER_MAX_CPU_MS = 20_000;
 
 const lines = (count: number, line: (index: number) => string): string =>
   Array.from({ length: count }, (_, index) => `${line(index)}\n`).join("");
