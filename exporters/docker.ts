@@ -71,7 +71,8 @@ async function loadWith(
   const started = await new Promise<boolean>((resolve, reject) => {
     child.once("spawn", () => resolve(true));
     child.once("error", (error: NodeJS.ErrnoException) =>
-      error.code === "ENOENT" ? resolve(false) : reject(error),
+      // EACCES: PATH names a directory this user may not look into.
+      error.code === "ENOENT" || error.code === "EACCES" ? resolve(false) : reject(error),
     );
   });
   if (!started) return null;
