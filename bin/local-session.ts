@@ -5,15 +5,10 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Credentials, Session } from "../solver/graph/request.ts";
-import { startSshAgent } from "./ssh-agent.ts";
-import { readSshKey } from "./ssh-keys.ts";
 import type { Config, SecretSource, SshSource } from "./config.ts";
 
 /** BuildKit's limit for one secret, in bytes. */
 const SECRET_MAX_BYTES = 500 * 1024;
-
-/** As BuildKit reads at most of a key. */
-const SSH_KEY_MAX_BYTES = 100 * 1024;
 
 export interface LocalSessionOptions {
   /** Session directory name → absolute path. */
@@ -89,35 +84,23 @@ function checkSecretFile(id: string, path: string): void {
   }
 }
 
-/** The socket of an agent: the user's, or one of our own for key files. Throws USAGE. */
 function agentSocket(source: SshSource, config: Config): string {
-  const paths = source.paths.length > 0 ? source.paths : [config.env.SSH_AUTH_SOCK ?? ""];
-  const [path = ""] = paths;
-  if (path === "") {
+  const [path = config.env.SSH_AUTH_SOCK, ...more] = source.paths;
+  if (path === undefined || path === "") {
     throw new BuildError("USAGE", `--ssh=${source.id}: SSH_AUTH_SOCK is not set`, {
-      hint: "start an agent (ssh-agent), or name a socket or a private key: --ssh default=PATH",
+      hint: "start an agent (ssh-agent), or name a socket: --ssh default=/path/to/socket",
     });
   }
-  const stats = paths.map((one) => {
-    try {
-      return statSync(one);
-    } catch (cause) {
-      throw new BuildError("USAGE", `--ssh=${source.id}: failed to stat ${one}`, { cause });
-    }
-  });
-  if (stats.length === 1 && stats[0]?.isSocket()) return path;
-  if (stats.some((stat) => stat.isSocket())) {
-    throw new BuildError("USAGE", `--ssh=${source.id}: one socket or several keys, not both`);
+  let isSocket: boolean;
+  try {
+    isSocket = statSync(path).isSocket();
+  } catch (cause) {
+    throw new BuildError("USAGE", `--ssh=${source.id}: failed to stat ${path}`, { cause });
   }
-  const keys = paths.map((one, index) => {
-    const stat = stats[index];
-    if (stat === undefined || !stat.isFile() || stat.size > SSH_KEY_MAX_BYTES) {
-      throw new BuildError(
-        "USAGE",
-        `--ssh=${source.id}: ${one} is neither an agent's socket nor a private key`,
-      );
-    }
-    return readSshKey(readFileSync(one, "utf8"), one);
-  });
-  return startSshAgent(keys);
+  if (!isSocket || more.length > 0) {
+    throw new BuildError("USAGE", `--ssh=${source.id}=${path}: only agent sockets can be forwarded`, {
+      hint: "add the key to an agent (ssh-add) and use --ssh default",
+    });
+  }
+  return path;
 }
