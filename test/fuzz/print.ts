@@ -37,8 +37,9 @@ export function meaningOf(parsed: ParsedDockerfile): unknown {
 function printInstruction(instruction: Instruction, escape: string): string {
   const { rest, heredocs } = restOf(instruction);
   const flags = instruction.flags.map(printFlag);
-  // A rest that starts like a flag, or that the trimming would touch, needs a mark in between.
-  const head = [instruction.keyword, ...flags, ...(rest.startsWith("--") ? ["--"] : []), rest].join(" ");
+  // A rest that starts like a flag needs a mark in between; a trigger is kept as written, with the mark.
+  const needsMark = rest.startsWith("--") && instruction.kind !== "onbuild";
+  const head = [instruction.keyword, ...flags, ...(needsMark ? ["--"] : []), rest].join(" ");
   const line = endsLikeContinuation(head, escape) ? `${head}\u00a0` : head;
   const comments = instruction.comments.map((comment) => `# ${comment}\n`);
   return `\n${comments.join("")}${line}\n${heredocs.map(({ raw, name }) => `${raw}${name}\n`).join("")}`;
