@@ -37,9 +37,9 @@ for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exi
 /** name → { build(context, tag), archive(context, tag, file) } as command lines. */
 const builders = {
   tsbuild: {
-    build: (context, tag) => [process.execPath, join(project, "dist/bin/tsbuild.js"), "build", "-q", "-t", tag, context],
+    build: (context, tag) => [process.execPath, join(project, "dist/bin/tsbuild.cjs"), "build", "-q", "-t", tag, context],
     archive: (context, tag, file) => [
-      ...[process.execPath, join(project, "dist/bin/tsbuild.js"), "build", "-q", "-t", tag],
+      ...[process.execPath, join(project, "dist/bin/tsbuild.cjs"), "build", "-q", "-t", tag],
       ...["-o", `type=oci,dest=${file}`, context],
     ],
     store: "tsbuild-store",

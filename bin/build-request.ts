@@ -1,11 +1,13 @@
 // `tsbuild build`: flags to a BuildRequest. What it does not know or cannot do is refused here, with the flag's name.
 
-import { statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Entitlement } from "../solver/graph/request.ts";
 import type { ParsedFlags } from "./args.ts";
 import type { BuildRequest, CallRequest, Environment } from "./config.ts";
+import { readLimits } from "./flags-limits.ts";
+import { readOciRuntime } from "./flags-runtime.ts";
 import {
   parseCsv,
   parseHosts,
@@ -25,7 +27,13 @@ export interface BuildFlags extends Omit<BuildRequest, "context" | "dockerfile" 
 /** Reads and checks the flags. Throws USAGE. cwd: paths are relative to it. */
 export async function readBuildFlags(flags: ParsedFlags, env: Environment, cwd: string): Promise<BuildFlags> {
   refuseUnavailable(flags);
-  const buildArgs = parsePairs(flags.all("build-arg"), env);
+  const buildArgs = parsePairs(
+    [
+      ...flags.all("build-arg-file").flatMap((path) => readArgFile(resolve(cwd, path))),
+      ...flags.all("build-arg"),
+    ],
+    env,
+  );
   const epoch = env.SOURCE_DATE_EPOCH;
   if (!buildArgs.has("SOURCE_DATE_EPOCH") && epoch !== undefined && epoch !== "") {
     buildArgs.set("SOURCE_DATE_EPOCH", epoch); // as buildx
@@ -67,12 +75,29 @@ export async function readBuildFlags(flags: ParsedFlags, env: Environment, cwd: 
     shmSizeBytes: shmSize === null ? null : parseSize(shmSize),
     ulimits: lastOfEachName(flags.all("ulimit").map(parseUlimit)),
     cgroupParent: flags.one("cgroup-parent") ?? "",
+    limits: readLimits(flags),
+    ociRuntime: readOciRuntime(flags, env, cwd),
     reproducible: flags.bool("reproducible"),
     contextMode: readContextMode(flags.one("context-mode")),
     sourceDateEpoch: buildArgs.get("SOURCE_DATE_EPOCH") ?? null,
     call: readCall(flags),
-    ...(await readCaches(flags, cwd)),
+    ...(await readCaches(flags, env, cwd)),
   });
+}
+
+/** Arguments of a file, one a line; empty lines and those that start with "#" count for nothing. */
+function readArgFile(path: string): string[] {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new BuildError("USAGE", `--build-arg-file ${path}: cannot be read (${code})`, { cause: error });
+  }
+  return text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "" && !line.startsWith("#"));
 }
 
 async function readAnnotations(texts: readonly string[]): Promise<BuildRequest["annotations"]> {
@@ -83,6 +108,7 @@ async function readAnnotations(texts: readonly string[]): Promise<BuildRequest["
 
 async function readCaches(
   flags: ParsedFlags,
+  env: Environment,
   cwd: string,
 ): Promise<Pick<BuildFlags, "cacheFrom" | "cacheTo">> {
   const [from, to] = [flags.all("cache-from"), flags.all("cache-to")].map((texts) =>
@@ -92,8 +118,8 @@ async function readCaches(
     return { cacheFrom: [], cacheTo: [] };
   const { parseCacheFrom, parseCacheTo } = await import("./cache-flags.ts");
   return {
-    cacheFrom: from.flatMap((text) => parseCacheFrom(text, cwd) ?? []),
-    cacheTo: to.map((text) => parseCacheTo(text, cwd)),
+    cacheFrom: from.flatMap((text) => parseCacheFrom(text, cwd, env) ?? []),
+    cacheTo: to.map((text) => parseCacheTo(text, cwd, env)),
   };
 }
 

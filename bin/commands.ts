@@ -65,6 +65,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "List, export, import and clear the content of RUN --mount=type=cache",
     load: () => import("./commands/cache-mounts.ts"),
   },
+  {
+    name: "doctor",
+    summary: "Show what this machine lets builds do, and how to mend what it lacks",
+    load: () => import("./commands/doctor.ts"),
+  },
   { name: "version", summary: "Print the version", load: () => import("./commands/version.ts") },
 ];
 

@@ -4,6 +4,7 @@
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import type { CheckOutcome } from "../cache/check.ts";
+import type { Measure } from "../cache/collect.ts";
 import type { OpenStore } from "../cache/store.ts";
 import type { CheckResult, Outline, Target } from "../frontend/frontend.ts";
 import type { Digest } from "../solver/graph/digest.ts";
@@ -11,6 +12,7 @@ import type { Emit } from "../solver/graph/event.ts";
 import type { Platform } from "../solver/graph/op.ts";
 import type { Descriptor, Entitlement, Session } from "../solver/graph/request.ts";
 import type { ExplainedBuild } from "../solver/solver.ts";
+import type { ResourceLimits } from "../worker/cgroup-limits.ts";
 import type { Annotation } from "../exporters/annotations.ts";
 import type { Output } from "../exporters/output-grammar.ts";
 import type { CacheFrom, CacheLocation, CacheTo } from "./cache-flags.ts";
@@ -47,6 +49,11 @@ export function readConfig(
     debug: given.debug,
     verbose: given.verbose,
   });
+}
+
+/** Where helpers such as newuidmap and pasta are looked for: PATH, and the administrators' directories users may not have in it. */
+export function searchPath(env: Environment): string {
+  return `${env.PATH ?? ""}:/usr/sbin:/sbin`;
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -119,6 +126,10 @@ export interface BuildRequest {
   readonly shmSizeBytes: number | null;
   readonly ulimits: readonly Ulimit[];
   readonly cgroupParent: string;
+  /** What each step may use at most; null: no limits. */
+  readonly limits: ResourceLimits | null;
+  /** OCI runtime for the steps, a name or an absolute path; null: the built-in sandbox. */
+  readonly ociRuntime: string | null;
   readonly reproducible: boolean;
   /** "git": modes of context files are 755 or 644, as git keeps them. */
   readonly contextMode: "git" | null;
@@ -176,6 +187,9 @@ export interface RunRequest {
   readonly extraHosts: readonly ExtraHost[];
   readonly shmSizeBytes: number | null;
   readonly ulimits: readonly Ulimit[];
+  readonly cgroupParent: string;
+  readonly limits: ResourceLimits | null;
+  readonly ociRuntime: string | null;
   readonly tmpfs: readonly { readonly target: string; readonly sizeBytes: number | null }[];
 }
 /** A bind mount of this machine into a run. source is absolute and exists. */
@@ -234,6 +248,8 @@ export interface Engine extends AsyncDisposable {
     ids: readonly string[] | null,
     options: EngineTransferOptions,
   ): Promise<MountsImported>;
+  /** Adds up directories of the store that hold files of foreign owners. */
+  readonly measure: Measure;
   /** Removes layer directories whose records are gone; they may hold files of foreign owners. */
   removeDirectories(paths: readonly string[], options: EngineOptions): Promise<void>;
 }

@@ -13,17 +13,12 @@ import { BuildError, redactUrl } from "../solver/graph/error.ts";
 import type { BuiltImage, CallContext, LayerId, Result, Session } from "../solver/graph/request.ts";
 import { openGraph } from "../solver/graph/llb.ts";
 import type { SourceOp } from "../solver/graph/op.ts";
+import { hostPlatform } from "../solver/graph/platform.ts";
 import { openSolver, type Solver, type TraceRequest } from "../solver/solver.ts";
 import { type LocalWorker, openWorker } from "../worker/worker.ts";
 import type { EngineParts } from "./engine.ts";
 import type { BuildReport, BuildRequest, EngineBuildOptions } from "./config.ts";
-import {
-  contextSource,
-  frontendOptions,
-  gitAddress,
-  machinePlatform,
-  sourceDateEpoch,
-} from "./engine-source.ts";
+import { contextSource, frontendOptions, gitAddress, sourceDateEpoch } from "./engine-source.ts";
 import { resolvConfFor } from "./host-network.ts";
 import { openLayerSource } from "./layer-source.ts";
 import { normalizeName } from "./local-images.ts";
@@ -51,7 +46,8 @@ export async function runBuild(
     resolveMode: request.pull ? "pull" : "default",
     resolvConf: resolvConfFor,
     defaultNetwork: parts.defaultNetwork,
-    defaultPlatform: machinePlatform(),
+    defaultPlatform: hostPlatform(),
+    limits: request.limits,
     ...(caches === null || imports === null
       ? {}
       : { restoreMount: caches.mountRestorer(parts, imports, useRegistry) }),
@@ -303,8 +299,16 @@ async function solveAndExport(
     definition.root === null ? [] : [definition.root],
   );
   const definition = mergeDefinitions(converted.images.map((image) => image.definition));
+  const caches =
+    request.cacheFrom.length + request.cacheTo.length > 0 ? await import("./engine-cache.ts") : null;
+  const { keeper, objects } = parts;
+  const cacheParts = { store, keeper, objects, layers, registry, imports };
+  await using early = (await caches?.openEarlyExports(request, cacheParts, context.signal)) ?? null;
   await using solution = await solver.solve({ definition, noCache: request.noCache }, roots, context, {
     trace,
+    ...(early === null
+      ? {}
+      : { onResult: (_, result, isCached) => (isCached ? undefined : early.offer(result)) }),
   });
   const results = [...solution.results];
   const built: BuiltImage[] = [];
@@ -318,8 +322,6 @@ async function solveAndExport(
       config: image.config,
     });
   }
-  const caches = request.cacheTo.length > 0 ? await import("./engine-cache.ts") : null;
-  const cacheParts = { store: parts.store, keeper: parts.keeper, layers, registry, imports };
   const images =
     (await caches?.withInlineCaches(built, solution, request, cacheParts, context.signal)) ?? built;
   const { runOutputs } = await import("../exporters/exporter.ts");
@@ -334,6 +336,11 @@ async function solveAndExport(
   });
   context.emit({ kind: "started", vertex, atMs: Date.now() });
   try {
+    if (outputs.some((output) => output.kind === "image" && output.store)) {
+      const fetch = (id: LayerId, signal: AbortSignal) =>
+        worker.unpacker.blob(id, vertex, { ...context, signal });
+      await caches?.fetchBorrowed(images, cacheParts, fetch, context.signal);
+    }
     const outcomes = await runOutputs(
       images,
       outputs,
@@ -372,7 +379,7 @@ async function solveAndExport(
     if (error instanceof BuildError) context.emit({ kind: "failed", vertex, atMs: Date.now(), error });
     throw error;
   }
-  await caches?.exportCaches(images, solution, definition, request, cacheParts, context);
+  await caches?.exportCaches(images, solution, definition, request, cacheParts, early, context);
   return report;
 }
 

@@ -3,23 +3,35 @@
 import type { CacheSource, ImportedResults } from "../cache/remote-cache/imports.ts";
 import type { CachePlace } from "../cache/remote-cache/place.ts";
 import type { Registry } from "../cache/registry/client.ts";
+import type { EarlyExport } from "../exporters/cache-early.ts";
 import type { BuiltChain } from "../exporters/cache-export.ts";
 import type { LayerSource } from "../exporters/exporter.ts";
 import { digestOf } from "../solver/graph/digest.ts";
 import type { Definition } from "../solver/graph/definition.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Emit, ProgressEvent } from "../solver/graph/event.ts";
-import type { BuiltImage, CallContext } from "../solver/graph/request.ts";
+import type { BuiltImage, CallContext, LayerId } from "../solver/graph/request.ts";
+import { Scope } from "../solver/graph/scope.ts";
 import type { Solution } from "../solver/solver.ts";
 import type { WorkerOptions } from "../worker/worker.ts";
 import { type CacheLocation, type CacheTo, nameOfLocation } from "./cache-flags.ts";
 import type { BuildRequest } from "./config.ts";
+import type { ObjectCaches } from "./object-caches.ts";
 import { fillMount, type MountParts, packMounts, shownId } from "./engine-mounts.ts";
 
 type OpenRegistry = () => Promise<Registry>;
 
+type PlaceTarget = Extract<CacheTo, { kind: "place" }>;
+
+const FETCHES_AT_ONCE = 4;
+
 /** Where a cache lies, opened. */
-export async function openPlace(at: CacheLocation, registry: OpenRegistry): Promise<CachePlace> {
+export async function openPlace(
+  at: CacheLocation,
+  registry: OpenRegistry,
+  objects: ObjectCaches,
+): Promise<CachePlace> {
+  if (at.kind === "s3" || at.kind === "gha") return objects.place(at);
   const { directoryPlace, registryPlace } = await import("../cache/remote-cache/place.ts");
   if (at.kind === "local") return directoryPlace(at.path, at.tag, at.digest);
   const { parseReference } = await import("../cache/registry/reference.ts");
@@ -38,16 +50,23 @@ export async function openBuildImports(
 ): Promise<ImportedResults | null> {
   if (request.cacheFrom.length === 0 || request.call.name !== "build") return null;
   const { openImports } = await import("../cache/remote-cache/imports.ts");
-  const sources = request.cacheFrom.map(({ at, mounts }): CacheSource => {
+  const domains = await Promise.all(
+    request.cacheFrom.map(async ({ at }) =>
+      at.kind === "s3" || at.kind === "gha" ? parts.objects.domain(at) : null,
+    ),
+  );
+  const sources = request.cacheFrom.map(({ at, mounts }, index): CacheSource => {
     const name = nameOfLocation(at);
     const vertex = digestOf(`import cache ${name}`);
+    const domain = domains[index] ?? null;
     return {
       name,
       mounts,
+      ...(domain === null ? {} : { domain }),
       open: () => {
         emit({ kind: "vertex", vertex, name: `importing cache manifest from ${name}`, inputs: [], at: [] });
         emit({ kind: "started", vertex, atMs: Date.now() });
-        return openPlace(at, registry);
+        return openPlace(at, registry, parts.objects);
       },
     };
   });
@@ -59,6 +78,33 @@ export async function openBuildImports(
       if (problem !== null) warn(emit, `the cache ${name} is not used in whole: ${problem}`);
     },
   });
+}
+
+/**
+ * Fetches layers of images that only this build can: their cache was opened with keys that later commands do not have. All other
+ * layers stay where they are until one is needed.
+ */
+export async function fetchBorrowed(
+  images: readonly BuiltImage[],
+  { store, objects }: Pick<MountParts, "store" | "objects">,
+  fetch: (id: LayerId, signal: AbortSignal) => Promise<unknown>,
+  parent: AbortSignal,
+): Promise<void> {
+  const waiting = [...new Set(images.flatMap(({ layers }) => layers))].filter((id) => {
+    const record = store.layers.get(id);
+    const [remote] = record?.remotes ?? [];
+    if (record === null || remote === undefined || record.unpacked || !objects.isBorrowed(remote.from))
+      return false;
+    return ![remote.descriptor, ...Object.values(record.blobs)].some(({ digest }) =>
+      store.content.has(digest),
+    );
+  });
+  await using scope = new Scope(parent);
+  await scope.all(
+    Array.from({ length: Math.min(FETCHES_AT_ONCE, waiting.length) }, () => async (signal: AbortSignal) => {
+      for (let id = waiting.shift(); id !== undefined; id = waiting.shift()) await fetch(id, signal);
+    }),
+  );
 }
 
 /** Fills cache mounts that are new here from the imported caches. Broken content is a warning, and the mount begins empty. */
@@ -140,6 +186,28 @@ export async function withInlineCaches(
   );
 }
 
+/** Sends layers while the build goes on, to places that are elsewhere and take all results; null: there are none. */
+export async function openEarlyExports(
+  request: BuildRequest,
+  parts: CacheExportParts,
+  signal: AbortSignal,
+): Promise<EarlyExport | null> {
+  const targets = earlyTargets(request);
+  if (targets.length === 0) return null;
+  const { openEarlyExport } = await import("../exporters/cache-early.ts");
+  return openEarlyExport(
+    targets.map(({ at, form }) => ({ form, open: () => openPlace(at, parts.registry, parts.objects) })),
+    { store: parts.store, layers: parts.layers, registry: await parts.registry() },
+    signal,
+  );
+}
+
+function earlyTargets({ cacheTo }: BuildRequest): readonly PlaceTarget[] {
+  return cacheTo.filter(
+    (one): one is PlaceTarget => one.kind === "place" && one.at.kind !== "local" && one.form.mode === "max",
+  );
+}
+
 /** Exports the build to all places asked for, one after the other. Throws what an export throws, unless ignore-error is set. */
 export async function exportCaches(
   images: readonly BuiltImage[],
@@ -147,19 +215,26 @@ export async function exportCaches(
   definition: Definition,
   request: BuildRequest,
   parts: CacheExportParts,
+  early: EarlyExport | null,
   context: CallContext,
 ): Promise<void> {
   const targets = request.cacheTo.filter((one) => one.kind === "place");
   if (targets.length === 0) return;
+  await early?.finish();
   const chain = chainOf(images, solution, parts);
-  for (const target of targets) await exportTo(target, chain, definition, parts, context);
+  for (const target of targets) {
+    const sentBytes = early?.sentBytes(earlyTargets(request).indexOf(target)) ?? 0;
+    await exportTo(target, chain, definition, parts, sentBytes, context);
+  }
 }
 
 async function exportTo(
-  target: Extract<CacheTo, { kind: "place" }>,
+  target: PlaceTarget,
   chain: BuiltChain,
   definition: Definition,
   parts: CacheExportParts,
+  /** Sent already while the build went on. */
+  earlyBytes: number,
   { emit, signal }: CallContext,
 ): Promise<void> {
   const { exportCache } = await import("../exporters/cache-export.ts");
@@ -168,7 +243,7 @@ async function exportTo(
   emit({ kind: "vertex", vertex, name: `exporting cache to ${name}`, inputs: [], at: [] });
   emit({ kind: "started", vertex, atMs: Date.now() });
   try {
-    const place = await openPlace(target.at, parts.registry);
+    const place = await openPlace(target.at, parts.registry, parts.objects);
     await using mounts = target.mounts ? await packMounts(parts, mountIds(definition), place, signal) : null;
     const deps = { store: parts.store, layers: parts.layers, registry: await parts.registry() };
     const outcome = await exportCache(chain, mounts?.blobs ?? [], place, target.form, deps, {
@@ -184,7 +259,8 @@ async function exportTo(
           done,
         }),
     });
-    const line = `${outcome.records} records, ${outcome.layers} layers; ${outcome.sentBytes} bytes sent\n`;
+    const sentBytes = outcome.sentBytes + earlyBytes;
+    const line = `${outcome.records} records, ${outcome.layers} layers; ${sentBytes} bytes sent\n`;
     emit({ kind: "log", vertex, atMs: Date.now(), fd: 1, data: Buffer.from(line) });
     emit({ kind: "done", vertex, atMs: Date.now() });
   } catch (error) {

@@ -23,10 +23,12 @@ import type { Descriptor } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
 import type { Keeper } from "../worker/keeper/keeper.ts";
 import type { CacheLocation } from "./cache-flags.ts";
+import type { ObjectCaches } from "./object-caches.ts";
 
 export interface MountParts {
   readonly store: Store;
   readonly keeper: () => Keeper;
+  readonly objects: ObjectCaches;
 }
 
 export interface PackedMounts {
@@ -161,7 +163,7 @@ export async function exportMountsTo(
     import("../exporters/cache-export.ts"),
     import("./engine-cache.ts"),
   ]);
-  const place = await openPlace(at, registry);
+  const place = await openPlace(at, registry, parts.objects);
   await using packed = await packMounts(parts, ids, place, signal);
   const form = { imageManifest: true, ociTypes: true };
   const { sentBytes } = await exportMounts(packed.blobs, place, form, { signal, onBlob: () => {} });
@@ -179,7 +181,7 @@ export async function importMountsFrom(
   readonly { readonly id: string; readonly files: number; readonly bytes: number; readonly isKept: boolean }[]
 > {
   const { openPlace } = await import("./engine-cache.ts");
-  const place = await openPlace(at, registry);
+  const place = await openPlace(at, registry, parts.objects);
   const cache = await readCache(place, { signal });
   if (cache === null) throw new BuildError("IMAGE_UNKNOWN", `there is no build cache at ${place.name}`);
   const reports: { id: string; files: number; bytes: number; isKept: boolean }[] = [];

@@ -4,12 +4,12 @@ import { isAbsolute, join } from "node:path";
 import { digestOf } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { CallContext, ImageConfig } from "../solver/graph/request.ts";
+import { hostPlatform } from "../solver/graph/platform.ts";
 import { openWorker } from "../worker/worker.ts";
 import type { ExecControl } from "../worker/keeper/keeper.ts";
 import type { ExecJobMount } from "../worker/keeper/messages.ts";
 import type { EngineParts } from "./engine.ts";
 import type { EngineRunOptions, RunRequest } from "./config.ts";
-import { machinePlatform } from "./engine-source.ts";
 import { resolvConfFor } from "./host-network.ts";
 
 const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -39,13 +39,14 @@ export async function runImage(
     resolveMode: request.pull === "always" ? "pull" : "default",
     resolvConf: resolvConfFor,
     defaultNetwork: parts.defaultNetwork,
-    defaultPlatform: machinePlatform(),
+    defaultPlatform: hostPlatform(),
+    limits: request.limits,
   });
   await using lease = store.lease();
   const image = await worker.images.load(
     `docker-image://${request.image}`,
     {},
-    request.platform ?? machinePlatform(),
+    request.platform ?? hostPlatform(),
     options,
   );
   lease.addLayers(image.layers);
@@ -93,6 +94,7 @@ export async function runImage(
   if (request.shmSizeBytes !== null && request.shmSizeBytes !== SHM_BYTES) {
     mounts.unshift({ kind: "tmpfs", target: "/dev/shm", sizeBytes: request.shmSizeBytes });
   }
+  await using cgroup = await worker.cgroup(request.cgroupParent, context);
   const feeding = new AbortController();
   let stopResizing = (): void => {};
   try {
@@ -113,6 +115,7 @@ export async function runImage(
         tty: request.tty ? { rows: process.stdout.rows || 24, columns: process.stdout.columns || 80 } : null,
         stdin: options.stdin !== null,
         devices: [],
+        ...(cgroup === null ? {} : { cgroup: cgroup.dir }),
       },
       {
         signal: options.signal,

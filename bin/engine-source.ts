@@ -4,7 +4,8 @@ import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { FrontendOptions } from "../frontend/frontend.ts";
 import { BuildError } from "../solver/graph/error.ts";
-import type { Platform, SourceOp } from "../solver/graph/op.ts";
+import type { SourceOp } from "../solver/graph/op.ts";
+import { hostPlatform } from "../solver/graph/platform.ts";
 import type { Session } from "../solver/graph/request.ts";
 import type { BuildRequest } from "./config.ts";
 
@@ -18,17 +19,6 @@ interface NamedFile {
 
 /** Reads a file out of the main context, when that has to be fetched first. */
 export type ReadRemote = (path: string) => Promise<Uint8Array | null>;
-
-/** Platform of this machine in OCI's words. */
-export function machinePlatform(): Platform {
-  const names: Readonly<Record<string, Platform>> = {
-    x64: { os: "linux", architecture: "amd64" },
-    arm64: { os: "linux", architecture: "arm64" },
-    arm: { os: "linux", architecture: "arm", variant: "v7" },
-    ia32: { os: "linux", architecture: "386" },
-  };
-  return names[process.arch] ?? { os: "linux", architecture: process.arch };
-}
 
 /** The main context as a source. */
 export function contextSource(request: BuildRequest): SourceOp {
@@ -93,7 +83,7 @@ export async function frontendOptions(
     labels: request.labels,
     platforms: request.platforms,
     ...(request.contextMode === null ? {} : { contextMode: request.contextMode }),
-    buildPlatform: machinePlatform(),
+    buildPlatform: hostPlatform(),
     namedContexts: request.buildContexts,
     noCache: request.noCache,
     noCacheFilter: request.noCacheFilter,

@@ -8,11 +8,11 @@ import { formatReference, parseReference, withDefaultTag } from "../cache/regist
 import { digestOf } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import { formatPlatform, type Platform } from "../solver/graph/op.ts";
+import { hostPlatform } from "../solver/graph/platform.ts";
 import type { BuiltImage, CallContext, Descriptor } from "../solver/graph/request.ts";
 import { openWorker, type LocalWorker } from "../worker/worker.ts";
 import type { EngineParts } from "./engine.ts";
 import type { EngineTransferOptions } from "./config.ts";
-import { machinePlatform } from "./engine-source.ts";
 import { resolvConfFor } from "./host-network.ts";
 import { openLayerSource } from "./layer-source.ts";
 import { findImage } from "./local-images.ts";
@@ -28,7 +28,7 @@ export async function pullImage(
   const context: CallContext = { signal: options.signal, session: options.session, emit: options.emit };
   const named = withDefaultTag(parseReference(reference));
   const name = formatReference(named);
-  const wanted = platform ?? machinePlatform();
+  const wanted = platform ?? hostPlatform();
   const registry = await parts.registry(options.session);
   await using worker = transferWorker(parts, options);
   await using lease = store.lease();
@@ -128,6 +128,6 @@ function transferWorker(parts: EngineParts, options: EngineTransferOptions): Loc
     resolveMode: "pull",
     resolvConf: resolvConfFor,
     defaultNetwork: parts.defaultNetwork,
-    defaultPlatform: machinePlatform(),
+    defaultPlatform: hostPlatform(),
   });
 }

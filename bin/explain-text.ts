@@ -10,12 +10,15 @@ export function renderExplained(build: ExplainedBuild): string {
   const { steps, cached } = build;
   if (steps.length === 0)
     return `\nNo step ran: ${cached === 1 ? "the one step was" : `all ${cached} steps were`} cached.\n`;
-  const blocks = steps.map(({ step, failed, changes }) => {
+  const blocks = steps.map(({ step, failed, changes, unchanged }) => {
     const head = `${cleanText(step)}${failed ? " (failed)" : ""}`;
-    return [head, ...linesOf(changes).map((line) => `  ${line}`)].join("\n");
+    const lines = [...linesOf(changes), ...(unchanged === true ? [UNCHANGED] : [])];
+    return [head, ...lines.map((line) => `  ${line}`)].join("\n");
   });
   return `\nWhy ${steps.length === 1 ? "1 step" : `${steps.length} steps`} ran (${cached} cached):\n${blocks.join("\n")}\n`;
 }
+
+const UNCHANGED = "output unchanged: the earlier one stands for it, steps after it need not run for this";
 
 /** Lines a step gets at most; JSON has all. */
 const LINES_MAX = 12;

@@ -1,6 +1,20 @@
 // The flags of `tsbuild build`, with the names and meaning of `docker buildx build`.
 
-import type { CommandFlags } from "./args.ts";
+import type { CommandFlags, FlagSpec } from "./args.ts";
+import { LIMIT_FLAGS } from "./flags-limits.ts";
+import { RUNTIME_FLAGS } from "./flags-runtime.ts";
+
+/** Flags of docker's first builder, which buildx takes, does not list, and does nothing with. `changes`: who gives it
+ *  expects another result, and is told. */
+export const FLAGS_WITHOUT_EFFECT: readonly (FlagSpec & { readonly changes: boolean })[] = [
+  { name: "compress", kind: "bool", help: "", changes: false },
+  { name: "disable-content-trust", kind: "bool", help: "", changes: false },
+  { name: "force-rm", kind: "bool", help: "", changes: false },
+  { name: "isolation", kind: "string", help: "", changes: true },
+  { name: "rm", kind: "bool", help: "", changes: false },
+  { name: "security-opt", kind: "list", help: "", changes: true },
+  { name: "squash", kind: "bool", help: "", changes: true },
+];
 
 export const BUILD_FLAGS: CommandFlags = {
   usage: "[OPTIONS] PATH | URL | -",
@@ -24,17 +38,22 @@ export const BUILD_FLAGS: CommandFlags = {
       kind: "list",
       help: "Set a build argument (KEY=VALUE, or KEY from the environment)",
     },
+    {
+      name: "build-arg-file",
+      kind: "list",
+      help: "Read build arguments from a file (KEY=VALUE lines; --build-arg wins)",
+    },
     { name: "build-context", kind: "list", help: "Additional build contexts (e.g., name=path)" },
     { name: "builder", kind: "string", help: "" },
     {
       name: "cache-from",
       kind: "list",
-      help: 'External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir")',
+      help: 'External cache sources: registry, local, s3, gha (e.g., "user/app:cache", "type=local,src=path/to/dir")',
     },
     {
       name: "cache-to",
       kind: "list",
-      help: 'Cache export destinations (e.g., "type=registry,ref=user/app:cache,mode=max")',
+      help: 'Cache export destinations: registry, inline, local, s3, gha (e.g., "type=registry,ref=user/app:cache,mode=max")',
     },
     {
       name: "call",
@@ -42,7 +61,6 @@ export const BUILD_FLAGS: CommandFlags = {
       initial: '"build"',
       help: 'What to do with the Dockerfile ("check", "outline", "targets")',
     },
-    { name: "cgroup-parent", kind: "string", help: "Parent cgroup for RUN instructions" },
     { name: "check", kind: "bool", help: 'Shorthand for "--call=check"' },
     {
       name: "explain",
@@ -101,9 +119,16 @@ export const BUILD_FLAGS: CommandFlags = {
       help: 'Secret to expose to RUN (format: "id=mysecret[,src=/local/secret|,env=NAME]")',
     },
     { name: "shm-size", kind: "string", value: "bytes", help: 'Size of "/dev/shm" in RUN' },
-    { name: "ssh", kind: "list", help: 'SSH agent socket to expose (format: "default|<id>[=<socket>]")' },
+    {
+      name: "ssh",
+      kind: "list",
+      help: 'SSH agent socket or keys to expose ("default|<id>[=<socket>|<key>,...]")',
+    },
     { name: "tag", short: "t", kind: "list", help: 'Name and optionally a tag (format: "name:tag")' },
     { name: "target", kind: "string", help: "Set the target build stage to build" },
     { name: "ulimit", kind: "list", value: "ulimit", help: "Ulimit options" },
+    ...LIMIT_FLAGS,
+    ...RUNTIME_FLAGS,
+    ...FLAGS_WITHOUT_EFFECT,
   ],
 };

@@ -5,6 +5,8 @@ import { isAbsolute, resolve } from "node:path";
 import { BuildError } from "../solver/graph/error.ts";
 import type { CommandFlags, ParsedFlags } from "./args.ts";
 import type { Environment, RunRequest, Volume } from "./config.ts";
+import { LIMIT_FLAGS, readLimits } from "./flags-limits.ts";
+import { readOciRuntime, RUNTIME_FLAGS } from "./flags-runtime.ts";
 import { parseCsv, parseHosts, parsePlatform, parseSize, parseUlimit } from "./flags-values.ts";
 
 export const RUN_FLAGS: CommandFlags = {
@@ -40,6 +42,8 @@ export const RUN_FLAGS: CommandFlags = {
     { name: "user", short: "u", kind: "string", help: "Username or UID (format: <name|uid>[:<group|gid>])" },
     { name: "volume", short: "v", kind: "list", help: "Bind mount a directory or file (host:path[:ro])" },
     { name: "workdir", short: "w", kind: "string", help: "Working directory inside" },
+    ...LIMIT_FLAGS,
+    ...RUNTIME_FLAGS,
   ],
 };
 
@@ -79,6 +83,9 @@ export async function readRunFlags(flags: ParsedFlags, env: Environment, cwd: st
     extraHosts: await parseHosts(flags.all("add-host")),
     shmSizeBytes: shmSize === null ? null : parseSize(shmSize),
     ulimits: flags.all("ulimit").map(parseUlimit),
+    cgroupParent: flags.one("cgroup-parent") ?? "",
+    limits: readLimits(flags, 125),
+    ociRuntime: readOciRuntime(flags, env, cwd),
     tmpfs: [...flags.all("tmpfs").map(readTmpfs), ...mounts.filter((mount) => "sizeBytes" in mount)],
   });
 }

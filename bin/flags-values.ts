@@ -3,6 +3,7 @@
 
 import { BuildError } from "../solver/graph/error.ts";
 import type { Platform } from "../solver/graph/op.ts";
+import { hostPlatform, parsePlatform as parseNamedPlatform } from "../solver/graph/platform.ts";
 import type { Environment, ExtraHost, SecretSource, SshSource, Ulimit } from "./config.ts";
 
 function invalid(message: string, hint: string | null = null): BuildError {
@@ -162,29 +163,15 @@ export function parseSsh(text: string): SshSource {
   return { id: text.slice(0, at), paths };
 }
 
-/** Names of operating systems that stand alone mean "this architecture"; everything else alone is an architecture. */
-const SYSTEMS: ReadonlySet<string> = new Set(["linux", "windows", "darwin", "freebsd", "wasi", "macos"]);
-
-/** "linux/amd64", "arm64", "linux/arm/v7", "local"; normalized as containerd's platforms package does. */
+/** "linux/amd64", "arm64", "linux/arm/v7", "local". */
 export function parsePlatform(text: string): Platform {
-  const parts = text.toLowerCase().split("/");
-  if (text === "" || parts.length > 3 || parts.some((part) => !/^[a-z0-9_.-]+$/.test(part))) {
-    throw invalid(
-      `"${text}": invalid platform`,
-      "the form is OS/ARCHITECTURE[/VARIANT], for instance linux/arm64",
-    );
+  if (text === "local") return hostPlatform();
+  try {
+    return parseNamedPlatform(text, hostPlatform());
+  } catch (error) {
+    if (!(error instanceof BuildError)) throw error;
+    throw invalid(error.message, "the form is OS/ARCHITECTURE[/VARIANT], for instance linux/arm64");
   }
-  const [first = "", second, third = ""] = parts;
-  if (first === "local" && parts.length === 1) return hostPlatform();
-  if (second !== undefined) return normalize(first, second, third);
-  if (SYSTEMS.has(first)) {
-    const host = hostPlatform();
-    return normalize(first, host.architecture, host.variant ?? "");
-  }
-  const known = normalize("linux", first, "");
-  if (!ARCHITECTURES.has(known.architecture))
-    throw invalid(`"${text}": unknown operating system or architecture`);
-  return known;
 }
 
 /** --platform values (each may name several), in order, without doubles. */
@@ -196,77 +183,6 @@ export function parsePlatforms(values: readonly string[]): Platform[] {
     if (!seen.has(key)) seen.set(key, platform);
   }
   return [...seen.values()];
-}
-
-const ARCHITECTURES: ReadonlySet<string> = new Set([
-  "386",
-  "amd64",
-  "arm",
-  "arm64",
-  "loong64",
-  "mips",
-  "mips64",
-  "mips64le",
-  "mipsle",
-  "ppc64",
-  "ppc64le",
-  "riscv64",
-  "s390x",
-  "wasm",
-]);
-
-function normalize(osName: string, architectureName: string, variantName: string): Platform {
-  const os = osName === "macos" ? "darwin" : osName;
-  let architecture = architectureName;
-  let variant = variantName;
-  switch (architectureName) {
-    case "i386":
-      architecture = "386";
-      variant = "";
-      break;
-    case "x86_64":
-    case "x86-64":
-    case "amd64":
-      architecture = "amd64";
-      if (variant === "v1") variant = "";
-      break;
-    case "aarch64":
-    case "arm64":
-      architecture = "arm64";
-      if (variant === "8" || variant === "v8") variant = "";
-      break;
-    case "armhf":
-      architecture = "arm";
-      variant = "v7";
-      break;
-    case "armel":
-      architecture = "arm";
-      variant = "v6";
-      break;
-    case "arm":
-      if (variant === "" || variant === "7") variant = "v7";
-      else if (/^[568]$/.test(variant)) variant = `v${variant}`;
-      break;
-    default:
-      break;
-  }
-  return variant === "" ? { os, architecture } : { os, architecture, variant };
-}
-
-/** Node's names of this machine's architecture in OCI's words. */
-export function hostPlatform(): Platform {
-  switch (process.arch) {
-    case "x64":
-      return { os: "linux", architecture: "amd64" };
-    case "ia32":
-      return { os: "linux", architecture: "386" };
-    case "arm":
-      return { os: "linux", architecture: "arm", variant: "v7" };
-    case "ppc64":
-      return { os: "linux", architecture: "ppc64le" };
-    default:
-      return { os: "linux", architecture: process.arch };
-  }
 }
 
 /** KEY=VALUE pairs, the last of a key wins. Without "=": the value of `env` when there is one (else left out), or "" without env. */

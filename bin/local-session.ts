@@ -5,7 +5,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Credentials, Session } from "../solver/graph/request.ts";
-import type { Config, SecretSource, SshSource } from "./config.ts";
+import type { Config, SecretSource } from "./config.ts";
 
 /** BuildKit's limit for one secret, in bytes. */
 const SECRET_MAX_BYTES = 500 * 1024;
@@ -14,17 +14,18 @@ export interface LocalSessionOptions {
   /** Session directory name → absolute path. */
   readonly directories: ReadonlyMap<string, string>;
   readonly secrets: readonly SecretSource[];
-  readonly ssh: readonly SshSource[];
+  /** ssh id and path of its agent's socket. */
+  readonly ssh: Iterable<readonly [string, string]>;
 }
 
-/** Opens a session. Secret files and agent sockets are looked at now, so that a wrong path fails before the build
- *  (SECRET_MISSING, USAGE); secrets are read when a step asks for them. */
+/** Opens a session. Secret files are looked at now, so that a wrong path fails before the build (SECRET_MISSING); they are
+ *  read when a step asks for them. */
 export function openLocalSession(config: Config, options: LocalSessionOptions): Session {
   for (const secret of options.secrets) {
     if (secret.from.kind === "file") checkSecretFile(secret.id, secret.from.path);
   }
   const secrets = new Map(options.secrets.map((secret) => [secret.id, secret.from]));
-  const sockets = new Map(options.ssh.map((source) => [source.id, agentSocket(source, config)]));
+  const sockets = new Map(options.ssh);
   let ask: ((host: string) => Promise<Credentials | null>) | null = null;
 
   return {
@@ -82,25 +83,4 @@ function checkSecretFile(id: string, path: string): void {
       `secret "${id}": ${path} is larger than ${SECRET_MAX_BYTES / 1024} KiB`,
     );
   }
-}
-
-function agentSocket(source: SshSource, config: Config): string {
-  const [path = config.env.SSH_AUTH_SOCK, ...more] = source.paths;
-  if (path === undefined || path === "") {
-    throw new BuildError("USAGE", `--ssh=${source.id}: SSH_AUTH_SOCK is not set`, {
-      hint: "start an agent (ssh-agent), or name a socket: --ssh default=/path/to/socket",
-    });
-  }
-  let isSocket: boolean;
-  try {
-    isSocket = statSync(path).isSocket();
-  } catch (cause) {
-    throw new BuildError("USAGE", `--ssh=${source.id}: failed to stat ${path}`, { cause });
-  }
-  if (!isSocket || more.length > 0) {
-    throw new BuildError("USAGE", `--ssh=${source.id}=${path}: only agent sockets can be forwarded`, {
-      hint: "add the key to an agent (ssh-add) and use --ssh default",
-    });
-  }
-  return path;
 }

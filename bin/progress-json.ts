@@ -79,7 +79,8 @@ export function openJsonDisplay(options: { readonly write: (text: string) => voi
             },
           ],
         };
-      case "usage":
+      case "usage": // not of BuildKit's: who does not know the field passes over it
+        return { usage: [{ vertex: event.vertex, cpuMs: event.cpuMs, peakBytes: event.peakBytes }] };
       case "note":
         return null;
     }

@@ -1,6 +1,7 @@
 // --max-storage and TSBUILD_MAX_STORAGE: how large the store may become.
 
 import { defaultCeiling, diskBytes, keepBelow } from "../cache/ceiling.ts";
+import type { Measure } from "../cache/collect.ts";
 import type { OpenStore } from "../cache/store.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import { parseSize } from "./flags-values.ts";
@@ -28,12 +29,17 @@ export async function keepToLimit(
   options: {
     readonly signal: AbortSignal;
     readonly remove: (directories: readonly string[]) => Promise<void>;
+    readonly measure: Measure;
     readonly note: (message: string) => void;
   },
 ): Promise<void> {
   const ceilingBytes = parseStorageLimit(text, diskBytes(store.dir).total);
   if (ceilingBytes === null) return;
-  const outcome = await keepBelow(store, { ceilingBytes, signal: options.signal });
+  const outcome = await keepBelow(store, {
+    ceilingBytes,
+    measure: options.measure,
+    signal: options.signal,
+  });
   if (outcome === null) return;
   await options.remove(outcome.directories);
   options.note(

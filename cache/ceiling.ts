@@ -4,7 +4,7 @@
 // of it, so that not every build has to remove something.
 
 import { statfsSync } from "node:fs";
-import { prune, type PruneOutcome, usage } from "./collect.ts";
+import { type Measure, prune, type PruneOutcome, usage } from "./collect.ts";
 import type { OpenStore } from "./store.ts";
 
 const LOW_WATER = 0.9;
@@ -25,21 +25,24 @@ export function diskBytes(dir: string): { readonly total: number; readonly used:
 
 export interface CeilingOptions {
   readonly ceilingBytes: number;
+  /** See PruneOptions. */
+  readonly measure?: Measure;
   readonly signal: AbortSignal;
 }
 
 /** Removes cache when the store is over its ceiling; never what an image name, a running build or another lease holds.
  *  null: it is not over it. `directories` of the outcome are for the keeper. */
 export async function keepBelow(store: OpenStore, options: CeilingOptions): Promise<PruneOutcome | null> {
-  const { ceilingBytes, signal } = options;
+  const { ceilingBytes, signal, measure } = options;
   if (diskBytes(store.dir).used <= ceilingBytes) return null;
-  const total = (await usage(store)).reduce((sum, entry) => sum + entry.sizeBytes, 0);
+  const total = (await usage(store, measure)).reduce((sum, entry) => sum + entry.sizeBytes, 0);
   if (total <= ceilingBytes) return null;
   return await prune(store, {
     all: false,
     keepBytes: Math.floor(ceilingBytes * LOW_WATER),
     olderThanMs: null,
     filters: [],
+    ...(measure === undefined ? {} : { measure }),
     signal,
   });
 }

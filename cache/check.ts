@@ -2,7 +2,8 @@
 // is not, so that the next build makes or fetches it again. May run beside builds; prune waits for it.
 //
 // Blobs are hashed. A layer's directory is packed as a tar and compared: one of a step with the diffId of its first packing, one
-// of an image with what its blob unpacks to. Where neither is known yet, the digest is noted for the next time.
+// of an image with what its blob unpacks to. Where neither is known yet, the digest is noted for the next time. What a step made
+// and nobody packed has a listing from when it was made: names, modes, owners, sizes and times are compared with that.
 
 import { createHash } from "node:crypto";
 import { closeSync, existsSync, openSync, readSync } from "node:fs";
@@ -11,6 +12,7 @@ import { type Digest, digestFromHex } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Descriptor, LayerId } from "../solver/graph/request.ts";
 import { errnoOf } from "./disk-fault.ts";
+import type { Listing } from "./layers/listing.ts";
 import { LAYER_SPACE } from "./layer-store.ts";
 import type { ImageRecord, LayerRecord, OpenStore, ResultRecord } from "./store.ts";
 
@@ -38,6 +40,8 @@ export interface CheckOutcome {
 export interface LayerTools {
   /** Digest of the directory as a tar; throws when it cannot be read. */
   readonly diffIdOf: (dir: string) => Promise<Digest>;
+  /** What is in the directory; throws when it cannot be listed. */
+  readonly list: (dir: string) => Promise<Listing>;
   /** Unpacks a blob into an empty directory; throws when it is not the diffId's. */
   readonly unpack: (blob: string, mediaType: string, diffId: Digest, dir: string) => Promise<void>;
   readonly remove: (dirs: readonly string[]) => Promise<void>;
@@ -170,20 +174,28 @@ async function checkLayer(
   const record = store.layers.get(stored.id);
   if (record === null || !record.unpacked)
     return { what: "made before the machine was started anew, and not known to have reached the disk" };
+  const isStep = stored.id.startsWith("r-");
   let now: Digest;
   try {
+    const listed = isStep ? await tools.list(dir) : null;
+    if (listed !== null && record.listing === undefined) {
+      const { sizeBytes, listing, shape } = listed;
+      store.layers.update(record.id, { sizeBytes, listing, shape });
+    } else if (listed !== null && record.listing !== listed.listing) {
+      const aspect = record.shape === listed.shape ? "times" : "names, modes, owners or sizes";
+      return { what: `damaged: its files have not the ${aspect} they were made with` };
+    }
     now = await tools.diffIdOf(dir);
   } catch (error) {
     if (isOfUs(error)) throw error;
     return { what: `cannot be read: ${(error as Error).message}` };
   }
-  const isStep = stored.id.startsWith("r-");
   const known = isStep
     ? record.diffId
     : (record.diffIds[TREE] ?? (await unpackedAnew(store, record, bad, tools)));
   if (known === null) {
     if (isStep) store.layers.update(record.id, { diffId: now });
-    return "unknown";
+    return record.listing === undefined ? "unknown" : "same";
   }
   if (known !== now)
     return { what: `damaged: its files are not those it was made of (${now}, not ${known})` };
@@ -236,8 +248,9 @@ function dropLayer(store: OpenStore, record: LayerRecord, bad: ReadonlySet<Diges
   const rest = isObtainable(store, { ...record, unpacked: false }, bad);
   store.records.merge<LayerRecord>(LAYER_SPACE, record.id, (old) => {
     if (old === null || !rest) return null;
-    const { [TREE]: _, ...diffIds } = old.diffIds;
-    return { ...old, unpacked: false, sizeBytes: 0, diffIds };
+    const { listing: _listing, shape: _shape, ...kept } = old;
+    const { [TREE]: _tree, ...diffIds } = old.diffIds;
+    return { ...kept, unpacked: false, sizeBytes: 0, diffIds };
   });
 }
 

@@ -15,7 +15,9 @@ import { LAYER_SPACE } from "./layer-store.ts";
 import { parseFilters } from "./prune-filter.ts";
 import { STAT_SPACE } from "./stat-cache.ts";
 import type { LayerRecord, OpenStore, ResultRecord } from "./store.ts";
-import { type Needed, needed, type Survey, survey } from "./survey.ts";
+import { type Measure, type Needed, needed, type Survey, survey } from "./survey.ts";
+
+export type { Measure } from "./survey.ts";
 
 /** One line of `du`. */
 export interface UsageEntry {
@@ -40,6 +42,8 @@ export interface PruneOptions {
   readonly olderThanMs: number | null;
   /** All must hold: "field=value", "field!=value", "field~=expression", "field". See prune-filter.ts. */
   readonly filters: readonly string[];
+  /** See survey(). */
+  readonly measure?: Measure;
   readonly signal: AbortSignal;
 }
 
@@ -54,8 +58,8 @@ export interface PruneOutcome {
 }
 
 /** Everything in the store, least recently used first. */
-export async function usage(store: OpenStore): Promise<UsageEntry[]> {
-  return inOrder((await survey(store)).entries);
+export async function usage(store: OpenStore, measure: Measure | null = null): Promise<UsageEntry[]> {
+  return inOrder((await survey(store, measure)).entries);
 }
 
 /** Removes cache nobody uses. Throws USAGE for a filter it does not know. */
@@ -64,7 +68,7 @@ export async function prune(store: OpenStore, options: PruneOptions): Promise<Pr
   return await store.exclusively(
     "prune",
     async () => {
-      const before = await survey(store);
+      const before = await survey(store, options.measure);
       const chosen = choose(before, options, matches);
       const removed = await remove(store, before, chosen, options.signal);
       sweep(store, options.all);
@@ -214,6 +218,12 @@ function dropRecords(
   for (const { key, value } of store.records.entries<ResultRecord>("result")) {
     if (value.outputs.some((output) => output?.some((id) => dead.has(id))))
       store.records.remove("result", key);
+  }
+  for (const { key, value } of store.records.entries<readonly (readonly LayerId[])[]>("output")) {
+    const left = value.map((ids) => ids.filter((id) => !dead.has(id)));
+    if (left.every((ids) => ids.length === 0)) store.records.remove("output", key);
+    else if (left.some((ids, index) => ids.length !== value[index]?.length))
+      store.records.put("output", key, left);
   }
   return changed;
 }

@@ -68,13 +68,15 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
   function believed(stored: StoredLayer | null): LayerRecord | null {
     if (stored === null) return null;
     const { boot, synced, ...record } = stored;
-    return !record.unpacked || synced || boot === owner.boot ? record : withoutDirectory(stored);
+    if (!record.unpacked) return unlisted(record);
+    return synced || boot === owner.boot ? record : withoutDirectory(stored);
   }
 
-  function store(id: LayerId, change: Change): LayerRecord {
+  /** isOurs: the directory has just come into its place, whatever the record says of one before. */
+  function store(id: LayerId, change: Change, isOurs = false): LayerRecord {
     const createdAtMs = change.createdAtMs ?? Date.now();
     const stored = records.merge<StoredLayer>(LAYER_SPACE, id, (old) => {
-      const known = believed(old);
+      const known = isOurs ? unlisted(believed(old)) : believed(old);
       const isNew = change.unpacked === true && known?.unpacked !== true;
       const record: StoredLayer = {
         id,
@@ -113,7 +115,16 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
    *  be unpacked again; a step's layer without them never was. */
   function withoutDirectory({ boot: _boot, synced: _synced, ...record }: StoredLayer): LayerRecord | null {
     if (Object.keys(record.blobs).length === 0 && record.remotes.length === 0) return null;
-    return { ...record, unpacked: false, sizeBytes: 0 };
+    return { ...unlisted(record), unpacked: false, sizeBytes: 0 };
+  }
+
+  /** What was known of a directory does not speak of the next one in its place. */
+  function unlisted(record: LayerRecord): LayerRecord;
+  function unlisted(record: LayerRecord | null): LayerRecord | null;
+  function unlisted(record: LayerRecord | null): LayerRecord | null {
+    if (record === null) return null;
+    const { listing: _listing, shape: _shape, ...rest } = record;
+    return rest;
   }
 
   function prepare(): ActiveLayer {
@@ -140,7 +151,7 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
         return moveInto(place, target); // false: another process did the same and was first
       });
       ended = true;
-      if (isOurs) return store(as, { ...change, unpacked: true, boot: owner.boot, synced: false });
+      if (isOurs) return store(as, { ...change, unpacked: true, boot: owner.boot, synced: false }, true);
       remove(place);
       return store(as, { ...change, unpacked: true });
     }

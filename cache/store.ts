@@ -54,7 +54,7 @@ export interface Ingest extends AsyncDisposable {
 /** Where a blob that is not here can be fetched from. */
 export interface RemoteBlob {
   readonly descriptor: Descriptor;
-  /** Registry reference (host/repo) or `oci-layout:/abs/path`. */
+  /** Registry reference (host/repo), `oci-layout:/abs/path`, or an object store's own words (`s3:…`, `gha:…`). */
   readonly from: string;
 }
 
@@ -75,6 +75,9 @@ export interface LayerRecord {
   /** Bytes of the plain tar, by the same names ("" for times as they are). */
   readonly tarBytes?: Readonly<Record<string, number>>;
   readonly remotes: readonly RemoteBlob[];
+  /** Of the directory as it was made, and the same without times (layers/listing.ts); left out: not measured. */
+  readonly listing?: Digest;
+  readonly shape?: Digest;
   /** Text for du: what made it. */
   readonly description: string;
 }

@@ -1,9 +1,10 @@
 // A look over the whole store: what is there, what leads to it, who uses it. collect.ts decides with it.
 
-import { lstatSync, readdirSync } from "node:fs";
+import { lstatSync, readdirSync, type Stats } from "node:fs";
 import { type Digest, isDigest } from "../solver/graph/digest.ts";
 import type { LayerId } from "../solver/graph/request.ts";
 import type { UsageEntry } from "./collect.ts";
+import { errnoOf } from "./disk-fault.ts";
 import { STAT_SPACE, savedAtMs } from "./stat-cache.ts";
 import type { ImageRecord, LayerRecord, OpenStore, ResultRecord } from "./store.ts";
 
@@ -27,6 +28,7 @@ const BOOKS: readonly (readonly [space: string, description: string])[] = [
   ["selection", "digests of files in layers"],
   ["materialized", "contexts kept as layers"],
   ["duration", "how long steps take"],
+  ["output", "layers that steps made before"],
 ];
 
 /** What leads to a thing: how often, when last, and its first name. */
@@ -71,7 +73,11 @@ function formsOf(record: LayerRecord): readonly { readonly digest: Digest }[] {
 /** While others work, a blob that has just come in may be one that its maker is about to lease. */
 const FRESH_MS = 60_000;
 
-export async function survey(store: OpenStore): Promise<Survey> {
+/** Bytes on disk below directories that hold files of other owners: what only the keeper can add up. null: it could not. */
+export type Measure = (dirs: readonly string[]) => Promise<readonly (number | null)[]>;
+
+/** `measure` is asked for directories this process may not look into as a whole; left out: what it can see of them counts. */
+export async function survey(store: OpenStore, measure: Measure | null = null): Promise<Survey> {
   const documents = new Map<Digest, unknown>();
   const used = await needed(store, documents);
   const layers = new Map(store.layers.list().map((record) => [record.id, record]));
@@ -100,6 +106,12 @@ export async function survey(store: OpenStore): Promise<Survey> {
   const isFresh = (addedAtMs: number): boolean => used.busy && addedAtMs > Date.now() - FRESH_MS;
 
   const entries: UsageEntry[] = [];
+  const hidden: { readonly at: number; readonly dir: string }[] = [];
+  const sizeOf = (dir: string): number => {
+    const { bytes, whole } = sizeOfTree(dir);
+    if (!whole) hidden.push({ at: entries.length, dir });
+    return bytes;
+  };
   const repackable = new Set<string>();
   for (const record of layers.values()) {
     const known = layerTraces.get(record.id);
@@ -112,7 +124,7 @@ export async function survey(store: OpenStore): Promise<Survey> {
     entries.push({
       id: record.id,
       kind: "layer",
-      sizeBytes: record.sizeBytes > 0 ? record.sizeBytes : measured(store, record.id),
+      sizeBytes: record.sizeBytes > 0 ? record.sizeBytes : sizeOf(store.layers.directory(record.id)),
       shared: (known?.count ?? 0) > 1,
       inUse,
       reclaimable: !inUse,
@@ -157,7 +169,7 @@ export async function survey(store: OpenStore): Promise<Survey> {
     entries.push({
       id,
       kind: "cache-mount",
-      sizeBytes: sizeOfTree(mount.path).bytes,
+      sizeBytes: sizeOf(mount.path),
       shared: false,
       inUse: mount.inUse,
       reclaimable: !mount.inUse,
@@ -165,14 +177,22 @@ export async function survey(store: OpenStore): Promise<Survey> {
       description: `cache mount ${mount.id}`,
     });
   }
+  const partial = new Set(hidden.map(({ at }) => at));
+  if (hidden.length > 0 && measure !== null) {
+    const sizes = await measure(hidden.map(({ dir }) => dir));
+    hidden.forEach(({ at }, index) => {
+      const sizeBytes = sizes[index] ?? null;
+      if (sizeBytes === null) return;
+      entries[at] = { ...(entries[at] as UsageEntry), sizeBytes };
+      partial.delete(at);
+    });
+  }
+  entries.forEach(({ kind, id, sizeBytes }, at) => {
+    // Layers never change: what was added up once is noted.
+    if (kind !== "layer" || sizeBytes === 0 || partial.has(at)) return;
+    if (layers.get(id as LayerId)?.sizeBytes === 0) store.layers.update(id as LayerId, { sizeBytes });
+  });
   return { entries, layers, blobs: new Set(blobs.keys()), repackable, mountPaths };
-}
-
-/** Layers never change: what was added up once is noted. */
-function measured(store: OpenStore, id: LayerId): number {
-  const { bytes, whole } = sizeOfTree(store.layers.directory(id));
-  if (whole && bytes > 0) store.layers.update(id, { sizeBytes: bytes });
-  return bytes;
 }
 
 function recordEntry(id: string, sizeBytes: number, lastUsedMs: number, description: string): UsageEntry {
@@ -245,6 +265,16 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }
 
+/** "hidden": in a directory that may be read but not searched. */
+function lstatOrNull(path: Buffer): Stats | "hidden" | null {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) ?? null;
+  } catch (error) {
+    if (errnoOf(error) === "EACCES") return "hidden";
+    throw error;
+  }
+}
+
 /** Bytes on disk below a directory; what this process may not look into counts nothing, and then it is not whole. */
 function sizeOfTree(dir: string): { readonly bytes: number; readonly whole: boolean } {
   let total = 0;
@@ -261,8 +291,9 @@ function sizeOfTree(dir: string): { readonly bytes: number; readonly whole: bool
     }
     for (const name of names) {
       const path = Buffer.concat([at, Buffer.from("/"), name]);
-      const stat = lstatSync(path, { throwIfNoEntry: false });
-      if (stat === undefined) continue;
+      const stat = lstatOrNull(path);
+      if (stat === "hidden") whole = false;
+      if (stat === null || stat === "hidden") continue;
       if (stat.isDirectory()) queue.push(path);
       if (stat.nlink > 1 && !stat.isDirectory()) {
         if (seen.has(stat.ino)) continue;

@@ -26,7 +26,7 @@ import { type Digest, digestFromHex, digestOf } from "../solver/graph/digest.ts"
 import { BuildError } from "../solver/graph/error.ts";
 import type { Descriptor, LayerId } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
-import type { ExportDeps } from "./exporter.ts";
+import type { ExportDeps, LayerVariant } from "./exporter.ts";
 import type { LayerCompression } from "./output-grammar.ts";
 
 /** What of a build is exported. max: all results. min: those the final images are made of. */
@@ -116,7 +116,9 @@ export async function exportCache(
       options.onBlob(descriptor, true);
     }
   };
-  await scope.all(Array.from({ length: Math.min(UPLOADS_AT_ONCE, waiting.length) }, () => work));
+  await scope.all(
+    Array.from({ length: Math.min(place.uploadsAtOnce ?? UPLOADS_AT_ONCE, waiting.length) }, () => work),
+  );
   await place.putBlob(configDescriptor, () => once(config.bytes), { signal, mountFrom: [] });
   const manifest = encodeCacheManifest(
     configDescriptor,
@@ -234,6 +236,17 @@ function liesIn(final: readonly LayerId[], stack: readonly LayerId[]): boolean {
   return start >= 0 && stack.every((id, index) => final[start + index] === id);
 }
 
+/** The form in which a layer goes into a cache. */
+export function layerVariant(id: LayerId, form: CacheForm): LayerVariant {
+  return {
+    compression: form.compression,
+    level: form.compressionLevel,
+    force: form.forceCompression,
+    epochSeconds: null,
+    pinned: id.startsWith("d-"),
+  };
+}
+
 async function packedLayers(
   wanted: Wanted,
   form: CacheForm,
@@ -243,17 +256,7 @@ async function packedLayers(
 ): Promise<ReadonlyMap<LayerId, CachedLayer>> {
   const packed = new Map<LayerId, CachedLayer>();
   const pack = async (id: LayerId): Promise<void> => {
-    const { descriptor, diffId, remote } = await layers.blob(
-      id,
-      {
-        compression: form.compression,
-        level: form.compressionLevel,
-        force: form.forceCompression,
-        epochSeconds: null,
-        pinned: id.startsWith("d-"),
-      },
-      { signal },
-    );
+    const { descriptor, diffId, remote } = await layers.blob(id, layerVariant(id, form), { signal });
     if (remote !== null) remotes.set(descriptor.digest, remote);
     const record = store.layers.get(id);
     packed.set(id, {
@@ -336,7 +339,8 @@ function linksOf(step: ChainStep, steps: readonly ChainStep[], add: AddRecord): 
   });
 }
 
-async function* bytesOf(
+/** Bytes of a packed layer; fetched first when only `remotes` says where it is. */
+export async function* bytesOf(
   descriptor: Descriptor,
   remotes: ReadonlyMap<Digest, RemoteBlob>,
   { store, registry }: CacheDeps,

@@ -1,6 +1,11 @@
 // Push: blobs side by side, then configs, manifests, and names last, so that a name never stands for something unfinished.
 
-import { formatRepository, parseReference, type Reference } from "../cache/registry/reference.ts";
+import {
+  formatRepository,
+  isRepository,
+  parseReference,
+  type Reference,
+} from "../cache/registry/reference.ts";
 import type { Digest } from "../solver/graph/digest.ts";
 import type { Descriptor } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
@@ -67,7 +72,7 @@ async function pushBlob(
   };
   const mountFrom = pushed.filter(({ host }) => host === repository.host).map((one) => one.repository);
   const remote = assembled.remotes.get(descriptor.digest);
-  if (remote !== undefined && !remote.from.startsWith("oci-layout:")) {
+  if (remote !== undefined && isRepository(remote.from)) {
     const from = parseReference(remote.from);
     if (from.host === repository.host) mountFrom.push(from.repository);
   }

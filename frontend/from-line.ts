@@ -3,6 +3,7 @@
 
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";
 import type { Platform } from "../solver/graph/op.ts";
+import { parsePlatform } from "../solver/graph/platform.ts";
 import {
   constantPlatform,
   invalidDefaultArg,
@@ -13,7 +14,6 @@ import type { Checks } from "./checks.ts";
 import { parseImageName } from "./image-name.ts";
 import type { Instruction } from "./instruction.ts";
 import { atPlace } from "./place.ts";
-import { parsePlatform } from "./platform-args.ts";
 import { suggest } from "./suggest.ts";
 import { expandWord } from "./words.ts";
 

@@ -4,7 +4,7 @@
 import { BuildError } from "../solver/graph/error.ts";
 import type { Platform } from "../solver/graph/op.ts";
 import type { ContainerConfig, Healthcheck, HistoryEntry, ImageConfig } from "../solver/graph/request.ts";
-import { normalizePlatform } from "./platform-args.ts";
+import { normalizePlatform } from "../solver/graph/platform.ts";
 
 /** Marks history entries of a Dockerfile build; other tools look for it. */
 const HISTORY_COMMENT = "buildkit.dockerfile.v0";
@@ -174,7 +174,9 @@ export function withOwn<T>(
 ): Record<string, T> {
   const result = map ?? {};
   for (const [key, value] of entries) {
-    Object.defineProperty(result, key, { value, enumerable: true, configurable: true, writable: true });
+    // Only this name is a setter; a plain assignment takes a fifth of the time.
+    if (key !== "__proto__") result[key] = value;
+    else Object.defineProperty(result, key, { value, enumerable: true, configurable: true, writable: true });
   }
   return result;
 }

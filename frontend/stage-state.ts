@@ -6,12 +6,13 @@ import type { GraphBuilder } from "../solver/graph/llb.ts";
 import type { Platform, ProxyEnv } from "../solver/graph/op.ts";
 import type { Patterns } from "../solver/graph/patterns.ts";
 import type { ImageConfig } from "../solver/graph/request.ts";
+import { normalizePlatform, parsePlatform, samePlatform } from "../solver/graph/platform.ts";
 import { undefinedVar } from "./check-texts.ts";
 import type { Checks } from "./checks.ts";
 import type { GlobalArg } from "./from-line.ts";
 import type { FrontendHost, FrontendOptions } from "./frontend.ts";
 import type { Instruction } from "./instruction.ts";
-import { formatPlatformAll, normalizePlatform, parsePlatform, samePlatform } from "./platform-args.ts";
+import { formatPlatformAll } from "./platform-args.ts";
 import type { Stage } from "./stages.ts";
 import { expandWord, expandWords, type WordOptions } from "./words.ts";
 

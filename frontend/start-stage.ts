@@ -117,7 +117,7 @@ export function startStage(
 
 /** Absolute paths stay as written, relative ones are joined and cleaned, as BuildKit has it. */
 export function workdirIn(current: string | null, path: string): string {
-  const parent = current ?? "/";
+  const parent = current || "/";
   if (path === "") return parent;
   return path.startsWith("/") ? path : posix.join("/", parent, path).replace(/(?<=.)\/$/, "");
 }

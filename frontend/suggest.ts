@@ -18,7 +18,7 @@ export function suggest(word: string, options: Iterable<string>, caseSensitive: 
     const candidate = caseSensitive ? option : option.toLowerCase();
     if (candidate === wanted) return null;
     if (Math.abs(candidate.length - wanted.length) >= bestDistance) continue;
-    const distance = editDistance(wanted, candidate);
+    const distance = editDistance(wanted, candidate, bestDistance);
     if (distance < bestDistance) {
       bestDistance = distance;
       best = caseSensitive ? option : matchCase(candidate, word);
@@ -31,16 +31,23 @@ function matchCase(candidate: string, word: string): string {
   return word === word.toUpperCase() && word !== word.toLowerCase() ? candidate.toUpperCase() : candidate;
 }
 
-/** Levenshtein distance, one row at a time. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+/** Levenshtein distance, one row at a time; `limit` when it is that much or more. */
+function editDistance(a: string, b: string, limit: number): number {
+  const row = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let i = 1; i <= a.length; i++) {
-    const next = [i];
+    let diagonal = i - 1; // of the row before
+    let left = i;
+    let least = i;
+    row[0] = i;
     for (let j = 1; j <= b.length; j++) {
-      const replace = (row[j - 1] ?? 0) + (a.charCodeAt(i - 1) === b.charCodeAt(j - 1) ? 0 : 1);
-      next.push(Math.min(replace, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+      const above = row[j] ?? 0;
+      const replace = diagonal + (a.charCodeAt(i - 1) === b.charCodeAt(j - 1) ? 0 : 1);
+      left = Math.min(replace, above + 1, left + 1);
+      row[j] = left;
+      diagonal = above;
+      if (left < least) least = left;
     }
-    row = next;
+    if (least >= limit) return limit; // rows never get better
   }
-  return row[b.length] ?? 0;
+  return Math.min(row[b.length] ?? 0, limit);
 }

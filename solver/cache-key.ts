@@ -61,6 +61,16 @@ export function opName(op: string): string {
   return hash("sha256", framed(SCHEMA) + framed(op), "hex");
 }
 
+/** Name of a step whatever its inputs are, under which the layers it made are remembered: what it makes next may be equal to
+ *  one of them. A copy makes of other files another layer, so what it read (parts by content) is part of its name, and nothing
+ *  is compared in vain; but not when it unpacks archives or changes modes by a rule. */
+export function outputName(op: Op, text: string, parts: readonly KeyPart[]): string {
+  const asRead =
+    op.kind === "file" &&
+    op.actions.every((action) => action.kind !== "copy" || (action.modeStr === "" && !action.attemptUnpack));
+  return keyOf(text, ["outputs", ...(asRead ? parts.filter(isContentPart) : [])]);
+}
+
 /** A field behind its length: no two lists of fields give the same text. */
 function framed(field: string): string {
   return `${field.length}:${field}`;

@@ -46,6 +46,8 @@ export interface Explanation {
   readonly vertex: Digest;
   readonly step: string;
   readonly changes: readonly Change[];
+  /** Set when its output is equal to an earlier one but for times: that one stands, and steps after it did not see a change. */
+  readonly unchanged?: true;
 }
 
 export interface EarlierBuild {
@@ -74,7 +76,8 @@ export function explainSteps(
   const aligned = earlier.map((build, at) => ({ build, pairs: alignSteps(build.steps, steps, at === 0) }));
   return steps.flatMap((step, index) => {
     if (step.end !== "ran" && step.end !== "failed") return [];
-    const explanation = { vertex: step.vertex, step: step.name };
+    const { vertex, name, unchanged } = step;
+    const explanation = { vertex, step: name, ...(unchanged === true ? { unchanged } : {}) };
     if (step.forced !== null)
       return [{ ...explanation, changes: [{ kind: "no-cache" as const, scope: step.forced }] }];
     for (const { build, pairs } of aligned) {

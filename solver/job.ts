@@ -27,6 +27,8 @@ export interface Node {
   interest: number;
   /** Its result came out of work done in this build, or is made of such. */
   isNew: boolean;
+  /** It ran, and made what it had made before. */
+  isUnchanged: boolean;
   /** How it ended so far, and what its keys were made of: for the trace. */
   end: StepEnd;
   readonly seen: {
@@ -74,6 +76,7 @@ export function loadJob(request: SolveRequest, roots: readonly Input[]): Job {
       waiting: [],
       interest: 0,
       isNew: false,
+      isUnchanged: false,
       end: "unreached",
       seen: { definition: null, content: null },
       pin: null,

@@ -13,11 +13,12 @@ import {
   type KeyPart,
   keyOf,
   opName,
+  outputName,
 } from "./cache-key.ts";
 import { keysOf, type Parts } from "./edge.ts";
 import type { Digest } from "./graph/digest.ts";
 import type { Op } from "./graph/op.ts";
-import type { CallContext, Result } from "./graph/request.ts";
+import type { CallContext, LayerId, Result } from "./graph/request.ts";
 import type { Node } from "./job.ts";
 import { kept, type ResultRecords } from "./records.ts";
 import { WHOLE } from "./selectors.ts";
@@ -56,6 +57,8 @@ export interface Made {
   readonly record: ResultRecord | null;
   /** Keys it is recorded under already. */
   readonly recordedAs: readonly CacheKey[];
+  /** It ran, and made what it had made before: the earlier layers stand for the new ones. */
+  readonly unchanged: boolean;
 }
 
 /** Finds or makes the result; records it. Never joins others: that is the flight's part. */
@@ -83,9 +86,16 @@ export async function make(
 export async function fetchUnnamed(node: Node, means: Means, context: CallContext): Promise<Made> {
   const task = { node, parts: { definition: [], result: null, content: null }, results: [], priority: 0 };
   const outcome = await inSlot(task, means, context.signal, () =>
-    means.worker.run(node.vertex, [], context, nameOf(node)),
+    means.worker.run(node.vertex, [], context, nameOf(node), []),
   );
-  return { outputs: outcome.outputs, how: "ran", read: "as-keyed", record: null, recordedAs: [] };
+  return {
+    outputs: outcome.outputs,
+    how: "ran",
+    read: "as-keyed",
+    record: null,
+    recordedAs: [],
+    unchanged: false,
+  };
 }
 
 /** Keys of what was really read, and the first of them, the key by definition. Without a way to know, users go by the
@@ -95,21 +105,28 @@ export function keysAsRead(
   made: Made,
 ): { readonly key: CacheKey; readonly keys: readonly CacheKey[] } {
   const { op } = task.node.facts;
-  const { parts } = task;
-  if (made.read === "unknown") {
+  const actual = partsAsRead(task.parts, made.read);
+  if (actual === null) {
     const layers = made.outputs.map((output) => (output?.kind === "layers" ? output.layers.join(",") : ""));
     return { key: keyOf(op, ["made", ...layers]), keys: [] };
   }
-  const { read } = made;
-  const actual =
-    read === "as-keyed"
-      ? parts
-      : {
-          definition: withLive(parts.definition, parts.definition, read),
-          result: parts.result && withLive(parts.result, parts.definition, read),
-          content: parts.content && withLive(parts.content, parts.definition, read),
-        };
   return { key: keyOf(op, actual.definition), keys: keysOf(op, actual) };
+}
+
+/** null: nobody knows. */
+function partsAsRead(parts: Parts, read: Made["read"]): Parts | null {
+  if (read === "unknown") return null;
+  if (read === "as-keyed") return parts;
+  return {
+    definition: withLive(parts.definition, parts.definition, read),
+    result: parts.result && withLive(parts.result, parts.definition, read),
+    content: parts.content && withLive(parts.content, parts.definition, read),
+  };
+}
+
+/** Name for what a step makes of these parts. */
+function outputsOf({ node }: Pick<Task, "node">, parts: Parts): string {
+  return outputName(node.vertex.op, node.facts.op, parts.content ?? parts.result ?? parts.definition);
 }
 
 function withLive(
@@ -129,7 +146,7 @@ function recorded({ node, parts }: Task, records: ResultRecords): Made | null {
     const found = records.find(key, node.outputs);
     if (found === null) continue;
     const { outputs, record } = found;
-    return { outputs, how: "found", read: "as-keyed", record, recordedAs: [key] };
+    return { outputs, how: "found", read: "as-keyed", record, recordedAs: [key], unchanged: false };
   }
   return null;
 }
@@ -139,7 +156,8 @@ async function run(task: Task, means: Means, records: ResultRecords, context: Ca
   const { vertex, note, facts } = node;
   const startedMs = means.nowMs();
   context.emit({ kind: "started", vertex: vertex.digest, atMs: startedMs });
-  const outcome = await means.worker.run(vertex, results, context, nameOf(node));
+  const earlier = records.earlier(outputsOf(task, parts));
+  const outcome = await means.worker.run(vertex, results, context, nameOf(node), earlier);
   records.hold(outcome.outputs);
   records.derive(results, outcome.outputs);
   for (const index of node.outputs) {
@@ -159,11 +177,21 @@ async function run(task: Task, means: Means, records: ResultRecords, context: Ca
         ingredients: kept({ ...ingredientsOf(vertex.op, vertex.platform), ...partIngredients(parts) }),
       }
     : null;
-  const made: Made = { outputs: outcome.outputs, how: "ran", read, record, recordedAs: [] };
+  const unchanged =
+    record !== null && record.outputs.every((layers, index) => isEarlier(layers, earlier[index]));
+  const made: Made = { outputs: outcome.outputs, how: "ran", read, record, recordedAs: [], unchanged };
   if (record === null) return made;
   const { keys } = keysAsRead(task, made);
-  if (keys.length > 0) records.put(keys, record, opName(facts.op));
+  const actual = partsAsRead(parts, read);
+  const output = actual === null ? null : outputsOf(task, actual);
+  if (keys.length > 0) records.put(keys, record, { op: opName(facts.op), output });
   return { ...made, recordedAs: keys };
+}
+
+/** Does the newest layer of an output come from an earlier run? An output that was not made is as it was. */
+function isEarlier(layers: readonly LayerId[] | null, earlier: readonly LayerId[] | undefined): boolean {
+  const newest = layers?.at(-1);
+  return newest === undefined || earlier?.includes(newest) === true;
 }
 
 /**

@@ -5,10 +5,19 @@ import type { ImportedResults } from "../cache/remote-cache/imports.ts";
 import type { LayerRecord, ResultRecord, Store } from "../cache/store.ts";
 import type { CacheKey, Ingredients } from "./cache-key.ts";
 import type { LayerId, Result } from "./graph/request.ts";
+import type { EarlierLayers } from "../worker/worker.ts";
 
 export interface Found {
   readonly outputs: readonly (Result | null)[];
   readonly record: ResultRecord;
+}
+
+/** What running an op taught. */
+export interface Lesson {
+  /** opName(): it took so long. */
+  readonly op: string;
+  /** outputName(): it made these layers; null: nobody knows of what. */
+  readonly output: string | null;
 }
 
 export interface ResultRecords extends AsyncDisposable {
@@ -18,8 +27,10 @@ export interface ResultRecords extends AsyncDisposable {
   derive(from: readonly Result[], outputs: readonly (Result | null)[]): void;
   /** What is recorded under a key, or null. Believed only if the wanted outputs still exist; they are held from then on. */
   find(key: CacheKey, wanted: readonly number[]): Found | null;
-  /** Records a result under all its keys at once, and how long the op (opName()) took. */
-  put(keys: readonly CacheKey[], record: ResultRecord, op: string | null): void;
+  /** Records a result under all its keys at once, and what there is to know of the op the next time. */
+  put(keys: readonly CacheKey[], record: ResultRecord, op: Lesson | null): void;
+  /** Layers that a step of this name (outputName()) made: by output, newest first. They are held from then on. */
+  earlier(name: string): EarlierLayers;
   /** Milliseconds an op (opName()) took the last time, whatever its inputs; null: never seen. */
   durationMs(op: string): number | null;
   /** Notes the use of records that were hit, and of `below`: keys of steps that a hit made unnecessary. One transaction. */
@@ -28,6 +39,9 @@ export interface ResultRecords extends AsyncDisposable {
 
 const RESULTS = "result";
 const DURATIONS = "duration";
+const OUTPUTS = "output";
+/** Layers remembered for each output of a step: enough for going back and forth between a few forms of a source. */
+const EARLIER_MAX = 4;
 /** Use is noted this coarsely: a build that hits everything mostly writes nothing. */
 const LAST_USED_GRAIN_MS = 3_600_000;
 /** Longer ingredients (a here document) are kept as beginning and digest. */
@@ -123,8 +137,19 @@ export function openResultRecords(
         key: isForeign ? imports.nameOf(key) : key,
         value: record,
       }));
-      if (op !== null) changes.push({ space: DURATIONS, key: op, value: record.durationMs });
+      if (op !== null) changes.push({ space: DURATIONS, key: op.op, value: record.durationMs });
+      // What came of an imported cache is compared with nothing that is built here.
+      if (op !== null && op.output !== null && !isForeign) {
+        const known = store.records.get<EarlierLayers>(OUTPUTS, op.output) ?? [];
+        const value = record.outputs.map((layers, index) => withNewest(known[index] ?? [], layers?.at(-1)));
+        changes.push({ space: OUTPUTS, key: op.output, value });
+      }
       if (changes.length > 0) store.records.batch(changes);
+    },
+    earlier(name) {
+      const known = store.records.get<EarlierLayers>(OUTPUTS, name) ?? [];
+      hold(known.map((layers) => ({ kind: "layers", layers })));
+      return known;
     },
     durationMs: (op) => store.records.get<number>(DURATIONS, op),
     touch(below) {
@@ -155,6 +180,11 @@ export function kept(ingredients: Ingredients, maxChars: number = INGREDIENT_MAX
         : `${value.slice(0, maxChars)}… sha256:${createHash("sha256").update(value).digest("hex")}`,
     ]),
   );
+}
+
+function withNewest(known: readonly LayerId[], newest: LayerId | undefined): readonly LayerId[] {
+  if (newest === undefined) return known;
+  return [newest, ...known.filter((id) => id !== newest)].slice(0, EARLIER_MAX);
 }
 
 function stacksOf(results: readonly (Result | null)[]): readonly (readonly LayerId[] | null)[] {

@@ -240,6 +240,7 @@ export async function runJob(
       const others = keys.filter((other) => !made.recordedAs.includes(other));
       if (made.record !== null) records.put(others, made.record, null);
       if (made.how === "found") return { kind: "found", outputs: made.outputs };
+      node.isUnchanged = made.unchanged;
       return { kind: "ran", outputs: made.outputs, key };
     });
   }

@@ -16,6 +16,8 @@ export interface StepTrace {
   readonly vertex: Digest;
   readonly name: string;
   readonly end: StepEnd;
+  /** Set when it ran and made what it had made before. */
+  readonly unchanged?: true;
   /** Why records were not asked; null: they were. */
   readonly forced: "build" | "step" | null;
   /** Key by definition; null: it has none. */
@@ -80,6 +82,7 @@ function traceNode(node: Node, index: ReadonlyMap<Digest, number>, noCache: bool
     vertex: vertex.digest,
     name: note?.name ?? op.kind,
     end: node.end,
+    ...(node.isUnchanged && node.end === "ran" ? { unchanged: true } : {}),
     forced: noCache ? "build" : (note?.ignoreCache ?? false) ? "step" : null,
     key: "key" in edge ? edge.key : null,
     made: edge.phase === "settled" ? nameOfOutputs(edge.outputs) : null,

@@ -26,13 +26,18 @@ const DOORS: readonly string[] = [
   "solver/graph/*",
   "exporters/exporter.ts",
   "exporters/annotations.ts", // the words of --annotation
+  "exporters/cache-early.ts", // layers that leave while the build goes on
   "exporters/cache-export.ts",
   "exporters/output-grammar.ts", // the words of --output
   "worker/worker.ts",
+  "worker/cgroup-limits.ts", // the words of --memory and its like
+  "worker/probe.ts", // doctor
+  "worker/probe-words.ts",
   "worker/keeper/keeper.ts",
   "worker/keeper/messages.ts", // what the keeper can be asked
   "worker/keeper/userns.ts",
   "worker/keeper/network-helper.ts", // which program connects a step
+  "worker/sandbox/oci-runtime.ts", // which program runs a step
   "worker/sources/git.ts", // contexts that are fetched before there is a Dockerfile
   "worker/sources/http.ts",
   "worker/sys/*",
@@ -54,10 +59,11 @@ const DOORS: readonly string[] = [
   "cache/layers/apply.ts", // layers as tars: what the keeper runs
   "cache/layers/archive.ts",
   "cache/layers/export-tree.ts",
+  "cache/layers/listing.ts", // what fsck and the keeper know of a layer's directory
   "cache/layers/implied.ts", // what a stack of layers has to put right
   "cache/layers/owner.ts",
   "cache/layers/pack.ts",
-  "cache/layers/tree-size.ts",
+  "cache/layers/remove-tree.ts",
   "cache/remote-cache/chain.ts", // what solver and exporters say of a build that becomes a cache
   "cache/remote-cache/config.ts",
   "cache/remote-cache/imports.ts",
@@ -78,6 +84,7 @@ const DOORS: readonly string[] = [
 /** Who may use which package: each one is behind a file or two of ours. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "@foxglove/wasm-zstd": ["cache/layers"],
+  aws4fetch: ["cache/remote-cache/s3-calls.ts"],
   "dockerfile-ast": ["frontend"],
   fzstd: ["cache/layers"],
   koffi: ["worker/sys"],

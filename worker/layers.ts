@@ -95,6 +95,7 @@ export function openUnpacker(store: Store, keeper: () => Keeper, fetch: FetchBlo
             dir: active.upper,
           });
           context.signal.throwIfAborted();
+          for (const message of outcome.notes ?? []) context.emit({ kind: "note", message });
           active.commit(
             { ...record, unpacked: true, diffId: outcome.diffId, sizeBytes: outcome.sizeBytes },
             id,

@@ -1,24 +1,21 @@
 // The door of the worker: makes one op happen. Contracts first; openWorker() below.
 
-import { existsSync } from "node:fs";
 import { pullLayer } from "../cache/registry/image.ts";
 import type { Registry } from "../cache/registry/client.ts";
-import type { ActiveLayer, Store } from "../cache/store.ts";
+import type { Store } from "../cache/store.ts";
 import type { Vertex } from "../solver/graph/definition.ts";
 import { type Digest, digestOf, parseDigest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
-import {
-  type ExecOp,
-  type FileOp,
-  formatPlatform,
-  type Platform,
-  type SourceOp,
-} from "../solver/graph/op.ts";
+import { type ExecOp, type FileOp, type Platform, type SourceOp } from "../solver/graph/op.ts";
 import type { CallContext, Entitlement, LayerId, Result, Session } from "../solver/graph/request.ts";
 import type { Keeper } from "./keeper/keeper.ts";
 import type { Selector, Tree } from "./keeper/messages.ts";
+import type { Cgroups, StepCgroup } from "./cgroup.ts";
+import type { ResourceLimits } from "./cgroup-limits.ts";
+import { onPlatform } from "./emulation.ts";
+import { openFinisher } from "./finish.ts";
 import { openUnpacker, type Unpacker } from "./layers.ts";
-import { type RestoreMount, runExecOp } from "./ops/exec.ts";
+import { type ExecDeps, type RestoreMount, runExecOp } from "./ops/exec.ts";
 import { type ImageSource, layersDigest, openImageSource } from "./sources/image.ts";
 import { openLocalSource } from "./sources/local.ts";
 
@@ -34,11 +31,21 @@ export interface Worker extends AsyncDisposable {
   pin(op: SourceOp, platform: Platform | null, vertex: Digest, context: CallContext): Promise<Pin>;
   /** Digest of what the selectors pick out of a result; the paths an op really reads. */
   contentDigest(result: Result, selectors: readonly Selector[], context: CallContext): Promise<Digest>;
-  /** Runs the op; one Result per output. `name` is how people know the step. `readDigest`: what was really read from live files, when it differs from what the key said. */
-  run(vertex: Vertex, inputs: readonly Result[], context: CallContext, name: string): Promise<RunOutcome>;
+  /** Runs the op; one Result per output. `name` is how people know the step. `readDigest`: what was really read from live files,
+   *  when it differs from what the key said. `earlier`: for each output, layers this step made before (held by the caller): one
+   *  that the new layer equals but for its times stands in the result for it. */
+  run(
+    vertex: Vertex,
+    inputs: readonly Result[],
+    context: CallContext,
+    name: string,
+    earlier: EarlierLayers,
+  ): Promise<RunOutcome>;
   /** Likely to be needed soon: starts the keeper ahead. */
   warm(): void;
 }
+/** By output, newest first. */
+export type EarlierLayers = readonly (readonly LayerId[])[];
 export interface RunOutcome {
   readonly outputs: readonly (Result | null)[];
   /** For ops that read live files: digest (as contentDigest gives) of what was read; null: no live files. */
@@ -56,6 +63,8 @@ export interface WorkerOptions {
   /** Where there is nothing better, steps with the default network get this. */
   readonly defaultNetwork: () => "sandbox" | "host";
   readonly defaultPlatform: Platform;
+  /** What each step may use at most; left out: no limits. */
+  readonly limits?: ResourceLimits | null;
   /** See ExecDeps; left out: cache mounts begin empty. */
   readonly restoreMount?: RestoreMount;
 }
@@ -65,6 +74,8 @@ export interface LocalWorker extends Worker {
   readonly unpacker: Unpacker;
   /** The layers a result stands for; files of the asker become one. */
   layersOf(result: Result, context: CallContext): Promise<readonly LayerId[]>;
+  /** A cgroup with the limits of the options, below `parent`: Cgroups.step() of cgroup.ts. */
+  cgroup(parent: string, context: CallContext): Promise<StepCgroup | null>;
 }
 
 /** The worker of this machine. Disposing it does not end the keeper, which belongs to who made it. */
@@ -74,14 +85,22 @@ export function openWorker(options: WorkerOptions): LocalWorker {
   const local = openLocalSource(store);
   // New layers are held from before they are visible until the worker closes; by then the records that name them exist.
   const lease = store.lease();
-  const prepareHeld = (): ActiveLayer => {
-    const active = store.layers.prepare();
-    lease.addLayers([active.id]);
-    return active;
-  };
+  const finisher = openFinisher(store, keeper, lease);
   const unpacker = openUnpacker(store, keeper, async (remote, transfer) =>
     pullLayer(remote, store, await options.registry(), transfer),
   );
+
+  let limited: Cgroups | null = null;
+  const cgroup = async (parent: string, { emit }: CallContext): Promise<StepCgroup | null> => {
+    const limits = options.limits ?? null;
+    if (limits === null && parent === "") return null;
+    const { openCgroups } = await import("./cgroup.ts");
+    limited ??= openCgroups({
+      limits,
+      warn: (message, detail) => emit({ kind: "warning", rule: "", message, detail, url: "", at: [] }),
+    });
+    return limited.step(parent);
+  };
 
   /** Files of the asker as a layer, for mounts: made once per content. */
   const materialized = async (
@@ -95,21 +114,17 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       async () => {
         const known = store.records.get<LayerId>("materialized", digest);
         if (known !== null && store.layers.get(known)?.unpacked === true) return [known];
-        await using active = prepareHeld();
+        await using active = store.layers.prepare();
         const outcome = await keeper().run({
           kind: "materialize",
           tree: treeOfFiles(files, context.session),
           selector: "/",
           upper: active.upper,
         });
-        const record = active.commit({
-          unpacked: true,
-          createdAtMs: Date.now(),
-          description: `files of ${files.name}`,
-        });
+        const id = await finisher.finish(active, [], `files of ${files.name}`, context);
         // Files that changed meanwhile are another content: the record says what was really read.
-        store.records.put("materialized", outcome.readDigest ?? digest, record.id);
-        return [record.id];
+        store.records.put("materialized", outcome.readDigest ?? digest, id);
+        return [id];
       },
       { signal: context.signal },
     );
@@ -130,6 +145,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     inputs: readonly Result[],
     context: CallContext,
     name: string,
+    earlier: EarlierLayers,
   ): Promise<RunOutcome> => {
     const first = op.actions[0];
     const last = op.actions.at(-1);
@@ -150,7 +166,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       ),
     ]);
     const dirs = await unpacker.directories(baseLayers, vertex.digest, context);
-    await using active = prepareHeld();
+    await using active = store.layers.prepare();
     const outcome = await keeper().run({
       kind: "file",
       base: dirs,
@@ -161,10 +177,11 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       times: { epochSeconds: null },
     });
     context.signal.throwIfAborted();
-    const record = active.commit({ unpacked: true, createdAtMs: Date.now(), description: name });
-    const result: Result = { kind: "layers", layers: [...baseLayers, record.id] };
+    for (const message of outcome.notes ?? []) context.emit({ kind: "note", message });
+    const output = last.output ?? 0;
+    const id = await finisher.finish(active, earlier[output] ?? [], name, context);
     const outputs: (Result | null)[] = [];
-    outputs[last.output ?? 0] = result;
+    outputs[output] = { kind: "layers", layers: [...baseLayers, id] };
     return { outputs, readDigest: outcome.readDigest };
   };
 
@@ -206,6 +223,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     images,
     unpacker,
     layersOf,
+    cgroup,
     pin: (op, platform, _vertex, context) => pinSource(op, platform, context),
     async contentDigest(result, selectors, context) {
       if (result.kind === "files") return local.digest(result, selectors, context.session, context);
@@ -221,31 +239,28 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       store.records.put("selection", key, digest);
       return digest;
     },
-    async run(vertex, inputs, context, name) {
+    async run(vertex, inputs, context, name, earlier) {
       const { op } = vertex;
       switch (op.kind) {
         case "file":
-          return runFile(vertex, op, inputs, context, name);
+          return runFile(vertex, op, inputs, context, name, earlier);
         case "exec": {
           const network = op.network === "sandbox" ? options.defaultNetwork() : op.network;
-          checkPlatform(vertex.platform, options.defaultPlatform);
-          const outputs = await runExecOp(
-            vertex,
-            op,
-            inputs,
-            {
-              store,
-              keeper,
-              entitlements: options.entitlements,
-              network,
-              resolvConf: options.resolvConf,
-              directories: (input) => directories(input, vertex.digest, context),
-              layersOf: (input) => layersOf(input, context),
-              name,
-              lease,
-              ...(options.restoreMount === undefined ? {} : { restoreMount: options.restoreMount }),
-            },
-            context,
+          const deps: ExecDeps = {
+            store,
+            keeper,
+            entitlements: options.entitlements,
+            network,
+            resolvConf: options.resolvConf,
+            directories: (input) => directories(input, vertex.digest, context),
+            layersOf: (input) => layersOf(input, context),
+            finish: (active, output) =>
+              finisher.finish(active, earlier[output] ?? [], op.args.join(" "), context),
+            cgroup: (parent) => cgroup(parent, context),
+            ...(options.restoreMount === undefined ? {} : { restoreMount: options.restoreMount }),
+          };
+          const outputs = await onPlatform(vertex.platform, options.defaultPlatform, () =>
+            runExecOp(vertex, op, inputs, deps, context),
           );
           return { outputs, readDigest: null };
         }
@@ -262,6 +277,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     },
     async [Symbol.asyncDispose]() {
       local.flush();
+      await limited?.[Symbol.asyncDispose]();
       await lease[Symbol.asyncDispose]();
     },
   };
@@ -284,31 +300,4 @@ function usesInput(op: FileOp, index: number): boolean {
     const names = [owner?.user, owner?.group].some((one) => one?.kind === "name" && one.input === index);
     return names || (action.kind === "copy" && action.from === index);
   });
-}
-
-/** Programs of another architecture run only where the kernel has an emulator for them. binfmt_misc(5) */
-function checkPlatform(platform: Platform | null, own: Platform): void {
-  if (platform === null || platform.architecture === own.architecture) return;
-  if (own.architecture === "amd64" && platform.architecture === "386") return;
-  const names: Readonly<Record<string, string>> = {
-    arm64: "aarch64",
-    amd64: "x86_64",
-    arm: "arm",
-    riscv64: "riscv64",
-    ppc64le: "ppc64le",
-    s390x: "s390x",
-    "386": "i386",
-    mips64le: "mips64el",
-    loong64: "loongarch64",
-  };
-  const emulator = names[platform.architecture];
-  const dir = "/proc/sys/fs/binfmt_misc";
-  if (emulator !== undefined && existsSync(`${dir}/qemu-${emulator}`)) return;
-  throw new BuildError(
-    "PLATFORM_UNSUPPORTED",
-    `RUN for ${formatPlatform(platform)} needs an emulator on this ${formatPlatform(own)} machine (exec format error)`,
-    {
-      hint: "apt-get install qemu-user-static binfmt-support (as root), or build the stage with FROM --platform=$BUILDPLATFORM",
-    },
-  );
 }

@@ -8,9 +8,11 @@ import { colourTable } from "../colours.ts";
 import type { Command, CommandContext } from "../commands.ts";
 import type { BuildReport, BuildRequest, SourceText } from "../config.ts";
 import { resolveContext } from "../context-source.ts";
-import { BUILD_FLAGS } from "../flags-build.ts";
+import { BUILD_FLAGS, FLAGS_WITHOUT_EFFECT } from "../flags-build.ts";
 import { openLocalSession } from "../local-session.ts";
 import { type Display, openDisplay, progressMode } from "../progress.ts";
+import { openSshSockets } from "../ssh-sockets.ts";
+import { openStepUsage } from "../step-usage.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ProgressEvent } from "../../solver/graph/event.ts";
 import type { ExplainedBuild } from "../../solver/solver.ts";
@@ -41,7 +43,14 @@ export const command: Command = {
     const { report, request } = outcome;
     await explain();
     if (report.answer !== null) return printAnswer(report.answer, request, context, sources);
-    if (mode !== "quiet" && mode !== "rawjson") await printWarnings(warnings, context, sources);
+    if (mode !== "quiet" && mode !== "rawjson") {
+      const idle = FLAGS_WITHOUT_EFFECT.filter(({ name, changes }) => changes && flags.has(name)).map(
+        ({ name }) => `--${name}`,
+      );
+      if (idle.length > 0)
+        context.complain(`\nWARNING: ${idle.join(", ")}: without effect in this builder\n`);
+      await printWarnings(warnings, context, sources);
+    }
     writeResults(flags, report);
     if (flags.bool("quiet")) context.print(`${report.configDigest ?? report.imageDigest ?? ""}\n`);
     return 0;
@@ -70,13 +79,14 @@ async function build(
       tempDir: () => (scratch ??= mkdtempSync(join(engine.store.tempDir(), "stdin-"))),
       signal,
     });
+    await using ssh = await openSshSockets(asked.ssh, { config, tempDir: () => engine.store.tempDir() });
     const session = openLocalSession(config, {
       directories:
         where.context.kind === "directory"
           ? new Map([...directories, [MAIN_DIRECTORY, where.context.path]])
           : directories,
       secrets: asked.secrets,
-      ssh: asked.ssh,
+      ssh: ssh.paths,
     });
     const request: BuildRequest = Object.freeze({
       ...asked,
@@ -84,6 +94,7 @@ async function build(
       outputs: await readOutputs(flags, cwd),
       session,
     });
+    const usage = openStepUsage();
     const report = await engine.build(request, {
       signal,
       onSource: (source) => void sources.set(source.file, source),
@@ -92,9 +103,11 @@ async function build(
       emit(event) {
         if (event.kind === "warning") warnings.push(event);
         if (event.kind !== "note" || config.verbose) display.event(event);
+        const said = usage.take(event);
+        if (said !== null && config.verbose) display.event({ kind: "note", message: said });
       },
     });
-    return { report, request };
+    return { report: { ...report, metadata: { ...report.metadata, ...usage.metadata() } }, request };
   } finally {
     if (scratch !== null) rmSync(scratch, { recursive: true, force: true });
   }

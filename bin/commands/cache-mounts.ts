@@ -6,7 +6,6 @@ import type { Command, CommandContext } from "../commands.ts";
 import type { Engine, EngineTransferOptions } from "../config.ts";
 import { humanDuration, humanSize, renderFormat, renderTable } from "../format.ts";
 import { openLocalSession } from "../local-session.ts";
-import { withStore } from "../local-store.ts";
 import { cleanText } from "../log-text.ts";
 
 export const command: Command = {
@@ -57,27 +56,28 @@ async function list(flags: ParsedFlags, { config, print }: CommandContext): Prom
   const { isNamed, shownId } = await import("../engine-mounts.ts");
   const { usage } = await import("../../cache/collect.ts");
   const ids = idsOf(flags);
-  const rows = await withStore(config, async (store) => {
-    const sizes = new Map(
-      (await usage(store)).flatMap((entry) =>
-        entry.kind === "cache-mount" ? [[entry.id, entry.sizeBytes]] : [],
-      ),
-    );
-    return store.cacheMounts.list().flatMap(({ id, path, lastUsedMs, inUse }) => {
-      const [, name = "", slot = ""] = /\/([^/]+)\/slot-([^/]+)\/fs$/.exec(path) ?? [];
-      const sizeBytes = sizes.get(`${name.slice(0, 24)}.${slot}`) ?? 0;
-      if (!isNamed(id, ids)) return [];
-      return [
-        {
-          ID: cleanText(shownId(id)),
-          SizeBytes: sizeBytes,
-          Size: humanSize(sizeBytes),
-          LastUsed: humanDuration(Math.max(0, Date.now() - lastUsedMs)),
-          InUse: inUse,
-          Path: path,
-        },
-      ];
-    });
+  const { openEngine } = await import("../engine.ts");
+  await using engine = await openEngine(config);
+  const { store } = engine;
+  const sizes = new Map(
+    (await usage(store, (dirs) => engine.measure(dirs))).flatMap((entry) =>
+      entry.kind === "cache-mount" ? [[entry.id, entry.sizeBytes]] : [],
+    ),
+  );
+  const rows = store.cacheMounts.list().flatMap(({ id, path, lastUsedMs, inUse }) => {
+    const [, name = "", slot = ""] = /\/([^/]+)\/slot-([^/]+)\/fs$/.exec(path) ?? [];
+    const sizeBytes = sizes.get(`${name.slice(0, 24)}.${slot}`) ?? 0;
+    if (!isNamed(id, ids)) return [];
+    return [
+      {
+        ID: cleanText(shownId(id)),
+        SizeBytes: sizeBytes,
+        Size: humanSize(sizeBytes),
+        LastUsed: humanDuration(Math.max(0, Date.now() - lastUsedMs)),
+        InUse: inUse,
+        Path: path,
+      },
+    ];
   });
   const format = flags.one("format");
   if (format !== null && format !== "" && format !== "table") {
@@ -101,7 +101,7 @@ async function list(flags: ParsedFlags, { config, print }: CommandContext): Prom
 async function exportTo(text: string, flags: ParsedFlags, context: CommandContext): Promise<number> {
   const { shownId } = await import("../engine-mounts.ts");
   const { parseCacheTo } = await import("../cache-flags.ts");
-  const to = parseCacheTo(text, context.cwd);
+  const to = parseCacheTo(text, context.cwd, context.config.env);
   if (to.kind !== "place") throw wrong("cache mounts do not fit into an image");
   const { reports, sentBytes } = await withEngine(context, (engine, options) =>
     engine.exportMounts(to.at, idsOf(flags), options),
@@ -115,7 +115,7 @@ async function exportTo(text: string, flags: ParsedFlags, context: CommandContex
 async function importFrom(text: string, flags: ParsedFlags, context: CommandContext): Promise<number> {
   const { shownId } = await import("../engine-mounts.ts");
   const { parseCacheFrom } = await import("../cache-flags.ts");
-  const from = parseCacheFrom(text, context.cwd);
+  const from = parseCacheFrom(text, context.cwd, context.config.env);
   if (from === null) throw wrong("there are no cache mounts in an image");
   const reports = await withEngine(context, (engine, options) =>
     engine.importMounts(from.at, idsOf(flags), options),

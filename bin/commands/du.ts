@@ -3,7 +3,6 @@
 import type { UsageEntry } from "../../cache/collect.ts";
 import type { Command } from "../commands.ts";
 import { goTime, humanDuration, humanSize, renderFormat, renderTable } from "../format.ts";
-import { withStore } from "../local-store.ts";
 import { cleanText } from "../log-text.ts";
 
 export const command: Command = {
@@ -28,7 +27,9 @@ export const command: Command = {
     const { parseFilters } = await import("../../cache/prune-filter.ts");
     const filters = flags.all("filter");
     const isWanted = filters.length === 0 ? () => true : parseFilters(filters);
-    const entries = (await withStore(config, usage)).filter(isWanted);
+    const { openEngine } = await import("../engine.ts");
+    await using engine = await openEngine(config);
+    const entries = (await usage(engine.store, (dirs) => engine.measure(dirs))).filter(isWanted);
     // of equal use the largest first: what is to be looked at is on top
     const rows = entries
       .toSorted((a, b) => b.lastUsedMs - a.lastUsedMs || b.sizeBytes - a.sizeBytes)

@@ -32,7 +32,8 @@ export const command: Command = {
   async run(flags, { config, print }) {
     const [text = ""] = flags.positionals;
     const { findImage, platformOf } = await import("../local-images.ts");
-    const { hostPlatform, parsePlatform } = await import("../flags-values.ts");
+    const { parsePlatform } = await import("../flags-values.ts");
+    const { hostPlatform } = await import("../../solver/graph/platform.ts");
     const { formatPlatform } = await import("../../solver/graph/op.ts");
     const image = await withStore(config, (store) => findImage(store, text));
     const asked = flags.one("platform");

@@ -47,6 +47,7 @@ export const command: Command = {
       keepBytes,
       olderThanMs,
       filters,
+      measure: (dirs) => engine.measure(dirs),
       signal,
     });
     await engine.removeDirectories(outcome.directories, { signal, emit: () => {} });

@@ -173,6 +173,8 @@ async function readBzip2(fd: number, sink: Sink): Promise<void> {
 }
 type BitReader = ((count: number | null) => number) & { readonly bytesRead: number };
 
+const ENDED = { done: true, value: undefined } as const;
+
 async function readXz(fd: number, sink: Sink): Promise<void> {
   const { default: xz } = await import("xz-decompress"); // CommonJS: its names are not seen one by one
   const chunks = chunksOf(fd, READ_BYTES, false);
@@ -183,5 +185,17 @@ async function readXz(fd: number, sink: Sink): Promise<void> {
       else controller.enqueue(next.value);
     },
   });
-  await drain(new xz.XzReadableStream(input), sink, () => chunks.return(undefined));
+  const reader = new xz.XzReadableStream(input).getReader();
+  const iterator = {
+    next: () => reader.read(),
+    // At the end of the data the package frees what it has, and it fails when it is told to do so again while its last
+    // chunk has not been read.
+    return: () =>
+      reader.cancel().then(
+        () => ENDED,
+        () => ENDED,
+      ),
+  };
+  const plain = { [Symbol.asyncIterator]: () => iterator } as AsyncIterable<Uint8Array>;
+  await drain(plain, sink, () => chunks.return(undefined));
 }

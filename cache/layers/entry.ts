@@ -45,7 +45,7 @@ import {
 } from "./names.ts";
 import { setOwner } from "./owner.ts";
 import type { TarEntry, TarHandler } from "./tar.ts";
-import { removeAt } from "./tree-size.ts";
+import { removeAt } from "./remove-tree.ts";
 
 /** Members of one archive. */
 export const ENTRIES_MAX = 10_000_000;
@@ -383,29 +383,34 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
 
   /** False: left out, with a note. */
   function device(member: TarEntry, parent: number, name: Buffer): boolean {
-    const device = { major: member.devMajor, minor: member.devMinor };
-    if (member.type === "char" && device.major === 0 && device.minor === 0) {
+    if (member.type === "char" && member.devMajor === 0 && member.devMinor === 0) {
       // To overlayfs this device means "deleted": an archive says that by name only.
       note("whiteout device", `${shownName(member.name)} is the overlay's mark for a deleted file: left out`);
       return false;
     }
-    if (options.idMap !== "host") {
-      // mknod(2) of devices needs CAP_MKNOD of the host. containerd leaves them out in user namespaces as well.
+    // mknod(2) of devices needs CAP_MKNOD of the host, which root of a user namespace lacks even where all ids are its own.
+    // containerd leaves them out in user namespaces as well.
+    if (options.idMap !== "host" || !makeDevice(parent, name, member)) {
       note(
         "device",
         `${shownName(member.name)} is a device node, which cannot be made without root: left out`,
       );
       return false;
     }
+    return true;
+  }
+
+  /** False: not allowed to. */
+  function makeDevice(parent: number, name: Buffer, member: TarEntry): boolean {
     const type = member.type === "char" ? S.IFCHR : S.IFBLK;
+    const device = { major: member.devMajor, minor: member.devMinor };
     try {
       create(parent, name, () => mknodat(parent, name, type | 0o600, device));
+      return true;
     } catch (error) {
-      if (isSysError(error, "EPERM"))
-        refuse(member, "is a device node, which this process is not allowed to make");
+      if (isSysError(error, "EPERM")) return false;
       throw error;
     }
-    return true;
   }
 
   function setXattrs(member: TarEntry, set: (name: string, value: Buffer) => void): void {

@@ -31,7 +31,7 @@ import { isSysError } from "../../worker/sys/libc.ts";
 import { isImageXattr, shownName } from "./names.ts";
 import { idMapKind, notedOwner } from "./owner.ts";
 import { treeTar } from "./tree-tar.ts";
-import { removeAt } from "./tree-size.ts";
+import { removeAt } from "./remove-tree.ts";
 import { type Visit, walkTree } from "./walk.ts";
 
 export interface ExportOptions {

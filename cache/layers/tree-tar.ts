@@ -7,6 +7,7 @@ import { readSync } from "node:fs";
 import { BuildError } from "../../solver/graph/error.ts";
 import {
   close,
+  flistxattr,
   lgetxattr,
   llistxattr,
   O,
@@ -73,25 +74,16 @@ export function* treeTar(root: number, options: TreeTarOptions): Generator<Buffe
     }
   }
 
-  /** Content of a file straight into the blocks, and zeros up to a multiple of 512. */
-  function* content(visit: Visit): Generator<Buffer> {
-    const { size } = visit.stat;
-    const fd = openat(visit.dirfd, visit.name, O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
-    try {
-      for (let at = 0; at < size; ) {
-        const count = readSync(fd, block, filled, Math.min(blockBytes - filled, size - at), at);
-        if (count === 0) {
-          throw new BuildError(
-            "CONTEXT_CHANGED",
-            `${shownName(visit.path)} became shorter while it was read`,
-          );
-        }
-        at += count;
-        filled += count;
-        if (filled === blockBytes) yield* flush();
+  /** Content of an open file straight into the blocks, and zeros up to a multiple of 512. */
+  function* content(fd: number, { stat: { size }, path }: Visit): Generator<Buffer> {
+    for (let at = 0; at < size; ) {
+      const count = readSync(fd, block, filled, Math.min(blockBytes - filled, size - at), at);
+      if (count === 0) {
+        throw new BuildError("CONTEXT_CHANGED", `${shownName(path)} became shorter while it was read`);
       }
-    } finally {
-      close(fd);
+      at += count;
+      filled += count;
+      if (filled === blockBytes) yield* flush();
     }
     yield* zeros((512 - (size % 512)) % 512);
   }
@@ -146,13 +138,9 @@ export function* treeTar(root: number, options: TreeTarOptions): Generator<Buffe
       );
       continue;
     }
-    const directory = type === "dir";
-    const native = procPath(visit.dirfd, name);
-    const attributes = llistxattr(native);
-    const owner = attributes.includes(OWNER_XATTR) ? notedOwner(native) : null;
-    let linkName: Buffer | null = type === "symlink" ? readlinkat(visit.dirfd, name) : null;
     let written: TarType = type;
-    if (stat.nlink > 1 && !directory) {
+    let linkName: Buffer | null = type === "symlink" ? readlinkat(visit.dirfd, name) : null;
+    if (stat.nlink > 1 && type !== "dir") {
       const inode = `${stat.dev}:${stat.ino}`;
       const first = links.get(inode);
       if (first === undefined) links.set(inode, path);
@@ -161,23 +149,32 @@ export function* treeTar(root: number, options: TreeTarOptions): Generator<Buffe
         linkName = first;
       }
     }
-    const end = writeHeader(header, 0, {
-      name: directory ? Buffer.concat([path, SLASH]) : path,
-      linkName,
-      type: written,
-      mode: stat.mode & S.PERM,
-      uid: owner?.uid ?? stat.uid,
-      gid: owner?.gid ?? stat.gid,
-      size: written === "file" ? stat.size : 0,
-      mtimeSeconds: mtimeOf(stat),
-      devMajor: type === "char" || type === "block" ? stat.rdevMajor : 0,
-      devMinor: type === "char" || type === "block" ? stat.rdevMinor : 0,
-      xattrs: xattrsOf(native, attributes, options.form),
-    });
-    yield* bytes(header.subarray(0, end));
-    if (written === "file") yield* content(visit);
-    if (layer && directory && attributes.includes(OPAQUE_XATTR) && isOpaque(native)) {
-      yield* whiteout(Buffer.concat([path, SLASH, OPAQUE_NAME]));
+    const fd = written === "file" ? openat(visit.dirfd, name, O.RDONLY | O.NOFOLLOW | O.NONBLOCK) : null;
+    try {
+      const native = procPath(visit.dirfd, name);
+      // By descriptor where there is one: a path below /proc costs several times as much to walk.
+      const attributes = fd === null ? llistxattr(native) : flistxattr(fd);
+      const owner = attributes.includes(OWNER_XATTR) ? notedOwner(native) : null;
+      const end = writeHeader(header, 0, {
+        name: type === "dir" ? Buffer.concat([path, SLASH]) : path,
+        linkName,
+        type: written,
+        mode: stat.mode & S.PERM,
+        uid: owner?.uid ?? stat.uid,
+        gid: owner?.gid ?? stat.gid,
+        size: written === "file" ? stat.size : 0,
+        mtimeSeconds: mtimeOf(stat),
+        devMajor: type === "char" || type === "block" ? stat.rdevMajor : 0,
+        devMinor: type === "char" || type === "block" ? stat.rdevMinor : 0,
+        xattrs: xattrsOf(native, attributes, options.form),
+      });
+      yield* bytes(header.subarray(0, end));
+      if (fd !== null) yield* content(fd, visit);
+      if (layer && type === "dir" && attributes.includes(OPAQUE_XATTR) && isOpaque(native)) {
+        yield* whiteout(Buffer.concat([path, SLASH, OPAQUE_NAME]));
+      }
+    } finally {
+      if (fd !== null) close(fd);
     }
   }
   yield* zeros(1024); // the end of an archive: two blocks of zeros

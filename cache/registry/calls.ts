@@ -54,8 +54,8 @@ const ATTEMPTS_MAX = 5;
 const REDIRECTS_MAX = 10;
 const PAUSE_FIRST_MS = 250;
 const PAUSE_MAX_MS = 10_000;
-/** A registry that wants us to come back later than this is as good as unreachable. */
-const RETRY_AFTER_MAX_MS = 60_000;
+/** A server that wants us to come back later than this is as good as unreachable. */
+export const RETRY_AFTER_MAX_MS: number = 60_000;
 const ERROR_BODY_MAX_BYTES = 64 << 10;
 const SLOWEST_BYTES_PER_S = 16 << 10;
 
@@ -266,7 +266,7 @@ async function whole(called: Called, request: Call): Promise<Called> {
 }
 
 /** Statuses of faults that can pass. RFC 9110 section 15, RFC 6585. */
-function isPassing(status: number): boolean {
+export function isPassing(status: number): boolean {
   return [408, 425, 429, 500, 502, 503, 504].includes(status);
 }
 
@@ -274,20 +274,21 @@ function attemptsFor(request: Call): number {
   return request.body === undefined || request.body instanceof Uint8Array ? ATTEMPTS_MAX : 1;
 }
 
-// A name that does not exist and a certificate that does not fit stay so; a refused connection may be a restart.
-function isWorthRetrying(fault: Fault, attempt: number): boolean {
+/** A name that does not exist and a certificate that does not fit stay so; a refused connection may be a restart. */
+export function isWorthRetrying(fault: Fault, attempt: number): boolean {
   if (fault.code === "ENOTFOUND" || fault.code === "EPROXY") return false;
   if (/CERT|SSL|TLS|SELF_SIGNED|SIGNATURE/.test(fault.code)) return false;
   return fault.code === "ECONNREFUSED" ? attempt < 2 : true;
 }
 
-function pauseMs(attempt: number): number {
+/** Wait before attempt n+1 (n from 0). */
+export function pauseMs(attempt: number): number {
   const full = Math.min(PAUSE_FIRST_MS * 2 ** attempt, PAUSE_MAX_MS);
   return full * (0.75 + Math.random() * 0.5); // so that many clients do not come back at once
 }
 
-// RFC 9110, 10.2.3: seconds or a date.
-function retryAfterMs(answer: Answer): number | null {
+/** RFC 9110, 10.2.3: seconds or a date. null: nothing is said. */
+export function retryAfterMs(answer: Answer): number | null {
   const text = answer.headers["retry-after"];
   if (text === undefined) return null;
   if (/^\d{1,9}$/.test(text)) return Number(text) * 1000;

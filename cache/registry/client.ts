@@ -1,9 +1,8 @@
 // The distribution API: resolve, fetch and send, with limits on everything the other side says.
 // https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 
-import { createHash } from "node:crypto";
-import { type Digest, digestOf, hexOf, isDigest } from "../../solver/graph/digest.ts";
-import { BuildError, printable } from "../../solver/graph/error.ts";
+import { type Digest, digestOf, isDigest } from "../../solver/graph/digest.ts";
+import { BuildError } from "../../solver/graph/error.ts";
 import type { Credentials, Descriptor } from "../../solver/graph/request.ts";
 import { MANIFEST_MAX_BYTES, MEDIA_TYPES, parseDocument } from "./documents.ts";
 import {
@@ -14,6 +13,7 @@ import {
   withDefaultTag,
 } from "./reference.ts";
 import { openRemembered } from "./remembered.ts";
+import { resumedBlob, wrongDigest as wrongContent } from "./resumed.ts";
 import { type Call, openCalls, transferMs, unexpected } from "./calls.ts";
 import { type Answer, Fault } from "./exchange.ts";
 import type { TransportOptions } from "./transport.ts";
@@ -25,6 +25,8 @@ export interface RegistryOptions extends TransportOptions {
   readonly insecureHosts?: readonly string[];
   /** For a host, other hosts ("host[:port]" or a URL without path) asked first when something is read. */
   readonly mirrors?: Readonly<Record<string, readonly string[]>>;
+  /** Opens blobs that lie in no registry (build caches in object stores): see `Registry.elsewhere`. */
+  readonly elsewhere?: Elsewhere;
   /** Waiting between attempts; for tests. */
   readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
 }
@@ -42,6 +44,13 @@ export interface TransferOptions extends SignalOptions {
   readonly onBytes?: (current: number, total: number) => void;
 }
 
+/** Bytes of a blob by its RemoteBlob.from, verified; null: that names nothing this knows of. Errors are those of a registry. */
+export type Elsewhere = (
+  from: string,
+  descriptor: Descriptor,
+  options: TransferOptions,
+) => AsyncIterable<Uint8Array> | null;
+
 /**
  * Errors of all functions: REGISTRY_NOT_FOUND, REGISTRY_DENIED, REGISTRY_UNREACHABLE (after bounded attempts),
  * REGISTRY_PROTOCOL, DIGEST_MISMATCH, IMAGE_INVALID; `signal.reason` when aborted.
@@ -56,6 +65,8 @@ export interface Registry {
   manifest(reference: Reference, options: SignalOptions): Promise<Fetched>;
   /** Bytes of a blob. Broken connections are resumed; size and digest are verified before the last chunk is over. */
   blob(repository: Repository, descriptor: Descriptor, options: TransferOptions): AsyncIterable<Uint8Array>;
+  /** Blobs that lie in no registry. Without it, there are none. */
+  readonly elsewhere?: Elsewhere;
   hasBlob(repository: Repository, digest: Digest, options: SignalOptions): Promise<boolean>;
   /**
    * Makes a blob be in a repository: found there, mounted from one of `mountFrom` (repositories of the same host), or
@@ -85,9 +96,6 @@ const ACCEPT = [
   MEDIA_TYPES.dockerManifest,
   MEDIA_TYPES.dockerIndex,
 ].join(", ");
-// A transfer that makes progress may be resumed more often than one that does not.
-const RESUMES_MAX = 50;
-const STALLS_MAX = 5;
 const UPLOADS_MAX = 5;
 // All parts of a build see a tag stand for the same image, whatever is pushed meanwhile; a process that lives on sees the new
 // one after this time.
@@ -164,55 +172,29 @@ export function openRegistry(options: RegistryOptions): Registry {
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const { digest, size } = descriptor;
     const name = `${formatRepository(repository)}@${digest}`;
-    const hash = createHash("sha256");
-    let received = 0;
-    let stalls = 0;
-    for (let attempt = 0; ; attempt++) {
-      const startedAt = received;
-      try {
+    yield* resumedBlob({
+      descriptor,
+      name,
+      sender: "the registry",
+      async ask(offset) {
         const answer = await calls.read(repository, {
           method: "GET",
           path: `blobs/${digest}`,
-          headers: received > 0 ? { range: `bytes=${received}-` } : {},
-          ok: received > 0 ? [200, 206, 404] : [200, 404],
+          headers: offset > 0 ? { range: `bytes=${offset}-` } : {},
+          ok: offset > 0 ? [200, 206, 404] : [200, 404],
           name,
           signal,
           totalMs: transferMs(size),
           isTransfer: size > TRANSFER_MIN_BYTES,
         });
-        if (answer.status === 404) {
-          await answer.discard();
-          throw notFound(name);
-        }
-        // 200 to a range: the registry starts over, what we have is passed by.
-        let skip = answer.status === 200 ? received : 0;
-        if (answer.status === 206 && !rangeStartsAt(answer, received)) {
-          await answer.discard();
-          throw protocol(name, "the registry sent another part of the blob than asked for");
-        }
-        for await (const whole of answer.body) {
-          const chunk = skip > 0 ? whole.subarray(Math.min(skip, whole.length)) : whole;
-          skip -= Math.min(skip, whole.length);
-          if (chunk.length === 0) continue;
-          if (received + chunk.length > size)
-            throw protocol(name, `the registry sent more than the ${size} bytes of the blob`);
-          received += chunk.length;
-          hash.update(chunk);
-          onBytes?.(received, size);
-          yield chunk;
-        }
-        if (received < size) throw new Fault("ECONNRESET", `only ${received} of ${size} bytes came`);
-        break;
-      } catch (error) {
-        if (!(error instanceof Fault)) throw error;
-        stalls = received > startedAt ? 0 : stalls + 1;
-        if (stalls >= STALLS_MAX || attempt >= RESUMES_MAX)
-          throw calls.unreachable(repository.host, error, name);
-        await calls.pause(stalls, signal);
-      }
-    }
-    const actual = hash.digest("hex");
-    if (actual !== hexOf(digest)) throw wrongDigest(name, digest, `sha256:${actual}`);
+        if (answer.status !== 404) return answer;
+        await answer.discard();
+        throw notFound(name);
+      },
+      unreachable: (fault) => calls.unreachable(repository.host, fault, name),
+      pause: (attempt) => calls.pause(attempt, signal),
+      onBytes,
+    });
   }
 
   async function hasBlob(
@@ -307,6 +289,7 @@ export function openRegistry(options: RegistryOptions): Registry {
     },
     manifest: (reference, { signal }) => getManifest(reference, signal),
     blob: fetchBlob,
+    ...(options.elsewhere === undefined ? {} : { elsewhere: options.elsewhere }),
     hasBlob: (repository, digest, { signal }) => hasBlob(repository, digest, signal, "pull"),
     async uploadBlob(repository, descriptor, open, options) {
       const { signal, mountFrom = [] } = options;
@@ -388,10 +371,6 @@ function contentType(answer: Pick<Answer, "headers">): string | null {
   return answer.headers["content-type"]?.split(";")[0]?.trim().toLowerCase() || null;
 }
 
-function rangeStartsAt(answer: Pick<Answer, "headers">, offset: number): boolean {
-  return new RegExp(`^bytes ${offset}-\\d+/`).test(answer.headers["content-range"] ?? "");
-}
-
 function notFound(name: string): BuildError {
   return new BuildError("REGISTRY_NOT_FOUND", `${name}: not found`, {
     hint: "check the name and the tag; a registry may also say this of a private image without a login",
@@ -399,13 +378,7 @@ function notFound(name: string): BuildError {
 }
 
 function wrongDigest(name: string, expected: string, actual: string): BuildError {
-  return new BuildError(
-    "DIGEST_MISMATCH",
-    `${name}: expected ${expected}, but the content is ${printable(actual, 80)}`,
-    {
-      hint: "the registry, or something between, gave wrong content; nothing of it was kept",
-    },
-  );
+  return wrongContent(name, "the registry", expected, actual);
 }
 
 function protocol(name: string, problem: string): BuildError {

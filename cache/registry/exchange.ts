@@ -3,7 +3,7 @@
 import type { IncomingHttpHeaders } from "node:http";
 
 export interface Exchange {
-  readonly method: "GET" | "HEAD" | "PUT" | "POST";
+  readonly method: "GET" | "HEAD" | "PUT" | "POST" | "PATCH" | "DELETE";
   readonly url: URL; // http: or https:
   readonly headers: Readonly<Record<string, string>>;
   /** Bytes to send. A stream needs its content-length in the headers. */

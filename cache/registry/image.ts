@@ -235,7 +235,10 @@ export function remoteBytes(
   if (remote.from.startsWith(LAYOUT_PREFIX)) {
     return openLayout(remote.from.slice(LAYOUT_PREFIX.length)).blob(remote.descriptor, options);
   }
-  return registry.blob(parseReference(remote.from), remote.descriptor, options);
+  return (
+    registry.elsewhere?.(remote.from, remote.descriptor, options) ??
+    registry.blob(parseReference(remote.from), remote.descriptor, options)
+  );
 }
 
 async function collect(data: AsyncIterable<Uint8Array>): Promise<Uint8Array> {

@@ -1,50 +1,7 @@
-// Which manifest of an index fits a platform. containerd/platforms: compare.go (platformVector), database.go (normalize).
+// Which manifest of an index fits a platform. containerd/platforms: compare.go (platformVector).
 
 import type { Platform } from "../../solver/graph/op.ts";
-
-/** os, architecture and variant in their canonical words: x86_64 is amd64, armhf is arm/v7, arm64/v8 is arm64. */
-export function normalizePlatform(platform: Platform): Platform {
-  const os = platform.os.toLowerCase();
-  let architecture = platform.architecture.toLowerCase();
-  let variant = (platform.variant ?? "").toLowerCase();
-  switch (architecture) {
-    case "i386":
-      architecture = "386";
-      variant = "";
-      break;
-    case "x86_64":
-    case "x86-64":
-    case "amd64":
-      architecture = "amd64";
-      if (variant === "v1") variant = "";
-      break;
-    case "aarch64":
-    case "arm64":
-      architecture = "arm64";
-      if (variant === "8" || variant === "v8" || variant === "v8.0") variant = "";
-      break;
-    case "armhf":
-      architecture = "arm";
-      variant = "v7";
-      break;
-    case "armel":
-      architecture = "arm";
-      variant = "v6";
-      break;
-    case "arm":
-      if (variant === "" || variant === "7") variant = "v7";
-      else if (/^[568]$/.test(variant)) variant = `v${variant}`;
-      break;
-    default:
-      break;
-  }
-  return {
-    os: os === "macos" ? "darwin" : os,
-    architecture,
-    ...(variant === "" ? {} : { variant }),
-    ...(platform.osVersion ? { osVersion: platform.osVersion } : {}),
-  };
-}
+import { normalizePlatform } from "../../solver/graph/platform.ts";
 
 /** Platforms that run on the wanted one, best first: arm/v7 also takes v6 and v5, amd64/v3 also v2, v1 and 386. */
 export function acceptablePlatforms(wanted: Platform): readonly Platform[] {

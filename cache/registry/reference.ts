@@ -99,6 +99,11 @@ export function formatReference(reference: Reference): string {
   return `${formatRepository(reference)}${suffix(reference)}`;
 }
 
+/** Is what `RemoteBlob.from` says a repository? Else it is a directory, or an address in an object store. */
+export function isRepository(from: string): boolean {
+  return !from.startsWith("oci-layout:") && !from.includes("://");
+}
+
 /** "docker.io/library/alpine": what `RemoteBlob.from` holds for a registry. */
 export function formatRepository(repository: Repository): string {
   return `${repository.host}/${repository.repository}`;

@@ -14,7 +14,8 @@ export const CACHE_CONFIG_TYPE = "application/vnd.buildkit.cacheconfig.v0";
 export const INLINE_FIELD = "moby.buildkit.cache.v0";
 /** Annotation of a layer's descriptor: its diffId. containerd labels.LabelUncompressed. */
 export const DIFF_ID_ANNOTATION = "containerd.io/uncompressed";
-const CREATED_ANNOTATION = "buildkit/createdat";
+/** Annotation of a layer's descriptor: when it was made. */
+export const CREATED_ANNOTATION = "buildkit/createdat";
 
 /** Far above what real caches have (a build of 1,000 steps: 600 kB). BuildKit itself reads 1 MiB at most. */
 export const CACHE_CONFIG_MAX_BYTES: number = 32 << 20;

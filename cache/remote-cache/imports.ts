@@ -19,6 +19,8 @@ import type { CachePlace } from "./place.ts";
 export interface CacheSource {
   /** For messages and to keep caches apart: docker.io/user/app:cache, /path. */
   readonly name: string;
+  /** Set: what keeps caches apart instead, where one name can stand for several. */
+  readonly domain?: string;
   readonly open: () => Promise<CachePlace>;
   /** Contents of cache mounts are wanted too. */
   readonly mounts: boolean;
@@ -82,7 +84,7 @@ export function openImports(options: ImportOptions): ImportedResults {
   const controller = new AbortController();
   const caches: { readonly place: CachePlace; readonly cache: ReadCache; readonly mounts: boolean }[] = [];
   const domain = createHash("sha256")
-    .update(JSON.stringify(sources.map(({ name }) => name)))
+    .update(JSON.stringify(sources.map(({ name, domain: own }) => own ?? name)))
     .digest("hex")
     .slice(0, 16);
   const foreign = new Set<LayerId>();

@@ -70,6 +70,33 @@ export function encodeCacheManifest(
 /** Reads what is at a place: a cache, or an image (or an index of images) with inline caches. null: nothing is there. What is
  *  broken in parts is ignored and said. Throws what reading throws. */
 export async function readCache(place: CachePlace, options: SignalOptions): Promise<ReadCache | null> {
+  if (place.fallbacks === undefined || place.fallbacks.length === 0) return readOne(place, options);
+  const [own, ...others] = await Promise.all([
+    readOne(place, options),
+    ...place.fallbacks.map((one) => readFallback(one, options)),
+  ]);
+  const found = [own ?? null, ...others].filter((one) => one !== null);
+  if (found.length <= 1) return found[0] ?? null;
+  const backwards = found.toReversed(); // of equal names the first place's is kept
+  return {
+    results: new Map(backwards.flatMap(({ results }) => [...results])),
+    mounts: new Map(backwards.flatMap(({ mounts }) => [...mounts])),
+    packs: new Map(backwards.flatMap(({ packs }) => [...packs])),
+    ignored: found.flatMap(({ ignored }) => ignored),
+  };
+}
+
+/** One that cannot be read takes nothing from the others. */
+async function readFallback(place: CachePlace, options: SignalOptions): Promise<ReadCache | null> {
+  try {
+    return await readCache(place, options);
+  } catch (error) {
+    if (!(error instanceof BuildError)) throw error;
+    return { results: new Map(), mounts: new Map(), packs: new Map(), ignored: [error.message] };
+  }
+}
+
+async function readOne(place: CachePlace, options: SignalOptions): Promise<ReadCache | null> {
   const top = await place.manifest(options);
   if (top === null) return null;
   const document = parseDocument(top.bytes, top.descriptor.mediaType || null, place.name);

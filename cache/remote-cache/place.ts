@@ -1,4 +1,5 @@
-// Where a build cache lies: a repository of a registry, or a directory (an OCI layout, as BuildKit's type=local has it).
+// Where a build cache lies: a repository of a registry, or a directory (an OCI layout, as BuildKit's type=local has it); object
+// stores are in object-place.ts.
 
 import { randomBytes } from "node:crypto";
 import {
@@ -29,6 +30,10 @@ export interface CachePlace {
   readonly name: string;
   /** What RemoteBlob.from says of its blobs. */
   readonly from: string;
+  /** So many blobs may be sent side by side; not set: as many as the exporter likes. */
+  readonly uploadsAtOnce?: number;
+  /** Other places that are read along, after this one, and never written (GitHub Actions: scopes of other branches). */
+  readonly fallbacks?: readonly CachePlace[];
   /** What its name stands for; null: nothing is there. */
   manifest(options: SignalOptions): Promise<Fetched | null>;
   /** A manifest by its digest, out of an index. */

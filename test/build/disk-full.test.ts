@@ -5,17 +5,18 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { needs } from "../support/needs.ts";
+import { describeAsRoot } from "../support/privileges.ts";
 import type { Outcome } from "../support/cli.ts";
 import { openWorkshop, type Workshop } from "./fixture.ts";
 
 const SIZE_MB = 24;
 
-describe("a store on a full disk", () => {
+// Mounting is root's.
+describeAsRoot("a store on a full disk", () => {
   let shop: Workshop;
   let disk: string;
   let ballast: string;
-  before(async function () {
-    if (process.getuid?.() !== 0) return this.skip(); // mounting is root's
+  before(async () => {
     needs("mount");
     shop = await openWorkshop();
     disk = shop.at("disk");

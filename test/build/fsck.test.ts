@@ -10,6 +10,8 @@ import {
   renameSync,
   rmSync,
   statSync,
+  truncateSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -100,6 +102,21 @@ describe("fsck", () => {
     appendFileSync(join(holding("src/program.out"), "fs", "src", "program.out"), "x");
     await mends("layer", /damaged/);
   });
+
+  const step = (path: string): string => join(holding("src/program.out"), "fs", path);
+  const damages: Readonly<Record<string, [damage: () => void, words: RegExp]>> = {
+    "a mode": [() => chmodSync(step("src/program.out"), 0o644), /modes/],
+    "a time": [() => utimesSync(step("src/program.out"), 1, 1), /times/],
+    "a length": [() => truncateSync(step("src/program.out"), 1), /sizes/],
+    "a name more": [() => writeFileSync(step("src/new"), ""), /names/],
+    "a name less": [() => rmSync(step("src/program.out")), /names/],
+  };
+  for (const [what, [damage, words]] of Object.entries(damages)) {
+    it(`a step's layer that was never packed, with ${what}`, async () => {
+      damage();
+      await mends("layer", words);
+    });
+  }
 
   it("a file of an image's layer that changed", async () => {
     appendFileSync(join(holding("etc/passwd", "d-"), "fs", "etc", "passwd"), "x");

@@ -72,6 +72,38 @@ for (const account of everybody) {
       assert.ok(filtered.every((row) => row.InUse && row.Type === "layer") && filtered.length >= 2);
     });
 
+    it("adds up what is closed to everybody but a user of the image", async () => {
+      const closed = (dir: string): string =>
+        `mkdir -m 700 ${dir}/closed && dd if=/dev/zero of=${dir}/closed/file bs=${2 * MB} count=1 && chown -R 1000:1000 ${dir}/closed`;
+      const dockerfile = [
+        "FROM base",
+        `RUN ${closed("")}`,
+        `RUN --mount=type=cache,target=/cache,id=mine ${closed("/cache")}`,
+        "RUN rm /closed/file",
+        "",
+      ].join("\n");
+      await shop.ok(["build", "-o", "type=cacheonly", shop.context("closed", { Dockerfile: dockerfile })]);
+      const rows = await du();
+      const layer = find(rows, "of=/closed/file");
+      const mount = rows.find((row) => row.Type === "cache-mount");
+      for (const row of [layer, mount]) {
+        assert.ok(
+          row !== undefined && row.SizeBytes >= 2 * MB && row.SizeBytes < 2.2 * MB,
+          `${row?.SizeBytes}`,
+        );
+      }
+      const mounts = JSON.parse((await shop.ok(["cache-mounts", "ls", "--format", "json"])).stdout) as Row;
+      assert.equal(mounts.SizeBytes, mount?.SizeBytes);
+      // A limit that is met once one of the two is gone: prune sees what du shows.
+      await shop.ok(["prune", "--force", "--keep-storage", String(sum(rows) - MB)]);
+      const left = await du();
+      assert.ok(sum(left) <= sum(rows) - MB && sum(left) > 2 * MB, `${sum(left)} of ${sum(rows)}`);
+      assert.equal(
+        (await shop.ok(["prune", "--force", "--keep-storage", String(sum(left))])).stdout.includes("ID"),
+        false,
+      );
+    });
+
     it("prune takes what no image needs, off the disk; the image still runs, and the rest is built again", async () => {
       await shop.ok(["build", "-t", "kept", shop.context("kept", { Dockerfile: big("kept", MB) })]);
       const loose = shop.context("loose", { Dockerfile: big("loose", MB) });

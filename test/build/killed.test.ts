@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { accounts } from "../support/unprivileged.ts";
 import { isRunning, residentsOf } from "../support/store.ts";
 import { openWorkshop, type Workshop } from "./fixture.ts";
+import { killedRounds } from "./killed-rounds.ts";
 
 /** The step's own output, not its name. */
 const HALF_DONE = /^#\d+ [\d.]+ half done$/m;
@@ -70,6 +71,11 @@ RUN --mount=type=secret,id=word echo half > /file && echo half done && \\
         assert.deepEqual(await residentsOf(shop.dir), []);
       });
     }
+
+    it("leaves nothing when front, keeper, launcher, step or network helper is killed at a random moment", async function () {
+      this.timeout(120_000);
+      await killedRounds(account, 5); // the script of that name makes any number
+    });
 
     it("exits at once on a second Ctrl-C, with nothing left running", async () => {
       const marker = sleepSeconds();

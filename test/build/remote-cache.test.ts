@@ -3,7 +3,9 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { type ActionsCache, startActionsCache } from "../support/actions-cache.ts";
 import { type RunningRegistry, startRegistry } from "../support/registry.ts";
+import { type RunningS3, startS3 } from "../support/s3.ts";
 import { accounts } from "../support/unprivileged.ts";
 import { openWorkshop, THREE_STAGES, THREE_STAGES_OUTPUT, type Workshop } from "./fixture.ts";
 
@@ -12,21 +14,32 @@ const STEPS = 8; // of THREE_STAGES
 describe("a build that starts with nothing but a cache", () => {
   let shop: Workshop;
   let registry: RunningRegistry;
+  let s3: RunningS3;
+  let actions: ActionsCache;
   let context: string;
   let serial = 0;
   before(async () => {
     shop = await openWorkshop();
     registry = await startRegistry();
+    s3 = await startS3();
+    actions = await startActionsCache();
     context = shop.context("app", THREE_STAGES);
     await shop.ok(["build", "-t", "app", context]);
   });
   after(async () => {
     await registry[Symbol.asyncDispose]();
+    await s3[Symbol.asyncDispose]();
+    await actions[Symbol.asyncDispose]();
     shop[Symbol.dispose]();
   });
 
   const freshStore = (): string => shop.at(`store-${serial++}`);
   const ref = (name: string): string => `${registry.host}/app:${name}`;
+  const s3At = (prefix: string): string =>
+    `type=s3,bucket=${s3.bucket},prefix=${prefix}/,endpoint_url=${s3.endpoint},use_path_style=true,access_key_id=${s3.keys.accessKeyId},secret_access_key=${s3.keys.secretAccessKey}`;
+  const actionsAt = (version: 1 | 2, scope: string, token: string): string =>
+    `type=gha,version=${version},${version === 1 ? "url" : "url_v2"}=${actions.url},scope=${scope},token=${token}`;
+  const mainToken = (): string => actions.token(["refs/heads/main", true]);
   const build = async (root: string, ...args: string[]): Promise<string> => {
     const { stderr } = await shop.ok(["build", "--progress=plain", ...args], {
       root,
@@ -71,6 +84,88 @@ describe("a build that starts with nothing but a cache", () => {
       assert.equal(stdout, THREE_STAGES_OUTPUT);
     });
   }
+
+  for (const [what, to, from] of [
+    ["S3", () => `${s3At("max")},mode=max`, () => s3At("max")],
+    [
+      "GitHub Actions, version 1",
+      () => `${actionsAt(1, "max", mainToken())},mode=max`,
+      () => actionsAt(1, "max", mainToken()),
+    ],
+    [
+      "GitHub Actions, version 2",
+      () => `${actionsAt(2, "both", mainToken())},mode=max`,
+      () => actionsAt(2, "both", mainToken()),
+    ],
+  ] as const) {
+    it(`runs nothing, from ${what}, and the image is whole for those without its keys`, async () => {
+      const { stderr } = await shop.ok(["build", "--progress=plain", "--cache-to", to(), context]);
+      const root = freshStore();
+      const log = await build(root, "--cache-from", from(), "-t", "app", context);
+      assert.equal(cachedIn(log), STEPS, log);
+      assert.equal(layersIn(root), 0);
+      const { stdout } = await shop.ok(["run", "--rm", "app"], inStore(root));
+      assert.equal(stdout, THREE_STAGES_OUTPUT);
+      const again = await build(freshStore(), "--cache-from", from(), "--cache-to", to(), context);
+      assert.match(again, / 0 bytes sent/);
+      for (const text of [stderr, log, again]) {
+        assert.doesNotMatch(text, new RegExp(`${s3.keys.secretAccessKey}|eyJ|sig=`));
+      }
+    });
+  }
+
+  it("takes what the environment says of S3, and fetches layers when they are needed", async () => {
+    const env = {
+      AWS_ENDPOINT_URL_S3: s3.endpoint,
+      AWS_BUCKET: s3.bucket,
+      AWS_REGION: "eu-west-1",
+      AWS_ACCESS_KEY_ID: s3.keys.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: s3.keys.secretAccessKey,
+    };
+    const cache = "type=s3,use_path_style=true,prefix=env/,name=one;two";
+    await shop.ok(["build", "--cache-to", cache, context], { env });
+    const root = freshStore();
+    const { stderr } = await shop.ok(
+      ["build", "--progress=plain", "--cache-from", `${cache},name=two`, "-t", "app", context],
+      { root, env },
+    );
+    assert.equal(cachedIn(stderr), STEPS, stderr);
+    assert.deepEqual(readdirSync(join(root, "layers")), []);
+    const fetched = (): number =>
+      s3.requests.filter(({ method, url }) => method === "GET" && url.includes("/env/blobs/")).length;
+    assert.equal(fetched(), 0);
+    await shop.ok(["tag", "app", ref("from-s3")], { root });
+    await shop.ok(["push", ref("from-s3")], { root, env });
+    assert.ok(fetched() > 0);
+    const { stdout } = await shop.ok(["run", "--rm", "app"], { root, env });
+    assert.equal(stdout, THREE_STAGES_OUTPUT);
+  });
+
+  it("takes what the environment says of GitHub Actions, and keeps what branches write apart", async () => {
+    const job = (...scopes: readonly (readonly [string, boolean])[]) => ({
+      ACTIONS_CACHE_SERVICE_V2: "true",
+      ACTIONS_RESULTS_URL: actions.url,
+      ACTIONS_RUNTIME_TOKEN: actions.token(...scopes),
+    });
+    const main = job(["refs/heads/main", true]);
+    const pull = job(["refs/pull/7/merge", true], ["refs/heads/main", false]);
+    const cache = "type=gha,scope=branches,mode=max";
+    const run = async (env: Record<string, string>, root: string, dir: string): Promise<number> => {
+      const from = "type=gha,scope=branches";
+      const args = ["build", "--progress=plain", "--cache-from", from, "--cache-to", cache, dir];
+      return cachedIn((await shop.ok(args, { root, env })).stderr);
+    };
+    const changed = shop.context("branch", { ...THREE_STAGES, "src/program.txt": "branch\n" });
+    assert.equal(await run(pull, freshStore(), context), 0);
+    assert.equal(await run(main, freshStore(), changed), 0); // nothing of the pull request
+    assert.equal(await run(pull, freshStore(), changed), STEPS); // all of the default branch
+    // One machine that builds for both keeps them apart, too.
+    const shared = freshStore();
+    const fresh = shop.context("fresh", { ...THREE_STAGES, "src/program.txt": "fresh\n" });
+    await run(pull, freshStore(), fresh);
+    assert.equal(await run(pull, shared, fresh), STEPS);
+    assert.notEqual(await run(main, shared, fresh), STEPS);
+  });
 
   it("runs nothing, from the inline cache of an image", async () => {
     await shop.ok(["build", "--cache-to", "type=inline", "-t", ref("inline"), "--push", context]);
@@ -327,6 +422,19 @@ RUN --mount=type=cache,id=packages,target=/packages echo $WORD >> /packages/log 
       assert.equal(await logOf(to, "three"), "three\n");
     });
 
+    for (const [what, at] of [
+      ["S3", () => s3At("mounts")],
+      ["GitHub Actions", () => actionsAt(2, "mounts", mainToken())],
+    ] as const) {
+      it(`keeps it in ${what} as well`, async () => {
+        const to = `${at()},mode=max,mounts=true`;
+        assert.equal(await logOf(freshStore(), "one", "--cache-to", to), "one\n");
+        const both = ["--cache-from", at(), "--cache-to", to];
+        assert.equal(await logOf(freshStore(), "two", ...both), "one\ntwo\n");
+        assert.equal(await logOf(freshStore(), "three", "--cache-from", at()), "one\ntwo\nthree\n");
+      });
+    }
+
     it("does not overwrite an image that is no cache", async () => {
       await shop.ok(["build", "-t", ref("image"), "--push", context]);
       const { code, stderr } = await shop.run([
@@ -339,18 +447,85 @@ RUN --mount=type=cache,id=packages,target=/packages echo $WORD >> /packages/log 
     });
   });
 
+  it("sends layers of finished steps while later ones run, and none of them twice", async () => {
+    const dir = shop.context("early-export", {
+      Dockerfile: `
+FROM base
+RUN echo first > /first
+RUN --mount=type=cache,id=gate,target=/gate echo waiting; until [ -e /gate/go ]; do sleep 0.1; done
+`,
+    });
+    const arrived = new Promise<void>((resolve) => {
+      s3.intercept = ({ method, url }) => {
+        if (method === "PUT" && url.includes("/sent-early/blobs/")) resolve();
+        return false;
+      };
+    });
+    const root = freshStore();
+    const to = `${s3At("sent-early")},mode=max`;
+    const running = shop.start(["build", "--progress=plain", "--cache-to", to, dir], { root });
+    try {
+      await running.says(/^#\d+ [\d.]+ waiting$/m);
+      await arrived;
+    } finally {
+      const [mount = ""] = readdirSync(join(root, "mounts"));
+      const slot = readdirSync(join(root, "mounts", mount)).find((name) => name.startsWith("slot-"));
+      writeFileSync(join(root, "mounts", mount, slot ?? "", "fs", "go"), "");
+      s3.intercept = null;
+    }
+    const { code, stderr } = await running.outcome;
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /layers; [1-9]\d* bytes sent/);
+    const puts = s3.requests.filter(
+      ({ method, url }) => method === "PUT" && url.includes("/sent-early/blobs/"),
+    );
+    assert.equal(new Set(puts.map(({ url }) => url)).size, puts.length);
+  });
+
+  it("leaves the cache as it is when the build fails", async () => {
+    const dir = shop.context("fails", { Dockerfile: "FROM base\nRUN echo made > /made\nRUN false\n" });
+    const { code, stderr } = await shop.run(["build", "--cache-to", `${s3At("fails")},mode=max`, dir]);
+    assert.equal(code, 1);
+    assert.match(stderr, /RUN false/);
+    const changed = s3.requests.filter(
+      ({ method, url }) => method === "PUT" && url.includes("/fails/manifests/"),
+    );
+    assert.deepEqual(changed, []);
+  });
+
   it("says which kinds of caches there are", async () => {
-    for (const flag of [
-      "--cache-to=type=gha",
-      "--cache-from=type=s3,bucket=b",
-      "--cache-to=type=cloud",
-      "--cache-to=mode=max",
-    ]) {
+    for (const flag of ["--cache-to=type=azblob", "--cache-to=type=cloud", "--cache-to=mode=max"]) {
       const { code, stderr } = await shop.run(["build", flag, context]);
       assert.equal(code, 1);
-      assert.match(stderr, /registry, local and inline/);
+      assert.match(stderr, /registry, local, inline, s3 and gha/);
     }
     assert.equal(existsSync(shop.at("out")), false);
+  });
+
+  it("says what type=gha needs before it builds, and builds without it where that is no error", async () => {
+    const { code, stderr } = await shop.run(["build", "--cache-to", "type=gha", context]);
+    assert.equal(code, 1);
+    assert.match(stderr, /type=gha works inside GitHub Actions/);
+    assert.match(stderr, /ACTIONS_RUNTIME_TOKEN/);
+    const lenient = ["--cache-from", "type=gha", "--cache-to", "type=gha,ignore-error=true"];
+    const log = await build(freshStore(), ...lenient, context);
+    assert.match(log, /gha:buildkit is not used in whole: type=gha works inside GitHub Actions/);
+    assert.match(log, /the cache was not exported to gha:buildkit/);
+  });
+
+  it("builds with a warning when an object store refuses or is not there", async () => {
+    const wrong = s3At("max").replace(/secret_access_key=.*/, "secret_access_key=wrong");
+    const log = await build(
+      freshStore(),
+      "--cache-from",
+      wrong,
+      "--cache-from",
+      "type=gha,url=http://127.0.0.1:1/,token=none",
+      context,
+    );
+    assert.equal(cachedIn(log), 0);
+    assert.match(log, /SignatureDoesNotMatch/);
+    assert.match(log, /GitHub Actions cache: cannot reach 127\.0\.0\.1:1: connection refused/);
   });
 });
 

@@ -53,7 +53,11 @@ export async function crashRounds(
     const build = shop.start(["build", "--progress=quiet", "-t", "app", context], { group: true });
     await Promise.race([delay(Math.random() * usualMs), build.outcome]);
     build.killGroup("SIGKILL");
-    if ((await build.outcome).signal !== "SIGKILL") late += 1;
+    const { signal, code, stderr } = await build.outcome;
+    if (signal !== "SIGKILL") {
+      assert.equal(code, 0, stderr); // else nothing was killed, and nothing is shown
+      late += 1;
+    }
 
     const { problems } = await check(shop);
     const wrong = problems.filter(({ kind }) => kind !== "leftover");

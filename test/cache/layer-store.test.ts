@@ -137,6 +137,21 @@ describe("layers", () => {
     assert.equal(record?.unpacked, false);
   });
 
+  it("lose what was known of their directory with it, also when it is unpacked again", async () => {
+    await using store = await openStore(dir());
+    const blob = { mediaType: "application/vnd.oci.image.layer.v1.tar", digest: digestOf("blob"), size: 4 };
+    const { id } = makeLayer(store, "x");
+    const [listing, shape] = [digestOf("listing"), digestOf("shape")];
+    store.layers.update(id, { listing, shape, sizeBytes: 4, blobs: { plain: blob } });
+    assert.deepEqual([store.layers.get(id)?.listing, store.layers.get(id)?.shape], [listing, shape]);
+    rmSync(join(store.layers.directory(id), ".."), { recursive: true });
+    const gone = store.layers.get(id);
+    assert.ok(gone !== null && !gone.unpacked && gone.listing === undefined && gone.shape === undefined);
+    await using active = store.layers.prepare();
+    active.commit({ ...gone, unpacked: true }, id);
+    assert.deepEqual([store.layers.get(id)?.unpacked, store.layers.get(id)?.listing], [true, undefined]);
+  });
+
   it("that were not synced before a power cut are not believed afterwards", async () => {
     await using store = await openStore(dir());
     const lost = makeLayer(store, "lost").id;

@@ -66,6 +66,18 @@ describe("WORKDIR and USER", () => {
     });
   });
 
+  it("WORKDIR that expands to nothing stays where it is: at the root, if nothing was set", async () => {
+    for (const [text, workdir] of [
+      ['FROM base:1\nWORKDIR ""\n', "/"],
+      ["FROM base:1\nWORKDIR $NOPE\n", "/"],
+      ["FROM base:1\nWORKDIR /a\nWORKDIR $NOPE\n", "/a"],
+    ] as const) {
+      const { config, history } = await image(text);
+      assert.equal(config.config.WorkingDir, workdir);
+      assert.equal(history.at(-1), `${workdir === "/" ? "-" : "+"} WORKDIR ${workdir}`);
+    }
+  });
+
   it("WORKDIR gets the time of SOURCE_DATE_EPOCH", async () => {
     const { definition } = await image("FROM base:1\nWORKDIR /a\n", { sourceDateEpoch: 5 });
     const [action] = opsOf(definition, "file")[0]?.actions ?? [];

@@ -7,11 +7,12 @@ import {
   type FrontendHost,
   type FrontendOptions,
 } from "../../frontend/frontend.ts";
-import { formatPlatformAll, samePlatform } from "../../frontend/platform-args.ts";
+import { formatPlatformAll } from "../../frontend/platform-args.ts";
 import type { Definition, Vertex } from "../../solver/graph/definition.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ChownOpt, ExecMount, FileAction, Op, Platform } from "../../solver/graph/op.ts";
+import { samePlatform } from "../../solver/graph/platform.ts";
 import type { HistoryEntry, ImageConfig } from "../../solver/graph/request.ts";
 
 export const AMD64: Platform = { os: "linux", architecture: "amd64" };

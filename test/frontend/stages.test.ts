@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { formatImageName, parseImageName } from "../../frontend/image-name.ts";
-import { parsePlatform } from "../../frontend/platform-args.ts";
 import { formatPlatform } from "../../solver/graph/op.ts";
+import { parsePlatform } from "../../solver/graph/platform.ts";
 import { AMD64, ARM64, baseImage, build, failure, hostOf, image, opsOf } from "./dockerfile.ts";
 
 describe("stages", () => {

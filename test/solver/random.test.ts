@@ -3,10 +3,14 @@
 import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
-import type { Input } from "../../solver/graph/definition.ts";
+import type { Input, Vertex } from "../../solver/graph/definition.ts";
 import type { ProgressEvent } from "../../solver/graph/event.ts";
+import { nameOf } from "../support/arithmetic.ts";
 import { openMemoryStore } from "../support/memory-store.ts";
 import { contextOf, openDraft, openLab, ran, type Graph, type Lab } from "./graphs.ts";
+
+/** RANDOM_TIMES=20: twenty times as many graphs. */
+const TIMES = Number(process.env.RANDOM_TIMES ?? 1);
 
 /** One vertex as data. Numbers that point below are taken modulo what is there. */
 interface Plan {
@@ -87,7 +91,7 @@ function set(lab: Lab, { live, image }: World): void {
 }
 
 describe("random graphs", function () {
-  this.timeout(30_000); // many builds each
+  this.timeout(60_000 * TIMES); // many builds each
   it("warm equals cold after any edits, and no step runs twice in a build", async () => {
     await fc.assert(
       fc.asyncProperty(
@@ -114,7 +118,7 @@ describe("random graphs", function () {
           }
         },
       ),
-      { numRuns: 150 },
+      { numRuns: 150 * TIMES },
     );
   });
 
@@ -134,7 +138,31 @@ describe("random graphs", function () {
         assert.deepEqual(await lab.solve(plain.graph, plain.root), expected);
         assert.deepEqual(ran(lab), {});
       }),
-      { numRuns: 100 },
+      { numRuns: 100 * TIMES },
+    );
+  });
+
+  it("run nothing but what is forced, as that makes what it made before", async () => {
+    await fc.assert(
+      fc.asyncProperty(world, fc.array(fc.nat(10), { minLength: 1, maxLength: 3 }), async (start, at) => {
+        const lab = openLab();
+        set(lab, start);
+        const plain = draw(start);
+        const expected = await lab.solve(plain.graph, plain.root);
+        ran(lab);
+        const forced = draw(start);
+        const definition = forced.graph.definition();
+        const names = new Set<string>();
+        for (const index of at) {
+          const input = forced.all[index % forced.all.length] as Input;
+          forced.graph.note(input, { ignoreCache: true });
+          names.add(nameOf((definition.vertices.get(input.vertex) as Vertex).op));
+        }
+        assert.deepEqual(await lab.solve(forced.graph, forced.root), expected);
+        const others = Object.keys(ran(lab)).filter((name) => !names.has(name));
+        assert.deepEqual(others, []);
+      }),
+      { numRuns: 150 * TIMES },
     );
   });
 
@@ -155,7 +183,7 @@ describe("random graphs", function () {
         for (const story of stories.values())
           assert.match(story.join(" "), /^vertex (started )?(cached|done)$/);
       }),
-      { numRuns: 60 },
+      { numRuns: 60 * TIMES },
     );
   });
 
@@ -179,7 +207,7 @@ describe("random graphs", function () {
         set(cold, start);
         assert.deepEqual(await lab.solve(graph, root), await cold.solve(graph, root));
       }),
-      { numRuns: 100 },
+      { numRuns: 100 * TIMES },
     );
   });
 
@@ -198,7 +226,7 @@ describe("random graphs", function () {
         }
         assert.deepEqual(await lab.solve(graph, root), expected);
       }),
-      { numRuns: 100 },
+      { numRuns: 100 * TIMES },
     );
   });
 });

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { setImmediate as turn } from "node:timers/promises";
 import type { Input } from "../../solver/graph/definition.ts";
 import type { ProgressEvent } from "../../solver/graph/event.ts";
 import { openMemoryStore } from "../support/memory-store.ts";
@@ -168,10 +169,12 @@ describe("solver", () => {
     const lab = everydayLab();
     await lab.solve(everyday().graph, everyday().two);
     ran(lab);
+    lab.worker.world.set("one", 50);
     const forced = everyday({ ignore: true });
-    await lab.solve(forced.graph, forced.two);
+    const numbers = await lab.solve(forced.graph, forced.two);
+    assert.equal(numbers["/one"], 151);
     assert.deepEqual(ran(lab), { one: 1, "/in/a": 1, two: 1 });
-    await lab.solve(everyday().graph, everyday().two);
+    assert.deepEqual(await lab.solve(everyday().graph, everyday().two), numbers);
     assert.deepEqual(ran(lab), {});
   });
 
@@ -337,6 +340,51 @@ describe("solver", () => {
     await lab.solve(graph, graph.sum("all", 0, "/all", null, [short, other, long]));
     const order = [...lab.worker.runs.keys()];
     assert.deepEqual(order.slice(0, 3), ["short", "long 0", "other"]);
+  });
+
+  it("lets a step go first that took long the last time", async () => {
+    let clockMs = 0;
+    const lab = openLab(openMemoryStore(), () => clockMs, 1);
+    lab.worker.during = async (name) => {
+      clockMs += name === "heavy" ? 60_000 : 10;
+    };
+    const graph = openDraft();
+    const parts = ["first", "light", "heavy"].map((name) => graph.sum(name, 1, `/${name}`, null));
+    const all = graph.sum("all", 0, "/all", null, parts);
+    await lab.solve(graph, all);
+    assert.deepEqual(Object.keys(ran(lab)), ["first", "light", "heavy", "all"]);
+    await lab.solve(graph, all, { noCache: true });
+    assert.deepEqual(Object.keys(ran(lab)), ["first", "heavy", "light", "all"]);
+  });
+
+  it("runs as many commands, file steps and fetches at a time as it may, and none waits for another kind", async () => {
+    const width = 2;
+    const lab = openLab(openMemoryStore(), Date.now, width);
+    const kindOf = (name: string): string => (/^(?:run|https)/.exec(name) ?? ["file"])[0];
+    const active: Record<string, number> = { run: 0, file: 0, https: 0 };
+    const most = { ...active, all: 0 };
+    lab.worker.during = async (name) => {
+      const kind = kindOf(name);
+      const now = (active[kind] = (active[kind] ?? 0) + 1);
+      most[kind as keyof typeof most] = Math.max(most[kind as keyof typeof most] ?? 0, now);
+      most.all = Math.max(
+        most.all,
+        Object.values(active).reduce((sum, one) => sum + one, 0),
+      );
+      for (let i = 0; i < 20; i += 1) await turn();
+      active[kind] = (active[kind] ?? 0) - 1;
+    };
+    const graph = openDraft();
+    const roots = Array.from({ length: 6 }, (_, index) => {
+      lab.worker.images.set(`host/${index}`, { "/fetched": index });
+      return [
+        graph.sum(`run ${index}`, index, "/run", null),
+        graph.file(`/file${index}`, index, null),
+        graph.sum(`run on ${index}`, index, "/on", graph.source(`https://host/${index}`)),
+      ];
+    });
+    await lab.solve(graph, roots.flat());
+    assert.deepEqual(most, { run: width, file: width, https: width, all: 3 * width });
   });
 
   it("says what a key was made of", async () => {

@@ -36,8 +36,18 @@ const nothing = (): void => {};
 const itWithIds: (title: string, test: () => Promise<void>) => void = isSingle ? nothing : it;
 const itWithOneId: (title: string, test: () => Promise<void>) => void = isSingle ? it : nothing;
 
+/** Where implementations may differ. */
+export interface SandboxTraits {
+  /** Errno of a personality that is not allowed. The filter language of OCI bundles cannot say "none of these values". */
+  readonly refusedPersonality: number;
+}
+
 /** Registers the suite. `open` starts the implementation; its options are the suite's to use. */
-export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest>): void {
+export function sandboxSuite(
+  title: string,
+  open: () => Promise<SandboxUnderTest>,
+  traits: SandboxTraits = { refusedPersonality: EPERM },
+): void {
   describe(title, () => {
     let box: SandboxUnderTest;
     before(async () => {
@@ -192,7 +202,7 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
         for (const [index, link] of inside.entries()) assert.notEqual(link, own[index]);
       });
       it("see only themselves, the command as process 1 (E1)", async () => {
-        assert.equal(await out("echo $$; ls /proc | grep -c '^[0-9]'"), "1\n3");
+        assert.equal(await out("set -- /proc/[0-9]*; echo $$ $#"), "1 1");
       });
       it("that stay in the background end with the step and do not hold it (E6)", async () => {
         const started = Date.now();
@@ -621,7 +631,7 @@ export function sandboxSuite(title: string, open: () => Promise<SandboxUnderTest
             (program) => program.call(personality, [0x4_0000]),
             (program) => program.call(ptrace, [0, 0, 0, 0]), // PTRACE_TRACEME
           ]),
-          [0, EPERM, 0],
+          [0, traits.refusedPersonality, 0],
         );
       });
       it("capabilities are Docker's default set, none inheritable or ambient (E3)", async () => {

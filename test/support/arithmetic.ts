@@ -1,5 +1,6 @@
 // A Worker that calculates instead of building: a file holds a number, a layer some files. Everything else is as in a
-// real one: results are stacks of layers in the store, live directories change under it, steps take time and can fail.
+// real one: results are stacks of layers in the store, live directories change under it, steps take time and can fail, and
+// no two layers are of one time.
 
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
@@ -11,7 +12,7 @@ import type { FileAction, Op } from "../../solver/graph/op.ts";
 import type { CallContext, LayerId, Result } from "../../solver/graph/request.ts";
 import { readsOf } from "../../solver/selectors.ts";
 import type { Selector } from "../../worker/keeper/messages.ts";
-import type { Pin, RunOutcome, Worker } from "../../worker/worker.ts";
+import type { EarlierLayers, Pin, RunOutcome, Worker } from "../../worker/worker.ts";
 
 /** Path to number. */
 export type Numbers = Readonly<Record<string, number>>;
@@ -23,12 +24,16 @@ export interface Arithmetic extends Worker {
   /** How often content was hashed. */
   hashes: number;
   warmed: number;
+  /** Layers that stood for an equal new one. */
+  reused: number;
   /** Steps at work now; after a build it must be 0. */
   active: number;
   /** The live directories, by name. */
   readonly live: Map<string, Numbers>;
   /** What tags stand for: `docker-image://NAME` to numbers. */
   readonly images: Map<string, Numbers>;
+  /** What commands see besides their inputs (the network, the clock), by name; added to their sum. */
+  readonly world: Map<string, number>;
   /** Called inside each run, before it reads anything; may wait, throw, or change live files. */
   during: (name: string, context: CallContext) => Promise<void>;
   /** All files of a result. */
@@ -37,11 +42,21 @@ export interface Arithmetic extends Worker {
 
 /** A calculating worker whose layers are records of the store. */
 export function openArithmetic(store: Store): Arithmetic {
+  let time = 0;
   const layer = (numbers: Numbers, as?: LayerId): LayerId => {
     const id = as ?? (`r-${randomBytes(16).toString("hex")}` as LayerId);
     if (existsSync(store.dir)) mkdirSync(store.layers.directory(id), { recursive: true });
-    store.layers.update(id, { unpacked: true, description: JSON.stringify(numbers) });
+    time += 1;
+    store.layers.update(id, { unpacked: true, createdAtMs: time, description: JSON.stringify(numbers) });
     return id;
+  };
+  /** A new layer, or an earlier one that is equal but for its time. */
+  const made = (numbers: Numbers, earlier: readonly LayerId[] | undefined): LayerId => {
+    const text = JSON.stringify(numbers);
+    const same = earlier?.find((id) => store.layers.get(id)?.description === text);
+    if (same === undefined) return layer(numbers);
+    self.reused += 1;
+    return same;
   };
   const read = (result: Result): Numbers => {
     if (result.kind === "files") return self.live.get(result.name) ?? {};
@@ -65,9 +80,13 @@ export function openArithmetic(store: Store): Arithmetic {
   }
 
   /** Commands: `sum NAME N WHERE` writes at WHERE the sum of all files it sees and N. */
-  function command(op: Op & { kind: "exec" }, inputs: readonly Result[]): readonly (Result | null)[] {
-    const [, , amount, where] = op.args;
-    let sum = Number(amount);
+  function command(
+    op: Op & { kind: "exec" },
+    inputs: readonly Result[],
+    earlier: EarlierLayers,
+  ): readonly (Result | null)[] {
+    const [, name, amount, where] = op.args;
+    let sum = Number(amount) + (self.world.get(name as string) ?? 0);
     let root: readonly LayerId[] = [];
     for (const mount of op.mounts) {
       if (mount.kind !== "bind" || mount.input === null) continue;
@@ -77,7 +96,7 @@ export function openArithmetic(store: Store): Arithmetic {
       }
       if (mount.target === "/") root = layersOf(input);
     }
-    return [{ kind: "layers", layers: [...root, layer({ [where as string]: sum })] }];
+    return [{ kind: "layers", layers: [...root, made({ [where as string]: sum }, earlier[0])] }];
   }
 
   function change(action: FileAction, inputs: readonly Result[]): Numbers {
@@ -93,9 +112,11 @@ export function openArithmetic(store: Store): Arithmetic {
     pins: [],
     hashes: 0,
     warmed: 0,
+    reused: 0,
     active: 0,
     live: new Map(),
     images: new Map(),
+    world: new Map(),
     during: async () => {},
     read,
     async pin(op): Promise<Pin> {
@@ -117,7 +138,7 @@ export function openArithmetic(store: Store): Arithmetic {
       signal.throwIfAborted();
       return selected(result, selectors);
     },
-    async run(vertex, inputs, context): Promise<RunOutcome> {
+    async run(vertex, inputs, context, _name, earlier): Promise<RunOutcome> {
       const { op } = vertex;
       const name = nameOf(op);
       self.active += 1;
@@ -136,14 +157,17 @@ export function openArithmetic(store: Store): Arithmetic {
           : null;
         switch (op.kind) {
           case "exec":
-            return { outputs: command(op, inputs), readDigest };
+            return { outputs: command(op, inputs, earlier), readDigest };
           case "file": {
             const base = layersOf(inputs[op.actions[0]?.base ?? -1]);
             const numbers = Object.assign(
               {},
               ...op.actions.map((action) => change(action, inputs)),
             ) as Numbers;
-            return { outputs: [{ kind: "layers", layers: [...base, layer(numbers)] }], readDigest };
+            return {
+              outputs: [{ kind: "layers", layers: [...base, made(numbers, earlier[0])] }],
+              readDigest,
+            };
           }
           case "source": {
             const place = op.identifier.split("://")[1] as string;
@@ -152,7 +176,7 @@ export function openArithmetic(store: Store): Arithmetic {
           }
           default:
             return {
-              outputs: [{ kind: "layers", layers: [layer(read(inputs.at(-1) as Result))] }],
+              outputs: [{ kind: "layers", layers: [made(read(inputs.at(-1) as Result), earlier[0])] }],
               readDigest,
             };
         }
@@ -168,7 +192,8 @@ export function openArithmetic(store: Store): Arithmetic {
   return self;
 }
 
-function nameOf(op: Op): string {
+/** What a run of an op is counted under. */
+export function nameOf(op: Op): string {
   if (op.kind === "exec") return op.args[1] as string;
   if (op.kind === "source") return op.identifier;
   if (op.kind !== "file") return op.kind;

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { gzipSync } from "node:zlib";
 import { pack } from "tar-stream";
-import { machinePlatform } from "../../bin/engine-source.ts";
+import { hostPlatform } from "../../solver/graph/platform.ts";
 import { needs } from "./needs.ts";
 
 /** Account of the image besides root. */
@@ -49,7 +49,7 @@ export async function writeBaseImage(dir: string, options: { readonly note?: str
 
 function writeLayout(dir: string, tar: Buffer): void {
   mkdirSync(join(dir, "blobs", "sha256"), { recursive: true });
-  const { os, architecture } = machinePlatform();
+  const { os, architecture } = hostPlatform();
   const layer = put(dir, "application/vnd.oci.image.layer.v1.tar+gzip", gzipSync(tar, { level: 1 }));
   const config = put(dir, "application/vnd.oci.image.config.v1+json", {
     created: "1970-01-01T00:00:00Z",

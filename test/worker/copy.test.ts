@@ -23,10 +23,10 @@ import { copySelector } from "../../cache/tree-select.ts";
 import type { CopyAction } from "../../solver/graph/op.ts";
 import { parseMode } from "../../worker/ops/mode.ts";
 import { lgetxattr, lsetxattr } from "../../worker/sys/file.ts";
-import { type Bench, copy, type Files, needsMounts, openBench, writeTree } from "./file-op-fixture.ts";
+import { describeAsRoot, itAsMachineRoot } from "../support/privileges.ts";
+import { type Bench, copy, type Files, openBench, writeTree } from "./file-op-fixture.ts";
 
-describe("copying into a layer", () => {
-  before(needsMounts);
+describeAsRoot("copying into a layer", () => {
   let bench: Bench;
   afterEach(() => bench.dispose());
   const open = (context: Files, base: Files = {}, excludes: readonly string[] = []): Bench => {
@@ -233,9 +233,7 @@ describe("copying into a layer", () => {
     assert.deepEqual(["c", "c/d", "c/d/f", "c/d/run"].map(mode), ["755", "755", "600", "700"]);
   });
 
-  it("owns files of a context by root, and keeps the owners of an image's", async function () {
-    if (process.getuid?.() !== 0 || readFileSync("/proc/self/uid_map", "utf8").trim().endsWith(" 1"))
-      this.skip();
+  itAsMachineRoot("owns files of a context by root, and keeps the owners of an image's", async () => {
     open({ f: "f" }, {});
     const layer = writeTree(join(bench.dir, "other"), { g: "g", "s/h": "h" });
     chownSync(join(bench.context, "f"), 7, 8);

@@ -129,16 +129,3 @@ export function copy(
     ...change,
   };
 }
-
-/** Overlay mounts need root, of the machine or of a user namespace with a mount namespace. */
-export function needsMounts(this: Mocha.Context): void {
-  const dir = mkdtempSync(join(tmpdir(), "tsbuild-mounts-"));
-  try {
-    for (const name of ["a", "b"]) mkdirSync(join(dir, name));
-    close(overlayMount({ lowers: [join(dir, "a"), join(dir, "b")], userxattr: true }));
-  } catch {
-    this.skip(); // run under `unshare --user --map-root-user --mount` to have them
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
-  }
-}

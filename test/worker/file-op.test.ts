@@ -1,15 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import {
-  lstatSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  truncateSync,
-  writeFileSync,
-} from "node:fs";
+import { lstatSync, mkdirSync, mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { selectDigest } from "../../cache/path-hash.ts";
@@ -19,15 +10,8 @@ import { runFileJob } from "../../worker/ops/file.ts";
 import { materialize, readInRoot } from "../../worker/ops/materialize.ts";
 import { runSelectJob } from "../../worker/ops/select.ts";
 import { lgetxattr } from "../../worker/sys/file.ts";
-import {
-  type Bench,
-  copy,
-  type Files,
-  needsMounts,
-  openBench,
-  readTree,
-  writeTree,
-} from "./file-op-fixture.ts";
+import { describeAsRoot, describeWithIds } from "../support/privileges.ts";
+import { type Bench, copy, type Files, openBench, readTree, writeTree } from "./file-op-fixture.ts";
 
 const BASE = { base: null, output: 0 } as const;
 const PLAIN = { owner: null, timestampNs: null, ...BASE } as const;
@@ -64,8 +48,7 @@ const named = (user: string | null, group: string | null = null, input: number |
   group: group === null ? null : { kind: "name", name: group, input },
 });
 
-describe("file operations", () => {
-  before(needsMounts);
+describeAsRoot("file operations", () => {
   let bench: Bench;
   afterEach(() => bench.dispose());
   const open = (base: Files = {}, context: Files = {}): Bench => {
@@ -76,8 +59,6 @@ describe("file operations", () => {
     const { mode, uid, gid, mtimeMs } = lstatSync(join(bench.upper, path));
     return { mode: (mode & 0o7777).toString(8), owner: `${uid}:${gid}`, mtimeMs };
   };
-  const hasIds = (): boolean =>
-    process.getuid?.() === 0 && !readFileSync("/proc/self/uid_map", "utf8").trim().endsWith(" 1");
 
   it("make a directory with its parents, through links and inside the root", async () => {
     open({ l: ["link", "../../t"], t: null });
@@ -168,7 +149,7 @@ describe("file operations", () => {
     assert.ok(read.readDigest);
   });
 
-  describe("owners by name", () => {
+  describeWithIds("owners by name", () => {
     const accounts: Files = {
       "etc/passwd": "root:x:0:0::/:/bin/sh\napp:x:1000:1001:::\nbroken:x:none:5:::\n",
       "etc/group": "root:x:0:\nops:x:2000:app\n",
@@ -177,10 +158,7 @@ describe("file operations", () => {
       await bench.run([mkfile("/f", "", { owner })], { inputs: [{ kind: "layers", dirs: [bench.base] }] });
       return seen("f").owner;
     };
-    beforeEach(function () {
-      open(accounts);
-      if (!hasIds()) this.skip();
-    });
+    beforeEach(() => void open(accounts));
 
     it("come from the image's files", async () => {
       assert.equal(await run(named("app")), "1000:1001");
@@ -234,8 +212,7 @@ describe("file operations", () => {
   });
 });
 
-describe("trees for steps", () => {
-  before(needsMounts);
+describeAsRoot("trees for steps", () => {
   let dir: string;
   beforeEach(() => {
     dir = mkdtempSync(join(tmpdir(), "tsbuild-materialize-"));
@@ -243,9 +220,9 @@ describe("trees for steps", () => {
   });
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-  it("are copies of what the ignore rules leave, with the digest of a subtree", () => {
+  it("are copies of what the ignore rules leave, with the digest of a subtree", async () => {
     const root = writeTree(join(dir, "context"), { "a/f": "f", "a/no": "", b: "" });
-    const outcome = materialize(
+    const outcome = await materialize(
       {
         kind: "materialize",
         tree: { kind: "files", root, excludes: ["a/no"], includes: [] },
@@ -260,10 +237,10 @@ describe("trees for steps", () => {
     assert.equal(outcome.readDigest, selectDigest(tree, [{ kind: "subtree", path: "/a" }]));
   });
 
-  it("have the mode of the directory they were taken from", () => {
+  it("have the mode of the directory they were taken from", async () => {
     writeTree(join(dir, "layer"), { "d/f": "f" });
     execFileSync("chmod", ["1777", join(dir, "layer/d")]);
-    materialize(
+    await materialize(
       {
         kind: "materialize",
         tree: { kind: "layers", dirs: [join(dir, "layer")] },

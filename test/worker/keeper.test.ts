@@ -7,6 +7,7 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { syscallsPage } from "../docs/syscalls.ts";
+import { removeTree } from "../support/store.ts";
 import { openSandboxUnderTest } from "./sandbox-fixture.ts";
 
 const FRONT = "TSBUILD_TEST_FRONT";
@@ -105,7 +106,7 @@ function suite(): void {
           () => processesOf(store, mark).length === 0,
           () => `round ${round}: ${processesOf(store, mark).join(", ")}`,
         );
-        spawn("rm", ["-rf", store]).unref();
+        removeTree(store);
       }
     });
   });

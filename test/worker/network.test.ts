@@ -2,22 +2,26 @@
 // real is talked to. This file runs itself again inside it.
 
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chownSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { connect, createServer } from "node:net";
 import { fileURLToPath } from "node:url";
+import type { ExecControl } from "../../worker/keeper/keeper.ts";
 import { findNetworkHelper, type NetworkHelper } from "../../worker/keeper/network-helper.ts";
-import { findProgram } from "../../worker/keeper/userns.ts";
 import { stepResolvConf } from "../../worker/sandbox/network.ts";
+import { needs } from "../support/needs.ts";
+import { isRoot } from "../support/privileges.ts";
+import { temporaryDir } from "../support/store.ts";
+import { type Account, accounts } from "../support/unprivileged.ts";
 import { openSandboxUnderTest, PATH, type SandboxUnderTest } from "./sandbox-fixture.ts";
 
 const INSIDE = "TSBUILD_TEST_INSIDE_NETWORK";
 const HOST_ADDRESS = "10.77.1.1";
+/** Answers here, but belongs to no interface, as a server of the host's network. */
+const SERVER_ADDRESS = "10.77.2.53";
 
 if (process.env[INSIDE] === undefined) outside();
 else inside();
@@ -35,61 +39,77 @@ function outside(): void {
         "nameserver 169.254.1.1\nsearch example.org\n",
       );
       assert.equal(
-        stepResolvConf("nameserver 9.9.9.9\nnameserver 127.0.0.1\n", "169.254.1.1"),
-        "nameserver 9.9.9.9\n",
+        stepResolvConf("nameserver 127.0.0.1\nnameserver 9.9.9.9\nnameserver 1.1.1.1\n", "169.254.1.1"),
+        "nameserver 169.254.1.1\nnameserver 1.1.1.1\n",
+      );
+      assert.equal(
+        stepResolvConf("nameserver 2001:db8::1\n", "10.0.2.3"),
+        "nameserver 2001:db8::1\nnameserver 10.0.2.3\n",
       );
       assert.equal(stepResolvConf("", "10.0.2.3"), "nameserver 10.0.2.3\n");
     });
-    it("works with pasta and with slirp4netns", function () {
-      this.timeout(120_000);
-      const helper = findNetworkHelper(PATH);
-      assert.notEqual(helper.kind, "none", helper.kind === "none" ? helper.why : "");
-      const dir = mkdtempSync(join(tmpdir(), "tsbuild-network-"));
-      try {
-        writeFileSync(join(dir, "resolv.conf"), "nameserver 127.0.0.1\n");
-        const script = [
-          "set -e",
-          "ip link set lo up",
-          `ip addr add ${HOST_ADDRESS}/32 dev lo`,
-          "ip tuntap add dev out0 mode tap",
-          "ip addr add 10.77.0.2/24 dev out0",
-          "ip link set out0 up",
-          "ip route add default via 10.77.0.1",
-          `mount --bind ${dir}/resolv.conf /etc/resolv.conf`,
-          'exec "$@"',
-        ].join("\n");
-        const mocha = fileURLToPath(import.meta.resolve("mocha/bin/mocha.js"));
-        const namespaces = process.getuid?.() === 0 ? ["-n", "-m"] : ["-r", "-n", "-m"];
-        const args = [
-          process.execPath,
-          mocha,
-          "--no-config",
-          "--reporter",
-          "dot",
-          "--timeout",
-          "60000",
-          fileURLToPath(import.meta.url),
-        ];
-        const result = spawnSync("unshare", [...namespaces, "sh", "-c", script, "sh", ...args], {
-          encoding: "utf8",
-          env: { PATH, [INSIDE]: "1" },
-        });
-        assert.equal(result.status, 0, `${result.stdout}${result.stderr}`);
-      } finally {
-        rmSync(dir, { recursive: true, force: true });
-      }
-    });
+    for (const account of accounts()) {
+      it(`works with pasta and with slirp4netns for ${account.name}`, function () {
+        this.timeout(180_000);
+        runInside(account);
+      });
+    }
   });
+}
+
+/** This file again, as `account`, where the only network is this test's. Root makes that on the machine and becomes the account in
+ *  it; an ordinary user can be only root of a user namespace there. */
+function runInside(account: Account): void {
+  const helper = findNetworkHelper(PATH);
+  assert.notEqual(helper.kind, "none", helper.kind === "none" ? helper.why : "");
+  using dir = temporaryDir(account);
+  writeFileSync(dir.at("resolv.conf"), "nameserver 127.0.0.1\n");
+  if (isRoot) chownSync(dir.at("resolv.conf"), account.uid, account.gid); // the tests write to it
+  const script = [
+    "set -e",
+    "ip link set lo up",
+    `ip addr add ${HOST_ADDRESS}/32 dev lo`,
+    "ip tuntap add dev out0 mode tap",
+    "ip addr add 10.77.0.2/24 dev out0",
+    "ip link set out0 up",
+    "ip route add default via 10.77.0.1",
+    `ip route add local ${SERVER_ADDRESS}/32 dev lo`,
+    "echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start", // the resolver's, of this namespace only
+    `chmod 666 ${dir.at("resolv.conf")}`,
+    `mount --bind ${dir.at("resolv.conf")} /etc/resolv.conf`,
+    'exec "$@"',
+  ].join("\n");
+  const mocha = fileURLToPath(import.meta.resolve("mocha/bin/mocha.js"));
+  const become =
+    isRoot && account.uid !== 0
+      ? ["setpriv", `--reuid=${account.uid}`, `--regid=${account.gid}`, "--clear-groups"]
+      : [];
+  const args = [
+    ...become,
+    process.execPath,
+    mocha,
+    "--no-config",
+    "--reporter",
+    "dot",
+    "--timeout",
+    "60000",
+    fileURLToPath(import.meta.url),
+  ];
+  const namespaces = isRoot ? ["-n", "-m"] : ["-r", "--map-auto", "-n", "-m"];
+  const result = spawnSync("unshare", [...namespaces, "sh", "-c", script, "sh", ...args], {
+    encoding: "utf8",
+    cwd: "/",
+    env: { PATH, TMPDIR: dir.path, [INSIDE]: "1" },
+  });
+  assert.equal(result.status, 0, `${result.stdout}${result.stderr}`);
 }
 
 function inside(): void {
   for (const kind of ["pasta", "slirp4netns"] as const) {
     describe(`A step's network made by ${kind}`, () => {
       let box: SandboxUnderTest;
-      const file = findProgram(kind, PATH);
-      before(async function () {
-        if (file === null) return this.skip();
-        box = await openSandboxUnderTest({ network: { kind, file } satisfies NetworkHelper });
+      before(async () => {
+        box = await openSandboxUnderTest({ network: { kind, file: needs(kind) } satisfies NetworkHelper });
       });
       after(async () => {
         await box?.[Symbol.asyncDispose]();
@@ -135,20 +155,20 @@ function inside(): void {
         }
       });
       it("shows no port of a step on the host", async () => {
-        let connected: boolean | null = null;
-        await box.sh("nc -l -p 45123 > /dev/null & sleep 0.3; echo up; sleep 0.5", {
+        let control: ExecControl | null = null;
+        const answers: Promise<string>[] = [];
+        const listening = "until cat /proc/net/tcp /proc/net/tcp6 | grep -q ':B043 .* 0A '; do :; done"; // port 45123, TCP_LISTEN
+        await box.sh(`nc -l -p 45123 > /dev/null & ${listening}; echo up; cat`, {
           network,
+          stdin: true,
+          onStart(started) {
+            control = started;
+          },
           onOutput() {
-            const probe = spawn("sh", [
-              "-c",
-              `exec ${process.execPath} -e 'require("net").connect(45123, "127.0.0.1").on("connect", () => process.exit(7)).on("error", () => process.exit(8))'`,
-            ]);
-            probe.once("exit", (code) => {
-              connected = code === 7;
-            });
+            answers.push(connectTo(45123).finally(() => control?.stdin(null)));
           },
         });
-        assert.equal(connected, false);
+        assert.deepEqual(await Promise.all(answers), ["ECONNREFUSED"]);
       });
       it("asks the host's resolver for names, even one on its loopback", async () => {
         const resolver = createSocket("udp4");
@@ -162,6 +182,22 @@ function inside(): void {
           });
           assert.match(result.out, /10\.9\.8\.7/, result.err);
         } finally {
+          resolver.close();
+        }
+      });
+      it("asks a resolver in the host's network for names", async () => {
+        const resolver = createSocket("udp4");
+        resolver.on("message", (query, from) => resolver.send(answer(query), from.port, from.address));
+        resolver.bind(53, SERVER_ADDRESS);
+        await once(resolver, "listening");
+        const text = `nameserver ${SERVER_ADDRESS}\n`;
+        writeFileSync("/etc/resolv.conf", text); // this test's own, read by the helper when it starts
+        try {
+          await using fresh = await openSandboxUnderTest({ network: { kind, file: needs(kind) } });
+          const result = await fresh.sh("nslookup -type=a name.test", { network, resolvConf: text });
+          assert.match(result.out, /10\.9\.8\.7/, result.err);
+        } finally {
+          writeFileSync("/etc/resolv.conf", "nameserver 127.0.0.1\n");
           resolver.close();
         }
       });
@@ -197,6 +233,18 @@ function inside(): void {
         await box[Symbol.asyncDispose]();
       }
     });
+  });
+}
+
+/** "connected", or the code of the error. */
+function connectTo(port: number): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1");
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve("connected");
+    });
+    socket.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
   });
 }
 

@@ -8,7 +8,6 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
-  rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -21,7 +20,9 @@ import type { NetworkHelper } from "../../worker/keeper/network-helper.ts";
 import { findIdMaps, findProgram, type IdMaps } from "../../worker/keeper/userns.ts";
 import { launcherElf } from "../../worker/launcher/elf.ts";
 import { launcherArch } from "../../worker/launcher/install.ts";
+import { findOciRuntime } from "../../worker/sandbox/oci-runtime.ts";
 import { openProgram, type Program } from "../../worker/launcher/program.ts";
+import { removeTree } from "../support/store.ts";
 
 export const PATH: string = `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin:/usr/bin:/bin`;
 
@@ -59,7 +60,12 @@ export interface SandboxUnderTest extends AsyncDisposable {
 
 /** Starts a keeper for the user this process runs as. Fails in words when the machine lacks what it takes. */
 export async function openSandboxUnderTest(
-  options: { readonly network?: NetworkHelper; readonly maps?: IdMaps } = {},
+  options: {
+    readonly network?: NetworkHelper;
+    readonly maps?: IdMaps;
+    /** Name or path of an OCI runtime the steps run in; left out: the built-in sandbox. */
+    readonly ociRuntime?: string;
+  } = {},
 ): Promise<SandboxUnderTest> {
   const busybox = findProgram("busybox", PATH);
   assert.ok(busybox !== null, "these tests need a statically linked busybox: apt-get install busybox-static");
@@ -86,6 +92,7 @@ export async function openSandboxUnderTest(
     path: PATH,
     env: { PATH },
     network: options.network ?? { kind: "none", why: "" },
+    ociRuntime: options.ociRuntime === undefined ? null : await findOciRuntime(options.ociRuntime, PATH),
   });
   await keeper.ready();
   let count = 0;
@@ -180,7 +187,7 @@ export async function openSandboxUnderTest(
         });
       }
       await keeper[Symbol.asyncDispose]();
-      rmSync(store, { recursive: true, force: true });
+      removeTree(store);
     },
   };
 }

@@ -5,11 +5,11 @@ import { mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { applyLayer } from "../../cache/layers/apply.ts";
 import { stackOf } from "../../worker/ops/stack.ts";
-import { isRoot, makeTar, type Member, temporary } from "../cache/layers/support.ts";
+import { makeTar, type Member, temporary } from "../cache/layers/support.ts";
+import { describeAsRoot } from "../support/privileges.ts";
 
-describe("directories that a layer only implies", () => {
+describeAsRoot("directories that a layer only implies", () => {
   const temp = temporary();
-  if (!isRoot) return; // owners cannot be given
 
   async function layers(...tars: readonly (readonly Member[])[]): Promise<string[]> {
     const place = temp();

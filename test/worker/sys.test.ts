@@ -29,7 +29,7 @@ import {
 } from "../../worker/sys/file.ts";
 import { SysError, umask } from "../../worker/sys/libc.ts";
 import { overlayMount } from "../../worker/sys/mount.ts";
-import { needsMounts } from "./file-op-fixture.ts";
+import { describeAsRoot } from "../support/privileges.ts";
 
 describe("system calls", () => {
   let dir: string;
@@ -153,8 +153,7 @@ describe("system calls", () => {
     }
   });
 
-  describe("overlayMount", () => {
-    before(needsMounts);
+  describeAsRoot("overlayMount", () => {
     const layer = (name: string, files: Record<string, string>): string => {
       const path = join(dir, name);
       mkdirSync(path);

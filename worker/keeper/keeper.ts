@@ -20,6 +20,7 @@ import type {
   FromKeeper,
   MaterializeJob,
   MeasureJob,
+  MeasureOutcome,
   PackJob,
   PackMountJob,
   PackOutcome,
@@ -33,6 +34,7 @@ import type {
   ToKeeper,
 } from "./messages.ts";
 import { findNetworkHelper, type NetworkHelper } from "./network-helper.ts";
+import type { OciRuntime } from "../sandbox/oci-runtime.ts";
 import { thawError } from "./wire-error.ts";
 import { type IdMaps, writeIdMaps } from "./userns.ts";
 
@@ -49,6 +51,8 @@ export interface ExecIo {
 }
 
 export interface Keeper extends AsyncDisposable {
+  /** The ids its steps have, as it was started. */
+  readonly ids: IdMaps;
   /** Resolves when the keeper takes jobs; throws SANDBOX_UNAVAILABLE. */
   ready(): Promise<void>;
   run(job: FileJob | MaterializeJob): Promise<FileOutcome>;
@@ -57,7 +61,7 @@ export interface Keeper extends AsyncDisposable {
   run(job: SelectJob): Promise<string>;
   run(job: RemoveJob | ExportJob | SyncJob): Promise<null>;
   run(job: ReadJob): Promise<Uint8Array | null>;
-  run(job: MeasureJob): Promise<{ sizeBytes: number; entries: number }>;
+  run(job: MeasureJob): Promise<MeasureOutcome>;
   run(job: PackMountJob): Promise<PackedMount>;
   run(job: RestoreMountJob): Promise<RestoredMount>;
   /** Runs a command. Aborting sends TERM, then KILL after KILL_GRACE_MS, and rejects with the signal's reason once it is gone. */
@@ -81,6 +85,8 @@ export interface KeeperSettings {
   readonly singleId: boolean;
   readonly storeDir: string;
   readonly network: NetworkHelper;
+  /** What runs the steps; null: the built-in sandbox. */
+  readonly ociRuntime: OciRuntime | null;
 }
 
 /** Descriptors the keeper process starts with: program and go-ahead, acknowledgement, errors, messages. */
@@ -125,6 +131,8 @@ export function startKeeper(options: {
   readonly env: Readonly<Record<string, string>>; // of the keeper process itself
   /** What connects steps whose network is "sandbox"; left out: what findNetworkHelper finds in `path`. */
   readonly network?: NetworkHelper;
+  /** An OCI runtime for the steps (findOciRuntime); left out: the built-in sandbox. */
+  readonly ociRuntime?: OciRuntime | null;
 }): Keeper {
   const waiting = new Map<
     number,
@@ -139,6 +147,7 @@ export function startKeeper(options: {
     singleId: options.maps.kind === "single",
     storeDir: options.storeDir,
     network: options.network ?? findNetworkHelper(options.path),
+    ociRuntime: options.ociRuntime ?? null,
   };
   const entry = fileURLToPath(new URL("../../solver/graph/bundle.cjs", import.meta.url));
   const main = fileURLToPath(new URL("./main.js", import.meta.url));
@@ -281,6 +290,7 @@ export function startKeeper(options: {
   };
 
   return {
+    ids: options.maps,
     ready() {
       reference();
       return ready.finally(() => {

@@ -2,8 +2,10 @@
 
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { lazyLauncher, openSandbox, type RunningExec } from "../sandbox/builtin.ts";
+import { lazyLauncher, openSandbox } from "../sandbox/builtin.ts";
+import { openOciSandbox } from "../sandbox/oci.ts";
 import { openNetworkPool } from "../sandbox/network.ts";
+import type { RunningExec } from "../sandbox/step.ts";
 import type { FromKeeper, ToKeeper } from "./messages.ts";
 import type { KeeperSettings } from "./keeper.ts";
 import { openJobThreads } from "./threads.ts";
@@ -17,7 +19,11 @@ const network =
   settings.network.kind === "none"
     ? null
     : openNetworkPool(settings.network, { dir: join(settings.storeDir, "bin", "net"), launcher });
-const sandbox = openSandbox({ singleId, network, launcher });
+const options = { singleId, network, launcher };
+const sandbox =
+  settings.ociRuntime === null
+    ? openSandbox(options)
+    : openOciSandbox(options, settings.ociRuntime, [`PATH=${process.env["PATH"] ?? ""}`]);
 const running = new Map<number, RunningExec>();
 
 /** Output on its way to the front; above this the streams of the steps wait for it. */

@@ -1,5 +1,6 @@
 // What the front asks of the keeper, as data. Paths are absolute and of the store or of a context; file bytes never cross.
 
+import type { Listing } from "../../cache/layers/listing.ts";
 import type { Selector } from "../../cache/tree-select.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { ChownOpt, FileAction } from "../../solver/graph/op.ts";
@@ -29,6 +30,8 @@ export interface FileJob {
 export interface FileOutcome {
   /** Digest over all that was read from `files` trees, in the same form selectDigest() gives it; null when there was none. */
   readonly readDigest: Digest | null;
+  /** What archives held and could not be made, in sentences. */
+  readonly notes?: readonly string[];
 }
 
 /** Copies a whole tree (selection of a context) into an empty upper directory: a bind mount of the context. */
@@ -51,6 +54,8 @@ export interface ApplyOutcome {
   readonly diffId: Digest;
   readonly sizeBytes: number;
   readonly entries: number;
+  /** What the layer holds and could not be made, in sentences. */
+  readonly notes?: readonly string[];
 }
 
 export type Compression = "gzip" | "zstd" | "estargz" | "uncompressed";
@@ -116,10 +121,15 @@ export interface SyncJob {
   readonly kind: "sync";
   readonly dir: string;
 }
-/** Size and count of a layer directory. */
+/** Size and listing of a layer's directory, and which of some earlier layers it equals but for its times. */
 export interface MeasureJob {
   readonly kind: "measure";
   readonly dir: string;
+  readonly earlier: readonly { readonly dir: string; readonly shape: Digest }[];
+}
+export interface MeasureOutcome extends Listing {
+  /** Index in `earlier`; null: none. */
+  readonly same: number | null;
 }
 
 /** A cache mount's directory to an index and packs for other machines: cache/remote-cache/mount-pack.ts. */
@@ -178,6 +188,8 @@ export interface ExecJob {
   readonly stdin: boolean;
   /** CDI edits and the like: extra device nodes to bind from the host. */
   readonly devices: readonly string[];
+  /** Directory of a cgroup (v2) made for the step: worker/cgroup.ts. Left out: it stays in the builder's. */
+  readonly cgroup?: string;
 }
 export type ExecJobMount =
   | {

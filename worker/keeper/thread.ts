@@ -2,13 +2,16 @@
 
 import { parentPort, workerData } from "node:worker_threads";
 import type { ThreadJob } from "./messages.ts";
-import type { ThreadAnswer } from "./threads.ts";
+import type { CopyFilesJob } from "../ops/copy-files.ts";
+import type { ThreadAnswer, ThreadData } from "./threads.ts";
 import { freezeError } from "./wire-error.ts";
 
-const { singleId } = workerData as { singleId: boolean };
+const { singleId } = workerData as ThreadData;
 
-async function run(job: ThreadJob): Promise<unknown> {
+async function run(job: ThreadJob | CopyFilesJob): Promise<unknown> {
   switch (job.kind) {
+    case "copy-files":
+      return (await import("../ops/copy-files.ts")).helpCopyFiles(job, { singleId });
     case "file":
       return (await import("../ops/file.ts")).runFileJob(job, { singleId });
     case "materialize":
@@ -17,8 +20,11 @@ async function run(job: ThreadJob): Promise<unknown> {
       return (await import("../ops/materialize.ts")).readInRoot(job);
     case "select":
       return (await import("../ops/select.ts")).runSelectJob(job);
-    case "apply":
-      return (await import("../../cache/layers/apply.ts")).applyLayer(job);
+    case "apply": {
+      const notes: string[] = [];
+      const { applyLayer } = await import("../../cache/layers/apply.ts");
+      return { ...(await applyLayer(job, (message) => notes.push(message))), notes };
+    }
     case "pack":
       return (await import("../../cache/layers/pack.ts")).packLayer(job);
     case "recompress":
@@ -26,7 +32,7 @@ async function run(job: ThreadJob): Promise<unknown> {
     case "export":
       return (await import("../ops/export.ts")).runExportJob(job);
     case "measure":
-      return (await import("../../cache/layers/tree-size.ts")).measureTree(job.dir);
+      return (await import("../../cache/layers/listing.ts")).measureLayer(job);
     case "pack-mount":
       return (await import("../../cache/remote-cache/mount-pack.ts")).packMount(job);
     case "restore-mount":
@@ -42,14 +48,14 @@ async function run(job: ThreadJob): Promise<unknown> {
       return null;
     }
     case "remove": {
-      const { removeTree } = await import("../../cache/layers/tree-size.ts");
+      const { removeTree } = await import("../../cache/layers/remove-tree.ts");
       for (const path of job.paths) removeTree(path);
       return null;
     }
   }
 }
 
-parentPort?.on("message", (job: ThreadJob) => {
+parentPort?.on("message", (job: ThreadJob | CopyFilesJob) => {
   run(job).then(
     (outcome) => parentPort?.postMessage({ outcome } satisfies ThreadAnswer),
     (error: unknown) => parentPort?.postMessage({ error: freezeError(error) } satisfies ThreadAnswer),

@@ -18,6 +18,20 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
+/** What a thread is started with. */
+export interface ThreadData {
+  readonly singleId: boolean;
+}
+
+/** A thread that answers each job posted to it (thread.ts). */
+export function startThread(data: ThreadData): Worker {
+  return new Worker(new URL("../../solver/graph/bundle.cjs", import.meta.url), {
+    argv: ["thread", fileURLToPath(new URL("./thread.js", import.meta.url))],
+    workerData: data,
+    resourceLimits: { maxYoungGenerationSizeMb: 8 },
+  });
+}
+
 /** At most `count` threads, started when first needed and kept. */
 export function openJobThreads(count: number, singleId: boolean): JobThreads {
   const idle: Worker[] = [];
@@ -26,11 +40,7 @@ export function openJobThreads(count: number, singleId: boolean): JobThreads {
 
   const start = (): Worker => {
     started += 1;
-    return new Worker(new URL("../../solver/graph/bundle.cjs", import.meta.url), {
-      argv: ["thread", fileURLToPath(new URL("./thread.js", import.meta.url))],
-      workerData: { singleId },
-      resourceLimits: { maxYoungGenerationSizeMb: 8 },
-    });
+    return startThread({ singleId });
   };
   const next = (): void => {
     const waiting = queue[0];

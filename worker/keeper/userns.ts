@@ -12,7 +12,7 @@ export interface IdRange {
   readonly count: number;
 }
 
-/** root: real root, ids as they are. subids: own id is 0 inside, the rest from /etc/subuid. single: only the own id. */
+/** root: root of this machine or container, ids as they are. subids: own id is 0 inside, the rest from /etc/subuid. single: only the own id. */
 export type IdMaps =
   | { readonly kind: "root"; readonly uids: readonly IdRange[]; readonly gids: readonly IdRange[] }
   | { readonly kind: "subids"; readonly uids: readonly IdRange[]; readonly gids: readonly IdRange[] }
@@ -27,16 +27,23 @@ const ALL_IDS = 4_294_967_295;
 
 /** Finds the maps for this user. Reads /etc/subuid and /etc/subgid; looks for newuidmap in `path`. */
 export function findIdMaps(user: { uid: number; gid: number; name: string }, path: string): IdMaps {
-  if (user.uid === 0) {
-    // Real root: every id this namespace has itself (it may be a container with fewer than all).
-    return { kind: "root", uids: ownRanges("/proc/self/uid_map"), gids: ownRanges("/proc/self/gid_map") };
-  }
   const single = (why: string): IdMaps => ({
     kind: "single",
     uids: [{ inside: 0, outside: user.uid, count: 1 }],
     gids: [{ inside: 0, outside: user.gid, count: 1 }],
     why,
   });
+  if (user.uid === 0) {
+    // Every id this namespace has itself: a container may have fewer than all.
+    const uids = ownRanges("/proc/self/uid_map");
+    const gids = ownRanges("/proc/self/gid_map");
+    if (isOne(uids) || isOne(gids) || groupsAreRefused()) {
+      return single(
+        "root has no other id in this user namespace: make it with a range, as unshare --map-auto does",
+      );
+    }
+    return { kind: "root", uids, gids };
+  }
   const uids = subordinate("/etc/subuid", user);
   const gids = subordinate("/etc/subgid", user);
   if (uids.length === 0 || gids.length === 0) {
@@ -58,6 +65,15 @@ function ownRanges(file: string): IdRange[] {
     if (inside !== undefined && count !== undefined) ranges.push({ inside, outside: inside, count });
   }
   return ranges.length > 0 ? ranges : [{ inside: 0, outside: 0, count: ALL_IDS }];
+}
+
+function isOne(ranges: readonly IdRange[]): boolean {
+  return ranges.length === 1 && ranges[0]?.count === 1;
+}
+
+/** Whether setgroups(2) is off in this user namespace, and with it in all below (user_namespaces(7)). */
+function groupsAreRefused(): boolean {
+  return readFileSync("/proc/self/setgroups", "latin1").trim() === "deny";
 }
 
 function subordinate(file: string, user: { uid: number; name: string }): { start: number; count: number }[] {

@@ -24,11 +24,14 @@ import { close } from "../sys/file.ts";
 import { typeBits } from "./fd-tree.ts";
 import { type ModeChange, parseMode } from "./mode.ts";
 import { type Owner, ROOT } from "./owner.ts";
+import { copyFiles } from "./copy-files.ts";
 import { dressFile, type IdMode, type Look, type Place, shown } from "./place.ts";
-import { copyFile, readContent } from "./transfer.ts";
+import { copyFile, type FileCopy, readContent } from "./transfer.ts";
 
 export interface CopyContext {
   readonly source: TreeReader;
+  /** Descriptor of the source's root; null for scratch. */
+  readonly sourceRoot: number | null;
   readonly place: Place;
   readonly owner: Owner | null;
   readonly idMode: IdMode;
@@ -71,23 +74,28 @@ export async function runCopy(action: CopyAction, context: CopyContext): Promise
         continue;
       }
     }
-    copyEntries(match, prepareTarget(match, action, place, looks, dest), { action, context, looks, fold });
+    await copyEntries(match, prepareTarget(match, action, place, looks, dest), {
+      action,
+      context,
+      looks,
+      fold,
+    });
   }
   return fold?.digest() ?? null;
 }
 
 /** Copies what is below a directory of the source, or one file, into a directory or file of the place as it is. For the
  *  digest see runCopy. */
-export function copySubtree(
+export async function copySubtree(
   match: Match,
   target: string,
-  context: Pick<CopyContext, "source" | "place" | "idMode">,
-): Digest | null {
+  context: Pick<CopyContext, "source" | "sourceRoot" | "place" | "idMode">,
+): Promise<Digest | null> {
   const { source } = context;
   const fold = source.live ? foldSelection({ kind: "subtree", path: match.path }) : null;
   fold?.match(match);
   const looks = looksOf(AS_IT_IS, { owner: null, madeTimeNs: null });
-  copyEntries(match, target, { action: AS_IT_IS, context, looks, fold });
+  await copyEntries(match, target, { action: AS_IT_IS, context, looks, fold });
   return fold?.digest() ?? null;
 }
 
@@ -141,15 +149,19 @@ function looksOf(action: Handling, context: Pick<CopyContext, "owner" | "madeTim
 
 interface Copying {
   readonly action: Handling;
-  readonly context: Pick<CopyContext, "source" | "place" | "idMode">;
+  readonly context: Pick<CopyContext, "source" | "sourceRoot" | "place" | "idMode">;
   readonly looks: Looks;
   readonly fold: ReturnType<typeof foldSelection> | null;
 }
 
-/** Copies one source with all that is chosen below it. */
-function copyEntries(match: Match, target: string, copying: Copying): void {
+/** Copies one source with all that is chosen below it: the walk makes the directories and all that is quick, then come
+ *  the bytes of files, on several cores if there are many, then what needs both: the looks of directories, since what is
+ *  done in one changes its time, and the fold. */
+async function copyEntries(match: Match, target: string, copying: Copying): Promise<void> {
   const { action, context, looks, fold } = copying;
   const { source, place } = context;
+  const files: FileCopy[] = [];
+  const after: ((contents: readonly Content[]) => void)[] = [];
   // Hard links are kept within one source.
   const linked = new Map<string, { readonly path: string; readonly content: Content }>();
   const made = new Set<string>();
@@ -163,11 +175,16 @@ function copyEntries(match: Match, target: string, copying: Copying): void {
     }
     if (stat.type === "directory") {
       if (enterDirectory(path)) made.add(path);
-      fold?.entry(entry, { kind: "none" }, source.xattrs(entry.path));
+      if (fold !== null) after.push(() => fold.entry(entry, { kind: "none" }, source.xattrs(entry.path)));
+      return;
+    }
+    if (stat.type === "file" && stat.nlink === 1) {
+      const index = files.push({ from: entry.path, to: path, size: stat.size, look: looks.of(stat) }) - 1;
+      if (fold !== null) after.push((contents) => fold.entry(entry, contents[index] as Content, []));
       return;
     }
     const content = copyOther(path, entry);
-    fold?.entry(entry, content, source.live ? [] : source.xattrs(entry.path));
+    if (fold !== null) after.push(() => fold.entry(entry, content, []));
   };
 
   /** True: it was made. */
@@ -205,14 +222,19 @@ function copyEntries(match: Match, target: string, copying: Copying): void {
     };
     switch (stat.type) {
       case "file": {
-        const inode = stat.nlink > 1 ? `${stat.dev}:${stat.ino}` : null;
-        const first = inode === null ? undefined : linked.get(inode);
+        const inode = `${stat.dev}:${stat.ino}`;
+        const first = linked.get(inode);
         if (first !== undefined) {
           place.link(first.path, path);
           return first.content;
         }
-        const content = copyFile(source, entry, place.createFile(path), look, context.idMode);
-        if (inode !== null) linked.set(inode, { path, content });
+        const content = copyFile(
+          source,
+          place,
+          { from: entry.path, to: path, size: stat.size, look },
+          context.idMode,
+        );
+        linked.set(inode, { path, content });
         return content;
       }
       case "symlink": {
@@ -243,7 +265,9 @@ function copyEntries(match: Match, target: string, copying: Copying): void {
     return { kind: "none" };
   };
 
-  walkMatch(source, match, action, { enter, leave });
+  walkMatch(source, match, action, { enter, leave: (entry) => after.push(() => leave(entry)) });
+  const contents = await copyFiles(files, context);
+  for (const finish of after) finish(contents);
 }
 
 /** Where a source goes: decides between "into the directory" and "as this name", and makes what is missing above. */
@@ -269,7 +293,7 @@ function foldWhole(source: TreeReader, match: Match, action: CopyAction, fold: C
   if (fold === null) return;
   walkMatch(source, match, action, {
     enter: (entry) => {
-      const content = contentWithoutReading(source, entry) ?? readContent(source, entry);
+      const content = contentWithoutReading(source, entry) ?? readContent(source, entry.path);
       fold.entry(entry, content, source.xattrs(entry.path));
     },
   });

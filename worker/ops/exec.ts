@@ -4,10 +4,12 @@ import { BuildError } from "../../solver/graph/error.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { Vertex } from "../../solver/graph/definition.ts";
 import type { ExecMount, ExecOp } from "../../solver/graph/op.ts";
-import type { CallContext, Entitlement, Result } from "../../solver/graph/request.ts";
-import type { ActiveLayer, Lease, Store } from "../../cache/store.ts";
+import type { CallContext, Entitlement, LayerId, Result } from "../../solver/graph/request.ts";
+import type { ActiveLayer, Store } from "../../cache/store.ts";
 import type { Keeper } from "../keeper/keeper.ts";
-import type { ExecJob, ExecJobMount } from "../keeper/messages.ts";
+import { openBlame } from "./blame.ts";
+import type { CgroupUsage, StepCgroup } from "../cgroup.ts";
+import type { ExecJob, ExecJobMount, ExecOutcome } from "../keeper/messages.ts";
 
 export interface ExecDeps {
   readonly store: Store;
@@ -15,11 +17,11 @@ export interface ExecDeps {
   readonly entitlements: ReadonlySet<Entitlement>;
   /** What the step really gets, where the op says "sandbox". */
   readonly network: ExecOp["network"];
-  /** How people know the step. */
-  readonly name: string;
-  /** Holds new layers. */
-  readonly lease: Lease;
+  /** Makes what the step wrote the layer of an output. */
+  readonly finish: (active: ActiveLayer, output: number) => Promise<LayerId>;
   readonly resolvConf: (network: ExecOp["network"]) => string;
+  /** The cgroup with the build's limits, below the parent the op names; null: none was asked for. */
+  readonly cgroup: (parent: string) => Promise<StepCgroup | null>;
   /** Fills a cache mount that was just made, from an imported cache if one has its content. Does not throw for a broken one. */
   readonly restoreMount?: RestoreMount;
   /** Layer directories of an input, unpacked; files of the asker are put into a layer first. */
@@ -65,6 +67,8 @@ export async function runExecOp(
     if (mount === root) continue;
     mounts.push(...(await makeMount(mount, op, vertex, layer, deps, context, held, outputs)));
   }
+  const cgroup = await deps.cgroup(op.cgroupParent);
+  if (cgroup !== null) held.add(cgroup);
   const job: ExecJob = {
     rootfs: { dirs: rootLayer.dirs, upper: rootActive.upper, work: rootActive.work, readonly: root.readonly },
     args: op.args,
@@ -82,18 +86,29 @@ export async function runExecOp(
     tty: null,
     stdin: false,
     devices: [],
+    ...(cgroup === null ? {} : { cgroup: cgroup.dir }),
   };
+  const blame = openBlame(deps.keeper().ids);
   const outcome = await deps.keeper().exec(job, {
     signal: context.signal,
-    onOutput: (fd, data) => context.emit({ kind: "log", vertex: vertex.digest, atMs: Date.now(), fd, data }),
+    onOutput(fd, data) {
+      blame?.read(data);
+      context.emit({ kind: "log", vertex: vertex.digest, atMs: Date.now(), fd, data });
+    },
   });
   if (outcome.networkNote !== undefined) context.emit({ kind: "note", message: outcome.networkNote });
-  context.emit({ kind: "usage", vertex: vertex.digest, cpuMs: outcome.cpuMs, peakBytes: outcome.peakBytes });
+  const used = cgroup?.usage() ?? null;
+  context.emit({
+    kind: "usage",
+    vertex: vertex.digest,
+    cpuMs: used?.cpuMs ?? outcome.cpuMs,
+    peakBytes: used?.peakBytes ?? outcome.peakBytes,
+  });
   if (
     outcome.code === null ||
     !(op.validExitCodes.length === 0 ? [0] : op.validExitCodes).includes(outcome.code)
   ) {
-    throw execFailure(op, outcome.code, outcome.signal);
+    throw execFailure(op, outcome, limitHint(used) ?? blame?.hint() ?? null);
   }
 
   const results: (Result | null)[] = [];
@@ -113,13 +128,7 @@ export async function runExecOp(
       continue;
     }
     const below = output.base === null ? [] : await deps.layersOf(output.base);
-    deps.lease.addLayers([output.active.id]);
-    const record = output.active.commit({
-      unpacked: true,
-      createdAtMs: Date.now(),
-      description: commandText(op),
-    });
-    results.push({ kind: "layers", layers: [...below, record.id] });
+    results.push({ kind: "layers", layers: [...below, await deps.finish(output.active, index)] });
   }
   return results;
 }
@@ -236,7 +245,7 @@ async function makeMount(
           "SECRET_MISSING",
           `unset ssh forward key ${mount.id === "" ? "default" : mount.id}`,
           {
-            hint: "pass --ssh default (with SSH_AUTH_SOCK set) or --ssh ID=SOCKET",
+            hint: "pass --ssh default (with SSH_AUTH_SOCK set) or --ssh ID=SOCKET, --ssh ID=KEY",
           },
         );
       }
@@ -288,7 +297,16 @@ function commandText(op: ExecOp): string {
   return op.args.join(" ");
 }
 
-function execFailure(op: ExecOp, code: number | null, signal: number | null): BuildError {
+/** Why a step with limits failed, if it was one of them. */
+function limitHint(used: CgroupUsage | null): string | null {
+  if (used === null) return null;
+  if (used.oomKills > 0) {
+    return "the kernel ended a process of the step: it had reached its memory limit (--memory, --cgroup-parent)";
+  }
+  return used.pidsRefused > 0 ? "the step had reached its limit of processes (--pids-limit)" : null;
+}
+
+function execFailure(op: ExecOp, { code, signal }: ExecOutcome, cause: string | null): BuildError {
   const command = commandText(op);
   const how =
     code !== null
@@ -299,10 +317,11 @@ function execFailure(op: ExecOp, code: number | null, signal: number | null): Bu
   return new BuildError("EXEC_FAILED", `process "${command}" did not complete successfully: ${how}`, {
     exitCode: code ?? 128 + (signal ?? 0),
     hint:
-      code === 127 && op.args.length >= 3
+      cause ??
+      (code === 127 && op.args.length >= 3
         ? "127 is a shell's word for a command that was not found"
         : code === 126 && op.args.length >= 3
           ? "126 is a shell's word for a file that is not executable"
-          : null,
+          : null),
   });
 }

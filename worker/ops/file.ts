@@ -41,11 +41,12 @@ export async function runFileJob(job: FileJob, idMode: IdMode): Promise<FileOutc
     const inputs = new Inputs(job.inputs, place);
     try {
       const read: Digest[] = [];
+      const notes: string[] = [];
       for (const action of job.actions) {
-        const digest = await runAction(action, { job, place, inputs, idMode });
+        const digest = await runAction(action, { job, place, inputs, idMode, notes });
         if (digest !== null) read.push(digest);
       }
-      return { readDigest: read.length === 0 ? null : combineSelections(read) };
+      return { readDigest: read.length === 0 ? null : combineSelections(read), notes };
     } finally {
       inputs.close();
       place.close();
@@ -58,6 +59,7 @@ interface Running {
   readonly place: Place;
   readonly inputs: Inputs;
   readonly idMode: IdMode;
+  readonly notes: string[];
 }
 
 /** The trees of a job, mounted when first needed. Indexes behind the inputs stand for results of earlier actions: all
@@ -96,7 +98,7 @@ class Inputs {
 }
 
 async function runAction(action: FileAction, running: Running): Promise<Digest | null> {
-  const { job, place, inputs, idMode } = running;
+  const { job, place, inputs, idMode, notes } = running;
   const ownerOf = (owner: ChownOpt | null): Owner | null =>
     resolveOwner(owner, (input) => inputs.root(input));
   const madeTimeNs = job.times.epochSeconds === null ? null : BigInt(job.times.epochSeconds) * 1_000_000_000n;
@@ -105,12 +107,16 @@ async function runAction(action: FileAction, running: Running): Promise<Digest |
       return inWordsAsync(`copy ${action.src} to ${action.dest}`, () =>
         runCopy(action, {
           source: inputs.open(action.from),
+          sourceRoot: action.from === null ? null : inputs.root(action.from),
           place,
           owner: ownerOf(action.owner),
           idMode,
           madeTimeNs,
           unpack: (match, directory, made) =>
-            unpackMatch(inputs.open(action.from), match, place, directory, made),
+            unpackMatch(inputs.open(action.from), match, place, directory, {
+              made,
+              note: (message) => notes.push(message),
+            }),
         }),
       );
     case "mkdir":

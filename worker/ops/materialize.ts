@@ -5,7 +5,7 @@ import { BuildError } from "../../solver/graph/error.ts";
 import type { FileOutcome, MaterializeJob, ReadJob } from "../keeper/messages.ts";
 import { overlayMount } from "../sys/mount.ts";
 import { copySubtree } from "./copy.ts";
-import { inWords } from "./failure.ts";
+import { inWords, inWordsAsync } from "./failure.ts";
 import { openTreeOf } from "./open-tree.ts";
 import { readInTree } from "./owner.ts";
 import { type IdMode, openPlace } from "./place.ts";
@@ -13,9 +13,9 @@ import { type IdMode, openPlace } from "./place.ts";
 /** Copies the subtree at the job's selector into `upper`, an empty directory; the directory itself gets its owner, mode
  *  and times. A selected file is placed in it under its own name. The digest is that of selectDigest with a "subtree"
  *  selector, null unless the tree is live. Throws CONTEXT_PATH_MISSING, COPY_FAILED, STORE_FULL. */
-export function materialize(job: MaterializeJob, idMode: IdMode): FileOutcome {
-  return inWords(`copy ${job.selector}`, () => {
-    const { tree: source, close } = openTreeOf(job.tree);
+export async function materialize(job: MaterializeJob, idMode: IdMode): Promise<FileOutcome> {
+  return inWordsAsync(`copy ${job.selector}`, async () => {
+    const { tree: source, root: sourceRoot, close } = openTreeOf(job.tree);
     try {
       const place = openPlace(overlayMount({ lowers: [], upper: job.upper, userxattr: true }), idMode);
       try {
@@ -23,7 +23,7 @@ export function materialize(job: MaterializeJob, idMode: IdMode): FileOutcome {
         if (match === undefined) throw new Error("a subtree has one match");
         const target =
           match.stat.type === "directory" ? "" : match.path.slice(match.path.lastIndexOf("/") + 1);
-        const digest = copySubtree(match, target, { source, place, idMode });
+        const digest = await copySubtree(match, target, { source, sourceRoot, place, idMode });
         if (match.stat.type === "directory") {
           const { mode, mtimeNs } = match.stat;
           place.dress("", { owner: match.stat, mode, mtimeNs, xattrs: [] }, "directory");

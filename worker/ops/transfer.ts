@@ -4,37 +4,43 @@ import { createHash } from "node:crypto";
 import { ftruncateSync, readSync } from "node:fs";
 import { type Content, readFully } from "../../cache/path-hash.ts";
 import type { TreeReader } from "../../cache/tree.ts";
-import type { Entry } from "../../cache/tree-select.ts";
 import { type Digest, digestFromHex, digestOf } from "../../solver/graph/digest.ts";
 import { close, copyFileRange, fstat, lseek } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
 import { fileXattrs } from "./fd-tree.ts";
-import { dressFile, type IdMode, type Look, writeFully } from "./place.ts";
+import { dressFile, type IdMode, type Look, type Place, writeFully } from "./place.ts";
 
-/** Copies one regular file into a fresh descriptor and closes it. Hashes what it copies when the source is live. */
+/** A regular file to be copied. Paths are byte strings, in the source and in the place. */
+export interface FileCopy {
+  readonly from: string;
+  readonly to: string;
+  /** Bytes it is known to hold; it may have changed since. */
+  readonly size: number;
+  readonly look: Omit<Look, "xattrs">;
+}
+
+/** Copies one regular file. Hashes what it copies when the source is live, else the content is "none". */
 export function copyFile(
-  source: TreeReader,
-  entry: Entry,
-  to: number,
-  look: Omit<Look, "xattrs">,
+  source: Pick<TreeReader, "open" | "live">,
+  place: Pick<Place, "createFile">,
+  file: FileCopy,
   idMode: IdMode,
 ): Content {
+  const to = place.createFile(file.to);
   try {
-    const from = source.open(entry.path);
+    const from = source.open(file.from);
     try {
-      const opened = fstat(from);
+      const { size, blocks } = fstat(from);
       // Fewer blocks than bytes: there are holes, and they stay.
-      const isSparse = opened.blocks * 512 < opened.size;
-      let content: Content;
-      if (source.live) {
-        content = { kind: "file", ...transfer(from, to, isSparse) };
-        dressFile(to, { ...look, xattrs: [] }, idMode);
-      } else {
-        clone(from, to, opened.size, isSparse);
-        content = { kind: "none" };
-        dressFile(to, { ...look, xattrs: fileXattrs(from) }, idMode);
+      const isSparse = blocks * 512 < size;
+      if (!source.live) {
+        clone(from, to, size, isSparse);
+        dressFile(to, { ...file.look, xattrs: fileXattrs(from) }, idMode);
+        return { kind: "none" };
       }
-      return content;
+      const content = transfer(from, to, size, isSparse);
+      dressFile(to, { ...file.look, xattrs: [] }, idMode);
+      return { kind: "file", ...content };
     } finally {
       close(from);
     }
@@ -44,10 +50,10 @@ export function copyFile(
 }
 
 /** Content of a file that is not copied. */
-export function readContent(source: TreeReader, entry: Entry): Content {
-  const fd = source.open(entry.path);
+export function readContent(source: TreeReader, path: string): Content {
+  const fd = source.open(path);
   try {
-    return { kind: "file", ...transfer(fd, null, false) };
+    return { kind: "file", ...transfer(fd, null, null, false) };
   } finally {
     close(fd);
   }
@@ -57,9 +63,16 @@ export function readContent(source: TreeReader, entry: Entry): Content {
 const BUFFER = Buffer.allocUnsafeSlow(1024 * 1024);
 const ZEROS = Buffer.alloc(BUFFER.length);
 
-/** Reads to the end, hashes, and writes when there is a target; sparse ones get no zero blocks. */
-function transfer(from: number, to: number | null, isSparse: boolean): { digest: Digest; size: number } {
-  const first = readFully(from, BUFFER);
+/** Reads to the end, hashes, and writes when there is a target; sparse ones get no zero blocks. A file whose known
+ *  size comes with the first call is not asked for more. */
+function transfer(
+  from: number,
+  to: number | null,
+  knownSize: number | null,
+  isSparse: boolean,
+): { digest: Digest; size: number } {
+  let first = readSync(from, BUFFER);
+  if (first !== knownSize || first === BUFFER.length) first += readFully(from, BUFFER.subarray(first));
   if (first < BUFFER.length && !isSparse) {
     const bytes = BUFFER.subarray(0, first);
     if (to !== null) writeFully(to, bytes);

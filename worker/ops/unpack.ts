@@ -8,14 +8,14 @@ import { type Look, type Place, shown } from "./place.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 
 /** Unpacks a file of the source into a directory (a resolved path of the place) if it is an archive; else false, and
- *  nothing has changed. The directory is made, with `made` as its look; members have the owners and times they state.
- *  Throws ARCHIVE_INVALID, LIMIT_EXCEEDED. */
+ *  nothing has changed. The directory is made, with `made` as its look; members have the owners and times they state;
+ *  `note` is told what had to be left out. Throws ARCHIVE_INVALID, LIMIT_EXCEEDED. */
 export async function unpackMatch(
   source: TreeReader,
   match: Match,
   place: Place,
   directory: string,
-  made: Omit<Look, "xattrs">,
+  options: { readonly made: Omit<Look, "xattrs">; readonly note: (message: string) => void },
 ): Promise<boolean> {
   const probe = source.open(match.path);
   try {
@@ -23,14 +23,14 @@ export async function unpackMatch(
   } finally {
     close(probe);
   }
-  place.makeParents(directory, made);
+  place.makeParents(directory, options.made);
   // Descriptors of their own: the cursors may move, and must forget what the archive replaces.
   const target = openat(place.tree.cursor.at(directory), ".", O.RDONLY | O.DIRECTORY);
   place.forgetDirectories();
   try {
     const archive = source.open(match.path);
     try {
-      await extractArchive(archive, target);
+      await extractArchive(archive, target, { note: options.note });
       return true;
     } catch (error) {
       if (!(error instanceof BuildError) || error.code !== "ARCHIVE_INVALID") throw error;

@@ -12,7 +12,7 @@ import { fsconfigCreate, fsmount, fsopen, MOUNT_ATTR, mountSetattr } from "../sy
 export function launcherInMemory(): string {
   const dir = detachedTmpfs(MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV);
   try {
-    const file = openat(dir, "launcher", O.WRONLY | O.CREAT | O.EXCL, 0o700);
+    const file = openat(dir, "launcher", O.WRONLY | O.CREAT | O.EXCL, 0o755);
     writeSync(file, launcherElf(launcherArch()));
     close(file); // what is open for writing cannot be executed
     mountSetattr(dir, "", AT.EMPTY_PATH, { set: MOUNT_ATTR.RDONLY });

@@ -38,7 +38,17 @@ export async function mountSource(
       return { kind: "data", data: mount.data, uid: mount.uid, gid: mount.gid, mode: mount.mode };
     case "ssh": {
       try {
-        const relay = await openSshRelay(mount);
+        const relay = await openSshRelay({
+          ...mount,
+          clone(dir, name) {
+            const part = openPart(dir, name);
+            try {
+              return clonePart(dir, part, name, context.storeDir);
+            } finally {
+              close(part);
+            }
+          },
+        });
         context.onEnd(() => relay.close());
         return { kind: "fd", fd: relay.fd, isFile: true };
       } catch (error) {

@@ -8,7 +8,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
-import { Socket } from "node:net";
+import { isIPv4, Socket } from "node:net";
 import { launcherArch } from "../launcher/install.ts";
 import { openProgram } from "../launcher/program.ts";
 import type { NetworkHelper } from "../keeper/network-helper.ts";
@@ -20,6 +20,8 @@ import { loopbackUp } from "./step-program.ts";
 export interface StepNetwork {
   /** Descriptor of the namespace, for setns(2); belongs to the pool. */
   readonly fd: number;
+  /** The same, as a path in the keeper's mount namespace. */
+  readonly path: string;
   /** A name server inside the namespace that asks the host's resolver. */
   readonly resolver: string;
   /** Gives it back once no process is in it. Not reusable: the step had the right to change it. */
@@ -108,6 +110,7 @@ export function openNetworkPool(
       const taken = connected;
       return {
         fd: taken.fd,
+        path: taken.path,
         resolver: RESOLVER[helper.kind],
         release(reusable) {
           if (reusable && !taken.ended) idle.push(taken);
@@ -241,7 +244,9 @@ async function startHelper(
   return child;
 }
 
-/** resolv.conf for a step in a namespace: servers that only the host can reach are replaced by the namespace's own. */
+/** resolv.conf for a step in a namespace: the namespace's own resolver stands for the first IPv4 server, to which it forwards, and
+ *  for all that only the host can reach. The first itself must not stay: pasta (2023) gives every answer of that server the
+ *  resolver's address, also to who asked the server directly, and then the answer is refused. */
 export function stepResolvConf(text: string, resolver: string): string {
   const own = new Set(
     Object.values(networkInterfaces()).flatMap((addresses) =>
@@ -252,11 +257,12 @@ export function stepResolvConf(text: string, resolver: string): string {
   const others = lines.filter((line) => !line.startsWith("nameserver"));
   const servers = lines
     .filter((line) => line.startsWith("nameserver"))
-    .filter((line) => {
-      const address = line.split(/\s+/)[1] ?? "";
-      return (
-        !address.startsWith("127.") && address !== "::1" && !address.startsWith("fe80:") && !own.has(address)
-      );
-    });
-  return `${[...(servers.length > 0 ? servers : [`nameserver ${resolver}`]), ...others].join("\n")}\n`;
+    .map((line) => line.split(/\s+/)[1] ?? "")
+    .filter(
+      (address) =>
+        !address.startsWith("127.") && address !== "::1" && !address.startsWith("fe80:") && !own.has(address),
+    );
+  const first = servers.findIndex((address) => isIPv4(address));
+  servers.splice(first < 0 ? servers.length : first, 1, resolver);
+  return `${[...servers.map((address) => `nameserver ${address}`), ...others].join("\n")}\n`;
 }

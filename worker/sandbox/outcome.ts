@@ -78,7 +78,8 @@ const EXEC_ERRORS: Readonly<Record<number, { readonly words: string; readonly hi
   },
 };
 
-function execError(errnum: number, job: ExecJob): BuildError {
+/** The command could not be executed: the errno of execve(2). */
+export function execError(errnum: number, job: ExecJob): BuildError {
   const name = job.args[0] ?? "";
   const known = EXEC_ERRORS[errnum];
   return new BuildError("EXEC_FAILED", `exec: "${name}": ${known?.words ?? errnoName(errnum)}`, {
@@ -90,7 +91,8 @@ function execError(errnum: number, job: ExecJob): BuildError {
   });
 }
 
-function setupError(
+/** A system call of a sandbox program failed. */
+export function setupError(
   record: { call: string; what: string } | null,
   errnum: number,
   singleId: boolean,

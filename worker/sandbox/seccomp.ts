@@ -23,11 +23,15 @@ const DATA = { nr: 0, arch: 4, arg0Low: 16, arg0High: 20 } as const;
 
 type Instruction = readonly [code: number, jt: number, jf: number, k: number];
 
-/** CLONE_NEW* of every namespace: a step may not make namespaces of its own, user namespaces least of all (E4). */
-const CLONE_NAMESPACES = 0x7e02_0000;
-const AF_VSOCK = 40;
+/** CLONE_NEW* of every namespace: a step may not make namespaces of its own, user namespaces least of all (E4).
+ *  NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. */
+export const CLONE_NAMESPACE_FLAGS: readonly number[] = [
+  0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000,
+];
+const CLONE_NAMESPACES = CLONE_NAMESPACE_FLAGS.reduce((mask, flag) => mask + flag, 0);
+export const AF_VSOCK = 40;
 /** PER_LINUX, PER_LINUX32, UNAME26 with both, and the query. */
-const PERSONALITIES = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
+export const PERSONALITIES: readonly number[] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 interface Conditional {
   readonly clone: number;

@@ -2,8 +2,8 @@
 
 import { chmodSync, chownSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
-import { AT, close } from "../sys/file.ts";
-import { MOUNT_ATTR, OPEN_TREE, openTree } from "../sys/mount.ts";
+import { close } from "../sys/file.ts";
+import { MOUNT_ATTR } from "../sys/mount.ts";
 import { detachedTmpfs } from "./launcher-file.ts";
 
 export interface SshRelay {
@@ -18,6 +18,8 @@ export async function openSshRelay(options: {
   readonly uid: number;
   readonly gid: number;
   readonly mode: number;
+  /** A detached mount of the entry `name` of `dir`, a detached mount as well. */
+  readonly clone: (dir: number, name: string) => number;
 }): Promise<SshRelay> {
   const dir = detachedTmpfs(MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC);
   const open = new Set<Socket>();
@@ -37,14 +39,15 @@ export async function openSshRelay(options: {
     }
   });
   try {
-    const path = `/proc/self/fd/${dir}/agent`;
+    const name = "agent";
+    const path = `/proc/self/fd/${dir}/${name}`;
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
       server.listen(path, () => resolve());
     });
     chownSync(path, options.uid, options.gid);
     chmodSync(path, options.mode);
-    const fd = openTree(AT.FDCWD, path, OPEN_TREE.CLONE);
+    const fd = options.clone(dir, name);
     return {
       fd,
       close() {

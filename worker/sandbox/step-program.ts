@@ -20,7 +20,11 @@ export const STEP_FD = {
   first: 6,
 } as const;
 /** Numbers the program moves its own descriptors to; above all that is handed in. */
-const OWN_FD = 400;
+export const OWN_FD = 400;
+/** The step's /dev, as long as it is set up. */
+const DEV_FD = OWN_FD + 30;
+/** Where mounts that are only cloned are placed for that time. */
+const ASIDE = { files: ".files", masks: ".masks" } as const;
 
 export interface StepMount {
   readonly target: string;
@@ -67,13 +71,16 @@ export interface StepPlan {
   readonly ttyFd: number | null;
   readonly consoleFd: number | null; // the terminal as a detached mount
   readonly singleId: boolean; // setgroups is refused
+  /** cgroup.procs of the step's cgroup, open for writing; null: it stays in the builder's. */
+  readonly cgroupFd: number | null;
 }
 
 /** Messages on STEP_FD.status, 16 bytes each: (kind, value); exit is followed by RUSAGE_BYTES. */
 export const STEP_STATUS = { pid: 1n, exit: 2n, execFailed: 4n, notFound: 5n } as const;
 export const RUSAGE_BYTES = 144;
 
-const SYS = {
+/** Constants of the kernel, by their names in its headers. */
+export const SYS = {
   AT_FDCWD: -100,
   O_PATH: 0o10000000,
   O_RDWR: 2,
@@ -81,6 +88,7 @@ const SYS = {
   O_CREAT: 0o100,
   O_EXCL: 0o200,
   AT_EMPTY_PATH: 0x1000,
+  AT_REMOVEDIR: 0x200,
   AT_RECURSIVE: 0x8000,
   OPEN_TREE_CLONE: 1,
   MOVE_F_EMPTY: 0x04,
@@ -114,9 +122,9 @@ const SYS = {
   WALL: 0x4000_0000, // __WALL
 } as const;
 
-const DEVICES = ["null", "zero", "full", "random", "urandom", "tty"] as const;
+export const DEVICES: readonly string[] = ["null", "zero", "full", "random", "urandom", "tty"];
 /** Kernel control files a step must not see or change (threat model E4): those Docker, containerd and runc mask. */
-const MASKED_FILES = [
+export const MASKED_FILES: readonly string[] = [
   "/proc/kcore",
   "/proc/keys",
   "/proc/latency_stats",
@@ -125,7 +133,7 @@ const MASKED_FILES = [
   "/proc/sched_debug",
   "/proc/interrupts",
 ];
-const MASKED_DIRS = [
+export const MASKED_DIRS: readonly string[] = [
   "/proc/acpi",
   "/proc/scsi",
   "/proc/asound",
@@ -133,7 +141,7 @@ const MASKED_DIRS = [
   "/sys/devices/virtual/powercap",
 ];
 /** File systems of the host below its /sys, which a step on the host's network is shown as a whole. */
-const MASKED_HOST_DIRS = [
+export const MASKED_HOST_DIRS: readonly string[] = [
   "/sys/kernel/debug",
   "/sys/kernel/tracing",
   "/sys/kernel/security",
@@ -142,7 +150,7 @@ const MASKED_HOST_DIRS = [
   "/sys/fs/pstore",
   "/sys/fs/fuse/connections",
 ];
-const READONLY_PATHS = [
+export const READONLY_PATHS: readonly string[] = [
   "/proc/bus",
   "/proc/fs",
   "/proc/irq",
@@ -170,7 +178,6 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
     SYS.CLONE_NEWPID |
     SYS.CLONE_NEWIPC |
     SYS.CLONE_NEWUTS |
-    SYS.CLONE_NEWCGROUP |
     (plan.network.kind === "none" ? SYS.CLONE_NEWNET : 0);
 
   program.call("prctl", [SYS.PR_SET_PDEATHSIG, SYS.SIGKILL, 0, 0, 0]);
@@ -181,6 +188,10 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
 
   program.here(child);
   childSide(program);
+  if (plan.cgroupFd !== null)
+    program.call("write", [plan.cgroupFd, "0", 1], { what: "entering the step's cgroup" });
+  // After it: the top of a cgroup namespace is where its maker was (cgroup_namespaces(7)).
+  program.call("unshare", [SYS.CLONE_NEWCGROUP], { what: "making the step's cgroup namespace" });
   program.call("setsid", []);
   program.call("umask", [0o022]);
   program.call("mount", ["none", "/", 0, SYS.MS_REC_PRIVATE, 0], { what: "making mounts private" });
@@ -191,10 +202,12 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   placeKernelMounts(program, plan, fds);
   const aux = OWN_FD + 40;
   newMount(program, aux, "tmpfs", [["mode", "0700"]], SYS.ATTR_NOSUID | SYS.ATTR_NODEV, "files of the step");
+  placeAside(program, aux, ASIDE.files);
   placeData(program, aux, 0, plan.resolvConf.text, plan.resolvConf.path);
   placeData(program, aux, 1, plan.hosts.text, plan.hosts.path);
   plan.mounts.forEach((mount, index) => placeMount(program, mount, aux, index + 2));
   if (!plan.insecure) protectKernelFiles(program, plan);
+  takeAway(program, aux, ASIDE.files);
   finishRoot(program, plan);
   dropPrivileges(program, plan);
   execute(program, plan);
@@ -310,7 +323,7 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
     what: "mounting /sys (is it a directory of the image?)",
   });
   placeCgroup(program);
-  const dev = OWN_FD + 30;
+  const dev = DEV_FD;
   newMount(
     program,
     dev,
@@ -360,11 +373,12 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
     [
       ["ptmxmode", "0666"],
       ["mode", "0620"],
-      ["gid", "5"],
+      // Group 5 may have no number outside. Some kernels say so here, older ones fail the mount.
+      ...(plan.singleId ? [] : [["gid", "5"] as const]),
     ],
     SYS.ATTR_NOSUID | SYS.ATTR_NOEXEC,
     "/dev/pts",
-    { ignored: ["gid"] }, // group 5 may have no number outside
+    { ignored: ["gid"] },
   );
   program.call("move_mount", [pts, "", SYS.AT_FDCWD, "/dev/pts", SYS.MOVE_F_EMPTY]);
   const shm = OWN_FD + 32;
@@ -527,6 +541,7 @@ function protectKernelFiles(program: Program, plan: StepPlan): void {
     SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC,
     "masks",
   );
+  placeAside(program, empty, ASIDE.masks);
   const mask = (path: string, fromFd: number, fromPath: string, flags: number): void => {
     const absent = program.label();
     program.call("faccessat", [SYS.AT_FDCWD, path, 0], { onError: absent });
@@ -541,6 +556,23 @@ function protectKernelFiles(program: Program, plan: StepPlan): void {
     ...(plan.network.kind === "host" ? MASKED_HOST_DIRS : []),
   ];
   for (const path of dirs) mask(path, empty, "", SYS.AT_EMPTY_PATH);
+  takeAway(program, empty, ASIDE.masks);
+}
+
+/** Gives a mount a place in the step's own /dev. Before Linux 6.15 only what has a place can be cloned (open_tree(2)). */
+function placeAside(program: Program, fd: number, name: string): void {
+  program.call("mkdirat", [DEV_FD, name, 0o700]);
+  program.call("move_mount", [fd, "", DEV_FD, name, SYS.MOVE_F_EMPTY], {
+    what: "mounting files of the step",
+  });
+}
+
+/** Ends what placeAside did; clones stay. By descriptor, since a mount of the step may cover the place. */
+function takeAway(program: Program, fd: number, name: string): void {
+  program.call("fchdir", [fd]);
+  program.call("umount2", [".", SYS.MNT_DETACH], { what: "taking files of the step out of sight" });
+  program.call("chdir", ["/"]);
+  program.call("unlinkat", [DEV_FD, name, SYS.AT_REMOVEDIR]);
 }
 
 function finishRoot(program: Program, plan: StepPlan): void {
@@ -610,7 +642,8 @@ function dropPrivileges(program: Program, plan: StepPlan): void {
   }
 }
 
-function execute(program: Program, plan: StepPlan): void {
+/** The last calls of a step: becomes the command, or says on STEP_FD.status why not. */
+export function execute(program: Program, plan: Pick<StepPlan, "args" | "env">): void {
   program.call("close_range", [STEP_FD.status, SYS.LAST_FD, SYS.CLOSE_RANGE_CLOEXEC], {
     what: "closing descriptors",
   });
@@ -661,7 +694,7 @@ function searchPath(env: readonly string[]): string[] {
 }
 
 /** fsopen, options, fsmount: a detached mount at descriptor `fd`. */
-function newMount(
+export function newMount(
   program: Program,
   fd: number,
   type: string,
@@ -683,7 +716,8 @@ function newMount(
   program.open(fd, "fsmount", [context, 1, attributeBits], { what: `mounting ${what}`, ...onError });
 }
 
-function setAttributes(program: Program, fd: number, set: number, recursive: boolean): void {
+/** Adds attributes to a detached mount. */
+export function setAttributes(program: Program, fd: number, set: number, recursive: boolean): void {
   program.call(
     "mount_setattr",
     [fd, "", SYS.AT_EMPTY_PATH | (recursive ? SYS.AT_RECURSIVE : 0), attributes(set), 32],
@@ -710,7 +744,8 @@ export function loopbackUp(program: Program): void {
   program.call("close", [socket]);
 }
 
-function words(...values: bigint[]): Uint8Array {
+/** Numbers as 8 bytes each. */
+export function words(...values: bigint[]): Uint8Array {
   const bytes = new Uint8Array(values.length * 8);
   const view = new DataView(bytes.buffer);
   values.forEach((value, index) => view.setBigUint64(index * 8, value, true));

@@ -1,6 +1,17 @@
 // [keeper] Where a mount goes when a link of the image leads to a place that does not exist yet.
 
-import { close, O, openat2, readlinkat, RESOLVE, S, statxOrNull } from "../sys/file.ts";
+import {
+  close,
+  fchmodat,
+  mkdirat,
+  mknodat,
+  O,
+  openat2,
+  readlinkat,
+  RESOLVE,
+  S,
+  statxOrNull,
+} from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
 
 /** As many links as the kernel follows, path_resolution(7). */
@@ -51,5 +62,32 @@ function lookUp(rootFd: number, dir: string, name: string): string {
     return (stat.mode & S.IFMT) === S.IFLNK ? readlinkat(fd, name).toString() || "." : "other";
   } finally {
     close(fd);
+  }
+}
+
+/** Makes what is missing of a resolved target (resolveTarget): directories down to it, and itself. Each name is looked up
+ *  in its parent's descriptor and no link is followed. Throws what openat2(2) says of a path that cannot be made. */
+export function makeTarget(rootFd: number, target: string, isFile: boolean): void {
+  const parts = target.split("/").filter((part) => part !== "");
+  let parent = rootFd;
+  try {
+    for (const [index, part] of parts.entries()) {
+      const isLast = index === parts.length - 1;
+      if (statxOrNull(parent, part) === null) {
+        if (isFile && isLast) mknodat(parent, part, S.IFREG | 0o644);
+        else mkdirat(parent, part, 0o755);
+        // Whatever the umask of this process is: a step may keep the directory by leaving something in it.
+        fchmodat(parent, part, isFile && isLast ? 0o644 : 0o755);
+      }
+      if (isLast) return;
+      const next = openat2(parent, part, {
+        flags: O.PATH | O.DIRECTORY | O.NOFOLLOW,
+        resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS,
+      });
+      if (parent !== rootFd) close(parent);
+      parent = next;
+    }
+  } finally {
+    if (parent !== rootFd) close(parent);
   }
 }

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
 import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
-import type { CallContext, LayerId } from "../../solver/graph/request.ts";
+import type { CallContext, LayerId, Session } from "../../solver/graph/request.ts";
 import type { Store } from "../../cache/store.ts";
 import type { Pin } from "../worker.ts";
 
@@ -198,12 +198,16 @@ type Git = (...args: string[]) => Promise<string>;
 function openGit(address: GitAddress, cwd: string, context: CallContext): Git {
   let settings: Promise<Record<string, string>> | null = null;
   return async (...args) =>
-    runGit(args, cwd, await (settings ??= credentials(address.remote, context)), context);
+    runGit(args, cwd, await (settings ??= gitCredentials(address.remote, context.session)), context);
 }
 
-/** Settings through the environment, so that no secret stands in a list of processes. git-config(1), GIT_CONFIG_COUNT */
-async function credentials(remote: string, { session }: CallContext): Promise<Record<string, string>> {
-  if (!/^https?:\/\//.test(remote)) return {};
+/** Variables with which git is let in at `remote`: the agent of --ssh default, or for http(s) a header made of the asker's
+ *  secrets, through the environment so that it stands in no list of processes (git-config(1), GIT_CONFIG_COUNT). */
+export async function gitCredentials(remote: string, session: Session): Promise<Record<string, string>> {
+  if (!/^https?:\/\//.test(remote)) {
+    const agent = session.sshSocket("default");
+    return agent === null ? {} : { SSH_AUTH_SOCK: agent };
+  }
   const host = new URL(remote).hostname;
   const secret = async (name: string): Promise<string | null> => {
     const data = (await session.secret(`${name}.${host}`)) ?? (await session.secret(name));

@@ -4,10 +4,10 @@
 // its last descriptor. A crash leaves nothing to unmount.
 
 import { mkdtempSync, rmdirSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { AT, close, O, openat } from "./file.ts";
-import { bind, bindSyscall, check, cpath, cstring, isSysError, NR, type PathLike, showPath } from "./libc.ts";
+import { bind, bindSyscall, check, cpath, cstring, NR, type PathLike, showPath } from "./libc.ts";
 
 const cFsopen = bindSyscall(NR.fsopen, ["ptr", "int"]);
 const cFsconfig = bindSyscall(NR.fsconfig, ["int", "int", "ptr", "ptr", "int"]);
@@ -138,7 +138,7 @@ export function overlayMount(spec: OverlaySpec): number {
         ...(spec.volatile && upper !== undefined ? ["volatile"] : []),
       ],
     };
-    return mountByParts(stack) ?? mountByText(stack);
+    return TAKES_PARTS ? mountByParts(stack) : mountByText(stack);
   } finally {
     for (const fd of held) close(fd);
   }
@@ -150,18 +150,18 @@ interface Stack {
   readonly flags: readonly string[];
 }
 
-/** With one "lowerdir+" for each layer, so that the stack is not limited to a page of text. Null before Linux 6.5. */
-function mountByParts(stack: Stack): number | null {
+/** Does overlayfs know "lowerdir+"? Since Linux 6.5. Asked of the version, because an older kernel takes any option in
+ *  fsconfig(2) and fails the mount with EINVAL, as it does for many other reasons. */
+const TAKES_PARTS = ((): boolean => {
+  const [major = 0, minor = 0] = release().split(/[.-]/).map(Number);
+  return major > 6 || (major === 6 && minor >= 5);
+})();
+
+/** With one "lowerdir+" for each layer, so that the stack is not limited to a page of text. */
+function mountByParts(stack: Stack): number {
   const context = fsopen("overlay");
   try {
-    for (const [index, lower] of stack.lowers.entries()) {
-      try {
-        fsconfigString(context, "lowerdir+", lower);
-      } catch (error) {
-        if (index === 0 && isSysError(error, "EINVAL")) return null;
-        throw error;
-      }
-    }
+    for (const lower of stack.lowers) fsconfigString(context, "lowerdir+", lower);
     if (stack.changes !== null) {
       fsconfigString(context, "upperdir", stack.changes.upper);
       fsconfigString(context, "workdir", stack.changes.work);

@@ -6,11 +6,12 @@ import { gzipSync } from "node:zlib";
 import { applyLayer } from "../../../cache/layers/apply.ts";
 import { parseDigest } from "../../../solver/graph/digest.ts";
 import { lgetxattr } from "../../../worker/sys/file.ts";
-import { isRoot, listTree, type Member, makeTar, run, temporary } from "./support.ts";
+import { describeAsRoot } from "../../support/privileges.ts";
+import { listTree, type Member, makeTar, run, temporary } from "./support.ts";
 
 const sha256 = (data: Uint8Array) => `sha256:${createHash("sha256").update(data).digest("hex")}`;
 
-describe("applyLayer", () => {
+describeAsRoot("applyLayer", () => {
   const temp = temporary();
 
   async function apply(members: readonly Member[] | Buffer, notes: string[] = []): Promise<string> {
@@ -22,10 +23,6 @@ describe("applyLayer", () => {
     await applyLayer({ blob, mediaType: "", diffId: null, dir: out }, (note) => notes.push(note));
     return out;
   }
-
-  before(function () {
-    if (!isRoot) this.skip(); // owners need root, in the host or a user namespace
-  });
 
   for (const [kind, pack] of Object.entries({
     none: (tar: Buffer) => tar,

@@ -3,7 +3,8 @@ import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "n
 import { join } from "node:path";
 import { extractArchive, isArchive } from "../../../cache/layers/archive.ts";
 import { AT, close, O, openat } from "../../../worker/sys/file.ts";
-import { isRoot, listTree, type Member, makeTar, run, temporary } from "./support.ts";
+import { describeAsRoot } from "../../support/privileges.ts";
+import { listTree, type Member, makeTar, run, temporary } from "./support.ts";
 
 describe("isArchive", () => {
   const temp = temporary();
@@ -44,12 +45,8 @@ describe("isArchive", () => {
   });
 });
 
-describe("extractArchive", () => {
+describeAsRoot("extractArchive", () => {
   const temp = temporary();
-
-  before(function () {
-    if (!isRoot) this.skip();
-  });
 
   async function extract(dest: string, members: readonly Member[]): Promise<void> {
     const path = join(temp(), "a.tar");

@@ -57,6 +57,14 @@ describe("decompression", () => {
       packed.fill(0xff, kind === "zstd" ? 5 : 100_000, kind === "zstd" ? 20 : 100_100);
       await assert.rejects(read(packed), { code: "ARCHIVE_INVALID" });
     });
+    it(`stops reading ${kind} wherever its reader has enough`, async () => {
+      const path = join(temp(), "file");
+      writeFileSync(path, pack(Buffer.alloc(200_000, "tsbuild ")));
+      for (let wanted = 1, calls = 0; calls === wanted - 1; wanted++) {
+        calls = 0;
+        await readDecompressed(path, () => ++calls < wanted);
+      }
+    });
     it(`stops reading ${kind} when its reader has enough, and passes the reader's error on`, async () => {
       const path = join(temp(), "file");
       writeFileSync(path, pack(Buffer.concat([data, data, data, data])));

@@ -7,14 +7,11 @@ import { gzipSync } from "node:zlib";
 import { applyLayer } from "../../../cache/layers/apply.ts";
 import { extractArchive } from "../../../cache/layers/archive.ts";
 import { AT, close, O, openat } from "../../../worker/sys/file.ts";
-import { isRoot, listTree, type Member, makeTar, temporary } from "./support.ts";
+import { describeAsRoot } from "../../support/privileges.ts";
+import { listTree, type Member, makeTar, temporary } from "./support.ts";
 
-describe("layer escape", () => {
+describeAsRoot("layer escape", () => {
   const temp = temporary();
-
-  before(function () {
-    if (!isRoot) this.skip();
-  });
 
   /** A root beside a directory that must not be touched. */
   function arena(): { root: string; outside: string; blob: string } {

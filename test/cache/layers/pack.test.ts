@@ -17,17 +17,14 @@ import { join } from "node:path";
 import { applyLayer } from "../../../cache/layers/apply.ts";
 import { type PackRequest, packLayer } from "../../../cache/layers/pack.ts";
 import { AT, lgetxattr, lsetxattr, mknodat, S } from "../../../worker/sys/file.ts";
-import { isRoot, listTree, run, temporary } from "./support.ts";
+import { describeAsRoot } from "../../support/privileges.ts";
+import { listTree, run, temporary } from "./support.ts";
 
 const sha256 = (data: Uint8Array) => `sha256:${createHash("sha256").update(data).digest("hex")}`;
 const CAPABILITY = Buffer.from("0100000200040000000000000000000000000000", "hex");
 
-describe("packLayer", () => {
+describeAsRoot("packLayer", () => {
   const temp = temporary();
-
-  before(function () {
-    if (!isRoot) this.skip();
-  });
 
   function plain(dir: string, change: Partial<PackRequest> = {}): PackRequest {
     return { dir, out: null, compression: "uncompressed", level: null, epochSeconds: null, ...change };

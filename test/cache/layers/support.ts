@@ -78,5 +78,3 @@ export function run(command: string, args: readonly string[], input?: Buffer): B
     stdio: ["pipe", "pipe", "pipe"],
   });
 }
-
-export const isRoot: boolean = process.getuid?.() === 0;

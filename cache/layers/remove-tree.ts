@@ -1,4 +1,4 @@
-// Measures and removes trees that hold what others wrote: nothing is followed, any depth is taken.
+// Removes trees that hold what others wrote: nothing is followed, any depth is taken.
 
 import { basename, dirname } from "node:path";
 import {
@@ -6,7 +6,6 @@ import {
   close,
   fchmod,
   fchmodat,
-  fstat,
   O,
   openat,
   procPath,
@@ -16,26 +15,6 @@ import {
 } from "../../worker/sys/file.ts";
 import { isSysError } from "../../worker/sys/libc.ts";
 import { DIRECTORY, walkTree } from "./walk.ts";
-
-/** Bytes on disk (each inode once) and number of entries below `dir`. Throws SysError. */
-export function measureTree(dir: string): { readonly sizeBytes: number; readonly entries: number } {
-  return within(openat(AT.FDCWD, dir, DIRECTORY), (root) => {
-    let blocks = fstat(root).blocks;
-    let entries = 0;
-    const seen = new Set<string>();
-    for (const { phase, stat } of walkTree(root)) {
-      if (phase === "leave") continue;
-      entries++;
-      if (stat.nlink > 1 && (stat.mode & S.IFMT) !== S.IFDIR) {
-        const inode = `${stat.dev}:${stat.ino}`;
-        if (seen.has(inode)) continue;
-        seen.add(inode);
-      }
-      blocks += stat.blocks;
-    }
-    return { sizeBytes: blocks * 512, entries };
-  });
-}
 
 /** Removes a file or a whole tree; a path that is not there is fine. Without privileges, directories that lack
  *  permissions are given them. The path must be one of our own, what lies below may be anybody's. Throws SysError. */

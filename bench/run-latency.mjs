@@ -1,0 +1,115 @@
+// What a RUN costs: one more `RUN true` beside `runc run` of `true` on the same root file system, interleaved (A B A B ...), medians
+// and ratios. As root or as an ordinary user, who gets runc's rootless form.
+//
+//   npm run build && node bench/run-latency.mjs [ROUNDS]      default: 15
+//
+// "step": the command from the message to the keeper to its result, in a build that is running: the time of a build of STEPS steps
+// less that of a build of one, by STEPS - 1. "build": the whole process `tsbuild build` for a Dockerfile with one line more.
+
+import { execFileSync, spawnSync } from "node:child_process";
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpus, release, tmpdir, userInfo } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const STEPS = 51;
+const project = dirname(dirname(fileURLToPath(import.meta.url)));
+const rounds = Number(process.argv[2] ?? 15);
+const path = `${process.env.PATH}:/usr/sbin:/sbin`;
+
+function programPath(name, installHint) {
+  const found = spawnSync("sh", ["-c", `command -v ${name}`], { encoding: "utf8", env: { PATH: path } });
+  if (found.status === 0) return found.stdout.trim();
+  console.error(`${name} is not installed, and is needed here: apt-get install ${installHint} (as root)`);
+  process.exit(1);
+}
+const runc = programPath("runc", "runc");
+const busybox = programPath("busybox", "busybox-static");
+
+const work = mkdtempSync(join(tmpdir(), "tsbuild-bench-"));
+process.on("exit", () => {
+  const removed = spawnSync("rm", ["-rf", work], { stdio: "ignore" });
+  if (removed.status !== 0) spawnSync("unshare", ["--user", "--map-root-user", "--map-auto", "rm", "-rf", work]);
+});
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(130));
+
+/** Milliseconds a command takes. */
+function time(command, args, env = {}) {
+  const started = performance.now();
+  execFileSync(command, args, { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, PATH: path, ...env } });
+  return performance.now() - started;
+}
+
+/** The same root file system for both. */
+function makeRootfs(dir) {
+  for (const name of ["bin", "etc", "tmp", "proc", "sys", "dev"]) mkdirSync(join(dir, name), { recursive: true });
+  copyFileSync(busybox, join(dir, "bin/busybox"));
+  chmodSync(join(dir, "bin/busybox"), 0o755);
+  for (const name of ["sh", "true"]) symlinkSync("busybox", join(dir, "bin", name));
+  writeFileSync(join(dir, "etc/passwd"), "root:x:0:0::/:/bin/sh\n");
+}
+
+const bundle = join(work, "bundle");
+mkdirSync(bundle);
+makeRootfs(join(bundle, "rootfs"));
+execFileSync(runc, ["spec", "--bundle", bundle, ...(userInfo().uid === 0 ? [] : ["--rootless"])]);
+const spec = JSON.parse(readFileSync(join(bundle, "config.json"), "utf8"));
+spec.process.terminal = false;
+spec.process.args = ["true"];
+spec.process.env = ["PATH=/bin"];
+spec.root.readonly = false;
+writeFileSync(join(bundle, "config.json"), JSON.stringify(spec));
+let containers = 0;
+const runcOnce = () => {
+  containers += 1;
+  return time(runc, ["--root", join(work, "runc"), "run", "--bundle", bundle, `bench-${process.pid}-${containers}`]);
+};
+
+const context = join(work, "context");
+mkdirSync(context);
+makeRootfs(join(context, "rootfs"));
+const build = (lines) => {
+  writeFileSync(join(context, "Dockerfile"), `FROM scratch\nCOPY rootfs/ /\nENV PATH=/bin\n${lines.join("\n")}\n`);
+  return time(process.execPath, [join(project, "dist/bin/tsbuild.cjs"), "build", "-q", "--network", "none", context], {
+    TSBUILD_ROOT: join(work, "store"),
+  });
+};
+/** Steps nobody has run before: a build with an argument that is new. */
+let builds = 0;
+const fresh = (steps) => {
+  builds += 1;
+  return build([`ARG round=${builds}`, ...Array.from({ length: steps }, () => 'RUN ["true"]')]);
+};
+const more = [];
+const oneMore = () => {
+  more.push('RUN ["true"]');
+  return build(more);
+};
+
+const times = { runc: [], build: [], one: [], many: [] };
+oneMore(); // warm: launcher installed, base in the store
+runcOnce();
+for (let round = 0; round < rounds; round++) {
+  times.runc.push(runcOnce());
+  times.build.push(oneMore());
+  times.one.push(fresh(1));
+  times.runc.push(runcOnce());
+  times.many.push(fresh(STEPS));
+}
+
+const version = execFileSync(runc, ["--version"], { encoding: "utf8" }).split("\n")[0];
+console.log(`${cpus().length} x ${cpus()[0]?.model ?? "CPU"}, Linux ${release()}, Node ${process.version}, ${version}`);
+console.log(`as ${userInfo().username}; ${rounds} rounds, interleaved; medians in milliseconds\n`);
+const theirs = median(times.runc);
+const rows = [
+  ["runc run true", theirs],
+  ["one more RUN true in a running build", (median(times.many) - median(times.one)) / (STEPS - 1)],
+  ["tsbuild build with one more RUN true", median(times.build)],
+];
+for (const [name, ms] of rows) console.log(`${name.padEnd(44)}${ms.toFixed(1).padStart(8)}${(ms / theirs).toFixed(2).padStart(8)}`);
+
+function median(values) {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}

@@ -1,0 +1,54 @@
+// Keys for S3 as the tools of AWS find them: in the environment, else in the shared file.
+// https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
+
+import { readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import type { S3Credentials } from "../cache/remote-cache/s3-calls.ts";
+import { BuildError } from "../solver/graph/error.ts";
+import type { Environment } from "./config.ts";
+
+/** Throws REGISTRY_DENIED when there are none. `name`: what they are for. */
+export function awsCredentials(env: Environment, name: string): S3Credentials {
+  const found =
+    complete(env.AWS_ACCESS_KEY_ID, env.AWS_SECRET_ACCESS_KEY, env.AWS_SESSION_TOKEN) ?? fromFile(env);
+  if (found !== null) return found;
+  throw new BuildError("REGISTRY_DENIED", `${name}: no keys for S3`, {
+    hint: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, give access_key_id= and secret_access_key=, or fill ~/.aws/credentials",
+  });
+}
+
+function fromFile(env: Environment): S3Credentials | null {
+  const file = env.AWS_SHARED_CREDENTIALS_FILE || join(env.HOME || homedir(), ".aws", "credentials");
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch {
+    return null; // the file is optional; what is missing then is said by the caller
+  }
+  const wanted = env.AWS_PROFILE || "default";
+  const values = new Map<string, string>();
+  let profile = "";
+  for (const line of text.split(/\r?\n/)) {
+    const section = /^\s*\[\s*(.+?)\s*\]/.exec(line)?.[1];
+    if (section !== undefined) profile = section;
+    const [, name, value] = /^\s*([\w]+)\s*=\s*(.*?)\s*$/.exec(line) ?? [];
+    if (profile === wanted && name !== undefined && value !== undefined)
+      values.set(name.toLowerCase(), value);
+  }
+  return complete(
+    values.get("aws_access_key_id"),
+    values.get("aws_secret_access_key"),
+    values.get("aws_session_token"),
+  );
+}
+
+function complete(
+  accessKeyId: string | undefined,
+  secretAccessKey: string | undefined,
+  sessionToken: string | undefined,
+): S3Credentials | null {
+  return accessKeyId && secretAccessKey
+    ? { accessKeyId, secretAccessKey, sessionToken: sessionToken || null }
+    : null;
+}

@@ -1,0 +1,140 @@
+// type=s3 and type=gha of --cache-from and --cache-to, with the environment that BuildKit and buildx look at.
+// https://docs.docker.com/build/cache/backends/s3/, https://docs.docker.com/build/cache/backends/gha/
+//
+// Secrets are handed on as functions, so that whatever is printed or kept of a request has none of them.
+
+import type { S3Credentials } from "../cache/remote-cache/s3-calls.ts";
+import type { Attributes } from "./cache-attributes.ts";
+import type { Environment } from "./config.ts";
+import { parseDuration } from "./format.ts";
+
+export interface S3Location {
+  readonly kind: "s3";
+  readonly bucket: string;
+  readonly region: string;
+  readonly prefix: string;
+  readonly blobsPrefix: string;
+  readonly manifestsPrefix: string;
+  readonly names: readonly string[];
+  /** null: Amazon's own. */
+  readonly endpoint: string | null;
+  readonly usePathStyle: boolean;
+  readonly uploadsAtOnce: number;
+  readonly touchRefreshMs: number;
+  /** null: those of the environment. */
+  readonly credentials: () => S3Credentials | null;
+}
+
+export interface GhaLocation {
+  readonly kind: "gha";
+  readonly scope: string;
+  /** null: there is none in the attributes nor the environment. */
+  readonly service: { readonly version: 1 | 2; readonly url: string; readonly token: () => string } | null;
+  readonly timeoutMs: number;
+  /** Lists what is there by GitHub's API. */
+  readonly listing: {
+    readonly repository: string;
+    readonly url: string;
+    readonly token: () => string;
+  } | null;
+}
+
+const TOUCH_REFRESH = "24h";
+const GHA_TIMEOUT = "10m";
+const RESULTS_HOST = "results-receiver.actions.githubusercontent.com";
+
+/** Takes the attributes of type=s3. Throws USAGE. */
+export function readS3(attributes: Attributes, env: Environment): S3Location {
+  const bucket = attributes.take("bucket") || env.AWS_BUCKET;
+  if (!bucket) throw attributes.wrong("type=s3 needs bucket=NAME", "or set AWS_BUCKET");
+  if (/[/?#\s]/.test(bucket)) throw attributes.wrong(`bucket=${bucket} is no name of a bucket`);
+  const endpoint = attributes.take("endpoint_url") || env.AWS_ENDPOINT_URL_S3 || env.AWS_ENDPOINT_URL || null;
+  if (endpoint !== null) checkUrl(endpoint, "endpoint_url", attributes);
+  const region =
+    attributes.take("region") ||
+    env.AWS_REGION ||
+    env.AWS_DEFAULT_REGION ||
+    (endpoint === null ? null : "us-east-1");
+  if (region === null) throw attributes.wrong("type=s3 needs region=NAME", "or set AWS_REGION");
+  if (!/^[\w-]+$/.test(region)) throw attributes.wrong(`region=${region} is no region`);
+  const names = (attributes.take("name") || "buildkit").split(";").filter((name) => name !== "");
+  const uploadsAtOnce = attributes.integer("upload_parallelism") ?? 4;
+  if (uploadsAtOnce < 1) throw attributes.wrong("upload_parallelism must be at least 1");
+  const accessKeyId = attributes.take("access_key_id");
+  const secretAccessKey = attributes.take("secret_access_key");
+  const sessionToken = attributes.take("session_token");
+  if ((accessKeyId === null) !== (secretAccessKey === null))
+    throw attributes.wrong("access_key_id and secret_access_key go together");
+  return {
+    kind: "s3",
+    bucket,
+    region,
+    prefix: attributes.take("prefix") ?? "",
+    blobsPrefix: attributes.take("blobs_prefix") ?? "blobs/",
+    manifestsPrefix: attributes.take("manifests_prefix") ?? "manifests/",
+    names: names.length === 0 ? ["buildkit"] : names,
+    endpoint,
+    usePathStyle: attributes.boolean("use_path_style") ?? false,
+    uploadsAtOnce,
+    touchRefreshMs: duration(attributes, "touch_refresh", TOUCH_REFRESH),
+    credentials: () =>
+      accessKeyId === null || secretAccessKey === null
+        ? null
+        : { accessKeyId, secretAccessKey, sessionToken: sessionToken || null },
+  };
+}
+
+/** Takes the attributes of type=gha. Throws USAGE; a missing service or token is no error yet: see `withoutService`. */
+export function readGha(attributes: Attributes, env: Environment): GhaLocation {
+  const scope = attributes.take("scope") || "buildkit";
+  // Keys are lists in version 1, and cut off at 512 characters by the service.
+  if (/[,\s]/.test(scope) || scope.length > 400)
+    throw attributes.wrong(`scope=${scope} is no name of a scope`);
+  const version =
+    attributes.choice("version", ["1", "2"]) ??
+    (/^(?:1|t|true)$/i.test(env.ACTIONS_CACHE_SERVICE_V2 ?? "") ? "2" : null);
+  const urlV1 = attributes.take("url") || env.ACTIONS_CACHE_URL || env.ACTIONS_RESULTS_URL || null;
+  const givenV2 = attributes.take("url_v2");
+  const isV2 =
+    version === "2" ||
+    (version === null &&
+      (!!givenV2 || (urlV1 !== null && URL.canParse(urlV1) && new URL(urlV1).host === RESULTS_HOST)));
+  const url = isV2 ? givenV2 || env.ACTIONS_RESULTS_URL || urlV1 : urlV1;
+  if (url !== null) checkUrl(url, isV2 ? "url_v2" : "url", attributes);
+  const token = attributes.take("token") || env.ACTIONS_RUNTIME_TOKEN || null;
+  const repository = attributes.take("repository") || null;
+  const ghToken = attributes.take("ghtoken") || null;
+  if (repository !== null && !/^[\w-]+\/(?!\.{1,2}$)[\w.-]+$/.test(repository))
+    throw attributes.wrong(`repository=${repository} is not OWNER/NAME`);
+  return {
+    kind: "gha",
+    scope,
+    service: url === null || token === null ? null : { version: isV2 ? 2 : 1, url, token: () => token },
+    timeoutMs: duration(attributes, "timeout", GHA_TIMEOUT),
+    listing:
+      repository === null || ghToken === null
+        ? null
+        : { repository, url: env.GITHUB_API_URL || "https://api.github.com", token: () => ghToken },
+  };
+}
+
+/** Why type=gha cannot do anything here, in two sentences: problem and hint. */
+export const WITHOUT_SERVICE: readonly [string, string] = [
+  "type=gha works inside GitHub Actions: there is no address or no token of its cache service",
+  "set ACTIONS_RUNTIME_TOKEN and ACTIONS_RESULTS_URL (crazy-max/ghaction-github-runtime shows them to a job's steps), or give url_v2= and token=",
+];
+
+function duration(attributes: Attributes, name: string, initial: string): number {
+  const text = attributes.take(name) || initial;
+  try {
+    return parseDuration(text);
+  } catch {
+    throw attributes.wrong(`${name}=${text} is no duration`, "write it like 24h or 10m");
+  }
+}
+
+function checkUrl(text: string, name: string, attributes: Attributes): void {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url === null || !/^https?:$/.test(url.protocol) || url.username !== "" || url.search !== "")
+    throw attributes.wrong(`${name} is no http or https address`);
+}

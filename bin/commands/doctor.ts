@@ -1,0 +1,93 @@
+// tsbuild doctor: what this machine lets builds do, what they go without, and how to mend it.
+
+import { userInfo } from "node:os";
+import type { Finding } from "../../worker/probe-words.ts";
+import { colourTable } from "../colours.ts";
+import type { Command } from "../commands.ts";
+import { searchPath } from "../config.ts";
+import { withStore } from "../local-store.ts";
+import { cleanText } from "../log-text.ts";
+import { renderFormat } from "../format.ts";
+import type { Colours } from "../progress-tty.ts";
+import { BuildError } from "../../solver/graph/error.ts";
+
+export const command: Command = {
+  flags: {
+    usage: "[OPTIONS]",
+    positionals: { min: 0, max: 0 },
+    flags: [
+      {
+        name: "format",
+        kind: "string",
+        help: 'Format output: "table", "json" or a Go template for each check',
+      },
+    ],
+  },
+  async run(flags, { config, print, signal }) {
+    const { buildsWork, probeMachine } = await import("../../worker/probe.ts");
+    const { uid, gid, username } = userInfo();
+    let findings: readonly Finding[];
+    try {
+      findings = await withStore(config, (store) =>
+        probeMachine({
+          store,
+          user: { uid, gid, name: username },
+          path: searchPath(config.env),
+          signal,
+        }),
+      );
+    } catch (error) {
+      if (!(error instanceof BuildError) || error.code !== "STORE_UNUSABLE") throw error;
+      findings = [unusableStore(error)];
+    }
+    const works = buildsWork(findings);
+    const format = flags.one("format");
+    if (format === "json") print(`${JSON.stringify({ works, checks: findings }, null, 2)}\n`);
+    else if (format !== null && format !== "" && format !== "table")
+      print(
+        renderFormat(
+          format,
+          findings.map((finding) => ({ ...finding })),
+        ),
+      );
+    else print(renderFindings(findings, works, process.stdout.isTTY ? colourTable(config.env) : null));
+    return works ? 0 : 1;
+  },
+};
+
+function unusableStore(error: BuildError): Finding {
+  return {
+    id: "store",
+    title: "store",
+    state: "missing",
+    found: error.message,
+    consequence: "Nothing can be built or kept without it, and nothing else was tried.",
+    fix: error.hint ?? "choose another with --root DIR or TSBUILD_ROOT",
+  };
+}
+
+/** One line a check; below those with a lack what it means and what to type. */
+export function renderFindings(
+  findings: readonly Finding[],
+  works: boolean,
+  colours: Colours | null,
+): string {
+  const width = Math.max(...findings.map(({ title }) => title.length)) + 2;
+  const paint = { ok: colours?.run, limited: colours?.warning, missing: colours?.error };
+  const lines = findings.flatMap(({ state, title, found, consequence, fix }) => {
+    const sgr = paint[state];
+    const word = state.padEnd(9);
+    return [
+      `${sgr === undefined || colours === null ? word : `\u001b[${sgr}m${word}\u001b[0m`}${title.padEnd(width)}${cleanText(found)}`,
+      ...(consequence === null ? [] : [`${" ".repeat(9)}  ${cleanText(consequence)}`]),
+      ...(fix === null ? [] : [`${" ".repeat(9)}  fix: ${cleanText(fix)}`]),
+    ];
+  });
+  const limited = findings.filter(({ state }) => state === "limited").length;
+  const verdict = !works
+    ? "Builds do not work here."
+    : limited === 0
+      ? "Builds work here."
+      : `Builds work here, with ${limited === 1 ? "one limit" : `${limited} limits`}.`;
+  return `${lines.join("\n")}\n\n${verdict}\n`;
+}

@@ -1,0 +1,315 @@
+// The cache service of GitHub Actions, as the runner's toolkit and BuildKit speak to it. Entries are immutable and have a key; who asks
+// for a key gets the entry with that key, or else the newest one whose key begins with it, out of the scopes its token may read.
+//
+// Version 1 is REST (_apis/artifactcache), version 2 Twirp with JSON for entries and Azure's block blobs for their bytes.
+// https://github.com/actions/toolkit/tree/main/packages/cache, https://github.com/tonistiigi/go-actions-cache
+
+import { createHash } from "node:crypto";
+import { BuildError, printable } from "../../solver/graph/error.ts";
+import { transferMs } from "../registry/calls.ts";
+import type { SignalOptions } from "../registry/client.ts";
+import { sendPieces } from "./pieces.ts";
+import { xmlText } from "./s3-calls.ts";
+import type { WebCall, WebCalls, WebDocument, WebProblem } from "./web-calls.ts";
+
+export interface ServiceAccess {
+  readonly version: 1 | 2;
+  /** Of the service; ends in "/". */
+  readonly url: URL;
+  /** Goes to this service only: never to the addresses it names for bytes. */
+  readonly token: string;
+  /** No call is tried again after so long. */
+  readonly timeoutMs: number;
+  /** Blobs of more than two pieces go in pieces; for tests. */
+  readonly pieceBytes?: number;
+}
+
+export interface FoundEntry {
+  readonly key: string;
+  /** Where its bytes are; a secret for a while, since its query is a signature. */
+  readonly url: URL;
+}
+
+export interface CacheService {
+  /** The entry with this key, or else the newest whose key begins with it; null: none. */
+  find(key: string, options: SignalOptions): Promise<FoundEntry | null>;
+  /** Makes an entry. false: there is one with this key, or somebody is making it. */
+  save(
+    key: string,
+    size: number,
+    open: () => AsyncIterable<Uint8Array>,
+    options: SignalOptions,
+  ): Promise<boolean>;
+}
+
+/** For messages. */
+export const SERVICE_NAME = "GitHub Actions cache";
+
+const ANSWER_MAX_BYTES = 64 << 10;
+/** Of what is large, so that each piece can be sent again. */
+const PIECE_BYTES = 16 << 20;
+const PIECES_AT_ONCE = 2;
+/** Azure: blocks of a blob. */
+const BLOCKS_MAX = 50_000;
+const TRANSFER_MIN_BYTES = 1 << 20;
+
+/** Space of keys: the toolkit hashes the paths of an entry; BuildKit's entries have none, and this instead. */
+const ENTRY_VERSION = createHash("sha256").update("|go-actionscache-1.0").digest("hex");
+
+/** Opens a service. */
+export function openCacheService(access: ServiceAccess, web: WebCalls): CacheService {
+  return access.version === 1 ? restService(access, web) : twirpService(access, web);
+}
+
+function restService(access: ServiceAccess, web: WebCalls): CacheService {
+  const ask = (
+    method: WebCall["method"],
+    path: string,
+    ok: readonly number[],
+    signal: AbortSignal,
+    body?: object,
+  ): Promise<WebDocument> =>
+    web.document(
+      {
+        ...base(access, signal),
+        method,
+        url: new URL(`_apis/artifactcache/${path}`, access.url),
+        headers: () => ({
+          ...authorization(access),
+          accept: "application/json;api-version=6.0-preview.1",
+          ...(body === undefined ? {} : { "content-type": "application/json" }),
+        }),
+        ...(body === undefined ? {} : { body: Buffer.from(JSON.stringify(body)) }),
+        ok,
+      },
+      ANSWER_MAX_BYTES,
+    );
+
+  return {
+    async find(key, { signal }) {
+      const query = `keys=${encodeURIComponent(key)}&version=${ENTRY_VERSION}`;
+      const answer = await ask("GET", `cache?${query}`, [200, 204], signal);
+      if (answer.status === 204 || answer.bytes.length === 0) return null;
+      const { cacheKey, archiveLocation } = jsonOf(answer);
+      return foundEntry(key, cacheKey, archiveLocation, access);
+    },
+    async save(key, size, open, { signal }) {
+      const wanted = { key, version: ENTRY_VERSION, cacheSize: size };
+      const reserved = await ask("POST", "caches", [200, 201, 400, 409], signal, wanted);
+      const { cacheId, typeKey, message } = jsonOf(reserved);
+      if (reserved.status >= 400) {
+        const isThere =
+          reserved.status === 409 ||
+          /AlreadyExists/.test(textOf(typeKey)) ||
+          /already exists/i.test(textOf(message));
+        if (isThere) return false;
+        throw refused(message);
+      }
+      if (typeof cacheId !== "number" || !Number.isSafeInteger(cacheId) || cacheId <= 0)
+        throw broken("it reserved an entry without a number");
+      const sent = await sendPieces(
+        open(),
+        access.pieceBytes ?? PIECE_BYTES,
+        PIECES_AT_ONCE,
+        { signal },
+        async ({ bytes, offset }, pieceSignal) => {
+          const answer = await web.call({
+            ...base(access, pieceSignal),
+            method: "PATCH",
+            url: new URL(`_apis/artifactcache/caches/${cacheId}`, access.url),
+            headers: () => ({
+              ...authorization(access),
+              accept: "application/json;api-version=6.0-preview.1",
+              "content-type": "application/octet-stream",
+              "content-range": `bytes ${offset}-${offset + bytes.length - 1}/*`,
+            }),
+            body: bytes,
+            ok: [200, 204],
+            isTransfer: true,
+            totalMs: transferMs(bytes.length),
+          });
+          await answer.discard();
+        },
+      );
+      if (sent !== size) throw wrongSize(size, sent);
+      await ask("POST", `caches/${cacheId}`, [200, 201, 204], signal, { size });
+      return true;
+    },
+  };
+}
+
+function twirpService(access: ServiceAccess, web: WebCalls): CacheService {
+  const ask = (method: string, body: object, ok: readonly number[], signal: AbortSignal) =>
+    web.document(
+      {
+        ...base(access, signal),
+        method: "POST",
+        url: new URL(`twirp/github.actions.results.api.v1.CacheService/${method}`, access.url),
+        headers: () => ({ ...authorization(access), "content-type": "application/json" }),
+        body: Buffer.from(JSON.stringify(body)),
+        ok,
+      },
+      ANSWER_MAX_BYTES,
+    );
+
+  return {
+    async find(key, { signal }) {
+      const wanted = { key, restore_keys: [key], version: ENTRY_VERSION };
+      const answer = await ask("GetCacheEntryDownloadURL", wanted, [200, 404], signal);
+      const { ok, matched_key: matched, signed_download_url: url } = jsonOf(answer);
+      return answer.status === 404 || ok !== true ? null : foundEntry(key, matched, url, access);
+    },
+    async save(key, size, open, { signal }) {
+      const entry = { key, version: ENTRY_VERSION };
+      const reserved = await ask("CreateCacheEntry", entry, [200, 409], signal);
+      const { ok, signed_upload_url: url } = jsonOf(reserved);
+      if (reserved.status === 409 || ok !== true) return false;
+      await sendBlocks(signedUrl(url, access), size, open, access, web, signal);
+      // int64 is text in proto3's JSON.
+      const done = await ask(
+        "FinalizeCacheEntryUpload",
+        { ...entry, size_bytes: String(size) },
+        [200],
+        signal,
+      );
+      if (jsonOf(done)["ok"] !== true) throw broken("it did not take an entry that was sent");
+      return true;
+    },
+  };
+}
+
+/** https://learn.microsoft.com/rest/api/storageservices/put-blob, put-block, put-block-list */
+async function sendBlocks(
+  url: URL,
+  size: number,
+  open: () => AsyncIterable<Uint8Array>,
+  access: ServiceAccess,
+  web: WebCalls,
+  signal: AbortSignal,
+): Promise<void> {
+  const put = async (
+    query: string,
+    headers: Readonly<Record<string, string>>,
+    body: NonNullable<WebCall["body"]>,
+    bytes: number,
+    putSignal: AbortSignal,
+  ): Promise<void> => {
+    const target = new URL(url);
+    target.search += query; // as text: what is signed stays as it came
+    const answer = await web.call({
+      ...base(access, putSignal),
+      method: "PUT",
+      url: target,
+      headers: () => ({ ...headers, "content-length": String(bytes) }),
+      body,
+      ok: [200, 201],
+      explain: explainAzure,
+      isTransfer: bytes > TRANSFER_MIN_BYTES,
+      totalMs: transferMs(bytes),
+    });
+    await answer.discard();
+  };
+  const blob = { "x-ms-blob-type": "BlockBlob", "content-type": "application/octet-stream" };
+  const pieceBytes = access.pieceBytes ?? PIECE_BYTES;
+  if (size <= 2 * pieceBytes) return await put("", blob, open, size, signal);
+
+  const ids: string[] = [];
+  const blockBytes = Math.max(pieceBytes, Math.ceil(size / BLOCKS_MAX));
+  const sent = await sendPieces(
+    open(),
+    blockBytes,
+    PIECES_AT_ONCE,
+    { signal },
+    async ({ bytes, index }, pieceSignal) => {
+      const id = Buffer.from(String(index).padStart(8, "0")).toString("base64"); // all of one length
+      ids[index] = id;
+      await put(
+        `&comp=block&blockid=${encodeURIComponent(id)}`,
+        { "content-type": "application/octet-stream" },
+        bytes,
+        bytes.length,
+        pieceSignal,
+      );
+    },
+  );
+  if (sent !== size) throw wrongSize(size, sent);
+  const list = ids.map((id) => `<Latest>${id}</Latest>`).join("");
+  const xml = Buffer.from(`<?xml version="1.0" encoding="utf-8"?><BlockList>${list}</BlockList>`);
+  await put("&comp=blocklist", { "content-type": "application/xml" }, xml, xml.length, signal);
+}
+
+function base({ timeoutMs }: ServiceAccess, signal: AbortSignal) {
+  return { name: SERVICE_NAME, explain, untilMs: Date.now() + timeoutMs, signal };
+}
+
+function authorization({ token }: ServiceAccess): Readonly<Record<string, string>> {
+  return { authorization: `Bearer ${token}` };
+}
+
+function foundEntry(asked: string, key: unknown, url: unknown, access: ServiceAccess): FoundEntry | null {
+  if (key === undefined || key === "") return null;
+  if (typeof key !== "string" || !key.startsWith(asked))
+    throw broken("it answered with another entry than asked for");
+  return { key, url: signedUrl(url, access) };
+}
+
+/** An address out of an answer. Plain http is for services that are themselves spoken to that way. */
+function signedUrl(text: unknown, access: ServiceAccess): URL {
+  const url = typeof text === "string" && URL.canParse(text) ? new URL(text) : null;
+  const isSafe =
+    url !== null &&
+    url.username === "" &&
+    (url.protocol === "https:" || (url.protocol === "http:" && access.url.protocol === "http:"));
+  if (isSafe) return url;
+  const where = url === null ? "" : `: ${printable(`${url.protocol}//${url.host}`, 200)}`;
+  throw broken(`it names an address that may not be used${where}`);
+}
+
+function jsonOf({ bytes }: WebDocument): Readonly<Record<string, unknown>> {
+  try {
+    const text = Buffer.from(bytes)
+      .toString("utf8")
+      .replace(/^\uFEFF/, "");
+    const json = JSON.parse(text === "" ? "{}" : text) as unknown;
+    if (typeof json === "object" && json !== null) return json as Record<string, unknown>;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  throw broken("its answer is no JSON object");
+}
+
+/** Errors of Twirp ({code, msg}) and of the REST service ({message}). */
+function explain(status: number, text: string): WebProblem {
+  let message = "";
+  try {
+    const json = JSON.parse(text.replace(/^\uFEFF/, "")) as { msg?: unknown; message?: unknown };
+    message = textOf(json.msg) || textOf(json.message);
+  } catch {
+    // the status says enough
+  }
+  const hint = "the token (ACTIONS_RUNTIME_TOKEN) is for one job, and ends with it";
+  return { message, hint: status === 401 || status === 403 ? hint : null };
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
+function explainAzure(_: number, text: string): WebProblem {
+  return { message: xmlText(text, "Code") ?? "", hint: null };
+}
+
+function broken(problem: string): BuildError {
+  return new BuildError("REGISTRY_PROTOCOL", `${SERVICE_NAME}: ${problem}`);
+}
+
+function refused(message: unknown): BuildError {
+  return new BuildError(
+    "REGISTRY_PROTOCOL",
+    `${SERVICE_NAME}: an entry was refused: ${printable(textOf(message), 200)}`,
+  );
+}
+
+function wrongSize(size: number, sent: number): BuildError {
+  return new BuildError("STORE_CORRUPT", `a blob of ${size} bytes has ${sent} on disk`);
+}

@@ -1,0 +1,161 @@
+import assert from "node:assert/strict";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { awsCredentials } from "../../bin/aws-credentials.ts";
+import { nameOfLocation, parseCacheFrom, parseCacheTo } from "../../bin/cache-flags.ts";
+import type { GhaLocation, S3Location } from "../../bin/cache-flags-objects.ts";
+import { openObjectCaches } from "../../bin/object-caches.ts";
+import { digestOf } from "../../solver/graph/digest.ts";
+import { temporaryDir } from "../support/store.ts";
+
+const s3 = (text: string, env: Record<string, string> = {}): S3Location =>
+  parseCacheFrom(text, "/", env)?.at as S3Location;
+const gha = (text: string, env: Record<string, string> = {}): GhaLocation =>
+  parseCacheFrom(text, "/", env)?.at as GhaLocation;
+
+describe("type=s3", () => {
+  it("has BuildKit's attributes and defaults", () => {
+    const { credentials, ...rest } = s3("type=s3,bucket=b,region=eu-west-1");
+    assert.deepEqual(rest, {
+      kind: "s3",
+      bucket: "b",
+      region: "eu-west-1",
+      prefix: "",
+      blobsPrefix: "blobs/",
+      manifestsPrefix: "manifests/",
+      names: ["buildkit"],
+      endpoint: null,
+      usePathStyle: false,
+      uploadsAtOnce: 4,
+      touchRefreshMs: 24 * 3_600_000,
+    });
+    assert.equal(credentials(), null);
+    const all = s3(
+      "type=s3,bucket=b,region=r,prefix=p/,blobs_prefix=x/,manifests_prefix=m/,name=one;two,endpoint_url=http://h:1,use_path_style=true,upload_parallelism=2,touch_refresh=1h,access_key_id=k,secret_access_key=s,session_token=t",
+    );
+    assert.deepEqual(all.names, ["one", "two"]);
+    assert.equal(nameOfLocation(all), "s3://b/p/m/one");
+    assert.equal(all.touchRefreshMs, 3_600_000);
+    assert.deepEqual(all.credentials(), { accessKeyId: "k", secretAccessKey: "s", sessionToken: "t" });
+    assert.doesNotMatch(JSON.stringify(all), /"s"|"t"/);
+  });
+
+  it("takes bucket, region and endpoint from the environment", () => {
+    const env = { AWS_BUCKET: "b", AWS_REGION: "r", AWS_ENDPOINT_URL: "https://e.example" };
+    const { bucket, region, endpoint } = s3("type=s3", env);
+    assert.deepEqual([bucket, region, endpoint], ["b", "r", "https://e.example"]);
+    assert.equal(s3("type=s3,bucket=b,endpoint_url=http://h").region, "us-east-1");
+  });
+
+  for (const [text, message] of [
+    ["type=s3", /needs bucket=NAME/],
+    ["type=s3,bucket=b", /needs region=NAME/],
+    ["type=s3,bucket=b/../c,region=r", /no name of a bucket/],
+    ["type=s3,bucket=b,endpoint_url=ftp://h", /no http or https address/],
+    ["type=s3,bucket=b,region=r,access_key_id=k", /go together/],
+    ["type=s3,bucket=b,region=r,upload_parallelism=0", /at least 1/],
+    ["type=s3,bucket=b,region=r,touch_refresh=soon", /no duration/],
+    ["type=s3,bucket=b,region=r,color=red", /unknown attribute "color"/],
+  ] as const) {
+    it(`refuses ${text}`, () => {
+      assert.throws(() => parseCacheFrom(text, "/", {}), { code: "USAGE", message });
+    });
+  }
+});
+
+describe("type=gha", () => {
+  const v1 = { ACTIONS_CACHE_URL: "https://cache.example/x", ACTIONS_RUNTIME_TOKEN: "t" };
+  const v2 = { ACTIONS_CACHE_SERVICE_V2: "True", ACTIONS_RESULTS_URL: "https://results.example/" };
+  const serviceOf = ({ service }: GhaLocation): unknown =>
+    service === null ? null : [service.version, service.url, service.token()];
+
+  it("takes service and token as buildx does", () => {
+    assert.equal(serviceOf(gha("type=gha")), null);
+    assert.deepEqual(serviceOf(gha("type=gha", v1)), [1, "https://cache.example/x", "t"]);
+    assert.deepEqual(serviceOf(gha("type=gha", { ...v1, ...v2 })), [2, "https://results.example/", "t"]);
+    assert.deepEqual(serviceOf(gha("type=gha,version=1", { ...v1, ...v2 })), [
+      1,
+      "https://cache.example/x",
+      "t",
+    ]);
+    assert.deepEqual(serviceOf(gha("type=gha,url_v2=https://own.example,token=o", v1)), [
+      2,
+      "https://own.example",
+      "o",
+    ]);
+    const url = "https://results-receiver.actions.githubusercontent.com/";
+    assert.deepEqual(serviceOf(gha(`type=gha,url=${url},token=o`)), [2, url, "o"]);
+  });
+
+  it("has a scope, a time limit and GitHub's API", () => {
+    const { scope, timeoutMs, listing } = gha("type=gha");
+    assert.deepEqual([scope, timeoutMs, listing], ["buildkit", 600_000, null]);
+    const own = gha("type=gha,scope=app,timeout=30s,repository=o/n,ghtoken=g");
+    assert.deepEqual([own.scope, own.timeoutMs, own.listing?.repository], ["app", 30_000, "o/n"]);
+    assert.equal(nameOfLocation(own), "gha:app");
+  });
+
+  it("is an error outside of GitHub Actions for --cache-to alone, and there only without ignore-error", () => {
+    assert.throws(() => parseCacheTo("type=gha", "/", {}), {
+      code: "USAGE",
+      message: /inside GitHub Actions/,
+    });
+    assert.equal(parseCacheTo("type=gha,ignore-error=true", "/", {}).kind, "place");
+    assert.equal(parseCacheTo("type=gha,mode=max", "/", v1).kind, "place");
+  });
+
+  for (const text of ["scope=a,b", "version=3", "url=nonsense", "repository=../x", "timeout=x"]) {
+    it(`refuses ${text}`, () => {
+      assert.throws(() => parseCacheFrom(`type=gha,${text}`, "/", v1), { code: "USAGE" });
+    });
+  }
+
+  it("gives the token of the environment to no other service that a layer was on", async () => {
+    using caches = openObjectCaches({ ...v1, ...v2 });
+    const { signal } = new AbortController();
+    const descriptor = { mediaType: "", digest: digestOf(""), size: 1 };
+    const read = caches.elsewhere("gha:2:https://evil.example/", descriptor, { signal });
+    await assert.rejects(async () => {
+      for await (const _ of read ?? []) assert.fail();
+    }, /only the job that imported it may read/);
+    assert.equal(caches.elsewhere("docker.io/library/busybox", descriptor, { signal }), null);
+  });
+});
+
+describe("secrets in attributes", () => {
+  it("are in no message", () => {
+    const text =
+      "type=gha,token=tttt,ghtoken=gggg,secret_access_key=ssss,access_key_id=aaaa,SESSION_TOKEN=eeee,color=red";
+    assert.throws(
+      () => parseCacheTo(text, "/", {}),
+      ({ message }: Error) => !/tttt|gggg|ssss|aaaa|eeee/.test(message) && /token=xxxxx/.test(message),
+    );
+  });
+});
+
+describe("keys for S3", () => {
+  it("come from the environment, else from the shared file, by profile", () => {
+    using dir = temporaryDir();
+    mkdirSync(dir.at(".aws"));
+    writeFileSync(
+      dir.at(".aws", "credentials"),
+      "[default]\naws_access_key_id = d\naws_secret_access_key = ds\n# more\n[ci]\naws_access_key_id=c\naws_secret_access_key=cs==\naws_session_token=ct\n",
+    );
+    const home = { HOME: dir.path };
+    assert.deepEqual(awsCredentials(home, "x"), {
+      accessKeyId: "d",
+      secretAccessKey: "ds",
+      sessionToken: null,
+    });
+    assert.deepEqual(awsCredentials({ ...home, AWS_PROFILE: "ci" }, "x"), {
+      accessKeyId: "c",
+      secretAccessKey: "cs==",
+      sessionToken: "ct",
+    });
+    const env = { ...home, AWS_ACCESS_KEY_ID: "e", AWS_SECRET_ACCESS_KEY: "es" };
+    assert.equal(awsCredentials(env, "x").accessKeyId, "e");
+    assert.throws(() => awsCredentials({ ...home, AWS_PROFILE: "none" }, "s3://b"), {
+      code: "REGISTRY_DENIED",
+      message: /^s3:\/\/b: no keys for S3/,
+    });
+  });
+});

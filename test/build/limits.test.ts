@@ -1,0 +1,78 @@
+// Limits of RUN, and what is told of what it used. Which limits can be kept depends on the machine; the rest is refused.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import type { Finding } from "../../worker/probe-words.ts";
+import { accounts } from "../support/unprivileged.ts";
+import { openWorkshop, type Workshop } from "./fixture.ts";
+
+for (const account of accounts()) {
+  describe(`limits of RUN (${account.uid === 0 ? "root" : "an ordinary user"})`, () => {
+    let shop: Workshop;
+    before(async () => {
+      shop = await openWorkshop(account);
+    });
+    after(() => {
+      shop[Symbol.dispose]();
+    });
+
+    it("by --ulimit are kept on every machine", async () => {
+      const context = shop.context("ulimit", { Dockerfile: "FROM base\nRUN echo files: $(ulimit -n)\n" });
+      const { stderr } = await shop.ok(["build", "--progress=plain", "--ulimit", "nofile=123:456", context]);
+      assert.match(stderr, / files: 123$/m);
+    });
+
+    it("by --memory are kept, or refused with what would make them possible", async () => {
+      const { stdout } = await shop.run(["doctor", "--format=json"]);
+      const { checks } = JSON.parse(stdout) as { checks: readonly Finding[] };
+      const found = checks.find(({ id }) => id === "limits")?.found ?? "";
+      const context = shop.context("memory", {
+        Dockerfile: "FROM base\nRUN echo max: $(cat /sys/fs/cgroup/memory.max)\n",
+      });
+      const { code, stderr } = await shop.run(["build", "--progress=plain", "-m", "64m", context]);
+      if (/^memory\b/.test(found)) {
+        assert.match(stderr, /max: 67108864$/m);
+      } else {
+        assert.equal(code, 1);
+        assert.match(stderr, /^ERROR: .*--memory cannot be kept: /m);
+        assert.match(stderr, /^hint: /m);
+      }
+    });
+
+    it("do not matter to steps that do not run", async () => {
+      const context = shop.context("cached", { Dockerfile: "FROM base\nRUN echo once\n" });
+      await shop.ok(["build", context]);
+      await shop.ok(["build", "-m", "64m", "--cpu-quota=1000", context]);
+    });
+
+    it("by a parent that cannot be had are warned of, and the step runs", async () => {
+      const context = shop.context("parent", { Dockerfile: "FROM base\nRUN echo two\nRUN echo three\n" });
+      const { stderr } = await shop.ok(["build", "--progress=plain", "--cgroup-parent=/a/../../b", context]);
+      assert.match(stderr, /1 warning found/);
+      assert.match(stderr, /--cgroup-parent=\/a\/\.\.\/\.\.\/b has no effect/);
+    });
+
+    it("also hold for run, whose wrong ones end with 125", async () => {
+      const { code, stderr } = await shop.run(["run", "--rm", "-m", "1k", "nothing"]);
+      assert.equal(code, 125);
+      assert.match(stderr, /minimum memory limit/);
+    });
+
+    it("apart, --metadata-file tells what each step that ran used", async () => {
+      const context = shop.context("used", {
+        Dockerfile: "FROM base\nRUN i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done\n",
+      });
+      const read = async (): Promise<Record<string, unknown>> => {
+        const file = shop.at("used", "metadata.json");
+        await shop.ok(["build", "--metadata-file", file, context]);
+        return JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
+      };
+      const steps = (await read())["tsbuild.steps"] as { name: string; cpuMs: number; peakBytes: number }[];
+      assert.equal(steps.length, 1);
+      assert.match(steps[0]?.name ?? "", /RUN i=0/);
+      assert.ok((steps[0]?.cpuMs ?? 0) > 0);
+      assert.ok((steps[0]?.peakBytes ?? 0) > 100_000);
+      assert.equal((await read())["tsbuild.steps"], undefined, "nothing ran");
+    });
+  });
+}

@@ -1,0 +1,6 @@
+#include <stdio.h>
+
+int main(void) {
+  puts(PACKAGE_STRING);
+  return 0;
+}

@@ -1,0 +1,2 @@
+#pragma once
+constexpr const char *version = "1.2";

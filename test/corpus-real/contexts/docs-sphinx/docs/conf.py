@@ -1,0 +1,3 @@
+project = "Manual"
+html_theme = "basic"
+exclude_patterns = ["requirements.txt"]

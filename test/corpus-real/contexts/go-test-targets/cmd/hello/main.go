@@ -1,0 +1,5 @@
+package main
+
+import "example.org/greet/greet"
+
+func main() { println(greet.Greet("from go")) }

@@ -1,0 +1,3 @@
+package greet
+
+func Greet(name string) string { return "hello " + name }

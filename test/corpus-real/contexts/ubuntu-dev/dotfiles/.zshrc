@@ -1,0 +1,1 @@
+alias greet="echo from dotfiles"

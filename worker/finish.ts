@@ -1,0 +1,80 @@
+// What a step wrote becomes a layer: a new one, or an earlier one of the same step that it equals but for its times.
+//
+// Every new layer is measured: its size for `du`, its listing for fsck, its shape for the next time the step runs. Where there is
+// an earlier layer to compare with, that comes before the commit, because users of the step wait for what it gives. Else it
+// happens on a thread beside what the build does next, one layer at a time, so that steps and packing come first.
+
+import type { ActiveLayer, LayerRecord, Lease, Store } from "../cache/store.ts";
+import type { Digest } from "../solver/graph/digest.ts";
+import type { CallContext, LayerId } from "../solver/graph/request.ts";
+import type { Keeper } from "./keeper/keeper.ts";
+import type { MeasureOutcome } from "./keeper/messages.ts";
+
+export interface Finisher extends AsyncDisposable {
+  /** Commits the layer, held by the lease, or gives one of `earlier` (held by the caller), which stands for it; then the new one
+   *  is for its owner to dispose of. description: for `du`. */
+  finish(
+    active: ActiveLayer,
+    earlier: readonly LayerId[],
+    description: string,
+    context: CallContext,
+  ): Promise<LayerId>;
+}
+
+/** Disposing waits for measurements under way, but not for those of cancelled builds. */
+export function openFinisher(store: Store, keeper: () => Keeper, lease: Lease): Finisher {
+  let measuring: Promise<void> = Promise.resolve();
+
+  /** null: it cannot be listed. Nothing depends on that but the comfort of knowing. */
+  async function measure(
+    dir: string,
+    earlier: readonly { readonly dir: string; readonly shape: Digest }[],
+  ): Promise<MeasureOutcome | null> {
+    try {
+      return await keeper().run({ kind: "measure", dir, earlier });
+    } catch {
+      return null; // trouble of the keeper or the disk is told by the next step
+    }
+  }
+
+  function measureLater(id: LayerId, signal: AbortSignal): void {
+    measuring = measuring.then(async () => {
+      if (signal.aborted) return;
+      const outcome = await measure(store.layers.directory(id), []);
+      if (outcome !== null && store.layers.get(id) !== null) store.layers.update(id, measuredFields(outcome));
+    });
+  }
+
+  return {
+    async finish(active, earlier, description, { signal }) {
+      const candidates = earlier.flatMap((id) => {
+        const record = store.layers.get(id);
+        const shape = record?.shape;
+        return record?.unpacked !== true || shape === undefined
+          ? []
+          : [{ id, shape, dir: store.layers.directory(id) }];
+      });
+      const outcome = candidates.length === 0 ? null : await measure(active.upper, candidates);
+      signal.throwIfAborted();
+      const same = candidates[outcome?.same ?? -1];
+      if (same !== undefined) return same.id;
+      // Held from before it is visible until the worker closes; by then the records that name it exist.
+      lease.addLayers([active.id]);
+      const fields = outcome === null ? {} : measuredFields(outcome);
+      const { id } = active.commit({ ...fields, unpacked: true, createdAtMs: Date.now(), description });
+      if (outcome === null) measureLater(id, signal);
+      return id;
+    },
+    async [Symbol.asyncDispose]() {
+      await measuring;
+    },
+  };
+}
+
+function measuredFields({
+  sizeBytes,
+  listing,
+  shape,
+}: MeasureOutcome): Pick<LayerRecord, "sizeBytes" | "listing" | "shape"> {
+  return { sizeBytes, listing, shape };
+}
