@@ -48,12 +48,12 @@ export const BUILD_FLAGS: CommandFlags = {
     {
       name: "cache-from",
       kind: "list",
-      help: 'External cache sources: registry, local, s3, gha (e.g., "user/app:cache", "type=local,src=path/to/dir")',
+      help: 'External cache sources: registry, local, s3, gha (e.g., "type=local,src=path")',
     },
     {
       name: "cache-to",
       kind: "list",
-      help: 'Cache export destinations: registry, inline, local, s3, gha (e.g., "type=registry,ref=user/app:cache,mode=max")',
+      help: 'Cache destinations: registry, inline, local, s3, gha ("type=registry,ref=user/app:cache")',
     },
     {
       name: "call",
