@@ -53,7 +53,7 @@ export const BUILD_FLAGS: CommandFlags = {
     {
       name: "cache-to",
       kind: "list",
-      help: 'Cache destinations: registry, inline, local, s3, gha ("type=registry,ref=user/app:cache")',
+      help: 'Cache destinations: registry, inline, local, s3, gha ("type=local,dest=path")',
     },
     {
       name: "call",
