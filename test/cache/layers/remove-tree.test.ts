@@ -3,7 +3,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSy
 import { join } from "node:path";
 import { listTree } from "../../../cache/layers/listing.ts";
 import { removeTree } from "../../../cache/layers/remove-tree.ts";
-import { itAsRoot } from "../../support/privileges.ts";
+import { itAsMachineRoot } from "../../support/privileges.ts";
 import { run, temporary } from "./support.ts";
 
 describe("trees of the store", () => {
@@ -36,8 +36,8 @@ describe("trees of the store", () => {
     assert.equal(existsSync(join(dir, "tree")), false);
   });
 
-  // Root, to become somebody else.
-  itAsRoot("are removed by an unprivileged user though directories forbid it", () => {
+  // Root becomes somebody else.
+  itAsMachineRoot("are removed by an unprivileged user though directories forbid it", () => {
     const dir = temp();
     chmodSync(dir, 0o777);
     const module = new URL("../../../cache/layers/remove-tree.js", import.meta.url).href;
