@@ -2,10 +2,16 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
+import { tmpdir, userInfo } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { startKeeper } from "../../worker/keeper/keeper.ts";
+import { findIdMaps } from "../../worker/keeper/userns.ts";
 import { syscallsPage } from "../docs/syscalls.ts";
 import { removeTree } from "../support/store.ts";
 import { openSandboxUnderTest } from "./sandbox-fixture.ts";
@@ -50,6 +56,33 @@ function suite(): void {
         );
       } finally {
         await box[Symbol.asyncDispose]();
+      }
+    });
+
+    it("ends when it is closed at any moment of its start", async function () {
+      this.timeout(120_000);
+      const account = userInfo();
+      const maps = findIdMaps(
+        { uid: account.uid, gid: account.gid, name: account.username },
+        process.env["PATH"] ?? "",
+      );
+      const storeDir = mkdtempSync(join(tmpdir(), "tsbuild-keeper-"));
+      try {
+        // Its first process is some milliseconds at work; one kept busy meanwhile makes all moments likely.
+        const busy = spawn("sh", ["-c", "while :; do :; done & while :; do :; done & wait"], {
+          detached: true,
+        });
+        try {
+          for (let round = 0; round < 150; round++) {
+            const keeper = startKeeper({ storeDir, maps, path: process.env["PATH"] ?? "", env: {} });
+            await delay(randomInt(9));
+            await keeper[Symbol.asyncDispose]();
+          }
+        } finally {
+          process.kill(-(busy.pid ?? 0), "SIGKILL");
+        }
+      } finally {
+        rmSync(storeDir, { recursive: true });
       }
     });
 

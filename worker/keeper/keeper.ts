@@ -337,6 +337,8 @@ export function startKeeper(options: {
       reference();
       for (const stream of [child.stdin, child.stdout, child.stderr])
         (stream as { ref?: () => void } | null)?.ref?.();
+      // The launcher may be killed between its clone and the keeper's wish to die with it: such a keeper is told to go.
+      send({ type: "close" });
       // Nothing it holds outlives it: its pid namespace ends with it, its mounts are detached ones.
       child.kill("SIGKILL");
       await exited;
