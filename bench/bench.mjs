@@ -6,33 +6,21 @@
 // Both start with a store of their own in a temporary directory. buildah runs with `--layers` (its cache), its overlay driver and
 // `--isolation chroot`, its fastest; tsbuild with the flags anybody would use.
 
-import { execFileSync, spawnSync } from "node:child_process";
-import { appendFileSync, chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { appendFileSync, chmodSync, copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
-import { cpus, release, tmpdir } from "node:os";
+import { cpus, release } from "node:os";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { median, programPath, project, workDirectory } from "./support.mjs";
 
-const project = dirname(dirname(fileURLToPath(import.meta.url)));
 const args = process.argv.slice(2);
 const only = args.find((arg) => !/^\d+$/.test(arg)) ?? "";
 const count = Number(args.find((arg) => /^\d+$/.test(arg)) ?? 5);
 
-function programPath(name, installHint) {
-  const found = spawnSync("sh", ["-c", `command -v ${name}`], { encoding: "utf8" });
-  if (found.status === 0) return found.stdout.trim();
-  console.error(`${name} is not installed, and is needed here: apt-get install ${installHint} (as root)`);
-  process.exit(1);
-}
 const buildah = programPath("buildah", "buildah");
 const busybox = programPath("busybox", "busybox-static");
 
-const work = mkdtempSync(join(tmpdir(), "tsbuild-bench-"));
-process.on("exit", () => {
-  const removed = spawnSync("rm", ["-rf", work], { stdio: "ignore" });
-  if (removed.status !== 0) spawnSync("unshare", ["--user", "--map-root-user", "--map-auto", "rm", "-rf", work]);
-});
-for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(130));
+const work = workDirectory();
 
 /** name → { build(context, tag), archive(context, tag, file) } as command lines. */
 const builders = {
@@ -173,10 +161,4 @@ for (const { name, prepare, before, archive } of workloads.filter((workload) => 
   }
   const [ours, theirs] = [median(times.tsbuild), median(times.buildah)];
   console.log(`${name.padEnd(52)}${ours.toFixed(3).padStart(9)}${theirs.toFixed(3).padStart(9)}  ${(theirs / ours).toFixed(1)}`);
-}
-
-function median(values) {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }

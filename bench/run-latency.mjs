@@ -6,37 +6,24 @@
 // "step": the command from the message to the keeper to its result, in a build that is running: the time of a build of STEPS steps
 // less that of a build of one, by STEPS - 1. "build": the whole process `tsbuild build` for a Dockerfile with one line more.
 
-import { execFileSync, spawnSync } from "node:child_process";
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { cpus, release, tmpdir, userInfo } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { execFileSync } from "node:child_process";
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpus, release, userInfo } from "node:os";
+import { join } from "node:path";
+import { median, programPath, project, searchPath, workDirectory } from "./support.mjs";
 
 const STEPS = 51;
-const project = dirname(dirname(fileURLToPath(import.meta.url)));
 const rounds = Number(process.argv[2] ?? 15);
-const path = `${process.env.PATH}:/usr/sbin:/sbin`;
 
-function programPath(name, installHint) {
-  const found = spawnSync("sh", ["-c", `command -v ${name}`], { encoding: "utf8", env: { PATH: path } });
-  if (found.status === 0) return found.stdout.trim();
-  console.error(`${name} is not installed, and is needed here: apt-get install ${installHint} (as root)`);
-  process.exit(1);
-}
 const runc = programPath("runc", "runc");
 const busybox = programPath("busybox", "busybox-static");
 
-const work = mkdtempSync(join(tmpdir(), "tsbuild-bench-"));
-process.on("exit", () => {
-  const removed = spawnSync("rm", ["-rf", work], { stdio: "ignore" });
-  if (removed.status !== 0) spawnSync("unshare", ["--user", "--map-root-user", "--map-auto", "rm", "-rf", work]);
-});
-for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(130));
+const work = workDirectory();
 
 /** Milliseconds a command takes. */
 function time(command, args, env = {}) {
   const started = performance.now();
-  execFileSync(command, args, { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, PATH: path, ...env } });
+  execFileSync(command, args, { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, PATH: searchPath, ...env } });
   return performance.now() - started;
 }
 
@@ -107,9 +94,3 @@ const rows = [
   ["tsbuild build with one more RUN true", median(times.build)],
 ];
 for (const [name, ms] of rows) console.log(`${name.padEnd(44)}${ms.toFixed(1).padStart(8)}${(ms / theirs).toFixed(2).padStart(8)}`);
-
-function median(values) {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}

@@ -15,6 +15,17 @@ export interface ResourceLimits {
   readonly pids: number | null;
 }
 
+export const NO_LIMITS: ResourceLimits = {
+  memoryBytes: null,
+  memorySwapBytes: null,
+  cpuPeriodUs: null,
+  cpuQuotaUs: null,
+  cpuShares: null,
+  cpusetCpus: null,
+  cpusetMems: null,
+  pids: null,
+};
+
 export type Controller = "memory" | "cpu" | "cpuset" | "pids";
 
 /** One line to be written into one file of a step's cgroup. */

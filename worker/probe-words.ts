@@ -3,7 +3,7 @@
 import { release } from "node:os";
 import { BuildError } from "../solver/graph/error.ts";
 import { openCgroups } from "./cgroup.ts";
-import type { ResourceLimits } from "./cgroup-limits.ts";
+import { type ResourceLimits, NO_LIMITS } from "./cgroup-limits.ts";
 import { emulationOf } from "./emulation.ts";
 import type { findNetworkHelper } from "./keeper/network-helper.ts";
 import type { IdMaps } from "./keeper/userns.ts";
@@ -267,16 +267,6 @@ export function networkFinding(tried: MachineTried, helper: ReturnType<typeof fi
   });
 }
 
-const NO_LIMITS: ResourceLimits = {
-  memoryBytes: null,
-  memorySwapBytes: null,
-  cpuPeriodUs: null,
-  cpuQuotaUs: null,
-  cpuShares: null,
-  cpusetCpus: null,
-  cpusetMems: null,
-  pids: null,
-};
 /** One limit for each controller, large enough to be harmless, and the flags that need it. */
 const TRIED_LIMITS: readonly (readonly [string, Partial<ResourceLimits>, string])[] = [
   ["memory", { memoryBytes: 1 << 30 }, "--memory"],

@@ -5,7 +5,7 @@ import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
 import { type Endpoint, loginHint, openAuthorizer, parseChallenges } from "./auth.ts";
 import type { RegistryOptions } from "./client.ts";
 import { apiHost, isLoopbackHost, type Repository } from "./reference.ts";
-import { type Answer, Fault } from "./exchange.ts";
+import { type Answer, Fault, faultWords } from "./exchange.ts";
 import { openTransport } from "./transport.ts";
 
 export interface Call {
@@ -358,19 +358,10 @@ async function serverMessage(called: Called): Promise<string> {
 }
 
 function unreachable(host: string, fault: Fault, name: string): BuildError {
-  const words: Readonly<Record<string, string>> = {
-    ECONNREFUSED: "connection refused",
-    ENOTFOUND: "no such host",
-    EAI_AGAIN: "the name cannot be looked up right now",
-    ECONNRESET: "the connection broke",
-    EHOSTUNREACH: "no route to the host",
-    ENETUNREACH: "the network is unreachable",
-    EPIPE: "the connection broke",
-  };
   const tls = /CERT|SSL|TLS|SELF_SIGNED|SIGNATURE|EPROTO/.test(fault.code);
   return new BuildError(
     "REGISTRY_UNREACHABLE",
-    `${name}: cannot reach the registry ${host}: ${printable(words[fault.code] ?? fault.message, 200)}`,
+    `${name}: cannot reach the registry ${host}: ${faultWords(fault)}`,
     {
       cause: fault,
       hint: tls

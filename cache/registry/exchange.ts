@@ -1,6 +1,7 @@
 // One HTTP exchange with limits: no redirects, no credentials, no retries; those are the caller's.
 
 import type { IncomingHttpHeaders } from "node:http";
+import { printable } from "../../solver/graph/error.ts";
 
 export interface Exchange {
   readonly method: "GET" | "HEAD" | "PUT" | "POST" | "PATCH" | "DELETE";
@@ -52,6 +53,20 @@ export class Fault extends Error {
     this.code = code;
   }
 }
+
+/** What happened, for an error of the user. */
+export function faultWords(fault: Fault): string {
+  return printable(FAULT_WORDS[fault.code] ?? fault.message, 200);
+}
+const FAULT_WORDS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "connection refused",
+  ENOTFOUND: "no such host",
+  EAI_AGAIN: "the name cannot be looked up right now",
+  ECONNRESET: "the connection broke",
+  EHOSTUNREACH: "no route to the host",
+  ENETUNREACH: "the network is unreachable",
+  EPIPE: "the connection broke",
+};
 
 /** Any error as a Fault. */
 export function faultOf(error: unknown): Fault {

@@ -4,7 +4,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { BuildError, type ErrorCode, printable } from "../../solver/graph/error.ts";
 import { isPassing, isWorthRetrying, pauseMs, RETRY_AFTER_MAX_MS, retryAfterMs } from "../registry/calls.ts";
-import { type Answer, type Exchange, Fault } from "../registry/exchange.ts";
+import { type Answer, type Exchange, Fault, faultWords } from "../registry/exchange.ts";
 import { openTransport, type TransportOptions } from "../registry/transport.ts";
 
 export interface WebOptions extends TransportOptions {
@@ -165,20 +165,9 @@ async function refusal(answer: Answer, call: WebCall): Promise<BuildError> {
   );
 }
 
-const FAULTS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: "connection refused",
-  ENOTFOUND: "no such host",
-  EAI_AGAIN: "the name cannot be looked up right now",
-  ECONNRESET: "the connection broke",
-  EHOSTUNREACH: "no route to the host",
-  ENETUNREACH: "the network is unreachable",
-  EPIPE: "the connection broke",
-};
-
 function unreachable(name: string, url: URL, fault: Fault): BuildError {
-  return new BuildError(
-    "REGISTRY_UNREACHABLE",
-    `${name}: cannot reach ${url.host}: ${printable(FAULTS[fault.code] ?? fault.message, 200)}`,
-    { cause: fault, hint: "check the network, the address and the proxy settings" },
-  );
+  return new BuildError("REGISTRY_UNREACHABLE", `${name}: cannot reach ${url.host}: ${faultWords(fault)}`, {
+    cause: fault,
+    hint: "check the network, the address and the proxy settings",
+  });
 }

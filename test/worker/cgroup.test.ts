@@ -17,23 +17,13 @@ import { join } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
 import { type Cgroups, openCgroups } from "../../worker/cgroup.ts";
 import { findPlace } from "../../worker/cgroup-place.ts";
-import { cpuWeight, limitSettings, type ResourceLimits } from "../../worker/cgroup-limits.ts";
+import { cpuWeight, limitSettings, type ResourceLimits, NO_LIMITS } from "../../worker/cgroup-limits.ts";
 import { openSandboxUnderTest, type SandboxUnderTest } from "./sandbox-fixture.ts";
 
-const NONE: ResourceLimits = {
-  memoryBytes: null,
-  memorySwapBytes: null,
-  cpuPeriodUs: null,
-  cpuQuotaUs: null,
-  cpuShares: null,
-  cpusetCpus: null,
-  cpusetMems: null,
-  pids: null,
-};
 const MB = 1 << 20;
 
 const lines = (limits: Partial<ResourceLimits>): string[] =>
-  limitSettings({ ...NONE, ...limits }).map(({ file, value }) => `${file} ${value}`);
+  limitSettings({ ...NO_LIMITS, ...limits }).map(({ file, value }) => `${file} ${value}`);
 
 describe("limits as lines of cgroup v2", () => {
   it("allow as much swap as memory when nothing is said of swap, as docker does", () => {
@@ -80,7 +70,7 @@ describe("a step's cgroup", () => {
   const warnings: string[] = [];
   const open = (limits: Partial<ResourceLimits> | null = null): Cgroups =>
     openCgroups({
-      limits: limits === null ? null : { ...NONE, ...limits },
+      limits: limits === null ? null : { ...NO_LIMITS, ...limits },
       warn: (message, detail) => void warnings.push(`${message}\n${detail}`),
     });
   let sandbox: SandboxUnderTest;

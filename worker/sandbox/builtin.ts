@@ -18,15 +18,16 @@ import {
   drain,
   feed,
   killQuietly,
+  launcherError,
   openCgroup,
   openStepSandbox,
+  openStepTerminal,
   type PreparedStep,
   type Sandbox,
   type SandboxOptions,
   type Step,
 } from "./step.ts";
 import { STEP_FD, STEP_STATUS, stepProgram } from "./step-program.ts";
-import { openTerminal } from "./terminal.ts";
 
 const { SIGKILL } = os.signals;
 
@@ -46,14 +47,7 @@ export function lazyLauncher(): () => string {
 
 async function launch(step: Step, prepared: PreparedStep): Promise<ExecOutcome> {
   const { job } = step;
-  if (job.tty !== null) {
-    const terminal = openTerminal(job.tty.rows, job.tty.columns);
-    step.terminal = terminal;
-    step.held.push(() => {
-      step.terminal = null;
-      terminal.close();
-    });
-  }
+  openStepTerminal(step);
   // Descriptors of the launcher from aliveRead on; the ends that are only for it are closed once it has them.
   const passed: number[] = [];
   const given: number[] = [];
@@ -185,13 +179,7 @@ function readStatus(child: ChildProcess, step: Step): Promise<Buffer> {
       if (step.ended) killQuietly(step.pid, SIGKILL);
     });
     pipe.on("error", () => {}); // what was read until then counts
-    child.once("error", (cause) => {
-      reject(
-        new BuildError("SANDBOX_UNAVAILABLE", `the launcher of the step did not start: ${cause.message}`, {
-          cause,
-        }),
-      );
-    });
+    child.once("error", (cause) => reject(launcherError(cause)));
     child.once("close", () => {
       step.pid = null;
       resolve(Buffer.concat(chunks));

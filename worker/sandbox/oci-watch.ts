@@ -9,7 +9,7 @@ import type { OciBundle } from "./oci-bundle.ts";
 import { OCI_FD, OCI_STATUS, PID_FILE, REAPED_BYTES } from "./oci-program.ts";
 import type { OciRuntime } from "./oci-runtime.ts";
 import { execError } from "./outcome.ts";
-import { killQuietly, type Step } from "./step.ts";
+import { killQuietly, type Step, launcherError } from "./step.ts";
 import { STEP_STATUS } from "./step-program.ts";
 
 const { SIGKILL } = os.signals;
@@ -85,13 +85,7 @@ export function followContainer(child: ChildProcess, step: Step, bundle: OciBund
       }
     });
     pipe.on("error", () => {}); // what was read until then counts
-    child.once("error", (cause) => {
-      reject(
-        new BuildError("SANDBOX_UNAVAILABLE", `the launcher of the step did not start: ${cause.message}`, {
-          cause,
-        }),
-      );
-    });
+    child.once("error", (cause) => reject(launcherError(cause)));
     child.once("close", () => {
       clearTimeout(giveUp);
       clearTimeout(startGrace);

@@ -20,13 +20,13 @@ import {
   feed,
   openCgroup,
   openStepSandbox,
+  openStepTerminal,
   type PreparedStep,
   type Sandbox,
   type SandboxOptions,
   type Step,
 } from "./step.ts";
 import { followContainer, runtimeError, type Said } from "./oci-watch.ts";
-import { openTerminal } from "./terminal.ts";
 
 /** What a runtime says is kept up to this size. */
 const WORDS_MAX_BYTES = 16 << 10;
@@ -57,14 +57,7 @@ async function launch(step: Step, prepared: PreparedStep, container: Container):
   const env = stepEnvironment(job.env, prepared.user.home, job.tty !== null);
   if ([...job.args, ...env].some((text) => Buffer.byteLength(text) >= ARGUMENT_MAX_BYTES))
     throw execError(os.errno.E2BIG, job);
-  if (job.tty !== null) {
-    const terminal = openTerminal(job.tty.rows, job.tty.columns);
-    step.terminal = terminal;
-    step.held.push(() => {
-      step.terminal = null;
-      terminal.close();
-    });
-  }
+  openStepTerminal(step);
   const dir = scratchDir(prepared.storeDir);
   const bundle = openBundle(dir, options.singleId);
   step.held.push(() => bundle.close());

@@ -17,7 +17,7 @@ import { KILLED } from "./outcome.ts";
 import { STEP_MOUNT_POINTS, type StepMount } from "./step-program.ts";
 import { noteStubs } from "./stubs.ts";
 import { resolveTarget } from "./targets.ts";
-import type { Terminal } from "./terminal.ts";
+import { openTerminal, type Terminal } from "./terminal.ts";
 import { dropUnchangedDirs } from "./unchanged-dirs.ts";
 import { resolveUser } from "./user.ts";
 
@@ -257,6 +257,25 @@ export function openCgroup(step: Step, dir: string): number {
   const fd = openat(AT.FDCWD, join(dir, "cgroup.procs"), O.WRONLY);
   step.held.push(() => close(fd));
   return fd;
+}
+
+/** The terminal of a step that wants one. */
+export function openStepTerminal(step: Step): void {
+  const { tty } = step.job;
+  if (tty === null) return;
+  const terminal = openTerminal(tty.rows, tty.columns);
+  step.terminal = terminal;
+  step.held.push(() => {
+    step.terminal = null;
+    terminal.close();
+  });
+}
+
+/** The launcher, which each sandbox starts, could not be. */
+export function launcherError(cause: Error): BuildError {
+  return new BuildError("SANDBOX_UNAVAILABLE", `the launcher of the step did not start: ${cause.message}`, {
+    cause,
+  });
 }
 
 /** Reads one stream of the step. A pipe of the kernel's, so that /dev/stdout can be opened inside. */
