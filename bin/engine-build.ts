@@ -48,6 +48,7 @@ export async function runBuild(
     defaultNetwork: parts.defaultNetwork,
     defaultPlatform: hostPlatform(),
     limits: request.limits,
+    signal: options.signal,
     ...(caches === null || imports === null
       ? {}
       : { restoreMount: caches.mountRestorer(parts, imports, useRegistry) }),

@@ -41,6 +41,7 @@ export async function runImage(
     defaultNetwork: parts.defaultNetwork,
     defaultPlatform: hostPlatform(),
     limits: request.limits,
+    signal: options.signal,
   });
   await using lease = store.lease();
   const image = await worker.images.load(

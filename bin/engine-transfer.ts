@@ -129,5 +129,6 @@ function transferWorker(parts: EngineParts, options: EngineTransferOptions): Loc
     resolvConf: resolvConfFor,
     defaultNetwork: parts.defaultNetwork,
     defaultPlatform: hostPlatform(),
+    signal: options.signal,
   });
 }

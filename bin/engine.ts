@@ -119,7 +119,7 @@ export async function openEngine(config: Config): Promise<Engine> {
     const one = (dir: string): Promise<number | null> =>
       parts
         .keeper()
-        .run({ kind: "measure", dir, earlier: [] })
+        .run({ kind: "measure", background: false, dir, earlier: [] })
         .then(
           ({ sizeBytes }) => sizeBytes,
           () => null, // a step that runs changes its cache mounts under our hands

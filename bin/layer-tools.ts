@@ -17,7 +17,7 @@ export function layerTools(keeper: () => Keeper): LayerTools {
       } as const;
       return (await keeper().run(pack)).diffId;
     },
-    list: (dir) => keeper().run({ kind: "measure", dir, earlier: [] }),
+    list: (dir) => keeper().run({ kind: "measure", background: false, dir, earlier: [] }),
     async unpack(blob, mediaType, diffId, dir) {
       await keeper().run({ kind: "apply", blob, mediaType, diffId, dir });
     },

@@ -7,7 +7,7 @@ import type { Digest } from "./graph/digest.ts";
 import type { Op } from "./graph/op.ts";
 import type { SolveRequest } from "./graph/request.ts";
 import { readsOf } from "./selectors.ts";
-import { stackLayers } from "./stack.ts";
+import { stackLayers } from "./graph/stack.ts";
 import type { StepEnd } from "./trace.ts";
 
 /** A vertex in one build. */

@@ -2,13 +2,12 @@
 //
 // Every new layer is measured: its size for `du`, its listing for fsck, its shape for the next time the step runs. Where there is
 // an earlier layer to compare with, that comes before the commit, because users of the step wait for what it gives. Else it
-// happens on a thread beside what the build does next, one layer at a time, so that steps and packing come first.
+// happens in the background, when no other job wants a thread.
 
 import type { ActiveLayer, LayerRecord, Lease, Store } from "../cache/store.ts";
-import type { Digest } from "../solver/graph/digest.ts";
 import type { CallContext, LayerId } from "../solver/graph/request.ts";
 import type { Keeper } from "./keeper/keeper.ts";
-import type { MeasureOutcome } from "./keeper/messages.ts";
+import type { MeasureJob, MeasureOutcome } from "./keeper/messages.ts";
 
 export interface Finisher extends AsyncDisposable {
   /** Commits the layer, held by the lease, or gives one of `earlier` (held by the caller), which stands for it; then the new one
@@ -21,32 +20,34 @@ export interface Finisher extends AsyncDisposable {
   ): Promise<LayerId>;
 }
 
-/** Disposing waits for measurements under way, but not for those of cancelled builds. */
-export function openFinisher(store: Store, keeper: () => Keeper, lease: Lease): Finisher {
-  let measuring: Promise<void> = Promise.resolve();
+/** Disposing waits for measurements under way, unless `signal` (of the whole build) cancels them. */
+export function openFinisher(
+  store: Store,
+  keeper: () => Keeper,
+  lease: Lease,
+  signal: AbortSignal,
+): Finisher {
+  const measuring: Promise<void>[] = [];
 
   /** null: it cannot be listed. Nothing depends on that but the comfort of knowing. */
   async function measure(
-    dir: string,
-    earlier: readonly { readonly dir: string; readonly shape: Digest }[],
+    job: Pick<MeasureJob, "dir" | "earlier" | "background">,
   ): Promise<MeasureOutcome | null> {
     try {
-      return await keeper().run({ kind: "measure", dir, earlier });
+      return await keeper().run({ kind: "measure", ...job });
     } catch {
       return null; // trouble of the keeper or the disk is told by the next step
     }
   }
 
-  function measureLater(id: LayerId, signal: AbortSignal): void {
-    measuring = measuring.then(async () => {
-      if (signal.aborted) return;
-      const outcome = await measure(store.layers.directory(id), []);
-      if (outcome !== null && store.layers.get(id) !== null) store.layers.update(id, measuredFields(outcome));
-    });
+  async function measureLater(id: LayerId): Promise<void> {
+    const outcome = await measure({ dir: store.layers.directory(id), earlier: [], background: true });
+    if (signal.aborted || outcome === null || store.layers.get(id) === null) return;
+    store.layers.update(id, measuredFields(outcome));
   }
 
   return {
-    async finish(active, earlier, description, { signal }) {
+    async finish(active, earlier, description, context) {
       const candidates = earlier.flatMap((id) => {
         const record = store.layers.get(id);
         const shape = record?.shape;
@@ -54,19 +55,26 @@ export function openFinisher(store: Store, keeper: () => Keeper, lease: Lease): 
           ? []
           : [{ id, shape, dir: store.layers.directory(id) }];
       });
-      const outcome = candidates.length === 0 ? null : await measure(active.upper, candidates);
-      signal.throwIfAborted();
+      const outcome =
+        candidates.length === 0
+          ? null
+          : await measure({ dir: active.upper, earlier: candidates, background: false });
+      context.signal.throwIfAborted();
       const same = candidates[outcome?.same ?? -1];
       if (same !== undefined) return same.id;
       // Held from before it is visible until the worker closes; by then the records that name it exist.
       lease.addLayers([active.id]);
       const fields = outcome === null ? {} : measuredFields(outcome);
       const { id } = active.commit({ ...fields, unpacked: true, createdAtMs: Date.now(), description });
-      if (outcome === null) measureLater(id, signal);
+      if (outcome === null) measuring.push(measureLater(id));
       return id;
     },
     async [Symbol.asyncDispose]() {
-      await measuring;
+      const cancelled = new Promise<void>((resolve) => {
+        if (signal.aborted) resolve();
+        else signal.addEventListener("abort", () => resolve(), { once: true });
+      });
+      await Promise.race([Promise.all(measuring), cancelled]);
     },
   };
 }

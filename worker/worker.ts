@@ -6,8 +6,16 @@ import type { Store } from "../cache/store.ts";
 import type { Vertex } from "../solver/graph/definition.ts";
 import { type Digest, digestOf, parseDigest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
-import { type ExecOp, type FileOp, type Platform, type SourceOp } from "../solver/graph/op.ts";
-import type { CallContext, Entitlement, LayerId, Result, Session } from "../solver/graph/request.ts";
+import type { DiffOp, ExecOp, FileOp, MergeOp, Platform, SourceOp } from "../solver/graph/op.ts";
+import {
+  type CallContext,
+  type Entitlement,
+  type LayerId,
+  type Result,
+  SCRATCH,
+  type Session,
+} from "../solver/graph/request.ts";
+import { stackLayers } from "../solver/graph/stack.ts";
 import type { Keeper } from "./keeper/keeper.ts";
 import type { Selector, Tree } from "./keeper/messages.ts";
 import type { Cgroups, StepCgroup } from "./cgroup.ts";
@@ -65,6 +73,8 @@ export interface WorkerOptions {
   readonly defaultPlatform: Platform;
   /** What each step may use at most; left out: no limits. */
   readonly limits?: ResourceLimits | null;
+  /** Of all that this worker is asked: once aborted, disposing waits for nothing that could be left out. */
+  readonly signal: AbortSignal;
   /** See ExecDeps; left out: cache mounts begin empty. */
   readonly restoreMount?: RestoreMount;
 }
@@ -85,7 +95,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
   const local = openLocalSource(store);
   // New layers are held from before they are visible until the worker closes; by then the records that name them exist.
   const lease = store.lease();
-  const finisher = openFinisher(store, keeper, lease);
+  const finisher = openFinisher(store, keeper, lease, options.signal);
   const unpacker = openUnpacker(store, keeper, async (remote, transfer) =>
     pullLayer(remote, store, await options.registry(), transfer),
   );
@@ -185,6 +195,36 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     return { outputs, readDigest: outcome.readDigest };
   };
 
+  /** The solver does what can be done on lists of layers alone; what comes here holds files of the asker or strangers. */
+  const runLayers = async (
+    vertex: Vertex,
+    op: MergeOp | DiffOp,
+    inputs: readonly Result[],
+    context: CallContext,
+    name: string,
+    earlier: EarlierLayers,
+  ): Promise<RunOutcome> => {
+    const listed = await Promise.all(
+      inputs.map(
+        async (input): Promise<Result> => ({ kind: "layers", layers: await layersOf(input, context) }),
+      ),
+    );
+    const stacked = stackLayers(op, listed);
+    if (stacked !== null) return { outputs: [stacked], readDigest: null };
+    if (op.kind === "merge") throw new Error("lists of layers were not stacked");
+    const [from, to] = await Promise.all(
+      [op.lower, op.upper].map(async (index) => {
+        const input = index === null ? SCRATCH : listed[index];
+        return input === undefined ? [] : directories(input, vertex.digest, context);
+      }),
+    );
+    await using active = store.layers.prepare();
+    const { upper, work } = active;
+    await keeper().run({ kind: "diff", from: from ?? [], to: to ?? [], upper, work });
+    const id = await finisher.finish(active, earlier[0] ?? [], name, context);
+    return { outputs: [{ kind: "layers", layers: [id] }], readDigest: null };
+  };
+
   const pinSource = async (op: SourceOp, platform: Platform | null, context: CallContext): Promise<Pin> => {
     const scheme = op.identifier.slice(0, op.identifier.indexOf("://"));
     switch (scheme) {
@@ -268,6 +308,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
           return runSource(op, context);
         case "merge":
         case "diff":
+          return runLayers(vertex, op, inputs, context, name, earlier);
         case "build":
           throw new BuildError("SOURCE_FAILED", `this ${op.kind} step is not supported`);
       }
@@ -277,6 +318,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     },
     async [Symbol.asyncDispose]() {
       local.flush();
+      await finisher[Symbol.asyncDispose]();
       await limited?.[Symbol.asyncDispose]();
       await lease[Symbol.asyncDispose]();
     },

@@ -1,6 +1,6 @@
 // Digests: names of bytes. Algorithm and length: OCI image-spec descriptor.md, "Digests".
 
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { BuildError } from "./error.ts";
 
 declare const brand: unique symbol;
@@ -25,7 +25,7 @@ export function parseDigest(text: string): Digest {
 
 /** Digest of bytes held in memory. A string is hashed as UTF-8. */
 export function digestOf(data: Uint8Array | string): Digest {
-  return `sha256:${createHash("sha256").update(data).digest("hex")}` as Digest;
+  return `sha256:${hash("sha256", data, "hex")}` as Digest;
 }
 
 /** The 64 hex digits of a digest. */

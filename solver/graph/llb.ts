@@ -271,9 +271,11 @@ function prune(
     wanted.add(digest);
     for (const input of vertices.get(digest)?.inputs ?? []) waiting.push(input.vertex);
   }
-  return {
-    vertices: new Map([...vertices].filter(([digest]) => wanted.has(digest))),
-    notes: new Map([...notes].filter(([digest]) => wanted.has(digest))),
-    root,
-  };
+  return { vertices: only(vertices, wanted), notes: only(notes, wanted), root };
+}
+
+function only<T>(all: ReadonlyMap<Digest, T>, wanted: ReadonlySet<Digest>): ReadonlyMap<Digest, T> {
+  const some = new Map(all);
+  for (const digest of all.keys()) if (!wanted.has(digest)) some.delete(digest);
+  return some;
 }

@@ -43,13 +43,13 @@ export async function crashRounds(
   const files: Record<string, string> = { Dockerfile: dockerfile("clean") };
   for (let i = 0; i < 30; i += 1) files[`src/f${i}`] = `file ${i}\n`.repeat(i * 50);
   const context = shop.context("app", files);
-  const begun = Date.now();
   const clean = await treeOf(shop, context);
-  const usualMs = Date.now() - begun + 200; // a process of its own takes longer to start
+  let usualMs = 1000; // of a build that nobody kills
   let late = 0;
   let left = 0;
   for (let round = 0; round < rounds; round += 1) {
     shop.context("app", { Dockerfile: dockerfile(`round ${round}`) });
+    const begun = performance.now();
     const build = shop.start(["build", "--progress=quiet", "-t", "app", context], { group: true });
     await Promise.race([delay(Math.random() * usualMs), build.outcome]);
     build.killGroup("SIGKILL");
@@ -57,6 +57,9 @@ export async function crashRounds(
     if (signal !== "SIGKILL") {
       assert.equal(code, 0, stderr); // else nothing was killed, and nothing is shown
       late += 1;
+      usualMs = performance.now() - begun;
+    } else {
+      usualMs *= 1.05; // for a machine that has become slower
     }
 
     const { problems } = await check(shop);

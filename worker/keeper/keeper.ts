@@ -12,6 +12,7 @@ import { openProgram } from "../launcher/program.ts";
 import type {
   ApplyJob,
   ApplyOutcome,
+  DiffJob,
   ExecJob,
   ExecOutcome,
   ExportJob,
@@ -59,7 +60,7 @@ export interface Keeper extends AsyncDisposable {
   run(job: ApplyJob): Promise<ApplyOutcome>;
   run(job: PackJob | RecompressJob): Promise<PackOutcome>;
   run(job: SelectJob): Promise<string>;
-  run(job: RemoveJob | ExportJob | SyncJob): Promise<null>;
+  run(job: DiffJob | RemoveJob | ExportJob | SyncJob): Promise<null>;
   run(job: ReadJob): Promise<Uint8Array | null>;
   run(job: MeasureJob): Promise<MeasureOutcome>;
   run(job: PackMountJob): Promise<PackedMount>;

@@ -42,6 +42,15 @@ export interface MaterializeJob {
   readonly upper: string;
 }
 
+/** What makes the tree `to` out of the tree `from` (layer directories, oldest first): ops/diff.ts. */
+export interface DiffJob {
+  readonly kind: "diff";
+  readonly from: readonly string[];
+  readonly to: readonly string[];
+  readonly upper: string;
+  readonly work: string;
+}
+
 /** Layer blob (a file) to a directory in overlay form; verifies diffId while it reads. */
 export interface ApplyJob {
   readonly kind: "apply";
@@ -124,6 +133,8 @@ export interface SyncJob {
 /** Size and listing of a layer's directory, and which of some earlier layers it equals but for its times. */
 export interface MeasureJob {
   readonly kind: "measure";
+  /** Nobody waits for it: a thread takes it when no other job wants one. */
+  readonly background: boolean;
   readonly dir: string;
   readonly earlier: readonly { readonly dir: string; readonly shape: Digest }[];
 }
@@ -150,6 +161,7 @@ export interface RestoreMountJob {
 export type ThreadJob =
   | FileJob
   | MaterializeJob
+  | DiffJob
   | ApplyJob
   | PackJob
   | RecompressJob

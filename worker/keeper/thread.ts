@@ -16,6 +16,8 @@ async function run(job: ThreadJob | CopyFilesJob): Promise<unknown> {
       return (await import("../ops/file.ts")).runFileJob(job, { singleId });
     case "materialize":
       return (await import("../ops/materialize.ts")).materialize(job, { singleId });
+    case "diff":
+      return (await import("../ops/diff.ts")).runDiffJob(job, { singleId });
     case "read":
       return (await import("../ops/materialize.ts")).readInRoot(job);
     case "select":

@@ -32,10 +32,15 @@ export function startThread(data: ThreadData): Worker {
   });
 }
 
-/** At most `count` threads, started when first needed and kept. */
+/** What a build does next (packing the layer a step has just made) comes within this time, so a job in the background leaves the
+ *  thread to it that is already there: starting one more takes as long as packing a small layer four times. */
+const BACKGROUND_AFTER_MS = 50;
+
+/** At most `count` threads, started when first needed and kept. Jobs in the background start none. */
 export function openJobThreads(count: number, singleId: boolean): JobThreads {
   const idle: Worker[] = [];
   const queue: Waiting[] = [];
+  const background: Waiting[] = [];
   let started = 0;
 
   const start = (): Worker => {
@@ -43,11 +48,12 @@ export function openJobThreads(count: number, singleId: boolean): JobThreads {
     return startThread({ singleId });
   };
   const next = (): void => {
-    const waiting = queue[0];
+    const jobs = queue.length > 0 ? queue : background;
+    const waiting = jobs[0];
     if (waiting === undefined) return;
-    const thread = idle.pop() ?? (started < count ? start() : null);
+    const thread = idle.pop() ?? (started < (jobs === queue ? count : 1) ? start() : null);
     if (thread === null) return;
-    queue.shift();
+    jobs.shift();
     const settle = (): void => {
       thread.off("message", onMessage);
       thread.off("error", onError);
@@ -73,6 +79,11 @@ export function openJobThreads(count: number, singleId: boolean): JobThreads {
   return {
     run(job) {
       return new Promise((resolve, reject) => {
+        if (job.kind === "measure" && job.background) {
+          background.push({ job, resolve, reject });
+          setTimeout(next, BACKGROUND_AFTER_MS);
+          return;
+        }
         queue.push({ job, resolve, reject });
         next();
       });

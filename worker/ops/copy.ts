@@ -89,13 +89,21 @@ export async function runCopy(action: CopyAction, context: CopyContext): Promise
 export async function copySubtree(
   match: Match,
   target: string,
-  context: Pick<CopyContext, "source" | "sourceRoot" | "place" | "idMode">,
+  context: Pick<CopyContext, "source" | "sourceRoot" | "place" | "idMode"> & {
+    readonly linked?: LinkedFiles;
+  },
 ): Promise<Digest | null> {
-  const { source } = context;
+  const { source, linked } = context;
   const fold = source.live ? foldSelection({ kind: "subtree", path: match.path }) : null;
   fold?.match(match);
   const looks = looksOf(AS_IT_IS, { owner: null, madeTimeNs: null });
-  await copyEntries(match, target, { action: AS_IT_IS, context, looks, fold });
+  await copyEntries(match, target, {
+    action: AS_IT_IS,
+    context,
+    looks,
+    fold,
+    ...(linked === undefined ? {} : { linked }),
+  });
   return fold?.digest() ?? null;
 }
 
@@ -152,7 +160,12 @@ interface Copying {
   readonly context: Pick<CopyContext, "source" | "sourceRoot" | "place" | "idMode">;
   readonly looks: Looks;
   readonly fold: ReturnType<typeof foldSelection> | null;
+  /** Left out: hard links are kept within one source. */
+  readonly linked?: LinkedFiles;
 }
+
+/** Copied files that have other names, too, by the inode of their source. */
+export type LinkedFiles = Map<string, { readonly path: string; readonly content: Content }>;
 
 /** Copies one source with all that is chosen below it: the walk makes the directories and all that is quick, then come
  *  the bytes of files, on several cores if there are many, then what needs both: the looks of directories, since what is
@@ -162,8 +175,7 @@ async function copyEntries(match: Match, target: string, copying: Copying): Prom
   const { source, place } = context;
   const files: FileCopy[] = [];
   const after: ((contents: readonly Content[]) => void)[] = [];
-  // Hard links are kept within one source.
-  const linked = new Map<string, { readonly path: string; readonly content: Content }>();
+  const linked: LinkedFiles = copying.linked ?? new Map();
   const made = new Set<string>();
 
   const enter = (entry: Entry): void => {

@@ -1,7 +1,7 @@
 // Merge and diff on lists of layers: a result is nothing but such a list, so most of them need no work at all.
 
-import type { DiffOp, MergeOp } from "./graph/op.ts";
-import { type Result, SCRATCH } from "./graph/request.ts";
+import type { DiffOp, MergeOp } from "./op.ts";
+import { type Result, SCRATCH } from "./request.ts";
 
 /** The result of a merge or diff over the results of its inputs, or null when files must be looked at. */
 export function stackLayers(op: MergeOp | DiffOp, inputs: readonly Result[]): Result | null {
