@@ -9,7 +9,18 @@
 // There is no cache of decoded values in front: a read with a fresh snapshot costs 1 µs, and a snapshot taken for each read
 // is what makes other processes' commits visible.
 
-import { closeSync, openSync, readSync, renameSync, statfsSync, statSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  linkSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import type { RootDatabase } from "lmdb";
@@ -29,6 +40,8 @@ export interface RecordsFile extends Records, AsyncDisposable {
 export interface RecordsOptions {
   /** Where a damaged database is put aside. */
   readonly quarantine: string;
+  /** Path for a database that is being made, on the same file system: swept when this process is killed. */
+  readonly draft: string;
   /** Runs before each commit: makes durable what the records name. */
   readonly beforeCommit: () => void;
 }
@@ -50,7 +63,7 @@ interface Change {
  *  made again. Throws STORE_FULL, STORE_UNUSABLE. */
 export function openRecords(dir: string, options: RecordsOptions): RecordsFile {
   const path = join(dir, "data.mdb");
-  const db = openOrSetAside(path, options.quarantine);
+  const db = openOrSetAside(path, options);
 
   const pending = new Map<string, Change>();
   let waiting: (() => void)[] = [];
@@ -205,23 +218,39 @@ function isFull(dir: string): boolean {
   return bavail * bsize < 2 ** 24;
 }
 
-function openOrSetAside(path: string, quarantine: string): RootDatabase<Buffer, Buffer> {
-  // Looked at before lmdb does: lmdb-js 3.5 ends the process with SIGSEGV when the file is not a database. Twice, because
-  // a new file of another process is there a moment before its first pages.
-  if (!looksWhole(path)) {
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
-    if (!looksWhole(path)) setAside(path, quarantine);
-  }
+function openOrSetAside(
+  path: string,
+  { quarantine, draft }: Pick<RecordsOptions, "quarantine" | "draft">,
+): RootDatabase<Buffer, Buffer> {
+  // Looked at before lmdb does: lmdb-js 3.5 ends the process with SIGSEGV when the file is not a database.
+  if (!looksWhole(path)) setAside(path, quarantine);
   try {
-    return open(path);
+    return openWhole(path, draft);
   } catch (error) {
     if (!isDamage(error)) throw diskFault(error, "opening its records");
     setAside(path, quarantine);
-    return open(path);
+    return openWhole(path, draft);
   }
 }
 
-/** Has the file lmdb's two meta pages, or is it new? Page header 24 bytes, then magic, version 2, and 48 bytes
+/** A database gets its name when it has its first pages: of many processes that make it at one time, lmdb-js lets one begin
+ *  anew what another has written to (1 of 30 times with 16 processes). */
+function openWhole(path: string, draft: string): RootDatabase<Buffer, Buffer> {
+  if (existsSync(path)) return open(path);
+  const db = open(draft);
+  try {
+    db.transactionSync(() => undefined, SYNCHRONOUS);
+    linkSync(draft, path);
+  } catch (error) {
+    if (errnoOf(error) !== "EEXIST") throw error; // somebody else was quicker
+  } finally {
+    void db.close();
+    for (const name of [draft, `${draft}-lock`]) rmSync(name, { force: true });
+  }
+  return open(path);
+}
+
+/** Has the file lmdb's two meta pages, or is there none? Page header 24 bytes, then magic, version 2, and 48 bytes
  *  into the page the page size (mdb.c, MDB_meta). */
 function looksWhole(path: string): boolean {
   let descriptor: number;
@@ -234,7 +263,6 @@ function looksWhole(path: string): boolean {
   try {
     const head = Buffer.alloc(64);
     const count = readSync(descriptor, head, 0, 64, 0);
-    if (count === 0) return true;
     if (count < 64 || !isMeta(head)) return false;
     const second = Buffer.alloc(64);
     return readSync(descriptor, second, 0, 64, head.readUInt32LE(48)) === 64 && isMeta(second);

@@ -67,6 +67,32 @@ describe("openStore", () => {
     assert.equal(one.records.get("image", "b"), 2);
   });
 
+  it("is one store for many processes that make it at the same moment", async function () {
+    this.timeout(120_000);
+    const [processes, rounds] = [8, 25];
+    const startMs = Date.now() + 3000;
+    const makers = Array.from({ length: processes }, (_, number) =>
+      child(
+        dir(),
+        `const { setTimeout: delay } = await import("node:timers/promises");
+         for (let round = 0; round < ${rounds}; round++) {
+           await delay(Math.max(0, ${startMs} + round * 120 - Date.now() - 3));
+           while (Date.now() < ${startMs} + round * 120);
+           const store = await openStore(dir + "/" + round);
+           store.records.put("maker", "${number}", 1);
+           await store.records.commit();
+           await store[Symbol.asyncDispose]();
+         }`,
+      ),
+    );
+    assert.deepEqual(await Promise.all(makers.map((maker) => maker.ended)), Array(processes).fill(0));
+    for (let round = 0; round < rounds; round++) {
+      await using store = await openStore(join(dir(), `${round}`));
+      assert.equal([...store.records.entries("maker")].length, processes);
+      assert.deepEqual(readdirSync(join(dir(), `${round}`, "tmp", "quarantine")), []);
+    }
+  });
+
   it("gives a temporary directory that is gone after closing", async () => {
     let temporary: string;
     {
