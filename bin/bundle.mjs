@@ -10,6 +10,7 @@ import { build } from "esbuild";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const dist = resolve(root, process.argv[2] ?? "dist");
+const { tinyProgram } = await import(join(dist, "test/support/tiny-program.js"));
 const out = join(dist, "bundle");
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
@@ -78,26 +79,33 @@ await build({
   plugins: [addresses, nativeParts],
 });
 
-// The keeper ends by being killed: it is started here alone, without a front, and stopped once it waits for messages.
-for (const name of ["keeper", "thread"]) {
-  spawnSync(process.execPath, [join(dist, "solver/graph/bundle.cjs"), name, "", "{}"], {
-    env: { ...process.env, TSBUILD_WRITE_CODE_CACHE: "1", TSBUILD_EXIT_AFTER_MS: "400" },
-    stdio: "ignore",
-  });
-}
-
-// Two builds in a store of their own: one that does everything, one that finds everything.
+// Builds in a store of their own: the first does everything, the others find everything but the step that is new.
 const scratch = mkdtempSync(join(tmpdir(), "tsbuild-bundle-"));
 try {
   const context = join(scratch, "context");
   mkdirSync(context);
-  writeFileSync(join(context, "Dockerfile"), "FROM scratch AS base\nARG A=1\nENV B=$A\nCOPY file /dir/\nFROM base\nCOPY --from=base /dir /other\nLABEL a=b\nCMD [\"x\"]\n");
+  writeFileSync(
+    join(context, "Dockerfile"),
+    `FROM scratch AS base
+ARG A=1
+ENV B=$A
+COPY file program /dir/
+FROM base
+COPY --from=base /dir /other
+ARG ROUND
+RUN ["/dir/program"]
+LABEL a=b
+CMD ["x"]
+`,
+  );
   writeFileSync(join(context, "file"), "file\n");
+  const architecture = process.arch === "arm64" ? "arm64" : "amd64";
+  writeFileSync(join(context, "program"), tinyProgram(architecture, "made\n"), { mode: 0o755 });
   const store = join(scratch, "store");
   for (let round = 0; round < 3; round++) {
     const { status, stderr } = spawnSync(
       process.execPath,
-      [join(dist, "bin/tsbuild.cjs"), "build", "--root", store, "-t", "warm", "--progress=plain", context],
+      [join(dist, "bin/tsbuild.cjs"), ...["build", "--root", store, "--network=none", "-t", "warm", "--progress=plain"], ...["--build-arg", `ROUND=${round}`, context]],
       { env: { ...process.env, TSBUILD_WRITE_CODE_CACHE: "1" }, encoding: "utf8" },
     );
     // Where no keeper can run the files are bundled all the same; only the compiled code is thinner.

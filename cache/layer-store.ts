@@ -50,6 +50,8 @@ type StoredLayer = LayerRecord & { readonly boot: string; readonly synced: boole
 type Change = Partial<Omit<StoredLayer, "id">>;
 
 export const LAYER_SPACE = "layer";
+/** Ids of layers that were not synced when their record was written: builds ask for them, and a store may hold thousands. */
+const UNSYNCED_SPACE = "unsynced";
 const LAYER_ID = /^(d-[0-9a-f]{64}|r-[0-9a-f]{32})$/;
 
 export function openLayerStore(options: LayerStoreOptions): LayerDirs {
@@ -101,6 +103,7 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
         diffIds: { ...old.diffIds, ...record.diffIds },
       };
     });
+    if (stored?.unpacked === true && !stored.synced) records.put(UNSYNCED_SPACE, id, 1);
     return believed(stored) as LayerRecord;
   }
 
@@ -227,16 +230,22 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
     prepare,
     idOf: (diffId: Digest) => `d-${hexOf(diffId)}` as LayerId,
     list: () => all().flatMap((stored) => believed(stored) ?? []),
-    unsynced: () =>
-      all().flatMap((stored) =>
-        stored.unpacked && !stored.synced && stored.boot === owner.boot ? [stored.id] : [],
-      ),
+    unsynced() {
+      const found: LayerId[] = [];
+      for (const { key } of records.entries(UNSYNCED_SPACE)) {
+        const stored = records.get<StoredLayer>(LAYER_SPACE, key);
+        if (stored?.unpacked === true && !stored.synced && stored.boot === owner.boot) found.push(stored.id);
+        else records.remove(UNSYNCED_SPACE, key);
+      }
+      return found;
+    },
     markSynced(ids) {
       for (const id of ids) {
         records.merge<StoredLayer>(LAYER_SPACE, id, (old) => {
           // Unpacked anew in the meantime by somebody of another boot cannot be: there is one boot at a time.
           return old === null || old.boot !== owner.boot ? old : { ...old, synced: true };
         });
+        records.remove(UNSYNCED_SPACE, id);
       }
     },
     discarded() {

@@ -83,8 +83,10 @@ function alignGroup(
   now: readonly number[],
   alsoBetween: boolean,
 ): [now: number, old: number][] {
-  const textOf = (step: StepTrace | undefined): string => splitName(step?.name ?? "").text;
-  const equal = (n: number, o: number): boolean => textOf(after[n]) === textOf(before[o]);
+  const textsOf = (steps: readonly StepTrace[], group: readonly number[]) =>
+    new Map(group.map((index) => [index, splitName(steps[index]?.name ?? "").text]));
+  const [texts, oldTexts] = [textsOf(after, now), textsOf(before, old)];
+  const equal = (n: number, o: number): boolean => texts.get(n) === oldTexts.get(o);
   const same = old.length * now.length > TABLE_MAX ? [] : longestCommon(old, now, equal);
   if (!alsoBetween) return same;
   const pairs: [number, number][] = [];

@@ -72,11 +72,18 @@ export function openSolver(means: Means): Solver {
           name: `job ${jobs}`,
           onResult: options.onResult ?? null,
         });
-        keepIt();
+        // What the caller does next (have the layers packed) is mostly waiting: the comparison is made meanwhile.
+        const explained = later(keepIt);
         return {
           results,
           chain: () => chainOf(job, records),
-          [Symbol.asyncDispose]: () => records[Symbol.asyncDispose](),
+          async [Symbol.asyncDispose]() {
+            try {
+              explained();
+            } finally {
+              await records[Symbol.asyncDispose]();
+            }
+          },
         };
       } catch (error) {
         await records[Symbol.asyncDispose]();
@@ -84,5 +91,28 @@ export function openSolver(means: Means): Solver {
         throw error;
       }
     },
+  };
+}
+
+const LATER_MS = 20;
+
+/** Does it in a while, or when the returned function is called, which also throws what it threw. */
+function later(work: () => void): () => void {
+  let outcome: { readonly error: unknown } | null = null;
+  let isDone = false;
+  const once = (): void => {
+    if (isDone) return;
+    isDone = true;
+    clearTimeout(timer);
+    try {
+      work();
+    } catch (error) {
+      outcome = { error };
+    }
+  };
+  const timer = setTimeout(once, LATER_MS);
+  return () => {
+    once();
+    if (outcome !== null) throw outcome.error;
   };
 }

@@ -22,6 +22,12 @@ export interface Unpacker {
 /** Opens the unpacker. */
 export function openUnpacker(store: Store, keeper: () => Keeper, fetch: FetchBlob): Unpacker {
   const running = new Map<string, Promise<void>>();
+  /** Seen unpacked. Who asks holds them, so they stay: a step need not ask again for each of the layers below it. */
+  const ready = new Set<LayerId>();
+  const isReady = (id: LayerId): boolean => {
+    if (!ready.has(id) && store.layers.get(id)?.unpacked === true) ready.add(id);
+    return ready.has(id);
+  };
 
   /** Everybody who wants the same thing here shares one task; it goes on while one of them still waits. */
   const once = (key: string, work: () => Promise<void>): Promise<void> => {
@@ -107,7 +113,7 @@ export function openUnpacker(store: Store, keeper: () => Keeper, fetch: FetchBlo
 
   return {
     async directories(layers, vertex, context) {
-      const missing = layers.filter((id) => store.layers.get(id)?.unpacked !== true);
+      const missing = layers.filter((id) => !isReady(id));
       const results = await Promise.allSettled(missing.map((id) => unpackOne(id, vertex, context)));
       for (const result of results) if (result.status === "rejected") throw result.reason;
       // A merge may name one layer twice; overlayfs refuses that, and the upper one covers the lower.

@@ -13,8 +13,11 @@ const threads: typeof import("node:worker_threads") = require("node:worker_threa
 const url: typeof import("node:url") = require("node:url");
 const vm: typeof import("node:vm") = require("node:vm");
 
-/** Runs dist/bundle/NAME.cjs. Returns false when there is none. TSBUILD_WRITE_CODE_CACHE=1 (used by the build itself)
- *  writes the compiled code when the process exits. */
+/** The keeper and its threads end by being killed, so what they have compiled is written while they run. */
+const WRITE_EVERY_MS = 20;
+
+/** Runs dist/bundle/NAME.cjs. Returns false when there is none. TSBUILD_WRITE_CODE_CACHE=1 (used by bin/bundle.mjs) writes the
+ *  compiled code. */
 function runBundle(name: string): boolean {
   const file = path.resolve(__dirname, `../../bundle/${name}.cjs`);
   const source = process.env["TSBUILD_NO_BUNDLE"] === "1" ? null : read(file);
@@ -26,9 +29,13 @@ function runBundle(name: string): boolean {
     ...(cachedData === null ? {} : { cachedData }),
   });
   if (process.env["TSBUILD_WRITE_CODE_CACHE"] === "1") {
-    process.once("exit", () => fs.writeFileSync(cacheFile, script.createCachedData()));
-    const exitAfterMs = Number(process.env["TSBUILD_EXIT_AFTER_MS"] ?? "0");
-    if (exitAfterMs > 0) setTimeout(() => process.exit(0), exitAfterMs);
+    const write = (): void => {
+      const draft = `${cacheFile}.${process.pid}-${threads.threadId}`;
+      fs.writeFileSync(draft, script.createCachedData());
+      fs.renameSync(draft, cacheFile);
+    };
+    process.once("exit", write);
+    setInterval(write, WRITE_EVERY_MS).unref();
   }
   const run = script.runInThisContext() as (require: NodeJS.Require, filename: string) => void;
   run(nodeModule.createRequire(file), file);
