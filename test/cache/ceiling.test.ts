@@ -64,4 +64,18 @@ describe("ceiling", () => {
     await keepBelow(store, { ceilingBytes: 1_000_000, signal: never() });
     assert.ok((store.layers.get(id)?.sizeBytes ?? 0) >= 100_000);
   });
+
+  it("is not added up again before the store can have reached it, but once in an hour", async () => {
+    await using store = await openStore(dir());
+    const id = await layer(store, 100_000, 1);
+    const ceilingBytes = 2 ** 30;
+    assert.equal(await keepBelow(store, { ceilingBytes, signal: never() }), null);
+    // More than there can be: only who adds up finds it.
+    store.layers.update(id, { sizeBytes: 2 * ceilingBytes });
+    assert.equal(await keepBelow(store, { ceilingBytes, signal: never() }), null);
+    const last = store.records.get<{ readonly atMs: number }>("ceiling", "last");
+    assert.ok(last !== null);
+    store.records.put("ceiling", "last", { ...last, atMs: last.atMs - 3_700_000 });
+    assert.deepEqual((await keepBelow(store, { ceilingBytes, signal: never() }))?.removedLayers, [id]);
+  });
 });
