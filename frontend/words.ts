@@ -36,12 +36,17 @@ export const EXPANSION_MAX_LENGTH: number = 4 * 1024 * 1024;
 /** No variable is set. */
 export const NO_VARIABLES: Lookup = { get: () => undefined };
 
+/** A word without any of these stands for itself, as most do. */
+const SPECIAL = /[$'"\\`]/;
+const NO_NAMES: Names = { matched: [], unmatched: [] };
+
 /** Expands a word; blanks stay. Throws DOCKERFILE_SYNTAX (bad substitution, missing quote) and LIMIT_EXCEEDED. */
 export function expandWord(
   text: string,
   lookup: Lookup,
   options: WordOptions,
 ): { readonly text: string } & Names {
+  if (text.length <= EXPANSION_MAX_LENGTH && !SPECIAL.test(text)) return { text, ...NO_NAMES };
   const result = expand(text, lookup, options);
   return { text: result.text, matched: result.matched, unmatched: result.unmatched };
 }

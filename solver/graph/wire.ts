@@ -194,10 +194,20 @@ export function int(number: number): Field<number> {
     wireType: VARINT,
     empty: () => 0,
     write: (pbf, value) => {
-      if (value !== 0) pbf.writeVarintField(number, value);
+      if (value === -1) putMinusOne(pbf, number);
+      else if (value !== 0) pbf.writeVarintField(number, value);
     },
     read: (pbf) => readInt(pbf),
   };
+}
+
+/** "None" in many places of LLB. As any negative number it takes ten bytes. */
+function putMinusOne(pbf: Pbf, number: number): void {
+  pbf.writeTag(number, VARINT);
+  pbf.realloc(10);
+  pbf.buf.fill(0xff, pbf.pos, pbf.pos + 9);
+  pbf.buf[pbf.pos + 9] = 1;
+  pbf.pos += 10;
 }
 
 function readInt(pbf: Pbf): number {
@@ -227,6 +237,10 @@ export function long(number: number): Field<bigint> {
     empty: () => 0n,
     write: (pbf, value) => {
       if (value === 0n) return;
+      if (value === -1n) {
+        putMinusOne(pbf, number);
+        return;
+      }
       pbf.writeTag(number, VARINT);
       pbf.realloc(10);
       let rest = BigInt.asUintN(64, value);
