@@ -232,7 +232,8 @@ async function makeLimits(): Promise<Limits> {
   const { default: PQueue } = await import("p-queue");
   const cores = availableParallelism();
   return {
-    exec: new PQueue({ concurrency: Math.max(4, cores * 2) }), // steps wait for networks and disks too
+    // Commands mostly wait for networks and disks. BuildKit starts them all; so many are enough for any real build.
+    exec: new PQueue({ concurrency: Math.max(16, cores * 4) }),
     file: new PQueue({ concurrency: Math.max(2, cores) }),
     source: new PQueue({ concurrency: 8 }),
   };
