@@ -112,5 +112,7 @@ CMD ["x"]
     if (status !== 0) process.stderr.write(`bundle: the warming build ended with ${status}: ${stderr.split("\n").at(-2) ?? ""}\n`);
   }
 } finally {
+  // overlayfs leaves work directories that not even their owner may look into.
+  spawnSync("chmod", ["-R", "u+rwx", scratch]);
   rmSync(scratch, { recursive: true, force: true });
 }
