@@ -242,7 +242,8 @@ function openWhole(path: string, draft: string): RootDatabase<Buffer, Buffer> {
     db.transactionSync(() => undefined, SYNCHRONOUS);
     linkSync(draft, path);
   } catch (error) {
-    if (errnoOf(error) !== "EEXIST") throw error; // somebody else was quicker
+    // Somebody else was quicker, or the file system has no links: then lmdb makes it in its place.
+    if (!["EEXIST", "EPERM", "EOPNOTSUPP"].includes(errnoOf(error) ?? "")) throw error;
   } finally {
     void db.close();
     for (const name of [draft, `${draft}-lock`]) rmSync(name, { force: true });

@@ -40,10 +40,15 @@ export function openFinisher(
     }
   }
 
+  /** Never rejects. */
   async function measureLater(id: LayerId): Promise<void> {
     const outcome = await measure({ dir: store.layers.directory(id), earlier: [], background: true });
-    if (signal.aborted || outcome === null || store.layers.get(id) === null) return;
-    store.layers.update(id, measuredFields(outcome));
+    if (signal.aborted || outcome === null) return; // the store may be closed
+    try {
+      if (store.layers.get(id) !== null) store.layers.update(id, measuredFields(outcome));
+    } catch {
+      // as above
+    }
   }
 
   return {
