@@ -12,11 +12,11 @@
 import {
   closeSync,
   existsSync,
-  linkSync,
+  mkdirSync,
   openSync,
   readSync,
   renameSync,
-  rmSync,
+  rmdirSync,
   statfsSync,
   statSync,
   writeSync,
@@ -40,8 +40,6 @@ export interface RecordsFile extends Records, AsyncDisposable {
 export interface RecordsOptions {
   /** Where a damaged database is put aside. */
   readonly quarantine: string;
-  /** Path for a database that is being made, on the same file system: swept when this process is killed. */
-  readonly draft: string;
   /** Runs before each commit: makes durable what the records name. */
   readonly beforeCommit: () => void;
 }
@@ -63,7 +61,7 @@ interface Change {
  *  made again. Throws STORE_FULL, STORE_UNUSABLE. */
 export function openRecords(dir: string, options: RecordsOptions): RecordsFile {
   const path = join(dir, "data.mdb");
-  const db = openOrSetAside(path, options);
+  const db = openOrSetAside(path, options.quarantine);
 
   const pending = new Map<string, Change>();
   let waiting: (() => void)[] = [];
@@ -137,7 +135,7 @@ export function openRecords(dir: string, options: RecordsOptions): RecordsFile {
 
   function transact(work: () => void): void {
     try {
-      db.transactionSync(work, SYNCHRONOUS);
+      inTurn(path, () => db.transactionSync(work, SYNCHRONOUS));
     } catch (error) {
       // lmdb calls a write that was cut short EIO (mdb.c, mdb_page_flush). On a disk without space that is what it means.
       if (error instanceof Error && (error as { code?: unknown }).code === EIO && isFull(dir)) {
@@ -201,7 +199,9 @@ export function openRecords(dir: string, options: RecordsOptions): RecordsFile {
         closed = true;
         if (timer !== null) clearTimeout(timer);
         for (const wake of waiting) wake();
-        await db.close();
+        if (existsSync(dir))
+          inTurn(path, () => void db.close()); // it closes before it returns
+        else await db.close();
       }
     },
   };
@@ -218,37 +218,61 @@ function isFull(dir: string): boolean {
   return bavail * bsize < 2 ** 24;
 }
 
-function openOrSetAside(
-  path: string,
-  { quarantine, draft }: Pick<RecordsOptions, "quarantine" | "draft">,
-): RootDatabase<Buffer, Buffer> {
-  // Looked at before lmdb does: lmdb-js 3.5 ends the process with SIGSEGV when the file is not a database.
-  if (!looksWhole(path)) setAside(path, quarantine);
+function openOrSetAside(path: string, quarantine: string): RootDatabase<Buffer, Buffer> {
+  return inTurn(path, () => {
+    // Looked at before lmdb does: lmdb-js 3.5 ends the process with SIGSEGV when the file is not a database.
+    if (!looksWhole(path)) setAside(path, quarantine);
+    try {
+      return open(path);
+    } catch (error) {
+      if (!isDamage(error)) throw diskFault(error, "opening its records");
+      setAside(path, quarantine);
+      return open(path);
+    }
+  });
+}
+
+/** A turn takes some milliseconds; one that is this old was that of a process that was killed. */
+const TURN_MAX_MS = 2000;
+
+/**
+ * Opens, commits and closes come one at a time, over all processes. lmdb's own lock does not know of opens, and lmdb-js 3.5 sets
+ * the number of the last transaction back to what it was when an open began (mdb.c, mdb_env_open2): what was committed
+ * meanwhile is overwritten by the next commit. Of several that make a database one begins anew what another has written to; and
+ * who closes last destroys the mutexes in the lock file, also for one that waits to open it. A turn is an empty directory; `work`
+ * must end without giving up the thread.
+ */
+function inTurn<T>(path: string, work: () => T): T {
+  const turn = `${path}-turn`;
+  while (!takeTurn(turn)) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    const taken = statSync(turn, { throwIfNoEntry: false });
+    if (taken !== undefined && Math.abs(Date.now() - taken.mtimeMs) > TURN_MAX_MS) giveTurn(turn);
+  }
   try {
-    return openWhole(path, draft);
-  } catch (error) {
-    if (!isDamage(error)) throw diskFault(error, "opening its records");
-    setAside(path, quarantine);
-    return openWhole(path, draft);
+    return work();
+  } finally {
+    giveTurn(turn);
   }
 }
 
-/** A database gets its name when it has its first pages: of many processes that make it at one time, lmdb-js lets one begin
- *  anew what another has written to (1 of 30 times with 16 processes). */
-function openWhole(path: string, draft: string): RootDatabase<Buffer, Buffer> {
-  if (existsSync(path)) return open(path);
-  const db = open(draft);
+function takeTurn(turn: string): boolean {
   try {
-    db.transactionSync(() => undefined, SYNCHRONOUS);
-    linkSync(draft, path);
+    mkdirSync(turn, { mode: 0o700 });
+    return true;
   } catch (error) {
-    // Somebody else was quicker, or the file system has no links: then lmdb makes it in its place.
-    if (!["EEXIST", "EPERM", "EOPNOTSUPP"].includes(errnoOf(error) ?? "")) throw error;
-  } finally {
-    void db.close();
-    for (const name of [draft, `${draft}-lock`]) rmSync(name, { force: true });
+    if (errnoOf(error) === "EEXIST") return false;
+    throw diskFault(error, "opening its records");
   }
-  return open(path);
+}
+
+function giveTurn(turn: string): void {
+  try {
+    rmdirSync(turn);
+  } catch (error) {
+    // Taken for that of a killed process, or the whole store is gone.
+    if (errnoOf(error) !== "ENOENT") throw diskFault(error, "opening its records");
+  }
 }
 
 /** Has the file lmdb's two meta pages, or is there none? Page header 24 bytes, then magic, version 2, and 48 bytes

@@ -22,7 +22,7 @@ import { type LayerDirs, openLayerStore } from "./layer-store.ts";
 import { openLeases, type Pinned } from "./leases.ts";
 import { openLocks } from "./locks.ts";
 import { type Owner, openOwner, sweepOwners } from "./owner.ts";
-import { openRecords, type RecordsFile } from "./records.ts";
+import { openRecords } from "./records.ts";
 
 /** Blobs by digest. Invisible before commit, immutable after. */
 export interface ContentStore {
@@ -225,18 +225,12 @@ export async function openStore(dir: string): Promise<OpenStore> {
     for (const name of DIRECTORIES) mkdirSync(join(root, name), { recursive: true, mode: 0o700 });
   });
   const at = (name: string) => join(root, name);
+  // First what may fail: an owner is known to others until it closes.
+  const records = openRecords(at("db"), {
+    quarantine: at("tmp/quarantine"),
+    beforeCommit: () => content.syncNames(),
+  });
   const owner = onDisk("opening it", () => openOwner(at("owners")));
-  let records: RecordsFile;
-  try {
-    records = openRecords(at("db"), {
-      quarantine: at("tmp/quarantine"),
-      draft: at(`tmp/${owner.id}-records`),
-      beforeCommit: () => content.syncNames(),
-    });
-  } catch (error) {
-    owner.close();
-    throw error;
-  }
   const left = await sweepFiles(root, owner);
 
   const content = openContent({

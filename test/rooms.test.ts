@@ -104,6 +104,7 @@ const AMBIENT = /\bprocess\.(?:env|cwd|exit|argv|chdir|stdout|stderr|stdin)\b|\b
 const PROCESSES: readonly string[] = [
   "solver/graph/bundle.cts",
   "worker/keeper/main.ts",
+  "worker/keeper/first-thread.ts",
   "worker/keeper/thread.ts",
 ];
 

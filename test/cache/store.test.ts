@@ -93,6 +93,38 @@ describe("openStore", () => {
     }
   });
 
+  it("keeps what some commit while others open and close it", async function () {
+    this.timeout(120_000);
+    const [writers, openers, commits] = [3, 3, 500];
+    await (await openStore(dir()))[Symbol.asyncDispose]();
+    const writing = Array.from({ length: writers }, (_, number) =>
+      child(
+        dir(),
+        `const store = await openStore(dir);
+         for (let i = 0; i < ${commits}; i++) {
+           store.records.put("kept", "${number}-" + i, 1);
+           await store.records.commit();
+         }
+         await store[Symbol.asyncDispose]();`,
+      ),
+    );
+    let over = false;
+    void Promise.all(writing.map((writer) => writer.ended)).then(() => (over = true));
+    const opening = Array.from({ length: openers }, async () => {
+      while (!over) {
+        const opener = child(
+          dir(),
+          "for (let i = 0; i < 20; i++) await (await openStore(dir))[Symbol.asyncDispose]();",
+        );
+        assert.equal(await opener.ended, 0);
+      }
+    });
+    assert.deepEqual(await Promise.all(writing.map((writer) => writer.ended)), Array(writers).fill(0));
+    await Promise.all(opening);
+    await using store = await openStore(dir());
+    assert.equal([...store.records.entries("kept")].length, writers * commits);
+  });
+
   it("gives a temporary directory that is gone after closing", async () => {
     let temporary: string;
     {

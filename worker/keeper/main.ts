@@ -1,5 +1,6 @@
 // [process] The keeper: namespace root. Jobs on files go to threads, commands to the sandbox; answers go back to the front.
 
+import { firstThread, settings } from "./first-thread.ts";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { lazyLauncher, openSandbox } from "../sandbox/builtin.ts";
@@ -7,13 +8,11 @@ import { openOciSandbox } from "../sandbox/oci.ts";
 import { openNetworkPool } from "../sandbox/network.ts";
 import type { RunningExec } from "../sandbox/step.ts";
 import type { FromKeeper, ToKeeper } from "./messages.ts";
-import type { KeeperSettings } from "./keeper.ts";
 import { openJobThreads } from "./threads.ts";
 import { freezeError } from "./wire-error.ts";
 
-const settings = JSON.parse(process.argv[2] ?? "") as KeeperSettings;
 const { singleId } = settings;
-const threads = openJobThreads(Math.max(2, availableParallelism()), singleId);
+const threads = openJobThreads(firstThread, Math.max(2, availableParallelism()), singleId);
 const launcher = lazyLauncher();
 const network =
   settings.network.kind === "none"

@@ -36,12 +36,12 @@ export function startThread(data: ThreadData): Worker {
  *  thread to it that is already there: starting one more takes as long as packing a small layer four times. */
 const BACKGROUND_AFTER_MS = 50;
 
-/** At most `count` threads, started when first needed and kept. Jobs in the background start none. */
-export function openJobThreads(count: number, singleId: boolean): JobThreads {
-  const idle: Worker[] = [];
+/** `first`, and at most `count` threads with it, started when first needed and kept. Jobs in the background start none. */
+export function openJobThreads(first: Worker, count: number, singleId: boolean): JobThreads {
+  const idle: Worker[] = [first];
   const queue: Waiting[] = [];
   const background: Waiting[] = [];
-  let started = 0;
+  let started = 1;
 
   const start = (): Worker => {
     started += 1;
@@ -75,7 +75,6 @@ export function openJobThreads(count: number, singleId: boolean): JobThreads {
     thread.on("error", onError);
     thread.postMessage(waiting.job);
   };
-  idle.push(start());
   return {
     run(job) {
       return new Promise((resolve, reject) => {
