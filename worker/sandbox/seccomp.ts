@@ -45,8 +45,16 @@ const CONDITIONAL: Readonly<Record<"x64" | "i386" | "arm64", Conditional>> = {
   arm64: { clone: 220, clone3: 435, personality: 92, socket: 198 },
 };
 
-/** The filter for a machine: struct sock_filter[], 8 bytes each. */
+const FILTERS = new Map<LauncherArch, Uint8Array>();
+
+/** The filter for a machine: struct sock_filter[], 8 bytes each. Made once, for every step the same. */
 export function seccompFilter(arch: LauncherArch): Uint8Array {
+  const filter = FILTERS.get(arch) ?? makeFilter(arch);
+  FILTERS.set(arch, filter);
+  return filter;
+}
+
+function makeFilter(arch: LauncherArch): Uint8Array {
   const tables = arch === "x64" ? (["x64", "i386"] as const) : (["arm64"] as const);
   const program: Instruction[] = [[BPF.LD_ABS, 0, 0, DATA.arch]];
   for (const table of tables) {
