@@ -15,8 +15,8 @@ import { type Config, type Engine, searchPath } from "./config.ts";
 import { type ObjectCaches, openObjectCaches } from "./object-caches.ts";
 import { openStoreSync } from "./store-sync.ts";
 
-/** What the keeper is told of the user's environment. */
-const KEEPER_ENV = ["PATH", "NODE_DEBUG", "TSBUILD_WRITE_CODE_CACHE"];
+/** What the keeper is told of the user's environment besides PATH, where it is set. */
+const KEEPER_ENV = ["NODE_DEBUG", "TSBUILD_WRITE_CODE_CACHE"];
 
 /** What the parts of the engine share. */
 export interface EngineParts {
@@ -63,12 +63,12 @@ export async function openEngine(config: Config): Promise<Engine> {
         maps: findIdMaps(caller(), helperPath),
         path: helperPath,
         ociRuntime,
-        env: Object.fromEntries(
-          KEEPER_ENV.flatMap((name) => {
-            const value = name === "PATH" ? path : config.env[name];
-            return value === undefined ? [] : [[name, value]];
-          }),
-        ),
+        env: {
+          PATH: path,
+          ...Object.fromEntries(
+            KEEPER_ENV.map((name) => [name, config.env[name] ?? ""]).filter(([, value]) => value !== ""),
+          ),
+        },
       });
       const started = keeper;
       started.ready().then(

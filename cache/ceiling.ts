@@ -1,8 +1,8 @@
 // The ceiling of a store: what it may have on disk. Looked at after each build in which something ran. While the whole file system
 // has less in use than the ceiling, that is one statfs(2). It is also one as long as the store cannot have reached the ceiling
 // since it was added up, even if all that the file system has grown by were its. Else it is added up again, which takes 0.1 s for
-// 1,000 layers. Others may free what the store takes, so it is added up anyway after RECKONED_FOR_MS. Over the ceiling cache goes, least recently used first, down to LOW_WATER
-// of it, so that not every build has to remove something.
+// 1,000 layers. Others may free what the store takes, so it is added up anyway after RECKONED_FOR_MS. Over the ceiling cache goes,
+// least recently used first, down to LOW_WATER of it, so that not every build has to remove something.
 
 import { statfsSync } from "node:fs";
 import { type Measure, prune, type PruneOutcome, usage } from "./collect.ts";

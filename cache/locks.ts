@@ -126,7 +126,8 @@ export function openLocks(options: LocksOptions): Locks {
   };
 }
 
-function take(path: string, text: string): boolean {
+/** Makes the link; false when there is one. It takes no room on the disk, so that a full one can still be tidied up. */
+export function take(path: string, text: string): boolean {
   return onDisk("taking a lock", () => {
     try {
       symlinkSync(text, path);

@@ -12,13 +12,13 @@
 import {
   closeSync,
   existsSync,
-  mkdirSync,
+  lstatSync,
   openSync,
   readSync,
   renameSync,
-  rmdirSync,
   statfsSync,
   statSync,
+  unlinkSync,
   writeSync,
 } from "node:fs";
 import { createRequire } from "node:module";
@@ -26,6 +26,7 @@ import { join } from "node:path";
 import type { RootDatabase } from "lmdb";
 import { BuildError } from "../solver/graph/error.ts";
 import { diskFault, errnoOf } from "./disk-fault.ts";
+import { take } from "./locks.ts";
 import type { Records } from "./store.ts";
 
 export interface RecordsFile extends Records, AsyncDisposable {
@@ -239,14 +240,14 @@ const TURN_MAX_MS = 2000;
  * Opens, commits and closes come one at a time, over all processes. lmdb's own lock does not know of opens, and lmdb-js 3.5 sets
  * the number of the last transaction back to what it was when an open began (mdb.c, mdb_env_open2): what was committed
  * meanwhile is overwritten by the next commit. Of several that make a database one begins anew what another has written to; and
- * who closes last destroys the mutexes in the lock file, also for one that waits to open it. A turn is an empty directory; `work`
- * must end without giving up the thread.
+ * who closes last destroys the mutexes in the lock file, also for one that waits to open it. A turn is a link like those of locks.ts;
+ * `work` must end without giving up the thread.
  */
 function inTurn<T>(path: string, work: () => T): T {
   const turn = `${path}-turn`;
-  while (!takeTurn(turn)) {
+  while (!take(turn, `${process.pid}`)) {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
-    const taken = statSync(turn, { throwIfNoEntry: false });
+    const taken = lstatSync(turn, { throwIfNoEntry: false });
     if (taken !== undefined && Math.abs(Date.now() - taken.mtimeMs) > TURN_MAX_MS) giveTurn(turn);
   }
   try {
@@ -256,22 +257,12 @@ function inTurn<T>(path: string, work: () => T): T {
   }
 }
 
-function takeTurn(turn: string): boolean {
-  try {
-    mkdirSync(turn, { mode: 0o700 });
-    return true;
-  } catch (error) {
-    if (errnoOf(error) === "EEXIST") return false;
-    throw diskFault(error, "opening its records");
-  }
-}
-
 function giveTurn(turn: string): void {
   try {
-    rmdirSync(turn);
+    unlinkSync(turn);
   } catch (error) {
     // Taken for that of a killed process, or the whole store is gone.
-    if (errnoOf(error) !== "ENOENT") throw diskFault(error, "opening its records");
+    if (errnoOf(error) !== "ENOENT") throw diskFault(error, "leaving its records to others");
   }
 }
 

@@ -79,6 +79,7 @@ export async function runCopy(action: CopyAction, context: CopyContext): Promise
       context,
       looks,
       fold,
+      linked: new Map(), // hard links are kept within one source
     });
   }
   return fold?.digest() ?? null;
@@ -93,17 +94,11 @@ export async function copySubtree(
     readonly linked?: LinkedFiles;
   },
 ): Promise<Digest | null> {
-  const { source, linked } = context;
+  const { source, linked = new Map() } = context;
   const fold = source.live ? foldSelection({ kind: "subtree", path: match.path }) : null;
   fold?.match(match);
   const looks = looksOf(AS_IT_IS, { owner: null, madeTimeNs: null });
-  await copyEntries(match, target, {
-    action: AS_IT_IS,
-    context,
-    looks,
-    fold,
-    ...(linked === undefined ? {} : { linked }),
-  });
+  await copyEntries(match, target, { action: AS_IT_IS, context, looks, fold, linked });
   return fold?.digest() ?? null;
 }
 
@@ -160,8 +155,7 @@ interface Copying {
   readonly context: Pick<CopyContext, "source" | "sourceRoot" | "place" | "idMode">;
   readonly looks: Looks;
   readonly fold: ReturnType<typeof foldSelection> | null;
-  /** Left out: hard links are kept within one source. */
-  readonly linked?: LinkedFiles;
+  readonly linked: LinkedFiles;
 }
 
 /** Copied files that have other names, too, by the inode of their source. */
@@ -171,11 +165,10 @@ export type LinkedFiles = Map<string, { readonly path: string; readonly content:
  *  the bytes of files, on several cores if there are many, then what needs both: the looks of directories, since what is
  *  done in one changes its time, and the fold. */
 async function copyEntries(match: Match, target: string, copying: Copying): Promise<void> {
-  const { action, context, looks, fold } = copying;
+  const { action, context, looks, fold, linked } = copying;
   const { source, place } = context;
   const files: FileCopy[] = [];
   const after: ((contents: readonly Content[]) => void)[] = [];
-  const linked: LinkedFiles = copying.linked ?? new Map();
   const made = new Set<string>();
 
   const enter = (entry: Entry): void => {
