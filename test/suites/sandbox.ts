@@ -543,12 +543,8 @@ export function sandboxSuite(
 
     describe("escapes", () => {
       it("no descriptor but three is inherited (E2, CVE-2024-21626)", async () => {
-        assert.equal(
-          await out(
-            "for f in /proc/self/fd/*; do echo ${f##*/}; done | grep -v '^\\(0\\|1\\|2\\|10\\)$' | while read n; do test -e /proc/$$/fd/$n && echo $n; done; true",
-          ),
-          "",
-        );
+        // No pipe: a shell has its ends open for a moment after it started the first command.
+        assert.equal(await out("ls /proc/$$/fd; true"), "0\n1\n2");
         const bad = await box.calls(
           Array.from({ length: 8 }, (_, index) => (program) => program.call("fchdir", [3 + index])),
         );
