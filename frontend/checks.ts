@@ -162,13 +162,16 @@ function checkStageNames(instructions: readonly Instruction[], checks: Checks): 
 function checkCasing(instructions: readonly Instruction[], checks: Checks): void {
   const first = instructions.findIndex((instruction) => instruction.kind === "from");
   const counted = first < 0 ? [] : instructions.slice(first);
+  const counts = new Map<string, number>();
+  for (const { keyword } of counted) counts.set(keyword, (counts.get(keyword) ?? 0) + 1);
   let lower = 0;
   let upper = 0;
-  for (const { keyword } of counted) {
-    if (keyword === keyword.toLowerCase()) lower++;
-    else if (keyword === keyword.toUpperCase()) upper++;
+  for (const [keyword, count] of counts) {
+    if (keyword === keyword.toLowerCase()) lower += count;
+    else if (keyword === keyword.toUpperCase()) upper += count;
   }
   const isLower = lower > upper;
+  if ((isLower ? lower : upper) === counted.length) return;
   for (const { keyword, at } of counted) {
     if (keyword === (isLower ? keyword.toLowerCase() : keyword.toUpperCase())) continue;
     const detail = instructionCasing(keyword, isLower ? "lowercase" : "uppercase");
@@ -202,6 +205,7 @@ const COMMENT = /^check[\t ]*=(.*)$/is;
 function skipsByLine(instructions: readonly Instruction[]): ReadonlyMap<number, CheckOptions> {
   const result = new Map<number, CheckOptions>();
   for (const { comments, at } of instructions) {
+    if (comments.length === 0) continue;
     const skip = new Set<string>();
     let skipAll = false;
     for (const comment of comments) {

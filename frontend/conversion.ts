@@ -66,6 +66,7 @@ export async function convertFor(request: ConvertRequest, targetPlatform: Platfo
     graph,
     checks: request.checks,
     escape: request.parsed.escape,
+    words: { escape: request.parsed.escape },
     targetPlatform,
     isTargetImplicit: options.platforms.length === 0,
     isMultiPlatform: isMultiPlatform(options),

@@ -44,7 +44,7 @@ export function convertCopy(conversion: Conversion, state: StageState, copy: Cop
       at: copy.at,
     });
   }
-  const name = shownText(conversion, state, copy.original);
+  const name = shownText(conversion, state, copy, copy.original);
   const title = stepName(conversion, state, name, step.isTrigger);
   const parts = [
     ...sources.map((source) => readSource(conversion, state, copy, step, source, flags, title)),
@@ -191,14 +191,7 @@ function pathPart(
     }
     from = other.fs;
   }
-  const action = {
-    ...PLAIN,
-    followSymlink: true,
-    dirCopyContents: true,
-    allowWildcard: true,
-    allowEmptyWildcard: true,
-    attemptUnpack: flags.unpack ?? isAdd,
-  };
+  const action = (flags.unpack ?? isAdd) ? UNPACKED_PATH : PATH;
   if (!flags.parents) return { from, action: { ...action, src: rooted(source) } };
   // What stands before "/./" is not part of the path that is kept.
   const pivot = source.indexOf("/./");
@@ -213,7 +206,7 @@ function pathPart(
 
 /** A path relative to "/" made absolute; "." and ".." in it are resolved. */
 function rooted(path: string): string {
-  return path.startsWith("/") ? path : posix.join("/", path).replace(/(?<=.)\/$/, "");
+  return path.startsWith("/") ? path : cleanPath(`/${path}`);
 }
 
 function checkIgnored({ ignore, checks }: Conversion, copy: Copy, source: string): void {
@@ -263,13 +256,22 @@ const PLAIN: Part["action"] = {
   alwaysReplaceExistingDestPaths: false,
   requiredPaths: [],
 };
+/** Paths of a context or stage. */
+const PATH: Part["action"] = {
+  ...PLAIN,
+  followSymlink: true,
+  dirCopyContents: true,
+  allowWildcard: true,
+  allowEmptyWildcard: true,
+};
+const UNPACKED_PATH: Part["action"] = { ...PATH, attemptUnpack: true };
 
 /** Absolute; a "/" at the end stays, since it says that a directory is meant. */
 function destOf(state: StageState, dest: string): string {
   const workdir = workdirOf(state);
   if (dest === "") return workdir;
   const wanted = dest === "." ? "./" : dest;
-  let path = wanted.startsWith("/") ? wanted : posix.join("/", workdir, wanted).replace(/(?<=.)\/$/, "");
+  let path = wanted.startsWith("/") ? wanted : cleanPath(`/${workdir}/${wanted}`);
   if (wanted.endsWith("/") && !path.endsWith("/")) path += "/";
   else if (wanted.endsWith("/.")) path = `${path.endsWith("/") ? path : `${path}/`}.`;
   return path;
@@ -291,13 +293,24 @@ function addCopies(
   const start = inputs.add(base);
   const froms = parts.map((part) => inputs.add(part.from));
   const actions = parts.map((part, index): FileAction => {
+    const { action } = part;
     const before = index === 0 ? start : inputs.list.length + index - 1;
+    // Field by field: a spread of so many, with others around it, is ten times as slow, and a large graph is mostly copies.
     return {
       kind: "copy",
       base: before,
       from: froms[index] ?? null,
       output: index === parts.length - 1 ? 0 : null,
-      ...part.action,
+      src: action.src,
+      followSymlink: action.followSymlink,
+      dirCopyContents: action.dirCopyContents,
+      attemptUnpack: action.attemptUnpack,
+      createDestPath: action.createDestPath,
+      allowWildcard: action.allowWildcard,
+      allowEmptyWildcard: action.allowEmptyWildcard,
+      includePatterns: action.includePatterns,
+      alwaysReplaceExistingDestPaths: action.alwaysReplaceExistingDestPaths,
+      requiredPaths: action.requiredPaths,
       dest,
       owner: flags.chown === "" ? null : readOwner(flags.chown, before),
       mode: flags.mode,

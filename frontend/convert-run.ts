@@ -4,6 +4,7 @@ import { posix } from "node:path";
 import type { Input } from "../solver/graph/definition.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { ExecMount, ExecOp } from "../solver/graph/op.ts";
+import { cleanPath } from "../solver/graph/patterns.ts";
 import { flagValue, flagValues } from "./flags.ts";
 import { trimSpace } from "./go-strings.ts";
 import { addHistory } from "./image-config.ts";
@@ -17,6 +18,7 @@ import {
   noteOf,
   openInputs,
   type StageState,
+  type StepEnv,
   shownText,
   spend,
   stepName,
@@ -44,10 +46,14 @@ export function convertRun(conversion: Conversion, state: StageState, run: Run, 
     mounts.push({ kind: "bind", input, selector: "", target: SCRIPT_DIR, readonly: true, output: null });
   }
   const more = readMounts(conversion, state, run, step, inputs);
-  mounts.push(...more.mounts);
+  for (const mount of more.mounts) mounts.push(mount);
   if (options.shmSizeBytes !== null && options.shmSizeBytes > 0) {
     mounts.push({ kind: "tmpfs", target: "/dev/shm", sizeBytes: options.shmSizeBytes });
   }
+  // Outer ones first; secrets and agents are mounted over the rest.
+  mounts.sort((a, b) => Buffer.compare(Buffer.from(a.target), Buffer.from(b.target)));
+  mounts.unshift({ kind: "bind", input: root, selector: "", target: "/", readonly: false, output: 0 });
+  for (const mount of more.agents) mounts.push(mount);
   const agent = more.agents[0];
   const op: ExecOp = {
     kind: "exec",
@@ -61,11 +67,7 @@ export function convertRun(conversion: Conversion, state: StageState, run: Run, 
     ulimits: options.ulimits,
     cgroupParent: options.cgroupParent,
     validExitCodes: [],
-    mounts: [
-      { kind: "bind", input: root, selector: "", target: "/", readonly: false, output: 0 },
-      ...mounts.sort((a, b) => Buffer.compare(Buffer.from(a.target), Buffer.from(b.target))), // outer ones first
-      ...more.agents,
-    ],
+    mounts,
     network: readNetwork(run, options.network),
     security: readSecurity(run),
     secretEnv: more.secretEnv,
@@ -75,26 +77,36 @@ export function convertRun(conversion: Conversion, state: StageState, run: Run, 
     }),
   };
   // Quotes and unknown variables belong to the shell: the name shows them as they stand.
-  const shown = shownText(conversion, state, `${run.original}${remark}`, {
-    rawQuotes: true,
-    skipUnset: true,
-  });
+  const { escape } = conversion;
+  const written = `${run.original}${remark}`;
+  const shown = shownText(conversion, state, run, written, { escape, rawQuotes: true, skipUnset: true });
   const name = stepName(conversion, state, shown, step.isTrigger);
   state.fs = conversion.graph.add(op, state.platform, inputs.list, noteOf(name, run.at, state.ignoreCache));
-  const history = `RUN ${historyText(state, args)} # buildkit`;
+  const history = `RUN ${stepEnvOf(state).shownArgs}${args.join(" ")} # buildkit`;
   spend(conversion, history.length);
   addHistory(state.image, history, true, conversion.created);
 }
 
-/** The environment of a step; made once for all steps between two changes. */
 function readEnv(conversion: Conversion, state: StageState, agent: string | null): readonly string[] {
-  state.envList ??= [...state.env].map(([name, value]) => `${name}=${value}`);
-  spend(
-    conversion,
-    state.envList.reduce((sum, entry) => sum + entry.length, 0),
-  );
-  if (agent === null || state.env.has("SSH_AUTH_SOCK")) return state.envList;
-  return [...state.envList, `SSH_AUTH_SOCK=${agent}`];
+  const { list, length } = stepEnvOf(state);
+  spend(conversion, length);
+  return agent === null || state.env.has("SSH_AUTH_SOCK") ? list : [...list, `SSH_AUTH_SOCK=${agent}`];
+}
+
+function stepEnvOf(state: StageState): StepEnv {
+  state.stepEnv ??= makeStepEnv(state);
+  return state.stepEnv;
+}
+
+/** The build arguments are those a RUN could see, each where it was declared first. */
+function makeStepEnv({ env, buildArgs }: StageState): StepEnv {
+  const list = Array.from(env, ([name, value]) => `${name}=${value}`);
+  const shown = Array.from(buildArgs, ([key, value]) => `${key}=${env.get(key) ?? value ?? ""}`);
+  return {
+    list,
+    length: list.reduce((sum, entry) => sum + entry.length, 0),
+    shownArgs: shown.length === 0 ? "" : `|${shown.length} ${shown.join(" ")} `,
+  };
 }
 
 export function workdirOf(state: StageState): string {
@@ -163,12 +175,6 @@ function summary(text: string): string {
   return `${lines[0]}${lines.length > 1 ? "..." : ""}`;
 }
 
-/** "|2 A=b C=d /bin/sh -c …": the build arguments a RUN could see, each where it was declared first. */
-function historyText(state: StageState, args: readonly string[]): string {
-  const shown = [...state.buildArgs].map(([key, value]) => `${key}=${state.env.get(key) ?? value ?? ""}`);
-  return [...(shown.length > 0 ? [`|${shown.length}`] : []), ...shown, ...args].join(" ");
-}
-
 function readNetwork(run: Run, ofBuild: "default" | "host" | "none"): ExecOp["network"] {
   const flag = flagValue(run.flags, "network") ?? "default";
   const mode = flag === "default" ? ofBuild : flag;
@@ -195,10 +201,14 @@ type SocketMount = Extract<ExecMount, { kind: "secret" | "ssh" }>;
 
 interface Mounts {
   readonly mounts: ExecMount[];
-  /** Secrets and agents, which are mounted over the rest. */
   readonly agents: SocketMount[];
   readonly secretEnv: { readonly id: string; readonly name: string; readonly optional: boolean }[];
 }
+const NO_MOUNTS: { readonly [K in keyof Mounts]: readonly Mounts[K][number][] } = {
+  mounts: [],
+  agents: [],
+  secretEnv: [],
+};
 
 function readMounts(
   conversion: Conversion,
@@ -206,10 +216,12 @@ function readMounts(
   run: Run,
   step: Step,
   inputs: InputList,
-): Mounts {
+): typeof NO_MOUNTS {
+  const texts = flagValues(run.flags, "mount");
+  if (texts.length === 0) return NO_MOUNTS;
   const found: Mounts = { mounts: [], agents: [], secretEnv: [] };
   const secrets: SocketMount[] = [];
-  flagValues(run.flags, "mount").forEach((text, index) => {
+  texts.forEach((text, index) => {
     const mount = parseMount(text, (value) => expandIn(conversion, state, run, value));
     if (mount.type === "secret") addSecret(mount, state, run, secrets, found);
     else if (mount.type === "ssh") found.agents.push(sshMount(mount, state, run, found.agents.length));
@@ -275,7 +287,7 @@ function fileMount(
   }
   if (mount.type === "tmpfs") return { kind: "tmpfs", target, sizeBytes: mount.sizeBytes || null };
   const source = mountSource(conversion, state, mount, step.sources[index] ?? null, run);
-  const path = cleaned(posix.join("/", mount.source));
+  const path = cleanPath(`/${mount.source}`);
   const hasOwner = mount.uid !== null || mount.gid !== null || mount.mode !== null;
   const start = path === "/" && hasOwner ? ownedDirectory(conversion, state, mount, source) : source;
   const input = inputs.add(start);
@@ -284,7 +296,7 @@ function fileMount(
     return { kind: "bind", input, selector, target, readonly: mount.readonly, output: null };
   // The namespace keeps builds apart that should not share; ids without one are under "/".
   const namespace = conversion.buildArgs.get("BUILDKIT_CACHE_MOUNT_NS") ?? "";
-  const id = `${namespace}/${mount.id || cleaned(mount.target)}`;
+  const id = `${namespace}/${mount.id || cleanPath(mount.target)}`;
   return {
     kind: "cache",
     id,
@@ -347,11 +359,5 @@ function ownedDirectory(
 
 /** Absolute and clean; relative targets are below WORKDIR. */
 function mountTarget(state: StageState, target: string): string {
-  const path = target.startsWith("/") ? target : posix.join("/", workdirOf(state), target);
-  return cleaned(path);
-}
-
-/** Go's path.Clean. */
-function cleaned(path: string): string {
-  return posix.normalize(path).replace(/(?<=.)\/$/, "");
+  return cleanPath(target.startsWith("/") ? target : `/${workdirOf(state)}/${target}`);
 }

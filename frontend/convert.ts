@@ -28,6 +28,9 @@ import { resolveBases, startStage, workdirIn } from "./start-stage.ts";
 import { isSignal } from "./stop-signals.ts";
 import { reachableFrom, SCRATCH_NAME, type Stage, type StageTable, type Step } from "./stages.ts";
 
+/** Instructions of a kind. */
+type Kind<K extends Instruction["kind"]> = Extract<Instruction, { kind: K }>;
+
 /** What a port counts for in `spend`: its text is short, but it is a property of the config as well. */
 const PORT_LENGTH = 128;
 /** Arguments that are for the builder: not in the environment of RUN. */
@@ -82,10 +85,6 @@ function isCounted({ kind }: Instruction): boolean {
 
 function convertStep(conversion: Conversion, state: StageState, step: Step): void {
   const { instruction } = step;
-  const { image } = state;
-  const { config } = image;
-  const expand = (word: string): string => expandIn(conversion, state, instruction, word);
-  const record = (text: string): void => addHistory(image, text, false, conversion.created);
   switch (instruction.kind) {
     case "run":
       return convertRun(conversion, state, instruction, step);
@@ -98,6 +97,24 @@ function convertStep(conversion: Conversion, state: StageState, step: Step): voi
       return convertArg(conversion, state, instruction);
     case "env":
       return convertEnv(conversion, state, instruction);
+    case "expose":
+      return convertExpose(conversion, state, instruction);
+    default:
+      return convertProperty(conversion, state, instruction);
+  }
+}
+
+/** Instructions that only set a property of the image config. */
+function convertProperty(
+  conversion: Conversion,
+  state: StageState,
+  instruction: Exclude<Instruction, Kind<"run" | "copy" | "add" | "workdir" | "arg" | "env" | "expose">>,
+): void {
+  const { image } = state;
+  const { config } = image;
+  const expand = (word: string): string => expandIn(conversion, state, instruction, word);
+  const record = (text: string): void => addHistory(image, text, false, conversion.created);
+  switch (instruction.kind) {
     case "label": {
       const labels = instruction.pairs.map(({ key, value }) => [expand(key), expand(value ?? "")] as const);
       config.Labels = withOwn(config.Labels, labels);
@@ -116,8 +133,6 @@ function convertStep(conversion: Conversion, state: StageState, step: Step): voi
       );
       return record(`VOLUME ${plainList(volumes)}`);
     }
-    case "expose":
-      return convertExpose(conversion, state, instruction);
     case "cmd": {
       const words = commandWords(state, instruction.command);
       config.Cmd = [...words];
@@ -159,13 +174,6 @@ function commandWords(state: StageState, command: CommandLine): readonly string[
   return command.form === "exec" ? command.args : [...shellOf(state), command.text];
 }
 
-/** The member of the union that holds instructions of this kind. */
-type Kind<K extends Instruction["kind"], I = Instruction> = I extends { readonly kind: infer U }
-  ? K extends U
-    ? I
-    : never
-  : never;
-
 /** Sets WORKDIR and makes the directory, for the user of that moment. */
 function convertWorkdir(
   conversion: Conversion,
@@ -185,12 +193,8 @@ function convertWorkdir(
     const inputs = openInputs();
     const base = inputs.add(state.fs);
     const { epochSeconds } = conversion;
-    const name = stepName(
-      conversion,
-      state,
-      shownText(conversion, state, instruction.original),
-      step.isTrigger,
-    );
+    const shown = shownText(conversion, state, instruction, instruction.original);
+    const name = stepName(conversion, state, shown, step.isTrigger);
     state.fs = conversion.graph.add(
       {
         kind: "file",
@@ -228,7 +232,7 @@ function convertEnv(conversion: Conversion, state: StageState, instruction: Kind
     state.env.set(key, value);
     setImageEnv(state.image.config, state.envPlaces, key, value);
   }
-  state.envList = null;
+  state.stepEnv = null;
   const text = pairs.map(([key, value]) => `${key}=${value}`).join(" ");
   addHistory(state.image, `ENV ${text}`, false, conversion.created);
 }
@@ -252,7 +256,7 @@ function convertArg(conversion: Conversion, state: StageState, instruction: Kind
     state.buildArgs.set(key, value);
     shown.push(value === null ? key : `${key}=${value}`);
   }
-  state.envList = null;
+  state.stepEnv = null;
   addHistory(state.image, `ARG ${shown.join(" ")}`, false, conversion.created);
 }
 

@@ -21,16 +21,32 @@ export interface CopyFlags {
   readonly unpack: boolean | null;
 }
 
+const NO_FLAGS: CopyFlags = {
+  chown: "",
+  chmod: "",
+  mode: null,
+  modeStr: "",
+  link: false,
+  parents: false,
+  excludes: [],
+  checksum: "",
+  keepGitDir: null,
+  unpack: null,
+};
+
 /** Reads the flags; `expand` fills in variables. Throws DOCKERFILE_SYNTAX. */
 export function readFlags(copy: Copy, expand: (word: string) => string): CopyFlags {
   const text = (name: string): string => expand(flagValue(copy.flags, name) ?? "");
   const toggle = (name: string): boolean | null =>
     copy.flags.some((flag) => flag.name === name) ? isFlagOn(copy.flags, name) : null;
+  if (copy.flags.length === 0) return NO_FLAGS;
   const chmod = text("chmod");
+  const { mode, modeStr } = readMode(chmod, copy);
   return {
     chown: text("chown"),
     chmod,
-    ...readMode(chmod, copy),
+    mode,
+    modeStr,
     link: toggle("link") ?? false,
     parents: toggle("parents") ?? false,
     excludes: flagValues(copy.flags, "exclude"), // variables stay as written, as in BuildKit

@@ -45,7 +45,7 @@ const KNOWN: Readonly<Record<string, Readonly<Record<string, FlagType>>>> = {
 /** Throws DOCKERFILE_SYNTAX for an unknown, doubled or malformed flag. */
 export function checkFlags(kind: string, flags: readonly Flag[]): void {
   const known = KNOWN[kind];
-  if (known === undefined) return;
+  if (known === undefined || flags.length === 0) return;
   const used = new Set<string>();
   for (const flag of flags) {
     const type = Object.hasOwn(known, flag.name) ? known[flag.name] : undefined;
@@ -71,8 +71,11 @@ export function flagValue(flags: readonly Flag[], name: string): string | null {
   return flags.find((flag) => flag.name === name)?.value ?? null;
 }
 
+const NO_VALUES: readonly string[] = [];
+
 /** All values of a flag that may be repeated. */
 export function flagValues(flags: readonly Flag[], name: string): readonly string[] {
+  if (flags.length === 0) return NO_VALUES; // as most instructions have it
   return flags.filter((flag) => flag.name === name).map((flag) => flag.value ?? "");
 }
 

@@ -196,12 +196,12 @@ export function addHistory(
   withLayer: boolean,
   created: string | null,
 ): void {
-  image.history.push({
-    ...(created === null ? {} : { created }),
-    created_by: createdBy,
-    comment: HISTORY_COMMENT,
-    ...(withLayer ? {} : { empty_layer: true }),
-  });
+  const entry: HistoryEntry =
+    created === null
+      ? { created_by: createdBy, comment: HISTORY_COMMENT }
+      : { created, created_by: createdBy, comment: HISTORY_COMMENT };
+  if (!withLayer) entry.empty_layer = true;
+  image.history.push(entry);
 }
 
 /** RFC 3339 as Go prints it: no fraction of a second where it is zero. */

@@ -40,34 +40,33 @@ export interface KeyValue {
   readonly comment: string; // of an ARG: what its description comment says ("# KEY text"); else ""
 }
 
-export type Instruction = Common &
-  (
-    | {
-        readonly kind: "from";
+/** Each kind a member of its own, so that what is known to be none of some kinds is one of the others. */
+type Of<Kind, Rest> = Kind extends string ? Common & { readonly kind: Kind } & Rest : never;
+
+export type Instruction =
+  | Of<
+      "from",
+      {
         readonly image: string;
-        readonly as: string | null;
+        readonly as: string | null; // lower case
         readonly platform: string | null;
-        readonly comment: string;
-      } // as: lower case; comment: from "# NAME text"
-    | { readonly kind: "arg"; readonly args: readonly KeyValue[] }
-    | { readonly kind: "env" | "label"; readonly pairs: readonly KeyValue[] }
-    | { readonly kind: "workdir" | "user" | "stopsignal" | "maintainer"; readonly value: string }
-    | { readonly kind: "volume" | "expose"; readonly values: readonly string[] }
-    | {
-        readonly kind: "copy" | "add";
-        readonly sources: readonly string[];
-        readonly dest: string;
-        readonly heredocs: readonly Heredoc[];
+        readonly comment: string; // from "# NAME text"
       }
-    | { readonly kind: "run"; readonly command: CommandLine; readonly heredocs: readonly Heredoc[] }
-    | { readonly kind: "cmd" | "entrypoint"; readonly command: CommandLine }
-    | { readonly kind: "shell"; readonly args: readonly string[] }
-    | {
-        readonly kind: "healthcheck";
-        readonly test: CommandLine | "NONE";
-      }
-    | { readonly kind: "onbuild"; readonly expression: string } // the trigger as it goes into the image; nobody looks into it before it is used
-  );
+    >
+  | Of<"arg", { readonly args: readonly KeyValue[] }>
+  | Of<"env" | "label", { readonly pairs: readonly KeyValue[] }>
+  | Of<"workdir" | "user" | "stopsignal" | "maintainer", { readonly value: string }>
+  | Of<"volume" | "expose", { readonly values: readonly string[] }>
+  | Of<
+      "copy" | "add",
+      { readonly sources: readonly string[]; readonly dest: string; readonly heredocs: readonly Heredoc[] }
+    >
+  | Of<"run", { readonly command: CommandLine; readonly heredocs: readonly Heredoc[] }>
+  | Of<"cmd" | "entrypoint", { readonly command: CommandLine }>
+  | Of<"shell", { readonly args: readonly string[] }>
+  | Of<"healthcheck", { readonly test: CommandLine | "NONE" }>
+  // The trigger as it goes into the image; nobody looks into it before it is used.
+  | Of<"onbuild", { readonly expression: string }>;
 
 export interface Directive {
   readonly name: string; // lower case: syntax, escape, check

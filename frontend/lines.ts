@@ -101,13 +101,7 @@ export function wholeLine(file: string, line: number, text: string): SourceRange
 }
 
 /** Joins a line with those it continues on. Comment lines and empty lines in between are left out. */
-export function joinLines(
-  lines: Lines,
-  first: string,
-  start: Position,
-  escape: string,
-  readDirective: (line: string, at: SourceRange) => boolean,
-): JoinedLine {
+export function joinLines(lines: Lines, first: string, start: Position, escape: string): JoinedLine {
   let last = lines.last();
   let cut = continuationStart(first, escape);
   if (cut === null) {
@@ -127,7 +121,6 @@ export function joinLines(
     if (line === null) break; // a continuation at the end of the file continues with nothing
     last = line;
     const part = trimNewline(line.text);
-    readDirective(part, { file: "", start, end: start });
     if (isComment(line.text)) continue;
     if (trimLeft(part) === "") {
       hasEmptyLine = true;

@@ -21,7 +21,7 @@ export type Arguments =
 /** Reads the arguments of an instruction. Throws DOCKERFILE_SYNTAX without a place. */
 export function readArguments(split: SplitCommand, escape: string): Arguments {
   const { rest } = split;
-  switch (split.keyword.toLowerCase()) {
+  switch (split.kind) {
     case "add":
     case "copy":
     case "volume":
@@ -55,8 +55,7 @@ export function readArguments(split: SplitCommand, escape: string): Arguments {
       // The trigger's grammar must be right; what it means is not looked at.
       const inner = splitCommand(rest);
       // A trigger of a trigger is refused later; reading on would nest as deep as the line is long.
-      if (/^onbuild$/i.test(inner.keyword))
-        return { kind: "trigger", keyword: inner.keyword, takesHeredocs: false };
+      if (inner.kind === "onbuild") return { kind: "trigger", keyword: inner.keyword, takesHeredocs: false };
       const args = readArguments(inner, escape);
       return { kind: "trigger", keyword: inner.keyword, takesHeredocs: takesHeredocs(inner, args) };
     }
@@ -68,7 +67,8 @@ export function readArguments(split: SplitCommand, escape: string): Arguments {
 /** Whether here documents may follow: RUN, COPY and ADD not in JSON form, or one of them as a trigger. */
 export function takesHeredocs(split: SplitCommand, args: Arguments): boolean {
   if (args.kind === "trigger") return args.takesHeredocs;
-  return /^(?:run|copy|add)$/i.test(split.keyword) && args.kind !== "json";
+  const { kind } = split;
+  return (kind === "run" || kind === "copy" || kind === "add") && args.kind !== "json";
 }
 
 function jsonOrNull(rest: string): Arguments | null {

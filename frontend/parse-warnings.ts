@@ -5,12 +5,15 @@ import type { ParseWarning } from "./instruction.ts";
 import { deprecatedMaintainer, fromAsCasing, invalidDescription, stageNameCasing } from "./check-texts.ts";
 import type { RawInstruction } from "./parse-instruction.ts";
 
+const NOTHING: readonly ParseWarning[] = [];
+
 /** StageNameCasing, FromAsCasing, MaintainerDeprecated and InvalidDefinitionDescription. */
 export function definitionWarnings(raw: RawInstruction): readonly ParseWarning[] {
+  const { keyword, kind } = raw.split;
+  if (kind !== "maintainer" && kind !== "arg" && kind !== "from") return NOTHING;
   const warn = (rule: RuleName, detail: string): ParseWarning => ({ rule, detail, at: raw.at });
-  const keyword = raw.split.keyword;
   const words = raw.arguments.kind === "words" ? raw.arguments.words : [];
-  switch (keyword.toLowerCase()) {
+  switch (kind) {
     case "maintainer":
       return [warn("MaintainerDeprecated", deprecatedMaintainer())];
     case "arg": {
@@ -36,8 +39,6 @@ export function definitionWarnings(raw: RawInstruction): readonly ParseWarning[]
       }
       return warnings;
     }
-    default:
-      return [];
   }
 }
 

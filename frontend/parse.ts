@@ -22,7 +22,7 @@ import { chompHeredoc, endsHeredoc, findHeredocs } from "./parse-heredoc.ts";
 import { readArguments, takesHeredocs } from "./parse-arguments.ts";
 import { checkInstruction, type RawInstruction } from "./parse-instruction.ts";
 import { definitionWarnings } from "./parse-warnings.ts";
-import { splitCommand } from "./split-command.ts";
+import { type RawFlag, splitCommand } from "./split-command.ts";
 
 /** As BuildKit reads at most. */
 const DOCKERFILE_MAX_BYTES = 16 * 1024 * 1024;
@@ -105,7 +105,7 @@ function checkAll(lexed: Lexed, instructions: Instruction[], warnings: ParseWarn
   for (const raw of lexed.instructions) {
     let instruction: Instruction;
     try {
-      warnings.push(...definitionWarnings(raw));
+      for (const warning of definitionWarnings(raw)) warnings.push(warning);
       instruction = checkInstruction(raw);
     } catch (error) {
       if (!(error instanceof BuildError)) throw error;
@@ -137,34 +137,36 @@ interface Lexed {
   readonly warnings: readonly ParseWarning[];
 }
 
+/** No comments, flags or here documents, as with most instructions. */
+const NONE: readonly never[] = [];
+
 function lex(file: string, source: string): Lexed {
   const lines = openLines(file, source);
   const reader = openDirectives();
   const instructions: RawInstruction[] = [];
   const warnings: ParseWarning[] = [];
   let escape: "\\" | "`" = "\\";
-  let comments: string[] = [];
-
-  const readDirective = (line: string, at: SourceRange): boolean => {
-    const directive = reader.read(line, at);
-    if (directive?.name === "escape") escape = readEscape(directive);
-    return directive !== null;
-  };
+  let comments: string[] | null = null;
+  let areDirectives = true; // up to the first line that is none
 
   for (let line = lines.next(); line !== null; line = lines.next()) {
     const text = trimLeft(trimNewline(line.text));
-    const isDirective = readDirective(text, wholeLine(file, line.number, line.text));
+    if (areDirectives) {
+      const directive = reader.read(text, wholeLine(file, line.number, line.text));
+      if (directive?.name === "escape") escape = readEscape(directive);
+      areDirectives = directive !== null;
+    }
     if (isComment(line.text)) {
       // An empty comment parts the comments above it from the instruction below.
       const comment = trimSpace(line.text.slice(1));
-      if (comment === "") comments = [];
-      else if (!isDirective) comments.push(comment);
+      if (comment === "") comments = null;
+      else if (!areDirectives) (comments ??= []).push(comment);
       continue;
     }
     if (text === "") continue;
 
     const start = { line: line.number, column: 1 + line.text.length - trimLeft(line.text).length };
-    const joined = joinLines(lines, text, start, escape, readDirective);
+    const joined = joinLines(lines, text, start, escape);
     if (joined.hasEmptyLine) {
       const at = wholeLine(file, joined.lastLine, joined.lastText);
       warnings.push({ rule: "NoEmptyContinuation", detail: emptyContinuation(), at });
@@ -174,8 +176,8 @@ function lex(file: string, source: string): Lexed {
         at: wholeLine(file, line.number, line.text),
       });
     }
-    instructions.push(readInstruction(file, lines, joined, escape, comments));
-    comments = [];
+    instructions.push(readInstruction(file, lines, joined, escape, comments ?? NONE));
+    comments = null;
   }
   if (instructions.length === 0) {
     throw syntax("file with no instructions", { at: wholeLine(file, 1, ""), hint: "add a FROM" });
@@ -192,7 +194,7 @@ function readInstruction(
 ): RawInstruction {
   const start = joined.parts[0]?.at ?? { line: 1, column: 1 };
   const head: SourceRange = { file, start, end: endOf(joined.lastLine, joined.lastText) };
-  const heredocs: Heredoc[] = [];
+  let heredocs: Heredoc[] | null = null;
   try {
     const split = splitCommand(joined.text);
     const args = readArguments(split, escape);
@@ -205,20 +207,13 @@ function readInstruction(
             hint: `a line with nothing but ${heredoc.name} has to end it`,
           });
         }
-        heredocs.push({ ...heredoc, content: heredoc.chomp ? chompHeredoc(raw) : raw, raw });
+        (heredocs ??= []).push({ ...heredoc, content: heredoc.chomp ? chompHeredoc(raw) : raw, raw });
       }
     }
+    const flags = split.flags.length === 0 ? NONE : split.flags.map((flag) => readFlag(flag, file, joined));
     const last = lines.last();
-    const flags = split.flags.map(({ text, start, end }): Flag => {
-      const equals = text.indexOf("=");
-      return {
-        name: equals < 0 ? text.slice(2) : text.slice(2, equals),
-        value: equals < 0 ? null : text.slice(equals + 1),
-        at: { file, start: placeOf(joined, start), end: placeOf(joined, end) },
-      };
-    });
-    const at = heredocs.length === 0 ? head : { file, start, end: endOf(last.number, last.text) };
-    return { at, line: joined.text, split, flags, arguments: args, heredocs, comments };
+    const at = heredocs === null ? head : { file, start, end: endOf(last.number, last.text) };
+    return { at, line: joined.text, split, flags, arguments: args, heredocs: heredocs ?? NONE, comments };
   } catch (error) {
     if (!(error instanceof BuildError)) throw error;
     throw new BuildError(error.code, error.message, {
@@ -227,6 +222,15 @@ function readInstruction(
       cause: error.cause,
     });
   }
+}
+
+function readFlag({ text, start, end }: RawFlag, file: string, joined: JoinedLine): Flag {
+  const equals = text.indexOf("=");
+  return {
+    name: equals < 0 ? text.slice(2) : text.slice(2, equals),
+    value: equals < 0 ? null : text.slice(equals + 1),
+    at: { file, start: placeOf(joined, start), end: placeOf(joined, end) },
+  };
 }
 
 /** The directives of the file; unlike for `escape`, a first line "#!…" is passed over and lines must not be indented. */

@@ -1,6 +1,6 @@
 // An instruction's text taken apart: keyword, flags, and the rest that each instruction reads in its own way.
 
-import { isSpace, trimSpace } from "./go-strings.ts";
+import { isSpace, trimLeft, trimSpace } from "./go-strings.ts";
 
 /** Blanks between arguments. Narrower than Go's white space: a no-break space belongs to the argument. */
 export const BLANKS: RegExp = /[\t\v\f\r ]+/;
@@ -13,26 +13,30 @@ export interface RawFlag {
 
 export interface SplitCommand {
   readonly keyword: string; // as written
+  readonly kind: string; // the keyword in lower case
   readonly flags: readonly RawFlag[];
   readonly rest: string; // trimmed
 }
 
 /** Splits the joined text of an instruction. */
 export function splitCommand(line: string): SplitCommand {
-  const lead = line.length - trimStartLength(line);
   const text = trimSpace(line);
-  const blank = BLANKS.exec(text);
-  if (blank === null) return { keyword: text, flags: [], rest: "" };
-  const keyword = text.slice(0, blank.index);
-  const start = blank.index + blank[0].length;
-  const { flags, rest } = takeFlags(text.slice(start), lead + start);
-  return { keyword, flags, rest: trimSpace(rest) };
+  let end = 0;
+  while (end < text.length && !isBlank(text.charCodeAt(end))) end++;
+  const keyword = text.slice(0, end);
+  const kind = keyword.toLowerCase();
+  const args = trimLeft(text.slice(end));
+  // Most instructions have no flags.
+  if (!args.startsWith("--")) return { keyword, kind, flags: NO_FLAGS, rest: args };
+  const lead = line.length - trimLeft(line).length;
+  const { flags, rest } = takeFlags(args, lead + text.length - args.length);
+  return { keyword, kind, flags, rest: trimSpace(rest) };
 }
+const NO_FLAGS: readonly RawFlag[] = [];
 
-function trimStartLength(line: string): number {
-  let start = 0;
-  while (start < line.length && isSpace(line.charCodeAt(start))) start++;
-  return line.length - start;
+/** One of BLANKS. */
+function isBlank(code: number): boolean {
+  return code === 0x20 || (code >= 0x09 && code <= 0x0d && code !== 0x0a);
 }
 
 /** Takes the words starting with "--" off the front; "--" alone ends them. Quotes may stand anywhere in a flag, and

@@ -24,6 +24,8 @@ export interface Conversion {
   readonly graph: GraphBuilder;
   readonly checks: Checks;
   readonly escape: "\\" | "`";
+  /** How words are expanded where nothing else is said. */
+  readonly words: WordOptions;
   /** Build arguments as given. */
   readonly buildArgs: ReadonlyMap<string, string>;
   /** Platform arguments and those before the first FROM. */
@@ -81,6 +83,14 @@ export interface StageOutline {
   readonly ssh: Map<string, { readonly required: boolean; readonly at: SourceRange }>;
 }
 
+/** What steps of one environment have in common; made once for all of them. */
+export interface StepEnv {
+  readonly list: readonly string[];
+  readonly length: number; // of all entries together, in UTF-16 units
+  /** "|2 A=b C=d " as history starts with where there are build arguments; else "". */
+  readonly shownArgs: string;
+}
+
 /** Changed by each instruction in turn. */
 export interface StageState {
   readonly stage: Stage;
@@ -93,7 +103,7 @@ export interface StageState {
   /** Environment of RUN and of ${variables}: ENV and ARG together. */
   env: Map<string, string>;
   /** `env` as a step has it; null when it has changed since. */
-  envList: readonly string[] | null;
+  stepEnv: StepEnv | null;
   /** Where each variable of the image's Env stands. */
   envPlaces: Map<string, number>;
   user: string;
@@ -112,9 +122,9 @@ export function expandIn(
   state: StageState,
   instruction: Instruction,
   word: string,
-  options: Partial<WordOptions> = {},
+  options: WordOptions = conversion.words,
 ): string {
-  const { text, unmatched } = expandWord(word, state.env, { escape: conversion.escape, ...options });
+  const { text, unmatched } = expandWord(word, state.env, options);
   reportUndefined(conversion, state, instruction, unmatched);
   return text;
 }
@@ -126,7 +136,7 @@ export function expandListIn(
   instruction: Instruction,
   word: string,
 ): readonly string[] {
-  const { words, unmatched } = expandWords(word, state.env, { escape: conversion.escape });
+  const { words, unmatched } = expandWords(word, state.env, conversion.words);
   reportUndefined(conversion, state, instruction, unmatched);
   return words;
 }
@@ -186,20 +196,21 @@ function crossTarget({ env, platform }: StageState): string {
   return target === null || samePlatform(target, platform) ? "" : `->${formatPlatformAll(target)}`;
 }
 
-/** An instruction as its step is called: keyword in capitals, variables filled in where that works. */
+/** The text of an instruction as its step is called: keyword in capitals, variables filled in where that works. */
 export function shownText(
   conversion: Conversion,
   state: StageState,
+  { keyword }: Instruction,
   text: string,
-  options: Partial<WordOptions> = {},
+  options: WordOptions = conversion.words,
 ): string {
   let shown = text;
   try {
-    shown = expandWord(text, state.env, { escape: conversion.escape, ...options }).text;
+    shown = expandWord(text, state.env, options).text;
   } catch {
     // What cannot be expanded for show is shown as written; where it matters it has been expanded already.
   }
-  return shown.replace(/^\S+/, (keyword) => keyword.toUpperCase());
+  return `${keyword.toUpperCase()}${shown.slice(keyword.length)}`;
 }
 
 export function noteOf(
@@ -224,6 +235,7 @@ export function openInputs(): InputList {
     list,
     add: (input) => {
       if (input === null) return null;
+      if (list.length === 0) return list.push(input) - 1;
       const known = list.findIndex((other) => other.vertex === input.vertex && other.output === input.output);
       return known >= 0 ? known : list.push(input) - 1;
     },

@@ -11,6 +11,7 @@ import { atPlace } from "./place.ts";
 import { mountFrom } from "./run-mounts.ts";
 import { suggest } from "./suggest.ts";
 
+const NO_SOURCES: readonly never[] = [];
 /** The image that has nothing in it. */
 export const SCRATCH_NAME = "scratch";
 /** Stages of one file; more are refused. */
@@ -110,6 +111,9 @@ export function planStages(
     isTrigger: boolean,
     siblings: readonly Instruction[],
   ): Step => {
+    if (instruction.kind !== "copy" && instruction.kind !== "run") {
+      return { instruction, sources: NO_SOURCES, isTrigger };
+    }
     const expand = (text: string): string =>
       text.includes("$") ? values.expand(text, instruction, siblings, () => stepsBelow(stage)) : text;
     const sources = readSources(instruction, source, numbered, expand);
@@ -175,14 +179,14 @@ function openStage(
 }
 
 function readSources(
-  instruction: Instruction,
+  instruction: Extract<Instruction, { kind: "copy" | "run" }>,
   source: (name: string, at: SourceRange) => Stage,
   numbered: readonly Stage[],
   expand: (text: string) => string,
 ): readonly (Stage | null)[] {
   if (instruction.kind === "copy") {
     const from = expand(flagValue(instruction.flags, "from") ?? "");
-    if (from === "") return [];
+    if (from === "") return NO_SOURCES;
     if (!/^[+-]?\d+$/.test(from)) return [source(from, instruction.at)];
     const stage = numbered[Number(from)];
     if (stage !== undefined) return [stage];
@@ -191,7 +195,6 @@ function readSources(
       hint: `stages count from 0; there are ${numbered.length}`,
     });
   }
-  if (instruction.kind !== "run") return [];
   return flagValues(instruction.flags, "mount").map((mount) => {
     const from = atPlace(instruction.at, () => mountFrom(mount));
     return from === "" ? null : source(expand(from), instruction.at);

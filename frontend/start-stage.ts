@@ -1,7 +1,7 @@
 // How stages start: their bases are found, triggers in them become steps, and the state is that of the base.
 
-import { posix } from "node:path";
 import { BuildError } from "../solver/graph/error.ts";
+import { cleanPath } from "../solver/graph/patterns.ts";
 import { cloneImage, ensurePath } from "./image-config.ts";
 import { parseTrigger } from "./parse.ts";
 import { type Base, resolveBase } from "./sources.ts";
@@ -90,7 +90,7 @@ export function startStage(
       noCacheFilter.some((name) => stage.name !== null && name.toLowerCase() === stage.name.toLowerCase()),
     fs: parent?.fs ?? null,
     env: new Map(parent?.env ?? []),
-    envList: null,
+    stepEnv: null,
     envPlaces: new Map(),
     user: image.config.User ?? "",
     buildArgs: new Map(parent?.buildArgs ?? []),
@@ -119,5 +119,5 @@ export function startStage(
 export function workdirIn(current: string | null, path: string): string {
   const parent = current || "/";
   if (path === "") return parent;
-  return path.startsWith("/") ? path : posix.join("/", parent, path).replace(/(?<=.)\/$/, "");
+  return path.startsWith("/") ? path : cleanPath(`/${parent}/${path}`);
 }

@@ -38,7 +38,7 @@ export const NO_VARIABLES: Lookup = { get: () => undefined };
 
 /** A word without any of these stands for itself, as most do. */
 const SPECIAL = /[$'"\\`]/;
-const NO_NAMES: Names = { matched: [], unmatched: [] };
+const NO_NAMES: readonly string[] = [];
 
 /** Expands a word; blanks stay. Throws DOCKERFILE_SYNTAX (bad substitution, missing quote) and LIMIT_EXCEEDED. */
 export function expandWord(
@@ -46,7 +46,8 @@ export function expandWord(
   lookup: Lookup,
   options: WordOptions,
 ): { readonly text: string } & Names {
-  if (text.length <= EXPANSION_MAX_LENGTH && !SPECIAL.test(text)) return { text, ...NO_NAMES };
+  if (text.length <= EXPANSION_MAX_LENGTH && !SPECIAL.test(text))
+    return { text, matched: NO_NAMES, unmatched: NO_NAMES };
   const result = expand(text, lookup, options);
   return { text: result.text, matched: result.matched, unmatched: result.unmatched };
 }

@@ -19,6 +19,7 @@ import {
   text,
   texts,
   type Value,
+  withEncoded,
 } from "./wire.ts";
 
 /** Bytes of one op; a bigger one is refused. BuildKit's gRPC messages end at 16 MiB. */
@@ -57,22 +58,26 @@ export interface DecodedOp {
 
 /** LLB bytes of an op, the same on every machine for the same arguments. */
 export function encodeOp(op: Op, platform: Platform | null, inputs: readonly Input[]): Uint8Array {
-  return encode(OP, {
-    inputs: inputs.map((input) => ({ digest: input.vertex, index: input.output })),
-    ...bodyToRaw(op),
-    platform: platform && {
-      architecture: platform.architecture,
-      os: platform.os,
-      variant: platform.variant ?? "",
-      osVersion: platform.osVersion ?? "",
-    },
-    constraints: {}, // Go clients always set it
-  });
+  return encode(OP, opToRaw(op, platform, inputs));
 }
+
+function opToRaw(op: Op, platform: Platform | null, inputs: readonly Input[]): Sparse<RawOp> {
+  const raw = bodyToRaw(op);
+  raw.inputs = inputs.map((input) => ({ digest: input.vertex, index: input.output }));
+  raw.platform = platform && {
+    architecture: platform.architecture,
+    os: platform.os,
+    variant: platform.variant ?? "",
+    osVersion: platform.osVersion ?? "",
+  };
+  raw.constraints = NO_CONSTRAINTS; // Go clients always set it
+  return raw;
+}
+const NO_CONSTRAINTS = {};
 
 /** The vertex of an op; its digest is that of the LLB bytes. */
 export function makeVertex(op: Op, platform: Platform | null, inputs: readonly Input[]): Vertex {
-  return { digest: digestOf(encodeOp(op, platform, inputs)), op, platform, inputs };
+  return { digest: withEncoded(OP, opToRaw(op, platform, inputs), digestOf), op, platform, inputs };
 }
 
 /** What LLB bytes say. Throws USAGE for bytes that are no op we know, LIMIT_EXCEEDED for too big ones. */
@@ -135,7 +140,7 @@ function inputFromRaw(raw: { readonly digest: string; readonly index: number }):
 /** No input: the protocol's -1, which is scratch. */
 const NONE = -1;
 
-function bodyToRaw(op: Op): Sparse<RawOp> {
+function bodyToRaw(op: Op): { -readonly [K in keyof Sparse<RawOp>]: Sparse<RawOp>[K] } {
   switch (op.kind) {
     case "source":
       return { source: { identifier: op.identifier, attrs: new Map(Object.entries(op.attrs)) } };
@@ -229,11 +234,17 @@ export interface GraphBuilder {
 }
 
 export function openGraph(): GraphBuilder {
-  const vertices = new Map<Digest, Vertex>();
-  const notes = new Map<Digest, VertexNote>();
+  let vertices = new Map<Digest, Vertex>();
+  let notes = new Map<Digest, VertexNote>();
+  let isShared = false; // with a definition of all there was
   const places = new Map<Digest, Map<string, SourceRange>>(); // of vertices that were added more than once
   return {
     add: (op, platform, inputs, note) => {
+      if (isShared) {
+        vertices = new Map(vertices);
+        notes = new Map(notes);
+        isShared = false;
+      }
       const vertex = makeVertex(op, platform, inputs);
       const { digest } = vertex;
       const known = notes.get(digest);
@@ -254,16 +265,16 @@ export function openGraph(): GraphBuilder {
         const note = notes.get(digest);
         if (note !== undefined) notes.set(digest, { ...note, at: [...at.values()] });
       }
-      return prune(vertices, notes, root);
+      const wanted = reachableFrom(vertices, root);
+      const isWhole = wanted.size === vertices.size;
+      isShared ||= isWhole;
+      if (isWhole) return { vertices, notes, root };
+      return { vertices: only(vertices, wanted), notes: only(notes, wanted), root };
     },
   };
 }
 
-function prune(
-  vertices: ReadonlyMap<Digest, Vertex>,
-  notes: ReadonlyMap<Digest, VertexNote>,
-  root: Input | null,
-): Definition {
+function reachableFrom(vertices: ReadonlyMap<Digest, Vertex>, root: Input | null): ReadonlySet<Digest> {
   const wanted = new Set<Digest>();
   const waiting = root === null ? [] : [root.vertex];
   for (let digest = waiting.pop(); digest !== undefined; digest = waiting.pop()) {
@@ -271,7 +282,7 @@ function prune(
     wanted.add(digest);
     for (const input of vertices.get(digest)?.inputs ?? []) waiting.push(input.vertex);
   }
-  return { vertices: only(vertices, wanted), notes: only(notes, wanted), root };
+  return wanted;
 }
 
 function only<T>(all: ReadonlyMap<Digest, T>, wanted: ReadonlySet<Digest>): ReadonlyMap<Digest, T> {

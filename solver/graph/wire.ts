@@ -51,9 +51,14 @@ const WRITER = new Pbf();
 
 /** Bytes of a value. */
 export function encode<T>(type: Message<T>, value: Sparse<T>): Uint8Array {
+  return withEncoded(type, value, (data) => data.slice());
+}
+
+/** What `use` makes of the bytes of a value. They are there only while it works: nothing is copied. */
+export function withEncoded<T, R>(type: Message<T>, value: Sparse<T>, use: (data: Uint8Array) => R): R {
   WRITER.pos = 0;
   writeMessage(WRITER, type, value);
-  return WRITER.buf.slice(0, WRITER.pos);
+  return use(WRITER.buf.subarray(0, WRITER.pos));
 }
 
 /** The value of some bytes. Throws USAGE when they are not this message, or hold fields the table does not have. */
@@ -68,9 +73,12 @@ export function decode<T>(type: Message<T>, data: Uint8Array, what: string): T {
 }
 
 function writeMessage<T>(pbf: Pbf, type: Message<T>, value: Sparse<T>): void {
-  for (const [name, field] of type.fields) {
-    const part = (value as Record<string, unknown>)[name];
-    if (part !== undefined) field.write(pbf, part);
+  const { fields } = type;
+  // By index: taking each pair apart would make three objects for a field until V8 has compiled this.
+  for (let i = 0; i < fields.length; i++) {
+    const entry = fields[i] as (typeof fields)[number];
+    const part = (value as Record<string, unknown>)[entry[0]];
+    if (part !== undefined) entry[1].write(pbf, part);
   }
 }
 
