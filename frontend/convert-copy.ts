@@ -61,16 +61,13 @@ export function convertCopy(conversion: Conversion, state: StageState, copy: Cop
 }
 
 function historyText(copy: Copy, flags: CopyFlags, sources: readonly string[], dest: string): string {
-  return [
-    copy.kind.toUpperCase(),
-    ...(flags.parents ? ["--parents"] : []),
-    ...(flags.chown === "" ? [] : [`--chown=${flags.chown}`]),
-    ...(flags.chmod === "" ? [] : [`--chmod=${flags.chmod}`]),
-    ...sources,
-    ...copy.heredocs.map((heredoc) => `<<${heredoc.name}`),
-    dest,
-    "# buildkit",
-  ].join(" ");
+  let text = copy.kind.toUpperCase();
+  if (flags.parents) text += " --parents";
+  if (flags.chown !== "") text += ` --chown=${flags.chown}`;
+  if (flags.chmod !== "") text += ` --chmod=${flags.chmod}`;
+  for (const source of sources) text += ` ${source}`;
+  for (const heredoc of copy.heredocs) text += ` <<${heredoc.name}`;
+  return `${text} ${dest} # buildkit`;
 }
 
 function readSource(

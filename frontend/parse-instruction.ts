@@ -245,8 +245,11 @@ function readOnbuild(raw: RawInstruction): string {
   return expression;
 }
 
+const NO_DESCRIPTIONS: ReadonlyMap<string, string> = new Map();
+
 /** The texts of the description comments ("# NAME text") by name; of several for one name the first counts. */
 function readDescriptions(comments: readonly string[]): ReadonlyMap<string, string> {
+  if (comments.length === 0) return NO_DESCRIPTIONS;
   const texts = new Map<string, string>();
   for (const comment of comments) {
     const blank = comment.indexOf(" ");

@@ -17,6 +17,7 @@ export function definitionWarnings(raw: RawInstruction): readonly ParseWarning[]
     case "maintainer":
       return [warn("MaintainerDeprecated", deprecatedMaintainer())];
     case "arg": {
+      if (raw.comments.length === 0) return NOTHING;
       const keys = words.map((word) => word.split("=", 1)[0] ?? "");
       return isDescribed(raw.comments, keys)
         ? []

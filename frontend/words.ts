@@ -48,8 +48,7 @@ export function expandWord(
 ): { readonly text: string } & Names {
   if (text.length <= EXPANSION_MAX_LENGTH && !SPECIAL.test(text))
     return { text, matched: NO_NAMES, unmatched: NO_NAMES };
-  const result = expand(text, lookup, options);
-  return { text: result.text, matched: result.matched, unmatched: result.unmatched };
+  return expand(text, lookup, options, null);
 }
 
 /** Expands a text and splits the result at blanks that were not quoted. Throws as `expandWord`. */
@@ -58,16 +57,17 @@ export function expandWords(
   lookup: Lookup,
   options: WordOptions,
 ): { readonly words: readonly string[] } & Names {
-  const result = expand(text, lookup, options);
-  return { words: result.words, matched: result.matched, unmatched: result.unmatched };
+  const splitter = openSplitter();
+  const { matched, unmatched } = expand(text, lookup, options, splitter);
+  return { words: splitter.finish(), matched, unmatched };
 }
 
 interface State {
   readonly source: string;
   readonly lookup: Lookup;
   readonly options: WordOptions;
-  readonly matched: Set<string>;
-  readonly unmatched: Set<string>;
+  matched: Set<string> | null; // null: none
+  unmatched: Set<string> | null;
   position: number;
   depth: number;
   rawEscapes: boolean;
@@ -80,22 +80,27 @@ function expand(
   source: string,
   lookup: Lookup,
   options: WordOptions,
-): { text: string; words: readonly string[]; matched: readonly string[]; unmatched: readonly string[] } {
+  splitter: Splitter | null,
+): { readonly text: string } & Names {
   const state: State = {
     source,
     lookup,
     options,
-    matched: new Set(),
-    unmatched: new Set(),
+    matched: null,
+    unmatched: null,
     // Go's text scanner drops a byte order mark at the start of what it reads.
     position: source.charCodeAt(0) === 0xfeff ? 1 : 0,
     depth: 0,
     rawEscapes: options.rawEscapes === true,
   };
-  const splitter = openSplitter();
   try {
     const text = readUntil(state, null, splitter);
-    return { text, words: splitter.finish(), matched: [...state.matched], unmatched: [...state.unmatched] };
+    const { matched, unmatched } = state;
+    return {
+      text,
+      matched: matched === null ? NO_NAMES : [...matched],
+      unmatched: unmatched === null ? NO_NAMES : [...unmatched],
+    };
   } catch (error) {
     if (!(error instanceof BuildError) || error.code !== "DOCKERFILE_SYNTAX") throw error;
     throw new BuildError(error.code, `failed to process ${quote(source)}: ${error.message}`, {
@@ -330,7 +335,8 @@ function takeCharacter(state: State): string | null {
 
 function lookUp(state: State, name: string): string | undefined {
   const value = state.lookup.get(name);
-  (value === undefined ? state.unmatched : state.matched).add(name);
+  if (value === undefined) (state.unmatched ??= new Set()).add(name);
+  else (state.matched ??= new Set()).add(name);
   return value;
 }
 
