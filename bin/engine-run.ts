@@ -23,7 +23,8 @@ export async function runImage(
 ): Promise<number> {
   const { store } = parts;
   const context: CallContext = { signal: options.signal, session: options.session, emit: options.emit };
-  parts.keeper(); // starts while the image is looked up
+  const network = request.network === "default" ? parts.defaultNetwork() : request.network;
+  parts.keeper(network === "sandbox"); // starts while the image is looked up
   await using worker = openWorker({
     store,
     keeper: parts.keeper,
@@ -76,7 +77,6 @@ export async function runImage(
       `the working directory '${workdir}' is invalid, it needs to be an absolute path`,
       { exitCode: 125 },
     );
-  const network = request.network === "default" ? parts.defaultNetwork() : request.network;
 
   await using active = store.layers.prepare();
   const mounts: ExecJobMount[] = [

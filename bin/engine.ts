@@ -22,8 +22,8 @@ const KEEPER_ENV = ["NODE_DEBUG", "TSBUILD_WRITE_CODE_CACHE"];
 export interface EngineParts {
   readonly config: Config;
   readonly store: Store;
-  /** The one keeper, started by the first call. */
-  readonly keeper: () => Keeper;
+  /** The one keeper, started by the first call; networkAhead as in startKeeper. */
+  readonly keeper: (networkAhead?: boolean) => Keeper;
   /** What steps with the default network get: an own namespace where a helper connects it, else the host's. */
   readonly defaultNetwork: () => "sandbox" | "host";
   readonly registry: (session: Session) => Promise<Registry>;
@@ -53,7 +53,7 @@ export async function openEngine(config: Config): Promise<Engine> {
     config,
     store,
     objects,
-    keeper() {
+    keeper(networkAhead = false) {
       if (keeper !== null) return keeper;
       if (startKeeper === null || findIdMaps === null)
         throw new Error("the keeper is asked for before it is loaded");
@@ -63,6 +63,7 @@ export async function openEngine(config: Config): Promise<Engine> {
         maps: findIdMaps(caller(), helperPath),
         path: helperPath,
         ociRuntime,
+        networkAhead,
         env: {
           PATH: path,
           ...Object.fromEntries(

@@ -65,8 +65,13 @@ export async function runJob(
     job.roots.every((root) => job.nodes.get(root.vertex)?.edge.phase === "settled");
 
   function warm(): void {
-    if (!isWarm) worker.warm();
+    if (isWarm) return;
     isWarm = true;
+    worker.warm([...job.nodes.values()].some(isConnectedStep));
+  }
+  /** Still to be done, and with a network of its own. */
+  function isConnectedStep({ vertex: { op }, edge }: Node): boolean {
+    return op.kind === "exec" && op.network === "sandbox" && edge.phase !== "settled";
   }
 
   /** First failure: the rest is stopped. */

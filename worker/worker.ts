@@ -49,8 +49,8 @@ export interface Worker extends AsyncDisposable {
     name: string,
     earlier: EarlierLayers,
   ): Promise<RunOutcome>;
-  /** Likely to be needed soon: starts the keeper ahead. */
-  warm(): void;
+  /** Likely to be needed soon: starts the keeper ahead. `connected`: and a network for its steps. */
+  warm(connected: boolean): void;
 }
 /** By output, newest first. */
 export type EarlierLayers = readonly (readonly LayerId[])[];
@@ -62,7 +62,8 @@ export interface RunOutcome {
 
 export interface WorkerOptions {
   readonly store: Store;
-  readonly keeper: () => Keeper;
+  /** Starts the keeper with the first call; networkAhead as in startKeeper. */
+  readonly keeper: (networkAhead?: boolean) => Keeper;
   readonly registry: () => Promise<Registry>;
   readonly entitlements: ReadonlySet<Entitlement>;
   /** "pull": names of the local image store do not answer for the registry. */
@@ -313,8 +314,8 @@ export function openWorker(options: WorkerOptions): LocalWorker {
           throw new BuildError("SOURCE_FAILED", `this ${op.kind} step is not supported`);
       }
     },
-    warm() {
-      keeper();
+    warm(connected) {
+      keeper(connected && options.defaultNetwork() === "sandbox");
     },
     async [Symbol.asyncDispose]() {
       local.flush();

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { chownSync, writeFileSync } from "node:fs";
+import { chownSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import { connect, createServer } from "node:net";
 import { fileURLToPath } from "node:url";
@@ -105,11 +105,18 @@ function runInside(account: Account): void {
 }
 
 function inside(): void {
-  for (const kind of ["pasta", "slirp4netns"] as const) {
-    describe(`A step's network made by ${kind}`, () => {
+  const ways = [
+    { kind: "pasta", networkAhead: false },
+    { kind: "pasta", networkAhead: true },
+    { kind: "slirp4netns", networkAhead: true }, // which makes no difference there
+  ] as const;
+  for (const { kind, networkAhead } of ways) {
+    const when = networkAhead ? "with the keeper" : "with the first step";
+    describe(`A step's network made by ${kind}, started ${when}`, () => {
       let box: SandboxUnderTest;
       before(async () => {
-        box = await openSandboxUnderTest({ network: { kind, file: needs(kind) } satisfies NetworkHelper });
+        const helper: NetworkHelper = { kind, file: needs(kind) };
+        box = await openSandboxUnderTest({ network: helper, networkAhead });
       });
       after(async () => {
         await box?.[Symbol.asyncDispose]();
@@ -209,6 +216,20 @@ function inside(): void {
         const [one, two] = await Promise.all([namespaceOf("sleep 0.3"), namespaceOf("sleep 0.3")]);
         assert.notEqual(one, two);
       });
+      it("is not used again once its helper has ended", async () => {
+        const namespaceOf = async (): Promise<string> =>
+          (await box.sh("readlink /proc/self/ns/net; ip route | grep -c ^default", { network })).out;
+        const first = await namespaceOf();
+        const helpers = processesWith(`${box.store}/bin/net/`);
+        assert.ok(helpers.length > 0);
+        for (const pid of helpers) process.kill(pid, "SIGKILL");
+        // The keeper hears of it a moment later.
+        let next = "";
+        for (const end = Date.now() + 20_000; !next.endsWith("\n1\n") && Date.now() < end; )
+          next = await namespaceOf();
+        assert.match(next, /\n1\n$/);
+        assert.notEqual(next, first);
+      });
       it("is not used again after a step that could change it", async () => {
         const spoilt = (
           await box.sh("readlink /proc/self/ns/net; ip link set lo down", { network, security: "insecure" })
@@ -223,17 +244,33 @@ function inside(): void {
   }
 
   describe("A network helper that does not work", () => {
-    it("gives the step the host's network and says so", async () => {
-      const box = await openSandboxUnderTest({ network: { kind: "pasta", file: "/bin/false" } });
+    for (const file of ["/bin/false", "/nowhere"]) {
+      for (const networkAhead of [false, true]) {
+        it(`gives the step the host's network and says so: ${file}${networkAhead ? ", started with the keeper" : ""}`, async () => {
+          await using box = await openSandboxUnderTest({ network: { kind: "pasta", file }, networkAhead });
+          for (let step = 0; step < 2; step++) {
+            const result = await box.sh("echo ran", { network: "sandbox" });
+            assert.deepEqual([result.code, result.out], [0, "ran\n"]);
+            assert.match(result.networkNote ?? "", /host's network: (pasta failed|spawn)/);
+          }
+        });
+      }
+    }
+  });
+}
+
+/** Ids of processes with this text in their arguments. */
+function processesWith(text: string): readonly number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
       try {
-        const result = await box.sh("echo ran", { network: "sandbox" });
-        assert.deepEqual([result.code, result.out], [0, "ran\n"]);
-        assert.match(result.networkNote ?? "", /host's network: pasta failed/);
-      } finally {
-        await box[Symbol.asyncDispose]();
+        return readFileSync(`/proc/${pid}/cmdline`, "latin1").includes(text);
+      } catch {
+        return false; // it has ended
       }
     });
-  });
 }
 
 /** "connected", or the code of the error. */

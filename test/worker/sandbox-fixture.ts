@@ -62,6 +62,7 @@ export interface SandboxUnderTest extends AsyncDisposable {
 export async function openSandboxUnderTest(
   options: {
     readonly network?: NetworkHelper;
+    readonly networkAhead?: boolean;
     readonly maps?: IdMaps;
     /** Name or path of an OCI runtime the steps run in; left out: the built-in sandbox. */
     readonly ociRuntime?: string;
@@ -92,6 +93,7 @@ export async function openSandboxUnderTest(
     path: PATH,
     env: { PATH },
     network: options.network ?? { kind: "none", why: "" },
+    networkAhead: options.networkAhead ?? false,
     ociRuntime: options.ociRuntime === undefined ? null : await findOciRuntime(options.ociRuntime, PATH),
   });
   await keeper.ready();

@@ -2,12 +2,14 @@
 // lives in its own mount and pid namespace; it dies with the front, and with it every container and mount.
 
 import { type ChildProcess, spawn } from "node:child_process";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { PackedMount } from "../../cache/remote-cache/mount-pack.ts";
 import type { RestoredMount } from "../../cache/remote-cache/mount-restore.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { launcherArch, withLauncher } from "../launcher/install.ts";
+import { bindNewNetwork } from "../launcher/network.ts";
 import { openProgram } from "../launcher/program.ts";
 import type {
   ApplyJob,
@@ -34,7 +36,13 @@ import type {
   ThreadJob,
   ToKeeper,
 } from "./messages.ts";
-import { findNetworkHelper, type NetworkHelper } from "./network-helper.ts";
+import {
+  findNetworkHelper,
+  type NetworkHelper,
+  networkDir,
+  networkFiles,
+  pastaArgs,
+} from "./network-helper.ts";
 import type { OciRuntime } from "../sandbox/oci-runtime.ts";
 import { thawError } from "./wire-error.ts";
 import { type IdMaps, writeIdMaps } from "./userns.ts";
@@ -67,8 +75,6 @@ export interface Keeper extends AsyncDisposable {
   run(job: RestoreMountJob): Promise<RestoredMount>;
   /** Runs a command. Aborting sends TERM, then KILL after KILL_GRACE_MS, and rejects with the signal's reason once it is gone. */
   exec(job: ExecJob, io: ExecIo): Promise<ExecOutcome>;
-  /** A step with the default network is likely to come: starts its network ahead, when the keeper has a helper for it. */
-  prepareNetwork(): void;
 }
 
 /** Between TERM and KILL for a cancelled step. */
@@ -80,20 +86,31 @@ const PR_SET_PDEATHSIG = 1;
 const SIGKILL = 9;
 const SIGCHLD = 17;
 const MS_REC_PRIVATE = 0x4000 | 0x4_0000;
+const MS_NOSUID_NODEV_NOEXEC = 2 | 4 | 8;
+const S_IFREG = 0o100_000;
+const S_IFIFO = 0o010_000;
+const O_RDWR = 2;
+const O_CLOEXEC = 0o2_000_000;
 
 /** What the keeper process is told on its command line, as JSON. */
 export interface KeeperSettings {
   readonly singleId: boolean;
   readonly storeDir: string;
   readonly network: NetworkHelper;
+  /** The first network namespace was started together with the keeper. */
+  readonly networkAhead: boolean;
   /** What runs the steps; null: the built-in sandbox. */
   readonly ociRuntime: OciRuntime | null;
 }
 
-/** Descriptors the keeper process starts with: program and go-ahead, acknowledgement, errors, messages. */
-const FD = { program: 0, acknowledge: 1, ipc: 3 } as const;
+/** Descriptors of the launcher: program and go-ahead, acknowledgement, messages; standard error of the network helper. */
+const FD = { program: 0, acknowledge: 1, ipc: 3, words: 9 } as const;
 
-function keeperProgram(nodeArgs: readonly string[], env: readonly string[]): Uint8Array {
+function keeperProgram(
+  nodeArgs: readonly string[],
+  env: readonly string[],
+  pasta: { readonly file: string; readonly dir: string } | null,
+): Uint8Array {
   const program = openProgram(launcherArch(), FD.acknowledge);
   const child = program.label();
   program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
@@ -112,6 +129,7 @@ function keeperProgram(nodeArgs: readonly string[], env: readonly string[]): Uin
   program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
   program.call("mount", ["none", "/", 0, MS_REC_PRIVATE, 0], { what: "making mounts private" });
   program.open(FD.program, "openat", [-100, "/dev/null", 0, 0]);
+  const startsHelper = pasta === null ? null : networkAhead(program, pasta);
   // open() sets close-on-exec, which is wrong for a standard descriptor.
   program.call("dup3", [2, FD.acknowledge, 0]);
   program.call(
@@ -121,7 +139,42 @@ function keeperProgram(nodeArgs: readonly string[], env: readonly string[]): Uin
       what: "starting Node",
     },
   );
+  startsHelper?.();
   return program.assemble().bytes;
+}
+
+/** Starts pasta(1) on a new network namespace beside Node, which takes as long to begin: a first step need not wait for it.
+ *  What fails here shows when the step's network is asked for (sandbox/network.ts). Returns what adds the processes' own records. */
+function networkAhead(
+  program: ReturnType<typeof openProgram>,
+  { file, dir }: { readonly file: string; readonly dir: string },
+): () => void {
+  const files = networkFiles(dir, 1);
+  const helper = program.label();
+  const maker = program.label();
+  const quiet = { onError: "ignore" } as const;
+  program.call("mount", ["tmpfs", dir, "tmpfs", MS_NOSUID_NODEV_NOEXEC, "mode=700"], quiet);
+  program.call("mknodat", [-100, files.namespace, S_IFREG | 0o600, 0], quiet);
+  program.call("mknodat", [-100, files.ready, S_IFIFO | 0o600, 0], quiet);
+  program.call("mknodat", [-100, files.words, S_IFIFO | 0o600, 0], quiet);
+  // Open before there is a helper: who finds no writer later knows that the helper is gone.
+  program.open(FD.words, "openat", [-100, files.words, O_RDWR | O_CLOEXEC, 0], quiet);
+  program.call("clone", [SIGCHLD, 0, 0, 0, 0], { onZero: helper, onError: "ignore" });
+  return () => {
+    program.here(helper);
+    program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
+    // From here on a record that fails tells nobody but the FIFO's reader, by its end.
+    program.call("dup3", [FD.program, FD.acknowledge, 0]);
+    program.call("dup3", [FD.acknowledge, FD.program, 0]);
+    program.call("dup3", [FD.words, 2, 0]);
+    program.call("clone", [SIGCHLD, 0, 0, 0, 0], { onZero: maker, intoNextArg: 0 });
+    program.call("wait4", [0, 0, 0, 0]);
+    program.call("close_range", [FD.ipc, 0xffff_ffff, 0]);
+    program.call("execve", [file, { pointers: [file, ...pastaArgs(files)] }, { pointers: [] }]);
+    program.here(maker);
+    program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
+    bindNewNetwork(program, files.namespace);
+  };
 }
 
 /** Starts the keeper at once; `ready()` waits for it. `storeDir` holds the launcher. `onExit` is told when it ends unasked. */
@@ -132,6 +185,8 @@ export function startKeeper(options: {
   readonly env: Readonly<Record<string, string>>; // of the keeper process itself
   /** What connects steps whose network is "sandbox"; left out: what findNetworkHelper finds in `path`. */
   readonly network?: NetworkHelper;
+  /** A step with the default network is likely to come: its network is started with the keeper (where the helper is pasta). */
+  readonly networkAhead?: boolean;
   /** An OCI runtime for the steps (findOciRuntime); left out: the built-in sandbox. */
   readonly ociRuntime?: OciRuntime | null;
 }): Keeper {
@@ -144,10 +199,12 @@ export function startKeeper(options: {
   let closing = false;
   const stderr: Uint8Array[] = [];
 
+  const network = options.network ?? findNetworkHelper(options.path);
   const settings: KeeperSettings = {
     singleId: options.maps.kind === "single",
     storeDir: options.storeDir,
-    network: options.network ?? findNetworkHelper(options.path),
+    network,
+    networkAhead: options.networkAhead === true && network.kind === "pasta",
     ociRuntime: options.ociRuntime ?? null,
   };
   const entry = fileURLToPath(new URL("../../solver/graph/bundle.cjs", import.meta.url));
@@ -157,6 +214,8 @@ export function startKeeper(options: {
     NODE_CHANNEL_FD: String(FD.ipc),
     NODE_CHANNEL_SERIALIZATION_MODE: "advanced",
   }).map(([name, value]) => `${name}=${value}`);
+  const netDir = networkDir(options.storeDir);
+  mkdirSync(netDir, { recursive: true, mode: 0o700 });
   const child: ChildProcess = withLauncher(join(options.storeDir, "bin"), (launcher) =>
     spawn(launcher, [], {
       stdio: ["pipe", "pipe", "pipe", "ipc"],
@@ -171,6 +230,7 @@ export function startKeeper(options: {
     keeperProgram(
       ["--no-warnings", "--max-semi-space-size=4", entry, "keeper", main, JSON.stringify(settings)],
       env,
+      settings.networkAhead && network.kind === "pasta" ? { file: network.file, dir: netDir } : null,
     ),
   );
 
@@ -325,12 +385,6 @@ export function startKeeper(options: {
         io.signal.removeEventListener("abort", stop);
         clearTimeout(killTimer);
       }
-    },
-    prepareNetwork() {
-      ready.then(
-        () => send({ type: "prepare-network" }),
-        () => {}, // told to whoever calls ready()
-      );
     },
     async [Symbol.asyncDispose]() {
       if (closing) return exited;

@@ -2,12 +2,12 @@
 
 import { firstThread, settings } from "./first-thread.ts";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
 import { lazyLauncher, openSandbox } from "../sandbox/builtin.ts";
 import { openOciSandbox } from "../sandbox/oci.ts";
 import { openNetworkPool } from "../sandbox/network.ts";
 import type { RunningExec } from "../sandbox/step.ts";
 import type { FromKeeper, ToKeeper } from "./messages.ts";
+import { networkDir } from "./network-helper.ts";
 import { openJobThreads } from "./threads.ts";
 import { freezeError } from "./wire-error.ts";
 
@@ -17,7 +17,11 @@ const launcher = lazyLauncher();
 const network =
   settings.network.kind === "none"
     ? null
-    : openNetworkPool(settings.network, { dir: join(settings.storeDir, "bin", "net"), launcher });
+    : openNetworkPool(settings.network, {
+        dir: networkDir(settings.storeDir),
+        launcher,
+        ahead: settings.networkAhead,
+      });
 const options = { singleId, network, launcher };
 const sandbox =
   settings.ociRuntime === null
@@ -80,9 +84,6 @@ process.on("message", (raw) => {
       return;
     case "resize":
       running.get(message.id)?.resize(message.rows, message.columns);
-      return;
-    case "prepare-network":
-      network?.prepare();
       return;
     case "close":
       process.exit(0);

@@ -4,18 +4,24 @@
 // it: a step cannot change it (CAP_NET_ADMIN is dropped, /proc/sys is read-only). There are as many as steps ran at the same
 // time. Namespaces live as bind mounts in the keeper's mount namespace, helpers in its pid namespace: both end with it.
 
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { existsSync, readSync, writeFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
-import { join } from "node:path";
 import { isIPv4, Socket } from "node:net";
+import type { Readable } from "node:stream";
 import { launcherArch } from "../launcher/install.ts";
+import { bindNewNetwork } from "../launcher/network.ts";
 import { openProgram } from "../launcher/program.ts";
-import type { NetworkHelper } from "../keeper/network-helper.ts";
+import {
+  type NetworkFiles,
+  type NetworkHelper,
+  networkFiles,
+  pastaArgs,
+  RESOLVER,
+} from "../keeper/network-helper.ts";
 import { AT, close, mknodat, O, openat, pipe2, S } from "../sys/file.ts";
 import { MOUNT_ATTR, MOVE_MOUNT, moveMount, UMOUNT, umount2 } from "../sys/mount.ts";
 import { detachedTmpfs } from "./launcher-file.ts";
-import { loopbackUp } from "./step-program.ts";
 
 export interface StepNetwork {
   /** Descriptor of the namespace, for setns(2); belongs to the pool. */
@@ -31,66 +37,74 @@ export interface StepNetwork {
 export interface NetworkPool {
   /** A connected namespace nobody else uses; throws when the helper cannot make one, with its words. */
   acquire(): Promise<StepNetwork>;
-  /** Starts the first namespace ahead of the step that needs it. */
-  prepare(): void;
 }
 
-/** Link-local, as podman has it; slirp4netns(1) fixes its own. */
-const RESOLVER = { pasta: "169.254.1.1", slirp4netns: "10.0.2.3" } as const;
 const START_TIMEOUT_MS = 10_000;
 const PR_SET_PDEATHSIG = 1;
 const SIGKILL = 9;
-const CLONE_NEWNET = 0x4000_0000;
-const MS_BIND = 0x1000;
+
+interface Helper {
+  kill(): void;
+  /** Resolves when it is gone. */
+  readonly ended: Promise<void>;
+}
 
 interface Connected {
   readonly fd: number;
   readonly path: string;
-  readonly helper: ChildProcess;
+  readonly helper: Helper;
   ended: boolean;
 }
 
-/** A pool that makes namespaces when they are needed. `dir`: a directory of the store, covered by a tmpfs only this process sees. */
+/** A pool that makes namespaces when they are needed. `dir`: networkDir of the store. `ahead`: the launcher has started the first
+ *  (keeper.ts), whose descriptors are taken here at once: nothing it waits for shall wait for a step. */
 export function openNetworkPool(
   helper: Exclude<NetworkHelper, { kind: "none" }>,
-  options: { readonly dir: string; readonly launcher: () => string },
+  options: { readonly dir: string; readonly launcher: () => string; readonly ahead: boolean },
 ): NetworkPool {
   const idle: Connected[] = [];
-  let ahead: Promise<Connected> | null = null;
   let placed = false;
   let count = 0;
 
+  const connected = (helper: Helper, path: string): Connected => {
+    const made: Connected = { fd: openat(AT.FDCWD, path, O.RDONLY), path, helper, ended: false };
+    void helper.ended.then(() => {
+      made.ended = true;
+    });
+    return made;
+  };
+  const adopt = async (): Promise<Connected> => {
+    const files = networkFiles(options.dir, 1);
+    return connected(await adoptHelper(files), files.namespace);
+  };
   const connect = async (): Promise<Connected> => {
     if (!placed) {
-      mkdirSync(options.dir, { recursive: true, mode: 0o700 });
       const tmpfs = detachedTmpfs(MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC);
       moveMount(tmpfs, "", AT.FDCWD, options.dir, MOVE_MOUNT.F_EMPTY_PATH);
       close(tmpfs);
       placed = true;
     }
     count += 1;
-    const path = join(options.dir, `net-${count}`);
+    const files = networkFiles(options.dir, count);
+    const path = files.namespace;
     writeFileSync(path, "");
     await makeNamespace(options.launcher(), path);
     try {
-      const process = await startHelper(helper, path);
-      const connected: Connected = {
-        fd: openat(AT.FDCWD, path, O.RDONLY),
-        path,
-        helper: process,
-        ended: false,
-      };
-      process.once("exit", () => {
-        connected.ended = true;
-      });
-      return connected;
+      return connected(await startHelper(helper, files), path);
     } catch (error) {
       umount2(path, UMOUNT.DETACH);
       throw error;
     }
   };
+  let ahead: Promise<Connected> | null = null;
+  if (options.ahead && existsSync(networkFiles(options.dir, 1).words)) {
+    placed = true;
+    count = 1;
+    ahead = adopt();
+    ahead.catch(() => {}); // told to the step that takes it
+  }
   const discard = (connected: Connected): void => {
-    connected.helper.kill("SIGKILL");
+    connected.helper.kill();
     close(connected.fd);
     umount2(connected.path, UMOUNT.DETACH);
   };
@@ -118,11 +132,6 @@ export function openNetworkPool(
         },
       };
     },
-    prepare() {
-      if (idle.length > 0 || ahead !== null || count > 0) return;
-      ahead = connect();
-      ahead.catch(() => {}); // told to the step that takes it
-    },
   };
 }
 
@@ -130,10 +139,7 @@ export function openNetworkPool(
 function makeNamespace(launcher: string, path: string): Promise<void> {
   const program = openProgram(launcherArch(), 1);
   program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
-  program.call("unshare", [CLONE_NEWNET], { what: "making a network namespace" });
-  loopbackUp(program);
-  program.call("mount", ["/proc/self/ns/net", path, 0, MS_BIND, 0], { what: "keeping a network namespace" });
-  program.call("exit_group", [0]);
+  bindNewNetwork(program, path);
   const { bytes, describe } = program.assemble();
   return new Promise((resolve, reject) => {
     const child = spawn(launcher, [], { stdio: ["pipe", "pipe", "ignore"], env: {}, cwd: "/" });
@@ -154,57 +160,63 @@ function makeNamespace(launcher: string, path: string): Promise<void> {
   });
 }
 
-/** Starts the helper on the namespace at `path`; resolves when the namespace is connected. */
+/** Takes over the pasta that the launcher started; resolves when its namespace is connected. */
+async function adoptHelper(files: NetworkFiles): Promise<Helper> {
+  const fd = openat(AT.FDCWD, files.words, O.RDONLY | O.NONBLOCK);
+  if (isAtEnd(fd)) {
+    close(fd);
+    throw new Error("pasta failed: it ended");
+  }
+  const words = new Socket({ fd, readable: true, writable: false });
+  const ended = new Promise<void>((resolve) => words.once("close", () => resolve()));
+  // Its standard error is open as long as it lives; an idle one does not hold this process.
+  words.unref();
+  const pid = await connectedBy("pasta", words, ended, openReady(files));
+  return {
+    kill: () => {
+      try {
+        process.kill(Number(pid), "SIGKILL");
+      } catch {
+        // it is gone already
+      }
+    },
+    ended,
+  };
+}
+
+/** No writer is left, and nothing to read. */
+function isAtEnd(fifo: number): boolean {
+  try {
+    return readSync(fifo, new Uint8Array(1)) === 0;
+  } catch {
+    return false; // EAGAIN: it lives
+  }
+}
+
+/** The FIFO a helper writes to when its namespace is connected. */
+function openReady(files: NetworkFiles): number {
+  return openat(AT.FDCWD, files.ready, O.RDONLY | O.NONBLOCK);
+}
+
+/** Starts the helper on a namespace; resolves when it is connected. */
 async function startHelper(
   helper: Exclude<NetworkHelper, { kind: "none" }>,
-  path: string,
-): Promise<ChildProcess> {
-  // The helper says so by writing to this pipe: its pid (pasta) or "1" (slirp4netns).
+  files: NetworkFiles,
+): Promise<Helper> {
+  // The helper says so by writing its pid (pasta) or "1" (slirp4netns).
   let ready: number;
-  let args: string[];
+  let args: readonly string[];
   const passed: number[] = [];
   if (helper.kind === "pasta") {
-    mknodat(AT.FDCWD, `${path}.ready`, S.IFIFO | 0o600); // pasta closes descriptors it does not know
-    ready = openat(AT.FDCWD, `${path}.ready`, O.RDONLY | O.NONBLOCK);
-    // No way in: neither ports of the step on the host (-t, -u), nor ports of the host's loopback in the step (-T, -U, gateway).
-    args = [
-      "-f",
-      "-q",
-      "--netns-only",
-      "--config-net",
-      "-t",
-      "none",
-      "-u",
-      "none",
-      "-T",
-      "none",
-      "-U",
-      "none",
-    ];
-    args.push(
-      "--no-map-gw",
-      "--dns-forward",
-      RESOLVER.pasta,
-      "--runas",
-      "0:0",
-      "--pid",
-      `${path}.ready`,
-      "--netns",
-      path,
-    );
+    mknodat(AT.FDCWD, files.ready, S.IFIFO | 0o600); // pasta closes descriptors it does not know
+    ready = openReady(files);
+    args = pastaArgs(files);
   } else {
     const [readEnd, writeEnd] = pipe2();
     ready = readEnd;
     passed.push(writeEnd);
-    args = [
-      "--configure",
-      "--mtu=65520",
-      "--disable-host-loopback",
-      "--ready-fd=3",
-      "--netns-type=path",
-      path,
-      "tap0",
-    ];
+    const options = ["--configure", "--mtu=65520", "--disable-host-loopback", "--ready-fd=3"];
+    args = [...options, "--netns-type=path", files.namespace, "tap0"];
   }
   const child = spawn(helper.file, args, {
     stdio: ["ignore", "ignore", "pipe", ...passed],
@@ -212,36 +224,48 @@ async function startHelper(
     cwd: "/",
   });
   for (const fd of passed) close(fd);
+  const ended = new Promise<void>((resolve) => {
+    child.once("error", () => resolve());
+    child.once("close", () => resolve());
+  });
+  const kill = (): void => void child.kill("SIGKILL");
+  try {
+    await connectedBy(helper.kind, child.stderr as Readable, ended, ready);
+  } catch (error) {
+    kill();
+    throw error;
+  }
+  return { kill, ended };
+}
+
+/** Waits for what the helper writes to `ready`, a descriptor that is closed here. Throws with the helper's words. */
+async function connectedBy(
+  name: string,
+  words: Readable,
+  ended: Promise<void>,
+  ready: number,
+): Promise<string> {
   const said: Buffer[] = [];
   let saidBytes = 0;
-  child.stderr?.on("data", (data: Buffer) => {
+  words.on("data", (data: Buffer) => {
     saidBytes += data.length;
     if (saidBytes < 4096) said.push(data);
   });
   const pipe = new Socket({ fd: ready, readable: true, writable: false });
+  let timer: NodeJS.Timeout | undefined;
   try {
-    await new Promise<void>((resolve, reject) => {
+    return await new Promise<string>((resolve, reject) => {
       const fail = (why: string): void =>
-        reject(
-          new Error(`${helper.kind} failed: ${Buffer.concat(said).toString().trim().slice(0, 500) || why}`),
-        );
-      const timer = setTimeout(() => fail(`not ready within ${START_TIMEOUT_MS / 1000} s`), START_TIMEOUT_MS);
-      const settle = (then: () => void): void => {
-        clearTimeout(timer);
-        then();
-      };
-      pipe.once("data", () => settle(resolve));
-      pipe.once("error", (error) => settle(() => fail(error.message)));
-      child.once("error", (error) => settle(() => fail(error.message)));
-      child.once("close", (code) => settle(() => fail(`exit code ${code}`)));
+        reject(new Error(`${name} failed: ${Buffer.concat(said).toString().trim().slice(0, 500) || why}`));
+      timer = setTimeout(() => fail(`not ready within ${START_TIMEOUT_MS / 1000} s`), START_TIMEOUT_MS);
+      pipe.once("data", (data) => resolve(data.toString()));
+      pipe.once("error", (error) => fail(error.message));
+      void ended.then(() => fail("it ended"));
     });
-  } catch (error) {
-    child.kill("SIGKILL");
-    throw error;
   } finally {
+    clearTimeout(timer);
     pipe.destroy();
   }
-  return child;
 }
 
 /** resolv.conf for a step in a namespace: the namespace's own resolver stands for the first IPv4 server, to which it forwards, and

@@ -4,6 +4,7 @@
 // mounts, /proc and /sys are made (not placed) while the old root is still there, then pivot_root. From then on every path
 // is resolved by the kernel inside the new root, so a link in the image can lead nowhere else (threat model P1, P7, P8).
 
+import { loopbackUp } from "../launcher/network.ts";
 import { openProgram, type Arg, type Label, type Program } from "../launcher/program.ts";
 import type { LauncherArch } from "../launcher/elf.ts";
 import { capsetArguments, DEFAULT_CAPABILITIES, LAST_CAPABILITY } from "./capabilities.ts";
@@ -730,18 +731,6 @@ export function setAttributes(program: Program, fd: number, set: number, recursi
 /** struct mount_attr, mount_setattr(2). */
 function attributes(set: number): Uint8Array {
   return words(BigInt(set), 0n, 0n, 0n);
-}
-
-/** Brings up lo in the network namespace the program is in. */
-export function loopbackUp(program: Program): void {
-  // struct ifreq: name "lo", flags IFF_UP | IFF_RUNNING; netdevice(7).
-  const request = new Uint8Array(40);
-  request.set(new TextEncoder().encode("lo"));
-  new DataView(request.buffer).setUint16(16, 0x41, true);
-  const socket = OWN_FD + 51;
-  program.open(socket, "socket", [2 /* AF_INET */, 2 /* SOCK_DGRAM */, 0]);
-  program.call("ioctl", [socket, 0x8914 /* SIOCSIFFLAGS */, request], { what: "bringing up loopback" });
-  program.call("close", [socket]);
 }
 
 /** Numbers as 8 bytes each. */
