@@ -79,7 +79,7 @@ export async function runBuild(
     JSON.stringify([text.text, request.target, [...request.buildArgs], request.platforms]),
   );
   if (request.call.name === "build" && (request.noCache || parts.store.records.get("built", wish) === null))
-    worker.warm(request.network === "default" && /^[\t ]*RUN\b/im.test(text.text));
+    await worker.warm(request.network === "default" && /^[\t ]*RUN\b/im.test(text.text));
 
   const note = (message: string): void => options.emit({ kind: "note", message });
   if (request.call.name !== "build") {

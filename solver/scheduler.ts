@@ -67,7 +67,7 @@ export async function runJob(
   function warm(): void {
     if (isWarm) return;
     isWarm = true;
-    worker.warm([...job.nodes.values()].some(isConnectedStep));
+    void worker.warm([...job.nodes.values()].some(isConnectedStep));
   }
   /** Still to be done, and with a network of its own. */
   function isConnectedStep({ vertex: { op }, edge }: Node): boolean {

@@ -49,8 +49,8 @@ export interface Worker extends AsyncDisposable {
     name: string,
     earlier: EarlierLayers,
   ): Promise<RunOutcome>;
-  /** Likely to be needed soon: starts the keeper ahead. `connected`: and a network for its steps. */
-  warm(connected: boolean): void;
+  /** Likely to be needed soon: starts the keeper ahead. `connected`: and a network for its steps. Resolves when it begins. */
+  warm(connected: boolean): Promise<void>;
 }
 /** By output, newest first. */
 export type EarlierLayers = readonly (readonly LayerId[])[];
@@ -315,7 +315,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       }
     },
     warm(connected) {
-      keeper(connected && options.defaultNetwork() === "sandbox");
+      return keeper(connected && options.defaultNetwork() === "sandbox").begins();
     },
     async [Symbol.asyncDispose]() {
       local.flush();

@@ -184,7 +184,7 @@ export function openArithmetic(store: Store): Arithmetic {
         self.active -= 1;
       }
     },
-    warm() {
+    async warm() {
       self.warmed += 1;
     },
     [Symbol.asyncDispose]: async () => {},

@@ -62,6 +62,9 @@ export interface ExecIo {
 export interface Keeper extends AsyncDisposable {
   /** The ids its steps have, as it was started. */
   readonly ids: IdMaps;
+  /** Resolves when the keeper begins without any more help from this process, or has failed: who has nothing urgent to compute waits
+   *  for it, since a busy event loop would keep the keeper waiting. */
+  begins(): Promise<void>;
   /** Resolves when the keeper takes jobs; throws SANDBOX_UNAVAILABLE. */
   ready(): Promise<void>;
   run(job: FileJob | MaterializeJob): Promise<FileOutcome>;
@@ -245,7 +248,11 @@ export function startKeeper(options: {
     becameReady = resolve;
     failedStart = reject;
   });
-  ready.catch(() => {}); // whoever calls ready() sees it
+  let begun: () => void = () => {};
+  const begins = new Promise<void>((resolve) => {
+    begun = resolve;
+  });
+  ready.catch(begun); // whoever calls ready() sees it
   const timer = setTimeout(() => {
     failedStart(
       new BuildError(
@@ -266,7 +273,10 @@ export function startKeeper(options: {
       return;
     }
     writeIdMaps(child.pid, options.maps, options.path).then(
-      () => child.stdin?.write("g"),
+      () => {
+        child.stdin?.write("g");
+        begun();
+      },
       (error: unknown) => {
         failedStart(error);
         child.kill("SIGKILL");
@@ -352,6 +362,7 @@ export function startKeeper(options: {
 
   return {
     ids: options.maps,
+    begins: () => begins,
     ready() {
       reference();
       return ready.finally(() => {
