@@ -299,6 +299,7 @@ async function solveAndExport(
   const roots: Input[] = converted.images.flatMap(({ definition }) =>
     definition.root === null ? [] : [definition.root],
   );
+  const exporter = import("../exporters/exporter.ts"); // loaded while the keeper begins
   const definition = mergeDefinitions(converted.images.map((image) => image.definition));
   const caches =
     request.cacheFrom.length + request.cacheTo.length > 0 ? await import("./engine-cache.ts") : null;
@@ -325,7 +326,7 @@ async function solveAndExport(
   }
   const images =
     (await caches?.withInlineCaches(built, solution, request, cacheParts, context.signal)) ?? built;
-  const { runOutputs } = await import("../exporters/exporter.ts");
+  const { runOutputs } = await exporter;
   const vertex = digestOf(`export ${request.tags.join(",")}`);
   let report: BuildReport;
   context.emit({
@@ -348,7 +349,7 @@ async function solveAndExport(
       {
         store,
         layers,
-        registry: await registry(),
+        registry,
         files: async ({ trees, form, dest, epochSeconds: clamp }, { signal }) => {
           const ready = await Promise.all(
             trees.map(async ({ layers: ids, folder }) => ({

@@ -197,7 +197,7 @@ export async function openEarlyExports(
   const { openEarlyExport } = await import("../exporters/cache-early.ts");
   return openEarlyExport(
     targets.map(({ at, form }) => ({ form, open: () => openPlace(at, parts.registry, parts.objects) })),
-    { store: parts.store, layers: parts.layers, registry: await parts.registry() },
+    { store: parts.store, layers: parts.layers, registry: parts.registry },
     signal,
   );
 }
@@ -245,7 +245,7 @@ async function exportTo(
   try {
     const place = await openPlace(target.at, parts.registry, parts.objects);
     await using mounts = target.mounts ? await packMounts(parts, mountIds(definition), place, signal) : null;
-    const deps = { store: parts.store, layers: parts.layers, registry: await parts.registry() };
+    const deps = { store: parts.store, layers: parts.layers, registry: parts.registry };
     const outcome = await exportCache(chain, mounts?.blobs ?? [], place, target.form, deps, {
       signal,
       onBlob: ({ digest, size }, done) =>

@@ -80,12 +80,13 @@ export async function pushImage(
   const vertex = digestOf(`push ${name}`);
   options.emit({ kind: "vertex", vertex, name: `pushing ${name}`, inputs: [], at: [] });
   options.emit({ kind: "started", vertex, atMs: Date.now() });
+  let registry: ReturnType<EngineParts["registry"]> | null = null;
   const [outcome] = await runOutputs(
     images,
     [output],
     {
       store,
-      registry: await parts.registry(options.session),
+      registry: () => (registry ??= parts.registry(options.session)),
       layers: openLayerSource({
         store,
         keeper: parts.keeper,

@@ -31,7 +31,7 @@ export async function* blobBytes(
     const remote = assembled.remotes.get(descriptor.digest);
     if (remote === undefined)
       throw new BuildError("STORE_CORRUPT", `the blob ${descriptor.digest} of a layer is missing`);
-    await pullLayer(remote, deps.store, deps.registry, { signal });
+    await pullLayer(remote, deps.store, await deps.registry(), { signal });
   }
   yield* content.stream(descriptor.digest, { signal });
 }

@@ -350,7 +350,7 @@ export async function* bytesOf(
     const remote = remotes.get(descriptor.digest);
     if (remote === undefined)
       throw new BuildError("STORE_CORRUPT", `the blob ${descriptor.digest} of a layer is missing`);
-    await pullLayer(remote, store, registry, { signal });
+    await pullLayer(remote, store, await registry(), { signal });
   }
   yield* store.content.stream(descriptor.digest, { signal });
 }

@@ -51,7 +51,8 @@ export interface LayerSource {
 export interface ExportDeps {
   readonly store: Store;
   readonly layers: LayerSource;
-  readonly registry: Registry;
+  /** Opened by who needs it: most outputs talk to no registry. */
+  readonly registry: () => Promise<Registry>;
   readonly files: FilesKeeper;
   /** Where dest=- goes; null: a terminal, which gets no bytes. */
   readonly stdout: Writable | null;

@@ -37,7 +37,7 @@ export async function exportArchive(
   await Promise.all(
     [...assembled.remotes.values()]
       .filter(({ descriptor }) => !deps.store.content.has(descriptor.digest))
-      .map((remote) => pullLayer(remote, deps.store, deps.registry, { signal })),
+      .map(async (remote) => pullLayer(remote, deps.store, await deps.registry(), { signal })),
   );
   const entries = indexEntries(assembled, output.image.names);
   if (!output.tar) {

@@ -76,7 +76,7 @@ async function pushBlob(
     const from = parseReference(remote.from);
     if (from.host === repository.host) mountFrom.push(from.repository);
   }
-  await deps.registry.uploadBlob(
+  await (await deps.registry()).uploadBlob(
     repository,
     descriptor,
     () => blobBytes(assembled, descriptor, deps, signal),
@@ -98,8 +98,9 @@ async function pushManifests(
 ): Promise<void> {
   const [repository] = names;
   if (repository === undefined) return;
+  const registry = await deps.registry();
   const put = (name: string, { bytes, descriptor }: Assembled["top"]) =>
-    deps.registry.putManifest(repository, name, bytes, descriptor.mediaType, { signal });
+    registry.putManifest(repository, name, bytes, descriptor.mediaType, { signal });
   if (assembled.isIndex) {
     for (const { manifest } of assembled.images) await put(manifest.descriptor.digest, manifest);
   }

@@ -57,7 +57,7 @@ export async function openFixture(change: Partial<ExportDeps> = {}): Promise<Fix
   const deps: ExportDeps = {
     store,
     layers,
-    registry,
+    registry: async () => registry,
     files: async () => {
       throw new Error("no files are exported in this test");
     },
