@@ -139,7 +139,8 @@ export function take(path: string, text: string): boolean {
   });
 }
 
-function holderOf(path: string): string | null {
+/** The text of a lock's link; null: nobody holds it. */
+export function holderOf(path: string): string | null {
   try {
     return readlinkSync(path);
   } catch (error) {

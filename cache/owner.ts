@@ -23,7 +23,7 @@ export interface Owner {
   close(): void;
 }
 
-const PATTERN = /^([0-9a-f]{12})\.(\d+)\.(\d+)\.(\d+)\.([0-9a-f]+)$/;
+const PATTERN = /^([0-9a-f]{12}(?:\.\d+){3})\.[0-9a-f]+$/;
 
 /** 12 hex digits of /proc/sys/kernel/random/boot_id. */
 export function bootId(): string {
@@ -44,20 +44,38 @@ function startTime(pid: number | "self"): string | null {
   return fields[0] === "Z" || fields[0] === "X" ? null : (fields[19] ?? null);
 }
 
+let ownName: string | null = null;
+/** This process, by a name no other ever has: <boot>.<pid namespace>.<pid>.<start time>. */
+export function thisProcess(): string {
+  ownName ??= `${bootId()}.${pidNamespace()}.${process.pid}.${startTime("self")}`;
+  return ownName;
+}
+
+function pidNamespace(): string {
+  return readlinkSync("/proc/self/ns/pid").replace(/\D/g, "");
+}
+
+/** Whether the process of that name is gone; null: it is of another pid namespace, where it cannot be looked for. */
+export function hasEnded(name: string): boolean | null {
+  const [boot, namespace, pid, start] = name.split(".");
+  const [ownBoot, ownNamespace] = thisProcess().split(".");
+  if (boot !== ownBoot) return true;
+  return namespace === ownNamespace ? startTime(Number(pid)) !== start : null;
+}
+
 /** Makes this process known in `dir` (which exists). */
 export function openOwner(dir: string): Owner {
   const boot = bootId();
-  const namespace = readlinkSync("/proc/self/ns/pid").replace(/\D/g, "");
   // Random at the end: one store may be open several times in a process, and each time closes for itself.
-  const id = `${boot}.${namespace}.${process.pid}.${startTime("self")}.${randomBytes(4).toString("hex")}`;
+  const id = `${thisProcess()}.${randomBytes(4).toString("hex")}`;
   const server = listen(dir, id);
 
   async function isAlive(other: string): Promise<boolean> {
     if (other === id) return true;
-    const match = PATTERN.exec(other);
-    if (match === null || match[1] !== boot) return false;
-    if (match[2] === namespace) return startTime(Number(match[3])) === match[4];
-    return answers(dir, other);
+    const name = PATTERN.exec(other)?.[1];
+    if (name === undefined) return false;
+    const ended = hasEnded(name);
+    return ended === null ? answers(dir, other) : !ended;
   }
 
   function close(): void {

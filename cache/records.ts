@@ -26,7 +26,8 @@ import { join } from "node:path";
 import type { RootDatabase } from "lmdb";
 import { BuildError } from "../solver/graph/error.ts";
 import { diskFault, errnoOf } from "./disk-fault.ts";
-import { take } from "./locks.ts";
+import { holderOf, take } from "./locks.ts";
+import { hasEnded, thisProcess } from "./owner.ts";
 import type { Records } from "./store.ts";
 
 export interface RecordsFile extends Records, AsyncDisposable {
@@ -233,35 +234,49 @@ function openOrSetAside(path: string, quarantine: string): RootDatabase<Buffer, 
   });
 }
 
-/** A turn takes some milliseconds; one that is this old was that of a process that was killed. */
-const TURN_MAX_MS = 2000;
+/** A turn takes some milliseconds, seconds where the disk is busy. Of a process that cannot be looked for (another container's),
+ *  one this old was that of a process that was killed. */
+const TURN_MAX_MS = 10_000;
+/** Looks, a millisecond apart, between two at who holds the turn. */
+const LOOKS = 20;
+let turns = 0;
 
 /**
  * Opens, commits and closes come one at a time, over all processes. lmdb's own lock does not know of opens, and lmdb-js 3.5 sets
  * the number of the last transaction back to what it was when an open began (mdb.c, mdb_env_open2): what was committed
  * meanwhile is overwritten by the next commit. Of several that make a database one begins anew what another has written to; and
- * who closes last destroys the mutexes in the lock file, also for one that waits to open it. A turn is a link like those of locks.ts;
- * `work` must end without giving up the thread.
+ * who closes last destroys the mutexes in the lock file, also for one that waits to open it. A turn is a link like those of locks.ts,
+ * but that of a killed process is taken over without lmdb's lock, which may not be there yet: two that do so in the same microseconds
+ * may both go on, as they would without turns. `work` must end without giving up the thread.
  */
 function inTurn<T>(path: string, work: () => T): T {
   const turn = `${path}-turn`;
-  while (!take(turn, `${process.pid}`)) {
+  const own = `${thisProcess()}/${++turns}`;
+  for (let look = 1; !take(turn, own); look++) {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
-    const taken = lstatSync(turn, { throwIfNoEntry: false });
-    if (taken !== undefined && Math.abs(Date.now() - taken.mtimeMs) > TURN_MAX_MS) giveTurn(turn);
+    if (look % LOOKS !== 0) continue;
+    const holder = holderOf(turn);
+    if (holder !== null && isStale(turn, holder)) giveTurn(turn, holder);
   }
   try {
     return work();
   } finally {
-    giveTurn(turn);
+    giveTurn(turn, own);
   }
 }
 
-function giveTurn(turn: string): void {
+function isStale(turn: string, holder: string): boolean {
+  const ended = hasEnded(holder.split("/")[0] ?? "");
+  if (ended !== null) return ended;
+  const taken = lstatSync(turn, { throwIfNoEntry: false });
+  return taken !== undefined && Math.abs(Date.now() - taken.mtimeMs) > TURN_MAX_MS;
+}
+
+function giveTurn(turn: string, holder: string): void {
+  if (holderOf(turn) !== holder) return; // taken for that of a killed process, or the whole store is gone
   try {
     unlinkSync(turn);
   } catch (error) {
-    // Taken for that of a killed process, or the whole store is gone.
     if (errnoOf(error) !== "ENOENT") throw diskFault(error, "leaving its records to others");
   }
 }

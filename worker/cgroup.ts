@@ -37,7 +37,7 @@ export interface Cgroups extends AsyncDisposable {
 }
 
 /** A cgroup can be busy for a moment after its last process ended. */
-const REMOVE_TRIES = 20;
+const REMOVE_TRIES = 500;
 const REMOVE_WAIT_MS = 10;
 
 /** Limits and parents of a build's steps. Touches nothing until a step asks. */

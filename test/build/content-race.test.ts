@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { fork } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -73,7 +74,9 @@ describe("a context that changes all the time", () => {
             }
           }
         } finally {
+          const gone = once(writer, "exit");
           writer.kill("SIGKILL");
+          await gone;
         }
       },
     );

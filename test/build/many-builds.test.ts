@@ -25,11 +25,13 @@ describe(`${BUILDS} builds at one time`, () => {
     const contexts = Array.from({ length: KINDS }, (_, kind) =>
       shop.context(`kind${kind}`, { Dockerfile: dockerfile(kind), file: `${kind}\n` }),
     );
-    await Promise.all(
+    // All are waited for, also where one fails: no other test runs beside the rest.
+    const builds = await Promise.allSettled(
       Array.from({ length: BUILDS }, (_, index) =>
         shop.ok(["build", "--progress=quiet", "-t", `image${index}`, contexts[index % KINDS] as string]),
       ),
     );
+    for (const build of builds) if (build.status === "rejected") throw build.reason;
     const counter = shop.context("counter", {
       Dockerfile: "FROM base\nRUN --mount=type=cache,id=count,target=/count cp /count/log /log\n",
     });

@@ -17,7 +17,6 @@ describe("collect", () => {
     filters: [],
     signal: never(),
   };
-  const now = Date.now();
 
   function layer(store: OpenStore, name: string, change: object = {}): LayerId {
     const active = store.layers.prepare();
@@ -171,7 +170,7 @@ describe("collect", () => {
     await using store = await openStore(dir());
     const old = layer(store, "old");
     const fresh = layer(store, "fresh");
-    result(store, "step", [fresh], now);
+    result(store, "step", [fresh], Date.now());
     const outcome = await prune(store, { ...options, olderThanMs: 3_600_000 });
     assert.deepEqual(outcome.removedLayers, [old]);
     assert.equal(store.layers.get(fresh)?.unpacked, true);

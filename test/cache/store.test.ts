@@ -6,10 +6,14 @@ import {
   readdirSync,
   readFileSync,
   statSync,
+  symlinkSync,
   truncateSync,
+  unlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { thisProcess } from "../../cache/owner.ts";
 import { openStore } from "../../cache/store.ts";
 import { child, freshDirectory } from "./store-support.ts";
 
@@ -94,8 +98,8 @@ describe("openStore", () => {
   });
 
   it("keeps what some commit while others open and close it", async function () {
-    this.timeout(120_000);
-    const [writers, openers, commits] = [3, 3, 500];
+    this.timeout(600_000);
+    const [writers, openers, commits] = [3, 3, 300];
     await (await openStore(dir()))[Symbol.asyncDispose]();
     const writing = Array.from({ length: writers }, (_, number) =>
       child(
@@ -125,6 +129,20 @@ describe("openStore", () => {
     assert.equal([...store.records.entries("kept")].length, writers * commits);
   });
 
+  it("takes over at once from a process that was killed in its turn, and never from one that lives", async () => {
+    await (await openStore(dir()))[Symbol.asyncDispose]();
+    const turn = join(dir(), "db", "data.mdb-turn");
+    // An earlier process with our pid.
+    symlinkSync(`${thisProcess().replace(/\d+$/, "1")}/1`, turn);
+    await (await openStore(dir()))[Symbol.asyncDispose]();
+    symlinkSync(`${thisProcess()}/1`, turn);
+    const other = child(dir(), 'await (await openStore(dir))[Symbol.asyncDispose](); say("open");');
+    const line = other.line();
+    assert.equal(await Promise.race([line, delay(3000, "waiting")]), "waiting");
+    unlinkSync(turn);
+    assert.equal(await line, "open");
+    assert.equal(await other.ended, 0);
+  });
   it("gives a temporary directory that is gone after closing", async () => {
     let temporary: string;
     {

@@ -7,7 +7,7 @@ import { BuildError } from "../../solver/graph/error.ts";
 import { CALL, hostOf, optionsOf } from "./dockerfile.ts";
 
 const MiB = 1024 * 1024;
-const ANSWER_MAX_CPU_MS = 20_000;
+const ANSWER_MAX_CPU_MS = 60_000;
 
 const lines = (count: number, line: (index: number) => string): string =>
   Array.from({ length: count }, (_, index) => `${line(index)}\n`).join("");
@@ -54,7 +54,7 @@ const CASES: readonly (readonly [string, () => string | Uint8Array, string])[] =
 ]; // biome-ignore format: a table
 
 describe("hostile Dockerfiles", function () {
-  this.timeout(90_000); // each is seconds of work; CI machines are shared
+  this.timeout(180_000); // each is seconds of work; CI machines are shared
   for (const [what, make, code] of CASES) {
     it(`${what}: ${code === "" ? "read in time" : code}`, async () =>
       assert.equal(await answer(make()), code));

@@ -119,7 +119,7 @@ describe("limits", () => {
     const values = new Map([["A", "a".repeat(20_000)]]);
     const start = performance.now();
     assert.equal(expandWord(`\${A%%${"*a".repeat(200)}b}`, values, BACKSLASH).text.length, 20_000);
-    assert.ok(performance.now() - start < 3000);
+    assert.ok(performance.now() - start < 5000);
   });
 
   it("expands any text or refuses it with a BuildError", () => {

@@ -11,7 +11,7 @@ import { expansions, soup, twoLayouts, VALUES } from "./grammar.ts";
 import { meaningOf, printDockerfile } from "./print.ts";
 
 /** Longest time for one text of a few kilobytes. */
-const TEXT_MAX_MS = 2000;
+const TEXT_MAX_MS = 10_000;
 
 /** Properties by name, each ready for fc.assert. */
 export const PROPERTIES: Readonly<Record<string, fc.IAsyncProperty<unknown>>> = {

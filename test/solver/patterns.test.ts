@@ -103,7 +103,7 @@ describe("patterns of .dockerignore", () => {
       `${"a*/".repeat(50)}**/b`,
     ]);
     assert.equal(patterns.matches(path), false);
-    assert.ok(performance.now() - start < 2000);
+    assert.ok(performance.now() - start < 5000);
   });
 });
 

@@ -17,7 +17,7 @@ import {
 import { createServer } from "node:net";
 import { hostname, userInfo } from "node:os";
 import { join } from "node:path";
-import type { ExecControl } from "../../worker/keeper/keeper.ts";
+import { type ExecControl, KILL_GRACE_MS } from "../../worker/keeper/keeper.ts";
 import { findIdMaps } from "../../worker/keeper/userns.ts";
 import type { Program } from "../../worker/launcher/program.ts";
 import type { SandboxUnderTest } from "../worker/sandbox-fixture.ts";
@@ -208,26 +208,31 @@ export function sandboxSuite(
         const started = Date.now();
         const result = await box.sh("(setsid sleep 1000; echo never) & sleep 0.05; echo done");
         assert.equal(result.out, "done\n");
-        assert.ok(Date.now() - started < 5_000);
+        assert.ok(Date.now() - started < 30_000);
       });
       it("that ignore every signal end with the step too (E6)", async () => {
         const started = Date.now();
         assert.equal((await box.sh("(trap '' TERM HUP INT; while :; do sleep 1; done) & exit 7")).code, 7);
-        assert.ok(Date.now() - started < 5_000);
+        assert.ok(Date.now() - started < 30_000);
       });
       it("get TERM on cancel and may tidy up (E7)", async () => {
         const cancel = new AbortController();
+        let cancelled = 0;
         const said: string[] = [];
         await assert.rejects(
           box.sh("trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done", {
             signal: cancel.signal,
             onOutput(data) {
               said.push(Buffer.from(data).toString());
-              if (said.length === 1) cancel.abort(new Error("cancelled"));
+              if (said.length > 1) return;
+              cancelled = Date.now();
+              cancel.abort(new Error("cancelled"));
             },
           }),
           /cancelled/,
         );
+        // On a machine that stood still for so long it was killed, as it should be.
+        if (Date.now() - cancelled > KILL_GRACE_MS) return assert.match(said.join(""), /^ready\n/);
         // The whole process group gets it: the shell may say so of the sleep it waited for.
         assert.equal(said.join("").replace("Terminated\n", ""), "ready\nbye\n");
       });
@@ -239,7 +244,7 @@ export function sandboxSuite(
           onOutput: () => cancel.abort(new Error("stop")),
         });
         await assert.rejects(step, /stop/);
-        assert.ok(Date.now() - started < 8_000);
+        assert.ok(Date.now() - started < 30_000);
       });
       it("can be cancelled at any moment of the start (E7)", async () => {
         const started = Date.now();
@@ -252,7 +257,7 @@ export function sandboxSuite(
           setTimeout(() => cancel.abort(new Error("stop")), delay);
           await step.catch((error: Error) => assert.equal(error.message, "stop"));
         }
-        assert.ok(Date.now() - started < 5_000);
+        assert.ok(Date.now() - started < 30_000);
       });
       it("are told a signal by its number, and exit as they like", async () => {
         const result = await box.sh("trap 'exit 130' INT; echo ready; while :; do sleep 0.05; done", {

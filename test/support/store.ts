@@ -42,7 +42,7 @@ export function removeTree(path: string): void {
 /** Processes that run, mounts that hold and mount namespaces that know something below `dir`. Those that are just ending get
  *  a moment; returns a line for each that stays. */
 export async function residentsOf(dir: string): Promise<string[]> {
-  const deadline = Date.now() + 3_000;
+  const deadline = Date.now() + 20_000;
   for (;;) {
     const found = readdirSync("/proc")
       .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
@@ -58,6 +58,16 @@ export function isRunning(marker: string): boolean {
   return readdirSync("/proc").some(
     (name) => /^\d+$/.test(name) && commandOf(name).split(" ").includes(marker),
   );
+}
+
+/** Is it still there after a while? What runs inside a step ends a moment after all that `residentsOf` can see. */
+export async function staysRunning(marker: string): Promise<boolean> {
+  const deadline = Date.now() + 20_000;
+  while (isRunning(marker)) {
+    if (Date.now() > deadline) return true;
+    await delay(20);
+  }
+  return false;
 }
 
 function belongsTo(pid: string, dir: string): boolean {

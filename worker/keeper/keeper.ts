@@ -82,7 +82,8 @@ export interface Keeper extends AsyncDisposable {
 
 /** Between TERM and KILL for a cancelled step. */
 export const KILL_GRACE_MS = 700;
-const START_TIMEOUT_MS = 20_000;
+/** Only against waiting for ever: fifty keepers that start at once on two slow cores take half a minute. */
+const START_TIMEOUT_MS = 120_000;
 
 const CLONE = { NEWNS: 0x0002_0000, NEWUSER: 0x1000_0000, NEWPID: 0x2000_0000 };
 const PR_SET_PDEATHSIG = 1;

@@ -24,6 +24,8 @@ export type IdMaps =
     };
 
 const ALL_IDS = 4_294_967_295;
+/** Only against waiting for ever, on a machine that does many things at once. */
+const HELPER_TIMEOUT_MS = 60_000;
 
 /** Finds the maps for this user. Reads /etc/subuid and /etc/subgid; looks for newuidmap in `path`. */
 export function findIdMaps(user: { uid: number; gid: number; name: string }, path: string): IdMaps {
@@ -158,7 +160,7 @@ function runHelper(
   const args = [String(pid)];
   for (const { inside, outside, count } of ranges) args.push(String(inside), String(outside), String(count));
   return new Promise((resolve, reject) => {
-    execFile(file, args, { timeout: 10_000 }, (error, _stdout, stderr) => {
+    execFile(file, args, { timeout: HELPER_TIMEOUT_MS }, (error, _stdout, stderr) => {
       if (error === null) resolve();
       else {
         reject(

@@ -36,7 +36,7 @@ describe("challenges", () => {
       "a ".repeat(1e5),
     ])
       parseChallenges(text);
-    assert.ok(performance.now() - start < 200);
+    assert.ok(performance.now() - start < 5000);
   });
 });
 
