@@ -2,7 +2,7 @@
 // solver/graph/bundle.ts loads both and says why.
 
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -105,13 +105,15 @@ CMD ["x"]
   for (let round = 0; round < 3; round++) {
     const { status, stderr } = spawnSync(
       process.execPath,
-      [join(dist, "bin/tsbuild.cjs"), ...["build", "--root", store, "--network=none", "-t", "warm", "--progress=plain"], ...["--build-arg", `ROUND=${round}`, context]],
+      [join(dist, "bin/tsbuild.cjs"), ...["build", "--root", store, "-t", "warm", "--progress=plain"], ...["--build-arg", `ROUND=${round}`, context]],
       { env: { ...process.env, TSBUILD_WRITE_CODE_CACHE: "1" }, encoding: "utf8" },
     );
     // Where no keeper can run the files are bundled all the same; only the compiled code is thinner.
     if (status !== 0) process.stderr.write(`bundle: the warming build ended with ${status}: ${stderr.split("\n").at(-2) ?? ""}\n`);
   }
 } finally {
+  // The keeper ends by being killed, also while it writes.
+  for (const name of readdirSync(out)) if (/\.\d+-\d+$/.test(name)) rmSync(join(out, name));
   // overlayfs leaves work directories that not even their owner may look into.
   spawnSync("chmod", ["-R", "u+rwx", scratch]);
   rmSync(scratch, { recursive: true, force: true });

@@ -338,6 +338,12 @@ export function startKeeper(options: {
     child.channel?.ref();
   };
   unreference();
+  const held = (start: Promise<void>): Promise<void> => {
+    reference();
+    return start.finally(() => {
+      if (waiting.size === 0) unreference();
+    });
+  };
 
   const send = (message: ToKeeper): void => {
     child.send(message, (error) => {
@@ -363,13 +369,8 @@ export function startKeeper(options: {
 
   return {
     ids: options.maps,
-    begins: () => begins,
-    ready() {
-      reference();
-      return ready.finally(() => {
-        if (waiting.size === 0) unreference();
-      });
-    },
+    begins: () => held(begins),
+    ready: () => held(ready),
     async run(job: ThreadJob) {
       return (await request({ type: "job", job })) as never;
     },

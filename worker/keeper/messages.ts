@@ -266,7 +266,6 @@ export type ToKeeper =
   | { readonly type: "kill"; readonly id: number; readonly signal: number }
   | { readonly type: "stdin"; readonly id: number; readonly data: Uint8Array | null } // null: end
   | { readonly type: "resize"; readonly id: number; readonly rows: number; readonly columns: number }
-  /** A step with the default network is likely to come: have one ready. */
   | { readonly type: "close" };
 
 export type FromKeeper =

@@ -163,11 +163,13 @@ function makeNamespace(launcher: string, path: string): Promise<void> {
 /** Takes over the pasta that the launcher started; resolves when its namespace is connected. */
 async function adoptHelper(files: NetworkFiles): Promise<Helper> {
   const fd = openat(AT.FDCWD, files.words, O.RDONLY | O.NONBLOCK);
-  if (isAtEnd(fd)) {
+  const first = readPresent(fd);
+  if (first?.length === 0) {
     close(fd);
     throw new Error("pasta failed: it ended");
   }
   const words = new Socket({ fd, readable: true, writable: false });
+  if (first !== null) words.unshift(first);
   const ended = new Promise<void>((resolve) => words.once("close", () => resolve()));
   // Its standard error is open as long as it lives; an idle one does not hold this process.
   words.unref();
@@ -184,12 +186,13 @@ async function adoptHelper(files: NetworkFiles): Promise<Helper> {
   };
 }
 
-/** No writer is left, and nothing to read. */
-function isAtEnd(fifo: number): boolean {
+/** What stands in a FIFO; nothing: no writer is left; null: there is one, which has said nothing. */
+function readPresent(fifo: number): Buffer | null {
+  const buffer = Buffer.alloc(4096);
   try {
-    return readSync(fifo, new Uint8Array(1)) === 0;
+    return buffer.subarray(0, readSync(fifo, buffer));
   } catch {
-    return false; // EAGAIN: it lives
+    return null; // EAGAIN
   }
 }
 
