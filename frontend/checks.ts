@@ -17,8 +17,9 @@ import { quote, trimSpace } from "./go-strings.ts";
 import type { Directive, Instruction, ParsedDockerfile } from "./instruction.ts";
 
 export interface Checks {
-  /** Reports a finding, unless its rule is switched off for the file or by a comment above the instruction. */
-  warn(rule: RuleName, detail: string, at: SourceRange): void;
+  /** Reports a finding, unless its rule is switched off for the file or by a comment above the instruction: the one at `at`, or
+   *  another one at `of`. */
+  warn(rule: RuleName, detail: string, at: SourceRange, of?: SourceRange): void;
   /** By line, within a line in the order found. The same finding twice (two variables of one name) is listed twice. */
   list(): readonly CheckWarning[];
   /** Findings are to fail the build (`error=true`). */
@@ -43,6 +44,16 @@ const NOTHING: CheckOptions = {
   fail: false,
 };
 
+/** Comments above an instruction do not count for these, as in BuildKit. */
+const OF_THE_FILE: ReadonlySet<RuleName> = new Set([
+  "ConsistentInstructionCasing",
+  "DuplicateStageName",
+  "ReservedStageName",
+  "NoEmptyContinuation",
+  "InvalidDefaultArgInFrom",
+  "InvalidBaseImagePlatform",
+]);
+
 /** Opens the checks of a build. `directive`: the file's `# check=`; `buildArg`: BUILDKIT_DOCKERFILE_CHECK, which takes
  *  its place; `instructions`: for the comments above them. Throws DOCKERFILE_SYNTAX or USAGE for unknown options. */
 export function openChecks(
@@ -51,19 +62,18 @@ export function openChecks(
   instructions: readonly Instruction[] = [],
 ): Checks {
   const options = buildArg !== null ? readBuildArg(buildArg) : readDirective(directive);
-  const byLine = skipsByLine(instructions);
+  const byLine = optionsByLine(instructions);
   const found: CheckWarning[] = [];
   return {
     failOnWarning: options.fail,
-    warn(name, detail, at) {
+    warn(name, detail, at, of = at) {
       const rule = ruleOf(name);
-      const here = byLine.get(at.start.line) ?? NOTHING;
-      if (rule.experimental) {
-        if (!options.experimentalAll && !options.experimental.has(name)) return;
-      } else if (options.skipAll || options.skip.has(name)) {
-        return;
-      }
-      if (here.skipAll || here.skip.has(name)) return;
+      const here = OF_THE_FILE.has(name) ? NOTHING : (byLine.get(of.start.line) ?? NOTHING);
+      const [isFor, isForAll] = rule.experimental
+        ? (["experimental", "experimentalAll"] as const)
+        : (["skip", "skipAll"] as const);
+      const isNamed = [options, here].some((said) => said[isForAll] || said[isFor].has(name));
+      if (isNamed !== rule.experimental) return;
       found.push({ rule: name, description: rule.description, url: ruleUrl(name), detail, at });
     },
     list: () => found.toSorted((a, b) => a.at.start.line - b.at.start.line),
@@ -132,7 +142,8 @@ export function stageChecks(commands: readonly Instruction[], hasShell: boolean,
 function useOnce(command: Instruction, last: Map<string, Instruction>, checks: Checks): void {
   const before = last.get(command.kind);
   if (before !== undefined) {
-    checks.warn("MultipleInstructionsDisallowed", multipleInstructions(command.keyword), before.at);
+    const detail = multipleInstructions(command.keyword);
+    checks.warn("MultipleInstructionsDisallowed", detail, before.at, command.at);
   }
   last.set(command.kind, command);
 }
@@ -201,30 +212,30 @@ function readDirective(directive: Directive | null): CheckOptions {
 
 const COMMENT = /^check[\t ]*=(.*)$/is;
 
-/** `# check=skip=RULE` in the comments above an instruction counts for that instruction; a faulty one is a mere comment. */
-function skipsByLine(instructions: readonly Instruction[]): ReadonlyMap<number, CheckOptions> {
+/** The first `# check=…` in the comments above an instruction counts for that instruction; a faulty one is a mere comment. */
+function optionsByLine(instructions: readonly Instruction[]): ReadonlyMap<number, CheckOptions> {
   const result = new Map<number, CheckOptions>();
   for (const { comments, at } of instructions) {
-    if (comments.length === 0) continue;
-    const skip = new Set<string>();
-    let skipAll = false;
-    for (const comment of comments) {
-      const text = COMMENT.exec(comment)?.[1];
-      if (text === undefined) continue;
-      try {
-        const options = readOptions(trimSpace(text).split(" ", 1)[0] ?? "");
-        skipAll ||= options.skipAll;
-        for (const name of options.skip) skip.add(name);
-      } catch (error) {
-        if (!(error instanceof BuildError)) throw error;
-      }
+    const text = comments.length === 0 ? null : checkComment(comments);
+    if (text === null) continue;
+    let options: CheckOptions;
+    try {
+      options = readOptions(trimSpace(text).split(" ", 1)[0] ?? "");
+    } catch (error) {
+      if (!(error instanceof BuildError)) throw error;
+      continue;
     }
-    if (!skipAll && skip.size === 0) continue;
-    for (let line = at.start.line; line <= at.end.line; line++) {
-      result.set(line, { ...NOTHING, skipAll, skip });
-    }
+    for (let line = at.start.line; line <= at.end.line; line++) result.set(line, options);
   }
   return result;
+}
+
+function checkComment(comments: readonly string[]): string | null {
+  for (const comment of comments) {
+    const text = COMMENT.exec(comment)?.[1];
+    if (text !== undefined) return text;
+  }
+  return null;
 }
 
 /** skip=A,B;experimental=C;error=true */

@@ -25,6 +25,8 @@ export interface ConvertRequest {
   readonly call: CallOptions;
   readonly parsed: ParsedDockerfile;
   readonly checks: Checks;
+  /** All stages are converted, also those the target does not need. */
+  readonly allStages?: boolean;
 }
 
 export interface OneConversion {
@@ -81,7 +83,8 @@ export async function convertFor(request: ConvertRequest, targetPlatform: Platfo
     spent: { length: 0 },
     states: new Map(),
   };
-  const state = await convertStages(conversion, table, target);
+  const others = request.allStages === true ? table.stages.filter(({ isListed }) => isListed) : [];
+  const state = await convertStages(conversion, table, target, others);
   if (options.labels.size > 0) {
     const { config } = state.image;
     config.Labels = { ...config.Labels, ...Object.fromEntries(options.labels) };
@@ -109,7 +112,8 @@ function plan({ options, parsed, checks }: ConvertRequest, targetPlatform: Platf
   const { escape } = parsed;
   const written = splitStages(parsed);
   const buildPlatform = normalizePlatform(options.buildPlatform);
-  const automatic = platformArgs(buildPlatform, targetPlatform, options.target || null, buildArgs);
+  const targetName = options.target || written.stages.at(-1)?.from.as || null;
+  const automatic = platformArgs(buildPlatform, targetPlatform, targetName, buildArgs);
   const globalArgs = new Map(automatic);
   const declaredArgs = readGlobalArgs(written.globals, globalArgs, buildArgs, escape);
   let defaultArgs: Map<string, string> | null = new Map(automatic);

@@ -114,6 +114,12 @@ function gitPart(
       at: copy.at,
     });
   }
+  if (flags.keepGitDir !== null && git.keepGitDir !== null && flags.keepGitDir !== git.keepGitDir) {
+    throw new BuildError("DOCKERFILE_SYNTAX", "inconsistent keep-git-dir configuration", {
+      at: copy.at,
+      hint: "the flag and the URL say different things",
+    });
+  }
   const op = gitSource(git, {
     keepGitDir: flags.keepGitDir ?? git.keepGitDir ?? false,
     checksum: flags.checksum || git.checksum,
@@ -194,11 +200,16 @@ function pathPart(
   const pivot = source.indexOf("/./");
   const pattern = rooted(pivot < 0 ? source : source.slice(pivot + 3)).slice(1);
   const src = pivot < 0 ? "/" : rooted(source.slice(0, pivot));
-  const isWildcard = /[*?[]/.test(pattern);
+  const isWildcard = hasWildcards(pattern) || (pivot >= 0 && hasWildcards(source.slice(0, pivot)));
   return {
     from,
     action: { ...action, src, includePatterns: [pattern], requiredPaths: isWildcard ? [] : [pattern] },
   };
+}
+
+/** One that is escaped is a plain character. */
+function hasWildcards(path: string): boolean {
+  return /[*?[]/.test(path.replace(/\\./gs, ""));
 }
 
 /** A path relative to "/" made absolute; "." and ".." in it are resolved. */
@@ -207,9 +218,11 @@ function rooted(path: string): string {
 }
 
 function checkIgnored({ ignore, checks }: Conversion, copy: Copy, source: string): void {
-  if (ignore === null) return;
+  // What "!" patterns leave of a directory is not to be told from its name.
+  if (ignore === null || ignore.hasExceptions) return;
   const path = cleanPath(source);
-  if (!ignore.matches(path.replace(/^\/(?=.)/, ""))) return;
+  // A slash in front stays, so that only what matches all names matches: the name above it is empty.
+  if (!ignore.matches(path) && !(path.startsWith("/") && ignore.matches(""))) return;
   checks.warn("CopyIgnoredFile", copyIgnoredFile(copy.kind === "add" ? "Add" : "Copy", path), copy.at);
 }
 
@@ -266,8 +279,7 @@ const UNPACKED_PATH: Part["action"] = { ...PATH, attemptUnpack: true };
 /** Absolute; a "/" at the end stays, since it says that a directory is meant. */
 function destOf(state: StageState, dest: string): string {
   const workdir = workdirOf(state);
-  if (dest === "") return workdir;
-  const wanted = dest === "." ? "./" : dest;
+  const wanted = dest === "" || dest === "." ? "./" : dest;
   let path = wanted.startsWith("/") ? wanted : cleanPath(`/${workdir}/${wanted}`);
   if (wanted.endsWith("/") && !path.endsWith("/")) path += "/";
   else if (wanted.endsWith("/.")) path = `${path.endsWith("/") ? path : `${path}/`}.`;

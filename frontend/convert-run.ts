@@ -5,11 +5,12 @@ import type { Input } from "../solver/graph/definition.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { ExecMount, ExecOp } from "../solver/graph/op.ts";
 import { cleanPath } from "../solver/graph/patterns.ts";
-import { flagValue, flagValues } from "./flags.ts";
+import { flagValues } from "./flags.ts";
 import { trimSpace } from "./go-strings.ts";
 import { addHistory } from "./image-config.ts";
 import type { Instruction } from "./instruction.ts";
 import { heredocWordOrNull } from "./parse-heredoc.ts";
+import { readNetwork, readSecurity } from "./run-flags.ts";
 import { parseDevice, parseMount, type RunMount } from "./run-mounts.ts";
 import {
   type Conversion,
@@ -24,7 +25,6 @@ import {
   stepName,
 } from "./stage-state.ts";
 import type { Step } from "./stages.ts";
-import { suggest } from "./suggest.ts";
 
 type Run = Extract<Instruction, { kind: "run" }>;
 
@@ -68,8 +68,8 @@ export function convertRun(conversion: Conversion, state: StageState, run: Run, 
     cgroupParent: options.cgroupParent,
     validExitCodes: [],
     mounts,
-    network: readNetwork(run, options.network),
-    security: readSecurity(run),
+    network: readNetwork(run.flags, options.network),
+    security: readSecurity(run.flags),
     secretEnv: more.secretEnv,
     devices: flagValues(run.flags, "device").map((text) => {
       const { name, required } = parseDevice(expandIn(conversion, state, run, text));
@@ -143,7 +143,7 @@ function readCommand(
     return { args: [...shell, text], remark: "", script: null };
   }
   const remark = ` (${summary(first.raw)})`;
-  if (!first.raw.startsWith("#!") || state.image.os === "windows") {
+  if (!first.content.startsWith("#!") || state.image.os === "windows") {
     return { args: [...shell, first.content], remark, script: null };
   }
   const script = conversion.graph.add(
@@ -173,28 +173,6 @@ function readCommand(
 function summary(text: string): string {
   const lines = trimSpace(text).split(/\r?\n/);
   return `${lines[0]}${lines.length > 1 ? "..." : ""}`;
-}
-
-function readNetwork(run: Run, ofBuild: "default" | "host" | "none"): ExecOp["network"] {
-  const flag = flagValue(run.flags, "network") ?? "default";
-  const mode = flag === "default" ? ofBuild : flag;
-  if (mode === "default") return "sandbox";
-  if (mode === "none" || mode === "host") return mode;
-  throw unsupported(run, "network mode", flag, ["default", "none", "host"]);
-}
-
-function readSecurity(run: Run): ExecOp["security"] {
-  const flag = flagValue(run.flags, "security") ?? "sandbox";
-  if (flag === "sandbox" || flag === "insecure") return flag;
-  throw unsupported(run, "security", flag, ["sandbox", "insecure"]);
-}
-
-function unsupported(run: Run, what: string, value: string, options: readonly string[]): BuildError {
-  const near = suggest(value, options, false);
-  return new BuildError("DOCKERFILE_SYNTAX", `unsupported ${what} ${JSON.stringify(value)}`, {
-    at: run.at,
-    hint: near === null ? `there are ${options.join(", ")}` : `did you mean ${near}?`,
-  });
 }
 
 type SocketMount = Extract<ExecMount, { kind: "secret" | "ssh" }>;

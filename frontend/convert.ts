@@ -36,14 +36,16 @@ const PORT_LENGTH = 128;
 /** Arguments that are for the builder: not in the environment of RUN. */
 const BUILDER_ARGS: ReadonlySet<string> = new Set(["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"]);
 
-/** Converts what `target` needs; the states of all these stages are in `conversion.states`. Throws BuildError. */
+/** Converts what `target` needs, and `others`; the states of all these stages are in `conversion.states`. Throws BuildError. */
 export async function convertStages(
   conversion: Conversion,
   table: StageTable,
   target: Stage,
+  others: readonly Stage[],
 ): Promise<StageState> {
-  const bases = await resolveBases(conversion, table, target);
-  const reached = reachableFrom(target);
+  const targets = [target, ...others];
+  const bases = await resolveBases(conversion, table, targets);
+  const reached = reachableFrom(targets);
   for (const stage of table.stages) {
     // Images and contexts are done with when they are found; only then can stages copy from them.
     const base = bases.get(stage);

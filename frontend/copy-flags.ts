@@ -56,7 +56,7 @@ export function readFlags(copy: Copy, expand: (word: string) => string): CopyFla
   };
 }
 
-const CLAUSE = "[ugoa]*(?:[-+=](?:[rwxXst]+|[ugo])?)+";
+const CLAUSE = "[ugoa]*(?:[-+=][rwxXstugo]*)+";
 const SYMBOLIC = new RegExp(`^${CLAUSE}(?:,${CLAUSE})*$`);
 
 /** Octal digits, or the symbolic form of chmod(1). */

@@ -112,7 +112,8 @@ function readPlatform(from: From, flag: string, used: Set<string>, options: From
       cause,
     });
   }
-  if (/^\$(?:TARGETPLATFORM|\{TARGETPLATFORM\})$/.test(flag)) {
+  const isTarget = expanded.matched.join() === "TARGETPLATFORM" && expanded.unmatched.length === 0;
+  if (isTarget && expanded.text === globalArgs.get("TARGETPLATFORM")) {
     checks.warn("RedundantTargetPlatform", redundantTargetPlatform(flag), from.at);
   }
   if (expanded.matched.length === 0 && expanded.unmatched.length === 0) {

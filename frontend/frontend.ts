@@ -163,7 +163,9 @@ export async function check(
   if (error !== null) return { warnings: checks.list(), error, source };
   try {
     const [platform = options.buildPlatform] = targetPlatforms(options);
-    await convertFor({ options, host, call, parsed, checks }, platform);
+    // Asked for no stage, it looks at all of them.
+    const allStages = options.target === null || options.target === "";
+    await convertFor({ options, host, call, parsed, checks, allStages }, platform);
     return { warnings: checks.list(), error: null, source };
   } catch (cause) {
     if (call.signal.aborted || !(cause instanceof BuildError)) throw cause;

@@ -66,23 +66,41 @@ function finish(
     checksum: "",
     looksLocal,
   };
-  for (const [key, value] of new URLSearchParams(query)) {
-    if (key === "ref" || key === "branch" || key === "tag") {
-      if (found.ref !== "") throw usage(remote, `the ref is given twice`);
-      found.ref = key === "ref" ? value : `refs/${key === "tag" ? "tags" : "heads"}/${value}`;
-    } else if (key === "subdir") {
-      found.subdir = cleanSubdir(value);
-    } else if (key === "checksum" || key === "commit") {
-      found.checksum = value;
-    } else if (key === "keep-git-dir") {
+  const parameters = new URLSearchParams(query);
+  const named = new Map<string, string>(); // what tag and branch stand for
+  for (const key of new Set(parameters.keys())) {
+    const [value = "", ...more] = parameters.getAll(key);
+    if (more.length > 0) throw usage(remote, `query ${JSON.stringify(key)} has multiple values`);
+    if (key === "keep-git-dir") {
       found.keepGitDir = readBool(remote, key, value);
-    } else if (key === "submodules") {
-      found.submodules = readBool(remote, key, value);
-    } else {
-      throw usage(remote, `unexpected query ${JSON.stringify(key)}`);
+      continue;
     }
+    if (key === "submodules") {
+      found.submodules = readBool(remote, key, value);
+      continue;
+    }
+    if (value === "") throw usage(remote, `query ${JSON.stringify(key)} has no value`);
+    if (key === "ref") found.ref = same(remote, "ref", found.ref, value);
+    else if (key === "tag") named.set(key, prefixed("refs/tags/", value));
+    else if (key === "branch") named.set(key, prefixed("refs/heads/", value));
+    else if (key === "subdir") found.subdir = cleanSubdir(same(remote, "subdir", found.subdir, value));
+    else if (key === "checksum" || key === "commit") found.checksum = value;
+    else throw usage(remote, `unexpected query ${JSON.stringify(key)}`);
   }
+  if (named.size > 1) throw usage(remote, "branch conflicts with tag");
+  for (const ref of named.values()) found.ref = same(remote, "ref", found.ref, ref);
+  if (found.ref === "") found.ref = found.checksum;
   return found;
+}
+
+/** The one value of two, where "" is none. */
+function same(remote: string, what: string, before: string, value: string): string {
+  if (before === "" || before === value) return value;
+  throw usage(remote, `${what} conflicts: ${JSON.stringify(before)} vs ${JSON.stringify(value)}`);
+}
+
+function prefixed(prefix: string, name: string): string {
+  return name.startsWith(prefix) ? name : `${prefix}${name}`;
 }
 
 /** "/" and "." are the whole repository. */

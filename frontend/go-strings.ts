@@ -50,15 +50,18 @@ const SHORT_ESCAPES: Readonly<Record<string, string>> = {
   "\v": "\\v",
 };
 
+/** All but what strconv.IsPrint prints: letters, marks, numbers, punctuation, symbols and the one blank. */
+const NOT_PRINTED = /["\\]|[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu;
+
 /** Go's %q for strings, as it stands in BuildKit's messages. */
 export function quote(text: string): string {
-  const body = text.replace(/["\\\p{Cc}\u2028\u2029\uFEFF]/gu, (char) => {
+  const body = text.replace(NOT_PRINTED, (char) => {
     const short = SHORT_ESCAPES[char];
     if (short !== undefined) return short;
-    const code = char.charCodeAt(0);
-    return code < 0x80
-      ? `\\x${code.toString(16).padStart(2, "0")}`
-      : `\\u${code.toString(16).padStart(4, "0")}`;
+    const code = char.codePointAt(0) ?? 0;
+    const digits = (count: number): string => code.toString(16).padStart(count, "0");
+    if (code < 0x80) return `\\x${digits(2)}`;
+    return code < 0x1_0000 ? `\\u${digits(4)}` : `\\U${digits(8)}`;
   });
   return `"${body}"`;
 }

@@ -11,7 +11,7 @@ export function outlineOf({ conversion, target }: OneConversion): Outline {
   const args = new Map<string, Outline["args"][number]>();
   const secrets = new Map<string, Outline["secrets"][number]>();
   const ssh = new Map<string, Outline["ssh"][number]>();
-  for (const stage of reachableFrom(target)) {
+  for (const stage of reachableFrom([target])) {
     const outline = conversion.states.get(stage)?.outline;
     if (outline === undefined) continue;
     const waiting = [...outline.usedArgs];

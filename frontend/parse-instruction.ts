@@ -9,6 +9,7 @@ import { checkHealthcheckFlags } from "./healthcheck.ts";
 import { WordError } from "./locate.ts";
 import { chompHeredoc, heredocWordOrNull } from "./parse-heredoc.ts";
 import type { Arguments } from "./parse-arguments.ts";
+import { checkRunFlags } from "./run-flags.ts";
 import type { SplitCommand } from "./split-command.ts";
 import { suggest } from "./suggest.ts";
 
@@ -80,6 +81,7 @@ export function checkInstruction(raw: RawInstruction): Instruction {
     }
     case "run": {
       checkFlags(kind, flags);
+      checkRunFlags(flags);
       const command = toCommand(raw.arguments);
       return { kind, at, keyword, original, flags, comments, command, heredocs: raw.heredocs };
     }
@@ -128,7 +130,7 @@ function readFrom(raw: RawInstruction): {
   return {
     image: image ?? "",
     as: stage,
-    platform: flagValue(raw.flags, "platform"),
+    platform: flagValue(raw.flags, "platform") || null, // nothing written is nothing said
     comment: stage === null ? "" : (readDescriptions(raw.comments).get(stage) ?? ""),
   };
 }

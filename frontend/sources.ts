@@ -36,14 +36,7 @@ export async function resolveBase(conversion: Conversion, stage: Stage): Promise
   const replacement = stage.isReplaced ? findContext(conversion.options, stage.name ?? "", platform) : null;
   if (replacement !== null) return loadContext(conversion, replacement, platform, stage.at);
   if (stage.baseName === SCRATCH_NAME) return scratch(conversion.targetPlatform);
-  let reference: ReturnType<typeof parseImageName>;
-  try {
-    reference = parseImageName(stage.baseName);
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : "";
-    const message = `failed to parse stage name ${JSON.stringify(stage.baseName)}: ${reason}`;
-    throw new BuildError("REFERENCE_INVALID", message, { at: stage.at, cause });
-  }
+  const reference = imageNameOf(stage);
   const context = findContext(conversion.options, stage.baseName, platform);
   if (context !== null) return loadContext(conversion, context, platform, stage.at);
   try {
@@ -62,6 +55,21 @@ export async function resolveBase(conversion: Conversion, stage: Stage): Promise
       vertex: error.vertex,
       hint: nearStage(conversion, stage.baseName) ?? error.hint, // likelier than a network that is gone
     });
+  }
+}
+
+/** Throws REFERENCE_INVALID for what can be no image: also in a stage that is not needed, as in BuildKit. */
+export function checkImageName(stage: Stage): void {
+  if (stage.base === null && !stage.isReplaced && stage.baseName !== SCRATCH_NAME) imageNameOf(stage);
+}
+
+function imageNameOf(stage: Stage): ReturnType<typeof parseImageName> {
+  try {
+    return parseImageName(stage.baseName);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : "";
+    const message = `failed to parse stage name ${JSON.stringify(stage.baseName)}: ${reason}`;
+    throw new BuildError("REFERENCE_INVALID", message, { at: stage.at, cause });
   }
 }
 

@@ -228,10 +228,10 @@ export function findTarget(table: StageTable, target: string | null): Stage {
   });
 }
 
-/** The stage and all it needs. */
-export function reachableFrom(target: Stage): ReadonlySet<Stage> {
+/** These stages and all they need. */
+export function reachableFrom(targets: readonly Stage[]): ReadonlySet<Stage> {
   const found = new Set<Stage>();
-  const waiting = [target];
+  const waiting = [...targets];
   for (let stage = waiting.pop(); stage !== undefined; stage = waiting.pop()) {
     if (found.has(stage)) continue;
     found.add(stage);

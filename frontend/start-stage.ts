@@ -4,7 +4,7 @@ import { BuildError } from "../solver/graph/error.ts";
 import { cleanPath } from "../solver/graph/patterns.ts";
 import { cloneImage, ensurePath } from "./image-config.ts";
 import { parseTrigger } from "./parse.ts";
-import { type Base, resolveBase } from "./sources.ts";
+import { type Base, checkImageName, resolveBase } from "./sources.ts";
 import { type Conversion, type StageState, spend, stepName } from "./stage-state.ts";
 import { reachableFrom, type Stage, type StageTable } from "./stages.ts";
 
@@ -18,12 +18,13 @@ const TRIGGER_ROUNDS_MAX = 100;
 export async function resolveBases(
   conversion: Conversion,
   table: StageTable,
-  target: Stage,
+  targets: readonly Stage[],
 ): Promise<ReadonlyMap<Stage, Base>> {
+  for (const stage of table.stages) checkImageName(stage);
   const bases = new Map<Stage, Base>();
   const triggered = new Set<Stage>();
   for (let round = 0; round < TRIGGER_ROUNDS_MAX; round++) {
-    const needed = reachableFrom(target);
+    const needed = reachableFrom(targets);
     const reached = table.stages.filter((stage) => needed.has(stage));
     const missing = reached.filter((stage) => stage.base === null && !bases.has(stage));
     const found = await settleAll(
@@ -41,9 +42,7 @@ export async function resolveBases(
   throw new BuildError(
     "LIMIT_EXCEEDED",
     `ONBUILD triggers lead to more than ${TRIGGER_ROUNDS_MAX} rounds of images`,
-    {
-      at: target.at,
-    },
+    { at: targets[0]?.at ?? null },
   );
 }
 

@@ -68,12 +68,15 @@ export async function extractArchive(
     readonly note?: (message: string) => void;
     /** false: everything belongs to who unpacks, and devices are left out. */
     readonly owners?: boolean;
+    /** Whose all members are to be; left out or null: who they say. */
+    readonly owner?: { readonly uid: number; readonly gid: number } | null;
   } = {},
 ): Promise<Unpacked> {
   const fd = typeof source === "number" ? source : openSync(source, "r");
   const writer = treeWriter(dest, {
     form: "archive",
     idMap: options.owners === false ? "none" : idMapKind(),
+    owner: options.owner ?? null,
     note: options.note ?? (() => {}),
   });
   try {

@@ -56,6 +56,8 @@ export interface WriterOptions {
   readonly form: "layer" | "archive";
   /** May device nodes be made, and ids be given? idMapKind() knows. "none": neither is wanted. */
   readonly idMap: "host" | "mapped" | "single" | "none";
+  /** Whose all members are to be; left out or null: who they say. */
+  readonly owner?: { readonly uid: number; readonly gid: number } | null;
   /** Told once per kind of loss (a device node, an attribute the file system does not take). */
   readonly note: (message: string) => void;
 }
@@ -102,7 +104,8 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     options.note(message);
   }
 
-  function entry(member: TarEntry): void {
+  function entry(stated: TarEntry): void {
+    const member = options.owner ? { ...stated, uid: options.owner.uid, gid: options.owner.gid } : stated;
     if (++entries > ENTRIES_MAX) {
       throw new BuildError("LIMIT_EXCEEDED", `the ${options.form} has more than ${ENTRIES_MAX} entries`);
     }

@@ -23,7 +23,7 @@ describe("COPY", () => {
     assert.equal(await dest("./"), "/w/");
     assert.equal(await dest("../x/./y"), "/x/y");
     assert.equal(await dest("/abs/"), "/abs/");
-    assert.equal(await dest('""'), "/w");
+    assert.equal(await dest('""'), "/w/");
   });
 
   it("sources are below the context, whatever they climb", async () => {

@@ -376,6 +376,9 @@ describe("symbolic modes", () => {
     ["u+s,g+s", 0o755, false, 0o6755],
     ["+t", 0o777, true, 0o1777],
     ["o+s", 0o755, false, 0o755],
+    ["u=g", 0o4711, false, 0o4111],
+    ["a+rwxg", 0o040, false, 0o777],
+    ["u=rg", 0o4751, false, 0o551],
     ["0750", 0o777, false, 0o750],
   ];
   for (const [text, before, isDirectory, after] of cases) {

@@ -149,6 +149,24 @@ describeAsRoot("file operations", () => {
     assert.ok(read.readDigest);
   });
 
+  describeWithIds("an owner given to an archive", () => {
+    it("is that of all members, but not of directories that are only in their names", async () => {
+      open({}, { "t/x/y": "y", "t/x/z": "z" });
+      execFileSync("tar", [
+        "-cf",
+        join(bench.context, "a.tar"),
+        "-C",
+        join(bench.context, "t"),
+        "x/y",
+        "x/z",
+      ]);
+      const owner = { user: { kind: "id", id: 1000 }, group: { kind: "id", id: 1001 } } as const;
+      await bench.run([copy("/a.tar", "/out", { attemptUnpack: true, owner })]);
+      const owners = ["out", "out/x", "out/x/y", "out/x/z"].map((path) => seen(path).owner);
+      assert.deepEqual(owners, ["1000:1001", "0:0", "1000:1001", "1000:1001"]);
+    });
+  });
+
   describeWithIds("owners by name", () => {
     const accounts: Files = {
       "etc/passwd": "root:x:0:0::/:/bin/sh\napp:x:1000:1001:::\nbroken:x:none:5:::\n",

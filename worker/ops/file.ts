@@ -115,6 +115,7 @@ async function runAction(action: FileAction, running: Running): Promise<Digest |
           unpack: (match, directory, made) =>
             unpackMatch(inputs.open(action.from), match, place, directory, {
               made,
+              owner: ownerOf(action.owner),
               note: (message) => notes.push(message),
             }),
         }),

@@ -21,8 +21,8 @@ export function parseMode(text: string): ModeChange {
   }
   const changes = text.split(",").flatMap((clause) => {
     const who = /^[ugoa]*/.exec(clause)?.[0] ?? "";
-    return [...clause.slice(who.length).matchAll(/([-+=])([^-+=]*)/g)].map(([, op = "", what = ""]) =>
-      change(who, op, what),
+    return [...clause.slice(who.length).matchAll(/([-+=])([^-+=]*)/g)].flatMap(([, op = "", what = ""]) =>
+      (what.match(/[^ugo]+|[ugo]/g) ?? [""]).map((part) => change(who, op, part)),
     );
   });
   return (mode, isDirectory) => {
@@ -31,12 +31,15 @@ export function parseMode(text: string): ModeChange {
   };
 }
 
-/** One operator of a clause. `canExecute`: what X asks, judged before any change. */
+/** One operator of a clause, with permissions or with one class to copy. `canExecute`: what X asks, judged before any change. */
 function change(who: string, op: string, what: string): (mode: number, canExecute: boolean) => number {
   const named = who.split("").reduce((bits, letter) => bits | CLASSES[letter as keyof typeof CLASSES], 0);
   const onlyOthers = named !== 0 && (named & ~CLASSES.o) === 0;
   // Without a class all are meant. The sticky bit has none: it is touched only where t is said.
-  const mask = (named === 0 ? CLASSES.a : named) | (what.includes("t") && !onlyOthers ? STICKY : 0);
+  const isCopy = /[ugo]/.test(what);
+  const mask =
+    ((named === 0 ? CLASSES.a : named) | (what.includes("t") && !onlyOthers ? STICKY : 0)) &
+    (isCopy ? 0o777 : ~0);
   return (mode, canExecute) => {
     let bits = 0;
     for (const letter of what) {

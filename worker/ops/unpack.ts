@@ -4,18 +4,23 @@ import { extractArchive, isArchive } from "../../cache/layers/archive.ts";
 import type { TreeReader } from "../../cache/tree.ts";
 import type { Match } from "../../cache/tree-select.ts";
 import { close, O, openat } from "../sys/file.ts";
+import type { Owner } from "./owner.ts";
 import { type Look, type Place, shown } from "./place.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 
 /** Unpacks a file of the source into a directory (a resolved path of the place) if it is an archive; else false, and
- *  nothing has changed. The directory is made, with `made` as its look; members have the owners and times they state;
- *  `note` is told what had to be left out. Throws ARCHIVE_INVALID, LIMIT_EXCEEDED. */
+ *  nothing has changed. The directory is made, with `made` as its look; members have the times they state, and the owners
+ *  unless there is an `owner` for all; `note` is told what had to be left out. Throws ARCHIVE_INVALID, LIMIT_EXCEEDED. */
 export async function unpackMatch(
   source: TreeReader,
   match: Match,
   place: Place,
   directory: string,
-  options: { readonly made: Omit<Look, "xattrs">; readonly note: (message: string) => void },
+  options: {
+    readonly made: Omit<Look, "xattrs">;
+    readonly owner: Owner | null;
+    readonly note: (message: string) => void;
+  },
 ): Promise<boolean> {
   const probe = source.open(match.path);
   try {
@@ -30,7 +35,7 @@ export async function unpackMatch(
   try {
     const archive = source.open(match.path);
     try {
-      await extractArchive(archive, target, { note: options.note });
+      await extractArchive(archive, target, { note: options.note, owner: options.owner });
       return true;
     } catch (error) {
       if (!(error instanceof BuildError) || error.code !== "ARCHIVE_INVALID") throw error;
