@@ -4,14 +4,19 @@ import { BuildError } from "../solver/graph/error.ts";
 
 /** Bytes as `docker images` prints them: three significant digits, units of 1000. */
 export function humanSize(bytes: number): string {
+  const { value, unit } = inUnits(bytes);
+  return `${Number(value.toPrecision(3))}${unit}`;
+}
+
+/** A size in the largest unit of which it has at least one. */
+export function inUnits(bytes: number): { readonly value: number; readonly unit: string } {
   const units = ["B", "kB", "MB", "GB", "TB", "PB"];
   let value = bytes;
-  let unit = 0;
-  while (value >= 1000 && unit < units.length - 1) {
+  while (value >= 1000 && units.length > 1) {
     value /= 1000;
-    unit++;
+    units.shift();
   }
-  return `${Number(value.toPrecision(3))}${units[unit]}`;
+  return { value, unit: units[0] ?? "" };
 }
 
 /** "3 hours" for a time span, in the steps docker's units.HumanDuration has. */

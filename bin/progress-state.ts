@@ -2,6 +2,7 @@
 
 import type { Digest } from "../solver/graph/digest.ts";
 import type { ProgressEvent } from "../solver/graph/event.ts";
+import { inUnits } from "./format.ts";
 import { cleanText, type LineReader, openLineReader, type TextMode } from "./log-text.ts";
 
 /** Lines kept of each step for the error block; BuildKit keeps as many. */
@@ -154,14 +155,8 @@ export function logTime(step: Step, atMs: number): string {
 
 /** Bytes in units of 1000, as BuildKit prints transfers: "1.25MB". */
 export function formatBytes(bytes: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1000 && unit < units.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  return unit === 0 ? `${value}B` : `${value.toFixed(2)}${units[unit]}`;
+  const { value, unit } = inUnits(bytes);
+  return unit === "B" ? `${value}B` : `${value.toFixed(2)}${unit}`;
 }
 
 /** "12.5MB / 30MB", "12.5MB" or "". */
