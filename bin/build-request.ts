@@ -24,9 +24,16 @@ export interface BuildFlags extends Omit<BuildRequest, "context" | "dockerfile" 
   readonly directories: ReadonlyMap<string, string>;
 }
 
-/** Reads and checks the flags. Throws USAGE. cwd: paths are relative to it. */
-export async function readBuildFlags(flags: ParsedFlags, env: Environment, cwd: string): Promise<BuildFlags> {
+/** Reads and checks the flags. Throws USAGE. cwd: paths are relative to it; proxies: arguments that are set where the flags do not. */
+export async function readBuildFlags(
+  flags: ParsedFlags,
+  env: Environment,
+  cwd: string,
+  proxies: ReadonlyMap<string, string> = new Map(),
+): Promise<BuildFlags> {
   refuseUnavailable(flags);
+  if (flags.bool("no-cache") && flags.all("no-cache-filter").length > 0)
+    throw new BuildError("USAGE", "--no-cache and --no-cache-filter cannot currently be used together");
   const buildArgs = parsePairs(
     [
       ...flags.all("build-arg-file").flatMap((path) => readArgFile(resolve(cwd, path))),
@@ -34,6 +41,7 @@ export async function readBuildFlags(flags: ParsedFlags, env: Environment, cwd: 
     ],
     env,
   );
+  for (const [name, value] of proxies) if (!buildArgs.has(name)) buildArgs.set(name, value);
   const epoch = env.SOURCE_DATE_EPOCH;
   if (!buildArgs.has("SOURCE_DATE_EPOCH") && epoch !== undefined && epoch !== "") {
     buildArgs.set("SOURCE_DATE_EPOCH", epoch); // as buildx
@@ -55,7 +63,7 @@ export async function readBuildFlags(flags: ParsedFlags, env: Environment, cwd: 
       : [];
   return Object.freeze({
     target: flags.one("target") || null,
-    tags: flags.all("tag").flatMap(parseCsv),
+    tags: flags.all("tag"),
     buildArgs,
     labels: parsePairs(flags.all("label"), null),
     secrets,
@@ -71,7 +79,7 @@ export async function readBuildFlags(flags: ParsedFlags, env: Environment, cwd: 
     annotations: await readAnnotations(flags.all("annotation")),
     allow: [...allow],
     network,
-    extraHosts: await parseHosts(flags.all("add-host")),
+    extraHosts: await parseHosts(flags.all("add-host"), network === "host" ? "127.0.0.1" : null),
     shmSizeBytes: shmSize === null ? null : parseSize(shmSize),
     ulimits: lastOfEachName(flags.all("ulimit").map(parseUlimit)),
     cgroupParent: flags.one("cgroup-parent") ?? "",
@@ -81,8 +89,13 @@ export async function readBuildFlags(flags: ParsedFlags, env: Environment, cwd: 
     contextMode: readContextMode(flags.one("context-mode")),
     sourceDateEpoch: buildArgs.get("SOURCE_DATE_EPOCH") ?? null,
     call: readCall(flags),
-    ...(await readCaches(flags, env, cwd)),
+    ...(await readCaches(flags, isOn(buildArgs.get("BUILDKIT_INLINE_CACHE")), env, cwd)),
   });
+}
+
+/** Go's strconv.ParseBool, false for anything else. */
+function isOn(value: string | undefined): boolean {
+  return value !== undefined && /^(?:1|t|T|true|TRUE|True)$/.test(value);
 }
 
 /** Arguments of a file, one a line; empty lines and those that start with "#" count for nothing. */
@@ -108,12 +121,12 @@ async function readAnnotations(texts: readonly string[]): Promise<BuildRequest["
 
 async function readCaches(
   flags: ParsedFlags,
+  inline: boolean, // asked for by BUILDKIT_INLINE_CACHE
   env: Environment,
   cwd: string,
 ): Promise<Pick<BuildFlags, "cacheFrom" | "cacheTo">> {
-  const [from, to] = [flags.all("cache-from"), flags.all("cache-to")].map((texts) =>
-    texts.filter((text) => text !== ""),
-  );
+  const asked = [...flags.all("cache-to"), ...(inline ? ["type=inline"] : [])];
+  const [from, to] = [flags.all("cache-from"), asked].map((texts) => texts.filter((text) => text !== ""));
   if (from === undefined || to === undefined || from.length + to.length === 0)
     return { cacheFrom: [], cacheTo: [] };
   const { parseCacheFrom, parseCacheTo } = await import("./cache-flags.ts");

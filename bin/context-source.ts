@@ -1,12 +1,13 @@
 // PATH | URL | - and -f: where the context and the Dockerfile come from. Standard input is read here and nowhere else.
 
-import { createWriteStream, statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { createWriteStream, readFileSync, statSync } from "node:fs";
+import { isAbsolute, join, resolve } from "node:path";
+import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { BuildError } from "../solver/graph/error.ts";
+import { BuildError, redactUrl } from "../solver/graph/error.ts";
 import type { ContextSource, DockerfileSource } from "./config.ts";
 
-/** A Dockerfile from standard input is at most this long, bytes. */
+/** A Dockerfile from standard input or a URL is at most this long, bytes. */
 const DOCKERFILE_MAX_BYTES = 16 << 20;
 
 export interface ContextOptions {
@@ -31,12 +32,38 @@ export async function resolveContext(
   const source = contextSource(context, options.cwd);
   if (file === "-")
     return { context: source, dockerfile: { kind: "bytes", data: await readDockerfile(options.stdin) } };
+  if (file !== null && /^https?:\/\//.test(file))
+    return { context: source, dockerfile: { kind: "bytes", data: await download(file, options.signal) } };
   return { context: source, dockerfile: dockerfileSource(file, source, options.cwd) };
 }
 
 function dockerfileSource(file: string | null, context: ContextSource, cwd: string): DockerfileSource {
   if (file === null || file === "") return { kind: "default" };
+  // Beside a remote context an absolute path is one of this machine.
+  if (context.kind === "remote" && isAbsolute(file)) return { kind: "bytes", data: readLocal(file) };
   return { kind: "path", path: context.kind === "directory" ? resolve(cwd, file) : file };
+}
+
+function readLocal(file: string): Uint8Array {
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code ?? "";
+    throw new BuildError("CONTEXT_MISSING", `failed to read dockerfile: open ${file}: ${code}`, { cause });
+  }
+}
+
+async function download(url: string, signal: AbortSignal): Promise<Uint8Array> {
+  try {
+    const response = await fetch(url, { signal });
+    if (!response.ok) throw new Error(`the server answers ${response.status} ${response.statusText}`);
+    return await readDockerfile(response.body ?? Readable.from([]));
+  } catch (cause) {
+    if (cause instanceof BuildError || signal.aborted) throw cause;
+    const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause;
+    const why = inner instanceof Error ? inner.message : String(inner);
+    throw new BuildError("SOURCE_FAILED", `failed to read dockerfile ${redactUrl(url)}: ${why}`, { cause });
+  }
 }
 
 /** As buildx decides: a directory of this machine comes before anything that looks like a URL. */
@@ -72,7 +99,7 @@ async function readStdinContext(
   const input = options.stdin[Symbol.asyncIterator]();
   let head = Buffer.alloc(0);
   let ended = false;
-  while (head.length < TAR_MAGIC_AT + 5 && !ended) {
+  while (head.length < TAR_HEADER_BYTES && !ended) {
     const next = await input.next();
     if (next.done) ended = true;
     else head = Buffer.concat([head, next.value]);
@@ -82,6 +109,13 @@ async function readStdinContext(
     for (let next = await input.next(); !next.done; next = await input.next()) yield next.value;
   };
   if (!isArchive(head)) {
+    if (file !== null && file !== "") {
+      throw new BuildError(
+        "USAGE",
+        "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles",
+        { hint: "leave out -f, or give a context besides -" },
+      );
+    }
     const data = await readDockerfile(all());
     if (data.length === 0) throw new BuildError("USAGE", "standard input holds no Dockerfile: it is empty");
     return { context: { kind: "empty" }, dockerfile: { kind: "bytes", data } };
@@ -91,13 +125,26 @@ async function readStdinContext(
   return { context, dockerfile: dockerfileSource(file, context, options.cwd) };
 }
 
-const TAR_MAGIC_AT = 257; // POSIX ustar: "ustar" at this offset of the first header
+const TAR_HEADER_BYTES = 512;
+/** Where a header has its checksum: eight bytes, octal, that count as blanks in the sum (pax(1), "ustar Interchange Format"). */
+const TAR_CHECKSUM_AT = 148;
 
 function isArchive(head: Buffer): boolean {
-  if (head.toString("latin1", TAR_MAGIC_AT, TAR_MAGIC_AT + 5) === "ustar") return true;
+  if (isTarHeader(head.subarray(0, TAR_HEADER_BYTES))) return true;
   return ["1f8b08", "425a68", "fd377a585a00", "28b52ffd"].some((magic) =>
     head.toString("hex").startsWith(magic),
   );
+}
+
+/** By its checksum: the oldest tars have no magic number. */
+function isTarHeader(header: Buffer): boolean {
+  if (header.length < TAR_HEADER_BYTES || header[0] === 0) return false;
+  const sum = header.reduce(
+    (total, byte, at) => total + (at >= TAR_CHECKSUM_AT && at < TAR_CHECKSUM_AT + 8 ? 0x20 : byte),
+    0,
+  );
+  const stated = header.toString("latin1", TAR_CHECKSUM_AT, TAR_CHECKSUM_AT + 8).replace(/[\0 ]+/g, "");
+  return /^[0-7]+$/.test(stated) && Number.parseInt(stated, 8) === sum;
 }
 
 async function readDockerfile(input: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
@@ -108,7 +155,7 @@ async function readDockerfile(input: AsyncIterable<Uint8Array>): Promise<Uint8Ar
     if (length > DOCKERFILE_MAX_BYTES) {
       throw new BuildError(
         "LIMIT_EXCEEDED",
-        `the Dockerfile on standard input is longer than ${DOCKERFILE_MAX_BYTES >> 20} MiB`,
+        `the Dockerfile is longer than ${DOCKERFILE_MAX_BYTES >> 20} MiB`,
       );
     }
     chunks.push(chunk);

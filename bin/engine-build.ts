@@ -299,7 +299,9 @@ async function solveAndExport(
   const roots: Input[] = converted.images.flatMap(({ definition }) =>
     definition.root === null ? [] : [definition.root],
   );
-  const exporter = import("../exporters/exporter.ts"); // loaded while the keeper begins
+  const { checkOutputs, runOutputs } = await import("../exporters/exporter.ts");
+  const stdout = process.stdout.isTTY ? null : process.stdout;
+  checkOutputs(outputs, { isIndex: converted.multiPlatform || converted.images.length > 1, stdout });
   const definition = mergeDefinitions(converted.images.map((image) => image.definition));
   const caches =
     request.cacheFrom.length + request.cacheTo.length > 0 ? await import("./engine-cache.ts") : null;
@@ -326,7 +328,6 @@ async function solveAndExport(
   }
   const images =
     (await caches?.withInlineCaches(built, solution, request, cacheParts, context.signal)) ?? built;
-  const { runOutputs } = await exporter;
   const vertex = digestOf(`export ${request.tags.join(",")}`);
   let report: BuildReport;
   context.emit({
@@ -359,7 +360,7 @@ async function solveAndExport(
           );
           await parts.keeper().run({ kind: "export", trees: ready, form, dest, epochSeconds: clamp });
         },
-        stdout: process.stdout.isTTY ? null : process.stdout,
+        stdout,
         loaders: [
           ["docker", "load"],
           ["podman", "load"],
@@ -408,7 +409,16 @@ async function outputsOf(request: BuildRequest, epochSeconds: number | null): Pr
 }
 
 function exportName(outputs: readonly Output[]): string {
-  return outputs.every((output) => output.kind === "files") ? "exporting to client" : "exporting to image";
+  const names = new Set(
+    outputs.map((output) => {
+      if (output.kind === "archive") return `exporting to ${output.format} image format`;
+      if (output.kind === "files")
+        return `exporting to client ${output.form === "tar" ? "tarball" : "directory"}`;
+      return "exporting to image";
+    }),
+  );
+  const [name = "exporting to image", ...more] = names;
+  return more.length === 0 ? name : "exporting to image";
 }
 
 function reportOf(outcomes: readonly ExportOutcome[]): BuildReport {

@@ -61,6 +61,7 @@ export async function readRunFlags(flags: ParsedFlags, env: Environment, cwd: st
   const shmSize = flags.one("shm-size");
   const platform = flags.one("platform");
   const fileEnv = flags.all("env-file").flatMap((path) => readEnvFile(resolve(cwd, path), env));
+  const network = oneOf(flags, "network", ["default", "host", "none"], "default");
   return Object.freeze({
     image,
     args,
@@ -74,13 +75,13 @@ export async function readRunFlags(flags: ParsedFlags, env: Environment, cwd: st
     user: flags.one("user"),
     hostname: flags.one("hostname"),
     name: flags.one("name"),
-    network: oneOf(flags, "network", ["default", "host", "none"], "default"),
+    network,
     readonlyRoot: flags.bool("read-only"),
     interactive: flags.bool("interactive"),
     tty: flags.bool("tty"),
     platform: platform === null ? null : parsePlatform(platform),
     pull: oneOf(flags, "pull", ["missing", "always", "never"], "missing"),
-    extraHosts: await parseHosts(flags.all("add-host")),
+    extraHosts: await parseHosts(flags.all("add-host"), network === "host" ? "127.0.0.1" : null),
     shmSizeBytes: shmSize === null ? null : parseSize(shmSize),
     ulimits: flags.all("ulimit").map(parseUlimit),
     cgroupParent: flags.one("cgroup-parent") ?? "",

@@ -96,8 +96,9 @@ export function parseUlimit(text: string): Ulimit {
   return { name, soft, hard };
 }
 
-/** "host:ip", "host=ip", IPv6 with or without brackets, or ip "host-gateway" (kept as that word). One value may hold several. */
-export async function parseHosts(values: readonly string[]): Promise<ExtraHost[]> {
+/** "host:ip", "host=ip", IPv6 with or without brackets; for the ip "host-gateway" `gateway`, where there is one. One value may hold
+ *  several. */
+export async function parseHosts(values: readonly string[], gateway: string | null): Promise<ExtraHost[]> {
   if (values.length === 0) return [];
   const { isIP } = await import("node:net");
   return values.flatMap(parseCsv).map((text) => {
@@ -106,7 +107,13 @@ export async function parseHosts(values: readonly string[]): Promise<ExtraHost[]
     const host = text.slice(0, Math.max(at, 0));
     let ip = at < 0 ? "" : text.slice(at + 1);
     if (host === "" || ip === "") throw invalid(`invalid host ${text}`, "the form is NAME:IP or NAME=IP");
-    if (ip === "host-gateway") return { host, ip };
+    if (ip === "host-gateway") {
+      if (gateway !== null) return { host, ip: gateway };
+      throw invalid(
+        `--add-host ${text}: the host cannot be reached from the network of the steps`,
+        "with --network=host they have the host's own",
+      );
+    }
     if (/^\[.+\]$/.test(ip)) ip = ip.slice(1, -1);
     if (isIP(ip) === 0) throw invalid(`invalid host ${text}`, "the form is NAME:IP or NAME=IP");
     return { host, ip };

@@ -7,16 +7,17 @@ import { BuildError } from "../solver/graph/error.ts";
 /** buildx's rules: --push makes image outputs push or adds one, --load adds type=docker. Throws OUTPUT_INVALID, USAGE. */
 export function readOutputFlags(
   texts: readonly string[],
-  options: { readonly push: boolean; readonly load: boolean; readonly cwd: string },
+  options: {
+    readonly push: boolean;
+    readonly load: boolean;
+    readonly cwd: string;
+    /** Told of attributes nobody knows, which do nothing, as in BuildKit. */
+    readonly onUnknown: (attribute: string) => void;
+  },
 ): Output[] {
-  let outputs = texts.map((text) => withAbsolutePath(parseOutput(text), options.cwd));
+  let outputs = texts.map((text) => withAbsolutePath(parseOutput(text, options.onUnknown), options.cwd));
   if (options.push) {
     const images = outputs.filter((output) => output.kind === "image");
-    if (images.length === 0 && outputs.some((output) => output.kind !== "archive")) {
-      throw new BuildError("USAGE", "--push and these outputs cannot be used together", {
-        hint: "add an image: -o type=registry",
-      });
-    }
     outputs = outputs.map((output) => (output.kind === "image" ? { ...output, push: true } : output));
     if (images.length === 0) outputs.push(parseOutput("type=registry"));
   }

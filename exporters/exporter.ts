@@ -98,7 +98,7 @@ export async function runOutputs(
   deps: ExportDeps,
   context: ExportContext,
 ): Promise<ExportOutcome[]> {
-  checkOutputs(images, outputs, deps, context);
+  checkOutputs(outputs, { isIndex: context.multiPlatform || images.length > 1, stdout: deps.stdout });
   await using scope = new Scope(context.signal);
   const lease = scope.use(deps.store.lease());
   for (const image of images) lease.addLayers(image.layers);
@@ -109,19 +109,17 @@ export async function runOutputs(
   );
 }
 
-// What can be known to be wrong is said before any work.
-function checkOutputs(
-  images: readonly BuiltImage[],
+/** What can be known to be wrong is said before any work. `isIndex`: the result is an index; stdout: as in ExportDeps. Throws
+ *  OUTPUT_INVALID. */
+export function checkOutputs(
   outputs: readonly Output[],
-  deps: ExportDeps,
-  context: ExportContext,
+  { isIndex, stdout }: { readonly isIndex: boolean; readonly stdout: Writable | null },
 ): void {
-  const isIndex = context.multiPlatform || images.length > 1;
   let toStdout = 0;
   for (const output of outputs) {
     if ((output.kind === "archive" || output.kind === "files") && output.dest?.kind === "stdout") {
       toStdout++;
-      if (deps.stdout === null) {
+      if (stdout === null) {
         throw new BuildError("OUTPUT_INVALID", "dest file is required, refusing to write to a terminal", {
           hint: "add dest=FILE, or redirect standard output",
         });

@@ -79,7 +79,7 @@ interface Attributes {
  * Reads one --output. A plain PATH is type=local, "-" is a tar on standard output. Paths stay as written. Throws OUTPUT_INVALID,
  * REFERENCE_INVALID.
  */
-export function parseOutput(text: string): Output {
+export function parseOutput(text: string, onUnknown: ((attribute: string) => void) | null = null): Output {
   const fields = splitCsv(text);
   if (fields.length === 1 && fields[0] === text && !text.startsWith("type=")) {
     if (text === "")
@@ -115,7 +115,8 @@ export function parseOutput(text: string): Output {
   pairs.delete("type");
   const attributes = attributesOf(pairs, type);
   const output = outputOf(type, attributes);
-  attributes.done();
+  if (onUnknown === null) attributes.done();
+  else for (const [name, value] of pairs) onUnknown(`${name}=${value}`);
   return output;
 }
 

@@ -217,7 +217,8 @@ function addSecret(
   found: Mounts,
 ): void {
   const id = mount.source || mount.id || posix.basename(mount.target);
-  state.outline.secrets.set(id, { required: mount.required, at: run.at });
+  // Of several the first is the one that is told.
+  if (!state.outline.secrets.has(id)) state.outline.secrets.set(id, { required: mount.required, at: run.at });
   if (mount.env !== null) found.secretEnv.push({ id, name: mount.env, optional: !mount.required });
   // As a variable and as a file only where both are asked for.
   if (mount.env !== null && mount.target === "") return;
@@ -235,7 +236,8 @@ function addSecret(
 function sshMount(mount: RunMount, state: StageState, run: Run, index: number): SocketMount {
   if (mount.source !== "")
     throw new BuildError("MOUNT_INVALID", "ssh does not support source", { at: run.at });
-  state.outline.ssh.set(mount.id || "default", { required: mount.required, at: run.at });
+  const id = mount.id || "default";
+  if (!state.outline.ssh.has(id)) state.outline.ssh.set(id, { required: mount.required, at: run.at });
   return {
     kind: "ssh",
     id: mount.id,

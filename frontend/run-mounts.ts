@@ -202,7 +202,8 @@ export function parseDevice(text: string): RunDevice {
 
 /** One record of CSV (RFC 4180). Throws MOUNT_INVALID for quotes that do not match. */
 function splitFields(text: string): readonly string[] {
-  if (!text.includes('"')) return text === "" ? [] : text.split(",");
+  if (text === "") throw invalid("there is nothing in it, where options are expected");
+  if (!text.includes('"')) return text.split(",");
   const fields: string[] = [];
   let rest = text;
   for (;;) {

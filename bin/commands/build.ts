@@ -8,6 +8,7 @@ import { colourTable } from "../colours.ts";
 import type { Command, CommandContext } from "../commands.ts";
 import type { BuildReport, BuildRequest, SourceText } from "../config.ts";
 import { resolveContext } from "../context-source.ts";
+import { configuredProxies } from "../docker-proxies.ts";
 import { BUILD_FLAGS, FLAGS_WITHOUT_EFFECT } from "../flags-build.ts";
 import { openLocalSession } from "../local-session.ts";
 import { type Display, openDisplay, progressMode } from "../progress.ts";
@@ -20,6 +21,9 @@ import type { ExplainedBuild } from "../../solver/solver.ts";
 export const command: Command = {
   flags: BUILD_FLAGS,
   async run(flags, context) {
+    const progress = flags.one("progress") ?? "";
+    if (flags.bool("quiet") && !["", "auto", "quiet"].includes(progress))
+      throw new BuildError("USAGE", `progress=${progress} and quiet cannot be used together`);
     const mode = flags.bool("quiet") ? "quiet" : progressMode(flags.one("progress"), context.config.env);
     const display = await openDisplay(mode, { stream: process.stderr, env: context.config.env });
     const sources = new Map<string, SourceText>();
@@ -30,9 +34,15 @@ export const command: Command = {
       if (!flags.bool("explain") || last === undefined) return;
       context.complain((await import("../explain-text.ts")).renderExplained(last));
     };
+    const ignored: string[] = [];
     let outcome: { report: BuildReport; request: BuildRequest };
     try {
-      outcome = await build(flags, context, display, sources, warnings, (last) => void explained.push(last));
+      outcome = await build(flags, context, display, {
+        sources,
+        warnings,
+        onExplained: (last) => void explained.push(last),
+        ignored,
+      });
     } catch (error) {
       display.finish();
       if (context.signal.aborted) throw error; // cancelling is not failing
@@ -47,6 +57,7 @@ export const command: Command = {
       const idle = FLAGS_WITHOUT_EFFECT.filter(({ name, changes }) => changes && flags.has(name)).map(
         ({ name }) => `--${name}`,
       );
+      idle.push(...ignored.map((attribute) => `${attribute} (of an output)`));
       if (idle.length > 0)
         context.complain(`\nWARNING: ${idle.join(", ")}: without effect in this builder\n`);
       await printWarnings(warnings, context, sources);
@@ -59,16 +70,30 @@ export const command: Command = {
 
 type Warning = Extract<ProgressEvent, { kind: "warning" }>;
 
+/** What a build has to tell besides its report. */
+interface Told {
+  readonly sources: Map<string, SourceText>;
+  readonly warnings: Warning[];
+  readonly onExplained: (build: ExplainedBuild) => void;
+  /** Attributes of outputs that do nothing. */
+  readonly ignored: string[];
+}
+
 async function build(
   flags: ParsedFlags,
   context: CommandContext,
   display: Display,
-  sources: Map<string, SourceText>,
-  warnings: Warning[],
-  onExplained: (build: ExplainedBuild) => void,
+  { sources, warnings, onExplained, ignored }: Told,
 ): Promise<{ report: BuildReport; request: BuildRequest }> {
   const { config, cwd, signal } = context;
-  const { directories, ...asked } = await readBuildFlags(flags, config.env, cwd);
+  const { directories, ...asked } = await readBuildFlags(
+    flags,
+    config.env,
+    cwd,
+    configuredProxies(config.dockerConfigDir),
+  );
+  const outputs = await readOutputs(flags, cwd, ignored);
+  prepareIdFile(flags.one("iidfile"), outputs);
   const { openEngine } = await import("../engine.ts");
   await using engine = await openEngine(config);
   let scratch: string | null = null;
@@ -91,7 +116,7 @@ async function build(
     const request: BuildRequest = Object.freeze({
       ...asked,
       ...where,
-      outputs: await readOutputs(flags, cwd),
+      outputs,
       session,
     });
     const usage = openStepUsage();
@@ -164,6 +189,14 @@ async function printWarnings(
   );
 }
 
+/** The id of an earlier build does not stay where this one fails. */
+function prepareIdFile(path: string | null, outputs: BuildRequest["outputs"]): void {
+  if (path === null || path === "") return;
+  if (outputs.length > 0 && outputs.every((output) => output.kind === "files"))
+    throw new BuildError("USAGE", "local and tar exporters are incompatible with image ID file");
+  rmSync(path, { force: true });
+}
+
 function writeResults(flags: ParsedFlags, report: BuildReport): void {
   const iidFile = flags.one("iidfile");
   const metadataFile = flags.one("metadata-file");
@@ -180,11 +213,15 @@ function writeResult(path: string, text: string): void {
 }
 
 /** --output, --push and --load as one list. */
-async function readOutputs(flags: ParsedFlags, cwd: string): Promise<BuildRequest["outputs"]> {
+async function readOutputs(
+  flags: ParsedFlags,
+  cwd: string,
+  ignored: string[],
+): Promise<BuildRequest["outputs"]> {
   const push = flags.bool("push");
   const load = flags.bool("load");
   const texts = [...flags.all("output")];
   if (texts.length === 0 && !push && !load) return [];
   const { readOutputFlags } = await import("../output-flags.ts");
-  return readOutputFlags(texts, { push, load, cwd });
+  return readOutputFlags(texts, { push, load, cwd, onUnknown: (attribute) => void ignored.push(attribute) });
 }

@@ -1,5 +1,9 @@
 import { deepEqual, equal, rejects, throws } from "node:assert/strict";
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readConfig } from "../../bin/config.ts";
@@ -127,11 +131,39 @@ describe("context and Dockerfile", () => {
   });
 
   it("keeps a tar from standard input as it is", async () => {
-    const tar = `${"name".padEnd(257, "\0")}ustar${"x".repeat(300)}`;
-    const { context } = await resolve("-", "my.Dockerfile", tar);
-    equal(context.kind, "archive");
-    const { readFileSync } = await import("node:fs");
-    equal(context.kind === "archive" ? readFileSync(context.path, "latin1") : "", tar);
+    for (const format of ["v7", "ustar", "pax"]) {
+      const tar = execFileSync("tar", [`--format=${format}`, "-C", dir, "-c", "file"]).toString("latin1");
+      const { context } = await resolve("-", "my.Dockerfile", tar);
+      equal(context.kind, "archive", format);
+      equal(context.kind === "archive" ? readFileSync(context.path, "latin1") : "", tar);
+    }
     equal((await resolve("-", null, "\x1f\x8b\x08rest")).context.kind, "archive");
+    await rejects(resolve("-", "my.Dockerfile", "FROM scratch\n"), /ambiguous Dockerfile source/);
+  });
+
+  it("takes a Dockerfile from a URL, and beside a remote context from this machine by an absolute path", async () => {
+    const server = createServer((request, response) => {
+      response.statusCode = request.url === "/Dockerfile" ? 200 : 404;
+      response.end("FROM scratch\n");
+    });
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    try {
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      const data = Buffer.from("FROM scratch\n");
+      deepEqual((await resolve(".", `${url}/Dockerfile`)).dockerfile, { kind: "bytes", data });
+      await rejects(
+        resolve(".", `${url}/none`),
+        /failed to read dockerfile .*\/none: the server answers 404/,
+      );
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+    const { dockerfile } = await resolve("https://example.com/x.git", join(dir, "file"));
+    equal(dockerfile.kind, "bytes");
+    await rejects(
+      resolve("https://example.com/x.git", "/nowhere/x"),
+      /failed to read dockerfile: open .*ENOENT/,
+    );
   });
 });

@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -93,6 +93,27 @@ describe("the command", function () {
     rmSync(root, { recursive: true });
     equal(tsbuild("images", "--root", root).status, 0);
     ok(readdirSync(root).length > 0);
+  });
+
+  it("refuses what buildx refuses, and leaves no id of an earlier build behind", () => {
+    writeFileSync(join(dir, "id"), "sha256:old");
+    const error = (...args: string[]): string => {
+      const { status, stderr } = tsbuild("build", ...args, ".");
+      equal(status, 1);
+      return stderr;
+    };
+    match(
+      error("--no-cache", "--no-cache-filter", "x"),
+      /--no-cache and --no-cache-filter cannot currently be used/,
+    );
+    match(error("-q", "--progress=plain"), /progress=plain and quiet cannot be used together/);
+    match(
+      error("--iidfile", "id", "-o", "out"),
+      /local and tar exporters are incompatible with image ID file/,
+    );
+    equal(readFileSync(join(dir, "id"), "utf8"), "sha256:old");
+    error("--iidfile", "id"); // there is no Dockerfile
+    equal(existsSync(join(dir, "id")), false);
   });
 
   it("says what is wrong with the context of a build before anything is made", () => {

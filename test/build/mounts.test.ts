@@ -55,6 +55,28 @@ RUN echo ${canary} > /canary
       assert.equal(stdout, "one\ntwo\n");
     });
 
+    it("gives a cache that is named twice in one step as one directory", async () => {
+      for (const sharing of ["shared", "locked", "private"]) {
+        const mount = (target: string) =>
+          `--mount=type=cache,id=twice-${sharing},sharing=${sharing},target=${target}`;
+        const context = shop.context(`twice-${sharing}`, {
+          Dockerfile: `FROM base\nRUN ${mount("/a")} ${mount("/b")} echo one > /a/file && cat /b/file > /seen\n`,
+        });
+        await shop.ok(["build", "-t", "twice", context]);
+        assert.equal((await shop.ok(["run", "twice", "cat", "/seen"])).stdout, "one\n");
+      }
+    });
+
+    it("shares a new cache between steps that run at the same time", async () => {
+      // Each waits for what the other writes: one after the other they would wait in vain.
+      const step = (own: string, other: string) =>
+        `RUN --mount=type=cache,id=met,target=/c echo > /c/${own}; for i in $(seq 600); do test -e /c/${other} && exit; sleep 0.1; done; exit 1`;
+      const context = shop.context("met", {
+        Dockerfile: `FROM base AS one\n${step("1", "2")}\nFROM base AS two\n${step("2", "1")}\nFROM base\nCOPY --from=one /bin /1\nCOPY --from=two /bin /2\n`,
+      });
+      await shop.ok(["build", "-q", context]);
+    });
+
     it("reads the context through a bind mount, and changes to it are gone afterwards", async () => {
       const context = shop.context("bind", {
         Dockerfile:

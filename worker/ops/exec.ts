@@ -5,7 +5,7 @@ import type { Digest } from "../../solver/graph/digest.ts";
 import type { Vertex } from "../../solver/graph/definition.ts";
 import type { ExecMount, ExecOp } from "../../solver/graph/op.ts";
 import type { CallContext, Entitlement, LayerId, Result } from "../../solver/graph/request.ts";
-import type { ActiveLayer, Store } from "../../cache/store.ts";
+import type { CacheMountHold, ActiveLayer, Store } from "../../cache/store.ts";
 import type { Keeper } from "../keeper/keeper.ts";
 import { openBlame } from "./blame.ts";
 import type { CgroupUsage, StepCgroup } from "../cgroup.ts";
@@ -63,9 +63,10 @@ export async function runExecOp(
   if (root.output !== null) outputs.set(root.output, { active: rootActive, base: rootLayer.result });
 
   const mounts: ExecJobMount[] = [];
+  const caches = new Map<string, CacheMountHold>();
   for (const mount of op.mounts) {
     if (mount === root) continue;
-    mounts.push(...(await makeMount(mount, op, vertex, layer, deps, context, held, outputs)));
+    mounts.push(...(await makeMount(mount, op, vertex, layer, deps, context, held, outputs, caches)));
   }
   const cgroup = await deps.cgroup(op.cgroupParent);
   if (cgroup !== null) held.add(cgroup);
@@ -166,6 +167,7 @@ async function makeMount(
   context: CallContext,
   held: Held,
   outputs: Map<number, { active: ActiveLayer; base: Result | null }>,
+  caches: Map<string, CacheMountHold>, // by id and seed: a step that names one twice sees the same directory twice
 ): Promise<ExecJobMount[]> {
   const target = mount.target.startsWith("/")
     ? mount.target
@@ -206,20 +208,26 @@ async function makeMount(
       const seed = await layer(mount.input);
       const seedKey =
         seed.result === null ? "" : JSON.stringify([await deps.layersOf(seed.result), mount.selector]);
-      const hold = held.add(
-        await deps.store.cacheMounts.acquire(mount.id, mount.sharing, { signal: context.signal, seedKey }),
-      );
-      if (hold.fresh && seed.dirs.length > 0) {
-        await deps.keeper().run({
-          kind: "materialize",
-          tree: { kind: "layers", dirs: seed.dirs },
-          selector: mount.selector,
-          upper: hold.path,
-        });
-        hold.seeded();
-      } else if (hold.fresh && mount.input === null && deps.restoreMount !== undefined) {
-        await deps.restoreMount(mount.id, hold.path, vertex.digest, context);
-        hold.seeded();
+      const key = JSON.stringify([mount.id, seedKey]);
+      const known = caches.get(key);
+      const hold =
+        known ??
+        held.add(
+          await deps.store.cacheMounts.acquire(mount.id, mount.sharing, { signal: context.signal, seedKey }),
+        );
+      caches.set(key, hold);
+      if (hold.fresh && known === undefined) {
+        if (seed.dirs.length > 0) {
+          await deps.keeper().run({
+            kind: "materialize",
+            tree: { kind: "layers", dirs: seed.dirs },
+            selector: mount.selector,
+            upper: hold.path,
+          });
+        } else if (mount.input === null && deps.restoreMount !== undefined) {
+          await deps.restoreMount(mount.id, hold.path, vertex.digest, context);
+        }
+        hold.seeded(); // from now on others may share it, also while this step runs
       }
       return [
         {
