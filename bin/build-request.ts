@@ -79,7 +79,7 @@ export async function readBuildFlags(
     annotations: await readAnnotations(flags.all("annotation")),
     allow: [...allow],
     network,
-    extraHosts: await parseHosts(flags.all("add-host"), network === "host" ? "127.0.0.1" : null),
+    extraHosts: await parseHosts(flags.all("add-host")),
     shmSizeBytes: shmSize === null ? null : parseSize(shmSize),
     ulimits: lastOfEachName(flags.all("ulimit").map(parseUlimit)),
     cgroupParent: flags.one("cgroup-parent") ?? "",

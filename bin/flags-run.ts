@@ -81,7 +81,7 @@ export async function readRunFlags(flags: ParsedFlags, env: Environment, cwd: st
     tty: flags.bool("tty"),
     platform: platform === null ? null : parsePlatform(platform),
     pull: oneOf(flags, "pull", ["missing", "always", "never"], "missing"),
-    extraHosts: await parseHosts(flags.all("add-host"), network === "host" ? "127.0.0.1" : null),
+    extraHosts: await parseHosts(flags.all("add-host")),
     shmSizeBytes: shmSize === null ? null : parseSize(shmSize),
     ulimits: flags.all("ulimit").map(parseUlimit),
     cgroupParent: flags.one("cgroup-parent") ?? "",

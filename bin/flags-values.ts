@@ -96,9 +96,17 @@ export function parseUlimit(text: string): Ulimit {
   return { name, soft, hard };
 }
 
-/** "host:ip", "host=ip", IPv6 with or without brackets; for the ip "host-gateway" `gateway`, where there is one. One value may hold
- *  several. */
-export async function parseHosts(values: readonly string[], gateway: string | null): Promise<ExtraHost[]> {
+const HOST_GATEWAY = "host-gateway";
+const LOOPBACK = "127.0.0.1";
+
+/** Those --add-host values that mean the host, which only steps on the host's own network can reach. */
+export function gatewayHosts(values: readonly string[]): readonly string[] {
+  return values.flatMap(parseCsv).filter((text) => /[:=]host-gateway$/.test(text));
+}
+
+/** "host:ip", "host=ip", IPv6 with or without brackets; the ip "host-gateway" is the loopback of a step on the host's network. One value
+ *  may hold several. */
+export async function parseHosts(values: readonly string[]): Promise<ExtraHost[]> {
   if (values.length === 0) return [];
   const { isIP } = await import("node:net");
   return values.flatMap(parseCsv).map((text) => {
@@ -107,13 +115,7 @@ export async function parseHosts(values: readonly string[], gateway: string | nu
     const host = text.slice(0, Math.max(at, 0));
     let ip = at < 0 ? "" : text.slice(at + 1);
     if (host === "" || ip === "") throw invalid(`invalid host ${text}`, "the form is NAME:IP or NAME=IP");
-    if (ip === "host-gateway") {
-      if (gateway !== null) return { host, ip: gateway };
-      throw invalid(
-        `--add-host ${text}: the host cannot be reached from the network of the steps`,
-        "with --network=host they have the host's own",
-      );
-    }
+    if (ip === HOST_GATEWAY) return { host, ip: LOOPBACK };
     if (/^\[.+\]$/.test(ip)) ip = ip.slice(1, -1);
     if (isIP(ip) === 0) throw invalid(`invalid host ${text}`, "the form is NAME:IP or NAME=IP");
     return { host, ip };

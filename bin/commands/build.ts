@@ -10,6 +10,7 @@ import type { BuildReport, BuildRequest, SourceText } from "../config.ts";
 import { resolveContext } from "../context-source.ts";
 import { configuredProxies } from "../docker-proxies.ts";
 import { BUILD_FLAGS, FLAGS_WITHOUT_EFFECT } from "../flags-build.ts";
+import { gatewayHosts } from "../flags-values.ts";
 import { openLocalSession } from "../local-session.ts";
 import { type Display, openDisplay, progressMode } from "../progress.ts";
 import { openSshSockets } from "../ssh-sockets.ts";
@@ -57,7 +58,7 @@ export const command: Command = {
       const idle = FLAGS_WITHOUT_EFFECT.filter(({ name, changes }) => changes && flags.has(name)).map(
         ({ name }) => `--${name}`,
       );
-      idle.push(...ignored.map((attribute) => `${attribute} (of an output)`));
+      idle.push(...ignored);
       if (idle.length > 0)
         context.complain(`\nWARNING: ${idle.join(", ")}: without effect in this builder\n`);
       await printWarnings(warnings, context, sources);
@@ -75,7 +76,7 @@ interface Told {
   readonly sources: Map<string, SourceText>;
   readonly warnings: Warning[];
   readonly onExplained: (build: ExplainedBuild) => void;
-  /** Attributes of outputs that do nothing. */
+  /** What was asked for and does nothing. */
   readonly ignored: string[];
 }
 
@@ -94,6 +95,10 @@ async function build(
   );
   const outputs = await readOutputs(flags, cwd, ignored);
   prepareIdFile(flags.one("iidfile"), outputs);
+  if (asked.network !== "host")
+    ignored.push(
+      ...gatewayHosts(flags.all("add-host")).map((host) => `--add-host ${host} (but with --network=host)`),
+    );
   const { openEngine } = await import("../engine.ts");
   await using engine = await openEngine(config);
   let scratch: string | null = null;
@@ -223,5 +228,10 @@ async function readOutputs(
   const texts = [...flags.all("output")];
   if (texts.length === 0 && !push && !load) return [];
   const { readOutputFlags } = await import("../output-flags.ts");
-  return readOutputFlags(texts, { push, load, cwd, onUnknown: (attribute) => void ignored.push(attribute) });
+  return readOutputFlags(texts, {
+    push,
+    load,
+    cwd,
+    onUnknown: (attribute) => void ignored.push(`${attribute} (of an output)`),
+  });
 }
