@@ -108,7 +108,7 @@ async function readStdinContext(
     yield head;
     for (let next = await input.next(); !next.done; next = await input.next()) yield next.value;
   };
-  if (!isArchive(head)) {
+  if (!(await isArchive(head))) {
     if (file !== null && file !== "") {
       throw new BuildError(
         "USAGE",
@@ -126,25 +126,13 @@ async function readStdinContext(
 }
 
 const TAR_HEADER_BYTES = 512;
-/** Where a header has its checksum: eight bytes, octal, that count as blanks in the sum (pax(1), "ustar Interchange Format"). */
-const TAR_CHECKSUM_AT = 148;
 
-function isArchive(head: Buffer): boolean {
-  if (isTarHeader(head.subarray(0, TAR_HEADER_BYTES))) return true;
+async function isArchive(head: Buffer): Promise<boolean> {
+  const { isTarHeader } = await import("../cache/layers/tar-fields.ts");
+  if (isTarHeader(head)) return true;
   return ["1f8b08", "425a68", "fd377a585a00", "28b52ffd"].some((magic) =>
     head.toString("hex").startsWith(magic),
   );
-}
-
-/** By its checksum: the oldest tars have no magic number. */
-function isTarHeader(header: Buffer): boolean {
-  if (header.length < TAR_HEADER_BYTES || header[0] === 0) return false;
-  const sum = header.reduce(
-    (total, byte, at) => total + (at >= TAR_CHECKSUM_AT && at < TAR_CHECKSUM_AT + 8 ? 0x20 : byte),
-    0,
-  );
-  const stated = header.toString("latin1", TAR_CHECKSUM_AT, TAR_CHECKSUM_AT + 8).replace(/[\0 ]+/g, "");
-  return /^[0-7]+$/.test(stated) && Number.parseInt(stated, 8) === sum;
 }
 
 async function readDockerfile(input: AsyncIterable<Uint8Array>): Promise<Uint8Array> {

@@ -61,7 +61,6 @@ export async function readRunFlags(flags: ParsedFlags, env: Environment, cwd: st
   const shmSize = flags.one("shm-size");
   const platform = flags.one("platform");
   const fileEnv = flags.all("env-file").flatMap((path) => readEnvFile(resolve(cwd, path), env));
-  const network = oneOf(flags, "network", ["default", "host", "none"], "default");
   return Object.freeze({
     image,
     args,
@@ -75,7 +74,7 @@ export async function readRunFlags(flags: ParsedFlags, env: Environment, cwd: st
     user: flags.one("user"),
     hostname: flags.one("hostname"),
     name: flags.one("name"),
-    network,
+    network: oneOf(flags, "network", ["default", "host", "none"], "default"),
     readonlyRoot: flags.bool("read-only"),
     interactive: flags.bool("interactive"),
     tty: flags.bool("tty"),

@@ -65,7 +65,7 @@ export function hasEnded(name: string): boolean | null {
 
 /** Makes this process known in `dir` (which exists). */
 export function openOwner(dir: string): Owner {
-  const boot = bootId();
+  const [boot = ""] = thisProcess().split(".");
   // Random at the end: one store may be open several times in a process, and each time closes for itself.
   const id = `${thisProcess()}.${randomBytes(4).toString("hex")}`;
   const server = listen(dir, id);

@@ -13,7 +13,7 @@ import {
   secretInArgOrEnv,
 } from "./check-texts.ts";
 import type { CheckWarning } from "./frontend.ts";
-import { quote, trimSpace } from "./go-strings.ts";
+import { parseBool, quote, trimSpace } from "./go-strings.ts";
 import type { Directive, Instruction, ParsedDockerfile } from "./instruction.ts";
 
 export interface Checks {
@@ -216,7 +216,7 @@ const COMMENT = /^check[\t ]*=(.*)$/is;
 function optionsByLine(instructions: readonly Instruction[]): ReadonlyMap<number, CheckOptions> {
   const result = new Map<number, CheckOptions>();
   for (const { comments, at } of instructions) {
-    const text = comments.length === 0 ? null : checkComment(comments);
+    const text = checkComment(comments);
     if (text === null) continue;
     let options: CheckOptions;
     try {
@@ -265,10 +265,9 @@ function readOptions(text: string): CheckOptions {
   return { skipAll, skip, experimentalAll, experimental, fail };
 }
 
-/** Go strconv.ParseBool. */
 function readBool(value: string, part: string): boolean {
-  if (/^(?:1|t|T|true|TRUE|True)$/.test(value)) return true;
-  if (/^(?:0|f|F|false|FALSE|False)$/.test(value)) return false;
+  const found = parseBool(value);
+  if (found !== null) return found;
   throw new BuildError("DOCKERFILE_SYNTAX", `failed to parse check option ${quote(part)}`, {
     hint: "error takes true or false",
   });

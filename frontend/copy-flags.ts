@@ -36,10 +36,10 @@ const NO_FLAGS: CopyFlags = {
 
 /** Reads the flags; `expand` fills in variables. Throws DOCKERFILE_SYNTAX. */
 export function readFlags(copy: Copy, expand: (word: string) => string): CopyFlags {
+  if (copy.flags.length === 0) return NO_FLAGS;
   const text = (name: string): string => expand(flagValue(copy.flags, name) ?? "");
   const toggle = (name: string): boolean | null =>
     copy.flags.some((flag) => flag.name === name) ? isFlagOn(copy.flags, name) : null;
-  if (copy.flags.length === 0) return NO_FLAGS;
   const chmod = text("chmod");
   const { mode, modeStr } = readMode(chmod, copy);
   return {

@@ -71,16 +71,10 @@ function finish(
   for (const key of new Set(parameters.keys())) {
     const [value = "", ...more] = parameters.getAll(key);
     if (more.length > 0) throw usage(remote, `query ${JSON.stringify(key)} has multiple values`);
-    if (key === "keep-git-dir") {
-      found.keepGitDir = readBool(remote, key, value);
-      continue;
-    }
-    if (key === "submodules") {
-      found.submodules = readBool(remote, key, value);
-      continue;
-    }
-    if (value === "") throw usage(remote, `query ${JSON.stringify(key)} has no value`);
-    if (key === "ref") found.ref = same(remote, "ref", found.ref, value);
+    if (key === "keep-git-dir") found.keepGitDir = readBool(remote, key, value);
+    else if (key === "submodules") found.submodules = readBool(remote, key, value);
+    else if (value === "") throw usage(remote, `query ${JSON.stringify(key)} has no value`);
+    else if (key === "ref") found.ref = same(remote, "ref", found.ref, value);
     else if (key === "tag") named.set(key, prefixed("refs/tags/", value));
     else if (key === "branch") named.set(key, prefixed("refs/heads/", value));
     else if (key === "subdir") found.subdir = cleanSubdir(same(remote, "subdir", found.subdir, value));

@@ -65,3 +65,9 @@ export function quote(text: string): string {
   });
   return `"${body}"`;
 }
+
+/** Go strconv.ParseBool; null for what it refuses. */
+export function parseBool(text: string): boolean | null {
+  if (/^(?:1|t|T|true|TRUE|True)$/.test(text)) return true;
+  return /^(?:0|f|F|false|FALSE|False)$/.test(text) ? false : null;
+}

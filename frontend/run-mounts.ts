@@ -1,6 +1,7 @@
 // RUN --mount and --device: their comma-separated options as data. Dockerfile reference, "RUN --mount".
 
 import { BuildError } from "../solver/graph/error.ts";
+import { parseBool } from "./go-strings.ts";
 import { suggest } from "./suggest.ts";
 
 const TYPES = ["bind", "cache", "tmpfs", "secret", "ssh"] as const;
@@ -226,11 +227,10 @@ function oneOf<T extends string>(
   return found;
 }
 
-/** Go's strconv.ParseBool. */
 function readBool(key: string, value: string): boolean {
-  if (/^(?:1|t|T|true|TRUE|True)$/.test(value)) return true;
-  if (/^(?:0|f|F|false|FALSE|False)$/.test(value)) return false;
-  throw invalid(`invalid value for ${key}: ${value}`);
+  const found = parseBool(value);
+  if (found === null) throw invalid(`invalid value for ${key}: ${value}`);
+  return found;
 }
 
 function readNumber(key: string, value: string, form: RegExp, base: 8 | 10): number {

@@ -21,8 +21,8 @@ export interface SplitCommand {
 /** Splits the joined text of an instruction. */
 export function splitCommand(line: string): SplitCommand {
   const text = trimSpace(line);
-  let end = 0;
-  while (end < text.length && !isBlank(text.charCodeAt(end))) end++;
+  const blank = text.search(BLANKS);
+  const end = blank < 0 ? text.length : blank;
   const keyword = text.slice(0, end);
   const kind = keyword.toLowerCase();
   const args = trimLeft(text.slice(end));
@@ -33,11 +33,6 @@ export function splitCommand(line: string): SplitCommand {
   return { keyword, kind, flags, rest: trimSpace(rest) };
 }
 const NO_FLAGS: readonly RawFlag[] = [];
-
-/** One of BLANKS. */
-function isBlank(code: number): boolean {
-  return code === 0x20 || (code >= 0x09 && code <= 0x0d && code !== 0x0a);
-}
 
 /** Takes the words starting with "--" off the front; "--" alone ends them. Quotes may stand anywhere in a flag, and
  *  escapes are backslashes whatever the escape directive says. */

@@ -235,7 +235,6 @@ export function openInputs(): InputList {
     list,
     add: (input) => {
       if (input === null) return null;
-      if (list.length === 0) return list.push(input) - 1;
       const known = list.findIndex((other) => other.vertex === input.vertex && other.output === input.output);
       return known >= 0 ? known : list.push(input) - 1;
     },

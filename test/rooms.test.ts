@@ -64,6 +64,7 @@ const DOORS: readonly string[] = [
   "cache/layers/owner.ts",
   "cache/layers/pack.ts",
   "cache/layers/remove-tree.ts",
+  "cache/layers/tar-fields.ts", // is it a tar, what comes on standard input
   "cache/remote-cache/chain.ts", // what solver and exporters say of a build that becomes a cache
   "cache/remote-cache/config.ts",
   "cache/remote-cache/imports.ts",

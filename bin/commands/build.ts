@@ -22,10 +22,10 @@ import type { ExplainedBuild } from "../../solver/solver.ts";
 export const command: Command = {
   flags: BUILD_FLAGS,
   async run(flags, context) {
-    const progress = flags.one("progress") ?? "";
-    if (flags.bool("quiet") && !["", "auto", "quiet"].includes(progress))
+    const progress = flags.one("progress");
+    if (flags.bool("quiet") && !["", "auto", "quiet"].includes(progress ?? ""))
       throw new BuildError("USAGE", `progress=${progress} and quiet cannot be used together`);
-    const mode = flags.bool("quiet") ? "quiet" : progressMode(flags.one("progress"), context.config.env);
+    const mode = flags.bool("quiet") ? "quiet" : progressMode(progress, context.config.env);
     const display = await openDisplay(mode, { stream: process.stderr, env: context.config.env });
     const sources = new Map<string, SourceText>();
     const warnings: Warning[] = [];

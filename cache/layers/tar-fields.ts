@@ -35,6 +35,18 @@ export function verifyChecksum(raw: Buffer): void {
   if (stated !== unsigned && stated !== unsigned - high * 256) throw invalid("a header has a wrong checksum");
 }
 
+/** Is this the header of a member? By its checksum: the oldest tars have no magic number. */
+export function isTarHeader(raw: Buffer): boolean {
+  if (raw.length < BLOCK || raw[0] === 0) return false;
+  try {
+    verifyChecksum(raw);
+    return true;
+  } catch (error) {
+    if (error instanceof BuildError) return false;
+    throw error;
+  }
+}
+
 /** A numeric field: octal text or, with the top bit set, base-256 in two's complement. */
 export function numeric(raw: Buffer, at: number, length: number): number {
   const first = raw[at] as number;

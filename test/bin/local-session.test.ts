@@ -1,14 +1,12 @@
 import { deepEqual, equal, rejects, throws } from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readConfig } from "../../bin/config.ts";
 import { resolveContext } from "../../bin/context-source.ts";
 import { openLocalSession } from "../../bin/local-session.ts";
+import { startServer } from "../support/registry.ts";
 
 describe("session of this machine", () => {
   let dir = "";
@@ -142,23 +140,16 @@ describe("context and Dockerfile", () => {
   });
 
   it("takes a Dockerfile from a URL, and beside a remote context from this machine by an absolute path", async () => {
-    const server = createServer((request, response) => {
+    await using server = await startServer((request, response) => {
       response.statusCode = request.url === "/Dockerfile" ? 200 : 404;
       response.end("FROM scratch\n");
     });
-    await once(server.listen(0, "127.0.0.1"), "listening");
-    try {
-      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-      const data = Buffer.from("FROM scratch\n");
-      deepEqual((await resolve(".", `${url}/Dockerfile`)).dockerfile, { kind: "bytes", data });
-      await rejects(
-        resolve(".", `${url}/none`),
-        /failed to read dockerfile .*\/none: the server answers 404/,
-      );
-    } finally {
-      server.closeAllConnections();
-      server.close();
-    }
+    const data = Buffer.from("FROM scratch\n");
+    deepEqual((await resolve(".", `${server.origin}/Dockerfile`)).dockerfile, { kind: "bytes", data });
+    await rejects(
+      resolve(".", `${server.origin}/none`),
+      /failed to read dockerfile .*\/none: the server answers 404/,
+    );
     const { dockerfile } = await resolve("https://example.com/x.git", join(dir, "file"));
     equal(dockerfile.kind, "bytes");
     await rejects(

@@ -15,6 +15,12 @@ describe("outputs of a build", () => {
     deepEqual(stream?.kind === "files" && stream.dest, { kind: "stdout" });
   });
 
+  it("tell of attributes that nobody knows", () => {
+    unknown.length = 0;
+    read(["type=oci,dest=x,colour=red,push=false"]);
+    deepEqual(unknown, ["colour=red", "push=false"]);
+  });
+
   it("are pushed with --push, and there is one to push", () => {
     deepEqual(
       read([], true).map((output) => output.kind === "image" && output.push),

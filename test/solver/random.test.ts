@@ -232,7 +232,7 @@ describe("random graphs", function () {
 });
 
 describe("speed", () => {
-  it("decides a cached graph of 1,000 vertices quickly", async () => {
+  it("decides a cached graph of 1,000 vertices in under 50 ms", async () => {
     const lab = openLab();
     lab.worker.live.set("context", { "/a": 1 });
     const graph = openDraft();
@@ -253,10 +253,9 @@ describe("speed", () => {
     };
     await solve();
     ran(lab);
-    const times = [];
-    for (let i = 0; i < 15; i += 1) times.push(await solve()); // the best: other load is not ours
+    let best = Number.POSITIVE_INFINITY; // of more on a busy machine: other load is not ours
+    for (let i = 0; i < 15 || (i < 100 && best >= 50); i += 1) best = Math.min(best, await solve());
     assert.deepEqual(ran(lab), {});
-    const best = Math.min(...times);
-    assert(best < 250, `${best.toFixed(1)} ms`); // 8 where nothing else runs
+    assert(best < 50, `${best.toFixed(1)} ms`); // 8 where nothing else runs
   });
 });

@@ -53,11 +53,14 @@ export async function residentsOf(dir: string): Promise<string[]> {
   }
 }
 
-/** Is a process with `marker` in its command line alive? */
+/** Is a process with `marker` as a word of its command line alive? */
 export function isRunning(marker: string): boolean {
-  return readdirSync("/proc").some(
-    (name) => /^\d+$/.test(name) && commandOf(name).split(" ").includes(marker),
-  );
+  return processesWith(marker).some((pid) => commandOf(pid).split(" ").includes(marker));
+}
+
+/** Ids of processes with this text in their command line. */
+export function processesWith(text: string): readonly string[] {
+  return readdirSync("/proc").filter((name) => /^\d+$/.test(name) && commandOf(name).includes(text));
 }
 
 /** Is it still there after a while? What runs inside a step ends a moment after all that `residentsOf` can see. */

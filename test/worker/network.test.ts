@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { chownSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chownSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import { connect, createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
@@ -15,7 +15,7 @@ import { findNetworkHelper, type NetworkHelper } from "../../worker/keeper/netwo
 import { stepResolvConf } from "../../worker/sandbox/network.ts";
 import { needs } from "../support/needs.ts";
 import { isRoot } from "../support/privileges.ts";
-import { temporaryDir } from "../support/store.ts";
+import { processesWith, temporaryDir } from "../support/store.ts";
 import { type Account, accounts } from "../support/unprivileged.ts";
 import { openSandboxUnderTest, PATH, type SandboxUnderTest } from "./sandbox-fixture.ts";
 
@@ -223,7 +223,7 @@ function inside(): void {
         assert.equal(await routes(), "1\n");
         const helpers = processesWith(`${box.store}/bin/net/`);
         assert.ok(helpers.length > 0);
-        for (const pid of helpers) process.kill(pid, "SIGKILL");
+        for (const pid of helpers) process.kill(Number(pid), "SIGKILL");
         while (processesWith(`${box.store}/bin/net/`).some((pid) => helpers.includes(pid))) await delay(10);
         // The keeper hears of it a moment later. A namespace without its helper has no route.
         const end = Date.now() + 20_000;
@@ -252,20 +252,6 @@ function inside(): void {
       }
     }
   });
-}
-
-/** Ids of processes with this text in their arguments. */
-function processesWith(text: string): readonly number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/cmdline`, "latin1").includes(text);
-      } catch {
-        return false; // it has ended
-      }
-    });
 }
 
 /** "connected", or the code of the error. */

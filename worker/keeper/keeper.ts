@@ -2,7 +2,7 @@
 // lives in its own mount and pid namespace; it dies with the front, and with it every container and mount.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { constants, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { PackedMount } from "../../cache/remote-cache/mount-pack.ts";
@@ -10,7 +10,7 @@ import type { RestoredMount } from "../../cache/remote-cache/mount-restore.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { launcherArch, withLauncher } from "../launcher/install.ts";
 import { bindNewNetwork } from "../launcher/network.ts";
-import { openProgram } from "../launcher/program.ts";
+import { O_CLOEXEC, openProgram } from "../launcher/program.ts";
 import type {
   ApplyJob,
   ApplyOutcome,
@@ -91,10 +91,6 @@ const SIGKILL = 9;
 const SIGCHLD = 17;
 const MS_REC_PRIVATE = 0x4000 | 0x4_0000;
 const MS_NOSUID_NODEV_NOEXEC = 2 | 4 | 8;
-const S_IFREG = 0o100_000;
-const S_IFIFO = 0o010_000;
-const O_RDWR = 2;
-const O_CLOEXEC = 0o2_000_000;
 
 /** What the keeper process is told on its command line, as JSON. */
 export interface KeeperSettings {
@@ -157,6 +153,7 @@ function networkAhead(
   const helper = program.label();
   const maker = program.label();
   const quiet = { onError: "ignore" } as const;
+  const { O_RDWR, S_IFIFO, S_IFREG } = constants;
   program.call("mount", ["tmpfs", dir, "tmpfs", MS_NOSUID_NODEV_NOEXEC, "mode=700"], quiet);
   program.call("mknodat", [-100, files.namespace, S_IFREG | 0o600, 0], quiet);
   program.call("mknodat", [-100, files.ready, S_IFIFO | 0o600, 0], quiet);
@@ -204,11 +201,15 @@ export function startKeeper(options: {
   const stderr: Uint8Array[] = [];
 
   const network = options.network ?? findNetworkHelper(options.path);
+  const netDir = networkDir(options.storeDir);
+  mkdirSync(netDir, { recursive: true, mode: 0o700 });
+  const ahead =
+    options.networkAhead === true && network.kind === "pasta" ? { file: network.file, dir: netDir } : null;
   const settings: KeeperSettings = {
     singleId: options.maps.kind === "single",
     storeDir: options.storeDir,
     network,
-    networkAhead: options.networkAhead === true && network.kind === "pasta",
+    networkAhead: ahead !== null,
     ociRuntime: options.ociRuntime ?? null,
   };
   const entry = fileURLToPath(new URL("../../solver/graph/bundle.cjs", import.meta.url));
@@ -218,8 +219,6 @@ export function startKeeper(options: {
     NODE_CHANNEL_FD: String(FD.ipc),
     NODE_CHANNEL_SERIALIZATION_MODE: "advanced",
   }).map(([name, value]) => `${name}=${value}`);
-  const netDir = networkDir(options.storeDir);
-  mkdirSync(netDir, { recursive: true, mode: 0o700 });
   const child: ChildProcess = withLauncher(join(options.storeDir, "bin"), (launcher) =>
     spawn(launcher, [], {
       stdio: ["pipe", "pipe", "pipe", "ipc"],
@@ -234,7 +233,7 @@ export function startKeeper(options: {
     keeperProgram(
       ["--no-warnings", "--max-semi-space-size=4", entry, "keeper", main, JSON.stringify(settings)],
       env,
-      settings.networkAhead && network.kind === "pasta" ? { file: network.file, dir: netDir } : null,
+      ahead,
     ),
   );
 

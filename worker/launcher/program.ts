@@ -111,7 +111,7 @@ interface Entry {
 }
 
 const RECORD_BYTES = RECORD_WORDS * 8;
-const O_CLOEXEC = 0o2000000;
+export const O_CLOEXEC = 0o2000000; // node:fs has no name for it
 
 /** Starts an empty program. `statusFd`: descriptor on which failures are told (record address and -errno, 16 bytes). */
 export function openProgram(arch: LauncherArch, statusFd: number): Program {

@@ -5,7 +5,7 @@ import type { Digest } from "../../solver/graph/digest.ts";
 import type { Vertex } from "../../solver/graph/definition.ts";
 import type { ExecMount, ExecOp } from "../../solver/graph/op.ts";
 import type { CallContext, Entitlement, LayerId, Result } from "../../solver/graph/request.ts";
-import type { CacheMountHold, ActiveLayer, Store } from "../../cache/store.ts";
+import type { ActiveLayer, CacheMountHold, Store } from "../../cache/store.ts";
 import type { Keeper } from "../keeper/keeper.ts";
 import { openBlame } from "./blame.ts";
 import type { CgroupUsage, StepCgroup } from "../cgroup.ts";
@@ -209,22 +209,19 @@ async function makeMount(
       const seedKey =
         seed.result === null ? "" : JSON.stringify([await deps.layersOf(seed.result), mount.selector]);
       const key = JSON.stringify([mount.id, seedKey]);
-      const known = caches.get(key);
-      const hold =
-        known ??
-        held.add(
-          await deps.store.cacheMounts.acquire(mount.id, mount.sharing, { signal: context.signal, seedKey }),
-        );
-      caches.set(key, hold);
-      if (hold.fresh && known === undefined) {
-        if (seed.dirs.length > 0) {
+      let hold = caches.get(key);
+      if (hold === undefined) {
+        const { signal } = context;
+        hold = held.add(await deps.store.cacheMounts.acquire(mount.id, mount.sharing, { signal, seedKey }));
+        caches.set(key, hold);
+        if (hold.fresh && seed.dirs.length > 0) {
           await deps.keeper().run({
             kind: "materialize",
             tree: { kind: "layers", dirs: seed.dirs },
             selector: mount.selector,
             upper: hold.path,
           });
-        } else if (mount.input === null && deps.restoreMount !== undefined) {
+        } else if (hold.fresh && mount.input === null && deps.restoreMount !== undefined) {
           await deps.restoreMount(mount.id, hold.path, vertex.digest, context);
         }
         hold.seeded(); // from now on others may share it, also while this step runs

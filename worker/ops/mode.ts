@@ -35,11 +35,10 @@ export function parseMode(text: string): ModeChange {
 function change(who: string, op: string, what: string): (mode: number, canExecute: boolean) => number {
   const named = who.split("").reduce((bits, letter) => bits | CLASSES[letter as keyof typeof CLASSES], 0);
   const onlyOthers = named !== 0 && (named & ~CLASSES.o) === 0;
-  // Without a class all are meant. The sticky bit has none: it is touched only where t is said.
+  const classes = named === 0 ? CLASSES.a : named; // without a class all are meant
   const isCopy = /[ugo]/.test(what);
-  const mask =
-    ((named === 0 ? CLASSES.a : named) | (what.includes("t") && !onlyOthers ? STICKY : 0)) &
-    (isCopy ? 0o777 : ~0);
+  // What is copied are permissions. The sticky bit has no class: it is touched only where t is said.
+  const mask = isCopy ? classes & 0o777 : classes | (what.includes("t") && !onlyOthers ? STICKY : 0);
   return (mode, canExecute) => {
     let bits = 0;
     for (const letter of what) {
