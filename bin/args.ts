@@ -4,6 +4,7 @@
 
 import { parseArgs } from "node:util";
 import { BuildError } from "../solver/graph/error.ts";
+import { nearest } from "../solver/graph/nearest.ts";
 
 /** One flag. bool: takes no value but may be given one (--push=false). list: may be repeated. */
 export interface FlagSpec {
@@ -39,7 +40,7 @@ export interface CommandFlags {
 export const GLOBAL_FLAGS: readonly FlagSpec[] = [
   { name: "root", kind: "string", value: "dir", help: "Directory of the local store (TSBUILD_ROOT)" },
   { name: "debug", short: "D", kind: "bool", help: "Show details of warnings and stack traces of errors" },
-  { name: "verbose", kind: "bool", help: "Say which sandbox, network and cache are used and why" },
+  { name: "verbose", kind: "bool", help: "Show which sandbox, network and cache are used, and why" },
   { name: "help", short: "h", kind: "bool", help: "Print usage" },
 ];
 
@@ -175,43 +176,9 @@ function quoteFlag(rawName: string): string {
 
 function usage(spec: CommandSpec, message: string, hint: string | null = null): BuildError {
   return new BuildError("USAGE", message, {
-    hint: hint ?? `see 'tsbuild ${spec.name} --help'`,
+    hint: hint ?? `see 'tsbuild ${spec.name === "" ? "" : `${spec.name} `}--help'`,
     exitCode: spec.usageExitCode ?? 1,
   });
-}
-
-/** The candidate that `word` was probably meant to be: fewest edits, at most a third of its length. null: none is near. */
-export function nearest(word: string, candidates: readonly string[]): string | null {
-  let best: string | null = null;
-  let bestEdits = Math.max(1, Math.floor(word.length / 3)) + 1;
-  for (const candidate of candidates) {
-    const edits = editDistance(word, candidate);
-    if (edits < bestEdits) {
-      best = candidate;
-      bestEdits = edits;
-    }
-  }
-  return best;
-}
-
-/** Levenshtein distance with transpositions counted as one edit (optimal string alignment). */
-function editDistance(a: string, b: string): number {
-  let before: number[] = [];
-  let above = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (let row = 1; row <= a.length; row++) {
-    const current = [row];
-    for (let column = 1; column <= b.length; column++) {
-      const substitution = (above[column - 1] as number) + (a[row - 1] === b[column - 1] ? 0 : 1);
-      let least = Math.min((above[column] as number) + 1, (current[column - 1] as number) + 1, substitution);
-      if (row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1]) {
-        least = Math.min(least, (before[column - 2] as number) + 1);
-      }
-      current.push(least);
-    }
-    before = above;
-    above = current;
-  }
-  return above[b.length] as number;
 }
 
 /** Help of one command, out of its table. */

@@ -1,28 +1,29 @@
 // Keys for S3 as the tools of AWS find them: in the environment, else in the shared file.
 // https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
 
-import { readFileSync } from "node:fs";
-import { homedir } from "node:os";
 import { join } from "node:path";
+import { readFileOf } from "../cache/outside.ts";
 import type { S3Credentials } from "../cache/remote-cache/s3-calls.ts";
 import { BuildError } from "../solver/graph/error.ts";
-import type { Environment } from "./config.ts";
+import type { Environment } from "./engine/request.ts";
+
+const FILE_MAX_BYTES = 1 << 20;
 
 /** Throws REGISTRY_DENIED when there are none. `name`: what they are for. */
-export function awsCredentials(env: Environment, name: string): S3Credentials {
+export function awsCredentials(env: Environment, home: string, name: string): S3Credentials {
   const found =
-    complete(env.AWS_ACCESS_KEY_ID, env.AWS_SECRET_ACCESS_KEY, env.AWS_SESSION_TOKEN) ?? fromFile(env);
+    complete(env.AWS_ACCESS_KEY_ID, env.AWS_SECRET_ACCESS_KEY, env.AWS_SESSION_TOKEN) ?? fromFile(env, home);
   if (found !== null) return found;
   throw new BuildError("REGISTRY_DENIED", `${name}: no keys for S3`, {
     hint: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, give access_key_id= and secret_access_key=, or fill ~/.aws/credentials",
   });
 }
 
-function fromFile(env: Environment): S3Credentials | null {
-  const file = env.AWS_SHARED_CREDENTIALS_FILE || join(env.HOME || homedir(), ".aws", "credentials");
+function fromFile(env: Environment, home: string): S3Credentials | null {
+  const file = env.AWS_SHARED_CREDENTIALS_FILE || join(home, ".aws", "credentials");
   let text: string;
   try {
-    text = readFileSync(file, "utf8");
+    text = readFileOf(file, FILE_MAX_BYTES).toString("utf8");
   } catch {
     return null; // the file is optional; what is missing then is said by the caller
   }

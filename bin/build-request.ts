@@ -1,13 +1,17 @@
 // `tsbuild build`: flags to a BuildRequest. What it does not know or cannot do is refused here, with the flag's name.
 
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Entitlement } from "../solver/graph/request.ts";
 import type { ParsedFlags } from "./args.ts";
-import type { BuildRequest, CallRequest, Environment } from "./config.ts";
+import { MAIN_DIRECTORY } from "./engine/defaults.ts";
+import type { BuildRequest, CallRequest, Environment } from "./engine/request.ts";
+import { readGiven } from "./given-file.ts";
 import { readLimits } from "./flags-limits.ts";
 import { readOciRuntime } from "./flags-runtime.ts";
+import type { SecretSource } from "./local-session.ts";
+import type { SshSource } from "./ssh-sockets.ts";
 import {
   parseCsv,
   parseHosts,
@@ -22,6 +26,8 @@ import {
 /** All of a BuildRequest that the command line alone says; the directories are for the session. */
 export interface BuildFlags extends Omit<BuildRequest, "context" | "dockerfile" | "outputs" | "session"> {
   readonly directories: ReadonlyMap<string, string>;
+  readonly secrets: readonly SecretSource[];
+  readonly ssh: readonly SshSource[];
 }
 
 /** Reads and checks the flags. Throws USAGE. cwd: paths are relative to it; proxies: arguments that are set where the flags do not. */
@@ -29,26 +35,19 @@ export async function readBuildFlags(
   flags: ParsedFlags,
   env: Environment,
   cwd: string,
-  proxies: ReadonlyMap<string, string> = new Map(),
+  proxies: ReadonlyMap<string, string>,
+  signal: AbortSignal,
 ): Promise<BuildFlags> {
   refuseUnavailable(flags);
-  if (flags.bool("no-cache") && flags.all("no-cache-filter").length > 0)
-    throw new BuildError("USAGE", "--no-cache and --no-cache-filter cannot currently be used together");
-  const buildArgs = parsePairs(
-    [
-      ...flags.all("build-arg-file").flatMap((path) => readArgFile(resolve(cwd, path))),
-      ...flags.all("build-arg"),
-    ],
-    env,
-  );
+  const fileArgs: string[] = [];
+  for (const path of flags.all("build-arg-file"))
+    fileArgs.push(...(await readArgFile(resolve(cwd, path), signal)));
+  const buildArgs = parsePairs([...fileArgs, ...flags.all("build-arg")], env);
   for (const [name, value] of proxies) if (!buildArgs.has(name)) buildArgs.set(name, value);
   const epoch = env.SOURCE_DATE_EPOCH;
   if (!buildArgs.has("SOURCE_DATE_EPOCH") && epoch !== undefined && epoch !== "") {
     buildArgs.set("SOURCE_DATE_EPOCH", epoch); // as buildx
   }
-  const network = readNetwork(flags.one("network"));
-  const allow = new Set(flags.all("allow").flatMap(parseCsv).map(readEntitlement));
-  if (network === "host") allow.add("network.host"); // asking for it is granting it, as in buildx
   const secrets = flags.all("secret").map((text) => {
     const secret = parseSecret(text, env);
     return secret.from.kind === "file"
@@ -77,8 +76,8 @@ export async function readBuildFlags(
     platforms: parsePlatforms(platforms),
     pull: flags.bool("pull"),
     annotations: await readAnnotations(flags.all("annotation")),
-    allow: [...allow],
-    network,
+    allow: flags.all("allow").flatMap(parseCsv).map(readEntitlement),
+    network: readNetwork(flags.one("network")),
     extraHosts: await parseHosts(flags.all("add-host")),
     shmSizeBytes: shmSize === null ? null : parseSize(shmSize),
     ulimits: lastOfEachName(flags.all("ulimit").map(parseUlimit)),
@@ -87,7 +86,6 @@ export async function readBuildFlags(
     ociRuntime: readOciRuntime(flags, env, cwd),
     reproducible: flags.bool("reproducible"),
     contextMode: readContextMode(flags.one("context-mode")),
-    sourceDateEpoch: buildArgs.get("SOURCE_DATE_EPOCH") ?? null,
     call: readCall(flags),
     ...(await readCaches(flags, isOn(buildArgs.get("BUILDKIT_INLINE_CACHE")), env, cwd)),
   });
@@ -99,11 +97,12 @@ function isOn(value: string | undefined): boolean {
 }
 
 /** Arguments of a file, one a line; empty lines and those that start with "#" count for nothing. */
-function readArgFile(path: string): string[] {
+async function readArgFile(path: string, signal: AbortSignal): Promise<string[]> {
   let text: string;
   try {
-    text = readFileSync(path, "utf8");
+    text = (await readGiven(path, ARG_FILE_MAX_BYTES, signal)).toString("utf8");
   } catch (error) {
+    if (signal.aborted) throw error;
     const { code } = error as NodeJS.ErrnoException;
     throw new BuildError("USAGE", `--build-arg-file ${path}: cannot be read (${code})`, { cause: error });
   }
@@ -112,6 +111,8 @@ function readArgFile(path: string): string[] {
     .map((line) => line.trim())
     .filter((line) => line !== "" && !line.startsWith("#"));
 }
+/** More than a kernel takes as arguments of one program. */
+const ARG_FILE_MAX_BYTES = 4 << 20;
 
 async function readAnnotations(texts: readonly string[]): Promise<BuildRequest["annotations"]> {
   if (texts.length === 0) return [];
@@ -259,9 +260,6 @@ function readBuildContexts(
   return { buildContexts, directories };
 }
 
-/** Name of the main context's directory in the session. */
-export const MAIN_DIRECTORY = "context";
-
 /** oci-layout://PATH[:tag][@digest] with PATH made absolute. */
 function absoluteLayout(rest: string, cwd: string): string {
   const at = rest.indexOf("@");
@@ -271,6 +269,7 @@ function absoluteLayout(rest: string, cwd: string): string {
   return `oci-layout://${resolve(cwd, rest.slice(0, end))}${rest.slice(end)}`;
 }
 
+/** In the words of buildx: nothing has been solved when a name is no name. */
 function existingDirectory(path: string, written: string): string {
   let isDirectory: boolean;
   try {

@@ -3,41 +3,10 @@
 //
 // Secrets are handed on as functions, so that whatever is printed or kept of a request has none of them.
 
-import type { S3Credentials } from "../cache/remote-cache/s3-calls.ts";
 import type { Attributes } from "./cache-attributes.ts";
-import type { Environment } from "./config.ts";
+import type { GhaLocation, S3Location } from "./engine/cache-location.ts";
+import type { Environment } from "./engine/request.ts";
 import { parseDuration } from "./format.ts";
-
-export interface S3Location {
-  readonly kind: "s3";
-  readonly bucket: string;
-  readonly region: string;
-  readonly prefix: string;
-  readonly blobsPrefix: string;
-  readonly manifestsPrefix: string;
-  readonly names: readonly string[];
-  /** null: Amazon's own. */
-  readonly endpoint: string | null;
-  readonly usePathStyle: boolean;
-  readonly uploadsAtOnce: number;
-  readonly touchRefreshMs: number;
-  /** null: those of the environment. */
-  readonly credentials: () => S3Credentials | null;
-}
-
-export interface GhaLocation {
-  readonly kind: "gha";
-  readonly scope: string;
-  /** null: there is none in the attributes nor the environment. */
-  readonly service: { readonly version: 1 | 2; readonly url: string; readonly token: () => string } | null;
-  readonly timeoutMs: number;
-  /** Lists what is there by GitHub's API. */
-  readonly listing: {
-    readonly repository: string;
-    readonly url: string;
-    readonly token: () => string;
-  } | null;
-}
 
 const TOUCH_REFRESH = "24h";
 const GHA_TIMEOUT = "10m";
@@ -117,12 +86,6 @@ export function readGha(attributes: Attributes, env: Environment): GhaLocation {
         : { repository, url: env.GITHUB_API_URL || "https://api.github.com", token: () => ghToken },
   };
 }
-
-/** Why type=gha cannot do anything here, in two sentences: problem and hint. */
-export const WITHOUT_SERVICE: readonly [string, string] = [
-  "type=gha works inside GitHub Actions: there is no address or no token of its cache service",
-  "set ACTIONS_RUNTIME_TOKEN and ACTIONS_RESULTS_URL (crazy-max/ghaction-github-runtime shows them to a job's steps), or give url_v2= and token=",
-];
 
 function duration(attributes: Attributes, name: string, initial: string): number {
   const text = attributes.take(name) || initial;

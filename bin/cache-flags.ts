@@ -4,41 +4,16 @@
 import { resolve } from "node:path";
 import { formatReference, parseReference, withDefaultTag } from "../cache/registry/reference.ts";
 import type { CacheForm } from "../exporters/cache-export.ts";
-import { type Digest, isDigest } from "../solver/graph/digest.ts";
+import { isDigest } from "../solver/graph/digest.ts";
 import { type Attributes, readAttributes } from "./cache-attributes.ts";
+import { readGha, readS3 } from "./cache-flags-objects.ts";
 import {
-  type GhaLocation,
-  readGha,
-  readS3,
-  type S3Location,
+  type CacheFrom,
+  type CacheLocation,
+  type CacheTo,
   WITHOUT_SERVICE,
-} from "./cache-flags-objects.ts";
-import type { Environment } from "./config.ts";
-
-/** Where a cache lies. */
-export type CacheLocation =
-  | { readonly kind: "registry"; readonly ref: string; readonly insecure: boolean }
-  | { readonly kind: "local"; readonly path: string; readonly tag: string; readonly digest: Digest | null }
-  | S3Location
-  | GhaLocation;
-
-export interface CacheFrom {
-  readonly at: CacheLocation;
-  /** Contents of cache mounts are taken, too. */
-  readonly mounts: boolean;
-}
-
-export type CacheTo =
-  | {
-      readonly kind: "place";
-      readonly at: CacheLocation;
-      readonly form: CacheForm;
-      /** Contents of cache mounts go along. */
-      readonly mounts: boolean;
-      /** A failed export is a warning. */
-      readonly ignoreError: boolean;
-    }
-  | { readonly kind: "inline" };
+} from "./engine/cache-location.ts";
+import type { Environment } from "./engine/request.ts";
 
 const TYPES = "registry, local, inline, s3 and gha";
 
@@ -84,20 +59,6 @@ export function parseCacheTo(text: string, cwd: string, env: Environment): Cache
   const mounts = attributes.boolean("mounts") ?? false;
   attributes.done();
   return { kind: "place", at, form, mounts, ignoreError };
-}
-
-/** What people know a cache by: its full reference, or its directory. */
-export function nameOfLocation(at: CacheLocation): string {
-  switch (at.kind) {
-    case "registry":
-      return at.ref;
-    case "local":
-      return `${at.path}:${at.digest ?? at.tag}`;
-    case "s3":
-      return `s3://${at.bucket}/${at.prefix}${at.manifestsPrefix}${at.names[0]}`;
-    case "gha":
-      return `gha:${at.scope}`;
-  }
 }
 
 function location(

@@ -2,7 +2,7 @@
 
 import type { CheckWarning, Outline, Target } from "../frontend/frontend.ts";
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";
-import type { CallAnswer, CallRequest, SourceText } from "./config.ts";
+import type { CallAnswer, CallRequest, SourceText } from "./engine/request.ts";
 import { renderExcerpt } from "./excerpt.ts";
 import { cleanText } from "./log-text.ts";
 import { rangeJson } from "./progress-json.ts";
@@ -14,8 +14,9 @@ export interface CallOutput {
   readonly error: Error | null;
 }
 
-/** What to print for an answer, and the exit code: 1 when a check found something. */
-export function renderCall(answer: CallAnswer, call: CallRequest): CallOutput {
+/** What to print for an answer, and the exit code: 1 when a check found something. file: what the text calls the Dockerfile; JSON
+ *  has the name the build knows it by, as with buildx. */
+export function renderCall(answer: CallAnswer, call: CallRequest, file: string | null = null): CallOutput {
   switch (answer.kind) {
     case "check": {
       const { warnings, error, source } = answer.result;
@@ -23,7 +24,9 @@ export function renderCall(answer: CallAnswer, call: CallRequest): CallOutput {
         (a, b) => a.at.start.line - b.at.start.line || (a.rule < b.rule ? -1 : a.rule > b.rule ? 1 : 0),
       );
       const text =
-        call.format === "json" ? json(checkJson(sorted, error, source)) : checkText(sorted, error, source);
+        call.format === "json"
+          ? json(checkJson(sorted, error, source))
+          : checkText(sorted, error, { ...source, file: file ?? source.file });
       const failed = error !== null || (sorted.length > 0 && !call.ignoreStatus);
       return { text, exitCode: failed ? 1 : 0, error };
     }
@@ -79,7 +82,7 @@ function checkJson(warnings: readonly CheckWarning[], error: Error | null, sourc
       : {
           buildError: {
             message: error.message,
-            location: error instanceof BuildError && error.at !== null ? location(error.at) : null,
+            location: error instanceof BuildError && error.at !== null ? location(error.at) : {},
           },
         }),
   };

@@ -1,6 +1,6 @@
 // Colours of the terminal: BuildKit's defaults, BUILDKIT_COLORS over them, none with NO_COLOR (no-color.org).
 
-import type { Environment } from "./config.ts";
+import type { Environment } from "./engine/request.ts";
 import type { Colours } from "./progress-tty.ts";
 
 const DEFAULTS: Colours = { run: "34", cancel: "33", error: "31", warning: "33" };

@@ -31,43 +31,60 @@ export const COMMANDS: readonly CommandEntry[] = [
   { name: "run", summary: "Run a command in an image", load: () => import("./commands/run.ts") },
   {
     name: "images",
-    summary: "List the images of the local store",
+    summary: "List images in the local store",
     load: () => import("./commands/images.ts"),
   },
   { name: "pull", summary: "Download an image from a registry", load: () => import("./commands/pull.ts") },
   { name: "push", summary: "Upload an image to a registry", load: () => import("./commands/push.ts") },
-  { name: "tag", summary: "Give an image another name", load: () => import("./commands/tag.ts") },
-  { name: "rmi", summary: "Remove names of images", load: () => import("./commands/rmi.ts") },
+  { name: "login", summary: "Log in to a registry", load: () => import("./commands/login.ts") },
+  { name: "logout", summary: "Log out from a registry", load: () => import("./commands/logout.ts") },
+  {
+    name: "load",
+    summary: "Load images from an archive or standard input",
+    load: () => import("./commands/load.ts"),
+  },
+  {
+    name: "save",
+    summary: "Save images to an archive or standard output",
+    load: () => import("./commands/save.ts"),
+  },
+  {
+    name: "import",
+    summary: "Create an image from the tar of a root file system",
+    load: () => import("./commands/import.ts"),
+  },
+  { name: "tag", summary: "Add a name to an image", load: () => import("./commands/tag.ts") },
+  { name: "rmi", summary: "Remove image names", load: () => import("./commands/rmi.ts") },
   {
     name: "inspect",
-    summary: "Show all that is known of images, as JSON",
+    summary: "Show detailed information about images, as JSON",
     load: () => import("./commands/inspect.ts"),
   },
-  { name: "history", summary: "Show how an image was made", load: () => import("./commands/history.ts") },
+  { name: "history", summary: "Show the history of an image", load: () => import("./commands/history.ts") },
   {
     name: "explain",
-    summary: "Say why the steps of the last build ran",
+    summary: "Explain why the steps of the last build ran",
     load: () => import("./commands/explain.ts"),
   },
-  { name: "du", summary: "Show what the local store holds", load: () => import("./commands/du.ts") },
+  { name: "du", summary: "Show disk usage of the local store", load: () => import("./commands/du.ts") },
   {
     name: "prune",
-    summary: "Remove what no image needs from the local store",
+    summary: "Remove unused build cache and layers",
     load: () => import("./commands/prune.ts"),
   },
   {
     name: "fsck",
-    summary: "Check the local store, and mend it",
+    summary: "Check the local store and repair it",
     load: () => import("./commands/fsck.ts"),
   },
   {
     name: "cache-mounts",
-    summary: "List, export, import and clear the content of RUN --mount=type=cache",
+    summary: "List, export, import and clear cache mounts (RUN --mount=type=cache)",
     load: () => import("./commands/cache-mounts.ts"),
   },
   {
     name: "doctor",
-    summary: "Show what this machine lets builds do, and how to mend what it lacks",
+    summary: "Check what builds can do on this machine, and how to fix what is missing",
     load: () => import("./commands/doctor.ts"),
   },
   { name: "version", summary: "Print the version", load: () => import("./commands/version.ts") },
@@ -77,6 +94,12 @@ export const COMMANDS: readonly CommandEntry[] = [
 export function resolveAlias(words: readonly string[]): readonly string[] {
   const [first = "", second = "", ...rest] = words;
   if (first === "b") return ["build", ...words.slice(1)];
+  if (first === "buildx" && second.startsWith("--builder")) {
+    // Of buildx itself: the command behind it is asked whether there is such a builder.
+    const count = second.includes("=") ? 1 : 2;
+    const [name = "", ...args] = resolveAlias(["buildx", ...words.slice(1 + count)]);
+    return [name, ...words.slice(1, 1 + count), ...args];
+  }
   if (!["image", "buildx", "builder"].includes(first) || second === "" || second.startsWith("-"))
     return words;
   const name =

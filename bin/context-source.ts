@@ -1,18 +1,17 @@
 // PATH | URL | - and -f: where the context and the Dockerfile come from. Standard input is read here and nowhere else.
 
-import { createWriteStream, readFileSync, statSync } from "node:fs";
+import { createWriteStream, statSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
-import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { BuildError, redactUrl } from "../solver/graph/error.ts";
-import type { ContextSource, DockerfileSource } from "./config.ts";
-
-/** A Dockerfile from standard input or a URL is at most this long, bytes. */
-const DOCKERFILE_MAX_BYTES = 16 << 20;
+import { BuildError } from "../solver/graph/error.ts";
+import { readFileOf } from "../cache/outside.ts";
+import type { ContextSource, DockerfileSource } from "./engine/request.ts";
+import { DOCKERFILE_MAX_BYTES } from "./engine/context-files.ts";
 
 export interface ContextOptions {
   readonly cwd: string;
-  readonly stdin: AsyncIterable<Uint8Array>;
+  /** Called when it is needed. */
+  readonly stdin: () => AsyncIterable<Uint8Array>;
   /** Makes a directory for a context that comes as a tar; removed by who owns it. */
   readonly tempDir: () => string;
   readonly signal: AbortSignal;
@@ -31,14 +30,13 @@ export async function resolveContext(
   }
   const source = contextSource(context, options.cwd);
   if (file === "-")
-    return { context: source, dockerfile: { kind: "bytes", data: await readDockerfile(options.stdin) } };
-  if (file !== null && /^https?:\/\//.test(file))
-    return { context: source, dockerfile: { kind: "bytes", data: await download(file, options.signal) } };
+    return { context: source, dockerfile: { kind: "bytes", data: await readDockerfile(options.stdin()) } };
   return { context: source, dockerfile: dockerfileSource(file, source, options.cwd) };
 }
 
 function dockerfileSource(file: string | null, context: ContextSource, cwd: string): DockerfileSource {
   if (file === null || file === "") return { kind: "default" };
+  if (/^https?:\/\//.test(file)) return { kind: "remote", url: file };
   // Beside a remote context an absolute path is one of this machine.
   if (context.kind === "remote" && isAbsolute(file)) return { kind: "bytes", data: readLocal(file) };
   return { kind: "path", path: context.kind === "directory" ? resolve(cwd, file) : file };
@@ -46,23 +44,11 @@ function dockerfileSource(file: string | null, context: ContextSource, cwd: stri
 
 function readLocal(file: string): Uint8Array {
   try {
-    return readFileSync(file);
+    return readFileOf(file, DOCKERFILE_MAX_BYTES);
   } catch (cause) {
+    if (cause instanceof BuildError && cause.code === "LIMIT_EXCEEDED") throw cause;
     const code = (cause as NodeJS.ErrnoException).code ?? "";
     throw new BuildError("CONTEXT_MISSING", `failed to read dockerfile: open ${file}: ${code}`, { cause });
-  }
-}
-
-async function download(url: string, signal: AbortSignal): Promise<Uint8Array> {
-  try {
-    const response = await fetch(url, { signal });
-    if (!response.ok) throw new Error(`the server answers ${response.status} ${response.statusText}`);
-    return await readDockerfile(response.body ?? Readable.from([]));
-  } catch (cause) {
-    if (cause instanceof BuildError || signal.aborted) throw cause;
-    const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause;
-    const why = inner instanceof Error ? inner.message : String(inner);
-    throw new BuildError("SOURCE_FAILED", `failed to read dockerfile ${redactUrl(url)}: ${why}`, { cause });
   }
 }
 
@@ -96,7 +82,7 @@ async function readStdinContext(
   file: string | null,
   options: ContextOptions,
 ): Promise<{ context: ContextSource; dockerfile: DockerfileSource }> {
-  const input = options.stdin[Symbol.asyncIterator]();
+  const input = options.stdin()[Symbol.asyncIterator]();
   let head = Buffer.alloc(0);
   let ended = false;
   while (head.length < TAR_HEADER_BYTES && !ended) {
@@ -120,7 +106,11 @@ async function readStdinContext(
     if (data.length === 0) throw new BuildError("USAGE", "standard input holds no Dockerfile: it is empty");
     return { context: { kind: "empty" }, dockerfile: { kind: "bytes", data } };
   }
-  const context: ContextSource = { kind: "archive", path: join(options.tempDir(), "context.tar") };
+  const context: ContextSource = {
+    kind: "archive",
+    path: join(options.tempDir(), "context.tar"),
+    modifiedSeconds: null,
+  };
   await pipeline(all, createWriteStream(context.path, { mode: 0o600 }), { signal: options.signal });
   return { context, dockerfile: dockerfileSource(file, context, options.cwd) };
 }

@@ -1,9 +1,10 @@
 // Proxies of Docker's client configuration: `proxies` in config.json, as build arguments. Docker documentation, "Use a proxy server
 // with the Docker CLI".
 
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { readFileOf } from "../cache/outside.ts";
 
+const CONFIG_MAX_BYTES = 4 << 20;
 const ARGUMENTS = {
   httpProxy: "HTTP_PROXY",
   httpsProxy: "HTTPS_PROXY",
@@ -27,7 +28,7 @@ export function configuredProxies(dir: string): ReadonlyMap<string, string> {
 
 function readJson(path: string): unknown {
   try {
-    return JSON.parse(readFileSync(path, "utf8"));
+    return JSON.parse(readFileOf(path, CONFIG_MAX_BYTES).toString("utf8"));
   } catch {
     return null;
   }

@@ -1,9 +1,11 @@
-// How an error looks: the last log lines of the step, the lines of the Dockerfile with the failing ones marked, the message,
+// How an error looks: the log of the step, or the end of what was shown of it, the lines of the Dockerfile with the failing ones marked, the message,
 // what to do next. The form is BuildKit's and buildx's, so that tools which read theirs read ours.
 
-import { BuildError, type SourceRange } from "../solver/graph/error.ts";
+import { tmpdir } from "node:os";
+import { refusalOf } from "../cache/disk-fault.ts";
+import { BuildError, redactUrl, type SourceRange } from "../solver/graph/error.ts";
 import type { ProgressEvent } from "../solver/graph/event.ts";
-import type { SourceText } from "./config.ts";
+import type { SourceText } from "./engine/request.ts";
 import { cleanText } from "./log-text.ts";
 import { logTime, type ProgressState, type Step } from "./progress-state.ts";
 import type { Colours } from "./progress-tty.ts";
@@ -14,7 +16,8 @@ const RULE = "--------------------";
 const PAD_ONE = 4;
 const PAD_MANY = 2;
 
-/** The lines of `source` around the ranges, those inside marked with >>>; "" when no range lies in the text. */
+/** The lines of `source` around the ranges, those inside marked with >>>; "" when no range lies in the text, or
+ *  there is none to see. */
 export function renderExcerpt(
   source: SourceText,
   ranges: readonly SourceRange[],
@@ -24,7 +27,7 @@ export function renderExcerpt(
   const marked = ranges.map((range) => ({ range, first: range.start.line, last: lastLine(range) }));
   const from = Math.min(...marked.map(({ first }) => first));
   const to = Math.min(Math.max(...marked.map(({ last }) => last)), lines.length);
-  if (marked.length === 0 || from < 1 || from > lines.length) return "";
+  if (marked.length === 0 || from < 1 || from > lines.length || source.text.trim() === "") return "";
 
   let start = from;
   let end = to;
@@ -41,15 +44,23 @@ export function renderExcerpt(
   const out = [`${cleanText(source.file)}:${from}`, RULE];
   for (let number = start; number <= end; number++) {
     const here = marked.filter(({ first, last }) => number >= first && number <= last);
-    const text = cleanText(lines[number - 1] ?? "");
+    const written = cutLine(cleanText((lines[number - 1] ?? "").slice(0, LINE_CHARS_MAX * 4)));
+    const text = redactUrl(written);
     const mark = here.length === 0 ? "   " : paint(">>>", colours?.error);
     out.push(` ${String(number).padStart(3)} | ${mark} ${text}`);
-    if (colours === null) continue;
+    if (colours === null || text !== written) continue; // columns are those of what is written
     const carets = here.map(({ range }) => caretLine(range, number, text)).find((line) => line !== null);
     if (carets) out.push(`     |     ${paint(carets, colours.error)}`);
   }
   out.push(RULE);
   return `${out.join("\n")}\n`;
+}
+
+/** Characters of a line that are shown: what comes by a URL may have lines of megabytes. */
+const LINE_CHARS_MAX = 1_000;
+
+function cutLine(text: string): string {
+  return text.length > LINE_CHARS_MAX ? `${text.slice(0, LINE_CHARS_MAX)}…` : text;
 }
 
 /** The last line a range has characters in. */
@@ -73,10 +84,25 @@ function paint(text: string, sgr: string | undefined): string {
   return sgr === undefined ? text : `\u001b[${sgr}m${text}\u001b[0m`;
 }
 
-/** The block with which BuildKit repeats the last lines of a failed step. */
-export function renderTail(step: Step): string {
-  const lines = step.tail.map((line) => `${logTime(step, line.atMs)} ${cleanText(line.text)}`);
+/** The block with which BuildKit repeats a failed step: all of its log where that was not shown as it came, else the last lines. */
+export function renderLog(step: Step, colours: Colours | null): string {
+  const shown = step.log?.lines() ?? step.tail.map((line) => `${logTime(step, line.atMs)} ${line.text}`);
+  const lines = shown.map((line) => (colours === null ? cleanText(line) : withoutColoursAfter(line)));
+  const unseen = step.log?.keep() ?? null;
+  if (unseen !== null) {
+    const { file, isCut } = unseen;
+    const where =
+      file === null
+        ? "could not be kept"
+        : `are in ${file}, ${isCut ? "as far as there was room for them" : "as all of the log is"}`;
+    lines.push(`[the first ${unseen.lines} lines ${where}]`);
+  }
   return `${["------", ` > ${step.name}:`, ...lines, "------"].join("\n")}\n`;
+}
+
+/** Logs read for a terminal have no other sequences than colours; those must not reach the next line. */
+function withoutColoursAfter(line: string): string {
+  return line.includes("\u001b") ? `${line}\u001b[0m` : line;
 }
 
 /** The list of warnings below a build, in buildx's form. debug: each with its detail, URL and lines. */
@@ -117,11 +143,12 @@ export interface FailureOptions {
 
 /** Everything printed for an error, ending in a newline. Works for anything that was thrown. */
 export function renderFailure(thrown: unknown, options: FailureOptions): string {
-  const { error, cleanUp } = unwrap(thrown);
+  const { error: first, cleanUp } = unwrap(thrown);
+  const error = inWords(first);
   let out = "";
   if (error instanceof BuildError) {
     const step = error.vertex === null ? undefined : options.state?.steps.get(error.vertex);
-    if (step !== undefined && step.startedMs !== null) out += renderTail(step);
+    if (step !== undefined && step.startedMs !== null) out += renderLog(step, options.colours);
     const source = error.at === null ? undefined : options.sources.get(error.at.file);
     if (error.at !== null && source !== undefined) out += renderExcerpt(source, [error.at], options.colours);
   }
@@ -133,6 +160,18 @@ export function renderFailure(thrown: unknown, options: FailureOptions): string 
   if (cleanUp !== null) out += `also, while cleaning up: ${headline(cleanUp)}\n`;
   if (options.debug) out += stackOf(error);
   return out;
+}
+
+/** A disk that takes no more is no bug, whoever met it. Where nothing is known of the place it is one for temporary files. */
+function inWords(error: unknown): unknown {
+  if (error instanceof BuildError || !(error instanceof Error)) return error;
+  const { path } = error as NodeJS.ErrnoException;
+  const isTemporary = path === undefined || path.startsWith(`${tmpdir()}/`);
+  const refusal = refusalOf(error, isTemporary ? "temporary" : "output", path ?? tmpdir());
+  if (refusal === null) return error;
+  const { words, hint } = refusal;
+  const told = path === undefined ? error.message : `cannot write ${path}: ${words}`;
+  return new BuildError("OUTPUT_FAILED", told, { cause: error, hint: path === undefined ? null : hint });
 }
 
 /** A failed clean-up hides the error it cleaned up after (`await using`); both are wanted, the first one first. */
@@ -149,7 +188,7 @@ function unwrap(thrown: unknown): { error: unknown; cleanUp: unknown } {
 }
 
 function headline(error: unknown, prefix = ""): string {
-  const message = cleanText(error instanceof Error ? error.message : String(error));
+  const message = redactUrl(cleanText(error instanceof Error ? error.message : String(error)));
   if (!(error instanceof BuildError)) return `internal error: ${message}`;
   return error.code === "USAGE" ? message : prefix + message; // a wrong command line was never a build
 }
@@ -157,7 +196,7 @@ function headline(error: unknown, prefix = ""): string {
 function stackOf(error: unknown): string {
   let out = "";
   for (let cause = error, depth = 0; cause instanceof Error && depth < 8; cause = cause.cause, depth++) {
-    out += `${depth === 0 ? "" : "caused by: "}${cleanText(cause.stack ?? cause.message)}\n`;
+    out += `${depth === 0 ? "" : "caused by: "}${redactUrl(cleanText(cause.stack ?? cause.message))}\n`;
   }
   return out;
 }

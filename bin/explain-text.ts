@@ -18,7 +18,7 @@ export function renderExplained(build: ExplainedBuild): string {
   return `\nWhy ${steps.length === 1 ? "1 step" : `${steps.length} steps`} ran (${cached} cached):\n${blocks.join("\n")}\n`;
 }
 
-const UNCHANGED = "output unchanged: the earlier one stands for it, steps after it need not run for this";
+const UNCHANGED = "output unchanged: later steps stay cached";
 
 /** Lines a step gets at most; JSON has all. */
 const LINES_MAX = 12;
@@ -34,13 +34,11 @@ function linesOf(changes: readonly Change[]): readonly string[] {
 export function describeChange(change: Change): string {
   switch (change.kind) {
     case "no-cache":
-      return change.scope === "build"
-        ? "asked to run: --no-cache"
-        : "asked to run: its cache is not to be used (--no-cache-filter)";
+      return change.scope === "build" ? "asked to run: --no-cache" : "asked to run: --no-cache-filter";
     case "new-step":
       return "not built before";
     case "result-gone":
-      return "nothing changed, but the earlier result is not in the store any more (pruned, or never finished)";
+      return "nothing changed, but the earlier result is no longer in the store (pruned, or never finished)";
     case "file":
       return fileLine(change);
     case "files":
@@ -66,10 +64,10 @@ export function describeChange(change: Change): string {
       return `content of ${cleanText(change.address)}: ${values(change)}`;
     case "parent-step": {
       const step = cleanText(change.step);
-      if (change.before !== null) return `it stands on another step: ${cleanText(change.before)} → ${step}`;
+      if (change.before !== null) return `it follows another step: ${cleanText(change.before)} → ${step}`;
       return change.ran
-        ? `step before it ran and gave another result: ${step}`
-        : `another (cached) result below it: ${step}`;
+        ? `an earlier step ran and its result changed: ${step}`
+        : `an earlier step has another (cached) result: ${step}`;
     }
   }
 }

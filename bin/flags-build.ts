@@ -3,6 +3,7 @@
 import type { CommandFlags, FlagSpec } from "./args.ts";
 import { LIMIT_FLAGS } from "./flags-limits.ts";
 import { RUNTIME_FLAGS } from "./flags-runtime.ts";
+import { REGISTRY_FLAGS } from "./flags-registry.ts";
 
 /** Flags of docker's first builder, which buildx takes, does not list, and does nothing with. `changes`: who gives it
  *  expects another result, and is told. */
@@ -20,6 +21,7 @@ export const BUILD_FLAGS: CommandFlags = {
   usage: "[OPTIONS] PATH | URL | -",
   positionals: { min: 1, max: 1 },
   flags: [
+    ...REGISTRY_FLAGS,
     {
       name: "add-host",
       kind: "list",
@@ -65,7 +67,7 @@ export const BUILD_FLAGS: CommandFlags = {
     {
       name: "explain",
       kind: "bool",
-      help: "Say for each step that ran what had changed since the last build",
+      help: "Explain for each step that ran what changed since the last build",
     },
     {
       name: "context-mode",
@@ -79,7 +81,7 @@ export const BUILD_FLAGS: CommandFlags = {
     {
       name: "max-storage",
       kind: "string",
-      help: 'Let the store grow to this ("20GB", "10%"); default $TSBUILD_MAX_STORAGE, else 10%',
+      help: 'Size the store may have ("20GB", "10%"); default $TSBUILD_MAX_STORAGE, else 10%',
     },
     { name: "metadata-file", kind: "string", help: "Write build result metadata to a file" },
     {
@@ -110,7 +112,7 @@ export const BUILD_FLAGS: CommandFlags = {
     {
       name: "reproducible",
       kind: "bool",
-      help: "Fix all times (SOURCE_DATE_EPOCH, else 0), so that equal inputs give equal images",
+      help: "Clamp all timestamps (SOURCE_DATE_EPOCH, else 0): same inputs, same image",
     },
     { name: "sbom", kind: "string", help: 'SBOM attestation (only "false" so far)' },
     {

@@ -81,7 +81,8 @@ export function readLimits(flags: ParsedFlags, exitCode = 1): ResourceLimits | n
     cpuShares: integer("cpu-shares", 2, 262_144),
     cpusetCpus: list("cpuset-cpus"),
     cpusetMems: list("cpuset-mems"),
-    pids: integer("pids-limit", 1, 4_194_304, true),
+    // Not null: without the flag a step has a limit all the same (worker/process-bound.ts).
+    pids: flags.one("pids-limit") === "-1" ? -1 : integer("pids-limit", 1, 4_194_304),
   };
   return Object.values(limits).some((limit) => limit !== null) ? limits : null;
 }

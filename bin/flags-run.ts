@@ -1,13 +1,31 @@
 // The flags of `tsbuild run`, with the names and meaning of `docker run`, and how they become a RunRequest.
 
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
+import { readGiven } from "./given-file.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { CommandFlags, ParsedFlags } from "./args.ts";
-import type { Environment, RunRequest, Volume } from "./config.ts";
+import type { Environment, RunRequest, Volume } from "./engine/request.ts";
 import { LIMIT_FLAGS, readLimits } from "./flags-limits.ts";
 import { readOciRuntime, RUNTIME_FLAGS } from "./flags-runtime.ts";
 import { parseCsv, parseHosts, parsePlatform, parseSize, parseUlimit } from "./flags-values.ts";
+import { REGISTRY_FLAGS } from "./flags-registry.ts";
+
+/** Flags of docker run that cannot be kept here: why, and what to do instead. */
+const REFUSED: readonly (readonly [name: string, why: string, hint: string | null])[] = [
+  ["privileged", "runs never get more than a user's own rights", null],
+  ["detach", "there is no daemon that could own it", null],
+  [
+    "publish",
+    "ports of a run are not passed on",
+    "with --network=host the program listens on this machine's own addresses",
+  ],
+  [
+    "publish-all",
+    "ports of a run are not passed on",
+    "with --network=host the program listens on this machine's own addresses",
+  ],
+];
 
 export const RUN_FLAGS: CommandFlags = {
   usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
@@ -15,6 +33,7 @@ export const RUN_FLAGS: CommandFlags = {
   stopsAtPositional: true,
   usageExitCode: 125,
   flags: [
+    ...REGISTRY_FLAGS,
     { name: "add-host", kind: "list", help: "Add a host to /etc/hosts (host:ip)" },
     { name: "detach", short: "d", kind: "bool", help: "" },
     { name: "entrypoint", kind: "string", help: "Overwrite the default ENTRYPOINT of the image" },
@@ -27,6 +46,8 @@ export const RUN_FLAGS: CommandFlags = {
     { name: "network", kind: "string", initial: '"default"', help: 'Network ("default", "host", "none")' },
     { name: "platform", kind: "string", help: "Which image of an index" },
     { name: "privileged", kind: "bool", help: "" },
+    { name: "publish", short: "p", kind: "list", help: "" },
+    { name: "publish-all", short: "P", kind: "bool", help: "" },
     {
       name: "pull",
       kind: "string",
@@ -48,19 +69,23 @@ export const RUN_FLAGS: CommandFlags = {
 };
 
 /** Reads and checks the flags. Throws USAGE, and MOUNT_INVALID for mounts that cannot be. */
-export async function readRunFlags(flags: ParsedFlags, env: Environment, cwd: string): Promise<RunRequest> {
-  for (const [name, why] of [
-    ["privileged", "runs never get more than a user's own rights"],
-    ["detach", "there is no daemon that could own it"],
-  ] as const) {
-    if (flags.bool(name))
-      throw new BuildError("USAGE", `--${name} is not supported: ${why}`, { exitCode: 125 });
+export async function readRunFlags(
+  flags: ParsedFlags,
+  env: Environment,
+  cwd: string,
+  signal: AbortSignal,
+): Promise<RunRequest> {
+  for (const [name, why, hint] of REFUSED) {
+    if (flags.has(name) && flags.one(name) !== "false")
+      throw new BuildError("USAGE", `--${name} is not supported: ${why}`, { exitCode: 125, hint });
   }
   const [image = "", ...args] = flags.positionals;
   const mounts = flags.all("mount").map((text) => readMount(text, cwd));
   const shmSize = flags.one("shm-size");
   const platform = flags.one("platform");
-  const fileEnv = flags.all("env-file").flatMap((path) => readEnvFile(resolve(cwd, path), env));
+  const fileEnv: string[] = [];
+  for (const path of flags.all("env-file"))
+    fileEnv.push(...(await readEnvFile(resolve(cwd, path), env, signal)));
   return Object.freeze({
     image,
     args,
@@ -115,11 +140,12 @@ function withValue(text: string, env: Environment): string[] {
 }
 
 /** One variable a line; empty lines and lines that begin with # are comments. docker run, --env-file */
-function readEnvFile(path: string, env: Environment): string[] {
+async function readEnvFile(path: string, env: Environment, signal: AbortSignal): Promise<string[]> {
   let text: string;
   try {
-    text = readFileSync(path, "utf8");
+    text = (await readGiven(path, ENV_FILE_MAX_BYTES, signal)).toString("utf8");
   } catch (cause) {
+    if (signal.aborted) throw cause;
     throw new BuildError("USAGE", `--env-file: cannot read ${path}`, { cause, exitCode: 125 });
   }
   return text
@@ -128,6 +154,9 @@ function readEnvFile(path: string, env: Environment): string[] {
     .filter((line) => line !== "" && !line.startsWith("#"))
     .flatMap((line) => withValue(line, env));
 }
+
+/** More than a kernel takes as the environment of one program. */
+const ENV_FILE_MAX_BYTES = 4 << 20;
 
 /** host:path[:ro|rw]; the mount must be of something that is here. */
 function readVolume(text: string, cwd: string): Volume {

@@ -4,7 +4,9 @@
 import { BuildError } from "../solver/graph/error.ts";
 import type { Platform } from "../solver/graph/op.ts";
 import { hostPlatform, parsePlatform as parseNamedPlatform } from "../solver/graph/platform.ts";
-import type { Environment, ExtraHost, SecretSource, SshSource, Ulimit } from "./config.ts";
+import type { Environment, ExtraHost, Ulimit } from "./engine/request.ts";
+import type { SecretSource } from "./local-session.ts";
+import type { SshSource } from "./ssh-sockets.ts";
 
 function invalid(message: string, hint: string | null = null): BuildError {
   return new BuildError("USAGE", message, { hint });

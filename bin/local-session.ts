@@ -1,14 +1,20 @@
 // Session over this machine: directories, secrets, agents and registry credentials of the user who runs the command.
 
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { BuildError } from "../solver/graph/error.ts";
-import type { Credentials, Session } from "../solver/graph/request.ts";
-import type { Config, SecretSource } from "./config.ts";
+import { type Credentials, SECRET_MAX_BYTES, type Session } from "../solver/graph/request.ts";
+import type { Config } from "./config.ts";
+import { readGiven } from "./given-file.ts";
 
-/** BuildKit's limit for one secret, in bytes. */
-const SECRET_MAX_BYTES = 500 * 1024;
+/** --secret. */
+export interface SecretSource {
+  readonly id: string;
+  readonly from:
+    | { readonly kind: "file"; readonly path: string }
+    | { readonly kind: "env"; readonly name: string };
+}
 
 export interface LocalSessionOptions {
   /** Session directory name → absolute path. */
@@ -16,6 +22,8 @@ export interface LocalSessionOptions {
   readonly secrets: readonly SecretSource[];
   /** ssh id and path of its agent's socket. */
   readonly ssh: Iterable<readonly [string, string]>;
+  /** Ends credential programs, and waiting for who writes a secret into a pipe. */
+  readonly signal: AbortSignal;
 }
 
 /** Opens a session. Secret files are looked at now, so that a wrong path fails before the build (SECRET_MISSING); they are
@@ -39,13 +47,17 @@ export function openLocalSession(config: Config, options: LocalSessionOptions): 
       if (source === undefined) return null;
       if (source.kind === "env") return new TextEncoder().encode(config.env[source.name] ?? "");
       checkSecretFile(id, source.path);
-      return readFileSync(source.path);
+      return await readSecret(id, source.path, options.signal);
     },
     sshSocket: (id) => sockets.get(id === "" ? "default" : id) ?? null,
     async credentials(host) {
       if (ask === null) {
         const { dockerCredentials } = await import("../cache/registry/docker-config.ts");
-        ask ??= dockerCredentials({ files: credentialFiles(config), env: config.env });
+        ask ??= dockerCredentials({
+          files: credentialFiles(config),
+          env: config.env,
+          signal: options.signal,
+        });
       }
       return ask(host);
     },
@@ -77,10 +89,23 @@ function checkSecretFile(id: string, path: string): void {
     if (cause instanceof BuildError) throw cause;
     throw new BuildError("SECRET_MISSING", `secret "${id}": failed to stat ${path}: no such file`, { cause });
   }
-  if (size > SECRET_MAX_BYTES) {
-    throw new BuildError(
-      "LIMIT_EXCEEDED",
-      `secret "${id}": ${path} is larger than ${SECRET_MAX_BYTES / 1024} KiB`,
-    );
+  if (size > SECRET_MAX_BYTES) throw tooLarge(id, path);
+}
+
+/** Its size may be no word on its length: of a pipe, a device, a file that grows. */
+async function readSecret(id: string, path: string, signal: AbortSignal): Promise<Uint8Array> {
+  try {
+    return await readGiven(path, SECRET_MAX_BYTES, signal);
+  } catch (cause) {
+    if (signal.aborted) throw cause;
+    if (cause instanceof BuildError && cause.code === "LIMIT_EXCEEDED") throw tooLarge(id, path);
+    throw new BuildError("SECRET_MISSING", `secret "${id}": ${path} cannot be read`, { cause });
   }
+}
+
+function tooLarge(id: string, path: string): BuildError {
+  return new BuildError(
+    "LIMIT_EXCEEDED",
+    `secret "${id}": ${path} is larger than ${SECRET_MAX_BYTES / 1024} KiB`,
+  );
 }

@@ -1,18 +1,20 @@
 // The command: find which one is meant, run it, turn the outcome into an exit code. Everything heavy loads later.
 
+import { refusalOf } from "../cache/disk-fault.ts";
 import { BuildError } from "../solver/graph/error.ts";
+import { nearest } from "../solver/graph/nearest.ts";
 import {
   commandHelp,
   flagLines,
   GLOBAL_FLAGS,
-  nearest,
   parseFlags,
   type CommandSpec,
   type ParsedFlags,
 } from "./args.ts";
 import { COMMANDS, type CommandEntry, resolveAlias } from "./commands.ts";
 import { readConfig } from "./config.ts";
-import { Interrupted, listenForSignals, type Signals } from "./signals.ts";
+import { registryFlags } from "./flags-registry.ts";
+import { Interrupted, listenForSignals } from "./signals.ts";
 
 /** `tsbuild` itself, before the name of a command. */
 const TOP: CommandSpec = {
@@ -24,9 +26,19 @@ const TOP: CommandSpec = {
   stopsAtPositional: true,
 };
 
+/** Streams that took no more of what we have to say. */
+const broken = new Set<NodeJS.WriteStream>();
 for (const stream of [process.stdout, process.stderr]) {
   stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error; // who reads our output may leave early: `tsbuild images | head -1`
+    if (error.code === "EPIPE") return; // who reads our output may leave early: `tsbuild images | head -1`
+    broken.add(stream);
+    const refusal = refusalOf(error, "output", `/proc/self/fd/${stream.fd}`);
+    if (refusal === null) throw error;
+    const { words, hint } = refusal;
+    throw new BuildError("OUTPUT_FAILED", `the output could not be written: ${words}`, {
+      cause: error,
+      hint,
+    });
   });
 }
 
@@ -41,10 +53,21 @@ process.on("uncaughtException", (error) => {
 // the keeper's channel) holds nothing anybody waits for.
 // Until then the loop is held: what is waited for may be something that by itself holds nothing (an idle keeper, a lock).
 setInterval(() => {}, 2 ** 30);
-void main(process.argv.slice(2)).then((code) => process.exit(code));
+const signals = listenForSignals();
+void main(process.argv.slice(2)).then(async (code) => {
+  await written(process.stdout);
+  await written(process.stderr);
+  signals.leave(code);
+});
+
+/** Resolves when the other side of a pipe has taken what was written, or is gone: process.exit() drops what it has not. */
+async function written(stream: NodeJS.WriteStream): Promise<void> {
+  if (stream.errored !== null) await new Promise(setImmediate); // its event is on the way
+  if (broken.has(stream)) await new Promise(() => {}); // that is being told, and leaves
+  if (stream.writableLength > 0) await new Promise<void>((resolve) => stream.write("", () => resolve()));
+}
 
 async function main(args: readonly string[]): Promise<number> {
-  const signals = listenForSignals();
   let debug = false;
   let prefixCode = 1;
   try {
@@ -52,16 +75,16 @@ async function main(args: readonly string[]): Promise<number> {
     debug = top.bool("debug");
     const words = resolveAlias(top.positionals);
     const [name] = words;
-    if (top.bool("version")) return await runCommand(entryOf("version"), [], signals);
+    if (top.bool("version")) return await runCommand(entryOf("version"), []);
     if (name === undefined || (name === "help" && words.length === 1)) {
       process.stdout.write(topHelp());
       return name === undefined && !top.bool("help") && args.length > 0 ? 1 : 0;
     }
     const leading = args.slice(0, args.length - top.positionals.length);
-    if (name === "help") return await runCommand(entryOf(words[1] ?? ""), ["--help"], signals);
+    if (name === "help") return await runCommand(entryOf(words[1] ?? ""), ["--help"]);
     const entry = entryOf(name);
     if (name === "run") prefixCode = 125;
-    return await runCommand(entry, [...leading, ...words.slice(1)], signals, (flags) => {
+    return await runCommand(entry, [...leading, ...words.slice(1)], (flags) => {
       debug = flags.bool("debug");
     });
   } catch (error) {
@@ -71,7 +94,9 @@ async function main(args: readonly string[]): Promise<number> {
       return code;
     }
     await printFailure(error, debug);
-    return error instanceof BuildError && error.code === "USAGE"
+    // `run` ends as docker run does with a command that is not there (127) or cannot be executed (126).
+    const ownCodes = prefixCode === 1 ? ["USAGE"] : ["USAGE", "EXEC_FAILED"];
+    return error instanceof BuildError && ownCodes.includes(error.code)
       ? (error.exitCode ?? prefixCode)
       : prefixCode;
   }
@@ -80,7 +105,6 @@ async function main(args: readonly string[]): Promise<number> {
 async function runCommand(
   entry: CommandEntry,
   args: readonly string[],
-  signals: Signals,
   onFlags: (flags: ParsedFlags) => void = () => {},
 ): Promise<number> {
   const { command } = await entry.load();
@@ -92,14 +116,25 @@ async function runCommand(
     return 0;
   }
   const cwd = process.cwd();
-  const given = { root: flags.one("root"), debug: flags.bool("debug"), verbose: flags.bool("verbose") };
-  return command.run(flags, {
-    config: readConfig(given, process.env, cwd),
-    cwd,
-    signal: signals.signal,
-    print: (text) => void process.stdout.write(text),
-    complain: (text) => void process.stderr.write(text),
-  });
+  const notices = new Set<string>();
+  const given = {
+    root: flags.one("root"),
+    debug: flags.bool("debug"),
+    verbose: flags.bool("verbose"),
+    registries: registryFlags(flags),
+    notice: (text: string) => void notices.add(text),
+  };
+  try {
+    return await command.run(flags, {
+      config: readConfig(given, process.env, cwd),
+      cwd,
+      signal: signals.signal,
+      print: (text) => void process.stdout.write(text),
+      complain: (text) => void process.stderr.write(text),
+    });
+  } finally {
+    for (const text of notices) process.stderr.write(`WARNING: ${text}\n`);
+  }
 }
 
 function entryOf(name: string): CommandEntry {

@@ -9,6 +9,8 @@ import { openProgressState, type Step } from "./progress-state.ts";
 export function openJsonDisplay(options: { readonly write: (text: string) => void }): Display {
   const state = openProgressState("plain");
   const inputs = new Map<string, readonly string[]>();
+  /** What was written of each vertex last: a state is told once. */
+  const told = new Map<string, string>();
 
   function vertex(step: Step): object {
     const outcome = step.outcome;
@@ -24,18 +26,28 @@ export function openJsonDisplay(options: { readonly write: (text: string) => voi
     };
   }
 
+  function vertexOnce(step: Step | null): object | null {
+    if (step === null) return null;
+    const state = vertex(step);
+    const text = JSON.stringify(state);
+    if (told.get(step.vertex) === text) return null;
+    told.set(step.vertex, text);
+    return { vertexes: [state] };
+  }
+
   function status(event: ProgressEvent): object | null {
+    if (event.kind === "looking") return null; // it has not started
     const step = state.apply(event);
     switch (event.kind) {
       case "vertex":
         inputs.set(event.vertex, event.inputs);
-        return { vertexes: step === null ? [] : [vertex(step)] };
+        return vertexOnce(step);
       case "started":
       case "cached":
       case "done":
       case "cancelled":
       case "failed":
-        return { vertexes: step === null ? [] : [vertex(step)] };
+        return vertexOnce(step);
       case "log":
         return {
           logs: [

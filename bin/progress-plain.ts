@@ -38,7 +38,7 @@ export interface PlainOptions {
 
 /** What is to be printed of a step and is not yet. */
 interface Pending {
-  readonly index: number;
+  index: number; // 0: not printed yet
   readonly lines: LogLine[];
   readonly transfers: Set<string>;
   readonly printed: Map<string, Transfer>;
@@ -63,7 +63,7 @@ export function openPlainDisplay(options: PlainOptions): Display & { flush(): vo
     let found = pending.get(step);
     if (found === undefined) {
       found = {
-        index: ++nextIndex,
+        index: 0,
         lines: [],
         transfers: new Set(),
         printed: new Map(),
@@ -78,6 +78,7 @@ export function openPlainDisplay(options: PlainOptions): Display & { flush(): vo
   /** Makes a step the current one and prints what it has. */
   function print(step: Step): void {
     const news = pendingOf(step);
+    if (news.index === 0) news.index = ++nextIndex;
     if (current !== step) {
       if (current !== null) out += `#${pendingOf(current).index} ...\n`;
       if (!first) out += "\n";
@@ -102,8 +103,8 @@ export function openPlainDisplay(options: PlainOptions): Display & { flush(): vo
     const transfer = step.transfers.get(label);
     if (transfer === undefined) return;
     const last = news.printed.get(label);
-    if (last?.done) return;
-    if (last !== undefined && !transfer.done) {
+    if (last?.done && last.startedMs === transfer.startedMs) return;
+    if (last !== undefined && !last.done && !transfer.done) {
       const more = transfer.total ? (transfer.current - last.current) / transfer.total : 0;
       if (more < TRANSFER_PART && transfer.atMs - last.atMs < TRANSFER_MS) return;
     }
@@ -131,8 +132,7 @@ export function openPlainDisplay(options: PlainOptions): Display & { flush(): vo
     const before = current;
     if (before !== null && hasNews(before)) print(before);
     const withNews = state.started.filter((step) => step !== before && hasNews(step));
-    const ended = withNews.filter(isSettled).toSorted((a, b) => endMs(a) - endMs(b));
-    for (const step of ended) print(step);
+    for (const step of inOrderOfEnd(withNews.filter(isSettled))) print(step);
     const running = withNews.filter((step) => !isSettled(step));
     // the one with most to say comes next; a current step keeps its turn for a while
     if (running.length > 0 && (current === null || options.now() - turnStartMs > TURN_MS)) {
@@ -150,7 +150,7 @@ export function openPlainDisplay(options: PlainOptions): Display & { flush(): vo
   return {
     state,
     event(event: ProgressEvent) {
-      if (finished) return;
+      if (finished || event.kind === "looking") return; // nothing is said of a step before it starts
       if (event.kind === "note") {
         flush();
         options.write(`${event.message}\n`);
@@ -190,6 +190,15 @@ export function openPlainDisplay(options: PlainOptions): Display & { flush(): vo
       news.lines.push(line);
     }
   }
+}
+
+/** Those that ended first come first; cached ones keep the order they are given in, which is that of the Dockerfile. */
+function inOrderOfEnd(steps: readonly Step[]): readonly Step[] {
+  const isCached = (step: Step): boolean => step.outcome.kind === "cached";
+  const cached = steps.filter(isCached);
+  return steps
+    .toSorted((a, b) => endMs(a) - endMs(b))
+    .map((step) => (isCached(step) ? (cached.shift() as Step) : step));
 }
 
 function endMs(step: Step): number {

@@ -4,18 +4,22 @@
 import type { ProgressEvent } from "../solver/graph/event.ts";
 import type { Display } from "./progress.ts";
 import {
+  endLogs,
   formatTransfer,
   isSettled,
+  keepPartial,
   openProgressState,
   type ProgressState,
-  remember,
   type Step,
 } from "./progress-state.ts";
+import { openStepLog } from "./step-log.ts";
 import { cutText, textWidth } from "./text-width.ts";
 
 const FRAME_MS = 100;
 /** Lines of log shown under a running step. */
 const LOG_LINES = 6;
+/** Narrower lines have no room for numbers of bytes. */
+const STATUS_ROOM_MIN = 40;
 /** Narrower terminals get no progress lines. */
 const WIDTH_MIN = 20;
 
@@ -24,6 +28,7 @@ export interface TtyOptions {
   readonly size: () => { readonly columns: number; readonly rows: number };
   readonly now: () => number;
   readonly colours: Colours | null;
+  readonly phase?: string;
 }
 
 /** SGR parameters by meaning; BUILDKIT_COLORS changes them. */
@@ -34,9 +39,10 @@ export interface Colours {
   readonly warning: string;
 }
 
-/** Opens the display and hides the cursor with the first frame; finish() draws the whole list a last time and shows it again. */
+/** Opens the display and hides the cursor with the first frame, when the first step has begun; finish() draws the whole list a last time and shows it again. */
 export function openTtyDisplay(options: TtyOptions): Display & { draw(): void } {
-  const state = openProgressState("terminal");
+  const { phase = "Building" } = options;
+  const state = openProgressState("terminal", openStepLog);
   const startMs = options.now();
   let drawn: readonly number[] = []; // widths of the lines on the screen that belong to us
   let dirty = true;
@@ -55,12 +61,16 @@ export function openTtyDisplay(options: TtyOptions): Display & { draw(): void } 
 
   function draw(): void {
     if (finished) return;
-    const { columns, rows } = options.size();
-    put(
-      frame(state, { columns, rows, nowMs: options.now(), startMs, colours: options.colours, whole: false }),
-      columns,
-    );
+    show(false);
     dirty = false;
+  }
+
+  /** Nothing to say, nothing shown: the screen may be somebody else's in a moment. */
+  function show(whole: boolean): void {
+    if (state.started.length === 0) return;
+    const { columns, rows } = options.size();
+    const { colours } = options;
+    put(frame(state, { columns, rows, nowMs: options.now(), startMs, colours, whole, phase }), columns);
   }
 
   function put(lines: readonly string[], columns: number): void {
@@ -93,23 +103,12 @@ export function openTtyDisplay(options: TtyOptions): Display & { draw(): void } 
     finish() {
       if (finished) return;
       clearInterval(timer);
-      const { columns, rows } = options.size();
-      for (const step of state.started) keepPartial(step);
-      put(
-        frame(state, { columns, rows, nowMs: options.now(), startMs, colours: options.colours, whole: true }),
-        columns,
-      );
+      endLogs(state);
+      show(true);
       finished = true;
-      options.write("\u001b[?25h");
+      if (hidden) options.write("\u001b[?25h");
     },
   };
-}
-
-function keepPartial(step: Step): void {
-  for (const fd of [1, 2] as const) {
-    const text = step.readers[fd].flush();
-    if (text !== "") remember(step, { atMs: "atMs" in step.outcome ? step.outcome.atMs : 0, text });
-  }
 }
 
 interface FrameOptions {
@@ -118,6 +117,7 @@ interface FrameOptions {
   readonly nowMs: number;
   readonly startMs: number;
   readonly colours: Colours | null;
+  readonly phase: string;
   /** All steps, however many; else as many as fit the terminal, running ones first. */
   readonly whole: boolean;
 }
@@ -127,34 +127,65 @@ export function frame(state: ProgressState, options: FrameOptions): string[] {
   const settled = state.started.filter(isSettled).length;
   const total = Math.max(state.steps.size, state.started.length);
   const finished = options.whole && settled === total && total > 0;
-  const header = `[+] Building ${seconds(options.nowMs - options.startMs)} (${settled}/${total})${finished ? " FINISHED" : ""}`;
+  const header = `[+] ${options.phase} ${seconds(options.nowMs - options.startMs)} (${settled}/${total})${finished ? " FINISHED" : ""}`;
   const lines = [cutText(header, options.columns)];
   if (options.columns < WIDTH_MIN) return lines;
 
   const room = options.whole ? Number.POSITIVE_INFINITY : Math.max(1, options.rows - 2);
-  const shown = choose(state.started, room);
-  let left = room - shown.reduce((sum, step) => sum + 1 + openTransfers(step, options.whole).length, 0);
-  for (const step of shown) {
-    lines.push(...stepLines(step, options));
-    if (isSettled(step) || left <= 1) continue;
-    const tail = logTail(step).slice(-Math.min(LOG_LINES, left - 1));
+  const rows = choose(
+    state.started.flatMap((step) => rowsOf(step, options)),
+    room,
+  );
+  let left = room - rows.length;
+  rows.forEach((row, index) => {
+    lines.push(drawn(row, options));
+    // below all that is shown of the step
+    const { step } = row;
+    if (rows[index + 1]?.step === step || isSettled(step) || left <= 0) return;
+    const tail = logTail(step).slice(-Math.min(LOG_LINES, left));
     for (const text of tail) {
       const cut = cutText(` => => # ${text}`, options.columns - 1);
       lines.push(options.colours === null ? cut : `\u001b[2m${cut}\u001b[0m`);
     }
     left -= tail.length;
-  }
-  return lines.slice(0, room + 1);
+  });
+  return lines;
 }
 
-/** The last steps that fit; running ones are kept before settled ones. */
-function choose(steps: readonly Step[], room: number): readonly Step[] {
-  if (steps.length <= room) return steps;
-  const running = steps.filter((step) => !isSettled(step)).slice(-room);
-  const settled = steps.filter(isSettled);
-  const rest = room - running.length;
-  const keep = new Set([...running, ...(rest > 0 ? settled.slice(-rest) : [])]);
-  return steps.filter((step) => keep.has(step));
+/** One line: a step, or what is on its way inside it. */
+interface Row {
+  readonly step: Step;
+  readonly text: string;
+  /** Kept whole where the text has to be cut. */
+  readonly status: string;
+  readonly ms: number;
+  readonly isOver: boolean;
+}
+
+function rowsOf(step: Step, { nowMs }: FrameOptions): readonly Row[] {
+  const isOver = isSettled(step);
+  const endMs = "atMs" in step.outcome ? step.outcome.atMs : nowMs;
+  const word = WORDS[step.outcome.kind];
+  const text = `${word === "" ? "" : `${word} `}${step.name}`;
+  return [
+    { step, text, status: "", ms: endMs - (step.startedMs ?? endMs), isOver },
+    ...[...step.transfers.values()].map((transfer) => ({
+      step,
+      text: `=> ${transfer.label}`,
+      status: formatTransfer(transfer),
+      ms: (transfer.done ? transfer.atMs : endMs) - transfer.startedMs,
+      isOver: isOver || transfer.done,
+    })),
+  ];
+}
+
+/** The last rows that fit; those of what goes on are kept before others. */
+function choose(rows: readonly Row[], room: number): readonly Row[] {
+  if (rows.length <= room) return rows;
+  const open = rows.filter((row) => !row.isOver).slice(-room);
+  const rest = room - open.length;
+  const keep = new Set([...open, ...(rest > 0 ? rows.filter((row) => row.isOver).slice(-rest) : [])]);
+  return rows.filter((row) => keep.has(row));
 }
 
 function logTail(step: Step): string[] {
@@ -166,26 +197,10 @@ function logTail(step: Step): string[] {
   return lines.filter((text) => text.trim() !== "");
 }
 
-function openTransfers(step: Step, whole: boolean): { text: string; ms: number }[] {
-  if (whole || isSettled(step)) return [];
-  return [...step.transfers.values()].map((transfer) => ({
-    text: `=> ${transfer.label}${formatTransfer(transfer) === "" ? "" : ` ${formatTransfer(transfer)}`}`,
-    ms: transfer.atMs - transfer.startedMs,
-  }));
-}
-
-function stepLines(step: Step, options: FrameOptions): string[] {
-  const endMs = "atMs" in step.outcome ? step.outcome.atMs : options.nowMs;
-  const word = WORDS[step.outcome.kind];
-  const text = `${word === "" ? "" : `${word} `}${step.name}`;
-  const line = align(` => ${text}`, seconds(endMs - (step.startedMs ?? endMs)), options.columns - 1);
-  const colour = options.colours === null ? "" : colourOf(step, options.colours);
-  return [
-    colour === "" ? line : `\u001b[${colour}m${line}\u001b[0m`,
-    ...openTransfers(step, options.whole).map(({ text: inner, ms }) =>
-      align(` => ${inner}`, seconds(ms), options.columns - 1),
-    ),
-  ];
+function drawn({ step, text, status, ms, isOver }: Row, options: FrameOptions): string {
+  const line = align(` => ${text}`, status, seconds(ms), options.columns - 1);
+  const colour = !isOver || options.colours === null ? "" : colourOf(step, options.colours);
+  return colour === "" ? line : `\u001b[${colour}m${line}\u001b[0m`;
 }
 
 const WORDS: Readonly<Record<Step["outcome"]["kind"], string>> = {
@@ -199,22 +214,20 @@ const WORDS: Readonly<Record<Step["outcome"]["kind"], string>> = {
 
 function colourOf(step: Step, colours: Colours): string {
   switch (step.outcome.kind) {
-    case "done":
-    case "cached":
-      return colours.run;
     case "cancelled":
       return colours.cancel;
     case "failed":
       return colours.error;
     default:
-      return "";
+      return colours.run;
   }
 }
 
-/** Left text, right text at the end of the line. */
-function align(left: string, right: string, columns: number): string {
+/** Text and its status on the left, the text cut where both are too long; on the right the time. */
+function align(left: string, status: string, right: string, columns: number): string {
   const room = Math.max(0, columns - right.length - 1);
-  const cut = cutText(left, room);
+  const beside = status === "" || room < STATUS_ROOM_MIN ? "" : ` ${status}`;
+  const cut = cutText(left, room - beside.length) + beside;
   return `${cut}${" ".repeat(room - textWidth(cut) + 1)}${right}`;
 }
 

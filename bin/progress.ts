@@ -2,9 +2,10 @@
 
 import { BuildError } from "../solver/graph/error.ts";
 import type { ProgressEvent } from "../solver/graph/event.ts";
-import type { Environment, ProgressMode } from "./config.ts";
+import type { ProgressMode } from "./config.ts";
+import type { Environment } from "./engine/request.ts";
 import { colourTable } from "./colours.ts";
-import { openProgressState, type ProgressState } from "./progress-state.ts";
+import { endLogs, isSettled, keepPartial, openProgressState, type ProgressState } from "./progress-state.ts";
 
 /** Shows events. Nothing is shown after finish(), which may be called twice. */
 export interface Display {
@@ -44,9 +45,14 @@ export function progressMode(flag: string | null, env: Environment): ProgressMod
 /** Opens a display on the stream (standard error). auto: tty on a terminal, else plain. Throws USAGE for tty without one. */
 export async function openDisplay(
   mode: ProgressMode,
-  options: { readonly stream: ProgressStream; readonly env: Environment },
+  options: {
+    readonly stream: ProgressStream;
+    readonly env: Environment;
+    /** What is being done: the first word on a terminal. */
+    readonly phase?: "Building" | "Loading" | "Pulling" | "Pushing" | "Saving";
+  },
 ): Promise<Display> {
-  const { stream, env } = options;
+  const { stream, env, phase = "Building" } = options;
   const write = (text: string): void => void stream.write(text);
   const isTty = stream.isTTY === true && env.TERM !== "dumb";
   switch (mode) {
@@ -59,6 +65,7 @@ export async function openDisplay(
           now: Date.now,
           size: () => ({ columns: stream.columns || 80, rows: stream.rows || 24 }),
           colours: colourTable(env),
+          phase,
         });
         // also when the process leaves without finish(): a terminal without a cursor is a bad good-bye
         const restore = (): void => display.finish();
@@ -93,7 +100,15 @@ export async function openDisplay(
 }
 
 /** Shows nothing, but remembers what an error message needs. */
-function openQuietDisplay(): Display {
-  const state = openProgressState("plain");
-  return { state, event: (event) => void state.apply(event), finish() {} };
+async function openQuietDisplay(): Promise<Display> {
+  const { openStepLog } = await import("./step-log.ts");
+  const state = openProgressState("plain", openStepLog);
+  return {
+    state,
+    event(event) {
+      const step = state.apply(event);
+      if (step !== null && isSettled(step)) keepPartial(step);
+    },
+    finish: () => endLogs(state),
+  };
 }

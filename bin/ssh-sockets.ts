@@ -1,10 +1,18 @@
 // What stands behind --ssh: a socket for each id, of the user's agent or of one we serve for key files. As buildx reads the flag.
 
-import { mkdtempSync, readFileSync, rmSync, type Stats, statSync } from "node:fs";
+import { mkdtempSync, rmSync, type Stats, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { readFileOf } from "../cache/outside.ts";
 import { BuildError } from "../solver/graph/error.ts";
-import type { Config, SshSource } from "./config.ts";
+import type { Config } from "./config.ts";
+
+/** --ssh. */
+export interface SshSource {
+  readonly id: string;
+  /** Sockets or private key files, as written; empty: SSH_AUTH_SOCK. */
+  readonly paths: readonly string[];
+}
 
 /** BuildKit reads no more of a key either. */
 const KEY_MAX_BYTES = 100 * 1024;
@@ -43,7 +51,7 @@ export async function openSshSockets(
         paths.set(source.id, first);
         continue;
       }
-      const keys = given.map((path, index) => readKeyFile(source, path, stats[index] as Stats));
+      const keys = given.map((path) => readKeyFile(source, path));
       const [{ readSshKey }, { serveSshAgent }] = await Promise.all([
         import("./ssh-keys.ts"),
         import("./ssh-agent.ts"),
@@ -82,12 +90,14 @@ function statOf(source: SshSource, path: string): Stats {
   }
 }
 
-function readKeyFile(source: SshSource, path: string, stat: Stats): { path: string; text: string } {
-  if (!stat.isFile()) throw invalid(source, `${path} is neither an agent's socket nor a private key`);
-  if (stat.size > KEY_MAX_BYTES) throw invalid(source, `${path} is too large for a private key`);
+function readKeyFile(source: SshSource, path: string): { path: string; text: string } {
   try {
-    return { path, text: readFileSync(path, "latin1") };
+    return { path, text: readFileOf(path, KEY_MAX_BYTES).toString("latin1") };
   } catch (cause) {
+    const { code } = cause as { readonly code?: string };
+    if (code === "FILE_INVALID")
+      throw invalid(source, `${path} is neither an agent's socket nor a private key`, cause);
+    if (code === "LIMIT_EXCEEDED") throw invalid(source, `${path} is too large for a private key`, cause);
     throw invalid(source, `failed to read ${path}`, cause);
   }
 }

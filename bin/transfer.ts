@@ -1,26 +1,41 @@
-// pull and push: one transfer with its display.
+// pull, push, save, load and import: one piece of work with its display.
 
+import type { Emit } from "../solver/graph/event.ts";
 import { colourTable } from "./colours.ts";
 import type { CommandContext } from "./commands.ts";
-import type { Engine, EngineTransferOptions } from "./config.ts";
+import type { Engine, EngineTransferOptions } from "./engine/request.ts";
 import { openLocalSession } from "./local-session.ts";
+import { openLocalEngine } from "./local-store.ts";
 import { openDisplay } from "./progress.ts";
 import type { ProgressMode } from "./config.ts";
-import type { Descriptor } from "../solver/graph/request.ts";
+
+type Phase = "Pulling" | "Pushing" | "Saving" | "Loading";
 
 /** Runs one transfer; prints errors in the form of a failed step. Returns null when it failed. */
-export async function transfer(
+export async function transfer<T>(
+  phase: Phase,
   mode: ProgressMode,
   context: CommandContext,
-  work: (engine: Engine, options: EngineTransferOptions) => Promise<Descriptor>,
-): Promise<Descriptor | null> {
+  work: (engine: Engine, options: EngineTransferOptions) => Promise<T>,
+): Promise<T | null> {
   const { config, signal } = context;
-  const display = await openDisplay(mode, { stream: process.stderr, env: config.env });
+  return await displayed(phase, mode, context, async (emit) => {
+    await using engine = await openLocalEngine(config, { signal });
+    const session = openLocalSession(config, { directories: new Map(), secrets: [], ssh: [], signal });
+    return await work(engine, { signal, session, emit });
+  });
+}
+
+/** Shows what the work tells of; prints errors in the form of a failed step. Returns null when it failed. */
+export async function displayed<T>(
+  phase: Phase,
+  mode: ProgressMode,
+  { config, signal, complain }: CommandContext,
+  work: (emit: Emit) => Promise<T>,
+): Promise<T | null> {
+  const display = await openDisplay(mode, { stream: process.stderr, env: config.env, phase });
   try {
-    const { openEngine } = await import("./engine.ts");
-    await using engine = await openEngine(config);
-    const session = openLocalSession(config, { directories: new Map(), secrets: [], ssh: [] });
-    const done = await work(engine, { signal, session, emit: (event) => display.event(event) });
+    const done = await work((event) => display.event(event));
     display.finish();
     return done;
   } catch (error) {
@@ -28,7 +43,7 @@ export async function transfer(
     if (signal.aborted) throw error;
     const { renderFailure } = await import("./excerpt.ts");
     const colours = process.stderr.isTTY ? colourTable(config.env) : null;
-    context.complain(
+    complain(
       renderFailure(error, {
         sources: new Map(),
         state: display.state,

@@ -1,6 +1,11 @@
 #!/usr/bin/env node
 // The command's entry. CommonJS, because a start through Node's ES module loader costs 10 ms more.
 
-const bundle: { runBundle(name: string): boolean } = require("../solver/graph/bundle.cjs");
+const bundle: {
+  runBundle(name: string, options: { readonly keep: boolean }): boolean;
+} = require("../solver/graph/bundle.cjs");
 
-if (!bundle.runBundle("main")) void import("./main.ts");
+// Compiled code is kept of what matters: `--version` compiles next to nothing, and a build nearly everything.
+const words = new Set(process.argv.slice(2));
+const keep = ["build", "b", "run"].some((name) => words.has(name)) && !words.has("--help");
+if (!bundle.runBundle("main", { keep })) void import("./main.ts");

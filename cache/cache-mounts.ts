@@ -11,19 +11,24 @@
 import { createHash } from "node:crypto";
 import {
   chmodSync,
+  closeSync,
+  constants,
   mkdirSync,
+  openSync,
   readdirSync,
-  readFileSync,
+  renameSync,
   rmSync,
-  statSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { BuildError } from "../solver/graph/error.ts";
 import { errnoOf, onDisk } from "./disk-fault.ts";
-import { changeIn } from "./locks.ts";
+import { changeIn, watchHolder } from "./locks.ts";
+import { openDirectory, readIn } from "./outside.ts";
 import type { Owner } from "./owner.ts";
-import type { CacheMountHold, CacheMounts } from "./store.ts";
+import { isDirectory, lookAt, setAside } from "./set-aside.ts";
+import type { CacheMountHold, CacheMounts, WaitOptions } from "./store.ts";
 
 type Sharing = "shared" | "private" | "locked";
 
@@ -43,12 +48,9 @@ export interface MountFiles extends CacheMounts {
 
 export interface CacheMountsOptions {
   readonly dir: string; // exists
+  readonly quarantine: string;
   readonly owner: Owner;
-  readonly exclusively: <T>(
-    key: string,
-    work: () => Promise<T>,
-    options: { readonly signal: AbortSignal },
-  ) => Promise<T>;
+  readonly exclusively: <T>(key: string, work: () => Promise<T>, options: WaitOptions) => Promise<T>;
   /** See LayerDirs.discard(). */
   readonly discard: (dir: string) => string | null;
 }
@@ -62,30 +64,42 @@ export function openCacheMounts(options: CacheMountsOptions): MountFiles {
   async function acquire(
     id: string,
     sharing: Sharing,
-    { signal, seedKey }: { readonly signal: AbortSignal; readonly seedKey: string },
+    { signal, seedKey, onWait }: WaitOptions & { readonly seedKey: string },
   ): Promise<CacheMountHold> {
-    const name = createHash("sha256").update(`${id}\0${seedKey}`).digest("hex");
+    const name = nameOf(id, seedKey);
     const dir = join(options.dir, name);
+    const wait = { signal, ...(onWait === undefined ? {} : { onWait }) };
+    const watch = watchHolder(wait);
     for (;;) {
       const before = listing(dir);
-      const hold = await options.exclusively(lockKey(name), () => tryAcquire(dir, id, sharing), { signal });
+      const hold = await options.exclusively(lockKey(name), () => tryAcquire(dir, id, sharing), wait);
       if (hold !== null) return hold;
+      const [holder] = before.split("\n").flatMap((entry) => HOLD.exec(entry)?.[3] ?? []);
+      if (holder !== undefined && holder !== owner.id) watch(holder);
       await changeIn(dir, () => listing(dir) !== before, signal);
     }
   }
 
   /** Under the mount's lock. null: nothing free, wait. */
   async function tryAcquire(dir: string, id: string, sharing: Sharing): Promise<CacheMountHold | null> {
-    onDisk("making a cache mount", () => {
-      mkdirSync(dir, { recursive: true, mode: 0o700 });
-      writeFileSync(join(dir, "id"), id);
+    onDisk("making a cache mount", dir, () => {
+      if (!isDirectory(dir)) {
+        if (lookAt(dir) !== null) setAside(dir, options.quarantine);
+        mkdirSync(dir, { mode: 0o700 });
+      }
+      if (idOf(dir) !== id) writeId(dir, id);
     });
     await dropDeadHolds(dir);
+    for (const { number, whole } of readSlots(dir)) {
+      if (whole) continue;
+      // No directory: something else there is not to be mounted into a step.
+      setAside(join(dir, `slot-${number}`), options.quarantine);
+    }
     const slots = readSlots(dir);
     const number = chooseSlot(slots, sharing);
     if (number === null) return null;
     const slot = slots.find((one) => one.number === number);
-    return onDisk("taking a cache mount", () => {
+    return onDisk("taking a cache mount", dir, () => {
       const fresh = slot === undefined || slot.fresh;
       if (fresh) {
         // Half filled by somebody who died: begins again.
@@ -96,14 +110,40 @@ export function openCacheMounts(options: CacheMountsOptions): MountFiles {
     });
   }
 
+  async function read(
+    id: string,
+    { signal }: { readonly signal: AbortSignal },
+  ): Promise<CacheMountHold | null> {
+    const name = nameOf(id, "");
+    const dir = join(options.dir, name);
+    const take = async (): Promise<CacheMountHold | null> => {
+      if (!isDirectory(dir)) return null;
+      await dropDeadHolds(dir);
+      const slot = readSlots(dir).find(({ fresh, holds }) => !fresh && !holds.includes("x"));
+      return slot === undefined
+        ? null
+        : onDisk("taking a cache mount", dir, () => hold(dir, slot.number, "s", false));
+    };
+    return await options.exclusively(lockKey(name), take, { signal });
+  }
+
+  /** By rename(2): what stands there may be a link or a FIFO. */
+  function writeId(dir: string, id: string): void {
+    const file = join(dir, "id");
+    const draft = `${file}-${owner.id}-${serial++}`;
+    writeFileSync(draft, id, { mode: 0o600, flag: "wx" });
+    if (isDirectory(file)) setAside(file, options.quarantine);
+    renameSync(draft, file);
+  }
+
   function hold(dir: string, number: number, kind: "s" | "x", fresh: boolean): CacheMountHold {
     const mark = join(dir, `hold-${number}-${kind}-${owner.id}-${serial++}`);
-    writeFileSync(mark, "");
+    putMark(mark);
     const outer = join(dir, `slot-${number}`);
     utimesSync(outer, new Date(), new Date());
     let ended = false;
     const seeded = () => {
-      if (fresh) rmSync(join(dir, `fresh-${number}`), { force: true });
+      if (fresh) rmSync(join(dir, `fresh-${number}`), { recursive: true, force: true });
     };
     return {
       path: join(outer, "fs"),
@@ -113,7 +153,7 @@ export function openCacheMounts(options: CacheMountsOptions): MountFiles {
         if (ended) return;
         ended = true;
         seeded();
-        rmSync(mark, { force: true });
+        rmSync(mark, { recursive: true, force: true });
       },
     };
   }
@@ -122,7 +162,7 @@ export function openCacheMounts(options: CacheMountsOptions): MountFiles {
     for (const entry of readdirSync(dir)) {
       const match = HOLD.exec(entry);
       if (match !== null && !(await owner.isAlive(match[3] as string)))
-        rmSync(join(dir, entry), { force: true });
+        rmSync(join(dir, entry), { recursive: true, force: true });
     }
   }
 
@@ -132,12 +172,11 @@ export function openCacheMounts(options: CacheMountsOptions): MountFiles {
     readonly lastUsedMs: number;
     readonly inUse: boolean;
   }[] {
-    return readdirSync(options.dir).flatMap((name) => {
-      const dir = join(options.dir, name);
+    return mountDirs().flatMap((dir) => {
       return readSlots(dir).flatMap((slot) => {
         const outer = join(dir, `slot-${slot.number}`);
-        const stat = statSync(outer, { throwIfNoEntry: false });
-        if (stat === undefined) return [];
+        const stat = slot.whole ? lookAt(outer) : null;
+        if (stat === null) return [];
         const inUse = slot.holds.length > 0;
         return [{ id: idOf(dir), path: join(outer, "fs"), lastUsedMs: stat.mtimeMs, inUse }];
       });
@@ -155,7 +194,7 @@ export function openCacheMounts(options: CacheMountsOptions): MountFiles {
         await dropDeadHolds(dir);
         const slot = readSlots(dir).find((one) => one.number === number);
         if (slot === undefined || slot.holds.length > 0) return null;
-        rmSync(join(dir, `fresh-${number}`), { force: true });
+        rmSync(join(dir, `fresh-${number}`), { recursive: true, force: true });
         return options.discard(outer);
       },
       { signal },
@@ -163,10 +202,20 @@ export function openCacheMounts(options: CacheMountsOptions): MountFiles {
   }
 
   async function sweep(): Promise<void> {
-    for (const name of readdirSync(options.dir)) await dropDeadHolds(join(options.dir, name));
+    for (const dir of mountDirs()) await dropDeadHolds(dir);
   }
 
-  return { acquire, list, remove, sweep };
+  function mountDirs(): string[] {
+    return readdirSync(options.dir)
+      .map((name) => join(options.dir, name))
+      .filter(isDirectory);
+  }
+
+  return { acquire, read, list, remove, sweep };
+}
+
+function nameOf(id: string, seedKey: string): string {
+  return createHash("sha256").update(`${id}\0${seedKey}`).digest("hex");
 }
 
 /** Number of the slot to take, one that is not there yet to make it, or null to wait. */
@@ -191,20 +240,29 @@ const lockKey = (name: string) => `cache-mount ${name}`;
 
 function makeSlot(dir: string, number: number): void {
   // The mark first: a slot without it counts as filled.
-  writeFileSync(join(dir, `fresh-${number}`), "");
+  putMark(join(dir, `fresh-${number}`));
   const outer = join(dir, `slot-${number}`);
   mkdirSync(outer, { mode: 0o700 });
   mkdirSync(join(outer, "fs"), { mode: 0o755 });
   chmodSync(join(outer, "fs"), 0o755); // whatever the umask
 }
 
-function readSlots(dir: string): Slot[] {
+/** An empty file; only its name counts, so anything that is there does. */
+function putMark(path: string): void {
+  if (lookAt(path) !== null) return;
+  const { O_CREAT, O_EXCL, O_WRONLY } = constants;
+  closeSync(openSync(path, O_CREAT | O_EXCL | O_WRONLY, 0o600));
+}
+
+/** `whole`: it and its fs/ are real directories. */
+function readSlots(dir: string): (Slot & { readonly whole: boolean })[] {
   const names = readdirSync(dir);
   return names
-    .flatMap((name) => (name.startsWith("slot-") ? [Number(name.slice(5))] : []))
+    .flatMap((name) => (/^slot-\d+$/.test(name) ? [Number(name.slice(5))] : []))
     .sort((a, b) => a - b)
     .map((number) => ({
       number,
+      whole: isDirectory(join(dir, `slot-${number}`)) && isDirectory(join(dir, `slot-${number}`, "fs")),
       holds: names.flatMap((name) => {
         const match = HOLD.exec(name);
         return match !== null && Number(match[1]) === number ? [match[2] as "s" | "x"] : [];
@@ -213,12 +271,18 @@ function readSlots(dir: string): Slot[] {
     }));
 }
 
+const ID_MAX_BYTES = 2 ** 16;
+
+/** The id as it was written; "" when that cannot be read. */
 function idOf(dir: string): string {
+  const descriptor = openDirectory(dir);
   try {
-    return readFileSync(join(dir, "id"), "utf8");
+    return readIn(descriptor, "id", ID_MAX_BYTES)?.toString() ?? "";
   } catch (error) {
-    if (errnoOf(error) === "ENOENT") return "";
+    if (error instanceof BuildError || ["ELOOP", "ENXIO", "EISDIR"].includes(errnoOf(error) ?? "")) return "";
     throw error;
+  } finally {
+    closeSync(descriptor);
   }
 }
 
@@ -227,7 +291,8 @@ function listing(dir: string): string {
   try {
     return readdirSync(dir).sort().join("\n");
   } catch (error) {
-    if (errnoOf(error) === "ENOENT") return "";
+    // Not there, or no directory: then it is set aside when the mount is taken.
+    if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return "";
     throw error;
   }
 }

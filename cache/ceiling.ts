@@ -1,8 +1,9 @@
 // The ceiling of a store: what it may have on disk. Looked at after each build in which something ran. While the whole file system
 // has less in use than the ceiling, that is one statfs(2). It is also one as long as the store cannot have reached the ceiling
-// since it was added up, even if all that the file system has grown by were its. Else it is added up again, which takes 0.1 s for
-// 1,000 layers. Others may free what the store takes, so it is added up anyway after RECKONED_FOR_MS. Over the ceiling cache goes,
-// least recently used first, down to LOW_WATER of it, so that not every build has to remove something.
+// since it was added up: not by the layers and blobs that builds have brought in, each of which knows its own, and not even if all
+// that the file system has grown by were its. The file system alone says too little: others may free what the store takes. Else it
+// is added up again, which takes 0.1 s for 1,000 layers; anyway after RECKONED_FOR_MS, because cache mounts grow unseen. Over the
+// ceiling cache goes, least recently used first, down to LOW_WATER of it, so that not every build has to remove something.
 
 import { statfsSync } from "node:fs";
 import { type Measure, prune, type PruneOutcome, usage } from "./collect.ts";
@@ -19,6 +20,8 @@ interface Reckoning {
   readonly totalBytes: number;
   /** In use of the whole file system. */
   readonly usedBytes: number;
+  /** Layers and blobs that builds have brought in since. Left out: none, and of versions that did not count them. */
+  readonly broughtBytes?: number;
 }
 const RECKONING = { space: "ceiling", key: "last" } as const;
 const RECKONED_FOR_MS = 3_600_000;
@@ -47,10 +50,15 @@ export async function keepBelow(store: OpenStore, options: CeilingOptions): Prom
   const { ceilingBytes, signal, measure } = options;
   const { records } = store;
   const usedBytes = diskBytes(store.dir).used;
+  const brought = broughtNow(store);
+  // Builds side by side add to one number; a sum that has theirs already is too large, and leads to a new one.
+  const last = records.merge<Reckoning>(RECKONING.space, RECKONING.key, (old) =>
+    old === null ? null : { ...old, broughtBytes: (old.broughtBytes ?? 0) + brought },
+  );
   if (usedBytes <= ceilingBytes) return null;
-  const last = records.get<Reckoning>(RECKONING.space, RECKONING.key);
   if (last !== null && Math.abs(Date.now() - last.atMs) < RECKONED_FOR_MS) {
-    if (last.totalBytes + Math.max(0, usedBytes - last.usedBytes) <= ceilingBytes) return null;
+    const grownBytes = Math.max(usedBytes - last.usedBytes, last.broughtBytes ?? 0);
+    if (last.totalBytes + grownBytes <= ceilingBytes) return null;
   }
   const total = (await usage(store, measure)).reduce((sum, entry) => sum + entry.sizeBytes, 0);
   const reckoning: Reckoning = { atMs: Date.now(), totalBytes: total, usedBytes };
@@ -64,4 +72,9 @@ export async function keepBelow(store: OpenStore, options: CeilingOptions): Prom
     ...(measure === undefined ? {} : { measure }),
     signal,
   });
+}
+
+/** What this process has brought into the store since it was asked last. Layers are measured when they are made. */
+function broughtNow({ layers, content }: OpenStore): number {
+  return layers.newlyMade().reduce((sum, id) => sum + (layers.get(id)?.sizeBytes ?? 0), content.newBytes());
 }

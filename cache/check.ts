@@ -3,23 +3,26 @@
 //
 // Blobs are hashed. A layer's directory is packed as a tar and compared: one of a step with the diffId of its first packing, one
 // of an image with what its blob unpacks to. Where neither is known yet, the digest is noted for the next time. What a step made
-// and nobody packed has a listing from when it was made: names, modes, owners, sizes and times are compared with that.
+// and nobody packed has a listing from when it was made: names, modes, owners, sizes and times are compared with that. A blob that
+// is only said to hold a layer (claims.ts) is looked into: what is true is noted, what is not is forgotten.
 
-import { createHash } from "node:crypto";
-import { closeSync, existsSync, openSync, readSync } from "node:fs";
-import { setImmediate as turn } from "node:timers/promises";
-import { type Digest, digestFromHex } from "../solver/graph/digest.ts";
+import { closeSync, constants, openSync } from "node:fs";
+import { type Digest, isDigest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Descriptor, LayerId } from "../solver/graph/request.ts";
 import { errnoOf } from "./disk-fault.ts";
+import { IMAGE_SPACE } from "./image-record.ts";
+import { asRefuted, asVerified, isSure, sureForms } from "./claims.ts";
 import type { Listing } from "./layers/listing.ts";
 import { LAYER_SPACE } from "./layer-store.ts";
+import { digestOfFile } from "./outside.ts";
+import { isDirectory } from "./set-aside.ts";
 import type { ImageRecord, LayerRecord, OpenStore, ResultRecord } from "./store.ts";
 
 /** Something that is not as it should be. */
 export interface Problem {
   /** leftover: of a process that was killed; takes space and harms nothing. */
-  readonly kind: "blob" | "layer" | "result" | "image" | "leftover";
+  readonly kind: "store" | "blob" | "layer" | "result" | "image" | "leftover";
   readonly id: string;
   readonly what: string;
   readonly repaired: boolean;
@@ -38,6 +41,8 @@ export interface CheckOutcome {
 
 /** What only the keeper can do: layers hold files of other owners. */
 export interface LayerTools {
+  /** Digest of the tar in a blob, and how the blob is compressed; throws when there is none in it. */
+  readonly plain: (blob: string) => Promise<Found>;
   /** Digest of the directory as a tar; throws when it cannot be read. */
   readonly diffIdOf: (dir: string) => Promise<Digest>;
   /** What is in the directory; throws when it cannot be listed. */
@@ -47,20 +52,29 @@ export interface LayerTools {
   readonly remove: (dirs: readonly string[]) => Promise<void>;
 }
 
+/** What was found in a blob. */
+interface Found {
+  readonly diffId: Digest;
+  readonly compression: string;
+}
+
 export interface CheckOptions {
   readonly repair: boolean;
   readonly tools: LayerTools;
   readonly signal: AbortSignal;
+  /** See WaitOptions: a prune or another fsck is at work. */
+  readonly onWait?: (holder: string) => void;
 }
 
-/** Name in LayerRecord.diffIds of the digest our own packing of an image's layer gives. */
-const TREE = "tree";
+/** Name in LayerRecord.diffIds of the digest our own packing of an image's layer gives. With one id it is another where links
+ *  have owners, which cannot be noted. */
+const treeName = (store: OpenStore): string => (store.layers.hasOneId ? "tree-one-id" : "tree");
 /** Layers compared side by side: as many as the keeper has threads for. */
 const WIDTH = 2;
 
 /** Checks the whole store. */
 export async function checkStore(store: OpenStore, options: CheckOptions): Promise<CheckOutcome> {
-  return await store.exclusively("prune", () => check(store, options), { signal: options.signal });
+  return await store.exclusively("prune", () => check(store, options), options);
 }
 
 async function check(store: OpenStore, options: CheckOptions): Promise<CheckOutcome> {
@@ -69,16 +83,32 @@ async function check(store: OpenStore, options: CheckOptions): Promise<CheckOutc
     problems.push({ kind, id, what, repaired: options.repair });
   };
 
+  for (const what of store.mended) problems.push({ kind: "store", id: store.dir, what, repaired: true });
+  for (const { digest, what } of store.content.strangers()) {
+    found("blob", digest, `damaged: it is ${what} and no file`);
+    if (options.repair) store.content.setAside(digest);
+  }
   let blobBytes = 0;
   const blobs = store.content.list();
   const bad = new Set<Digest>();
   for (const { digest, size } of blobs) {
     options.signal.throwIfAborted();
     blobBytes += size;
-    if (await isBlobWhole(store.content.path(digest), digest)) continue;
+    if (await isBlobWhole(store.content.path(digest), digest, options.signal)) continue;
     bad.add(digest);
     found("blob", digest, "damaged: its bytes are not what its digest says");
     if (options.repair) store.content.setAside(digest);
+  }
+
+  const refuted = new Map<Digest, Set<Digest>>();
+  for (const { value } of [...store.records.entries<LayerRecord>(LAYER_SPACE)]) {
+    for (const blob of await falseBlobs(store, value, bad, options)) {
+      if (value.diffId !== null) {
+        refuted.set(value.diffId, (refuted.get(value.diffId) ?? new Set<Digest>()).add(blob));
+      }
+      found("layer", value.id, `an image says that the blob ${blob} holds it, which holds something else`);
+      if (options.repair) store.layers.update(value.id, asRefuted(store.layers.get(value.id) ?? value, blob));
+    }
   }
 
   const records = [...store.records.entries<LayerRecord>(LAYER_SPACE)].map(({ value }) => value);
@@ -91,13 +121,19 @@ async function check(store: OpenStore, options: CheckOptions): Promise<CheckOutc
     found("layer", record.id, verdict.what);
     if (options.repair) dropLayer(store, record, bad);
   });
-  for (const id of store.layers.orphans()) {
+  for (const id of await store.layers.orphans()) {
     found("leftover", id, "a layer without a record");
     if (options.repair) store.layers.retire(id);
   }
 
   const results = [...store.records.entries<ResultRecord>("result")];
-  const isThere = (id: LayerId): boolean => isObtainable(store, store.layers.get(id), bad);
+  const isHere = (id: LayerId): boolean =>
+    store.layers.isOfOtherIds(id) || isObtainable(store, store.layers.get(id), bad);
+  const isThere = (id: LayerId): boolean => {
+    if (isHere(id)) return true;
+    const made = store.layers.get(id) === null ? null : store.layers.made(id);
+    return made !== null && isHere(made.id);
+  };
   for (const { key, value } of results) {
     const lost = value.outputs.flatMap((output) => output ?? []).find((id) => !isThere(id));
     if (lost === undefined) continue;
@@ -108,12 +144,18 @@ async function check(store: OpenStore, options: CheckOptions): Promise<CheckOutc
     for (const { key, value } of store.records.entries<LayerId>("materialized"))
       if (!isThere(value)) store.records.remove("materialized", key);
   }
-  const images = [...store.records.entries<ImageRecord>("image")];
+  const images = [...store.records.entries<ImageRecord>(IMAGE_SPACE)];
   for (const { key, value } of images) {
-    const lack = lackOf(store, value, bad, isThere);
+    const lack = lackOf(
+      store,
+      value,
+      bad,
+      isThere,
+      (diffId, blob) => refuted.get(diffId)?.has(blob) === true,
+    );
     if (lack === null) continue;
     found("image", key, lack);
-    if (options.repair) store.records.remove("image", key);
+    if (options.repair) store.records.remove(IMAGE_SPACE, key);
   }
   const left = store.layers.discarded();
   for (const dir of left) found("leftover", dir, "unfinished work of a process that is gone");
@@ -132,26 +174,16 @@ async function check(store: OpenStore, options: CheckOptions): Promise<CheckOutc
   };
 }
 
-async function isBlobWhole(path: string, digest: Digest): Promise<boolean> {
+async function isBlobWhole(path: string, digest: Digest, signal: AbortSignal): Promise<boolean> {
   let descriptor: number;
   try {
-    descriptor = openSync(path, "r");
+    descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return true; // removed by whoever may: nothing that could be wrong
     throw error;
   }
   try {
-    const hash = createHash("sha256");
-    const buffer = Buffer.allocUnsafe(2 ** 20);
-    for (;;) {
-      const count = readSync(descriptor, buffer, 0, buffer.length, null);
-      if (count === 0) return digestFromHex(hash.digest("hex")) === digest;
-      hash.update(buffer.subarray(0, count));
-      await turn(); // Ctrl-C is heard between two chunks
-    }
-  } catch (error) {
-    if (errnoOf(error) === "EIO") return false;
-    throw error;
+    return (await digestOfFile(descriptor, signal)) === digest;
   } finally {
     closeSync(descriptor);
   }
@@ -159,21 +191,25 @@ async function isBlobWhole(path: string, digest: Digest): Promise<boolean> {
 
 type Verdict = "same" | "unknown" | { readonly what: string };
 
+const NOT_KNOWN_SYNCED = "made before the machine was started anew, and not known to have reached the disk";
+
 async function checkLayer(
   store: OpenStore,
   stored: LayerRecord,
   bad: ReadonlySet<Digest>,
   tools: LayerTools,
 ): Promise<Verdict> {
-  if (!stored.unpacked) return "unknown";
+  if (!stored.unpacked || store.layers.isOfOtherIds(stored.id)) return "unknown";
   const dir = store.layers.directory(stored.id);
-  if (!existsSync(dir)) {
-    if (store.records.get(LAYER_SPACE, stored.id) === null) return "unknown"; // removed meanwhile
-    return { what: "its directory is not there" };
+  if (!isDirectory(dir)) {
+    const raw = store.records.get<{ readonly synced?: boolean }>(LAYER_SPACE, stored.id);
+    if (raw === null) return "unknown"; // removed meanwhile
+    // A record may be on disk before the directory is: a power cut leaves it alone.
+    const why = raw.synced === true ? "" : `: ${NOT_KNOWN_SYNCED}`;
+    return { what: `its directory is not there${why}` };
   }
   const record = store.layers.get(stored.id);
-  if (record === null || !record.unpacked)
-    return { what: "made before the machine was started anew, and not known to have reached the disk" };
+  if (record === null || !record.unpacked) return { what: NOT_KNOWN_SYNCED };
   const isStep = stored.id.startsWith("r-");
   let now: Digest;
   try {
@@ -188,19 +224,22 @@ async function checkLayer(
     now = await tools.diffIdOf(dir);
   } catch (error) {
     if (isOfUs(error)) throw error;
+    // What a step made can be whole and yet too deep for a tar: its listing was compared.
+    if (isStep && error instanceof BuildError && error.code === "LIMIT_EXCEEDED")
+      return record.listing === undefined ? "unknown" : "same";
     return { what: `cannot be read: ${(error as Error).message}` };
   }
   const known = isStep
     ? record.diffId
-    : (record.diffIds[TREE] ?? (await unpackedAnew(store, record, bad, tools)));
+    : (record.diffIds[treeName(store)] ?? (await unpackedAnew(store, record, bad, tools)));
   if (known === null) {
     if (isStep) store.layers.update(record.id, { diffId: now });
     return record.listing === undefined ? "unknown" : "same";
   }
   if (known !== now)
     return { what: `damaged: its files are not those it was made of (${now}, not ${known})` };
-  if (!isStep && record.diffIds[TREE] === undefined)
-    store.layers.update(record.id, { diffIds: { ...record.diffIds, [TREE]: now } });
+  if (!isStep && record.diffIds[treeName(store)] === undefined)
+    store.layers.update(record.id, { diffIds: { ...record.diffIds, [treeName(store)]: now } });
   return "same";
 }
 
@@ -232,14 +271,49 @@ async function unpackedAnew(
 }
 
 function heldBlob(store: OpenStore, record: LayerRecord, bad: ReadonlySet<Digest>): Descriptor | null {
-  const all = [...Object.values(record.blobs), ...record.remotes.map(({ descriptor }) => descriptor)];
-  return all.find(({ digest }) => store.content.has(digest) && !bad.has(digest)) ?? null;
+  return sureForms(record).find(({ digest }) => store.content.has(digest) && !bad.has(digest)) ?? null;
+}
+
+const LAYER_TYPES: Readonly<Record<string, string>> = {
+  none: "application/vnd.oci.image.layer.v1.tar",
+  gzip: "application/vnd.oci.image.layer.v1.tar+gzip",
+  zstd: "application/vnd.oci.image.layer.v1.tar+zstd",
+};
+
+/** Blobs in the store that are said to hold the layer and do not. Those that do are noted. */
+async function falseBlobs(
+  store: OpenStore,
+  record: LayerRecord,
+  bad: ReadonlySet<Digest>,
+  { tools, signal }: CheckOptions,
+): Promise<readonly Digest[]> {
+  const { diffId } = record;
+  if (diffId === null) return [];
+  const wrong: Digest[] = [];
+  for (const digest of new Set(record.remotes.map(({ descriptor }) => descriptor.digest))) {
+    signal.throwIfAborted();
+    const size = store.content.size(digest);
+    if (size === null || bad.has(digest) || isSure(record, digest)) continue;
+    let blob: Found | null = null;
+    try {
+      blob = await tools.plain(store.content.path(digest));
+    } catch (error) {
+      if (isOfUs(error)) throw error;
+    }
+    const mediaType = LAYER_TYPES[blob?.compression ?? ""];
+    if (blob?.diffId !== diffId) wrong.push(digest);
+    else if (mediaType !== undefined) {
+      const now = store.layers.get(record.id);
+      if (now !== null) store.layers.update(record.id, asVerified(now, { mediaType, digest, size }));
+    }
+  }
+  return wrong;
 }
 
 function isObtainable(store: OpenStore, record: LayerRecord | null, bad: ReadonlySet<Digest>): boolean {
   if (record === null) return false;
   if (record.remotes.length > 0 || heldBlob(store, record, bad) !== null) return true;
-  return record.unpacked && existsSync(store.layers.directory(record.id));
+  return record.unpacked && isDirectory(store.layers.directory(record.id));
 }
 
 /** Out of sight; what blobs or registries have of it can be unpacked again. */
@@ -249,7 +323,7 @@ function dropLayer(store: OpenStore, record: LayerRecord, bad: ReadonlySet<Diges
   store.records.merge<LayerRecord>(LAYER_SPACE, record.id, (old) => {
     if (old === null || !rest) return null;
     const { listing: _listing, shape: _shape, ...kept } = old;
-    const { [TREE]: _tree, ...diffIds } = old.diffIds;
+    const { [treeName(store)]: _tree, ...diffIds } = old.diffIds;
     return { ...kept, unpacked: false, sizeBytes: 0, diffIds };
   });
 }
@@ -262,12 +336,11 @@ function lackOf(
   image: ImageRecord,
   bad: ReadonlySet<Digest>,
   isThere: (id: LayerId) => boolean,
+  isFalse: (diffId: Digest, blob: Digest) => boolean,
 ): string | null {
   const has = (digest: unknown): digest is Digest =>
     typeof digest === "string" && store.content.has(digest as Digest) && !bad.has(digest as Digest);
   const ids = Object.values(image.layers).flat();
-  const lost = ids.find((id) => !isThere(id));
-  if (lost !== undefined) return `its layer ${lost} is not there: build or pull it again`;
   const read = (digest: Digest): Document | null => {
     try {
       const text = Buffer.from(store.content.read(digest, DOCUMENT_MAX_BYTES)).toString();
@@ -276,21 +349,44 @@ function lackOf(
       return null; // damage was found and told above
     }
   };
-  if (!has(image.target.digest)) return "its manifest is not there: build or pull it again";
-  const root = read(image.target.digest);
+  const root = has(image.target.digest) ? read(image.target.digest) : null;
   const manifests = root?.manifests?.map(({ digest }) => digest).filter(has) ?? [image.target.digest];
+  // What was loaded has its layers from the blobs its own manifest names; for other images that is hearsay (claims.ts).
+  const ofItsOwn = new Set<LayerId>();
+  // A damaged one is not read: that would set it aside.
+  for (const manifest of manifests.filter(has).map(read)) {
+    const diffIds = has(manifest?.config?.digest) ? diffIdsIn(read(manifest.config.digest)) : [];
+    manifest?.layers?.forEach(({ digest }, at) => {
+      const diffId = diffIds[at];
+      if (has(digest) && typeof diffId === "string" && isDigest(diffId))
+        ofItsOwn.add(store.layers.idOf(diffId));
+    });
+  }
+  const lost = ids.find((id) => !isThere(id) && !ofItsOwn.has(id));
+  if (lost !== undefined) return `its layer ${lost} is not there: build or pull it again`;
+  if (root === null && !has(image.target.digest)) return "its manifest is not there: build or pull it again";
   for (const digest of manifests) {
     const manifest = read(digest);
     if (manifest === null) return "its manifest cannot be read: build or pull it again";
     if (manifest.manifests === undefined && !has(manifest.config?.digest))
       return "its config is not there: build or pull it again";
+    const diffIds =
+      typeof manifest.config?.digest === "string" ? diffIdsIn(read(manifest.config.digest as Digest)) : [];
+    if (manifest.layers?.some(({ digest }, at) => isFalse(diffIds[at] as Digest, digest as Digest)) === true)
+      return "a blob that its manifest names is not the layer that its config names: build or pull it again";
     if (ids.length === 0 && manifest.layers?.some((layer) => !has(layer.digest)) === true)
       return "a layer of it is not there: build or pull it again";
   }
   return null;
 }
 
+function diffIdsIn(config: Document | null): readonly unknown[] {
+  const ids = config?.rootfs?.diff_ids;
+  return Array.isArray(ids) ? ids : [];
+}
+
 interface Document {
+  readonly rootfs?: { readonly diff_ids?: unknown };
   readonly config?: { readonly digest?: unknown };
   readonly layers?: readonly { readonly digest?: unknown }[];
   readonly manifests?: readonly { readonly digest?: unknown }[];

@@ -6,15 +6,20 @@
 // Nothing is deleted before it is unfindable: prune() takes records out and renames files away, then reads the leases again and
 // puts back what somebody has leased in between (leases.ts has the other half of the argument).
 
-import { existsSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Digest, hexOf } from "../solver/graph/digest.ts";
-import type { LayerId } from "../solver/graph/request.ts";
+import { BuildError } from "../solver/graph/error.ts";
+import type { Descriptor, LayerId } from "../solver/graph/request.ts";
+import { sureForms } from "./claims.ts";
 import { errnoOf } from "./disk-fault.ts";
+import { IMAGE_SPACE, isNameless } from "./image-record.ts";
 import { LAYER_SPACE } from "./layer-store.ts";
+import { forgetMade } from "./made-here.ts";
 import { parseFilters } from "./prune-filter.ts";
+import { isDirectory } from "./set-aside.ts";
 import { STAT_SPACE } from "./stat-cache.ts";
-import type { LayerRecord, OpenStore, ResultRecord } from "./store.ts";
+import type { ImageRecord, LayerRecord, OpenStore, ResultRecord } from "./store.ts";
 import { type Measure, type Needed, needed, type Survey, survey } from "./survey.ts";
 
 export type { Measure } from "./survey.ts";
@@ -29,7 +34,10 @@ export interface UsageEntry {
   readonly inUse: boolean;
   readonly reclaimable: boolean;
   readonly lastUsedMs: number;
+  /** What made it. */
   readonly description: string;
+  /** Names of the images that lead to it, in their order. */
+  readonly images: readonly string[];
 }
 
 export interface PruneOptions {
@@ -42,14 +50,20 @@ export interface PruneOptions {
   readonly olderThanMs: number | null;
   /** All must hold: "field=value", "field!=value", "field~=expression", "field". See prune-filter.ts. */
   readonly filters: readonly string[];
+  /** Removes images without a name first, as docker's `image prune` does; left out: they stay. */
+  readonly dangling?: boolean;
   /** See survey(). */
   readonly measure?: Measure;
   readonly signal: AbortSignal;
+  /** See WaitOptions: another prune or fsck is at work. */
+  readonly onWait?: (holder: string) => void;
 }
 
 export interface PruneOutcome {
   readonly removedLayers: readonly LayerId[];
   readonly removedBlobs: readonly Digest[];
+  /** IDs of images without a name that went. */
+  readonly removedImages: readonly string[];
   /** Everything that went, as it was. */
   readonly removed: readonly UsageEntry[];
   readonly freedBytes: number;
@@ -68,25 +82,38 @@ export async function prune(store: OpenStore, options: PruneOptions): Promise<Pr
   return await store.exclusively(
     "prune",
     async () => {
+      const removedImages = options.dangling === true ? dropNameless(store, options.olderThanMs) : [];
+      if (removedImages.length > 0) await commitIfThereIsRoom(store);
       const before = await survey(store, options.measure);
       const chosen = choose(before, options, matches);
       const removed = await remove(store, before, chosen, options.signal);
-      sweep(store, options.all);
+      await sweep(store, options.all);
       return {
         removedLayers: removed.flatMap((entry) => (entry.kind === "layer" ? [entry.id as LayerId] : [])),
         removedBlobs: removed.flatMap((entry) => (entry.kind === "blob" ? [entry.id as Digest] : [])),
+        removedImages,
         removed,
         freedBytes: removed.reduce((sum, entry) => sum + entry.sizeBytes, 0),
         directories: store.layers.discarded(),
       };
     },
-    { signal: options.signal },
+    options,
   );
+}
+
+/** What they held is cache from now on. */
+function dropNameless(store: OpenStore, olderThanMs: number | null): readonly string[] {
+  const until = olderThanMs === null ? Number.POSITIVE_INFINITY : Date.now() - olderThanMs;
+  const gone = [...store.records.entries<ImageRecord>(IMAGE_SPACE)]
+    .filter(({ key, value }) => isNameless(key) && value.createdAtMs <= until)
+    .map(({ key }) => key);
+  for (const key of gone) store.records.remove(IMAGE_SPACE, key);
+  return gone;
 }
 
 /** What shall go. */
 function choose(
-  { entries, repackable }: Survey,
+  { entries, repackable, cheap }: Survey,
   options: PruneOptions,
   matches: (entry: UsageEntry) => boolean,
 ): UsageEntry[] {
@@ -95,7 +122,8 @@ function choose(
   const chosen: UsageEntry[] = [];
   for (const entry of inOrder(entries)) {
     if (options.keepBytes !== null && total <= options.keepBytes) break;
-    const extra = options.all && repackable.has(entry.id);
+    const isCheap = cheap.has(entry.id) && options.olderThanMs === null; // how old they are nobody knows
+    const extra = options.all && (repackable.has(entry.id) || isCheap);
     if (!entry.reclaimable && !extra) continue;
     if (!options.all && entry.kind === "record" && entry.id.startsWith(`${STAT_SPACE}:`)) continue;
     if (options.olderThanMs !== null && entry.lastUsedMs > now - options.olderThanMs) continue;
@@ -133,9 +161,10 @@ async function remove(
   for (const entry of chosen) {
     if (entry.kind !== "record") continue;
     const [space, key] = split(entry.id);
-    store.records.remove(space, key);
+    if (key !== null) store.records.remove(space, key);
+    else for (const one of [...store.records.entries(space)]) store.records.remove(space, one.key);
   }
-  await store.records.commit();
+  await commitIfThereIsRoom(store);
 
   // 2. Files away, except what has been leased (or named) meanwhile. What an image names counts for its blobs only: its
   // directories may be what was asked for.
@@ -175,7 +204,7 @@ async function remove(
     if (!chosen.some((entry) => entry.kind === "cache-mount" && entry.id === id)) continue;
     if ((await store.cacheMounts.remove(path, { signal })) !== null) mounts.add(id);
   }
-  await store.records.commit();
+  await commitIfThereIsRoom(store);
 
   return chosen.filter((entry) => {
     switch (entry.kind) {
@@ -191,6 +220,16 @@ async function remove(
   });
 }
 
+/** On a disk so full that not even records can go, files go first: what is looked for then counts as not there. What is left pending is
+ *  committed when the store is closed, and the files are gone. */
+async function commitIfThereIsRoom(store: OpenStore): Promise<void> {
+  try {
+    await store.records.commit();
+  } catch (error) {
+    if (!(error instanceof BuildError && error.code === "STORE_FULL")) throw error;
+  }
+}
+
 /** Rewrites the records of layers that lose directory or blobs; those nobody could make again go, and with them the results that
  *  lead to them. Returns the layer records as they were. */
 function dropRecords(
@@ -201,14 +240,27 @@ function dropRecords(
 ): Map<LayerId, LayerRecord> {
   const changed = new Map<LayerId, LayerRecord>();
   const dead = new Set<LayerId>();
+  const isKept = ({ digest }: Descriptor): boolean => before.blobs.has(digest) && !blobs.has(digest);
+  // What was made here stands in for layers of images: as long as it is there, they can be had.
+  const standIns = new Map<LayerId, boolean>();
+  for (const id of before.layers.keys()) {
+    const made = store.layers.made(id);
+    if (made === null) continue;
+    const isThere = made.record.unpacked && !layers.has(made.id);
+    standIns.set(id, isThere || Object.values(made.blobs).some(isKept));
+  }
   for (const record of before.layers.values()) {
     const left = Object.entries(record.blobs).filter(([, blob]) => !blobs.has(blob.digest));
     const unpacked = record.unpacked && !layers.has(record.id);
-    if (unpacked === record.unpacked && left.length === Object.keys(record.blobs).length) continue;
-    changed.set(record.id, record);
+    const isSame = unpacked === record.unpacked && left.length === Object.keys(record.blobs).length;
+    if (isSame && standIns.get(record.id) !== false) continue;
+    const forms = sureForms({ ...record, blobs: Object.fromEntries(left) });
     const isObtainable =
-      unpacked || record.remotes.length > 0 || left.some(([, blob]) => before.blobs.has(blob.digest));
+      unpacked || record.remotes.length > 0 || forms.some(isKept) || standIns.get(record.id) === true;
+    if (isSame && isObtainable) continue;
+    changed.set(record.id, record);
     if (!isObtainable) dead.add(record.id);
+    if (!isObtainable) forgetMade(store.records, record);
     store.records.merge<LayerRecord>(LAYER_SPACE, record.id, (old) =>
       old === null || !isObtainable
         ? null
@@ -236,16 +288,17 @@ function restoreRecords(
   for (const [id, record] of lost) {
     if (!isPinned(id)) continue;
     const { id: _, ...fields } = record;
-    store.layers.update(id, { ...fields, unpacked: existsSync(store.layers.directory(id)) });
+    store.layers.update(id, { ...fields, unpacked: isDirectory(store.layers.directory(id)) });
   }
 }
 
 /** What no entry stands for. */
-function sweep(store: OpenStore, all: boolean): void {
-  for (const id of store.layers.orphans()) store.layers.retire(id);
+async function sweep(store: OpenStore, all: boolean): Promise<void> {
+  for (const id of await store.layers.orphans()) store.layers.retire(id);
   if (!all) return;
   const quarantine = join(store.dir, "tmp", "quarantine");
-  for (const name of readdirSync(quarantine)) rmSync(join(quarantine, name), { force: true });
+  for (const name of readdirSync(quarantine))
+    rmSync(join(quarantine, name), { recursive: true, force: true });
 }
 
 function moveAway(from: string, to: string): boolean {
@@ -258,8 +311,8 @@ function moveAway(from: string, to: string): boolean {
   }
 }
 
-/** "result:<key>" */
-function split(id: string): [string, string] {
+/** "result:<key>", or a space as a whole: null. */
+function split(id: string): [space: string, key: string | null] {
   const colon = id.indexOf(":");
-  return [id.slice(0, colon), id.slice(colon + 1)];
+  return colon < 0 ? [id, null] : [id.slice(0, colon), id.slice(colon + 1)];
 }

@@ -7,6 +7,7 @@
 import { createHash, type Hash } from "node:crypto";
 import {
   closeSync,
+  constants,
   fchmodSync,
   fstatSync,
   fsyncSync,
@@ -16,22 +17,28 @@ import {
   readSync,
   renameSync,
   rmSync,
-  statSync,
+  type Stats,
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 import { type Digest, digestFromHex, digestOf, hexOf } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import { errnoOf, onDisk } from "./disk-fault.ts";
+import { kindOf, lookAt, setAside as putAway } from "./set-aside.ts";
 import type { ContentStore, Ingest } from "./store.ts";
 
 export interface ContentFiles extends ContentStore {
   /** All blobs; lastUsedMs is when the blob came in. */
   list(): { readonly digest: Digest; readonly size: number; readonly addedAtMs: number }[];
+  /** Names of blobs that are no files: never opened, and no blobs for anybody else. `what`: "a FIFO". */
+  strangers(): { readonly digest: Digest; readonly what: string }[];
   /** Puts a blob found damaged out of the way. */
   setAside(digest: Digest): void;
   /** Flushes the names of blobs committed since the last call. */
   syncNames(): void;
+  /** Bytes of the blobs this process has brought in since the last call. */
+  newBytes(): number;
 }
 
 export interface ContentOptions {
@@ -49,12 +56,18 @@ const CHUNK_BYTES = 2 ** 20;
 
 export function openContent(options: ContentOptions): ContentFiles {
   let unsynced = false;
+  let broughtBytes = 0;
   let serial = 0;
   const path = (digest: Digest) => join(options.blobs, hexOf(digest));
 
+  /** Only a regular file is a blob: a directory, a FIFO or a link in its place is no more than damage, and is put out of the way
+   *  before anybody opens it (threat model P9, R3). */
   function size(digest: Digest): number | null {
-    const stat = statSync(path(digest), { throwIfNoEntry: false });
-    return stat === undefined ? null : stat.size;
+    const stat = lookAt(path(digest));
+    if (stat === null) return null;
+    if (stat.isFile()) return stat.size;
+    setAside(digest);
+    return null;
   }
 
   function read(digest: Digest, maxBytes: number): Uint8Array {
@@ -65,7 +78,7 @@ export function openContent(options: ContentOptions): ContentFiles {
         `${digest} has ${known} bytes, more than the ${maxBytes} allowed here`,
       );
     }
-    const data = readPresent(digest, (file) => readFileSync(file));
+    const data = readPresent(digest, readRegular);
     if (digestOf(data) !== digest) throw damaged(digest);
     return data;
   }
@@ -75,8 +88,11 @@ export function openContent(options: ContentOptions): ContentFiles {
       return work(path(digest));
     } catch (error) {
       if (errnoOf(error) === "ENOENT") {
-        throw new BuildError("STORE_CORRUPT", `${digest} is not in the store`, { cause: error });
+        throw new BuildError("STORE_CORRUPT", `${digest} is not in the store (${path(digest)})`, {
+          cause: error,
+        });
       }
+      if (NO_FILE.has(errnoOf(error) ?? "")) throw damaged(digest, error);
       // A bad block of the disk (read(2)). Bytes that cannot be read are as lost as wrong ones.
       if (errnoOf(error) === "EIO") throw damaged(digest, error);
       throw error;
@@ -85,27 +101,24 @@ export function openContent(options: ContentOptions): ContentFiles {
 
   /** Out of the way, so that the next has() is false and the blob is fetched or made again. */
   function setAside(digest: Digest): void {
-    try {
-      renameSync(path(digest), join(options.quarantine, `blob-${hexOf(digest)}`));
-    } catch (error) {
-      // Another reader has found the damage first.
-      if (errnoOf(error) !== "ENOENT") throw error;
-    }
+    putAway(path(digest), options.quarantine, `blob-${hexOf(digest)}`);
   }
 
   function damaged(digest: Digest, cause?: unknown): BuildError {
     setAside(digest);
-    return new BuildError("STORE_CORRUPT", `${digest} is damaged on disk and has been set aside`, {
-      cause,
-      hint: "run the build again: the blob will be fetched or made anew",
-    });
+    return new BuildError(
+      "STORE_CORRUPT",
+      `the blob ${path(digest)} is damaged on disk and has been set aside in ${options.quarantine}`,
+      { cause, hint: "run the build again: the blob will be fetched or made anew" },
+    );
   }
 
   async function* stream(
     digest: Digest,
     { signal }: { readonly signal: AbortSignal },
   ): AsyncGenerator<Uint8Array> {
-    const descriptor = readPresent(digest, (file) => openSync(file, "r"));
+    size(digest); // what is no file is out of the way, and then it is missing
+    const descriptor = readPresent(digest, openRegular);
     try {
       const hash = createHash("sha256");
       for (;;) {
@@ -124,10 +137,22 @@ export function openContent(options: ContentOptions): ContentFiles {
     }
   }
 
+  async function isWhole(digest: Digest, { signal }: { readonly signal: AbortSignal }): Promise<boolean> {
+    try {
+      for await (const _ of stream(digest, { signal })) await turn(); // a signal is heard between two chunks
+      return true;
+    } catch (error) {
+      if (error instanceof BuildError && error.code === "STORE_CORRUPT") return false;
+      throw error;
+    }
+  }
+
   function ingest(): OpenIngest {
     const file = join(options.ingest, `${options.owner}-${serial++}`);
-    return onDisk("starting a blob", () =>
+    return onDisk("starting a blob", options.ingest, () =>
       openIngest(file, (digest) => {
+        // What is no file is out of the way.
+        if (size(digest) === null) broughtBytes += lookAt(file)?.size ?? 0;
         // Over a blob that is there already: the same bytes, or a heal. Who has the old file open keeps it.
         renameSync(file, path(digest));
         unsynced = true;
@@ -152,7 +177,7 @@ export function openContent(options: ContentOptions): ContentFiles {
   function holds(digest: Digest, data: Uint8Array): boolean {
     if (size(digest) !== data.length) return false;
     try {
-      return readFileSync(path(digest)).equals(data);
+      return readRegular(path(digest)).equals(data);
     } catch {
       // Unreadable or just removed: written anew, and that reports what is wrong with the disk.
       return false;
@@ -162,23 +187,55 @@ export function openContent(options: ContentOptions): ContentFiles {
   function syncNames(): void {
     if (!unsynced) return;
     unsynced = false;
-    onDisk("flushing blobs", () => syncDirectory(options.blobs));
+    onDisk("flushing blobs", options.blobs, () => syncDirectory(options.blobs));
   }
 
-  function list(): { readonly digest: Digest; readonly size: number; readonly addedAtMs: number }[] {
+  function names(): { readonly digest: Digest; readonly stat: Stats }[] {
     return readdirSync(options.blobs).flatMap((name) => {
-      if (!/^[0-9a-f]{64}$/.test(name)) return [];
-      const stat = statSync(join(options.blobs, name), { throwIfNoEntry: false });
-      return stat === undefined
-        ? []
-        : [{ digest: digestFromHex(name), size: stat.size, addedAtMs: stat.mtimeMs }];
+      const stat = /^[0-9a-f]{64}$/.test(name) ? lookAt(join(options.blobs, name)) : null;
+      return stat === null ? [] : [{ digest: digestFromHex(name), stat }];
     });
   }
 
+  function list(): { readonly digest: Digest; readonly size: number; readonly addedAtMs: number }[] {
+    return names().flatMap(({ digest, stat }) =>
+      stat.isFile() ? [{ digest, size: stat.size, addedAtMs: stat.mtimeMs }] : [],
+    );
+  }
+
+  function strangers(): { readonly digest: Digest; readonly what: string }[] {
+    return names().flatMap(({ digest, stat }) => (stat.isFile() ? [] : [{ digest, what: kindOf(stat) }]));
+  }
+
   return {
-    ...{ has: (digest) => size(digest) !== null, size, read, stream, path, put, ingest },
-    ...{ list, setAside, syncNames },
+    ...{ has: (digest) => size(digest) !== null, size, read, stream, isWhole, path, put, ingest },
+    ...{ list, strangers, setAside, syncNames },
+    newBytes() {
+      const bytes = broughtBytes;
+      broughtBytes = 0;
+      return bytes;
+    },
   };
+}
+
+/** What opening or reading says of a name that is no regular file. */
+const NO_FILE: ReadonlySet<string> = new Set(["EISDIR", "ELOOP", "ENXIO", "EINVAL"]);
+
+/** Never waits for the other end of a FIFO, never follows a link. */
+function openRegular(file: string): number {
+  const descriptor = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  if (fstatSync(descriptor).isFile()) return descriptor;
+  closeSync(descriptor);
+  throw Object.assign(new Error(`${file} is no file`), { code: "EINVAL" });
+}
+
+function readRegular(file: string): Buffer {
+  const descriptor = openRegular(file);
+  try {
+    return readFileSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 /** fsync(2) of a directory: its names are on disk. */
@@ -207,7 +264,7 @@ function openIngest(path: string, publish: (digest: Digest) => void): OpenIngest
     if (state !== "open") throw new Error("write to an ingest that has ended");
     hash ??= createHash("sha256");
     hash.update(chunk);
-    onDisk("writing a blob", () => {
+    onDisk("writing a blob", path, () => {
       for (let at = 0; at < chunk.length; )
         at += writeSync(descriptor, chunk, at, chunk.length - at, written + at);
     });
@@ -232,7 +289,7 @@ function openIngest(path: string, publish: (digest: Digest) => void): OpenIngest
     if (expected.digest !== undefined && expected.digest !== digest) {
       throw new BuildError("DIGEST_MISMATCH", `expected ${expected.digest} but the data is ${digest}`);
     }
-    onDisk("finishing a blob", () => {
+    onDisk("finishing a blob", path, () => {
       fchmodSync(descriptor, 0o444);
       fsyncSync(descriptor);
       publish(digest);

@@ -7,22 +7,34 @@
 // Power cuts: the files of a step are not flushed one by one. The outer directory holds an empty file
 // "boot-<boot id>" and the record has the boot id and whether syncfs(2) has run since. A directory of an earlier boot that was
 // never synced may be torn: it counts as absent. R2 of the threat model.
+//
+// The record comes a moment after the directory. An empty file "by-<owner>" says whose it is: without a record, that of a dead
+// process is nobody's.
+//
+// Ids: with one id on a machine, files carry notes of their owners and belong to somebody else on disk (layers/owner.ts). Such
+// layers count as absent where there are several ids, and the other way round; both marks say which it is. Those made with one
+// id can be packed, and so unpacked again, by whoever has several.
 
 import { randomBytes } from "node:crypto";
 import {
   chmodSync,
+  closeSync,
   existsSync,
   mkdirSync,
+  openSync,
   readdirSync,
   renameSync,
   rmdirSync,
   rmSync,
-  writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { type Digest, hexOf } from "../solver/graph/digest.ts";
 import type { LayerId } from "../solver/graph/request.ts";
+import { sureForms } from "./claims.ts";
 import { errnoOf, onDisk } from "./disk-fault.ts";
+import type { Owner } from "./owner.ts";
+import { findMade, idOf, noteMade } from "./made-here.ts";
+import { isDirectory } from "./set-aside.ts";
+import type { RecordsFile } from "./records.ts";
 import type { ActiveLayer, LayerRecord, LayerStore, Records } from "./store.ts";
 
 export interface LayerDirs extends LayerStore {
@@ -32,31 +44,53 @@ export interface LayerDirs extends LayerStore {
   restore(id: LayerId, retired: string): void;
   /** The same for any other directory of the store whose parent is ours. */
   discard(dir: string): string | null;
-  /** Ids of directories that have no record and were not made in this boot: left over from a power cut. */
-  orphans(): LayerId[];
+  readonly hasOneId: boolean;
+  /** Ids of directories that have no record, and nobody who may still write one: left over from a power cut, a kill, a full disk. */
+  orphans(): Promise<LayerId[]>;
+  /** Takes directories out of sight whose records could not be written. For a process that ends. */
+  giveBack(): void;
+  /** Layers whose directories this process has made since the last call. */
+  newlyMade(): readonly LayerId[];
+  /** Puts back the record of a layer that the database has lost, as far as its directory is there and to be believed. */
+  recover(record: LayerRecord): void;
 }
 
 export interface LayerStoreOptions {
   readonly layers: string; // exists
   readonly active: string; // exists, on the same file system
-  readonly records: Records;
-  readonly owner: { readonly id: string; readonly boot: string };
+  readonly records: Records & Pick<RecordsFile, "committed">;
+  readonly owner: Pick<Owner, "id" | "boot" | "isAlive">;
+  /** The ids of this process: null where there are several, else the name of the notes' key (note-key.ts). */
+  readonly oneId: string | null;
+  /** Name of the key that notes of this store are sealed with now. */
+  readonly keyName: () => string;
   /** Names in `active` that belong to dead processes. */
   readonly left: readonly string[];
 }
 
 /** What is stored: the record, and what is known of its directory. */
-type StoredLayer = LayerRecord & { readonly boot: string; readonly synced: boolean };
+type StoredLayer = LayerRecord & {
+  readonly boot: string;
+  readonly synced: boolean;
+  /** See LayerStoreOptions; left out: null, and records of versions that did not know. */
+  readonly oneId?: string | null;
+};
 type Change = Partial<Omit<StoredLayer, "id">>;
 
 export const LAYER_SPACE = "layer";
 /** Ids of layers that were not synced when their record was written: builds ask for them, and a store may hold thousands. */
 const UNSYNCED_SPACE = "unsynced";
 const LAYER_ID = /^(d-[0-9a-f]{64}|r-[0-9a-f]{32})$/;
+const isLayerId = (name: string): name is LayerId => LAYER_ID.test(name);
+/** Name of an empty file beside a layer: with what follows, who made it. */
+const MAKER = "by-";
 
 export function openLayerStore(options: LayerStoreOptions): LayerDirs {
   const { records, owner } = options;
   const gone = new Set<string>(options.left.map((name) => join(options.active, name)));
+  /** Layers of this process whose directories it made. */
+  const made = new Set<LayerId>();
+  let newlyMade: LayerId[] = [];
   let serial = 0;
 
   const outer = (id: LayerId) => {
@@ -64,12 +98,31 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
     return join(options.layers, id);
   };
   const directory = (id: LayerId) => join(outer(id), "fs");
+  /** Beside a directory that was whole in this boot, made with the ids of this process. */
+  const mark = (place: string, oneId: string | null = options.oneId) =>
+    join(place, `boot-${owner.boot}${oneId === null ? "" : `-${oneId}`}`);
   const freshName = () => join(options.active, `${owner.id}-${serial++}`);
 
-  /** As it is to be believed in this boot. */
+  function isOther({ oneId = null, unpacked }: StoredLayer): boolean {
+    return unpacked && oneId !== options.oneId;
+  }
+
+  /** As it is to be believed in this boot and with these ids. */
   function believed(stored: StoredLayer | null): LayerRecord | null {
     if (stored === null) return null;
-    const { boot, synced, ...record } = stored;
+    if (!isOther(stored)) return whole(stored);
+    if (isPackable(stored)) return hidden(stored);
+    return withoutDirectory(stored);
+  }
+
+  /** Made with one id, whole, and its notes can be read with the ids there are now. */
+  function isPackable(stored: StoredLayer): boolean {
+    return options.oneId === null && whole(stored)?.unpacked === true && stored.oneId === options.keyName();
+  }
+
+  /** As it is to be believed in this boot, whatever the ids. */
+  function whole(stored: StoredLayer): LayerRecord | null {
+    const { boot, synced, oneId: _, ...record } = stored;
     if (!record.unpacked) return unlisted(record);
     return synced || boot === owner.boot ? record : withoutDirectory(stored);
   }
@@ -91,6 +144,7 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
         remotes: [],
         description: "",
         ...known,
+        oneId: isNew || old === null ? options.oneId : (old.oneId ?? null),
         boot: isNew || old === null ? owner.boot : old.boot,
         synced: !isNew && old !== null && old.synced,
         ...withoutUndefined(change),
@@ -104,20 +158,27 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
       };
     });
     if (stored?.unpacked === true && !stored.synced) records.put(UNSYNCED_SPACE, id, 1);
+    const isNewlyKnown = change.diffId !== undefined || change.diffIds !== undefined;
+    if (stored !== null && isNewlyKnown) noteMade(records, stored);
     return believed(stored) as LayerRecord;
   }
 
   function get(id: LayerId): LayerRecord | null {
     const stored = records.get<StoredLayer>(LAYER_SPACE, id);
     // One stat(2), 3 µs: a directory somebody has removed by hand is made again instead of missed by a mount.
-    if (stored?.unpacked !== true || existsSync(directory(id))) return believed(stored);
+    if (stored?.unpacked !== true || isDirectory(directory(id))) return believed(stored);
     return withoutDirectory(stored);
   }
 
   /** What is left of a layer whose directory is not there or not to be believed: what blobs or registries still have can
    *  be unpacked again; a step's layer without them never was. */
-  function withoutDirectory({ boot: _boot, synced: _synced, ...record }: StoredLayer): LayerRecord | null {
-    if (Object.keys(record.blobs).length === 0 && record.remotes.length === 0) return null;
+  function withoutDirectory(record: StoredLayer): LayerRecord | null {
+    const isElsewhere = sureForms(record).length > 0 || record.remotes.length > 0;
+    return isElsewhere || findMade(records, get, record.id) !== null ? hidden(record) : null;
+  }
+
+  function hidden(stored: StoredLayer | LayerRecord): LayerRecord {
+    const { boot: _boot, synced: _synced, oneId: _oneId, ...record } = stored as StoredLayer;
     return { ...unlisted(record), unpacked: false, sizeBytes: 0 };
   }
 
@@ -134,9 +195,14 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
     const place = freshName();
     const upper = join(place, "fs");
     const work = join(place, "work");
-    onDisk("starting a layer", () => {
-      mkdirSync(place, { mode: 0o700 });
-      for (const dir of [upper, work]) mkdirWithMode(dir, 0o755);
+    onDisk("starting a layer", options.active, () => {
+      try {
+        mkdirSync(place, { mode: 0o700 });
+        for (const dir of [upper, work]) mkdirWithMode(dir, 0o755);
+      } catch (error) {
+        remove(place);
+        throw error;
+      }
     });
     const id = `r-${randomBytes(16).toString("hex")}` as LayerId;
     let ended = false;
@@ -144,16 +210,21 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
     function commit(change: Change, as: LayerId = id): LayerRecord {
       if (ended) throw new Error("commit of a layer that has ended");
       const target = outer(as);
-      const isOurs = onDisk("finishing a layer", () => {
+      const isOurs = onDisk("finishing a layer", options.active, () => {
         removeWork(work);
         // Before the rename: a directory in layers/ always says in which boot it was whole.
-        writeFileSync(bootMark(place, owner.boot), "");
+        for (const name of [mark(place), join(place, MAKER + owner.id)])
+          closeSync(openSync(name, "wx", 0o600));
         if (moveInto(place, target)) return true;
         if (isWhole(as)) return false;
         discard(target); // a power cut's remains
         return moveInto(place, target); // false: another process did the same and was first
       });
       ended = true;
+      if (isOurs) {
+        made.add(as);
+        newlyMade.push(as);
+      }
       if (isOurs) return store(as, { ...change, unpacked: true, boot: owner.boot, synced: false }, true);
       remove(place);
       return store(as, { ...change, unpacked: true });
@@ -174,9 +245,8 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
 
   /** Is the directory that is there to be believed? Records come a moment after directories, so the mark counts, too. */
   function isWhole(id: LayerId): boolean {
-    return (
-      existsSync(bootMark(outer(id), owner.boot)) || (existsSync(directory(id)) && get(id)?.unpacked === true)
-    );
+    if (!isDirectory(directory(id))) return false;
+    return existsSync(mark(outer(id))) || get(id)?.unpacked === true;
   }
 
   /** Deletes as far as this process may; the rest is the keeper's. */
@@ -211,12 +281,39 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
     if (!moveInto(retired, outer(id))) gone.add(retired);
   }
 
-  function orphans(): LayerId[] {
-    return readdirSync(options.layers).filter((name): name is LayerId => {
-      if (!LAYER_ID.test(name)) return false;
-      if (records.get(LAYER_SPACE, name) !== null) return false;
-      return !existsSync(bootMark(join(options.layers, name), owner.boot));
-    });
+  async function orphans(): Promise<LayerId[]> {
+    const found: LayerId[] = [];
+    for (const name of readdirSync(options.layers)) {
+      if (!isLayerId(name) || records.get(LAYER_SPACE, name) !== null) continue;
+      const marks = readdirSync(outer(name));
+      const maker = marks.find((one) => one.startsWith(MAKER))?.slice(MAKER.length) ?? null;
+      const isOfThisBoot = marks.some((one) => one.startsWith(`boot-${owner.boot}`));
+      if (isOfThisBoot && (maker === null || (await owner.isAlive(maker)))) continue;
+      // Asked again: its maker may have written it, and then ended.
+      if (records.get(LAYER_SPACE, name) === null) found.push(name);
+    }
+    return found;
+  }
+
+  function giveBack(): void {
+    for (const id of made) if (records.committed(LAYER_SPACE, id) === null) discard(outer(id));
+  }
+
+  function recover(record: LayerRecord): void {
+    const { id } = record;
+    if (!LAYER_ID.test(id) || records.get(LAYER_SPACE, id) !== null) return;
+    const synced = existsSync(join(outer(id), SYNCED_FILE));
+    const { oneId = null } = record as StoredLayer;
+    const isSure = isDirectory(directory(id)) && (synced || existsSync(mark(outer(id), oneId)));
+    const kept = { ...record, boot: owner.boot, synced };
+    noteMade(records, record);
+    if (isSure && record.unpacked) records.put(LAYER_SPACE, id, kept);
+    else {
+      const rest = withoutDirectory(kept);
+      if (rest === null) return;
+      records.put(LAYER_SPACE, id, { ...rest, boot: owner.boot, synced: false });
+    }
+    if (isSure && !synced) records.put(UNSYNCED_SPACE, id, 1);
   }
 
   function all(): StoredLayer[] {
@@ -228,8 +325,10 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
     update: (id, change) => store(id, change),
     directory,
     prepare,
-    idOf: (diffId: Digest) => `d-${hexOf(diffId)}` as LayerId,
-    list: () => all().flatMap((stored) => believed(stored) ?? []),
+    idOf,
+    made: (id) => findMade(records, get, id),
+    // Layers of other ids take space as well, and are to be found by prune.
+    list: () => all().flatMap((stored) => whole(stored) ?? []),
     unsynced() {
       const found: LayerId[] = [];
       for (const { key } of records.entries(UNSYNCED_SPACE)) {
@@ -246,6 +345,7 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
           return old === null || old.boot !== owner.boot ? old : { ...old, synced: true };
         });
         records.remove(UNSYNCED_SPACE, id);
+        markSyncedFile(outer(id));
       }
     },
     discarded() {
@@ -256,10 +356,31 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
     restore,
     discard,
     orphans,
+    giveBack,
+    newlyMade() {
+      const ids = newlyMade;
+      newlyMade = [];
+      return ids;
+    },
+    recover,
+    hasOneId: options.oneId !== null,
+    isOfOtherIds(id) {
+      const stored = records.get<StoredLayer>(LAYER_SPACE, id);
+      return stored !== null && isOther(stored);
+    },
   };
 }
 
-const bootMark = (outer: string, boot: string) => join(outer, `boot-${boot}`);
+/** Beside a layer's directory once its files are known to be on disk: for recover(), when no record says so any more. */
+const SYNCED_FILE = "synced";
+
+function markSyncedFile(outer: string): void {
+  try {
+    closeSync(openSync(join(outer, SYNCED_FILE), "wx", 0o600));
+  } catch {
+    // There already; or the layer is gone, or the disk is full: then it is made again one day, which is never wrong.
+  }
+}
 
 /** mkdir(2) takes the umask off; the mode of a layer's root is part of the image. */
 function mkdirWithMode(dir: string, mode: number): void {
@@ -279,13 +400,13 @@ function removeWork(work: string): void {
   }
 }
 
-/** rename(2) onto a directory that is not empty fails: false. */
+/** rename(2) onto a directory that is not empty, or onto what is no directory, fails: false. */
 function moveInto(from: string, to: string): boolean {
   try {
     renameSync(from, to);
     return true;
   } catch (error) {
-    if (errnoOf(error) === "ENOTEMPTY" || errnoOf(error) === "EEXIST") return false;
+    if (["ENOTEMPTY", "EEXIST", "ENOTDIR"].includes(errnoOf(error) ?? "")) return false;
     throw error;
   }
 }

@@ -11,11 +11,13 @@
 // What takes over from a lease is a record, an image name say. A lease therefore ends only when the records written before are
 // visible to others, and the collector reads leases before names: one of the two it sees.
 
-import { closeSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import { closeSync, openSync, readdirSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { Digest } from "../solver/graph/digest.ts";
+import { BuildError } from "../solver/graph/error.ts";
 import type { LayerId } from "../solver/graph/request.ts";
 import { errnoOf, onDisk } from "./disk-fault.ts";
+import { readFileOf } from "./outside.ts";
 import type { Owner } from "./owner.ts";
 import type { Lease } from "./store.ts";
 
@@ -34,8 +36,10 @@ export interface Leases {
   close(): void;
 }
 
-/** A daemon's file starts anew after that much, when it holds nothing. */
+/** The file of a process that lives long starts anew after that much, or twice what it holds then. */
 const FILE_MAX_BYTES = 2 ** 18;
+/** Some millions of lines that are all held are no reason to stop. */
+const READ_MAX_BYTES = 2 ** 28;
 const SUFFIX = ".leases";
 
 /** `dir` exists. The file is made with the first lease. `visible`: null when all records written are visible to others, else
@@ -48,39 +52,50 @@ export function openLeases(
   const path = join(dir, owner.id + SUFFIX);
   let descriptor: number | null = null;
   let bytes = 0;
-  let active = 0;
+  let renewAtBytes = FILE_MAX_BYTES;
   let serial = 0;
+  /** Lines of the leases that are held. */
+  const held = new Map<number, string[]>();
 
   function append(lines: readonly string[]): void {
     if (lines.length === 0) return;
-    const text = Buffer.from(`${lines.join("\n")}\n`);
-    onDisk("noting a lease", () => {
+    onDisk("noting a lease", dir, () => {
       descriptor ??= openSync(path, "a", 0o600);
-      // One write: a lease is there as a whole or not.
-      if (writeSync(descriptor, text) !== text.length) throw new Error("short write to the lease file");
+      bytes += writeLines(descriptor, lines);
     });
-    bytes += text.length;
   }
 
-  /** A new file in place of the long one, never a truncated one: a reader in the middle of it would miss lines. */
+  /** A new file with what is held in place of the long one, never a truncated one: a reader in the middle of it would miss lines. One
+   *  that has the old file open misses what is added from now on, as if it had read a moment earlier. */
   function renew(): void {
-    if (active > 0 || bytes < FILE_MAX_BYTES || descriptor === null) return;
+    if (bytes < renewAtBytes || descriptor === null) return;
     const next = openSync(`${path}.new`, "ax", 0o600);
-    renameSync(`${path}.new`, path);
+    try {
+      const lines = [...held.values()].flat();
+      const written = lines.length === 0 ? 0 : writeLines(next, lines);
+      renameSync(`${path}.new`, path);
+      bytes = written;
+    } catch {
+      // A disk that is full, say: the long file does as well.
+      closeSync(next);
+      rmSync(`${path}.new`, { force: true });
+      renewAtBytes = bytes * 2;
+      return;
+    }
     closeSync(descriptor);
     descriptor = next;
-    bytes = 0;
+    renewAtBytes = Math.max(FILE_MAX_BYTES, bytes * 2);
   }
 
   function lease(): Lease {
     const id = serial++;
-    let held = false;
     let ended = false;
     function add(lines: readonly string[]): void {
       if (ended) throw new Error("lease used after it ended");
-      if (!held) active++;
-      held = true;
       append(lines);
+      const own = held.get(id);
+      if (own === undefined) held.set(id, [...lines]);
+      else own.push(...lines);
     }
     return {
       addLayers: (ids) => add(ids.map((layer) => `l ${id} ${layer}`)),
@@ -89,9 +104,8 @@ export function openLeases(
         if (ended) return;
         ended = true;
         const release = (): void => {
-          if (!held || descriptor === null) return; // closed: the file is gone with all that is in it
+          if (!held.delete(id) || descriptor === null) return; // closed: the file is gone with all that is in it
           append([`- ${id}`]);
-          active--;
           renew();
         };
         const later = visible();
@@ -127,6 +141,13 @@ export function openLeases(
   return { lease, pinned, close };
 }
 
+/** One write: lines are there as a whole or not. Returns their bytes. */
+function writeLines(descriptor: number, lines: readonly string[]): number {
+  const text = Buffer.from(`${lines.join("\n")}\n`);
+  if (writeSync(descriptor, text) !== text.length) throw new Error("short write to the lease file");
+  return text.length;
+}
+
 interface Held {
   readonly kind: "l" | "b";
   readonly what: string;
@@ -135,10 +156,15 @@ interface Held {
 function readLeases(path: string): Held[] {
   let text: string;
   try {
-    text = readFileSync(path, "latin1");
+    text = readFileOf(path, READ_MAX_BYTES).toString("latin1");
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return []; // its owner has just closed
-    throw error;
+    if (!(error instanceof BuildError) && errnoOf(error) !== "EISDIR") throw error;
+    // What it holds is not known, so nothing may be removed.
+    throw new BuildError("STORE_UNUSABLE", `${path} says what a running build holds, and cannot be read`, {
+      cause: error,
+      hint: "wait until that build is over, or end it",
+    });
   }
   const leases = new Map<string, Held[]>();
   for (const line of text.slice(0, text.lastIndexOf("\n") + 1).split("\n")) {

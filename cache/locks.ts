@@ -1,7 +1,7 @@
 // Locks over all processes of a store, without flock(2), which Node has not.
 //
 // A held lock is a symbolic link locks/<hash of the key> whose text names the holder and one acquisition:
-// "<owner>/<random>". symlink(2) makes link and text in one step or fails with EEXIST, so there is never a half-written
+// "<owner>/<number>". symlink(2) makes link and text in one step or fails with EEXIST, so there is never a half-written
 // lock and at most one of many takers wins. The holder removes it with unlink(2).
 //
 // Taking over from a dead holder, and why there are never two winners:
@@ -14,17 +14,19 @@
 //   4. It unlinks the link and leaves alone(). A kill between 3 and 4 leaves the link as it was.
 //   5. All compete with symlink(2) again.
 
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { readdirSync, readlinkSync, symlinkSync, unlinkSync, watch } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { errnoOf, onDisk } from "./disk-fault.ts";
-import type { Owner } from "./owner.ts";
+import { describeProcess, type Owner } from "./owner.ts";
+import { setAside } from "./set-aside.ts";
+import type { WaitOptions } from "./store.ts";
 
 export interface Locks extends AsyncDisposable {
   /** As Store.exclusively(). */
-  exclusively<T>(key: string, work: () => Promise<T>, options: { readonly signal: AbortSignal }): Promise<T>;
+  exclusively<T>(key: string, work: () => Promise<T>, options: WaitOptions): Promise<T>;
   /** The same without a promise about records: free as soon as the work is done. */
-  briefly<T>(key: string, work: () => Promise<T>, options: { readonly signal: AbortSignal }): Promise<T>;
+  briefly<T>(key: string, work: () => Promise<T>, options: WaitOptions): Promise<T>;
   /** Removes locks of dead owners. */
   sweep(): Promise<void>;
 }
@@ -33,6 +35,7 @@ type Work<T> = () => Promise<T>;
 
 export interface LocksOptions {
   readonly dir: string; // exists
+  readonly quarantine: string;
   readonly owner: Owner;
   /** See RecordsFile.alone(). */
   readonly alone: (work: () => void) => void;
@@ -43,13 +46,21 @@ export interface LocksOptions {
 
 /** Events come at once; the poll is for a holder that died, and for file systems without inotify(7). */
 const POLL_MS = 50;
+/** A wait of that long is told. */
+const TELL_AFTER_MS = 1_500;
+/** A holder stopped for that long does not keep others from work that may be done twice. */
+const STOPPED_MAX_MS = 10_000;
+/** What holderOf() says of something that is no link. No owner has that name, so it counts as one of a dead process. */
+export const NO_LOCK = "";
 
 export function openLocks(options: LocksOptions): Locks {
   const { dir, owner } = options;
+  let acquisitions = 0;
   /** Last in line for each key in this process. */
   const lines = new Map<string, Promise<unknown>>();
 
-  async function inLine<T>(key: string, work: Work<T>, signal: AbortSignal, linger: boolean): Promise<T> {
+  async function inLine<T>(key: string, work: Work<T>, wait: WaitOptions, linger: boolean): Promise<T> {
+    const { signal } = wait;
     signal.throwIfAborted();
     const before = lines.get(key) ?? Promise.resolve();
     const { promise: result, resolve, reject } = deferred<T>();
@@ -58,7 +69,7 @@ export function openLocks(options: LocksOptions): Locks {
       await before;
       try {
         signal.throwIfAborted();
-        await locked(key, work, signal, linger, resolve);
+        await locked(key, work, wait, linger, resolve);
       } catch (error) {
         reject(error);
       }
@@ -75,28 +86,33 @@ export function openLocks(options: LocksOptions): Locks {
   async function locked<T>(
     key: string,
     work: Work<T>,
-    signal: AbortSignal,
+    wait: WaitOptions,
     linger: boolean,
     done: (value: T) => void,
   ): Promise<void> {
     const path = join(dir, createHash("sha256").update(key).digest("hex").slice(0, 40));
-    await acquire(path, signal);
+    const isHeld = await acquire(path, wait);
     try {
       done(await work());
       if (linger) await options.visible();
     } finally {
-      unlinkSync(path);
+      if (isHeld) unlinkSync(path);
     }
   }
 
-  async function acquire(path: string, signal: AbortSignal): Promise<void> {
-    const text = `${owner.id}/${randomBytes(8).toString("hex")}`;
+  /** False: work that may be done twice goes on without the lock, whose holder is stopped. */
+  async function acquire(path: string, wait: WaitOptions): Promise<boolean> {
+    const { signal } = wait;
+    // Short enough to lie in the inode (ext4: 59 bytes), so that a lock takes no block of a full disk.
+    const text = `${owner.id}/${(++acquisitions).toString(36)}`;
+    const watch = watchHolder(wait);
     for (;;) {
       signal.throwIfAborted();
-      if (take(path, text)) return;
+      if (take(path, text)) return true;
       const holder = holderOf(path);
       if (holder === null) continue; // released between the two calls
       if (!(await owner.isAlive(ownerIn(holder)))) breakLock(path, holder);
+      else if (watch(ownerIn(holder))) return false;
       // The directory is watched: a watch on the link itself would follow it.
       else await changeIn(dir, () => holderOf(path) !== holder, signal);
     }
@@ -104,7 +120,9 @@ export function openLocks(options: LocksOptions): Locks {
 
   function breakLock(path: string, stale: string): void {
     options.alone(() => {
-      if (holderOf(path) === stale) unlinkSync(path);
+      if (holderOf(path) !== stale) return;
+      if (stale === NO_LOCK) setAside(path, options.quarantine);
+      else unlinkSync(path);
     });
   }
 
@@ -117,8 +135,8 @@ export function openLocks(options: LocksOptions): Locks {
   }
 
   return {
-    exclusively: (key, work, { signal }) => inLine(key, work, signal, true),
-    briefly: (key, work, { signal }) => inLine(key, work, signal, false),
+    exclusively: (key, work, wait) => inLine(key, work, wait, true),
+    briefly: (key, work, wait) => inLine(key, work, wait, false),
     sweep,
     async [Symbol.asyncDispose]() {
       await Promise.all(lines.values());
@@ -128,7 +146,7 @@ export function openLocks(options: LocksOptions): Locks {
 
 /** Makes the link; false when there is one. It takes no room on the disk, so that a full one can still be tidied up. */
 export function take(path: string, text: string): boolean {
-  return onDisk("taking a lock", () => {
+  return onDisk("taking a lock", dirname(path), () => {
     try {
       symlinkSync(text, path);
       return true;
@@ -145,8 +163,28 @@ export function holderOf(path: string): string | null {
     return readlinkSync(path);
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return null;
+    if (errnoOf(error) === "EINVAL") return NO_LOCK; // no link: readlink(2)
     throw error;
   }
+}
+
+/** For who waits, at each look: tells who holds it, and anew when that changes. True: the holder has been stopped for so long that
+ *  work which may be done twice is to go on. */
+export function watchHolder(wait: Pick<WaitOptions, "onWait" | "sparesWork">): (holder: string) => boolean {
+  const begunMs = performance.now();
+  let stoppedMs: number | null = null;
+  let told: string | null = null;
+  return (holder) => {
+    const now = performance.now();
+    if (now - begunMs < TELL_AFTER_MS) return false;
+    const process = describeProcess(holder);
+    stoppedMs = process?.stopped === true ? (stoppedMs ?? now) : null;
+    const goesOn = wait.sparesWork === true && stoppedMs !== null && now - stoppedMs > STOPPED_MAX_MS;
+    const words = `${process?.words ?? "a process of another container"}${goesOn ? "; going on without it" : ""}`;
+    if (words !== told) wait.onWait?.(words);
+    told = words;
+    return goesOn;
+  };
 }
 
 function ownerIn(holder: string): string {

@@ -51,6 +51,35 @@ export function thisProcess(): string {
   return ownName;
 }
 
+/** The process of a name (or of an owner's id), for the user; null: it is of another pid namespace, or gone. */
+export function describeProcess(name: string): { readonly words: string; readonly stopped: boolean } | null {
+  const [, , pid = ""] = name.split(".");
+  if (hasEnded(name) !== false) return null;
+  const stat = readOrEmpty(`/proc/${pid}/stat`);
+  const program = stat.slice(stat.indexOf("(") + 1, stat.lastIndexOf(")")).replace(/[^\x20-\x7e]/g, "?");
+  // proc_pid_stat(5): T stopped by a signal, t by a debugger. Tasks of a frozen cgroup count as sleeping.
+  const state = stat.slice(stat.lastIndexOf(")") + 2, stat.lastIndexOf(")") + 3);
+  const how = state === "T" || state === "t" ? "stopped" : isFrozen(pid) ? "frozen" : null;
+  return {
+    words: `process ${pid} (${program})${how === null ? "" : `, which is ${how}`}`,
+    stopped: how !== null,
+  };
+}
+
+/** cgroup-v2.rst, "cgroup.events": frozen 1 also when an ancestor is what was frozen. */
+function isFrozen(pid: string): boolean {
+  const place = /^0::(\/.*)$/m.exec(readOrEmpty(`/proc/${pid}/cgroup`))?.[1];
+  return place !== undefined && /^frozen 1$/m.test(readOrEmpty(`/sys/fs/cgroup${place}/cgroup.events`));
+}
+
+function readOrEmpty(file: string): string {
+  try {
+    return readFileSync(file, "latin1");
+  } catch {
+    return ""; // gone meanwhile, or not ours to look at
+  }
+}
+
 function pidNamespace(): string {
   return readlinkSync("/proc/self/ns/pid").replace(/\D/g, "");
 }
@@ -131,6 +160,6 @@ function answers(dir: string, id: string): Promise<boolean> {
 export async function sweepOwners(dir: string, owner: Owner): Promise<void> {
   for (const name of readdirSync(dir)) {
     const id = name.replace(/\.(sock|leases)$/, "");
-    if (!(await owner.isAlive(id))) rmSync(join(dir, name), { force: true });
+    if (!(await owner.isAlive(id))) rmSync(join(dir, name), { recursive: true, force: true });
   }
 }

@@ -1,11 +1,14 @@
 // Hashing on threads: for contexts so large that one core would be waited for.
 
-import { Worker } from "node:worker_threads";
 import type { Digest } from "../solver/graph/digest.ts";
+import { entryOf } from "../solver/graph/entry.ts";
 import { BuildError, type ErrorCode } from "../solver/graph/error.ts";
 
 /** More do not help: two cores already hash as fast as most disks read. */
 const THREADS = 2;
+
+/** A file that takes longer than opening its directory anew. */
+const LARGE_BYTES = 1 << 20;
 
 /** What a hashing thread is given, and what it says when it is done. */
 export interface HashThreadData {
@@ -25,9 +28,10 @@ export async function hashOnThreads(
   files: readonly { readonly path: string; readonly size: number }[],
   signal: AbortSignal,
 ): Promise<{ digest: Digest; size: number }[]> {
-  // Large files first: the last one to be taken should be short.
+  // Large files first: the last one to be taken should be short. The small ones in walking order: neighbours share a directory.
   const order = files.map((_, index) => index);
-  order.sort((a, b) => (files[b]?.size ?? 0) - (files[a]?.size ?? 0));
+  const weight = (index: number): number => Math.max(files[index]?.size ?? 0, LARGE_BYTES);
+  order.sort((a, b) => weight(b) - weight(a));
   const data: HashThreadData = {
     root,
     paths: order.map((index) => files[index]?.path ?? ""),
@@ -46,13 +50,17 @@ function runThread(
   data: HashThreadData,
   signal: AbortSignal,
 ): Promise<Extract<HashThreadAnswer, { hashed: unknown }>["hashed"]> {
+  const { Worker } = process.getBuiltinModule("node:worker_threads"); // loaded when there is enough to hash
   return new Promise((resolve, reject) => {
-    const worker = new Worker(new URL("./path-hash-thread.js", import.meta.url), { workerData: data });
+    const thread = entryOf("hash-thread", new URL("./path-hash-thread.js", import.meta.url));
+    const worker = new Worker(thread.file, { argv: [...thread.argv], workerData: data });
     let answer: HashThreadAnswer | null = null;
     const stop = (): void => {
       Atomics.store(data.next, 0, data.paths.length); // the threads see that nothing is left, and end
     };
-    signal.addEventListener("abort", stop, { once: true });
+    // Also in the middle of a file, between two reads.
+    const onAbort = (): void => void worker.terminate();
+    signal.addEventListener("abort", onAbort, { once: true });
     worker.on("message", (message: HashThreadAnswer) => {
       answer = message;
     });
@@ -62,7 +70,7 @@ function runThread(
       stop();
     });
     worker.on("exit", () => {
-      signal.removeEventListener("abort", stop);
+      signal.removeEventListener("abort", onAbort);
       if (signal.aborted) reject(signal.reason);
       else if (answer === null) reject(failure ?? new Error("a hashing thread ended without an answer"));
       else if ("failed" in answer)

@@ -5,12 +5,20 @@
 
 import { createHash, hash } from "node:crypto";
 import { closeSync, readSync } from "node:fs";
+import { setImmediate as turn } from "node:timers/promises";
 import { type Digest, digestFromHex, digestOf, hexOf } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import { hashOnThreads } from "./path-hash-pool.ts";
 import { type SelectedFile, shortContent } from "./selection-files.ts";
-import { bytesOf, resolvePath, type TreeReader, type TreeStat } from "./tree.ts";
-import { type Entry, findMatches, type Match, missing, type Selector, walkMatch } from "./tree-select.ts";
+import { bytesOf, pathTooLong, resolvePath, type TreeReader, type TreeStat } from "./tree.ts";
+import {
+  type Entry,
+  findMatches,
+  type Match,
+  missing,
+  type Selector,
+  walkMatchInTurns,
+} from "./tree-select.ts";
 
 /** What the content of an entry is: of a file its sha256 and the bytes that were hashed, of a link its target. */
 export type Content =
@@ -32,10 +40,20 @@ export function foldSelection(selector: Selector): SelectionFold {
   const ignoreOwner = selector.kind === "copy" && selector.ignoreOwner;
   // Copies keep hard links within one source, so links are part of the content within one source.
   let links = new Map<string, string>();
+  // One update for many lines: a call costs as much as hashing 1000 bytes.
+  let pending = "";
+  const add = (text: string): void => {
+    pending += text;
+    if (pending.length >= FOLD_BYTES) flush();
+  };
+  const flush = (): void => {
+    sha.update(pending, "latin1");
+    pending = "";
+  };
   return {
     match: (match) => {
       links = new Map();
-      sha.update(`match\0${match.name}\0`, "latin1");
+      add(`match\0${match.name}\0`);
     },
     // Every field ends with NUL, which no name and no link target can hold; each type has a fixed number of fields.
     entry: ({ relative, stat, isWay }, content, xattrs) => {
@@ -48,11 +66,16 @@ export function foldSelection(selector: Selector): SelectionFold {
       else if (stat.type === "character" || stat.type === "block")
         line += `${stat.rdevMajor}:${stat.rdevMinor}\0`;
       for (const [name, value] of xattrs) line += `${name}=${value.toString("hex")}\0`;
-      sha.update(`${line}\0`, "latin1");
+      add(`${line}\0`);
     },
-    digest: () => digestFromHex(sha.digest("hex")),
+    digest: () => {
+      flush();
+      return digestFromHex(sha.digest("hex"));
+    },
   };
 }
+
+const FOLD_BYTES = 16 * 1024;
 
 /** Where the same inode was met before, or "". */
 function linkedTo(links: Map<string, string>, relative: string, stat: TreeStat): string {
@@ -87,14 +110,31 @@ export function selectDigest(
   selectors: readonly Selector[],
   options: { readonly onHashed?: (path: string, stat: TreeStat, digest: Digest) => void } = {},
 ): Digest {
-  const plan = planSelection(tree, selectors);
+  const plan = atOnce(planSelection(tree, selectors));
   for (const planned of pendingFiles(plan)) {
     const { path, stat } = planned.entry;
     const content = hashFile(tree.open(path));
     planned.content = { kind: "file", ...content };
     if (content.size === stat.size) options.onHashed?.(path, stat, content.digest);
   }
-  return foldPlan(tree, plan);
+  return atOnce(foldPlan(tree, plan));
+}
+
+function atOnce<T>(work: Generator<void, T, undefined>): T {
+  for (;;) {
+    const { done, value } = work.next();
+    if (done === true) return value;
+  }
+}
+
+/** Lets others have their turns meanwhile: a signal is heard. Throws signal.reason. */
+async function inTurns<T>(work: Generator<void, T, undefined>, signal: AbortSignal): Promise<T> {
+  for (;;) {
+    const { done, value } = readable(() => work.next());
+    if (done === true) return value;
+    await turn();
+    signal.throwIfAborted();
+  }
 }
 
 /** Hashing less than this is quicker than starting threads (40 ms each); a file counts as 16 KiB more than it holds. */
@@ -110,14 +150,17 @@ export async function selectDigestLive(
   options: {
     readonly signal: AbortSignal;
     readonly onHashed?: (path: string, stat: TreeStat, digest: Digest) => void;
+    /** Told the bytes of all files that were picked as soon as they are known, and of those that were read when they were. */
+    readonly onBytes?: (picked: number, read: number) => void;
     /** Called with the digest; `files` lists what it covers. */
     readonly onSelected?: (digest: Digest, files: () => readonly SelectedFile[]) => void;
   },
 ): Promise<Digest> {
-  const plan = readable(() => planSelection(tree, selectors));
+  const plan = await inTurns(planSelection(tree, selectors), options.signal);
   const pending = pendingFiles(plan);
   const cost = pending.reduce((sum, { entry }) => sum + entry.stat.size + FILE_COST_BYTES, 0);
   options.signal.throwIfAborted();
+  options.onBytes?.(pickedBytes(plan), 0);
   const contents =
     cost < THREADS_MIN_BYTES
       ? readable(() => pending.map(({ entry }) => hashFile(tree.open(entry.path))))
@@ -126,15 +169,26 @@ export async function selectDigestLive(
           pending.map(({ entry }) => ({ path: entry.path, size: entry.stat.size })),
           options.signal,
         );
+  let read = 0;
   for (const [index, planned] of pending.entries()) {
     const content = contents[index] as { digest: Digest; size: number };
+    read += content.size;
     planned.content = { kind: "file", ...content };
     const { path, stat } = planned.entry;
     if (content.size === stat.size) options.onHashed?.(path, stat, content.digest);
   }
-  const digest = foldPlan(tree, plan);
+  options.onBytes?.(0, read);
+  const digest = await inTurns(foldPlan(tree, plan), options.signal);
   options.onSelected?.(digest, () => listPlan(plan));
   return digest;
+}
+
+function pickedBytes(plan: Plan): number {
+  let bytes = 0;
+  for (const { matches } of plan)
+    for (const { entries } of matches)
+      for (const { entry } of entries) if (entry.stat.type === "file") bytes += entry.stat.size;
+  return bytes;
 }
 
 /** What a plan has found, as it counts. */
@@ -183,6 +237,8 @@ export function readFailure(error: unknown): unknown {
       return new BuildError("CONTEXT_CHANGED", `${shown} changed while the build context was read`, {
         cause: error,
       });
+    case "ENAMETOOLONG":
+      return pathTooLong(bytesOf(`${path}`));
     case "EACCES":
     case "EPERM":
       return new BuildError(
@@ -200,18 +256,22 @@ export function readFailure(error: unknown): unknown {
   }
 }
 
-function planSelection(tree: TreeReader, selectors: readonly Selector[]): Plan {
-  return selectors.map((selector) => ({
-    selector,
-    matches: matchesOf(tree, selector).map((match) => {
+/** Yields now and then, as foldPlan() does: a tree may have millions of names. */
+function* planSelection(tree: TreeReader, selectors: readonly Selector[]): Generator<void, Plan, undefined> {
+  const plan: Plan[number][] = [];
+  for (const selector of selectors) {
+    const matches: Plan[number]["matches"][number][] = [];
+    for (const match of matchesOf(tree, selector)) {
       const entries: Planned[] = [];
       const patterns = selector.kind === "copy" ? selector : { includePatterns: [], excludePatterns: [] };
-      walkMatch(tree, match, patterns, {
+      yield* walkMatchInTurns(tree, match, patterns, {
         enter: (entry) => entries.push({ entry, content: contentWithoutReading(tree, entry) }),
       });
-      return { match, entries };
-    }),
-  }));
+      matches.push({ match, entries });
+    }
+    plan.push({ selector, matches });
+  }
+  return plan;
 }
 
 /** The sources of a selector; a subtree is one nameless source. */
@@ -249,17 +309,23 @@ function pendingFiles(plan: Plan): Planned[] {
   );
 }
 
-function foldPlan(tree: TreeReader, plan: Plan): Digest {
-  const parts = plan.map(({ selector, matches }) => {
+/** Entries between two turns. */
+const FOLDED_A_TURN = 5000;
+
+function* foldPlan(tree: TreeReader, plan: Plan): Generator<void, Digest, undefined> {
+  const parts: Digest[] = [];
+  let folded = 0;
+  for (const { selector, matches } of plan) {
     const fold = foldSelection(selector);
     for (const { match, entries } of matches) {
       fold.match(match);
       for (const { entry, content } of entries) {
         fold.entry(entry, content ?? { kind: "none" }, tree.xattrs(entry.path));
+        if (++folded % FOLDED_A_TURN === 0) yield;
       }
     }
-    return fold.digest();
-  });
+    parts.push(fold.digest());
+  }
   return combineSelections(parts);
 }
 

@@ -12,6 +12,8 @@ const TYPES: Readonly<Record<UsageEntry["kind"], string>> = {
   record: "internal",
 };
 
+const ID_MIN_CHARS = 12;
+
 const FILTER = /^([a-z]+)(?:(!=|==?|~=)(.*))?$/s;
 
 /** One test out of all filters, each of which may be several joined by commas. Throws USAGE for what it does not know. */
@@ -31,6 +33,8 @@ function parseFilter(text: string): (entry: UsageEntry) => boolean {
       return (entry) => valuesOf(entry).some((one) => one !== "" && one !== "false");
     case "=":
     case "==":
+      // du shows how IDs begin
+      if (field === "id" && value.length >= ID_MIN_CHARS) return (entry) => entry.id.startsWith(value);
       return (entry) => valuesOf(entry).includes(value);
     case "!=":
       return (entry) => !valuesOf(entry).includes(value);

@@ -2,37 +2,43 @@
 //
 // Writes wait in memory, where this process reads them, and go out together: one transaction for all that came within
 // COMMIT_DELAY_MS or until commit() or flush() is called. A commit is lmdb's plain, synchronous one: pages, fdatasync(2), meta page.
-// It is atomic for processes that are killed and for power cuts, and what fails is thrown here (lmdb-js's own
-// asynchronous writes print and lose errors such as ENOSPC). A commit costs 0.3 ms on an SSD that lies about flushes and 1 to
+// It is atomic for processes that are killed and for power cuts, and asks the disk for no space: that is seen to before
+// (records-file.ts), and what fails is thrown here. A commit costs 0.3 ms on an SSD that lies about flushes and 1 to
 // 10 ms on one that does not, which is why a small build should have one, at its end.
 //
 // There is no cache of decoded values in front: a read with a fresh snapshot costs 1 µs, and a snapshot taken for each read
 // is what makes other processes' commits visible.
 
-import {
-  closeSync,
-  existsSync,
-  lstatSync,
-  openSync,
-  readSync,
-  renameSync,
-  statfsSync,
-  statSync,
-  unlinkSync,
-  writeSync,
-} from "node:fs";
+import { existsSync, unlinkSync } from "node:fs";
 import { createRequire } from "node:module";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { RootDatabase } from "lmdb";
 import { BuildError } from "../solver/graph/error.ts";
 import { diskFault, errnoOf } from "./disk-fault.ts";
-import { holderOf, take } from "./locks.ts";
-import { hasEnded, thisProcess } from "./owner.ts";
+import type { ReadRecord } from "./image-names.ts";
+import { holderOf, NO_LOCK, take } from "./locks.ts";
+import { describeProcess, hasEnded, thisProcess } from "./owner.ts";
+import {
+  type DatabaseStats,
+  lengthen,
+  looksWhole,
+  makeFiles,
+  makeRoom,
+  MAP_BYTES,
+  pagesFor,
+  READERS,
+  SYNCHRONOUS,
+} from "./records-file.ts";
+import { kindOf, lookAt, setAside } from "./set-aside.ts";
 import type { Records } from "./store.ts";
 
 export interface RecordsFile extends Records, AsyncDisposable {
   /** Runs `work` while no other process is inside alone() or a commit. The kernel frees the lock of a killed process. */
   alone(work: () => void): void;
+  /** What others read. */
+  committed<T>(space: string, key: string): T | null;
+  /** Forgets what is pending: it could not be written. */
+  abandon(): void;
   /** Are there writes that others cannot see yet? */
   hasPending(): boolean;
   /** Resolves after the next commit, which comes by itself; at once when nothing is pending. */
@@ -44,12 +50,16 @@ export interface RecordsOptions {
   readonly quarantine: string;
   /** Runs before each commit: makes durable what the records name. */
   readonly beforeCommit: () => void;
+  /** Runs inside each commit for every record it changes, when all are written. */
+  readonly inCommit: (space: string, key: string, read: ReadRecord) => void;
+  /** Commits are for giving space back, and may use what is kept for that. */
+  readonly tidying: boolean;
+  /** Told what had to be set aside. */
+  readonly mended: (what: string) => void;
 }
 
 const COMMIT_DELAY_MS = 50;
 const KEY_MAX_BYTES = 1900; // lmdb-js: 1978 with 4 KiB pages
-const MAP_BYTES = 2 ** 28; // address space, not disk; lmdb grows it when needed
-const READERS = 1022; // processes at once; 64 bytes each in the lock file
 
 /** Step from what was there to what shall be there. */
 type Step = (old: Uint8Array | null) => Uint8Array | null;
@@ -59,11 +69,11 @@ interface Change {
   readonly view: Uint8Array | null;
 }
 
-/** Opens (or makes) dir/data.mdb. A file that is no database any more is set aside and an empty one made: all it held can be
- *  made again. Throws STORE_FULL, STORE_UNUSABLE. */
+/** Opens (or makes) dir/data.mdb. A file that is no database any more is set aside and an empty one made: all it held but image names
+ *  (image-names.ts) can be made again. Throws STORE_FULL, STORE_UNUSABLE. */
 export function openRecords(dir: string, options: RecordsOptions): RecordsFile {
   const path = join(dir, "data.mdb");
-  const db = openOrSetAside(path, options.quarantine);
+  const db = openOrSetAside(path, options);
 
   const pending = new Map<string, Change>();
   let waiting: (() => void)[] = [];
@@ -72,7 +82,10 @@ export function openRecords(dir: string, options: RecordsOptions): RecordsFile {
 
   function read(key: string): Uint8Array | null {
     const change = pending.get(key);
-    if (change !== undefined) return change.view;
+    return change === undefined ? readCommitted(key) : change.view;
+  }
+
+  function readCommitted(key: string): Uint8Array | null {
     return judged(() => {
       db.resetReadTxn();
       return db.getBinary(Buffer.from(key)) ?? null;
@@ -85,11 +98,11 @@ export function openRecords(dir: string, options: RecordsOptions): RecordsFile {
     try {
       return work();
     } catch (error) {
-      if (!isDamage(error)) throw diskFault(error, "working with its records");
-      setAside(path, options.quarantine); // the next open starts with an empty one
+      if (!isDamage(error)) throw diskFault(error, "working with its records", dir);
+      putAway(path, options.quarantine); // the next open starts with an empty one
       throw new BuildError("STORE_CORRUPT", "the store's database is damaged and has been set aside", {
         cause: error,
-        hint: "run the build again: it starts without cached steps",
+        hint: "run the command again: image names are kept, steps start without a cache",
       });
     }
   }
@@ -119,12 +132,24 @@ export function openRecords(dir: string, options: RecordsOptions): RecordsFile {
       options.beforeCommit();
       judged(() =>
         transact(() => {
-          for (const [name, change] of pending) {
+          const writes = [...pending].map(([name, change]) => {
             const key = Buffer.from(name);
             let value: Uint8Array | null = db.getBinary(key) ?? null;
             for (const step of change.steps) value = step(value);
+            return { key, value };
+          });
+          const sizes = writes.map(({ key, value }) => (value === null ? null : key.length + value.length));
+          const stats = db.getStats() as DatabaseStats;
+          makeRoom(path, stats, pagesFor(stats, sizes), options.tidying);
+          for (const { key, value } of writes) {
             if (value === null) db.removeSync(key);
             else db.putSync(key, Buffer.from(value.buffer, value.byteOffset, value.byteLength));
+          }
+          for (const name of pending.keys()) {
+            const end = name.indexOf("\0");
+            options.inCommit(name.slice(0, end), name.slice(end + 1), (space, key) =>
+              decode(db.getBinary(Buffer.from(`${space}\0${key}`)) ?? null),
+            );
           }
         }),
       );
@@ -136,15 +161,7 @@ export function openRecords(dir: string, options: RecordsOptions): RecordsFile {
   }
 
   function transact(work: () => void): void {
-    try {
-      inTurn(path, () => db.transactionSync(work, SYNCHRONOUS));
-    } catch (error) {
-      // lmdb calls a write that was cut short EIO (mdb.c, mdb_page_flush). On a disk without space that is what it means.
-      if (error instanceof Error && (error as { code?: unknown }).code === EIO && isFull(dir)) {
-        throw Object.assign(new Error("ENOSPC: short write", { cause: error }), { code: "ENOSPC" });
-      }
-      throw error;
-    }
+    inTurn(path, options.quarantine, () => db.transactionSync(work, SYNCHRONOUS));
   }
 
   async function commit(): Promise<void> {
@@ -189,6 +206,8 @@ export function openRecords(dir: string, options: RecordsOptions): RecordsFile {
     entries,
     commit,
     flush: commit,
+    committed: (space, key) => decode(readCommitted(`${space}\0${key}`)),
+    abandon: () => pending.clear(),
     hasPending: () => pending.size > 0,
     nextCommit: () =>
       pending.size === 0 ? Promise.resolve() : new Promise((resolve) => void waiting.push(resolve)),
@@ -202,35 +221,40 @@ export function openRecords(dir: string, options: RecordsOptions): RecordsFile {
         if (timer !== null) clearTimeout(timer);
         for (const wake of waiting) wake();
         if (existsSync(dir))
-          inTurn(path, () => void db.close()); // it closes before it returns
+          inTurn(path, options.quarantine, () => void db.close()); // it closes before it returns
         else await db.close();
       }
     },
   };
 }
 
-/** lmdb-js TransactionFlags.SYNCHRONOUS_COMMIT: one plain transaction, on disk on return. An empty one writes nothing. */
-const SYNCHRONOUS: number = 2;
-
-const EIO = 5;
-
-/** Less free than the largest value we store. */
-function isFull(dir: string): boolean {
-  const { bavail, bsize } = statfsSync(dir);
-  return bavail * bsize < 2 ** 24;
-}
-
-function openOrSetAside(path: string, quarantine: string): RootDatabase<Buffer, Buffer> {
-  return inTurn(path, () => {
+function openOrSetAside(path: string, options: RecordsOptions): RootDatabase<Buffer, Buffer> {
+  const { quarantine } = options;
+  const putAwayAndTell = (why: string): void => {
+    putAway(path, quarantine);
+    options.mended(`db/data.mdb: ${why}; set aside`);
+  };
+  return inTurn(path, quarantine, () => {
+    const stranger = ["", "-lock"]
+      .map((suffix) => lookAt(path + suffix))
+      .find((stat) => stat?.isFile() === false);
+    if (stranger) putAwayAndTell(`was ${kindOf(stranger)} and no file`);
     // Looked at before lmdb does: lmdb-js 3.5 ends the process with SIGSEGV when the file is not a database.
-    if (!looksWhole(path)) setAside(path, quarantine);
+    else if (!looksWhole(path)) putAwayAndTell("was no database");
+    makeFiles(path);
+    const db = open(path);
     try {
-      return open(path);
+      if (lengthen(db, path))
+        for (const _ of db.getRange()); // reads every page
+      else db.getBinary(Buffer.from("store"));
+      return db;
     } catch (error) {
-      if (!isDamage(error)) throw diskFault(error, "opening its records");
-      setAside(path, quarantine);
-      return open(path);
+      void db.close(); // it closes before it returns
+      if (!isDamage(error)) throw diskFault(error, "opening its records", dirname(path));
     }
+    putAwayAndTell("was damaged");
+    makeFiles(path);
+    return open(path);
   });
 }
 
@@ -239,6 +263,9 @@ function openOrSetAside(path: string, quarantine: string): RootDatabase<Buffer, 
 const TURN_MAX_MS = 10_000;
 /** Looks, a millisecond apart, between two at who holds the turn. */
 const LOOKS = 20;
+/** The wait holds the thread, so no signal is heard meanwhile: it ends by itself, soon where the holder is stopped. */
+const STOPPED_MAX_MS = 2_000;
+const WAIT_MAX_MS = 120_000;
 let turns = 0;
 
 /**
@@ -249,14 +276,19 @@ let turns = 0;
  * but that of a killed process is taken over without lmdb's lock, which may not be there yet: two that do so in the same microseconds
  * may both go on, as they would without turns. `work` must end without giving up the thread.
  */
-function inTurn<T>(path: string, work: () => T): T {
+function inTurn<T>(path: string, quarantine: string, work: () => T): T {
   const turn = `${path}-turn`;
   const own = `${thisProcess()}/${++turns}`;
+  let begunMs: number | null = null;
   for (let look = 1; !take(turn, own); look++) {
+    begunMs ??= Date.now();
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
     if (look % LOOKS !== 0) continue;
     const holder = holderOf(turn);
-    if (holder !== null && isStale(turn, holder)) giveTurn(turn, holder);
+    if (holder === null) continue;
+    if (holder === NO_LOCK) setAside(turn, quarantine);
+    else if (isStale(turn, holder)) giveTurn(turn, holder);
+    else giveUp(holder, Math.abs(Date.now() - begunMs));
   }
   try {
     return work();
@@ -265,11 +297,22 @@ function inTurn<T>(path: string, work: () => T): T {
   }
 }
 
+function giveUp(holder: string, waitedMs: number): void {
+  const process = describeProcess(processIn(holder));
+  if (waitedMs < (process?.stopped === true ? STOPPED_MAX_MS : WAIT_MAX_MS)) return;
+  const who = process?.words ?? "a process of another container";
+  throw new BuildError("STORE_UNUSABLE", `the store's records are still being written to by ${who}`, {
+    hint: "let it go on (SIGCONT) or end it, and run the command again",
+  });
+}
+
+const processIn = (holder: string): string => holder.split("/")[0] ?? "";
+
 function isStale(turn: string, holder: string): boolean {
-  const ended = hasEnded(holder.split("/")[0] ?? "");
+  const ended = hasEnded(processIn(holder));
   if (ended !== null) return ended;
-  const taken = lstatSync(turn, { throwIfNoEntry: false });
-  return taken !== undefined && Math.abs(Date.now() - taken.mtimeMs) > TURN_MAX_MS;
+  const taken = lookAt(turn);
+  return taken !== null && Math.abs(Date.now() - taken.mtimeMs) > TURN_MAX_MS;
 }
 
 function giveTurn(turn: string, holder: string): void {
@@ -277,33 +320,8 @@ function giveTurn(turn: string, holder: string): void {
   try {
     unlinkSync(turn);
   } catch (error) {
-    if (errnoOf(error) !== "ENOENT") throw diskFault(error, "leaving its records to others");
+    if (errnoOf(error) !== "ENOENT") throw diskFault(error, "leaving its records to others", dirname(turn));
   }
-}
-
-/** Has the file lmdb's two meta pages, or is there none? Page header 24 bytes, then magic, version 2, and 48 bytes
- *  into the page the page size (mdb.c, MDB_meta). */
-function looksWhole(path: string): boolean {
-  let descriptor: number;
-  try {
-    descriptor = openSync(path, "r");
-  } catch (error) {
-    if (errnoOf(error) === "ENOENT") return true;
-    throw diskFault(error, "opening its records");
-  }
-  try {
-    const head = Buffer.alloc(64);
-    const count = readSync(descriptor, head, 0, 64, 0);
-    if (count < 64 || !isMeta(head)) return false;
-    const second = Buffer.alloc(64);
-    return readSync(descriptor, second, 0, 64, head.readUInt32LE(48)) === 64 && isMeta(second);
-  } finally {
-    closeSync(descriptor);
-  }
-}
-
-function isMeta(bytes: Buffer): boolean {
-  return bytes.readUInt32LE(24) === 0xbeefc0de && bytes.readUInt32LE(28) === 2;
 }
 
 function open(path: string): RootDatabase<Buffer, Buffer> {
@@ -318,26 +336,7 @@ function open(path: string): RootDatabase<Buffer, Buffer> {
     maxReaders: READERS,
     overlappingSync: false,
   });
-  lengthen(db, path);
   return db;
-}
-
-/** A database file that was cut short ends the process with SIGBUS where a page is missing. Filled up with zeros it gives
- *  MDB_CORRUPTED instead. Being a little short is normal: freed pages at the end are not written. */
-function lengthen(db: RootDatabase<Buffer, Buffer>, path: string): void {
-  const stats = db.getStats() as { readonly lastPageNumber: number; readonly pageSize: number };
-  const needed = (stats.lastPageNumber + 1) * stats.pageSize;
-  if (statSync(path).size >= needed) return;
-  db.transactionSync(() => {
-    // Looked at again: only now nobody writes.
-    if (statSync(path).size >= needed) return;
-    const descriptor = openSync(path, "r+");
-    try {
-      writeSync(descriptor, Buffer.alloc(1), 0, 1, needed - 1);
-    } finally {
-      closeSync(descriptor);
-    }
-  }, SYNCHRONOUS);
 }
 
 /** lmdb's ways to say that the file is not (any more) a database: MDB_PAGE_NOTFOUND, CORRUPTED, PANIC, VERSION_MISMATCH, INVALID. */
@@ -350,15 +349,8 @@ function isDamage(error: unknown): boolean {
 }
 
 /** Renaming both files lets processes that have them open go on with what they see, to the side. */
-function setAside(path: string, quarantine: string): void {
-  const mark = `${Date.now()}-${process.pid}`;
-  for (const suffix of ["", "-lock"]) {
-    try {
-      renameSync(path + suffix, join(quarantine, `records-${mark}.mdb${suffix}`));
-    } catch {
-      // Gone: another process has set it aside at the same time.
-    }
-  }
+function putAway(path: string, quarantine: string): void {
+  for (const suffix of ["", "-lock"]) setAside(path + suffix, quarantine);
 }
 
 // JSON text never begins with a zero byte: that marks bytes stored as they are.

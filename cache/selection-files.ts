@@ -37,6 +37,7 @@ export interface FileChange {
 
 /** More entries are not kept: 200,000 files deflate in 100 ms to 2 MB. */
 const ENTRIES_MAX = 200_000;
+/** Nor longer lists, whatever the paths. */
 const INFLATED_MAX_BYTES = 2 ** 28;
 const HEAD = "1\n";
 
@@ -51,7 +52,10 @@ export function keepSelection(records: Records, digest: Digest, files: () => rea
   const list = files();
   if (list.length > ENTRIES_MAX) return;
   let text = HEAD;
-  for (const { type, mode, content, path } of list) text += `${type}${mode}\0${content}\0${path}\0`;
+  for (const { type, mode, content, path } of list) {
+    text += `${type}${mode}\0${content}\0${path}\0`;
+    if (text.length > INFLATED_MAX_BYTES) return;
+  }
   // Level 1: twice as fast as the default, 10 % larger.
   records.put(SELECTION_FILES_SPACE, digest, deflateRawSync(Buffer.from(text, "latin1"), { level: 1 }));
 }

@@ -1,28 +1,26 @@
 // The door of the cache: the only keeper of state on disk. Contracts first; openStore() below. Longer than other files because
 // it holds the words that all rooms share.
 
-import {
-  chmodSync,
-  linkSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { randomBytes } from "node:crypto";
+import { readdirSync, renameSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Digest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Descriptor, LayerId } from "../solver/graph/request.ts";
 import { type MountFiles, openCacheMounts } from "./cache-mounts.ts";
+import { claim, placeOf } from "./claim.ts";
 import { type ContentFiles, openContent } from "./content.ts";
-import { errnoOf, onDisk } from "./disk-fault.ts";
+import { onDisk } from "./disk-fault.ts";
+import { makeDirectories } from "./outside.ts";
+import { openImageNames } from "./image-names.ts";
 import { type LayerDirs, openLayerStore } from "./layer-store.ts";
 import { openLeases, type Pinned } from "./leases.ts";
 import { openLocks } from "./locks.ts";
 import { type Owner, openOwner, sweepOwners } from "./owner.ts";
+import type { MadeHere } from "./made-here.ts";
+import { nameOfKey, noteKey } from "./note-key.ts";
 import { openRecords } from "./records.ts";
+import { isFull, keepSpare, useSpare } from "./spare.ts";
 
 /** Blobs by digest. Invisible before commit, immutable after. */
 export interface ContentStore {
@@ -33,6 +31,8 @@ export interface ContentStore {
   read(digest: Digest, maxBytes: number): Uint8Array;
   /** Bytes of a blob in chunks; verifies while reading and throws STORE_CORRUPT at the end of a damaged one. */
   stream(digest: Digest, options: { readonly signal: AbortSignal }): AsyncIterable<Uint8Array>;
+  /** Reads the blob to its end: are its bytes those of its digest? false: they are not, and it has been set aside, or it is not here. */
+  isWhole(digest: Digest, options: { readonly signal: AbortSignal }): Promise<boolean>;
   /** Absolute path, for the keeper (same machine, same user) and sendfile-like copies. The file is read-only. */
   path(digest: Digest): string;
   /** Writes bytes already in memory. Idempotent. */
@@ -74,7 +74,10 @@ export interface LayerRecord {
   readonly diffIds: Readonly<Record<string, Digest>>;
   /** Bytes of the plain tar, by the same names ("" for times as they are). */
   readonly tarBytes?: Readonly<Record<string, number>>;
+  /** Where blobs can be had that somebody said to hold this layer: hearsay (claims.ts). */
   readonly remotes: readonly RemoteBlob[];
+  /** Blobs of others that were unpacked here to this diffId; size and media type are what their bytes are. Left out: none. */
+  readonly verified?: readonly Descriptor[];
   /** Of the directory as it was made, and the same without times (layers/listing.ts); left out: not measured. */
   readonly listing?: Digest;
   readonly shape?: Digest;
@@ -91,8 +94,14 @@ export interface LayerStore {
   directory(id: LayerId): string;
   /** A private directory pair on the same file system for an overlay: upper is the future layer. */
   prepare(): ActiveLayer;
+  /** Is its directory there, but made with other ids than this process has, so that it does not count? A blob of such a layer
+   *  may be had by packing the directory (PackJob.oneId). */
+  isOfOtherIds(id: LayerId): boolean;
   /** Layer id of a base layer. */
   idOf(diffId: Digest): LayerId;
+  /** What was made here and is the same as this layer of an image: it need not be fetched. To be held as what it stands in for.
+   *  null: nothing is known. */
+  made(id: LayerId): MadeHere | null;
   list(): LayerRecord[];
   /** Layers whose files the disk may not have yet: whoever calls syncfs(2) on the store reads this before and gives the
    *  same ids to markSynced() after. Layers never marked are dropped when the machine has been started anew. */
@@ -146,6 +155,18 @@ export interface ImageRecord {
   readonly createdAtMs: number;
   /** Layers held for each manifest in it (platform text → ids), so that run needs no unpack. */
   readonly layers: Readonly<Record<string, readonly LayerId[]>>;
+  /** Repositories (docker.io/library/app) whose registry has `target`: it was pushed there or came from there. Left out: none. */
+  readonly confirmed?: readonly string[];
+}
+
+/** Waiting for what another process holds. */
+export interface WaitOptions {
+  readonly signal: AbortSignal;
+  /** Called when it takes longer than a moment, and whenever there is something new to say: "process 17 (node), which is stopped". */
+  readonly onWait?: (holder: string) => void;
+  /** The lock only spares work that is done twice: while its holder is stopped (SIGSTOP, a freezer), `work` runs without it
+   *  after a while. */
+  readonly sparesWork?: boolean;
 }
 
 /** Directories for RUN --mount=type=cache. */
@@ -154,8 +175,11 @@ export interface CacheMounts {
   acquire(
     id: string,
     sharing: "shared" | "private" | "locked",
-    options: { readonly signal: AbortSignal; readonly seedKey: string },
+    options: WaitOptions & { readonly seedKey: string },
   ): Promise<CacheMountHold>;
+  /** Shares the filled directory of an id that begins empty, so that no step has it alone meanwhile. null: there is none, or steps
+   *  have it alone (locked, private); nothing is made and nothing waited for. */
+  read(id: string, options: { readonly signal: AbortSignal }): Promise<CacheMountHold | null>;
   list(): {
     readonly id: string;
     readonly path: string;
@@ -186,9 +210,11 @@ export interface Store extends AsyncDisposable {
   lease(): Lease;
   /** Runs `work` once per key at a time over all processes of this store; the others wait for the lock. Records written in
    *  `work` are visible to whoever comes next. Not reentrant. Rejects with signal.reason when aborted while waiting. */
-  exclusively<T>(key: string, work: () => Promise<T>, options: { readonly signal: AbortSignal }): Promise<T>;
+  exclusively<T>(key: string, work: () => Promise<T>, options: WaitOptions): Promise<T>;
   /** A directory for temporary files, on the store's file system; emptied of dead processes' leavings when a store opens. */
   tempDir(): string;
+  /** Has its file system not a block or an inode left, so that what was written last may be cut short? */
+  isFull(): boolean;
 }
 
 /** A store as opened by this process: what Store offers, and what collect.ts needs besides. */
@@ -198,63 +224,92 @@ export interface OpenStore extends Store {
   readonly cacheMounts: MountFiles;
   /** What live processes hold by leases. */
   pinned(): Promise<Pinned>;
+  /** Commits what is pending, at the end of all work. On a disk too full for that (STORE_FULL) directories whose records could not be
+   *  written are taken out of sight: who can deletes them (layers.discarded()) before it closes the store. */
+  settle(): Promise<void>;
+  /** What was not as it must be when it was opened and has been mended, in words. */
+  readonly mended: readonly string[];
 }
-
-/** Version of the layout described in README.md. A store of a newer one is not touched. */
-const VERSION = 1;
-const DIRECTORIES = [
-  "blobs",
-  "blobs/sha256",
-  "ingest",
-  "layers",
-  "active",
-  "db",
-  "mounts",
-  "locks",
-  "owners",
-  "tmp",
-  "tmp/quarantine",
-];
 
 /** Opens the store in `dir`, making it when there is none, and clears up after dead processes. Throws STORE_UNUSABLE (newer version,
  *  somebody else's directory, read-only), STORE_FULL. Any number of processes may have it open. */
-export async function openStore(dir: string): Promise<OpenStore> {
-  const root = resolve(dir);
-  onDisk("opening it", () => {
-    claim(root);
-    for (const name of DIRECTORIES) mkdirSync(join(root, name), { recursive: true, mode: 0o700 });
-  });
+export async function openStore(
+  dir: string,
+  options: {
+    /** Has the keeper of this user one id only? Its layers are of no use otherwise, nor the others to it. */
+    readonly hasOneId?: boolean;
+    /** See ClaimOptions. */
+    readonly repair?: boolean;
+    /** It is opened to give space back: on a full disk what is kept for that may be used (spare.ts). */
+    readonly tidying?: boolean;
+  } = {},
+): Promise<OpenStore> {
+  const root = onDisk("looking for it", resolve(dir), () => placeOf(resolve(dir)));
+  const mended = onDisk("opening it", root, () => claim(root, { repair: options.repair === true }));
+  const isTidying = options.tidying === true;
+  onDisk("opening it", root, () => (isTidying ? useSpare(root) : keepSpare(root, { force: false })));
   const at = (name: string) => join(root, name);
+  const quarantine = at("tmp/quarantine");
+  const names = openImageNames({ dir: at("names"), quarantine });
   // First what may fail: an owner is known to others until it closes.
   const records = openRecords(at("db"), {
-    quarantine: at("tmp/quarantine"),
+    quarantine,
     beforeCommit: () => content.syncNames(),
+    inCommit: names.inCommit,
+    tidying: isTidying,
+    mended: (what) => mended.push(what),
   });
-  const owner = onDisk("opening it", () => openOwner(at("owners")));
+  const owner = onDisk("opening it", root, () => openOwner(at("owners")));
   const left = await sweepFiles(root, owner);
 
   const content = openContent({
     blobs: at("blobs/sha256"),
     ingest: at("ingest"),
-    quarantine: at("tmp/quarantine"),
+    quarantine,
     owner: owner.id,
   });
   const locks = openLocks({
     dir: at("locks"),
+    quarantine,
     owner,
     alone: records.alone,
     visible: records.nextCommit,
   });
   const leases = openLeases(at("owners"), owner, () => (records.hasPending() ? records.nextCommit() : null));
-  const layers = openLayerStore({ layers: at("layers"), active: at("active"), records, owner, left });
+  const keyName = (): string => nameOfKey(noteKey(root));
+  const oneId = options.hasOneId === true ? keyName() : null;
+  const layers = openLayerStore({
+    layers: at("layers"),
+    active: at("active"),
+    records,
+    owner,
+    left,
+    oneId,
+    keyName,
+  });
   const cacheMounts = openCacheMounts({
     dir: at("mounts"),
+    quarantine,
     owner,
     exclusively: locks.briefly,
     discard: layers.discard,
   });
   await locks.sweep();
   await cacheMounts.sweep();
+  const isTold = mended.some((what) => what.startsWith("db/"));
+  mended.push(...(await names.reconcile(records, layers, owner.boot, isTold)));
+
+  async function settle(): Promise<void> {
+    try {
+      await records.commit();
+    } catch (error) {
+      if (error instanceof BuildError && error.code === "STORE_FULL") {
+        layers.giveBack();
+        records.abandon();
+      }
+      throw error;
+    }
+  }
 
   const temporary = join(root, "tmp", owner.id);
   let closed = false;
@@ -266,85 +321,42 @@ export async function openStore(dir: string): Promise<OpenStore> {
     cacheMounts,
     lease: leases.lease,
     pinned: leases.pinned,
+    isFull: () => isFull(root),
+    settle,
+    mended,
     exclusively: locks.exclusively,
     tempDir() {
-      onDisk("making a temporary directory", () => mkdirSync(temporary, { recursive: true, mode: 0o700 }));
+      onDisk("making a temporary directory", root, () => makeDirectories(temporary, 0o700));
       return temporary;
     },
     async [Symbol.asyncDispose]() {
       if (closed) return;
       closed = true;
       try {
-        await records[Symbol.asyncDispose](); // the last commit, for which locks may wait
+        await settle();
       } finally {
-        await locks[Symbol.asyncDispose]();
-        rmSync(temporary, { recursive: true, force: true });
-        leases.close();
-        owner.close();
+        try {
+          await records[Symbol.asyncDispose](); // the last commit, for which locks may wait
+        } finally {
+          await locks[Symbol.asyncDispose]();
+          removeFiles(temporary, at("active"), owner.id);
+          leases.close();
+          owner.close();
+          if (isTidying) keepSpare(root, { force: true });
+        }
       }
     },
   };
 }
 
-/** Makes sure that the directory is a store of this version, ours, and closed to others. */
-function claim(root: string): void {
-  mkdirSync(root, { recursive: true, mode: 0o700 });
-  const stat = statSync(root);
-  const uid = process.getuid?.() ?? 0;
-  if (uid !== 0 && stat.uid !== uid) {
-    throw new BuildError("STORE_UNUSABLE", `${root} belongs to another user (uid ${stat.uid})`, {
-      hint: "give every user a store of their own",
-    });
-  }
-  if ((stat.mode & 0o077) !== 0) chmodSync(root, 0o700);
-  const version = readVersion(root) ?? begin(root);
-  if (version === VERSION) return;
-  throw new BuildError(
-    "STORE_UNUSABLE",
-    `the store ${root} has layout version ${version}, this tsbuild knows ${VERSION}`,
-    {
-      hint: version > VERSION ? "use a newer tsbuild, or another store directory" : null,
-    },
-  );
-}
-
-function readVersion(root: string): number | null {
-  let text: string;
+/** Deletes temporary files. A tree of others among them (a context that came as a tar, a checkout) may be deeper than a path of ours can
+ *  say, or hold what this process may not delete: that goes to active/, from where the keeper removes it. */
+function removeFiles(path: string, active: string, ownerId: string): void {
   try {
-    text = readFileSync(join(root, "version"), "latin1");
-  } catch (error) {
-    if (errnoOf(error) === "ENOENT") return null;
-    throw error;
+    rmSync(path, { recursive: true, force: true });
+  } catch {
+    renameSync(path, join(active, `${ownerId}-tmp-${randomBytes(4).toString("hex")}`));
   }
-  const version = /^\d{1,9}\n?$/.test(text) ? Number.parseInt(text, 10) : 0;
-  if (version > 0) return version;
-  throw new BuildError("STORE_UNUSABLE", `the version file of the store ${root} is damaged`, {
-    hint: `remove ${root} and build again, or restore the file \`version\` in it`,
-  });
-}
-
-/** Writes the version file into an empty directory; several processes may do so at once. */
-function begin(root: string): number {
-  const stranger = readdirSync(root).find((name) => !name.startsWith("version"));
-  if (stranger !== undefined) {
-    // Another process may have been faster by all of this.
-    const version = readVersion(root);
-    if (version !== null) return version;
-    throw new BuildError("STORE_UNUSABLE", `${root} is not empty and not a store`, {
-      hint: "give an empty or a new directory",
-    });
-  }
-  const draft = join(root, `version.${process.pid}`);
-  writeFileSync(draft, `${VERSION}\n`, { mode: 0o600, flush: true });
-  try {
-    // link(2), not rename(2): who comes second leaves the first one's file alone.
-    linkSync(draft, join(root, "version"));
-  } catch (error) {
-    if (errnoOf(error) !== "EEXIST") throw error;
-  } finally {
-    rmSync(draft, { force: true });
-  }
-  return readVersion(root) ?? VERSION;
 }
 
 /** Deletes what dead processes left in ingest/, tmp/ and owners/; returns the names they left in active/, which may be large and
@@ -362,7 +374,9 @@ async function sweepFiles(root: string, owner: Owner): Promise<string[]> {
     return left;
   }
   for (const dir of ["ingest", "tmp"]) {
-    for (const name of await leftIn(dir)) rmSync(join(root, dir, name), { recursive: true, force: true });
+    for (const name of await leftIn(dir)) {
+      removeFiles(join(root, dir, name), join(root, "active"), name.split("-", 1)[0] as string);
+    }
   }
   await sweepOwners(join(root, "owners"), owner);
   return await leftIn("active");

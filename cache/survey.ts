@@ -1,10 +1,14 @@
 // A look over the whole store: what is there, what leads to it, who uses it. collect.ts decides with it.
 
-import { lstatSync, readdirSync, type Stats } from "node:fs";
+import { closeSync, constants } from "node:fs";
 import { type Digest, isDigest } from "../solver/graph/digest.ts";
 import type { LayerId } from "../solver/graph/request.ts";
+import { sureForms } from "./claims.ts";
 import type { UsageEntry } from "./collect.ts";
 import { errnoOf } from "./disk-fault.ts";
+import { IMAGE_SPACE } from "./image-record.ts";
+import { namesIn, openDirectory, openIn, statIn } from "./outside.ts";
+import { RECORD_SPACES, summedSpaces } from "./record-spaces.ts";
 import { STAT_SPACE, savedAtMs } from "./stat-cache.ts";
 import type { ImageRecord, LayerRecord, OpenStore, ResultRecord } from "./store.ts";
 
@@ -14,22 +18,14 @@ export interface Survey {
   readonly blobs: ReadonlySet<Digest>;
   /** In use by images only, but their blobs are here: the unpacked directory can be made again. */
   readonly repackable: ReadonlySet<string>;
+  /** Spaces of records that are had again by asking once more; each is one entry. */
+  readonly cheap: ReadonlySet<string>;
   /** Entry id of a cache mount → its path. */
   readonly mountPaths: ReadonlyMap<string, string>;
 }
 
 /** Largest document looked into for references: containerd's and docker's limit for manifests. */
 const MANIFEST_MAX_BYTES = 4 * 2 ** 20;
-
-/** Spaces of the records that are bounded, or small and of use for long: one entry for each, kept by prune. */
-const BOOKS: readonly (readonly [space: string, description: string])[] = [
-  ["trace", "what earlier builds were made of, for explain"],
-  ["selection-files", "files of contexts, for explain"],
-  ["selection", "digests of files in layers"],
-  ["materialized", "contexts kept as layers"],
-  ["duration", "how long steps take"],
-  ["output", "layers that steps made before"],
-];
 
 /** What leads to a thing: how often, when last, and its first name. */
 interface Trace {
@@ -51,23 +47,36 @@ export interface Needed {
 export async function needed(store: OpenStore, known: Map<Digest, unknown> = new Map()): Promise<Needed> {
   const pinned = await store.pinned();
   const layers = new Set(pinned.layers);
+  const leasedLayers = withMade(store, pinned.layers);
   const blobs = new Set<Digest>();
   for (const digest of pinned.blobs) for (const one of reach(store, digest, known)) blobs.add(one);
-  for (const { value } of store.records.entries<ImageRecord>("image")) {
+  for (const { value } of store.records.entries<ImageRecord>(IMAGE_SPACE)) {
     for (const digest of reach(store, value.target.digest, known)) blobs.add(digest);
     for (const id of Object.values(value.layers).flat()) layers.add(id);
   }
-  // A lease on a layer holds what it can be unpacked from.
-  for (const id of layers) {
+  // A lease on a layer holds what it can be unpacked from, and what stands in for it.
+  const held = withMade(store, layers);
+  for (const id of held) {
     const record = store.layers.get(id);
     if (record !== null) for (const { digest } of formsOf(record)) blobs.add(digest);
   }
-  return { layers, blobs, leasedLayers: pinned.layers, busy: pinned.busy };
+  return { layers: held, blobs, leasedLayers, busy: pinned.busy };
 }
 
-/** Blobs a layer can be had from. */
+/** With the layers made here that stand in for some of them. */
+function withMade(store: OpenStore, layers: ReadonlySet<LayerId>): ReadonlySet<LayerId> {
+  return new Set([...layers].flatMap((id) => [id, ...madeOf(store, id)]));
+}
+
+function madeOf(store: OpenStore, id: LayerId): readonly LayerId[] {
+  const made = store.layers.get(id)?.unpacked === true ? null : store.layers.made(id);
+  return made === null ? [] : [made.id];
+}
+
+/** Blobs a layer may be had from: some surely, some as somebody said (claims.ts). */
 function formsOf(record: LayerRecord): readonly { readonly digest: Digest }[] {
-  return [...Object.values(record.blobs), ...record.remotes.map(({ descriptor }) => descriptor)];
+  const { blobs, verified = [], remotes } = record;
+  return [...Object.values(blobs), ...verified, ...remotes.map(({ descriptor }) => descriptor)];
 }
 
 /** While others work, a blob that has just come in may be one that its maker is about to lease. */
@@ -94,14 +103,26 @@ export async function survey(store: OpenStore, measure: Measure | null = null): 
     const isNew = !seen.has(outputs);
     seen.set(outputs, time);
     for (const id of new Set(value.outputs.flatMap((output) => output ?? [])))
-      trace(layerTraces, id, time, value.name, isNew);
+      for (const one of [id, ...madeOf(store, id)]) trace(layerTraces, one, time, value.name, isNew);
   }
   const blobTraces = new Map<Digest, Trace>();
-  for (const { value: image } of store.records.entries<ImageRecord>("image")) {
-    for (const digest of reach(store, image.target.digest, documents))
+  const usedBy = new Map<LayerId | Digest, string[]>();
+  const use = (id: LayerId | Digest, name: string): void => {
+    const names = usedBy.get(id);
+    if (names === undefined) usedBy.set(id, [name]);
+    else if (!names.includes(name)) names.push(name);
+  };
+  for (const { value: image } of store.records.entries<ImageRecord>(IMAGE_SPACE)) {
+    for (const digest of reach(store, image.target.digest, documents)) {
       trace(blobTraces, digest, image.createdAtMs, image.name);
-    for (const id of new Set(Object.values(image.layers).flat()))
-      trace(layerTraces, id, image.createdAtMs, image.name);
+      use(digest, image.name);
+    }
+    for (const id of new Set(Object.values(image.layers).flat())) {
+      for (const one of [id, ...madeOf(store, id)]) {
+        trace(layerTraces, one, image.createdAtMs, image.name);
+        use(one, image.name);
+      }
+    }
   }
   const isFresh = (addedAtMs: number): boolean => used.busy && addedAtMs > Date.now() - FRESH_MS;
 
@@ -120,7 +141,8 @@ export async function survey(store: OpenStore, measure: Measure | null = null): 
     for (const { digest } of held) trace(blobTraces, digest, lastUsedMs, record.description);
     if (!record.unpacked) continue;
     const inUse = used.layers.has(record.id);
-    if (inUse && !used.leasedLayers.has(record.id) && held.length > 0) repackable.add(record.id);
+    const isSurelyHeld = sureForms(record).some(({ digest }) => blobs.has(digest));
+    if (inUse && !used.leasedLayers.has(record.id) && isSurelyHeld) repackable.add(record.id);
     entries.push({
       id: record.id,
       kind: "layer",
@@ -130,6 +152,7 @@ export async function survey(store: OpenStore, measure: Measure | null = null): 
       reclaimable: !inUse,
       lastUsedMs,
       description: record.description || (known?.name ?? ""),
+      images: usedBy.get(record.id) ?? [],
     });
   }
   for (const blob of blobs.values()) {
@@ -144,6 +167,7 @@ export async function survey(store: OpenStore, measure: Measure | null = null): 
       reclaimable: !inUse,
       lastUsedMs: Math.max(blob.addedAtMs, known?.lastUsedMs ?? 0),
       description: known?.name ?? "",
+      images: usedBy.get(blob.digest) ?? [],
     });
   }
   for (const { key, value } of results) {
@@ -152,14 +176,22 @@ export async function survey(store: OpenStore, measure: Measure | null = null): 
   }
   for (const { key, value } of store.records.entries<Uint8Array>(STAT_SPACE)) {
     entries.push(
-      recordEntry(`${STAT_SPACE}:${key}`, value.length, savedAtMs(value), "digests of a context's files"),
+      recordEntry(
+        `${STAT_SPACE}:${key}`,
+        value.length,
+        savedAtMs(value),
+        RECORD_SPACES[STAT_SPACE]?.holds ?? "",
+      ),
     );
   }
-  for (const [space, description] of BOOKS) {
+  const cheap = new Set<string>();
+  for (const { space, holds, kept } of summedSpaces()) {
     let bytes = 0;
     for (const { key, value } of store.records.entries<unknown>(space))
       bytes += key.length + (value instanceof Uint8Array ? value.length : JSON.stringify(value).length);
-    if (bytes > 0) entries.push({ ...recordEntry(space, bytes, 0, description), reclaimable: false });
+    if (bytes === 0) continue;
+    entries.push({ ...recordEntry(space, bytes, 0, holds), reclaimable: false });
+    if (kept === "cheap") cheap.add(space);
   }
   const mountPaths = new Map<string, string>();
   for (const mount of store.cacheMounts.list()) {
@@ -175,6 +207,7 @@ export async function survey(store: OpenStore, measure: Measure | null = null): 
       reclaimable: !mount.inUse,
       lastUsedMs: mount.lastUsedMs,
       description: `cache mount ${mount.id}`,
+      images: [],
     });
   }
   const partial = new Set(hidden.map(({ at }) => at));
@@ -192,7 +225,7 @@ export async function survey(store: OpenStore, measure: Measure | null = null): 
     if (kind !== "layer" || sizeBytes === 0 || partial.has(at)) return;
     if (layers.get(id as LayerId)?.sizeBytes === 0) store.layers.update(id as LayerId, { sizeBytes });
   });
-  return { entries, layers, blobs: new Set(blobs.keys()), repackable, mountPaths };
+  return { entries, layers, blobs: new Set(blobs.keys()), repackable, cheap, mountPaths };
 }
 
 function recordEntry(id: string, sizeBytes: number, lastUsedMs: number, description: string): UsageEntry {
@@ -205,6 +238,7 @@ function recordEntry(id: string, sizeBytes: number, lastUsedMs: number, descript
     reclaimable: true,
     lastUsedMs,
     description,
+    images: [],
   };
 }
 
@@ -265,42 +299,53 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }
 
-/** "hidden": in a directory that may be read but not searched. */
-function lstatOrNull(path: Buffer): Stats | "hidden" | null {
-  try {
-    return lstatSync(path, { throwIfNoEntry: false }) ?? null;
-  } catch (error) {
-    if (errnoOf(error) === "EACCES") return "hidden";
-    throw error;
-  }
-}
-
-/** Bytes on disk below a directory; what this process may not look into counts nothing, and then it is not whole. */
+/** Bytes on disk below a directory; what this process may not look into counts nothing, and then it is not whole. A step may use a
+ *  cache mount meanwhile: names are looked up below descriptors, and no link is followed (threat model P1). */
 function sizeOfTree(dir: string): { readonly bytes: number; readonly whole: boolean } {
   let total = 0;
   let whole = true;
-  const queue: Buffer[] = [Buffer.from(dir)];
   const seen = new Set<number>();
-  for (let at = queue.pop(); at !== undefined; at = queue.pop()) {
-    let names: Buffer[];
+  const open: { readonly fd: number; readonly names: Buffer[] }[] = [];
+  /** null: it vanished, or is of a subordinate id. */
+  const orHidden = <T>(call: () => T): T | null => {
     try {
-      names = readdirSync(at, { encoding: "buffer" });
-    } catch {
-      whole = false; // of a subordinate id, or gone
-      continue;
+      return call();
+    } catch (error) {
+      if (errnoOf(error) === null) throw error;
+      whole = false;
+      return null;
     }
-    for (const name of names) {
-      const path = Buffer.concat([at, Buffer.from("/"), name]);
-      const stat = lstatOrNull(path);
-      if (stat === "hidden") whole = false;
-      if (stat === null || stat === "hidden") continue;
-      if (stat.isDirectory()) queue.push(path);
-      if (stat.nlink > 1 && !stat.isDirectory()) {
+  };
+  const enter = (fd: number | null): void => {
+    if (fd === null) return;
+    open.push({ fd, names: orHidden(() => namesIn(fd)) ?? [] });
+  };
+  try {
+    enter(orHidden(() => openDirectory(dir)));
+    for (let top = open.at(-1); top !== undefined; top = open.at(-1)) {
+      const { fd, names } = top;
+      const name = names.pop();
+      if (name === undefined) {
+        closeSync(fd);
+        open.pop();
+        continue;
+      }
+      const stat = orHidden(() => statIn(fd, name));
+      if (stat === null) continue;
+      if (stat.isDirectory()) {
+        // The keeper goes to any depth with few descriptors.
+        if (open.length < OPEN_DIRECTORIES_MAX)
+          enter(orHidden(() => openIn(fd, name, constants.O_RDONLY | constants.O_DIRECTORY)));
+        else whole = false;
+      } else if (stat.nlink > 1) {
         if (seen.has(stat.ino)) continue;
         seen.add(stat.ino);
       }
       total += stat.blocks * 512;
     }
+  } finally {
+    for (const { fd } of open) closeSync(fd);
   }
   return { bytes: total, whole };
 }
+const OPEN_DIRECTORIES_MAX = 128;

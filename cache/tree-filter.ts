@@ -3,7 +3,7 @@
 // when something below it is in.
 
 import { compilePatterns, matchPath, type Patterns } from "../solver/graph/patterns.ts";
-import { cleanPath, joinPath, textOf, type TreeReader, type TreeStat } from "./tree.ts";
+import { childPath, cleanPath, joinPath, textOf, type TreeReader, type TreeStat } from "./tree.ts";
 
 /** in: chosen. way: a directory that only leads to something chosen. out: not there. */
 export type Standing = "in" | "way" | "out";
@@ -41,7 +41,7 @@ export function makeFilter(
     if (include !== null && !include.matches(relative) && !mayReach(wanted, relative)) return "out";
     let lead = leads.get(path);
     if (lead === undefined) {
-      lead = tree.children(path).some((child) => standing(joinPath(path, child.name), child.stat) !== "out");
+      lead = tree.children(path).some((child) => standing(childPath(path, child.name), child.stat) !== "out");
       leads.set(path, lead);
     }
     return lead ? "way" : "out";

@@ -3,10 +3,11 @@
 
 import { BuildError } from "../solver/graph/error.ts";
 import type { CopyAction } from "../solver/graph/op.ts";
-import { matchPath } from "../solver/graph/patterns.ts";
+import { compileGlob } from "../solver/graph/patterns.ts";
 import {
   baseOf,
   bytesOf,
+  childPath,
   cleanPath,
   joinPath,
   resolvePath,
@@ -90,7 +91,7 @@ export function missing(tree: TreeReader, asked: string, resolved: string): Buil
   );
 }
 
-/** Paths that match, in walking order. The part before the first wildcard is resolved, the rest is matched as one
+/** Paths that match, in walking order; throws DOCKERFILE_SYNTAX for a malformed pattern. The part before the first wildcard is resolved, the rest is matched as one
  *  pattern against the paths below it; what is below a match is not looked at. */
 function expandWildcards(tree: TreeReader, src: string, followSymlink: boolean): string[] {
   const parts = cleanPath(src).split("/");
@@ -98,6 +99,7 @@ function expandWildcards(tree: TreeReader, src: string, followSymlink: boolean):
   if (first < 0) return [parts.join("/")];
   const base = resolvePath(tree, parts.slice(0, first).join("/"), followSymlink);
   const pattern = textOf(parts.slice(first).join("/"));
+  const matches = compileGlob(pattern);
   const stat = tree.lstat(base);
   if (stat === null) throw missing(tree, parts.slice(0, first).join("/"), base);
   // Only a slash in the pattern or a negated class matches a slash, so deeper names cannot match.
@@ -105,23 +107,14 @@ function expandWildcards(tree: TreeReader, src: string, followSymlink: boolean):
   const found: string[] = [];
   const search = (directory: string, relative: string, level: number): void => {
     for (const child of tree.children(directory)) {
-      const path = joinPath(directory, child.name);
+      const path = childPath(directory, child.name);
       const below = joinPath(relative, child.name);
-      if (matchesOrFalse(pattern, textOf(below))) found.push(path);
+      if (matches(textOf(below))) found.push(path);
       else if (child.stat.type === "directory" && level < depth) search(path, below, level + 1);
     }
   };
   if (stat.type === "directory") search(base, "", 1);
   return found;
-}
-
-/** A malformed pattern matches nothing, as in fsutil. */
-function matchesOrFalse(pattern: string, path: string): boolean {
-  try {
-    return matchPath(pattern, path);
-  } catch {
-    return false;
-  }
 }
 
 function hasWildcard(part: string): boolean {
@@ -145,25 +138,47 @@ export interface Visitor {
 }
 
 /** Walks what a selector's patterns choose below one match, sorted by bytes in each directory. Directories that hold
- *  nothing chosen are not entered. */
+ *  nothing chosen are not entered. Throws LIMIT_EXCEEDED for a path that is too long, which bounds the depth as well. */
 export function walkMatch(
   tree: TreeReader,
   match: Pick<Match, "path" | "stat">,
   patterns: Pick<CopySelector, "includePatterns" | "excludePatterns">,
   visitor: Visitor,
 ): void {
+  const walk = walkMatchInTurns(tree, match, patterns, visitor);
+  while (walk.next().done !== true);
+}
+
+/** Names between two turns: some 5 ms. */
+const NAMES_A_TURN = 1000;
+
+/** walkMatch() for a process that has something else to do as well: it yields after every so many names. */
+export function* walkMatchInTurns(
+  tree: TreeReader,
+  match: Pick<Match, "path" | "stat">,
+  patterns: Pick<CopySelector, "includePatterns" | "excludePatterns">,
+  visitor: Visitor,
+): Generator<void, void, undefined> {
   const filter = makeFilter(tree, match.path, patterns.includePatterns, patterns.excludePatterns);
-  const visit = (path: string, relative: string, stat: TreeStat, isWay: boolean): void => {
-    const entry: Entry = { path, relative, stat, isWay };
-    visitor.enter(entry);
-    if (stat.type !== "directory") return;
-    for (const child of tree.children(path)) {
-      const childPath = joinPath(path, child.name);
-      const standing = filter.standing(childPath, child.stat);
-      if (standing === "out") continue;
-      visit(childPath, joinPath(relative, child.name), child.stat, standing === "way");
+  const top: Entry = { path: match.path, relative: "", stat: match.stat, isWay: false };
+  visitor.enter(top);
+  if (top.stat.type !== "directory") return;
+  const open = [{ entry: top, children: tree.children(top.path), at: 0 }];
+  let names = 0;
+  for (let directory = open.at(-1); directory !== undefined; directory = open.at(-1)) {
+    const child = directory.children[directory.at++];
+    if (child === undefined) {
+      open.pop();
+      visitor.leave?.(directory.entry);
+      continue;
     }
-    visitor.leave?.(entry);
-  };
-  visit(match.path, "", match.stat, false);
+    if (++names % NAMES_A_TURN === 0) yield;
+    const path = childPath(directory.entry.path, child.name);
+    const standing = filter.standing(path, child.stat);
+    if (standing === "out") continue;
+    const relative = joinPath(directory.entry.relative, child.name);
+    const entry: Entry = { path, relative, stat: child.stat, isWay: standing === "way" };
+    visitor.enter(entry);
+    if (child.stat.type === "directory") open.push({ entry, children: tree.children(path), at: 0 });
+  }
 }

@@ -5,7 +5,7 @@
 // strings compare and sort as their bytes do, and cost nothing where a name is ASCII.
 
 import type { Digest } from "../solver/graph/digest.ts";
-import { BuildError } from "../solver/graph/error.ts";
+import { BuildError, printable } from "../solver/graph/error.ts";
 
 export type FileType = "file" | "directory" | "symlink" | "fifo" | "socket" | "character" | "block";
 
@@ -82,6 +82,30 @@ export function cleanPath(path: string): string {
   return parts.join("/");
 }
 
+/** PATH_MAX of limits.h without its NUL: no tool could unpack, copy or even name what has a longer path, and BuildKit fails
+ *  on it. Trees may be deeper (mkdirat(2), chdir(2)), so what walks one asks; only deleting goes to any depth. With a bound
+ *  on each path, what is kept of a tree grows with its entries and not with the square of its depth (threat model T6). */
+export const PATH_MAX_BYTES = 4095;
+
+/** The refusal of a path that is longer than PATH_MAX_BYTES; it names the start and the end. */
+export function pathTooLong(path: string): BuildError {
+  const shown = (part: string): string => printable(textOf(part));
+  return new BuildError(
+    "LIMIT_EXCEEDED",
+    `the path "${shown(path.slice(0, 40))}…${shown(path.slice(-40))}" is longer than ${PATH_MAX_BYTES} bytes`,
+    {
+      hint: "no file with such a path can be copied or be in an image: remove it, or give the directories shorter names",
+    },
+  );
+}
+
+/** The path of an entry of a directory. Throws LIMIT_EXCEEDED. */
+export function childPath(directory: string, name: string): string {
+  const path = joinPath(directory, name);
+  if (path.length > PATH_MAX_BYTES) throw pathTooLong(path);
+  return path;
+}
+
 export function joinPath(directory: string, name: string): string {
   if (directory === "") return name;
   return name === "" ? directory : `${directory}/${name}`;
@@ -100,7 +124,8 @@ export function baseOf(path: string): string {
 const LINKS_MAX = 255;
 
 /** The path with all links resolved inside the tree; what does not exist is taken as it is written, as Go's
- *  continuity/fs.RootPath does. `followLast`: also a link in the last component. Throws COPY_FAILED on a loop. */
+ *  continuity/fs.RootPath does. `followLast`: also a link in the last component. Throws COPY_FAILED on a loop,
+ *  LIMIT_EXCEEDED. */
 export function resolvePath(
   tree: Pick<TreeReader, "lstat" | "readlink">,
   path: string,
@@ -108,18 +133,17 @@ export function resolvePath(
 ): string {
   let links = 0;
   const done: string[] = [];
-  const todo = path.split("/").reverse();
+  const todo = partsOf(path).reverse();
   while (todo.length > 0) {
     const part = todo.pop() as string;
-    if (part === "" || part === ".") continue;
     if (part === "..") {
       done.pop();
       continue;
     }
     done.push(part);
-    const isLast = todo.every((rest) => rest === "" || rest === ".");
-    if (isLast && !followLast) continue;
     const here = done.join("/");
+    if (here.length > PATH_MAX_BYTES) throw pathTooLong(here);
+    if (todo.length === 0 && !followLast) continue;
     const stat = tree.lstat(here);
     if (stat === null || stat.type !== "symlink") continue;
     if (++links > LINKS_MAX) {
@@ -128,7 +152,11 @@ export function resolvePath(
     const target = tree.readlink(here);
     if (target.startsWith("/")) done.length = 0;
     else done.pop();
-    todo.push(...target.split("/").reverse());
+    todo.push(...partsOf(target).reverse());
   }
   return done.join("/");
+}
+
+function partsOf(path: string): string[] {
+  return path.split("/").filter((part) => part !== "" && part !== ".");
 }

@@ -1,7 +1,9 @@
 // Annotations of outputs: where they go and for which platform. buildx --annotation, BuildKit exptypes/annotations.go.
 
+import type { Index, Manifest } from "../cache/registry/documents.ts";
 import { BuildError, printable } from "../solver/graph/error.ts";
 import { formatPlatform, type Platform } from "../solver/graph/op.ts";
+import type { Descriptor } from "../solver/graph/request.ts";
 
 export type AnnotationTarget = "manifest" | "manifest-descriptor" | "index" | "index-descriptor";
 
@@ -70,6 +72,34 @@ function targetOf(text: string): AnnotationTarget {
     });
   }
   return target;
+}
+
+/** What the documents of an image say, as the annotations that make them say it again. `descriptor`: of the manifest or index;
+ *  `index`: null where there is none. */
+export function annotationsIn(
+  descriptor: Descriptor,
+  index: Index | null,
+  manifests: readonly {
+    readonly platform: Platform;
+    readonly descriptor: Descriptor;
+    readonly manifest: Manifest;
+  }[],
+): readonly Annotation[] {
+  const all = (
+    target: AnnotationTarget,
+    platform: string | null,
+    said: Readonly<Record<string, string>> | undefined,
+  ): readonly Annotation[] =>
+    Object.entries(said ?? {}).map(([key, value]) => ({ target, platform, key, value }));
+  return [
+    ...(index === null
+      ? []
+      : [...all("index", null, index.annotations), ...all("index-descriptor", null, descriptor.annotations)]),
+    ...manifests.flatMap(({ platform, descriptor: own, manifest }) => [
+      ...all("manifest", formatPlatform(platform), manifest.annotations),
+      ...all("manifest-descriptor", formatPlatform(platform), own.annotations),
+    ]),
+  ];
 }
 
 /** Annotations for a platform: those of all platforms, then its own. Index ones do not depend on a platform. */

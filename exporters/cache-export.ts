@@ -28,6 +28,8 @@ import type { Descriptor, LayerId } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
 import type { ExportDeps, LayerVariant } from "./exporter.ts";
 import type { LayerCompression } from "./output-grammar.ts";
+import { counted, during, lineOf, moment, type Shown } from "./shown.ts";
+import { withWholeBlobs } from "./whole.ts";
 
 /** What of a build is exported. max: all results. min: those the final images are made of. */
 export type CacheMode = "min" | "max";
@@ -55,22 +57,19 @@ export interface ExtraBlob {
 }
 
 export interface CacheExportOutcome {
-  readonly manifest: Descriptor;
   readonly records: number;
   readonly layers: number;
   /** Bytes that had to be sent, without config and manifest. */
   readonly sentBytes: number;
 }
 
-export interface CacheExportOptions {
+export interface CacheExportOptions extends Shown {
   readonly signal: AbortSignal;
-  /** Told before a blob is sent, and when it is there. */
-  readonly onBlob: (descriptor: Descriptor, done: boolean) => void;
 }
 
 const UPLOADS_AT_ONCE = 6;
 
-/** Exports a build to a place. Throws REGISTRY_*, OUTPUT_FAILED, and what packing throws; then the place's name still stands for
+/** Exports a build to a place; damaged blobs of layers are made again. Throws REGISTRY_*, OUTPUT_FAILED, and what packing throws; then the place's name still stands for
  *  what it stood for. */
 export async function exportCache(
   chain: BuiltChain,
@@ -80,12 +79,28 @@ export async function exportCache(
   deps: CacheDeps,
   options: CacheExportOptions,
 ): Promise<CacheExportOutcome> {
+  const wanted = wantedStacks(chain, form.mode);
+  return withWholeBlobs([...allLayers(wanted)], deps.store, options, () =>
+    exportStacks(chain, wanted, extra, place, form, deps, options),
+  );
+}
+
+async function exportStacks(
+  chain: BuiltChain,
+  wanted: Wanted,
+  extra: readonly ExtraBlob[],
+  place: CachePlace,
+  form: CacheForm,
+  deps: CacheDeps,
+  options: CacheExportOptions,
+): Promise<CacheExportOutcome> {
   await using scope = new Scope(options.signal);
   const { signal } = scope;
-  const wanted = wantedStacks(chain, form.mode);
   const lease = scope.use(deps.store.lease());
   const remotes = new Map<Digest, RemoteBlob>();
-  const layers = await packedLayers(wanted, form, deps, signal, remotes);
+  const layers = await during(options, "preparing build cache for export", () =>
+    packedLayers(wanted, form, deps, signal, remotes),
+  );
   lease.addBlobs([...layers.values()].map(({ descriptor }) => descriptor.digest));
   const records = recordsOf(chain, wanted, layers);
   const config = encodeCacheConfig(records);
@@ -109,28 +124,45 @@ export async function exportCache(
       if (open === null) continue;
       const remote = remotes.get(descriptor.digest);
       if (remote?.from === place.from) continue; // it came from there
-      options.onBlob(descriptor, false);
       const mountFrom = remote === undefined ? [] : [remote.from];
-      if (await place.putBlob(descriptor, open, { signal: workSignal, mountFrom }))
-        sentBytes += descriptor.size;
-      options.onBlob(descriptor, true);
+      const blob = { descriptor, open };
+      if (await write(blob, place, { signal: workSignal, mountFrom }, options)) sentBytes += descriptor.size;
     }
   };
   await scope.all(
     Array.from({ length: Math.min(place.uploadsAtOnce ?? UPLOADS_AT_ONCE, waiting.length) }, () => work),
   );
   await place.putBlob(configDescriptor, () => once(config.bytes), { signal, mountFrom: [] });
+  moment(options, `writing config ${configDescriptor.digest}`);
   const manifest = encodeCacheManifest(
     configDescriptor,
     [...config.layers, ...extra.map(({ descriptor }) => descriptor)],
     form,
   );
+  const { digest } = await place.putManifest(manifest.bytes, manifest.mediaType, { signal });
+  const kind = form.imageManifest ? "cache image manifest" : "cache manifest";
+  moment(options, `writing ${kind} ${digest}`);
   return {
-    manifest: await place.putManifest(manifest.bytes, manifest.mediaType, { signal }),
     records: records.length,
     layers: config.layers.length,
     sentBytes,
   };
+}
+
+/** Sends one blob; false: it was there. */
+async function write(
+  { descriptor, open }: { readonly descriptor: Descriptor; readonly open: () => AsyncIterable<Uint8Array> },
+  place: CachePlace,
+  how: Parameters<CachePlace["putBlob"]>[2],
+  shown: Shown,
+): Promise<boolean> {
+  const { digest, size } = descriptor;
+  const line = lineOf(shown, `writing layer ${digest}`);
+  const report = (current: number): void => line.report(current, size);
+  report(0);
+  const isSent = await place.putBlob(descriptor, () => counted(open(), report), how);
+  line.end(size, size);
+  return isSent;
 }
 
 /**
@@ -142,7 +174,7 @@ export async function exportMounts(
   place: CachePlace,
   form: ManifestForm,
   options: CacheExportOptions,
-): Promise<Pick<CacheExportOutcome, "manifest" | "sentBytes">> {
+): Promise<Pick<CacheExportOutcome, "sentBytes">> {
   const { signal } = options;
   const top = await place.manifest({ signal });
   const document =
@@ -170,9 +202,8 @@ export async function exportMounts(
   let sentBytes = 0;
   for (const { descriptor, open } of extra) {
     if (open === null) continue;
-    options.onBlob(descriptor, false);
-    if (await place.putBlob(descriptor, open, { signal, mountFrom: [] })) sentBytes += descriptor.size;
-    options.onBlob(descriptor, true);
+    if (await write({ descriptor, open }, place, { signal, mountFrom: [] }, options))
+      sentBytes += descriptor.size;
   }
   const same =
     document === null
@@ -183,7 +214,8 @@ export async function exportMounts(
     [...layers, ...extra.map(({ descriptor }) => descriptor)],
     same,
   );
-  return { manifest: await place.putManifest(manifest.bytes, manifest.mediaType, { signal }), sentBytes };
+  await place.putManifest(manifest.bytes, manifest.mediaType, { signal });
+  return { sentBytes };
 }
 
 export type CacheDeps = Pick<ExportDeps, "store" | "layers" | "registry">;

@@ -1,12 +1,13 @@
 // What docker needs beside an OCI layout, and handing images over to it (or to podman).
 
-import { spawn } from "node:child_process";
+import { endOf } from "../cache/program.ts";
 import { familiarReference, parseReference } from "../cache/registry/reference.ts";
 import { hexOf } from "../solver/graph/digest.ts";
 import { BuildError, printable } from "../solver/graph/error.ts";
 import type { Assembled } from "./assembled.ts";
 import { writeToStream } from "./file-output.ts";
 import { encodeGoJson } from "./go-json.ts";
+import { isAttestation } from "./stored.ts";
 
 /** Loaders in the order they are tried. */
 export const LOADERS: readonly (readonly string[])[] = [
@@ -16,17 +17,28 @@ export const LOADERS: readonly (readonly string[])[] = [
 
 const MESSAGE_MAX_BYTES = 64 << 10;
 
-/** manifest.json of `docker save`: the paths of config and layers, and short names (null without one). */
-export function dockerManifest(assembled: Assembled, names: readonly string[]): Uint8Array {
-  const image = assembled.images[0];
-  if (image === undefined || assembled.isIndex) throw new Error("docker's manifest.json is for one image");
-  return encodeGoJson([
-    {
-      Config: `blobs/sha256/${hexOf(image.config.descriptor.digest)}`,
-      RepoTags: names.length === 0 ? null : names.map((name) => familiarReference(parseReference(name))),
-      Layers: image.layers.map(({ descriptor }) => `blobs/sha256/${hexOf(descriptor.digest)}`),
-    },
-  ]);
+/** An image and its names in an archive. */
+export interface NamedImage {
+  readonly assembled: Assembled;
+  readonly names: readonly string[];
+}
+
+/** manifest.json of `docker save`: the paths of config and layers, and short names (null without one). It knows no images of
+ *  several platforms: those are in the index alone, but for an index of which one platform is here. */
+export function dockerManifest(all: readonly NamedImage[]): Uint8Array {
+  return encodeGoJson(
+    all.flatMap(({ assembled, names }) => {
+      const [image, ...more] = assembled.images.filter(({ manifest }) => !isAttestation(manifest.descriptor));
+      if (image === undefined || more.length > 0) return [];
+      return [
+        {
+          Config: `blobs/sha256/${hexOf(image.config.descriptor.digest)}`,
+          RepoTags: names.length === 0 ? null : names.map((name) => familiarReference(parseReference(name))),
+          Layers: image.layers.map(({ descriptor }) => `blobs/sha256/${hexOf(descriptor.digest)}`),
+        },
+      ];
+    }),
+  );
 }
 
 export interface LoadOptions {
@@ -57,7 +69,13 @@ async function loadWith(
   { env, signal }: LoadOptions,
 ): Promise<string | null> {
   const [program = "", ...args] = command;
-  const child = spawn(program, args, { env: env as NodeJS.ProcessEnv, stdio: ["pipe", "pipe", "pipe"] });
+  const { spawn } = process.getBuiltinModule("node:child_process"); // loaded when there is something to start
+  const child = spawn(program, args, {
+    env: env as NodeJS.ProcessEnv,
+    stdio: ["pipe", "pipe", "pipe"],
+    detached: true, // endOf() ends the group
+  });
+  const ending = endOf(child);
   const chunks: Buffer[] = [];
   let size = 0;
   for (const stream of [child.stdout, child.stderr]) {
@@ -67,7 +85,6 @@ async function loadWith(
     });
   }
   child.stdin.on("error", () => {}); // told by the exit status
-  const closed = new Promise<number | null>((resolve) => child.on("close", (code) => resolve(code)));
   const started = await new Promise<boolean>((resolve, reject) => {
     child.once("spawn", () => resolve(true));
     child.once("error", (error: NodeJS.ErrnoException) =>
@@ -76,7 +93,7 @@ async function loadWith(
     );
   });
   if (!started) return null;
-  const onAbort = () => child.kill("SIGTERM");
+  const onAbort = () => void ending.stop();
   signal.addEventListener("abort", onAbort, { once: true });
   let failure: Error | null = null;
   try {
@@ -85,10 +102,10 @@ async function loadWith(
   } catch (error) {
     failure = error instanceof Error ? error : new Error(String(error));
     // Half an image must not look like the end of a whole one.
-    if (!(error instanceof BuildError && error.code === "OUTPUT_FAILED")) child.kill("SIGTERM");
+    if (!(error instanceof BuildError && error.code === "OUTPUT_FAILED")) void ending.stop();
     child.stdin.destroy();
   }
-  const code = await closed;
+  const { code } = await ending.ended;
   signal.removeEventListener("abort", onAbort);
   signal.throwIfAborted();
   const message = printable(Buffer.concat(chunks).toString("utf8").trim(), 2000);

@@ -2,21 +2,30 @@
 
 import type { Writable } from "node:stream";
 import type { Registry } from "../cache/registry/client.ts";
-import type { ImageRecord, Lease, RemoteBlob, Store } from "../cache/store.ts";
+import { familiarReference, formatReference, parseReference } from "../cache/registry/reference.ts";
+import type { Lease, RemoteBlob, Store } from "../cache/store.ts";
 import type { Digest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
-import type { Emit } from "../solver/graph/event.ts";
-import { formatPlatform } from "../solver/graph/op.ts";
+import { asStep, type Emit } from "../solver/graph/event.ts";
 import type { BuiltImage, Descriptor, LayerId } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
+import { assemble } from "./assemble.ts";
 import type { Assembled } from "./assembled.ts";
-import { exportArchive } from "./oci.ts";
+import { exportArchive, exportTogether } from "./oci.ts";
+import type { NamedImage } from "./docker.ts";
 import { exportFiles, type FilesKeeper } from "./files.ts";
-import { goTime } from "./go-json.ts";
-import { annotationsFor } from "./annotations.ts";
-import { type ImageLayer, type MadeImage, makeImage, makeIndex } from "./image.ts";
-import type { ImageOptions, ImageOutput, LayerCompression, Output } from "./output-grammar.ts";
+import { type Annotation, annotationsFor } from "./annotations.ts";
+import type { ArchiveOutput, ImageOutput, LayerCompression, Output } from "./output-grammar.ts";
+import { confirmPushed, nameImage } from "./names.ts";
 import { pushImage } from "./registry.ts";
+import { moment, type Report } from "./shown.ts";
+import type { StoredImage } from "./stored.ts";
+import { withWholeBlobs } from "./whole.ts";
+
+export { confirmPushed } from "./names.ts";
+export { pushImage as pushTo } from "./registry.ts";
+export { isAttestation, onlyOf, type StoredImage, storedImage, withOnly } from "./stored.ts";
+export { withWholeBlobs } from "./whole.ts";
 
 /** The form in which a layer is wanted. */
 export interface LayerVariant {
@@ -28,6 +37,8 @@ export interface LayerVariant {
   readonly epochSeconds: number | null;
   /** A layer of the base image: its content, and without `force` its blob, stay as they are. */
   readonly pinned: boolean;
+  /** What has no blob yet is named as the plain tar that it would be, and none is made. Left out: false. */
+  readonly unmade?: boolean;
 }
 
 export interface LayerBlob {
@@ -37,14 +48,21 @@ export interface LayerBlob {
   readonly remote: RemoteBlob | null;
 }
 
-/** Layers as blobs; packs what has not been packed in that form. Equal calls at one time are one packing. */
+export interface LayerOptions {
+  readonly signal: AbortSignal;
+  /** Called when there is something to do, with the bytes made so far (of `total` where that is known); not called for a layer
+   *  whose blob is there. */
+  readonly onBytes?: Report;
+}
+
+/** Layers as blobs; packs what has not been packed in that form. Equal calls at one time are one packing, told to the first. */
 export interface LayerSource {
-  blob(id: LayerId, variant: LayerVariant, options: { readonly signal: AbortSignal }): Promise<LayerBlob>;
+  blob(id: LayerId, variant: LayerVariant, options: LayerOptions): Promise<LayerBlob>;
   /** Digest and size of the plain tar, without making a blob. */
   diffId(
     id: LayerId,
     epochSeconds: number | null,
-    options: { readonly signal: AbortSignal },
+    options: LayerOptions,
   ): Promise<{ readonly diffId: Digest; readonly tarBytes: number }>;
 }
 
@@ -64,8 +82,8 @@ export interface ExportDeps {
 export interface ExportContext {
   readonly signal: AbortSignal;
   readonly emit: Emit;
-  /** The step transfers are shown under; null: not shown. */
-  readonly vertex: Digest | null;
+  /** The step each output is shown as, begun by the caller and ended here; null or left out: it is not shown. */
+  readonly vertices: readonly (Digest | null)[];
   /** The result is an index although it may have one image only. */
   readonly multiPlatform: boolean;
   /** SOURCE_DATE_EPOCH of the build; null: none. */
@@ -74,19 +92,22 @@ export interface ExportContext {
   readonly nowMs: () => number;
 }
 
+/** The same for one output. */
+export interface OutputContext extends Omit<ExportContext, "vertices"> {
+  readonly vertex: Digest | null;
+}
+
 export interface ExportOutcome {
   readonly output: Output;
   /** Manifest or index; null for files. */
   readonly descriptor: Descriptor | null;
   /** Of the only image; null for files and several platforms. */
   readonly configDigest: Digest | null;
-  readonly names: readonly string[];
+  /** In the words of `image.name` of BuildKit: as written where an image is stored or pushed, full in an archive; null: none. */
+  readonly imageName: string | null;
   /** What a program that loaded the image said. */
   readonly loaderMessage: string | null;
 }
-
-/** Where the image store keeps names; see ImageRecord. */
-export const IMAGE_SPACE = "image";
 
 /**
  * Runs outputs side by side; the first failure stops the others. Throws OUTPUT_INVALID, OUTPUT_FAILED, REGISTRY_*, and what
@@ -102,10 +123,53 @@ export async function runOutputs(
   await using scope = new Scope(context.signal);
   const lease = scope.use(deps.store.lease());
   for (const image of images) lease.addLayers(image.layers);
+  const layers = images.flatMap((image) => image.layers);
+  const { vertices, ...rest } = context;
   return await scope.all(
-    outputs.map(
-      (output) => (signal: AbortSignal) => runOutput(images, output, deps, { ...context, signal }, lease),
-    ),
+    outputs.map((output, index) => (signal: AbortSignal) => {
+      const own: OutputContext = { ...rest, signal, vertex: vertices[index] ?? null };
+      return asStep(own, () =>
+        withWholeBlobs(layers, deps.store, own, () => runOutput(images, output, deps, own, lease)),
+      );
+    }),
+  );
+}
+
+export interface SavedImage {
+  readonly images: readonly BuiltImage[];
+  readonly names: readonly string[];
+  /** For an image that has to be put together: what it says of itself, and whether it is an index. */
+  readonly annotations: readonly Annotation[];
+  readonly ociTypes: boolean;
+  readonly isIndex: boolean;
+  /** The image byte for byte, as far as it is wanted; null: it has to be put together. Asked again after damage. */
+  readonly asItIs: () => StoredImage | null;
+}
+
+/** Images with their names, as `docker save` writes them: one archive. What has the digests of a registry keeps them; layers of others
+ *  go in the form they are in. Throws as runOutputs. */
+export async function saveTogether(
+  all: readonly SavedImage[],
+  output: ArchiveOutput,
+  deps: ExportDeps,
+  context: Omit<OutputContext, "multiPlatform">,
+): Promise<void> {
+  const { dest } = output;
+  if (dest === null) throw new Error("an archive goes somewhere");
+  await using lease = deps.store.lease();
+  const layers = all.flatMap(({ images }) => images.flatMap((image) => image.layers));
+  lease.addLayers(layers);
+  await asStep(context, () =>
+    withWholeBlobs(layers, deps.store, context, async () => {
+      const named: NamedImage[] = [];
+      for (const { images, names, annotations, ociTypes, isIndex, asItIs } of all) {
+        const each = { ...context, multiPlatform: isIndex };
+        const how = { ...output.image, annotations, ociTypes };
+        const assembled = asItIs()?.assembled ?? (await assemble(images, how, false, deps, each, lease));
+        named.push({ assembled, names });
+      }
+      await exportTogether(named, dest, deps, { ...context, multiPlatform: false });
+    }),
   );
 }
 
@@ -144,6 +208,8 @@ export function checkOutputs(
         hint: "add -t NAME or name=NAME",
       });
     }
+    if (output.kind === "image" && output.push && output.pushByDigest)
+      checkDigestOnly(output.image.writtenNames);
     if ((output.kind === "archive" || output.kind === "image") && !isIndex) {
       const { index, indexDescriptor } = annotationsFor(output.image.annotations, null);
       if (Object.keys(index).length + Object.keys(indexDescriptor).length > 0) {
@@ -154,23 +220,38 @@ export function checkOutputs(
   if (toStdout > 1) throw new BuildError("OUTPUT_INVALID", "only one output can go to standard output");
 }
 
+/** What is pushed by its digest gets no tag, so none may be asked for. BuildKit util/push, Push. */
+function checkDigestOnly(writtenNames: string): void {
+  for (const name of writtenNames.split(",")) {
+    if (name === "") continue;
+    const reference = parseReference(name);
+    if (reference.tag === null && reference.digest === null) continue;
+    throw new BuildError(
+      "OUTPUT_INVALID",
+      `failed to push ${name}: can't push tagged ref ${formatReference(reference)} by digest`,
+      { hint: `leave out the tag: ${familiarReference({ ...reference, tag: null, digest: null })}` },
+    );
+  }
+}
+
 async function runOutput(
   images: readonly BuiltImage[],
   output: Output,
   deps: ExportDeps,
-  context: ExportContext,
+  context: OutputContext,
   lease: Lease,
 ): Promise<ExportOutcome> {
   switch (output.kind) {
     case "cacheonly":
-      return { output, descriptor: null, configDigest: null, names: [], loaderMessage: null };
+      return { output, descriptor: null, configDigest: null, imageName: null, loaderMessage: null };
     case "files":
       await exportFiles(images, output, deps, context);
-      return { output, descriptor: null, configDigest: null, names: [], loaderMessage: null };
+      return { output, descriptor: null, configDigest: null, imageName: null, loaderMessage: null };
     case "archive": {
       const assembled = await assemble(images, output.image, false, deps, context, lease);
       const loaderMessage = await exportArchive(assembled, output, deps, context);
-      return outcomeOf(output, assembled, output.image.names, loaderMessage);
+      const imageName = output.image.names.join(",") || null;
+      return outcomeOf(output, assembled, imageName, loaderMessage);
     }
     case "image": {
       // An image that only gets a name here needs no blobs: its manifest names the plain tars, which can be made from
@@ -178,9 +259,15 @@ async function runOutput(
       const isPlain = !output.push && !output.image.compressionChosen && !output.image.forceCompression;
       const assembled = await assemble(images, output.image, isPlain, deps, context, lease);
       const names = namesOf(output, assembled.top.descriptor.digest);
-      if (output.store) nameImage(assembled, images, output, names, deps.store, context.nowMs());
-      if (output.push) await pushImage(assembled, output, names, deps, context);
-      return outcomeOf(output, assembled, names, null);
+      if (output.store) {
+        nameImage(assembled, images, output, names, isPlain, deps.store, context.nowMs());
+        for (const name of names) moment(context, `naming to ${name}`);
+      }
+      if (output.push) {
+        await pushImage(assembled, output, names, deps, context);
+        confirmPushed(assembled, names, deps.store);
+      }
+      return outcomeOf(output, assembled, output.image.writtenNames || names.join(",") || null, null);
     }
   }
 }
@@ -188,14 +275,14 @@ async function runOutput(
 function outcomeOf(
   output: Output,
   assembled: Assembled,
-  names: readonly string[],
+  imageName: string | null,
   loaderMessage: string | null,
 ): ExportOutcome {
   return {
     output,
     descriptor: assembled.top.descriptor,
     configDigest: assembled.isIndex ? null : (assembled.images[0]?.config.descriptor.digest ?? null),
-    names,
+    imageName,
     loaderMessage,
   };
 }
@@ -203,103 +290,4 @@ function outcomeOf(
 function namesOf(output: ImageOutput, digest: Digest): readonly string[] {
   if (output.image.names.length > 0) return output.image.names;
   return output.danglingNamePrefix === null ? [] : [`${output.danglingNamePrefix}@${digest}`];
-}
-
-async function assemble(
-  images: readonly BuiltImage[],
-  options: ImageOptions,
-  isPlain: boolean,
-  deps: ExportDeps,
-  context: ExportContext,
-  lease: Lease,
-): Promise<Assembled> {
-  const epochSeconds = options.epochSeconds ?? context.epochSeconds;
-  const remotes = new Map<Digest, RemoteBlob>();
-  const { signal } = context;
-  // Blobs of one layer in two images are one call to the source, which shares the work.
-  const makeOptions = { ociTypes: options.ociTypes, annotations: options.annotations, epochSeconds };
-  await using scope = new Scope(signal);
-  const made = await scope.all(
-    images.map((image) => async (signal: AbortSignal) => {
-      const layers = await Promise.all(
-        image.layers.map((id) => layerOf(id, options, epochSeconds, isPlain, deps, remotes, signal)),
-      );
-      for (const { descriptor } of layers) lease.addBlobs([descriptor.digest]);
-      return makeImage(image, layers, makeOptions);
-    }),
-  );
-  const isIndex = context.multiPlatform || images.length > 1;
-  const only = made[0];
-  if (only === undefined) throw new Error("no image to export");
-  const top = isIndex ? makeIndex(made, makeOptions) : only.manifest;
-  for (const document of new Set([top, ...made.flatMap(({ config, manifest }) => [config, manifest])])) {
-    lease.addBlobs([document.descriptor.digest]);
-    deps.store.content.put(document.bytes);
-  }
-  return { images: made, top, isIndex, remotes, created: newest(made, epochSeconds) };
-}
-
-async function layerOf(
-  id: LayerId,
-  options: ImageOptions,
-  epochSeconds: number | null,
-  isPlain: boolean,
-  deps: ExportDeps,
-  remotes: Map<Digest, RemoteBlob>,
-  signal: AbortSignal,
-): Promise<ImageLayer> {
-  // Ids of base layers begin so; BuildKit too leaves them alone when it rewrites times.
-  const pinned = id.startsWith("d-");
-  const clampTo = options.rewriteTimestamp && !pinned ? epochSeconds : null;
-  const record = deps.store.layers.get(id);
-  const common = { createdAtMs: record?.createdAtMs ?? null, description: record?.description ?? "" };
-  if (isPlain && !pinned) {
-    const { diffId, tarBytes } = await deps.layers.diffId(id, clampTo, { signal });
-    const descriptor = {
-      mediaType: "application/vnd.oci.image.layer.v1.tar",
-      digest: diffId,
-      size: tarBytes,
-    };
-    return { descriptor, diffId, ...common };
-  }
-  const { descriptor, diffId, remote } = await deps.layers.blob(
-    id,
-    {
-      compression: options.compression,
-      level: options.compressionLevel,
-      force: options.forceCompression,
-      epochSeconds: clampTo,
-      pinned,
-    },
-    { signal },
-  );
-  if (remote !== null) remotes.set(descriptor.digest, remote);
-  return { descriptor, diffId, ...common };
-}
-
-function newest(images: readonly MadeImage[], epochSeconds: number | null): string {
-  if (epochSeconds !== null) return goTime(epochSeconds * 1000);
-  const times = images.map(({ created }) => Date.parse(created ?? "")).filter((ms) => !Number.isNaN(ms));
-  return `${goTime(Math.max(0, ...times)).slice(0, 19)}Z`; // whole seconds: time.RFC3339
-}
-
-function nameImage(
-  assembled: Assembled,
-  images: readonly BuiltImage[],
-  output: ImageOutput,
-  names: readonly string[],
-  store: Store,
-  nowMs: number,
-): void {
-  const { descriptor } = assembled.top;
-  const isNamed = output.image.names.length > 0;
-  const all = names.flatMap((name) =>
-    output.nameCanonical && isNamed ? [name, `${name}@${descriptor.digest}`] : [name],
-  );
-  const layers = Object.fromEntries(images.map((image) => [formatPlatform(image.platform), image.layers]));
-  const changes = all.map((name) => {
-    const value: ImageRecord = { name, target: descriptor, createdAtMs: nowMs, layers };
-    return { space: IMAGE_SPACE, key: name, value };
-  });
-  if (changes.length > 0) store.records.batch(changes);
 }

@@ -1,9 +1,19 @@
 // Outputs as files: they appear under their name whole or not at all.
 
-import { randomBytes } from "node:crypto";
-import { type FileHandle, lstat, mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
-import type { Writable } from "node:stream";
+import { closeSync, constants, fstatSync, openSync, readlinkSync, statSync, write } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import type { Writable } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
+import {
+  makeDirectories,
+  openDirectory,
+  statIn,
+  replaceIn,
+  writeAll,
+  writeWholeIn,
+} from "../cache/outside.ts";
+import { refusalOf } from "../cache/disk-fault.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Destination } from "./output-grammar.ts";
 
@@ -14,7 +24,7 @@ export interface WriteOptions {
 }
 
 /**
- * Writes a stream to a file (temporary file, fsync, rename; the umask decides its mode), straight to a device or
+ * Writes a stream to a file (a draft beside it, fsync, rename; the umask decides its mode), straight to a device or
  * pipe, or to standard output.
  */
 export async function writeOutput(
@@ -23,104 +33,197 @@ export async function writeOutput(
   options: WriteOptions,
 ): Promise<void> {
   if (dest.kind === "stdout") return await writeToStream(requireStdout(options.stdout), data, options.signal);
-  if (await isSpecialFile(dest.path)) {
-    const device = await open(dest.path, "w");
-    try {
-      return await writeTo(device, data, options.signal);
-    } finally {
-      await device.close();
-    }
-  }
-  await writeFileWhole(dest.path, options.signal, async (temporary) => {
-    const file = await open(temporary, "wx", 0o666);
-    try {
-      await writeTo(file, data, options.signal);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-  });
+  const { path } = dest;
+  if (isSpecialFile(path)) return await writeSpecialFile(path, data, options.signal);
+  await atTarget(path, options.signal, ({ directory, name }) =>
+    writeWholeIn(directory, name, (fd) => writeTo(fd, data, options.signal)),
+  );
 }
 
 /**
- * Lets `make` fill a temporary file beside `path`, then gives it that name. Links are followed. Throws OUTPUT_FAILED;
- * OUTPUT_INVALID for a directory and what else is no regular file.
+ * Lets `make` fill a new file beside `path`, then gives it that name. Links are followed. Throws OUTPUT_FAILED; OUTPUT_INVALID
+ * for a directory and what else is no regular file.
  */
 export async function writeFileWhole(
   path: string,
   signal: AbortSignal,
-  make: (temporary: string) => Promise<void>,
+  make: (draft: string) => Promise<void>,
+): Promise<void> {
+  await atTarget(path, signal, ({ directory, directoryPath, name }) =>
+    replaceIn(directory, name, async (draft) => {
+      await make(join(directoryPath, draft));
+      signal.throwIfAborted();
+    }),
+  );
+}
+
+/** Writes a small file of results. As in buildx a link that has the name is replaced, not followed; but what leads to a device or
+ *  pipe, or lies in /dev or /proc (/dev/stdout), is written to. Throws OUTPUT_FAILED. */
+export async function writeResultFile(path: string, text: string, signal: AbortSignal): Promise<void> {
+  try {
+    if (isSpecialFile(path)) return await writeSpecialFile(path, once(Buffer.from(text)), signal);
+    if (/^\/(?:dev|proc)\//.test(path)) {
+      const fd = openSync(path, constants.O_WRONLY | constants.O_TRUNC | constants.O_NOCTTY);
+      try {
+        writeAll(fd, Buffer.from(text));
+      } finally {
+        closeSync(fd);
+      }
+      return;
+    }
+    const directory = openDirectory(dirname(path));
+    try {
+      if (statIn(directory, basename(path))?.isDirectory() === true)
+        throw new BuildError("OUTPUT_FAILED", `cannot write ${path}: it is a directory`);
+      await writeWholeIn(directory, basename(path), (fd) => writeAll(fd, Buffer.from(text)));
+    } finally {
+      closeSync(directory);
+    }
+  } catch (error) {
+    throw outputError(error, path, signal);
+  }
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  yield bytes;
+}
+
+/** Where a file is to be written. */
+export interface Target {
+  readonly directory: number;
+  readonly directoryPath: string;
+  readonly name: string;
+}
+
+async function atTarget(
+  path: string,
+  signal: AbortSignal,
+  work: (target: Target) => Promise<void>,
 ): Promise<void> {
   try {
-    const target = await resolveTarget(path);
-    if (target.isSpecial) {
+    makeDirectories(dirname(path));
+    const target = openTarget(path);
+    try {
+      await work(target);
+    } finally {
+      closeSync(target.directory);
+    }
+  } catch (error) {
+    throw outputError(error, path, signal);
+  }
+}
+
+/** Links of the user's path are followed, and by the kernel, which refuses those that other users have planted in a directory open
+ *  to all: proc(5), fs.protected_symlinks. A link that leads nowhere is replaced. */
+export function openTarget(path: string): Target {
+  let fd: number | null = null;
+  try {
+    fd = openSync(path, O_PATH);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+  if (fd === null) return targetAt(path);
+  try {
+    const stat = fstatSync(fd);
+    if (stat.isDirectory()) {
+      throw new BuildError("OUTPUT_INVALID", `destination file ${path} is a directory`, {
+        hint: "name a file, or use tar=false",
+      });
+    }
+    if (!stat.isFile()) {
       throw new BuildError("OUTPUT_INVALID", `the output file ${path} is not a regular file`, {
         hint: "dest=- writes to standard output",
       });
     }
-    await mkdir(dirname(target.path), { recursive: true });
-    const temporary = join(
-      dirname(target.path),
-      `.${basename(target.path)}.${randomBytes(6).toString("hex")}.tmp`,
-    );
-    try {
-      await make(temporary);
-      signal.throwIfAborted();
-      await rename(temporary, target.path);
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
-    }
-    await syncDirectory(dirname(target.path));
-  } catch (error) {
-    throw wrapped(error, path, signal);
+    const target = targetAt(readlinkSync(`/proc/self/fd/${fd}`));
+    const there = statIn(target.directory, target.name);
+    if (there?.ino === stat.ino && there.dev === stat.dev) return target;
+    closeSync(target.directory);
+    throw new BuildError("OUTPUT_FAILED", `cannot write ${path}: it was moved while it was opened`);
+  } finally {
+    closeSync(fd);
   }
+}
+const O_PATH = 0o10000000; // open(2); Node has no name for it, and x64 and arm64 have the same number
+
+function targetAt(path: string): Target {
+  const directoryPath = dirname(path);
+  return { directory: openDirectory(directoryPath), directoryPath, name: basename(path) };
 }
 
 /** Makes an output directory (with parents, the umask decides the mode). Throws OUTPUT_INVALID when a file has the name. */
-export async function makeOutputDirectory(path: string): Promise<void> {
+export function makeOutputDirectory(path: string): void {
   try {
-    await mkdir(path, { recursive: true });
+    makeDirectories(path);
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code;
     if (code === "EEXIST" || code === "ENOTDIR") {
       throw new BuildError("OUTPUT_INVALID", `destination directory ${path} is a file`, { cause });
     }
-    throw wrapped(cause, path, null);
+    throw outputError(cause, path, null);
   }
 }
 
 /** A device or pipe: /dev/null, /dev/stdout, a FIFO. */
-async function isSpecialFile(path: string): Promise<boolean> {
-  const stats = await stat(path).catch(() => null); // what is wrong with it is said when it is written
-  return stats !== null && !stats.isFile() && !stats.isDirectory();
-}
-
-async function resolveTarget(path: string): Promise<{ readonly path: string; readonly isSpecial: boolean }> {
-  let real: string;
+export function isSpecialFile(path: string): boolean {
+  let stats: ReturnType<typeof statSync>;
   try {
-    real = await realpath(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    return { path, isSpecial: false };
+    stats = statSync(path);
+  } catch {
+    return false; // what is wrong with it is said when it is written
   }
-  const stats = await lstat(real);
-  if (stats.isDirectory()) {
-    throw new BuildError("OUTPUT_INVALID", `destination file ${path} is a directory`, {
-      hint: "name a file, or use tar=false",
-    });
-  }
-  return { path: real, isSpecial: !stats.isFile() };
+  return !stats.isFile() && !stats.isDirectory();
 }
 
-async function writeTo(
-  file: FileHandle,
+/** Opening a FIFO waits for its reader, fifo(7), and writing for what it reads: in the kernel neither hears of a signal. */
+async function writeSpecialFile(
+  path: string,
+  data: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): Promise<void> {
+  const { O_WRONLY, O_NONBLOCK, O_NOCTTY } = constants;
+  try {
+    if (!statSync(path).isFIFO()) {
+      const device = openSync(path, O_WRONLY | O_NOCTTY);
+      try {
+        return await writeTo(device, data, signal);
+      } finally {
+        closeSync(device);
+      }
+    }
+    let fd: number | null = null;
+    while (fd === null) {
+      try {
+        fd = openSync(path, O_WRONLY | O_NONBLOCK | O_NOCTTY);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "ENXIO") throw error; // nobody reads yet
+        await delay(READER_POLL_MS, undefined, { signal });
+      }
+    }
+    const { Socket } = await import("node:net");
+    const pipe = new Socket({ fd, readable: false, writable: true });
+    try {
+      await writeToStream(pipe, data, signal);
+    } finally {
+      pipe.destroy();
+    }
+  } catch (error) {
+    throw outputError(error, path, signal);
+  }
+}
+const READER_POLL_MS = 50;
+
+const writeLater = promisify(write);
+
+/** Writes a stream to an open file. */
+export async function writeTo(
+  fd: number,
   data: AsyncIterable<Uint8Array>,
   signal: AbortSignal,
 ): Promise<void> {
   for await (const chunk of data) {
     signal.throwIfAborted();
-    for (let at = 0; at < chunk.length; ) at += (await file.write(chunk, at)).bytesWritten;
+    for (let at = 0; at < chunk.length; ) at += (await writeLater(fd, chunk, at)).bytesWritten;
   }
 }
 
@@ -158,8 +261,12 @@ export async function writeToStream(
     signal.removeEventListener("abort", onDrain);
   }
   if (failure !== null) {
-    throw new BuildError("OUTPUT_FAILED", "the output could not be written: its reader went away", {
+    const fd = (stream as { readonly fd?: unknown }).fd;
+    const refusal = refusalOf(failure, "output", typeof fd === "number" ? `/proc/self/fd/${fd}` : "");
+    const why = refusal?.words ?? "its reader went away";
+    throw new BuildError("OUTPUT_FAILED", `the output could not be written: ${why}`, {
       cause: failure,
+      hint: refusal?.hint ?? null,
     });
   }
 }
@@ -172,25 +279,22 @@ export function requireStdout(stdout: Writable | null): Writable {
   });
 }
 
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, "r");
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
-}
-
-function wrapped(error: unknown, path: string, signal: AbortSignal | null): unknown {
+/** A system's error in the words of who asked for the output. */
+export function outputError(error: unknown, path: string, signal: AbortSignal | null): unknown {
   if (error instanceof BuildError || signal?.aborted || !(error instanceof Error)) return error;
   const { code } = error as NodeJS.ErrnoException;
   if (code === undefined) return error;
+  const refusal = refusalOf(error, "output", path);
+  if (refusal !== null) {
+    const { words, hint } = refusal;
+    return new BuildError("OUTPUT_FAILED", `cannot write ${path}: ${words}`, { cause: error, hint });
+  }
   const words: Readonly<Record<string, string>> = {
-    ENOSPC: "no space left on the disk",
-    EDQUOT: "the disk quota is used up",
     EACCES: "permission denied",
-    EROFS: "the file system is read-only",
+    ENOENT: "no such file or directory",
     ENOTDIR: "a parent is not a directory",
+    EISDIR: "a directory has the name of a file",
+    ELOOP: "a link leads in circles, or stands where none may",
   };
   return new BuildError("OUTPUT_FAILED", `cannot write ${path}: ${words[code] ?? error.message}`, {
     cause: error,

@@ -1,12 +1,13 @@
 // type=local and type=tar: the root file system as files. Layer files are the keeper's, so it is asked to write them.
 
-import { mkdtemp, open, rm } from "node:fs/promises";
+import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { formatPlatform, type Platform } from "../solver/graph/op.ts";
 import type { BuiltImage, LayerId } from "../solver/graph/request.ts";
-import type { ExportContext, ExportDeps } from "./exporter.ts";
+import type { OutputContext, ExportDeps } from "./exporter.ts";
 import { makeOutputDirectory, requireStdout, writeFileWhole, writeToStream } from "./file-output.ts";
-import type { FilesOutput } from "./output-grammar.ts";
+import { epochOf, type FilesOutput } from "./output-grammar.ts";
+import { during, type Report } from "./shown.ts";
 
 /** One tree to be written out. */
 export interface FilesTree {
@@ -19,11 +20,13 @@ export interface FilesJob {
   readonly form: "tar" | "directory";
   /** tar: a file that does not exist yet. directory: one that exists; what is in it stays, unless it is overwritten. */
   readonly dest: string;
+  /** What the user calls it, in messages; null: `dest` is a temporary file. */
+  readonly output: string | null;
   /** Times are at most this, in seconds; null: as they are. */
   readonly epochSeconds: number | null;
 }
-/** Writes trees. The files belong to the caller's user where it may not give them their owner. */
-export type FilesKeeper = (job: FilesJob, options: { readonly signal: AbortSignal }) => Promise<void>;
+/** Writes trees; returns the bytes of the tar or of all files. They belong to the caller's user where it may not give them their owner. */
+export type FilesKeeper = (job: FilesJob, options: { readonly signal: AbortSignal }) => Promise<number>;
 
 const COPY_BYTES = 1 << 20;
 
@@ -32,7 +35,7 @@ export async function exportFiles(
   images: readonly BuiltImage[],
   output: FilesOutput,
   deps: ExportDeps,
-  context: ExportContext,
+  context: OutputContext,
 ): Promise<void> {
   const { signal } = context;
   const isSplit = output.platformSplit ?? (context.multiPlatform || images.length > 1);
@@ -40,29 +43,34 @@ export async function exportFiles(
     layers,
     folder: isSplit ? folderOf(platform) : null,
   }));
-  const epochSeconds = output.epochSeconds ?? context.epochSeconds;
-  const job = (dest: string): FilesJob => ({ trees, form: output.form, dest, epochSeconds });
+  const epochSeconds = epochOf(output.epochSeconds, context.epochSeconds);
+  const shown = output.dest.kind === "path" ? output.dest.path : null;
+  const write = async (dest: string, report: Report): Promise<void> => {
+    report(await deps.files({ trees, form: output.form, dest, output: shown, epochSeconds }, { signal }));
+  };
   if (output.dest.kind === "path") {
     const { path } = output.dest;
     if (output.form === "tar") {
-      await writeFileWhole(path, signal, async (temporary) => {
-        await deps.files(job(temporary), { signal });
-        await syncFile(temporary);
+      await writeFileWhole(path, signal, async (draft) => {
+        await during(context, "sending tarball", (report) => write(draft, report));
+        await syncFile(draft);
       });
       return;
     }
-    await makeOutputDirectory(path);
-    await deps.files(job(path), { signal });
+    makeOutputDirectory(path);
+    await during(context, "copying files", (report) => write(path, report));
     return;
   }
   const stdout = requireStdout(deps.stdout);
-  const directory = await mkdtemp(join(deps.store.tempDir(), "export-"));
+  const directory = mkdtempSync(join(deps.store.tempDir(), "export-"));
   try {
     const file = join(directory, "files.tar");
-    await deps.files(job(file), { signal });
-    await writeToStream(stdout, readChunks(file), signal);
+    await during(context, "sending tarball", async (report) => {
+      await write(file, report);
+      await writeToStream(stdout, readChunks(file), signal);
+    });
   } finally {
-    await rm(directory, { recursive: true, force: true });
+    rmSync(directory, { recursive: true, force: true });
   }
 }
 
@@ -72,6 +80,7 @@ function folderOf(platform: Platform): string {
 }
 
 async function syncFile(path: string): Promise<void> {
+  const { open } = await import("node:fs/promises"); // which takes 1.3 ms to load
   const file = await open(path, "r");
   try {
     await file.sync();
@@ -81,6 +90,7 @@ async function syncFile(path: string): Promise<void> {
 }
 
 async function* readChunks(path: string): AsyncGenerator<Uint8Array, void, undefined> {
+  const { open } = await import("node:fs/promises"); // which takes 1.3 ms to load
   const file = await open(path, "r");
   try {
     for (;;) {

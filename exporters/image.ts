@@ -64,7 +64,7 @@ export function makeImage(image: BuiltImage, layers: readonly ImageLayer[], opti
     ...layer,
     descriptor: layerDescriptor(layer.descriptor, ociTypes),
   }));
-  const history = normalizeHistory(image.config.history, layers, epochSeconds);
+  const history = normalizeHistory(image.config.history, layers, epochSeconds, image.baseHistory ?? 0);
   const created = createdOf(image.config, history, epochSeconds);
   const configBytes = encodeConfig(image.config, converted, history, created);
   const config: Document = {
@@ -209,6 +209,7 @@ function normalizeHistory(
   given: readonly HistoryEntry[] | null | undefined,
   layers: readonly ImageLayer[],
   epochSeconds: number | null,
+  baseHistory: number,
 ): readonly HistoryEntry[] {
   let seen = 0;
   const history: HistoryEntry[] = (given ?? []).map((entry) => {
@@ -233,7 +234,13 @@ function normalizeHistory(
   }
   fillTimes(history);
   if (epochSeconds !== null) {
-    for (const entry of history) {
+    // The base's own times stay, up to the first entry that had to be mended: patchImageConfig.
+    const isAsGiven = (entry: HistoryEntry, index: number): boolean =>
+      index < baseHistory &&
+      entry.created === given?.[index]?.created &&
+      entry.empty_layer === given?.[index]?.empty_layer;
+    const changed = history.findIndex((entry, index) => !isAsGiven(entry, index));
+    for (const entry of changed < 0 ? [] : history.slice(changed)) {
       if (!entry.created || Date.parse(entry.created) > epochSeconds * 1000)
         entry.created = goTime(epochSeconds * 1000);
     }
@@ -258,7 +265,8 @@ function fillTimes(history: HistoryEntry[]): void {
   }
 }
 
-function createdOf(
+/** RFC 3339; null where nothing says it. */
+export function createdOf(
   config: ImageConfig,
   history: readonly HistoryEntry[],
   epochSeconds: number | null,

@@ -1,22 +1,31 @@
 // OCI layouts, written: as a tar or a directory, for type=oci and, with Docker's manifest.json, type=docker.
 // image-spec image-layout.md; member order, modes and annotations as containerd's images/archive/exporter.go.
 
-import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { closeSync } from "node:fs";
+import {
+  isBlobIn,
+  openDirectory,
+  openDirectoryIn,
+  readIn,
+  writeAll,
+  writeWholeIn,
+} from "../cache/outside.ts";
 import { parseReference } from "../cache/registry/reference.ts";
-import { IMAGE_NAME, REF_NAME } from "../cache/registry/layout.ts";
-import { MEDIA_TYPES, parseDocument } from "../cache/registry/documents.ts";
+import { blobPath, IMAGE_NAME, problemWith, REF_NAME } from "../cache/registry/layout.ts";
+import { MANIFEST_MAX_BYTES, MEDIA_TYPES, parseDocument } from "../cache/registry/documents.ts";
 import { pullLayer } from "../cache/registry/image.ts";
 import { hexOf } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Descriptor } from "../solver/graph/request.ts";
-import { dockerManifest, loadToDocker } from "./docker.ts";
+import { dockerManifest, loadToDocker, type NamedImage } from "./docker.ts";
 import { type Assembled, blobBytes, layersOf } from "./assembled.ts";
-import type { ExportContext, ExportDeps } from "./exporter.ts";
-import { makeOutputDirectory, writeFileWhole, writeOutput } from "./file-output.ts";
+import type { OutputContext, ExportDeps } from "./exporter.ts";
+import { makeOutputDirectory, outputError, writeOutput, writeTo } from "./file-output.ts";
 import { encodeGoJson } from "./go-json.ts";
 import { type Document, encodeDescriptor } from "./image.ts";
 import type { ArchiveOutput } from "./output-grammar.ts";
+import { counted, during, lineOf } from "./shown.ts";
+import { checkBlobs } from "./whole.ts";
 import { type TarDirectory, type TarFile, tarBytes } from "./tar-bytes.ts";
 
 const CREATED = "org.opencontainers.image.created";
@@ -30,26 +39,74 @@ export async function exportArchive(
   assembled: Assembled,
   output: ArchiveOutput,
   deps: ExportDeps,
-  context: ExportContext,
+  context: OutputContext,
 ): Promise<string | null> {
   const { signal } = context;
-  // Fetched side by side; the tar is written one member after another.
+  await fetchRemotes(assembled, deps, context);
+  const { names } = output.image;
+  const entries = indexEntries(assembled, names);
+  if (!output.tar) {
+    if (output.dest?.kind !== "path") throw new Error("a layout directory needs a path");
+    const { path } = output.dest;
+    await during(context, "writing layout", () =>
+      writeDirectory(assembled, output, path, entries, deps, signal),
+    );
+    return null;
+  }
+  // What a program or a pipe has read cannot be begun anew.
+  if (output.dest === null || output.dest.kind === "stdout")
+    await checkBlobs(
+      layersOf(assembled).map(({ digest }) => digest),
+      deps.store,
+      signal,
+    );
+  const { dest } = output;
+  return await during(context, "sending tarball", async (report) => {
+    const data = counted(
+      tarBytes(members([{ assembled, names }], output.format === "docker", deps, signal)),
+      report,
+    );
+    if (dest === null) return await loadToDocker(data, { commands: deps.loaders, env: deps.env, signal });
+    await writeOutput(dest, data, { signal, stdout: deps.stdout });
+    return null;
+  });
+}
+
+/** Writes several images into one archive, with docker's manifest.json. Throws as exportArchive. */
+export async function exportTogether(
+  all: readonly NamedImage[],
+  dest: NonNullable<ArchiveOutput["dest"]>,
+  deps: ExportDeps,
+  context: OutputContext,
+): Promise<void> {
+  const { signal } = context;
+  for (const { assembled } of all) await fetchRemotes(assembled, deps, context);
+  if (dest.kind === "stdout") {
+    const digests = all.flatMap(({ assembled }) => layersOf(assembled).map(({ digest }) => digest));
+    await checkBlobs(digests, deps.store, signal);
+  }
+  await during(context, "sending tarball", (report) =>
+    writeOutput(dest, counted(tarBytes(members(all, true, deps, signal)), report), {
+      signal,
+      stdout: deps.stdout,
+    }),
+  );
+}
+
+/** Side by side: the tar is written one member after another. */
+async function fetchRemotes(assembled: Assembled, deps: ExportDeps, context: OutputContext): Promise<void> {
   await Promise.all(
     [...assembled.remotes.values()]
       .filter(({ descriptor }) => !deps.store.content.has(descriptor.digest))
-      .map(async (remote) => pullLayer(remote, deps.store, await deps.registry(), { signal })),
+      .map(async (remote) => {
+        const { digest, size } = remote.descriptor;
+        const line = lineOf(context, digest);
+        const onBytes = (current: number): void => line.report(current, size);
+        const { signal } = context;
+        await pullLayer(remote, deps.store, await deps.registry(), { signal, onBytes });
+        line.end(size, size);
+      }),
   );
-  const entries = indexEntries(assembled, output.image.names);
-  if (!output.tar) {
-    if (output.dest?.kind !== "path") throw new Error("a layout directory needs a path");
-    await writeDirectory(assembled, output, output.dest.path, entries, deps, signal);
-    return null;
-  }
-  const data = tarBytes(members(assembled, output, entries, deps, signal));
-  if (output.dest === null)
-    return await loadToDocker(data, { commands: deps.loaders, env: deps.env, signal });
-  await writeOutput(output.dest, data, { signal, stdout: deps.stdout });
-  return null;
 }
 
 /** Entries of index.json: one for each name, or one without a name. */
@@ -85,30 +142,20 @@ function documentsOf(assembled: Assembled): readonly Document[] {
 
 // containerd sorts its members by name.
 function members(
-  assembled: Assembled,
-  output: ArchiveOutput,
-  entries: readonly Descriptor[],
+  all: readonly NamedImage[],
+  isDocker: boolean,
   deps: ExportDeps,
   signal: AbortSignal,
 ): readonly (TarFile | TarDirectory)[] {
-  const blobs: TarFile[] = [
-    ...documentsOf(assembled).map(
-      ({ bytes, descriptor }): TarFile => ({
-        kind: "file",
-        name: blobName(descriptor),
-        size: bytes.length,
-        data: bytes,
-      }),
-    ),
-    ...layersOf(assembled).map(
-      (descriptor): TarFile => ({
-        kind: "file",
-        name: blobName(descriptor),
-        size: descriptor.size,
-        data: () => blobBytes(assembled, descriptor, deps, signal),
-      }),
-    ),
-  ];
+  const blobs = new Map<string, TarFile>(); // images may share some
+  const add = (descriptor: Descriptor, data: TarFile["data"]): void => {
+    const name = blobPath(descriptor.digest);
+    blobs.set(name, { kind: "file", name, size: descriptor.size, data });
+  };
+  for (const { assembled } of all) {
+    for (const { bytes, descriptor } of documentsOf(assembled)) add(descriptor, bytes);
+    for (const layer of layersOf(assembled)) add(layer, () => blobBytes(assembled, layer, deps, signal));
+  }
   const file = (name: string, bytes: Uint8Array): TarFile => ({
     kind: "file",
     name,
@@ -118,20 +165,15 @@ function members(
   return [
     { kind: "directory", name: "blobs/" },
     { kind: "directory", name: "blobs/sha256/" },
-    ...blobs.sort((a, b) => (a.name < b.name ? -1 : 1)),
-    file("index.json", indexJson(entries)),
-    ...(output.format === "docker"
-      ? [file("manifest.json", dockerManifest(assembled, output.image.names))]
-      : []),
+    ...[...blobs.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
+    file("index.json", indexJson(all.flatMap(({ assembled, names }) => indexEntries(assembled, names)))),
+    ...(isDocker ? [file("manifest.json", dockerManifest(all))] : []),
     file("oci-layout", LAYOUT_FILE),
   ];
 }
 
-function blobName(descriptor: Descriptor): string {
-  return `blobs/sha256/${hexOf(descriptor.digest)}`;
-}
-
-// A layout that is there already gets the image added: blobs first, the index last and at once.
+// A layout that is there already gets the image added: blobs first, the index last and at once. The directory is the user's, what
+// is in it may be anybody's: everything is looked up below its descriptor, and no link is followed (threat model P1, P4).
 async function writeDirectory(
   assembled: Assembled,
   output: ArchiveOutput,
@@ -140,42 +182,56 @@ async function writeDirectory(
   deps: ExportDeps,
   signal: AbortSignal,
 ): Promise<void> {
-  await makeOutputDirectory(path);
-  const blobs = join(path, "blobs", "sha256");
+  makeOutputDirectory(path);
+  const fds: number[] = [];
   try {
-    mkdirSync(blobs, { recursive: true });
-  } catch (cause) {
-    throw new BuildError("OUTPUT_FAILED", `cannot write ${path}: ${(cause as Error).message}`, { cause });
+    const top = openDirectory(path);
+    fds.push(top);
+    const blobs = openDirectoryIn(top, "blobs/sha256", { make: true });
+    fds.push(blobs);
+    const put = async (directory: number, name: string, bytes: Uint8Array): Promise<void> => {
+      signal.throwIfAborted();
+      await writeWholeIn(directory, name, (fd) => writeAll(fd, bytes));
+    };
+    for (const descriptor of layersOf(assembled)) {
+      const name = hexOf(descriptor.digest);
+      if (await isBlobIn(blobs, name, descriptor, signal)) continue;
+      await writeWholeIn(blobs, name, (fd) =>
+        writeTo(fd, blobBytes(assembled, descriptor, deps, signal), signal),
+      );
+    }
+    for (const { bytes, descriptor } of documentsOf(assembled))
+      await put(blobs, hexOf(descriptor.digest), bytes);
+    await put(top, "oci-layout", LAYOUT_FILE);
+    if (output.format === "docker")
+      await put(top, "manifest.json", dockerManifest([{ assembled, names: output.image.names }]));
+    await put(top, "index.json", indexJson(mergeEntries(top, path, entries)));
+  } catch (error) {
+    if (fds.length === 1 && (error as NodeJS.ErrnoException).code === "ENOTDIR") {
+      const problem = problemWith("blobs/sha256", error);
+      throw new BuildError("OUTPUT_FAILED", `cannot write ${path}: ${problem}`, { cause: error });
+    }
+    throw outputError(error, path, signal);
+  } finally {
+    for (const fd of fds) closeSync(fd);
   }
-  for (const descriptor of layersOf(assembled)) {
-    const target = join(blobs, hexOf(descriptor.digest));
-    if (sizeOf(target) === descriptor.size) continue;
-    await writeOutput({ kind: "path", path: target }, blobBytes(assembled, descriptor, deps, signal), {
-      signal,
-      stdout: null,
-    });
-  }
-  const put = (file: string, bytes: Uint8Array) =>
-    writeFileWhole(file, signal, async (temporary) =>
-      writeFileSync(temporary, bytes, { flag: "wx", flush: true }),
-    );
-  for (const { bytes, descriptor } of documentsOf(assembled))
-    await put(join(blobs, hexOf(descriptor.digest)), bytes);
-  await put(join(path, "oci-layout"), LAYOUT_FILE);
-  if (output.format === "docker")
-    await put(join(path, "manifest.json"), dockerManifest(assembled, output.image.names));
-  await put(join(path, "index.json"), indexJson(mergeEntries(path, entries)));
 }
 
 /** Entries of the layout that is there, without those that the new ones replace: of the same name, or unnamed of the same digest. */
-function mergeEntries(path: string, entries: readonly Descriptor[]): readonly Descriptor[] {
-  let bytes: Uint8Array;
+function mergeEntries(top: number, path: string, entries: readonly Descriptor[]): readonly Descriptor[] {
+  let bytes: Uint8Array | null;
   try {
-    bytes = readFileSync(join(path, "index.json"));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return entries;
-    throw error;
+    bytes = readIn(top, "index.json", MANIFEST_MAX_BYTES);
+  } catch (cause) {
+    throw new BuildError(
+      "OUTPUT_INVALID",
+      `cannot add to the OCI layout ${path}: ${problemWith("index.json", cause)}`,
+      {
+        cause,
+      },
+    );
   }
+  if (bytes === null) return entries;
   const document = parseDocument(bytes, null, `the OCI layout ${path}`);
   if (document.kind !== "index")
     throw new BuildError("OUTPUT_INVALID", `${path}/index.json is not the index of an OCI layout`);
@@ -183,8 +239,4 @@ function mergeEntries(path: string, entries: readonly Descriptor[]): readonly De
     annotations?.[IMAGE_NAME] ?? annotations?.[REF_NAME] ?? digest;
   const replaced = new Set(entries.map(keyOf));
   return [...document.manifests.filter((entry) => !replaced.has(keyOf(entry))), ...entries];
-}
-
-function sizeOf(path: string): number | null {
-  return statSync(path, { throwIfNoEntry: false })?.size ?? null;
 }

@@ -1,7 +1,7 @@
 // What -o/--output can say: CSV of key=value as buildx reads it, with the attributes of BuildKit's exporters.
 // docs: https://docs.docker.com/build/exporters/, BuildKit exptypes/exporters.go
 
-import { formatReference, parseReference, withDefaultTag } from "../cache/registry/reference.ts";
+import { formatReference, parseNewName } from "../cache/registry/reference.ts";
 import { BuildError, printable } from "../solver/graph/error.ts";
 import { type Annotation, parseAnnotationAttribute } from "./annotations.ts";
 
@@ -9,10 +9,20 @@ export type LayerCompression = "gzip" | "zstd" | "uncompressed";
 
 export type Destination = { readonly kind: "path"; readonly path: string } | { readonly kind: "stdout" };
 
+/** `source-date-epoch`: overrides SOURCE_DATE_EPOCH of the build, an empty one with none; null: the build's. */
+export type OutputEpoch = number | "none" | null;
+
+/** The epoch of an output of a build that has `build`. */
+export function epochOf(own: OutputEpoch, build: number | null): number | null {
+  return own === "none" ? null : (own ?? build);
+}
+
 /** How an image is made, the same for all outputs that hold one. */
 export interface ImageOptions {
   /** Full names: docker.io/library/app:latest. */
   readonly names: readonly string[];
+  /** The same as the user wrote them, joined with commas: an image that is pushed by its digest has no tag. */
+  readonly writtenNames: string;
   /** false: Docker's media types. */
   readonly ociTypes: boolean;
   readonly compression: LayerCompression;
@@ -23,8 +33,7 @@ export interface ImageOptions {
   readonly forceCompression: boolean;
   /** Times in new layers are at most SOURCE_DATE_EPOCH. */
   readonly rewriteTimestamp: boolean;
-  /** Overrides SOURCE_DATE_EPOCH of the build; null: the build's. */
-  readonly epochSeconds: number | null;
+  readonly epochSeconds: OutputEpoch;
   readonly annotations: readonly Annotation[];
 }
 
@@ -53,7 +62,7 @@ export interface FilesOutput {
   readonly dest: Destination;
   /** Folders linux_amd64 … ; null: only with several platforms. */
   readonly platformSplit: boolean | null;
-  readonly epochSeconds: number | null;
+  readonly epochSeconds: OutputEpoch;
 }
 export interface NoOutput {
   readonly kind: "cacheonly";
@@ -69,8 +78,11 @@ const BOOLEANS = new Map([
 /** Attributes not yet used; what is left at the end is unknown. */
 interface Attributes {
   text(name: string): string | null;
-  boolean(name: string): boolean | null; // an empty value is true, as BuildKit has it
+  boolean(name: string): boolean | null; // an empty value is true, as BuildKit has it,
+  plainBoolean(name: string): boolean | null; // but for these, where it is wrong
   integer(name: string): number | null;
+  /** It is there, without a value. */
+  isEmpty(name: string): boolean;
   annotations(): readonly Annotation[];
   done(): void;
 }
@@ -154,7 +166,7 @@ function outputOf(type: string, attributes: Attributes): Output {
         form: type === "tar" ? "tar" : "directory",
         dest: dest as Destination,
         platformSplit: attributes.boolean("platform-split"),
-        epochSeconds: attributes.integer("source-date-epoch"),
+        epochSeconds: epochAttribute(attributes),
       };
     }
     case "cacheonly":
@@ -191,29 +203,42 @@ function imageOptionsOf(attributes: Attributes): ImageOptions {
   for (const name of [
     "buildinfo",
     "buildinfo-attrs",
-    "prefer-nondist-layers",
     "attestation-inline",
     "unsafe-internal-store-allow-incomplete",
   ]) {
     attributes.boolean(name); // accepted as BuildKit does; they change nothing here
   }
-  const names = (attributes.text("name") ?? "").split(",").map((name) => name.trim());
+  attributes.plainBoolean("prefer-nondist-layers"); // nor does this
+  const ociTypes = attributes.plainBoolean("oci-mediatypes") ?? true;
+  // Those of an index or a descriptor exist only in OCI's types.
+  if (!ociTypes && annotations.some(({ target }) => target !== "manifest")) {
+    throw invalid('cannot export annotations with "oci-mediatypes=false"', "leave out one of the two");
+  }
+  const names = (attributes.text("name") ?? "")
+    .split(",")
+    .map((name) => name.trim())
+    .filter((name) => name !== "");
   return {
-    names: names
-      .filter((name) => name !== "")
-      .map((name) => formatReference(withDefaultTag(parseReference(name)))),
-    // Annotations of an index or a descriptor exist only in OCI's types. BuildKit writer.go.
-    ociTypes:
-      (attributes.boolean("oci-mediatypes") ?? true) ||
-      annotations.some(({ target }) => target !== "manifest"),
+    names: names.map((name) => formatReference(parseNewName(name))),
+    writtenNames: names.join(","),
+    ociTypes,
     compression,
     compressionChosen: compressionText !== null || level !== null,
     compressionLevel: level,
     forceCompression: attributes.boolean("force-compression") ?? false,
-    rewriteTimestamp: attributes.boolean("rewrite-timestamp") ?? false,
-    epochSeconds: attributes.integer("source-date-epoch"),
+    rewriteTimestamp: attributes.plainBoolean("rewrite-timestamp") ?? false,
+    epochSeconds: epochAttribute(attributes),
     annotations,
   };
+}
+
+function epochAttribute(attributes: Attributes): OutputEpoch {
+  const name = "source-date-epoch";
+  if (attributes.isEmpty(name)) {
+    attributes.text(name);
+    return "none";
+  }
+  return attributes.integer(name);
 }
 
 function compressionOf(text: string): LayerCompression {
@@ -235,14 +260,12 @@ function attributesOf(pairs: Map<string, string>, type: string): Attributes {
   };
   return {
     text: take,
+    isEmpty: (name) => pairs.get(name) === "",
     boolean(name) {
       const text = take(name);
-      if (text === null || text === "") return text === null ? null : true;
-      const value = BOOLEANS.get(text);
-      if (value === undefined)
-        throw invalid(`non-bool value specified for ${name}: ${printable(text, 60)}`, "use true or false");
-      return value;
+      return text === "" ? true : booleanOf(name, text);
     },
+    plainBoolean: (name) => booleanOf(name, take(name)),
     integer(name) {
       const text = take(name);
       if (text === null || text === "") return null;
@@ -270,6 +293,14 @@ function attributesOf(pairs: Map<string, string>, type: string): Attributes {
       }
     },
   };
+}
+
+function booleanOf(name: string, text: string | null): boolean | null {
+  if (text === null) return null;
+  const value = BOOLEANS.get(text);
+  if (value === undefined)
+    throw invalid(`non-bool value specified for ${name}: ${printable(text, 60)}`, "use true or false");
+  return value;
 }
 
 /** RFC 4180 fields of one line, as Go's encoding/csv reads them. */

@@ -1,7 +1,7 @@
 // What each build check says. Tools show and match these sentences, so they are BuildKit's to the letter.
 
-import { quote } from "./go-strings.ts";
 import { suggest } from "./suggest.ts";
+import { quote } from "../solver/graph/go-quote.ts";
 
 export const stageNameCasing = (stage: string): string => `Stage name '${stage}' should be lowercase`;
 

@@ -13,8 +13,9 @@ import {
   secretInArgOrEnv,
 } from "./check-texts.ts";
 import type { CheckWarning } from "./frontend.ts";
-import { parseBool, quote, trimSpace } from "./go-strings.ts";
+import { parseBool, trimSpace } from "./go-strings.ts";
 import type { Directive, Instruction, ParsedDockerfile } from "./instruction.ts";
+import { quote } from "../solver/graph/go-quote.ts";
 
 export interface Checks {
   /** Reports a finding, unless its rule is switched off for the file or by a comment above the instruction: the one at `at`, or
@@ -93,9 +94,11 @@ export function checkDirective(parsed: ParsedDockerfile): Directive | null {
   return parsed.directives.find((directive) => directive.name === "check") ?? null;
 }
 
-/** Findings of the whole file, whether its stages are reached or not: what the parser saw, stage names and casing. */
-export function staticChecks(parsed: ParsedDockerfile, checks: Checks): void {
+/** Findings of the whole file, whether its stages are reached or not: what the parser saw, and, if all of it could be read
+ *  (`isWhole`), stage names and casing. */
+export function staticChecks(parsed: ParsedDockerfile, checks: Checks, isWhole = true): void {
   for (const { rule, detail, at } of parsed.warnings) checks.warn(rule, detail, at);
+  if (!isWhole) return;
   checkStageNames(parsed.instructions, checks);
   checkCasing(parsed.instructions, checks);
 }

@@ -12,6 +12,7 @@ import { readIgnore } from "./dockerignore.ts";
 import { readEpoch } from "./epoch.ts";
 import { readGlobalArgs } from "./from-line.ts";
 import type { CallOptions, ConvertedImage, FrontendHost, FrontendOptions } from "./frontend.ts";
+import { parseBool } from "./go-strings.ts";
 import { finishImage, formatTime, platformOf } from "./image-config.ts";
 import type { ParsedDockerfile } from "./instruction.ts";
 import { platformArgs } from "./platform-args.ts";
@@ -42,9 +43,23 @@ export function targetPlatforms(options: FrontendOptions): readonly Platform[] {
   return list.map(normalizePlatform);
 }
 
-/** Several platforms, or an index asked for with BUILDKIT_MULTI_PLATFORM. */
+/** Several platforms, or an index asked for with BUILDKIT_MULTI_PLATFORM. Throws USAGE when that is no boolean, or false for several. */
 export function isMultiPlatform({ platforms, buildArgs }: FrontendOptions): boolean {
-  return platforms.length > 1 || /^(?:1|t|true)$/i.test(buildArgs.get("BUILDKIT_MULTI_PLATFORM") ?? "");
+  const isSeveral = platforms.length > 1;
+  const said = buildArgs.get("BUILDKIT_MULTI_PLATFORM") ?? "";
+  if (said === "") return isSeveral;
+  const asked = parseBool(said);
+  if (asked === null) {
+    throw new BuildError("USAGE", `invalid boolean value for multi-platform: ${said}`, {
+      hint: "BUILDKIT_MULTI_PLATFORM takes true or false",
+    });
+  }
+  if (isSeveral && !asked) {
+    throw new BuildError("USAGE", "conflicting config: returning multiple target platforms is not allowed", {
+      hint: "BUILDKIT_MULTI_PLATFORM says that the result is one image",
+    });
+  }
+  return asked;
 }
 
 /** Converts for one platform. Throws BuildError. */
@@ -54,9 +69,8 @@ export async function convertFor(request: ConvertRequest, targetPlatform: Platfo
   const { table, ...parts } = plan(request, targetPlatform);
   const target = findTarget(table, options.target);
   checkCycles(table);
-  const epochText =
-    parts.buildArgs.get("SOURCE_DATE_EPOCH") ?? parts.declaredArgs.get("SOURCE_DATE_EPOCH")?.value ?? "";
-  const epochSeconds = await readEpoch(epochText, options, host, table, call.signal);
+  const { escape } = request.parsed;
+  const epochSeconds = await readEpoch({ ...parts, options, host, table, escape, signal: call.signal });
   const created = epochSeconds === null ? null : formatTime(epochSeconds * 1000);
   const graph = openGraph();
   let context: Input | null | undefined;
@@ -67,8 +81,8 @@ export async function convertFor(request: ConvertRequest, targetPlatform: Platfo
     signal: call.signal,
     graph,
     checks: request.checks,
-    escape: request.parsed.escape,
-    words: { escape: request.parsed.escape },
+    escape,
+    words: { escape },
     targetPlatform,
     isTargetImplicit: options.platforms.length === 0,
     isMultiPlatform: isMultiPlatform(options),
@@ -77,7 +91,7 @@ export async function convertFor(request: ConvertRequest, targetPlatform: Platfo
     created,
     ignore: readPatterns(options),
     context: () => {
-      if (context === undefined) context = mainContext({ options, graph, buildArgs: parts.buildArgs });
+      if (context === undefined) context = mainContext({ options, graph });
       return context;
     },
     spent: { length: 0 },
@@ -96,17 +110,24 @@ export async function convertFor(request: ConvertRequest, targetPlatform: Platfo
     conversion,
     target,
     state,
-    image: { platform, definition: graph.definition(state.fs), config: imageConfig },
+    image: {
+      platform,
+      definition: graph.definition(state.fs),
+      config: imageConfig,
+      baseHistory: state.baseHistory,
+    },
   };
 }
 
-type Planned = Pick<Conversion, "buildArgs" | "globalArgs" | "declaredArgs" | "stageNames"> & {
+type Planned = Pick<Conversion, "declaredArgs" | "stageNames"> & {
+  readonly buildArgs: Map<string, string>;
+  readonly globalArgs: Map<string, string>;
   readonly table: StageTable;
 };
 
 function plan({ options, parsed, checks }: ConvertRequest, targetPlatform: Platform): Planned {
   const buildArgs = new Map(options.buildArgs);
-  if (options.sourceDateEpoch !== null && !buildArgs.has("SOURCE_DATE_EPOCH")) {
+  if (options.sourceDateEpoch !== null && (buildArgs.get("SOURCE_DATE_EPOCH") ?? "") === "") {
     buildArgs.set("SOURCE_DATE_EPOCH", String(options.sourceDateEpoch));
   }
   const { escape } = parsed;

@@ -22,6 +22,8 @@ import {
   stepName,
   stepNameAgain,
 } from "./stage-state.ts";
+import { windowsPath } from "./windows-paths.ts";
+import { atPlace } from "./place.ts";
 import type { Step } from "./stages.ts";
 
 /** One thing that is copied: from which input, and how. */
@@ -48,7 +50,7 @@ export function convertCopy(conversion: Conversion, state: StageState, copy: Cop
     ...sources.map((source) => readSource(conversion, state, copy, step, source, flags, title)),
     ...copy.heredocs.map((heredoc) => documentPart(conversion, state, copy, heredoc)),
   ];
-  const dest = destOf(state, shownDest);
+  const dest = atPlace(copy.at, () => destOf(state, shownDest));
   // With --chmod the copy may need the files below it, as in BuildKit.
   if (flags.link && flags.chmod === "") {
     addLinked(conversion, state, copy, parts, dest, flags, name, title, step.isTrigger);
@@ -78,7 +80,7 @@ function readSource(
   title: string,
 ): Part {
   const isAdd = copy.kind === "add";
-  const git = parseGitRef(source);
+  const git = atPlace(copy.at, () => parseGitRef(source));
   if (git !== null && !git.looksLocal) {
     if (!isAdd)
       throw new BuildError("DOCKERFILE_SYNTAX", "source can't be a git ref for COPY", { at: copy.at });
@@ -108,8 +110,10 @@ function gitPart(
   title: string,
 ): Part {
   if (flags.checksum !== "" && git.checksum !== "" && flags.checksum !== git.checksum) {
-    throw new BuildError("DOCKERFILE_SYNTAX", "the checksum of the flag is not that of the URL", {
+    const both = `${JSON.stringify(flags.checksum)} != ${JSON.stringify(git.checksum)}`;
+    throw new BuildError("DOCKERFILE_SYNTAX", `checksum mismatch ${both}`, {
       at: copy.at,
+      hint: "--checksum and the address name different ones",
     });
   }
   if (flags.keepGitDir !== null && git.keepGitDir !== null && flags.keepGitDir !== git.keepGitDir) {
@@ -154,7 +158,7 @@ function urlPart(
 }
 
 /** Last part of a URL's path. A better name is told only by the server, when it is too late for the graph. */
-function fileNameOf(url: string): string {
+export function fileNameOf(url: string): string {
   if (!URL.canParse(url)) return "__unnamed__";
   let path = new URL(url).pathname;
   try {
@@ -193,11 +197,11 @@ function pathPart(
     from = other.fs;
   }
   const action = (flags.unpack ?? isAdd) ? UNPACKED_PATH : PATH;
-  if (!flags.parents) return { from, action: { ...action, src: rooted(source) } };
+  if (!flags.parents) return { from, action: { ...action, src: rooted(source, state) } };
   // What stands before "/./" is not part of the path that is kept.
   const pivot = source.indexOf("/./");
-  const pattern = rooted(pivot < 0 ? source : source.slice(pivot + 3)).slice(1);
-  const src = pivot < 0 ? "/" : rooted(source.slice(0, pivot));
+  const pattern = rooted(pivot < 0 ? source : source.slice(pivot + 3), state).slice(1);
+  const src = pivot < 0 ? "/" : rooted(source.slice(0, pivot), state);
   const isWildcard = hasWildcards(src) || hasWildcards(pattern);
   return {
     from,
@@ -211,7 +215,8 @@ function hasWildcards(path: string): boolean {
 }
 
 /** A path relative to "/" made absolute; "." and ".." in it are resolved. */
-function rooted(path: string): string {
+function rooted(path: string, { platform }: StageState): string {
+  if (platform.os === "windows") return windowsPath("/", path, false);
   return path.startsWith("/") ? path : cleanPath(`/${path}`);
 }
 
@@ -228,7 +233,7 @@ function documentPart(conversion: Conversion, state: StageState, copy: Copy, her
   const content = heredoc.expand
     ? expandIn(conversion, state, copy, heredoc.content, { escape: "\\", skipQuotes: true })
     : heredoc.content;
-  const path = rooted(heredoc.name);
+  const path = rooted(heredoc.name, state);
   const from = conversion.graph.add(
     {
       kind: "file",
@@ -288,6 +293,9 @@ const UNPACKED_PATH: Part["action"] = { ...PATH, attemptUnpack: true };
 /** Absolute; a "/" at the end stays, since it says that a directory is meant. */
 function destOf(state: StageState, dest: string): string {
   const workdir = workdirOf(state);
+  if (state.platform.os === "windows") {
+    return windowsPath(workdir, dest === "" || dest === "." ? "./" : dest, true);
+  }
   const wanted = dest === "" || dest === "." ? "./" : dest;
   let path = wanted.startsWith("/") ? wanted : cleanPath(`/${workdir}/${wanted}`);
   if (wanted.endsWith("/") && !path.endsWith("/")) path += "/";
@@ -318,7 +326,8 @@ function addCopies(
       from: froms[index] ?? null,
       output: index === parts.length - 1 ? 0 : null,
       dest,
-      owner: flags.chown === "" ? null : readOwner(flags.chown, before),
+      // Names are looked up in what was there before the instruction, not in what its first sources bring.
+      owner: flags.chown === "" ? null : readOwner(flags.chown, start),
       mode: flags.mode,
       modeStr: flags.modeStr,
       excludePatterns: flags.excludes,

@@ -31,6 +31,7 @@ type Run = Extract<Instruction, { kind: "run" }>;
 /** Where a script from a here document lies while it runs. */
 const SCRIPT_DIR = "/dev/pipes";
 const DEFAULT_SHELL = ["/bin/sh", "-c"];
+const WINDOWS_SHELL = ["cmd", "/S", "/C"];
 const SECRET_MODE = 0o400;
 const SSH_MODE = 0o600;
 
@@ -109,14 +110,17 @@ function makeStepEnv({ env, buildArgs }: StageState): StepEnv {
   };
 }
 
-export function workdirOf(state: StageState): string {
-  return state.image.config.WorkingDir || "/";
+/** With slashes, whatever the image's config has. */
+export function workdirOf({ image, platform }: StageState): string {
+  const workdir = image.config.WorkingDir || "/";
+  return platform.os === "windows" ? workdir.replaceAll("\\", "/") : workdir;
 }
 
 /** Words in front of a command in shell form. */
-export function shellOf(state: StageState): readonly string[] {
+export function shellOf(state: Pick<StageState, "image">): readonly string[] {
   const shell = state.image.config.Shell ?? [];
-  return shell.length > 0 ? shell : DEFAULT_SHELL;
+  if (shell.length > 0) return shell;
+  return state.image.os === "windows" ? WINDOWS_SHELL : DEFAULT_SHELL;
 }
 
 /** The command line; `remark` says what a here document starts with, `script` holds it where it runs by itself. */

@@ -1,58 +1,117 @@
 // SOURCE_DATE_EPOCH: seconds, or where they come from. reproducible-builds.org/specs/source-date-epoch; BuildKit takes
-// "context" and the name of a stage that only adds a remote source as well.
+// "context", named contexts and the name of a stage that only adds a remote source as well (dockerfile2llb, epoch.go).
 
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";
 import type { SourceOp } from "../solver/graph/op.ts";
 import type { FrontendHost, FrontendOptions } from "./frontend.ts";
 import { gitSource, parseGitRef } from "./git-ref.ts";
-import { SCRATCH_NAME, type StageTable } from "./stages.ts";
+import { fileNameOf } from "./convert-copy.ts";
+import type { Instruction } from "./instruction.ts";
+import { atPlace } from "./place.ts";
+import { contextAddress, HTTP_CONTEXT_FILE } from "./sources.ts";
+import { SCRATCH_NAME, type Stage, type StageTable } from "./stages.ts";
+import { expandWord } from "./words.ts";
 
+const NAME = "SOURCE_DATE_EPOCH";
 /** Largest time JavaScript can print, in seconds. */
 const EPOCH_MAX = 8.64e12;
 
-/** The time all that is made here gets, or null: that of the build. Throws USAGE. */
-export async function readEpoch(
-  text: string,
-  options: FrontendOptions,
-  host: FrontendHost,
-  table: StageTable,
-  signal: AbortSignal,
-): Promise<number | null> {
-  if (text === "") return null;
-  if (/^[+-]?\d+$/.test(text) && Math.abs(Number(text)) <= EPOCH_MAX) return Number(text);
-  const place = sourceNamed(text, options, table);
-  if (place === null)
-    throw new BuildError("USAGE", `invalid SOURCE_DATE_EPOCH: ${text}`, { hint: "give seconds since 1970" });
-  const { source, at } = place;
-  const seconds = host.sourceTime === undefined ? null : await host.sourceTime(source, { signal });
-  if (seconds !== null) return seconds;
-  throw new BuildError("USAGE", `SOURCE_DATE_EPOCH=${text}: the source has no time of its own`, { at });
+export interface EpochRequest {
+  readonly options: FrontendOptions;
+  readonly host: FrontendHost;
+  readonly table: StageTable;
+  readonly escape: string;
+  readonly signal: AbortSignal;
+  /** Both have the seconds in place of where they come from afterwards, or nothing where there are none. */
+  readonly buildArgs: Map<string, string>;
+  readonly globalArgs: Map<string, string>;
 }
 
-function sourceNamed(
-  text: string,
-  options: FrontendOptions,
-  table: StageTable,
-): { readonly source: SourceOp; readonly at: SourceRange | null } | null {
-  if (text === "context") {
-    if (!options.context.identifier.startsWith("local://")) return { source: options.context, at: null };
-    throw new BuildError("USAGE", "SOURCE_DATE_EPOCH=context needs a context from git or http", {
-      hint: "a directory has no time of its own: give seconds",
-    });
+/** The time all that is made here gets, in seconds; null: that of the build. An empty build argument is no time, whatever the
+ *  Dockerfile has for a default. Throws USAGE. */
+export async function readEpoch(request: EpochRequest): Promise<number | null> {
+  const { buildArgs, globalArgs } = request;
+  const text = buildArgs.get(NAME) ?? globalArgs.get(NAME) ?? "";
+  const seconds = await secondsOf(text, request);
+  for (const args of [buildArgs, globalArgs]) {
+    if (!args.has(NAME)) continue;
+    if (seconds === null) args.delete(NAME);
+    else args.set(NAME, String(seconds));
+  }
+  return seconds;
+}
+
+async function secondsOf(text: string, request: EpochRequest): Promise<number | null> {
+  if (text === "") return null;
+  if (/^[+-]?\d+$/.test(text) && Math.abs(Number(text)) <= EPOCH_MAX) return Number(text);
+  const source = sourceNamed(text, request);
+  if (source === null || request.host.sourceTime === undefined) return null;
+  return request.host.sourceTime(source, { signal: request.signal });
+}
+
+/** null: a source without a time of its own, such as a directory or an image. */
+function sourceNamed(text: string, request: EpochRequest): SourceOp | null {
+  const { options, table } = request;
+  if (text === "context") return options.context;
+  const address = contextAddress(options, text);
+  if (address !== null) {
+    const git = parseGitRef(address);
+    if (git !== null) return gitSource(git, { keepGitDir: false });
+    return /^https?:\/\//.test(address) ? httpSource(address, HTTP_CONTEXT_FILE, "") : null;
   }
   const stage = table.byName(text);
-  if (stage === null) return null;
-  const refuse = (rule: string): BuildError =>
-    new BuildError("USAGE", `SOURCE_DATE_EPOCH stage ${rule}`, { at: stage.at });
-  if (stage.baseName !== SCRATCH_NAME) throw refuse("must use FROM scratch");
-  const [step, ...more] = stage.steps;
-  const add = step?.instruction;
-  const [url, ...others] = add?.kind === "add" ? add.sources : [];
-  if (more.length > 0 || others.length > 0 || url === undefined)
-    throw refuse("must have exactly one ADD of one source");
+  if (stage !== null) return atPlace(stage.at, () => stageSource(stage, request));
+  throw new BuildError("USAGE", `invalid SOURCE_DATE_EPOCH: ${text}`, {
+    hint: "give seconds since 1970, context, or the name of a named context or of a stage that only adds a remote source",
+  });
+}
+
+function stageSource(stage: Stage, request: EpochRequest): SourceOp {
+  if (stage.baseName !== SCRATCH_NAME) throw refused(stage.at, "must use FROM scratch");
+  const { buildArgs, globalArgs, escape } = request;
+  const values = new Map([...globalArgs].filter(([name]) => name !== NAME));
+  const expand = (word: string): string => expandWord(word, values, { escape }).text;
+  let found: SourceOp | null = null;
+  for (const { instruction } of stage.steps) {
+    if (instruction.kind === "arg") {
+      for (const { key, value } of instruction.args) {
+        const given = buildArgs.get(key) ?? (value === null ? null : expand(value));
+        if (given !== null) values.set(key, given);
+      }
+    } else if (instruction.kind === "add") {
+      if (found !== null) throw refused(stage.at, "must contain exactly one remote ADD");
+      found = addedSource(instruction, stage, expand);
+    } else {
+      const name = instruction.kind.toUpperCase();
+      const why = `does not meet source-only requirements: unsupported ${name} instruction`;
+      throw refused(stage.at, why);
+    }
+  }
+  if (found === null) throw refused(stage.at, "must contain exactly one remote ADD");
+  return found;
+}
+
+type Add = Extract<Instruction, { kind: "copy" | "add" }>;
+
+function addedSource(add: Add, stage: Stage, expand: (word: string) => string): SourceOp {
+  const [word, ...others] = add.sources;
+  if (word === undefined || others.length > 0 || add.heredocs.length > 0)
+    throw refused(stage.at, "must contain exactly one remote ADD source");
+  const url = expand(word);
+  const checksum = expand(add.flags.find(({ name }) => name === "checksum")?.value ?? "");
   const git = parseGitRef(url);
-  if (git !== null)
-    return { source: gitSource(git, { keepGitDir: false, checksum: git.checksum }), at: stage.at };
-  if (!/^https?:\/\//.test(url)) throw refuse("must ADD a git or http source");
-  return { source: { kind: "source", identifier: url, attrs: {} }, at: stage.at };
+  if (git !== null && !git.looksLocal)
+    return gitSource(git, { keepGitDir: false, checksum: checksum || git.checksum });
+  if (/^https?:\/\//.test(url)) return httpSource(url, fileNameOf(url), checksum);
+  throw refused(stage.at, "source must be a single HTTP(S) or Git ADD");
+}
+
+/** As it is fetched for its files, so that it is fetched once. */
+function httpSource(url: string, file: string, checksum: string): SourceOp {
+  const attrs = { "http.filename": file, ...(checksum === "" ? {} : { "http.checksum": checksum }) };
+  return { kind: "source", identifier: url, attrs };
+}
+
+function refused(at: SourceRange, rule: string): BuildError {
+  return new BuildError("USAGE", `SOURCE_DATE_EPOCH stage ${rule}`, { at });
 }

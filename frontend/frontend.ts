@@ -7,6 +7,7 @@ import { BuildError, type SourceRange } from "../solver/graph/error.ts";
 import type { ImageConfig } from "../solver/graph/request.ts";
 import { type Checks, checkDirective, openChecks, staticChecks } from "./checks.ts";
 import { convertFor, isMultiPlatform, targetPlatforms } from "./conversion.ts";
+import { type DeclaredArgs, declaredArgs } from "./declared.ts";
 import { settleAll } from "./start-stage.ts";
 import type { ParsedDockerfile } from "./instruction.ts";
 import { outlineOf, targetsOf } from "./outline.ts";
@@ -20,6 +21,8 @@ export interface FrontendOptions {
   readonly dockerignore: { readonly name: string; readonly data: Uint8Array } | null;
   /** The main context: `local://context` for a directory, or git/http(s) source. */
   readonly context: SourceOp;
+  /** The context as the user wrote it, for names of steps. */
+  readonly contextName?: string;
   readonly target: string | null;
   readonly buildArgs: ReadonlyMap<string, string>;
   readonly labels: ReadonlyMap<string, string>;
@@ -40,13 +43,15 @@ export interface FrontendOptions {
   readonly ulimits: readonly { readonly name: string; readonly soft: number; readonly hard: number }[];
   readonly cgroupParent: string;
   readonly hostname: string | null;
-  /** SOURCE_DATE_EPOCH given as build argument or environment; null: not set. */
+  /** SOURCE_DATE_EPOCH where no build argument gives one; null: the Dockerfile may. */
   readonly sourceDateEpoch: number | null;
 }
 
 export interface ResolvedImage {
   readonly digest: Digest; // of the manifest or index that the reference stands for
   readonly config: Uint8Array; // image config of the chosen platform
+  /** The digest is known to this machine alone: it is not shown. Left out: false. */
+  readonly isPrivate?: boolean;
 }
 
 /** What the frontend may ask the outside. */
@@ -64,7 +69,8 @@ export interface FrontendHost {
     path: string,
     options: { readonly signal: AbortSignal },
   ): Promise<Uint8Array | null>;
-  /** Time of a git or http(s) source in seconds: of the commit, or Last-Modified; null: it has none. For SOURCE_DATE_EPOCH=context. */
+  /** Time of a source in seconds: of the commit, Last-Modified, else that of the newest file of an archive; null: it has none. For
+   *  SOURCE_DATE_EPOCH. */
   sourceTime?(source: SourceOp, options: { readonly signal: AbortSignal }): Promise<number | null>;
 }
 
@@ -72,6 +78,8 @@ export interface ConvertedImage {
   readonly platform: Platform;
   readonly definition: Definition;
   readonly config: ImageConfig;
+  /** So many entries at the start of its history are those of the base image. */
+  readonly baseHistory: number;
 }
 export interface CheckWarning {
   readonly rule: string;
@@ -85,6 +93,7 @@ export interface Converted {
   readonly multiPlatform: boolean; // true: the result is an index
   readonly warnings: readonly CheckWarning[];
   readonly sourceDateEpoch: number | null;
+  readonly declared: DeclaredArgs;
 }
 
 /** Answers of --call, ready to be printed as JSON (buildx's field names). */
@@ -122,6 +131,8 @@ export interface CallOptions {
   readonly signal: AbortSignal;
   /** Told once which frontend was asked for by name and is served here. */
   readonly note?: (message: string) => void;
+  /** Told what the build checks of convert() found, whether it ends well or throws. */
+  readonly onWarnings?: (warnings: readonly CheckWarning[]) => void;
 }
 
 /** Dockerfile to definitions and image configs, one for each platform. Throws BuildError with the place in the file. */
@@ -130,23 +141,31 @@ export async function convert(
   host: FrontendHost,
   call: CallOptions,
 ): Promise<Converted> {
-  const parsed = await parse(options, call);
-  const checks = checksOf(parsed, options);
-  const request = { options, host, call, parsed, checks };
-  const conversions = await settleAll(
-    // Findings are the same for all platforms, or about platforms nobody can change: once is enough.
-    targetPlatforms(options).map((platform, index) =>
-      convertFor(index === 0 ? request : { ...request, checks: openChecks(null) }, platform),
-    ),
-  );
-  const failure = checks.failure();
-  if (failure !== null) throw failure;
-  return {
-    images: conversions.map(({ image }) => image),
-    multiPlatform: isMultiPlatform(options),
-    warnings: checks.list(),
-    sourceDateEpoch: conversions[0]?.conversion.epochSeconds ?? null,
-  };
+  const { name, data } = options.dockerfile;
+  checkSyntax(findSyntax(name, data, options.buildArgs), call.note ?? silent);
+  const { parsed, error } = await readDockerfile(name, data);
+  const checks = checksOf(parsed, options, error === null);
+  try {
+    if (error !== null) throw error;
+    const request = { options, host, call, parsed, checks };
+    const conversions = await settleAll(
+      // Findings are the same for all platforms, or about platforms nobody can change: once is enough.
+      targetPlatforms(options).map((platform, index) =>
+        convertFor(index === 0 ? request : { ...request, checks: openChecks(null) }, platform),
+      ),
+    );
+    const failure = checks.failure();
+    if (failure !== null) throw failure;
+    return {
+      images: conversions.map(({ image }) => image),
+      multiPlatform: isMultiPlatform(options),
+      warnings: checks.list(),
+      sourceDateEpoch: conversions[0]?.conversion.epochSeconds ?? null,
+      declared: declaredArgs(parsed.instructions),
+    };
+  } finally {
+    call.onWarnings?.(checks.list());
+  }
 }
 
 /** --call=check: what the build checks find, and the error a build would end with before its first step. */
@@ -159,14 +178,21 @@ export async function check(
   checkSyntax(findSyntax(name, data, options.buildArgs), call.note ?? silent);
   const { parsed, error } = await readDockerfile(name, data);
   const source = { file: name, text: parsed.source };
-  const checks = checksOf(parsed, options);
+  isMultiPlatform(options); // throws: what the command line says wrongly is no answer about the Dockerfile
+  let checks: Checks;
+  try {
+    checks = checksOf(parsed, options, error === null);
+  } catch (cause) {
+    if (!(cause instanceof BuildError) || cause.code === "USAGE") throw cause;
+    return { warnings: [], error: cause, source };
+  }
   if (error !== null) return { warnings: checks.list(), error, source };
   try {
     const [platform = options.buildPlatform] = targetPlatforms(options);
     // Asked for no stage, it looks at all of them.
     const allStages = options.target === null || options.target === "";
     await convertFor({ options, host, call, parsed, checks, allStages }, platform);
-    return { warnings: checks.list(), error: null, source };
+    return { warnings: checks.list(), error: checks.failure(), source };
   } catch (cause) {
     if (call.signal.aborted || !(cause instanceof BuildError)) throw cause;
     return { warnings: checks.list(), error: cause, source };
@@ -181,8 +207,11 @@ export async function outline(
 ): Promise<Outline> {
   const parsed = await parse(options, call);
   const [platform = options.buildPlatform] = targetPlatforms(options);
-  const request = { options, host, call, parsed, checks: checksOf(parsed, options) };
-  return outlineOf(await convertFor(request, platform));
+  const checks = checksOf(parsed, options);
+  const converted = await convertFor({ options, host, call, parsed, checks }, platform);
+  const failure = checks.failure();
+  if (failure !== null) throw failure;
+  return outlineOf(converted);
 }
 
 /** --call=targets: the stages. Throws BuildError for what is no Dockerfile. */
@@ -203,12 +232,12 @@ function parse({ dockerfile, buildArgs }: FrontendOptions, call: CallOptions): P
 
 const silent = (): void => {};
 
-function checksOf(parsed: ParsedDockerfile, options: FrontendOptions): Checks {
+function checksOf(parsed: ParsedDockerfile, options: FrontendOptions, isWhole = true): Checks {
   const checks = openChecks(
     checkDirective(parsed),
     options.buildArgs.get("BUILDKIT_DOCKERFILE_CHECK") ?? null,
     parsed.instructions,
   );
-  staticChecks(parsed, checks);
+  staticChecks(parsed, checks, isWhole);
   return checks;
 }

@@ -1,4 +1,4 @@
-// Blank characters, trimming and quoting as the Go standard library has them: Dockerfile syntax is defined by a Go
+// Blank characters and trimming as the Go standard library has them: Dockerfile syntax is defined by a Go
 // program, and JavaScript's own idea of white space differs (U+0085 is missing, U+FEFF is too much).
 
 /** Go unicode.IsSpace: property White_Space. */
@@ -36,34 +36,6 @@ export function trimNewline(line: string): string {
   let end = line.length;
   while (end > 0 && (line[end - 1] === "\n" || line[end - 1] === "\r")) end--;
   return line.slice(0, end);
-}
-
-const SHORT_ESCAPES: Readonly<Record<string, string>> = {
-  '"': '\\"',
-  "\\": "\\\\",
-  "\u0007": "\\a",
-  "\b": "\\b",
-  "\f": "\\f",
-  "\n": "\\n",
-  "\r": "\\r",
-  "\t": "\\t",
-  "\v": "\\v",
-};
-
-/** All but what strconv.IsPrint prints: letters, marks, numbers, punctuation, symbols and the one blank. */
-const NOT_PRINTED = /["\\]|[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu;
-
-/** Go's %q for strings, as it stands in BuildKit's messages. */
-export function quote(text: string): string {
-  const body = text.replace(NOT_PRINTED, (char) => {
-    const short = SHORT_ESCAPES[char];
-    if (short !== undefined) return short;
-    const code = char.codePointAt(0) ?? 0;
-    const digits = (count: number): string => code.toString(16).padStart(count, "0");
-    if (code < 0x80) return `\\x${digits(2)}`;
-    return code < 0x1_0000 ? `\\u${digits(4)}` : `\\U${digits(8)}`;
-  });
-  return `"${body}"`;
 }
 
 /** Go strconv.ParseBool; null for what it refuses. */

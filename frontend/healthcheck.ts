@@ -3,8 +3,8 @@
 import { BuildError } from "../solver/graph/error.ts";
 import { parseDuration } from "./duration.ts";
 import { flagValue } from "./flags.ts";
-import { quote } from "./go-strings.ts";
 import type { Flag } from "./instruction.ts";
+import { quote } from "../solver/graph/go-quote.ts";
 
 const DURATIONS = ["interval", "timeout", "start-period", "start-interval"] as const;
 const MIN_NANOSECONDS = 1_000_000; // 1 ms, container.MinimumDuration of the Docker API

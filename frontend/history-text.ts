@@ -1,7 +1,7 @@
 // Values as they stand in history lines. BuildKit prints them with Go's fmt; tools read these lines, so they are equal.
 
 import type { Healthcheck } from "../solver/graph/request.ts";
-import { quote } from "./go-strings.ts";
+import { quote } from "../solver/graph/go-quote.ts";
 
 /** Go's %q of a list of texts: ["a" "b"]. */
 export function quotedList(words: readonly string[]): string {

@@ -1,7 +1,7 @@
 // The image config a stage builds up, with its history. image-spec config.md; Docker's additions (OnBuild, Shell,
 // Healthcheck) from docker-image-spec v1.3.
 
-import { BuildError } from "../solver/graph/error.ts";
+import { BuildError, redactUrl } from "../solver/graph/error.ts";
 import type { Platform } from "../solver/graph/op.ts";
 import type { ContainerConfig, Healthcheck, HistoryEntry, ImageConfig } from "../solver/graph/request.ts";
 import { normalizePlatform } from "../solver/graph/platform.ts";
@@ -20,7 +20,7 @@ export function emptyImage(platform: Platform): ImageConfig {
     os: platform.os,
     ...(platform.osVersion ? { "os.version": platform.osVersion } : {}),
     ...(platform.variant ? { variant: platform.variant } : {}),
-    config: { Env: [`PATH=${DEFAULT_PATH}`], WorkingDir: "/" },
+    config: { ...(platform.os === "windows" ? {} : { Env: [`PATH=${DEFAULT_PATH}`] }), WorkingDir: "/" },
     history: [],
   };
 }
@@ -182,20 +182,20 @@ export function withOwn<T>(
 }
 
 /** PATH is always set, but for Windows, which has its own. */
-export function ensurePath(image: ImageConfig): void {
+export function ensurePath(image: ImageConfig, { os }: Platform): void {
   const hasPath = (image.config.Env ?? []).some((entry) => entry.startsWith("PATH="));
-  if (!hasPath && image.os !== "windows")
-    image.config.Env = [...(image.config.Env ?? []), `PATH=${DEFAULT_PATH}`];
+  if (!hasPath && os !== "windows") image.config.Env = [...(image.config.Env ?? []), `PATH=${DEFAULT_PATH}`];
 }
 
 /** One line of history. withLayer: the step makes a layer. created null: the exporter takes the time of the layer, so that
  *  a cached build gives the same image again. */
 export function addHistory(
   image: ImageConfig,
-  createdBy: string,
+  text: string,
   withLayer: boolean,
   created: string | null,
 ): void {
+  const createdBy = redactUrl(text); // an image tells everybody (threat model S2)
   const entry: HistoryEntry =
     created === null
       ? { created_by: createdBy, comment: HISTORY_COMMENT }

@@ -88,3 +88,6 @@ export interface ParseWarning {
   readonly detail: string;
   readonly at: SourceRange;
 }
+
+/** Instructions of a kind. */
+export type Kind<K extends Instruction["kind"]> = Extract<Instruction, { kind: K }>;

@@ -2,11 +2,12 @@
 // business of parse-instruction.ts, which runs when the whole file has been read.
 
 import { BuildError } from "../solver/graph/error.ts";
-import { quote, trimSpace } from "./go-strings.ts";
+import { trimSpace } from "./go-strings.ts";
 import type { KeyValue } from "./instruction.ts";
 import { readJsonForm } from "./json-form.ts";
 import { WordError } from "./locate.ts";
 import { BLANKS, type SplitCommand, splitCommand, splitWords } from "./split-command.ts";
+import { quote } from "../solver/graph/go-quote.ts";
 
 /** Arguments as read by the instruction's grammar. */
 export type Arguments =

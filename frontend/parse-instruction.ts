@@ -3,7 +3,7 @@
 
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";
 import { checkFlags, flagValue } from "./flags.ts";
-import { quote, trimSpace } from "./go-strings.ts";
+import { trimSpace } from "./go-strings.ts";
 import type { CommandLine, Flag, Heredoc, Instruction, KeyValue } from "./instruction.ts";
 import { checkHealthcheckFlags } from "./healthcheck.ts";
 import { WordError } from "./locate.ts";
@@ -12,6 +12,7 @@ import type { Arguments } from "./parse-arguments.ts";
 import { checkRunFlags } from "./run-flags.ts";
 import type { SplitCommand } from "./split-command.ts";
 import { suggest } from "./suggest.ts";
+import { quote } from "../solver/graph/go-quote.ts";
 
 /** An instruction whose grammar has been read. `body` are the raw here documents, in order of their words. */
 export interface RawInstruction {

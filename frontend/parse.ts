@@ -99,6 +99,16 @@ function read(file: string, source: string): Reading {
   };
 }
 
+/** Instructions that belong to no stage: of an image that comes without a Dockerfile. Throws DOCKERFILE_SYNTAX without a place. */
+export function parseLoose(text: string): {
+  readonly escape: "\\" | "`";
+  readonly instructions: readonly Instruction[];
+} {
+  if (text.trim() === "") throw syntax("there is no instruction");
+  const { escape, instructions } = lex("", text);
+  return { escape, instructions: instructions.map(checkInstruction) };
+}
+
 /** Fills `instructions` and `warnings` up to the first instruction that is wrong, and throws for that. */
 function checkAll(lexed: Lexed, instructions: Instruction[], warnings: ParseWarning[]): void {
   let stages = 0;

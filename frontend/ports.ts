@@ -46,8 +46,9 @@ function splitMapping(text: string): { ip: string; hostPort: string; port: strin
   return { ip: parts.join(":").replace(/^\[(.*)\]$/, "$1"), hostPort, port };
 }
 
+/** Numbers may have a plus, as for Go's ParseInt. */
 function readRange(text: string): readonly [number, number] | null {
-  const [, from, to = from] = /^(\d+)(?:-(\d+))?$/.exec(text) ?? [];
+  const [, from, to = from] = /^(\+?\d+)(?:-(\+?\d+))?$/.exec(text) ?? [];
   const [first, last] = [Number(from), Number(to)];
   return from !== undefined && last <= PORT_MAX && first <= last ? [first, last] : null;
 }

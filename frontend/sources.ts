@@ -109,6 +109,7 @@ async function loadImage(conversion: Conversion, identifier: string, options: Im
   });
   const { image, isEmpty } = readBaseImage(resolved.config, shown);
   const pinned = reference.includes("@") ? reference : `${reference}@${resolved.digest}`;
+  const shownAs = resolved.isPrivate === true ? reference : pinned;
   const found = normalizePlatform({
     os: image.os,
     architecture: image.architecture,
@@ -116,7 +117,8 @@ async function loadImage(conversion: Conversion, identifier: string, options: Im
   });
   const isKnown = image.os !== "" && image.architecture !== "";
   const isOther = isKnown && (found.os !== platform.os || found.architecture !== platform.architecture);
-  if (isOther && !isContext) {
+  // An image without layers is taken for scratch, which is of every platform.
+  if (isOther && !isContext && !isEmpty) {
     const detail = baseImagePlatform(shown, formatPlatform(platform), formatPlatform(found));
     conversion.checks.warn("InvalidBaseImagePlatform", detail, at);
   }
@@ -129,7 +131,7 @@ async function loadImage(conversion: Conversion, identifier: string, options: Im
     source: (name) => {
       if (isEmpty) return null;
       const op = { kind: "source", identifier: `${scheme}://${pinned}`, attrs: {} } as const;
-      return conversion.graph.add(op, chosen, [], noteOf(name(options.title(pinned)), at));
+      return conversion.graph.add(op, chosen, [], noteOf(name(options.title(shownAs)), at));
     },
   };
 }
@@ -149,6 +151,11 @@ function findContext(options: FrontendOptions, name: string, platform: Platform)
       if (familiar(key) === candidate) return { name: wanted, value };
   }
   return null;
+}
+
+/** What a named context was given as, or null when there is none of this name. */
+export function contextAddress(options: FrontendOptions, name: string): string | null {
+  return findContext(options, name, options.buildPlatform)?.value ?? null;
 }
 
 /** "docker.io/library/alpine:latest" and "alpine" are one name. */
@@ -189,10 +196,10 @@ async function loadContext(
     // The name is the context's own, not that of a numbered step.
     return { ...base, source: () => base.source((text) => text) };
   }
-  const add = (op: Parameters<Conversion["graph"]["add"]>[0], what: string): Base => ({
+  const add = (op: Parameters<Conversion["graph"]["add"]>[0], step: string): Base => ({
     ...scratch(conversion.targetPlatform),
     platform,
-    source: () => conversion.graph.add(op, null, [], noteOf(`${title} ${what}`, null)),
+    source: () => conversion.graph.add(op, null, [], noteOf(step, null)),
   });
   if (value.startsWith("local:")) {
     const directory = value.slice("local:".length);
@@ -200,16 +207,17 @@ async function loadContext(
       conversion.options.namedIgnores?.get(name) ?? conversion.options.namedIgnores?.get(directory) ?? null;
     return add(
       localSource(directory, file?.data ?? null, conversion.options.contextMode),
-      "load from client",
+      `${title} load from client`,
     );
   }
-  const git = parseGitRef(value);
+  const git = atPlace(at, () => parseGitRef(value));
   if (git !== null) {
-    const keepGitDir = git.keepGitDir ?? keepsGitDir(conversion.buildArgs);
-    return add(gitSource(git, { keepGitDir, checksum: git.checksum }), `load git source ${git.remote}`);
+    return add(gitSource(git, { keepGitDir: git.keepGitDir ?? false }), `[internal] ${gitTitle(value)}`);
   }
   if (/^https?:\/\//.test(value)) {
-    return add({ kind: "source", identifier: value, attrs: {} }, "load remote build context");
+    // A file of that name, whatever the address ends with: dockerui, namedcontext.go.
+    const op = { kind: "source", identifier: value, attrs: { "http.filename": HTTP_CONTEXT_FILE } } as const;
+    return add(op, `${title} ${value}`);
   }
   throw new BuildError("USAGE", `unsupported context source ${value.split(":", 1)[0]} for ${name}`, {
     hint: "docker-image://, oci-layout://, a directory, git and http(s) addresses are supported",
@@ -233,14 +241,17 @@ export function localSource(
   };
 }
 
-/** BUILDKIT_CONTEXT_KEEP_GIT_DIR */
-export function keepsGitDir(buildArgs: ReadonlyMap<string, string>): boolean {
-  return /^(?:1|t|true)$/i.test(buildArgs.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR") ?? "");
+/** Name of the one file that a context behind an http(s) address is. */
+export const HTTP_CONTEXT_FILE = "context";
+
+/** Name of the step that fetches a repository, which people know by the address they gave. */
+export function gitTitle(address: string): string {
+  return `load git source ${address}`;
 }
 
 /** The main context as a vertex. */
-export function mainContext(conversion: Pick<Conversion, "options" | "graph" | "buildArgs">): Input | null {
-  const { options, graph, buildArgs } = conversion;
+export function mainContext(conversion: Pick<Conversion, "options" | "graph">): Input | null {
+  const { options, graph } = conversion;
   const { identifier, attrs } = options.context;
   if (identifier.startsWith("local://")) {
     const name = identifier.slice("local://".length);
@@ -249,11 +260,10 @@ export function mainContext(conversion: Pick<Conversion, "options" | "graph" | "
     return graph.add(merged, null, [], noteOf("[internal] load build context", null));
   }
   if (identifier.startsWith("git://")) {
-    const all = keepsGitDir(buildArgs) ? { ...attrs, "git.keepgitdir": "true" } : attrs;
-    const name = `[internal] load git source ${attrs["git.fullurl"] ?? identifier}`;
-    return graph.add({ kind: "source", identifier, attrs: all }, null, [], noteOf(name, null));
+    const name = `[internal] ${gitTitle(options.contextName ?? attrs["git.fullurl"] ?? identifier)}`;
+    return graph.add(options.context, null, [], noteOf(name, null));
   }
-  const filename = attrs["http.filename"] ?? "context";
+  const filename = attrs["http.filename"] ?? HTTP_CONTEXT_FILE;
   const archive = graph.add(
     { kind: "source", identifier, attrs: { ...attrs, "http.filename": filename } },
     null,

@@ -1,7 +1,7 @@
 // What a stage is at one point of its instructions, and what all instructions need to be turned into steps.
 
 import type { Input, VertexNote } from "../solver/graph/definition.ts";
-import { BuildError, type SourceRange } from "../solver/graph/error.ts";
+import { BuildError, redactUrl, type SourceRange } from "../solver/graph/error.ts";
 import type { GraphBuilder } from "../solver/graph/llb.ts";
 import type { Platform, ProxyEnv } from "../solver/graph/op.ts";
 import type { Patterns } from "../solver/graph/patterns.ts";
@@ -57,7 +57,7 @@ export interface Conversion {
 const EXPANDED_MAX_LENGTH = 128 * 1024 * 1024;
 
 /** Counts text that a step or history entry will hold. Throws LIMIT_EXCEEDED when all together is too much. */
-export function spend(conversion: Conversion, length: number): void {
+export function spend(conversion: Pick<Conversion, "spent">, length: number): void {
   conversion.spent.length += length;
   if (conversion.spent.length <= EXPANDED_MAX_LENGTH) return;
   throw new BuildError(
@@ -96,6 +96,8 @@ export interface StageState {
   readonly stage: Stage;
   readonly platform: Platform;
   readonly image: ImageConfig;
+  /** Entries at the start of its history that came with the base image. */
+  readonly baseHistory: number;
   readonly outline: StageOutline;
   readonly ignoreCache: boolean;
   /** Files; null: none. */
@@ -116,10 +118,17 @@ export interface StageState {
   shownSteps: number;
 }
 
+/** What instructions need that only set a property of the image config. */
+export type PropertyConversion = Pick<Conversion, "words" | "checks" | "created" | "spent">;
+export type PropertyState = Pick<
+  StageState,
+  "image" | "platform" | "env" | "stepEnv" | "envPlaces" | "user" | "buildArgs" | "isWorkdirSet" | "isCmdSet"
+>;
+
 /** Expands a word of an instruction; variables that are not set are reported. */
 export function expandIn(
-  conversion: Conversion,
-  state: StageState,
+  conversion: PropertyConversion,
+  state: PropertyState,
   instruction: Instruction,
   word: string,
   options: WordOptions = conversion.words,
@@ -129,21 +138,18 @@ export function expandIn(
   return text;
 }
 
-/** The same, split at blanks. */
+/** The words a word expands to, split at blanks. Nothing is reported: UndefinedVar does not look at EXPOSE. */
 export function expandListIn(
-  conversion: Conversion,
-  state: StageState,
-  instruction: Instruction,
+  conversion: PropertyConversion,
+  state: PropertyState,
   word: string,
 ): readonly string[] {
-  const { words, unmatched } = expandWords(word, state.env, conversion.words);
-  reportUndefined(conversion, state, instruction, unmatched);
-  return words;
+  return expandWords(word, state.env, conversion.words).words;
 }
 
 function reportUndefined(
-  { checks }: Conversion,
-  state: StageState,
+  { checks }: PropertyConversion,
+  state: PropertyState,
   instruction: Instruction,
   names: readonly string[],
 ): void {
@@ -219,7 +225,7 @@ export function noteOf(
   ignoreCache = false,
   group: VertexNote["group"] = null,
 ): VertexNote {
-  return { name, ignoreCache, at: at === null ? [] : [at], group };
+  return { name: redactUrl(name), ignoreCache, at: at === null ? [] : [at], group };
 }
 
 /** Inputs of one vertex, each once. */

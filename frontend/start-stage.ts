@@ -1,12 +1,14 @@
 // How stages start: their bases are found, triggers in them become steps, and the state is that of the base.
 
 import { BuildError } from "../solver/graph/error.ts";
+import type { Platform } from "../solver/graph/op.ts";
 import { cleanPath } from "../solver/graph/patterns.ts";
 import { cloneImage, ensurePath } from "./image-config.ts";
 import { parseTrigger } from "./parse.ts";
 import { type Base, checkImageName, resolveBase } from "./sources.ts";
 import { type Conversion, type StageState, spend, stepName } from "./stage-state.ts";
 import { reachableFrom, type Stage, type StageTable } from "./stages.ts";
+import { toBackslashes, windowsPath } from "./windows-paths.ts";
 
 /** What copying an entry counts for in `spend`. */
 const HISTORY_ENTRY_LENGTH = 8;
@@ -83,6 +85,7 @@ export function startStage(
     stage,
     platform: parent?.platform ?? (base as Base).platform,
     image,
+    baseHistory: parent?.baseHistory ?? image.history.length,
     outline: { args: new Map(), usedArgs: new Set(stage.usedArgs), secrets: new Map(), ssh: new Map() },
     ignoreCache:
       noCache ||
@@ -103,20 +106,22 @@ export function startStage(
   spend(conversion, image.history.length * HISTORY_ENTRY_LENGTH + state.env.size * VARIABLE_LENGTH);
   // Triggers of the base are steps of this stage now; this stage starts a list of its own.
   delete image.config.OnBuild;
-  ensurePath(image);
+  ensurePath(image, state.platform);
   for (const [place, entry] of (image.config.Env ?? []).entries()) {
     const [name = "", value = ""] = entry.split(/=(.*)/s);
     state.env.set(name, value);
     if (!state.envPlaces.has(name)) state.envPlaces.set(name, place);
   }
-  if (image.config.WorkingDir) image.config.WorkingDir = workdirIn(null, image.config.WorkingDir);
+  if (image.config.WorkingDir)
+    image.config.WorkingDir = workdirIn(null, image.config.WorkingDir, state.platform);
   if (base !== null) state.fs = base.source((text) => stepName(conversion, state, text));
   return state;
 }
 
-/** Absolute paths stay as written, relative ones are joined and cleaned, as BuildKit has it. */
-export function workdirIn(current: string | null, path: string): string {
+/** Absolute paths stay as written, relative ones are joined and cleaned, as BuildKit has it; as it goes into the config. */
+export function workdirIn(current: string | null, path: string, { os }: Platform): string {
   const parent = current || "/";
+  if (os === "windows") return toBackslashes(windowsPath(parent.replaceAll("\\", "/"), path, false));
   if (path === "") return parent;
   return path.startsWith("/") ? path : cleanPath(`/${parent}/${path}`);
 }

@@ -2,8 +2,9 @@
 // "Environment replacement"). One pass; nested ${} recurse with a limit.
 
 import { BuildError } from "../solver/graph/error.ts";
-import { isSpace, quote } from "./go-strings.ts";
+import { isSpace } from "./go-strings.ts";
 import { replacePattern, trimPrefix, trimSuffix } from "./word-patterns.ts";
+import { quote } from "../solver/graph/go-quote.ts";
 
 /** Where the value of a variable comes from; undefined: not set. */
 export interface Lookup {

@@ -128,13 +128,16 @@ type Counted<T, Ignored extends string = never> = Readonly<
   Record<Exclude<keyof T & string, "kind" | Ignored>, string>
 >;
 
-/** Attributes of sources that change how bytes are had, not which: who asks, with which credentials, how it is shown. */
+/** Attributes of sources that change how bytes are had, not which: who asks, with which credentials, how it is shown, what is
+ *  compared with the pin. */
 const SOURCE_HINTS: ReadonlySet<string> = new Set([
+  "git.checksum",
   "git.authheadersecret",
   "git.authtokensecret",
   "git.knownsshhosts",
   "git.mountsshsock",
   "http.authheadersecret",
+  "http.checksum",
   "image.recordtype",
   "image.resolvemode",
   "local.differ",
@@ -149,12 +152,14 @@ const SOURCE_HINTS: ReadonlySet<string> = new Set([
 function sourceIngredients(op: SourceOp, platform: Platform | null): Ingredients {
   const scheme = op.identifier.slice(0, op.identifier.indexOf("://"));
   const rest = op.identifier.slice(scheme.length + 3);
+  const hasAddress = scheme === "git" && op.attrs["git.keepgitdir"] === "true"; // .git/config
   const attrs = Object.entries(op.attrs)
-    .filter(([name]) => !SOURCE_HINTS.has(name))
+    .filter(([name]) => !SOURCE_HINTS.has(name) && (name !== "git.fullurl" || hasAddress))
     .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
-  let place = op.identifier; // http and others: the file is named after its address
-  if (scheme === "docker-image" || scheme === "oci-layout") place = scheme; // equal digests are equal images
-  if (scheme === "git" && op.attrs["git.keepgitdir"] !== "true") {
+  let place = op.identifier;
+  if (scheme === "docker-image" || scheme === "oci-layout") place = "docker-image"; // equal layers are equal images
+  if (scheme === "http" || scheme === "https") place = "http"; // the pin has the name of the file, too
+  if (scheme === "git" && !hasAddress) {
     // url#ref:subdir: the commit is pinned, the directory inside it is not; .git alone remembers the address.
     const fragment = rest.includes("#") ? rest.slice(rest.indexOf("#") + 1) : "";
     place = `git ${fragment.includes(":") ? fragment.slice(fragment.indexOf(":") + 1) : ""}`;

@@ -5,6 +5,7 @@ import type { Digest } from "./graph/digest.ts";
 import { BuildError, type ErrorCode } from "./graph/error.ts";
 import type { Emit, ProgressEvent } from "./graph/event.ts";
 import type { CallContext } from "./graph/request.ts";
+import { awaitAs, type Waiters } from "./graph/tasks.ts";
 
 /** One who waits for the work. */
 export interface Member<T> {
@@ -30,10 +31,8 @@ export interface Flights<T> {
   share(key: string, member: Member<T>, work: (context: CallContext) => Promise<Shared<T>>): Promise<T>;
 }
 
-interface Flight<T> {
-  readonly members: Set<Member<T>>;
+interface Flight<T> extends Waiters<Member<T>> {
   readonly owner: Member<T>;
-  readonly controller: AbortController;
   readonly outcome: Promise<T>;
   /** What late comers missed. */
   readonly told: ProgressEvent[];
@@ -106,7 +105,7 @@ export function openFlights<T>(): Flights<T> {
           }
         }
         try {
-          return await staying(flight, member);
+          return await awaitAs(flight, member, flight.outcome, signal);
         } catch (error) {
           signal.throwIfAborted();
           if (mine || !mayFareBetter(flight, member, error)) throw error;
@@ -121,29 +120,6 @@ function mayFareBetter<T>(flight: Flight<T>, member: Member<T>, error: unknown):
   if (flight.owner.context.signal.aborted) return true; // its session may have gone under the work
   if (flight.owner.context.session === member.context.session) return false;
   return error instanceof BuildError && OF_THE_SESSION.has(error.code);
-}
-
-/** Waits with the others until the end, or leaves when the member's signal aborts. The last one out stops the work. */
-async function staying<T>(flight: Flight<T>, member: Member<T>): Promise<T> {
-  const { signal } = member.context;
-  let leave = (): void => {};
-  const left = new Promise<never>((_resolve, reject) => {
-    leave = () => {
-      flight.members.delete(member);
-      const goodbye = (): void => reject(signal.reason);
-      if (flight.members.size > 0) return goodbye();
-      flight.controller.abort(signal.reason);
-      flight.outcome.then(goodbye, goodbye);
-      return undefined;
-    };
-  });
-  left.catch(() => {}); // when the work wins the race
-  signal.addEventListener("abort", leave, { once: true });
-  try {
-    return await Promise.race([left, flight.outcome]);
-  } finally {
-    signal.removeEventListener("abort", leave);
-  }
 }
 
 /** The event as another member should hear it: under its own name of the step. */

@@ -17,6 +17,7 @@ import {
 } from "./cache-key.ts";
 import { keysOf, type Parts } from "./edge.ts";
 import type { Digest } from "./graph/digest.ts";
+import { saysWaiting } from "./graph/event.ts";
 import type { Op } from "./graph/op.ts";
 import type { CallContext, LayerId, Result } from "./graph/request.ts";
 import type { Node } from "./job.ts";
@@ -36,8 +37,12 @@ export interface Means {
   readonly store: Store;
   readonly limits: () => Promise<Limits>;
   readonly nowMs: () => number;
-  /** Caches of this build (a solver with them is for one build only); left out: none. */
+  /** Caches of this build; left out: none. */
   readonly imports?: ImportedResults;
+  /** Builds with other terms (limits of steps, the runtime, entitlements) do their work for themselves; left out: "". */
+  readonly terms?: string;
+  /** Keeps the worker and all that it uses until disposed: work that others wait for outlives the build that began it. */
+  readonly hold?: () => AsyncDisposable;
 }
 
 export interface Task {
@@ -77,7 +82,11 @@ export async function make(
         context.signal.throwIfAborted();
         return recorded(task, records) ?? (await run(task, means, records, context));
       },
-      { signal: context.signal },
+      {
+        signal: context.signal,
+        onWait: saysWaiting(context.emit, node.vertex.digest, "the same step of another build"),
+        sparesWork: true,
+      },
     ),
   );
 }

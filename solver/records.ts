@@ -1,10 +1,12 @@
 // Keys to results on disk: asking, believing, recording, keeping young. One of these for each build.
 
 import { createHash } from "node:crypto";
+import { sureForms } from "../cache/claims.ts";
 import type { ImportedResults } from "../cache/remote-cache/imports.ts";
-import type { LayerRecord, ResultRecord, Store } from "../cache/store.ts";
+import type { ResultRecord, Store } from "../cache/store.ts";
 import type { CacheKey, Ingredients } from "./cache-key.ts";
-import type { LayerId, Result } from "./graph/request.ts";
+import { redactUrl } from "./graph/error.ts";
+import type { Descriptor, LayerId, Result } from "./graph/request.ts";
 import type { EarlierLayers } from "../worker/worker.ts";
 
 export interface Found {
@@ -74,13 +76,19 @@ export function openResultRecords(
     const layer = store.layers.get(id);
     if (layer === null) return false;
     const isFar = layer.remotes.length > 0 && imports?.isBarred(id) !== true;
-    if (!(layer.unpacked || isFar || hasBlob(layer))) return false;
+    if (!(layer.unpacked || isFar || hasBlob(sureForms(layer)) || isMade(id))) return false;
     usable.add(id); // and stays so: it is held
     return true;
   }
 
-  function hasBlob(layer: LayerRecord): boolean {
-    return Object.values(layer.blobs).some((blob) => store.content.has(blob.digest));
+  function hasBlob(blobs: readonly Descriptor[]): boolean {
+    return blobs.some((blob) => store.content.has(blob.digest));
+  }
+
+  /** A layer of an image that was built here; what stands in for it is held with it. */
+  function isMade(id: LayerId): boolean {
+    const made = store.layers.made(id);
+    return made !== null && (made.record.unpacked || hasBlob(Object.values(made.blobs)));
   }
 
   function isStale(record: ResultRecord): boolean {
@@ -170,15 +178,15 @@ export function openResultRecords(
   };
 }
 
-/** Ingredients fit to be kept in a record: short ones as they are. */
+/** Ingredients fit to be kept in a record: short ones as they are, without what unlocks a URL (threat model S1). */
 export function kept(ingredients: Ingredients, maxChars: number = INGREDIENT_MAX_CHARS): Ingredients {
   return Object.fromEntries(
-    Object.entries(ingredients).map(([name, value]) => [
-      name,
-      value.length <= maxChars
-        ? value
-        : `${value.slice(0, maxChars)}… sha256:${createHash("sha256").update(value).digest("hex")}`,
-    ]),
+    Object.entries(ingredients).map(([name, value]) => {
+      const shown = redactUrl(value);
+      if (shown.length <= maxChars) return [name, shown];
+      const digest = createHash("sha256").update(shown).digest("hex");
+      return [name, `${shown.slice(0, maxChars)}… sha256:${digest}`];
+    }),
   );
 }
 

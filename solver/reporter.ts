@@ -9,6 +9,8 @@ export interface Reporter {
   /** For the events of others (log, bytes…); a second "started" of a vertex is dropped. */
   readonly emit: Emit;
   started(vertex: Digest): void;
+  /** What the vertex reads is looked at while `work` goes on; that may be long before it starts, if it does. */
+  looking<T>(vertex: Digest, work: () => Promise<T>): Promise<T>;
   /** The vertex is over. Later calls for it do nothing. */
   ended(vertex: Digest, how: "cached" | "done"): void;
   failed(vertex: Digest, error: BuildError): void;
@@ -23,6 +25,7 @@ export function openReporter(
   nowMs: () => number,
 ): Reporter {
   const running = new Set<Digest>();
+  const looks = new Map<Digest, number>();
   const over = new Set<Digest>();
   for (const { vertex, note } of vertices) {
     const { digest, inputs, op } = vertex;
@@ -46,6 +49,18 @@ export function openReporter(
       if (over.has(vertex) || running.has(vertex)) return;
       running.add(vertex);
       emit({ kind: "started", vertex, atMs: nowMs() });
+    },
+    async looking(vertex, work) {
+      const count = looks.get(vertex) ?? 0;
+      looks.set(vertex, count + 1);
+      if (count === 0) emit({ kind: "looking", vertex, atMs: nowMs(), done: false });
+      try {
+        return await work();
+      } finally {
+        const left = (looks.get(vertex) ?? 1) - 1;
+        looks.set(vertex, left);
+        if (left === 0) emit({ kind: "looking", vertex, atMs: nowMs(), done: true });
+      }
     },
     ended(vertex, how) {
       if (end(vertex)) emit({ kind: how, vertex, atMs: nowMs() });

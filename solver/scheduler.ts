@@ -12,6 +12,7 @@ import type { Flights } from "./flight.ts";
 import { chainsMs, type Job, type Node, release } from "./job.ts";
 import { fetchUnnamed, keysAsRead, type Made, make, type Means, type Task } from "./making.ts";
 import { type Found, openResultRecords, type ResultRecords } from "./records.ts";
+import { openReadings, type Reading } from "./readings.ts";
 import { openReporter } from "./reporter.ts";
 import { noteParts } from "./trace.ts";
 import type { Selector } from "../worker/keeper/messages.ts";
@@ -44,6 +45,7 @@ export async function runJob(
   const { means, flights, records, onResult } = options;
   const { worker } = means;
   const reporter = openReporter(job.nodes.values(), context.emit, means.nowMs);
+  const readings = openReadings(reporter, means.nowMs);
   const controller = new AbortController();
   const { signal } = controller;
   setMaxListeners(0, signal); // one for each step at work or waiting
@@ -132,17 +134,11 @@ export async function runJob(
   }
 
   function perform(node: Node, request: Request): void {
-    const { digest } = node.vertex;
     switch (request.kind) {
       case "pin":
         return pin(node);
       case "hash":
-        reporter.started(digest);
-        return start(node, async () => ({
-          kind: "digest",
-          index: request.index,
-          digest: await contentDigest(node, request.index, request.result, request.selectors),
-        }));
+        return hash(node, request);
       case "look-up":
         return ask(node, request);
       case "want-input": {
@@ -172,18 +168,34 @@ export async function runJob(
     start(node, async () => ({ kind: "pinned", pin: await worker.pin(op, platform, digest, inner) }));
   }
 
+  function hash(node: Node, { index, result, selectors }: Request & { readonly kind: "hash" }): void {
+    // Live files are read long before the step begins: that is their source at work, not the step.
+    const reading =
+      result.kind === "files" ? readings.begin(inputOf(node, index).vertex.digest, result.name) : null;
+    const look = (): Promise<Digest> => contentDigest(node, index, result, selectors, reading);
+    start(node, async () => {
+      try {
+        const digest = await (reading === null ? reporter.looking(node.vertex.digest, look) : look());
+        return { kind: "digest", index, digest };
+      } finally {
+        if (!context.signal.aborted) reading?.end();
+      }
+    });
+  }
+
   /** Many steps copy from one place; equal questions are asked once. */
   function contentDigest(
     node: Node,
     index: number,
     result: Result,
     selectors: readonly Selector[],
+    reading: Reading | null,
   ): Promise<Digest> {
     const input = node.facts.inputs[index] as Input;
     const question = `${input.vertex} ${input.output} ${JSON.stringify(selectors)}`;
     let answer = digests.get(question);
     if (answer === undefined) {
-      answer = worker.contentDigest(result, selectors, inner);
+      answer = worker.contentDigest(result, selectors, inner, reading?.onBytes);
       digests.set(question, answer);
     }
     return answer;
@@ -258,21 +270,24 @@ export async function runJob(
       context: inner,
       landed: (made: Made) => records.hold(made.outputs),
     };
-    return flights.share(
-      node.facts.trust === "none" ? `${options.name} ${key}` : key,
-      member,
-      async (shared) => {
-        const own = openResultRecords(means.store, means.nowMs, means.imports); // outlives this job if others wait on
-        try {
-          own.hold(results);
-          const value = await make(task, means, own, shared);
-          return { value, release: () => own[Symbol.asyncDispose]() };
-        } catch (error) {
-          await own[Symbol.asyncDispose]();
-          throw error;
-        }
-      },
-    );
+    // Builds with the same caches share what stands on them; and a forced run is a build's own.
+    const name = node.facts.trust === "none" ? options.name : (means.terms ?? "");
+    return flights.share(`${means.imports?.nameOf(key) ?? key} ${name}`, member, async (shared) => {
+      // These outlive this job if others wait on.
+      const own = openResultRecords(means.store, means.nowMs, means.imports);
+      const hold = means.hold?.();
+      const release = async (): Promise<void> => {
+        await own[Symbol.asyncDispose]();
+        await hold?.[Symbol.asyncDispose]();
+      };
+      try {
+        own.hold(results);
+        return { value: await make(task, means, own, shared), release };
+      } catch (error) {
+        await release();
+        throw error;
+      }
+    });
   }
 
   function settled(node: Node, request: Request & { readonly kind: "settle" }): void {
@@ -283,7 +298,8 @@ export async function runJob(
     node.isNew =
       how === "ran" || (how === "made" && node.facts.inputs.some((_, index) => inputOf(node, index).isNew));
     if (how === "made" && node.isNew) reporter.started(digest);
-    reporter.ended(digest, how === "pinned" || node.isNew ? "done" : "cached");
+    const isRead = how === "pinned" && outputs[0]?.kind === "files" && node.users.length > 0; // and ends with that
+    if (!isRead) reporter.ended(digest, how === "pinned" || node.isNew ? "done" : "cached");
     for (const index of node.outputs) {
       const result = outputs[index] ?? null;
       if (result === null) throw new Error(`${node.vertex.op.kind}: there is no output ${index}`);

@@ -4,7 +4,7 @@ import type { ChainStep } from "../cache/remote-cache/chain.ts";
 import { chainOf } from "./chain.ts";
 import type { Input } from "./graph/definition.ts";
 import type { CallContext, Result, SolveRequest } from "./graph/request.ts";
-import { openFlights } from "./flight.ts";
+import { type Flights, openFlights } from "./flight.ts";
 import { loadJob } from "./job.ts";
 import type { Made, Means } from "./making.ts";
 import { openResultRecords } from "./records.ts";
@@ -43,17 +43,27 @@ export interface Solver {
   ): Promise<Solution>;
 }
 
-/** A solver over one worker and one store, which it does not dispose. `limits` is asked for when the first step has to
- *  run (a build that hits everything does not load the queues), and must give the same queues each time. */
-export function openSolver(means: Means): Solver {
-  const flights = openFlights<Made>();
+/** What all builds of a process share: work under way. */
+export interface Sharing {
+  readonly flights: Flights<Made>;
+  /** Another one each time. */
+  readonly nextJob: () => string;
+}
+
+/** Nothing is under way yet. */
+export function openSharing(): Sharing {
   let jobs = 0;
+  return { flights: openFlights(), nextJob: () => `job ${++jobs}` };
+}
+
+/** The solver of a build, over its worker and the store, which it does not dispose. `limits` is asked for when the first step has to
+ *  run (a build that hits everything does not load the queues), and must give the same queues each time. */
+export function openSolver(means: Means, sharing: Sharing = openSharing()): Solver {
   return {
     async solve(request, roots, context, options = {}) {
       context.signal.throwIfAborted();
       const job = loadJob(request, roots);
       const records = openResultRecords(means.store, means.nowMs, means.imports);
-      jobs += 1;
       const keepIt = (): void => {
         if (options.trace === undefined) return;
         const build = keepTrace(
@@ -67,9 +77,9 @@ export function openSolver(means: Means): Solver {
       try {
         const results = await runJob(job, context, {
           means,
-          flights,
+          flights: sharing.flights,
           records,
-          name: `job ${jobs}`,
+          name: sharing.nextJob(),
           onResult: options.onResult ?? null,
         });
         // What the caller does next (have the layers packed) is mostly waiting: the comparison is made meanwhile.

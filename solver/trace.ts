@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { type Ingredients, ingredientsOf, type KeyPart } from "./cache-key.ts";
 import type { Edge } from "./edge.ts";
 import type { Digest } from "./graph/digest.ts";
+import { redactUrl } from "./graph/error.ts";
 import type { Result } from "./graph/request.ts";
 import type { Job, Node } from "./job.ts";
 import { kept } from "./records.ts";
@@ -87,7 +88,7 @@ function traceNode(node: Node, index: ReadonlyMap<Digest, number>, noCache: bool
     key: "key" in edge ? edge.key : null,
     made: edge.phase === "settled" ? nameOfOutputs(edge.outputs) : null,
     op: kept(ingredientsOf(op, vertex.platform), INGREDIENT_MAX_CHARS),
-    source: op.kind === "source" ? { identifier: op.identifier, pin: node.pin } : null,
+    source: op.kind === "source" ? { identifier: redactUrl(op.identifier), pin: node.pin } : null,
     inputs: vertex.inputs.map((input, at) => ({
       step: index.get(input.vertex) as number,
       output: input.output,

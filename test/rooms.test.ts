@@ -8,7 +8,8 @@ import { projectDir } from "./support/project.ts";
 
 /** Which rooms a room may import from. Its own files it may always import. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
-  bin: ["frontend", "solver", "exporters", "worker", "cache", "solver/graph"],
+  bin: ["bin/engine", "frontend", "solver", "exporters", "worker", "cache", "solver/graph"],
+  "bin/engine": ["frontend", "solver", "exporters", "worker", "cache", "solver/graph"],
   frontend: ["solver/graph"],
   solver: ["worker", "cache", "solver/graph"],
   exporters: ["cache", "solver/graph"],
@@ -20,34 +21,56 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 
 /** The files of a room that others may import. The two ground floors are open as a whole. */
 const DOORS: readonly string[] = [
+  "bin/engine/engine.ts",
+  "bin/engine/request.ts", // what it is asked and answers
+  "bin/engine/defaults.ts", // requests without flags
+  "bin/engine/cache-location.ts",
+  "bin/engine/cache-mounts.ts",
+  "bin/engine/context-files.ts", // how long a Dockerfile may be
+  "bin/engine/archives.ts", // load and import, which need the store alone
+  "bin/engine/local-images.ts",
+  "bin/engine/local-store.ts",
+  "bin/engine/registry-client.ts",
   "frontend/frontend.ts",
+  "frontend/changes.ts", // --change of import
+  "frontend/git-ref.ts", // which addresses are repositories
   "solver/solver.ts",
   "solver/traces.ts", // what --explain looks at
   "solver/graph/*",
   "exporters/exporter.ts",
+  "exporters/image.ts", // the documents of an image that import makes
   "exporters/annotations.ts", // the words of --annotation
   "exporters/cache-early.ts", // layers that leave while the build goes on
   "exporters/cache-export.ts",
+  "exporters/file-output.ts", // files that appear whole
+  "exporters/writable.ts", // whether they can be
   "exporters/output-grammar.ts", // the words of --output
   "worker/worker.ts",
   "worker/cgroup-limits.ts", // the words of --memory and its like
+  "worker/process-bound.ts", // and how many processes a step may have without them
   "worker/probe.ts", // doctor
   "worker/probe-words.ts",
   "worker/keeper/keeper.ts",
   "worker/keeper/messages.ts", // what the keeper can be asked
   "worker/keeper/userns.ts",
-  "worker/keeper/network-helper.ts", // which program connects a step
   "worker/sandbox/oci-runtime.ts", // which program runs a step
   "worker/sources/git.ts", // contexts that are fetched before there is a Dockerfile
   "worker/sources/http.ts",
   "worker/sys/*",
   "cache/store.ts",
   "cache/check.ts", // fsck
+  "cache/claims.ts", // what images say of their layers
   "cache/ceiling.ts", // how large a store may become
   "cache/collect.ts", // du and prune
   "cache/prune-filter.ts",
+  "cache/image-record.ts", // names and IDs of images as keys
+  "cache/near-image.ts", // what is here in place of an image that is not
+  "cache/program.ts", // programs of this machine
+  "cache/disk-fault.ts", // the words for disks that take no more
+  "cache/outside.ts", // trees and files that others made
   "cache/registry/proxy.ts",
   "cache/registry/certificates.ts",
+  "cache/registry/places.ts", // mirrors and other locations
   "cache/remote-cache/*", // manifests and places of caches elsewhere
   "cache/selection-files.ts",
   "cache/path-hash.ts", // files as entries: read, filtered, picked, hashed
@@ -56,11 +79,14 @@ const DOORS: readonly string[] = [
   "cache/tree-filter.ts",
   "cache/tree-live.ts",
   "cache/tree-select.ts",
+  "cache/layers/decompress.ts", // archives of images
+  "cache/layers/compress-block.ts", // what packed layers are made by
   "cache/layers/apply.ts", // layers as tars: what the keeper runs
   "cache/layers/archive.ts",
   "cache/layers/export-tree.ts",
   "cache/layers/listing.ts", // what fsck and the keeper know of a layer's directory
   "cache/layers/implied.ts", // what a stack of layers has to put right
+  "cache/layers/ids.ts",
   "cache/layers/owner.ts",
   "cache/layers/pack.ts",
   "cache/layers/remove-tree.ts",
@@ -75,11 +101,16 @@ const DOORS: readonly string[] = [
   "cache/remote-cache/place.ts",
   "cache/registry/client.ts",
   "cache/registry/docker-config.ts",
+  "cache/registry/docker-login.ts",
   "cache/registry/documents.ts",
   "cache/registry/image.ts",
+  "cache/registry/platform-match.ts", // which of several images is meant
+  "cache/registry/image-archive.ts", // load
   "cache/registry/layout.ts",
   "cache/registry/reference.ts",
   "cache/registry/transport.ts", // downloads by URL go the same way
+  "cache/registry/exchange.ts",
+  "cache/registry/pace.ts",
 ];
 
 /** Who may use which package: each one is behind a file or two of ours. */
@@ -89,11 +120,12 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "dockerfile-ast": ["frontend"],
   fzstd: ["cache/layers"],
   koffi: ["worker/sys"],
-  lmdb: ["cache/records.ts"],
+  lmdb: ["cache/records.ts", "cache/records-file.ts"],
   "lru-cache": ["cache/registry/remembered.ts"],
-  "p-queue": ["bin/engine.ts", "solver"],
+  "p-queue": ["bin/engine/engine.ts", "solver"],
   pako: ["cache/layers"],
   pbf: ["solver/graph"],
+  "smol-toml": ["cache/registry/toml.ts"],
   "tar-stream": ["exporters/tar-bytes.ts"],
   "unbzip2-stream": ["cache/layers"],
   undici: ["cache/registry/carrier-undici.ts", "cache/registry/undici-parts.d.ts"],
@@ -108,6 +140,112 @@ const PROCESSES: readonly string[] = [
   "worker/keeper/first-thread.ts",
   "worker/keeper/thread.ts",
 ];
+
+/** Calls of node:fs that act on open files. All others take a path, whose links they follow. */
+const BY_DESCRIPTOR: readonly string[] = [
+  "closeSync",
+  "constants",
+  "fchmodSync",
+  "fchownSync",
+  "fdatasyncSync",
+  "fstatSync",
+  "fsyncSync",
+  "ftruncateSync",
+  "futimesSync",
+  "readSync",
+  "writeSync",
+];
+
+/** The files that use calls with paths, and on what. Trees of others (contexts, checkouts, layers, layouts, cache mounts) are
+ *  not among it: they are reached through `cache/outside.ts` or `worker/sys/file.ts`, below a descriptor. */
+const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
+  "names below a descriptor, each of one component": ["cache/outside.ts", "cache/tree-live.ts"],
+  "the store's own files": [
+    "bin/engine/archives.ts",
+    "bin/engine/build-context.ts",
+    "bin/engine/build-result.ts",
+    "bin/engine/cache-mounts.ts",
+    "bin/engine/layer-source.ts",
+    "cache/cache-mounts.ts",
+    "cache/ceiling.ts",
+    "cache/check.ts",
+    "cache/claim.ts",
+    "cache/collect.ts",
+    "cache/content.ts",
+    "cache/image-names.ts",
+    "cache/layer-store.ts",
+    "cache/layers/apply.ts",
+    "cache/layers/decompress.ts",
+    "cache/layers/export-tree.ts",
+    "cache/layers/implied.ts",
+    "cache/layers/pack.ts",
+    "cache/leases.ts",
+    "cache/locks.ts",
+    "cache/note-key.ts",
+    "cache/records-file.ts",
+    "cache/records.ts",
+    "cache/set-aside.ts",
+    "cache/spare.ts",
+    "cache/store.ts",
+    "worker/launcher/install.ts",
+    "worker/ops/stack.ts",
+    "worker/probe-try.ts",
+  ],
+  "files and directories the user names": [
+    "bin/build-request.ts",
+    "bin/commands/build.ts",
+    "bin/engine/context-files.ts", // says only where a path leads
+    "bin/context-source.ts",
+    "bin/flags-run.ts",
+    "bin/local-session.ts",
+    "cache/disk-fault.ts", // says only which file system
+    "cache/registry/certificates.ts",
+    "cache/registry/docker-login.ts",
+    "cache/registry/registries-conf.ts",
+    "exporters/file-output.ts",
+    "exporters/files.ts",
+    "exporters/writable.ts",
+    "worker/sandbox/oci-runtime.ts",
+    "worker/sources/local.ts", // is the directory there
+  ],
+  "one file by its path, opened without following it": ["cache/layers/archive.ts"],
+  "a private directory made a moment ago": [
+    "bin/engine/context-archive.ts",
+    "bin/ssh-agent.ts",
+    "bin/ssh-sockets.ts",
+    "bin/step-log.ts",
+    "cache/remote-cache/mount-pack.ts",
+    "worker/ops/export.ts",
+    "worker/sandbox/launcher-file.ts",
+    "worker/sandbox/mount-sources.ts",
+    "worker/sandbox/network.ts",
+    "worker/sandbox/oci-bundle.ts",
+    "worker/sandbox/ssh-relay.ts",
+    "worker/sys/mount.ts",
+  ],
+  "what the kernel and the machine tell: /proc, /sys, /etc, $PATH": [
+    "bin/engine/host-network.ts",
+    "bin/engine/store-sync.ts",
+    "cache/layers/ids.ts",
+    "cache/owner.ts",
+    "worker/cgroup-place.ts",
+    "worker/cgroup.ts",
+    "worker/emulation.ts",
+    "worker/keeper/network-helper.ts",
+    "worker/keeper/userns.ts",
+    "worker/killed.ts",
+    "worker/probe-files.ts",
+    "worker/process-bound.ts",
+    "worker/sandbox/forwarder.ts",
+    "worker/sandbox/process-bound.ts",
+    "worker/sandbox/step.ts",
+  ],
+  "our own program, and its compiled code in a directory that is looked at first": [
+    "bin/version.ts",
+    "solver/graph/bundle.cts",
+    "solver/graph/code-cache.cts",
+  ],
+};
 
 interface Import {
   readonly file: string;
@@ -182,6 +320,26 @@ describe("rooms", () => {
     assert.deepEqual(dead, []);
   });
 
+  it("trees of others are reached through descriptors: files that use paths are few, and listed", () => {
+    const listed = Object.values(PATH_CALLS).flat().sort();
+    assert.deepEqual(files.filter((file) => pathCallsOf(file).length > 0).sort(), listed);
+  });
+
+  it("no file of ours leaves missing parents to Node's mkdir, which tries for ever below /proc", () => {
+    const wrong = files.filter((file) => /mkdir(?:Sync)?\([^;]*recursive/.test(withoutComments(read(file))));
+    assert.deepEqual(wrong, []);
+  });
+
+  it("an engine is told who calls it, and on what machine", () => {
+    const asks = /\bprocess\.|\bisTTY\b|\b(?:homedir|userInfo|hostname)\(/;
+    const inside = files.filter((file) => roomOf(file) === "bin/engine");
+    assert.ok(inside.length > 20);
+    assert.deepEqual(
+      inside.filter((file) => asks.test(withoutComments(read(file)))),
+      [],
+    );
+  });
+
   it("environment, working directory, streams and exit belong to bin", () => {
     const wrong = files
       .filter((file) => roomOf(file) !== "bin" && !PROCESSES.includes(file))
@@ -202,7 +360,8 @@ function read(file: string): string {
 }
 
 function withoutComments(text: string): string {
-  return text.replace(/\/\*[^]*?\*\//g, "").replace(/(^|\s)\/\/.*$/gm, "$1");
+  // Lines first: they may speak of "certs/*".
+  return text.replace(/(^|\s)\/\/.*$/gm, "$1").replace(/\/\*[^]*?\*\//g, "");
 }
 
 /** Static, dynamic and type imports, and re-exports. */
@@ -214,6 +373,24 @@ function importsOf(file: string): Import[] {
     ...text.matchAll(/\bimport\(\s*"([^"]+)"\s*\)/g),
   ];
   return found.map((match) => ({ file, to: match[1] ?? "" }));
+}
+
+/** What a file takes of node:fs that needs a path; "*" when it takes the module. */
+function pathCallsOf(file: string): string[] {
+  const text = withoutComments(read(file));
+  const lists = [...text.matchAll(/^import\s+\{([^}]*)\}\s+from\s+"node:fs(?:\/promises)?"/gm)];
+  const named = lists.flatMap((match) => (match[1] ?? "").split(","));
+  const whole = [
+    ...text.matchAll(
+      /^import\s+(?!\{|type\b).*"node:fs(?:\/promises)?"|(?:require|import)\("node:fs(?:\/promises)?"\)/gm,
+    ),
+  ];
+  return [
+    ...named
+      .map((name) => name.trim())
+      .filter((name) => name !== "" && !name.startsWith("type ") && !BY_DESCRIPTOR.includes(name)),
+    ...whole.map(() => "*"),
+  ];
 }
 
 function target(file: string, to: string): string {

@@ -12,6 +12,7 @@ export interface ResourceLimits {
   /** "0-2,4" */
   readonly cpusetCpus: string | null;
   readonly cpusetMems: string | null;
+  /** -1: any number, also more than a step may have when nothing is said. */
   readonly pids: number | null;
 }
 
@@ -88,7 +89,7 @@ export function limitSettings(limits: ResourceLimits): LimitSetting[] {
   ] as const) {
     if (value !== null) settings.push({ flag, controller: "cpuset", file, value });
   }
-  if (limits.pids !== null) {
+  if (limits.pids !== null && limits.pids !== -1) {
     settings.push({ flag: "--pids-limit", controller: "pids", file: "pids.max", value: String(limits.pids) });
   }
   return settings;

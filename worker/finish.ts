@@ -32,9 +32,10 @@ export function openFinisher(
   /** null: it cannot be listed. Nothing depends on that but the comfort of knowing. */
   async function measure(
     job: Pick<MeasureJob, "dir" | "earlier" | "background">,
+    options: { readonly signal: AbortSignal },
   ): Promise<MeasureOutcome | null> {
     try {
-      return await keeper().run({ kind: "measure", ...job });
+      return await keeper().run({ kind: "measure", ...job }, options);
     } catch {
       return null; // trouble of the keeper or the disk is told by the next step
     }
@@ -42,7 +43,8 @@ export function openFinisher(
 
   /** Never rejects. */
   async function measureLater(id: LayerId): Promise<void> {
-    const outcome = await measure({ dir: store.layers.directory(id), earlier: [], background: true });
+    const job = { dir: store.layers.directory(id), earlier: [], background: true };
+    const outcome = await measure(job, { signal });
     if (signal.aborted || outcome === null) return; // the store may be closed
     try {
       if (store.layers.get(id) !== null) store.layers.update(id, measuredFields(outcome));
@@ -63,7 +65,7 @@ export function openFinisher(
       const outcome =
         candidates.length === 0
           ? null
-          : await measure({ dir: active.upper, earlier: candidates, background: false });
+          : await measure({ dir: active.upper, earlier: candidates, background: false }, context);
       context.signal.throwIfAborted();
       const same = candidates[outcome?.same ?? -1];
       if (same !== undefined) return same.id;

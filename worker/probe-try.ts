@@ -4,8 +4,9 @@
 import { chmodSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Store } from "../cache/store.ts";
+import { cleanUpSignal } from "../solver/graph/scope.ts";
 import { type Keeper, startKeeper } from "./keeper/keeper.ts";
-import type { ExecJob } from "./keeper/messages.ts";
+import type { ExecJob, OtherNetwork } from "./keeper/messages.ts";
 import type { NetworkHelper } from "./keeper/network-helper.ts";
 import { findProgram, type IdMaps } from "./keeper/userns.ts";
 import { type LauncherArch, launcherElf } from "./launcher/elf.ts";
@@ -15,6 +16,17 @@ import { findOciRuntime, type OciRuntime } from "./sandbox/oci-runtime.ts";
 
 /** How one try ended: null when it worked, else why not. */
 export type Tried = { readonly worked: true } | { readonly worked: false; readonly why: string };
+
+export type NetworkTried = { readonly kind: "helper" } | OtherNetwork;
+
+class AnotherNetwork extends Error {
+  override readonly name = "AnotherNetwork";
+  readonly found: OtherNetwork;
+  constructor(found: OtherNetwork) {
+    super(found.why);
+    this.found = found;
+  }
+}
 
 export interface MachineTried {
   /** Namespaces with the ids this user should have. */
@@ -29,8 +41,8 @@ export interface MachineTried {
   readonly filter: Tried | null;
   /** A step of another user than root, where there are other ids. */
   readonly otherUser: Tried | null;
-  /** A step in a network of its own with the helper, where there is one. */
-  readonly network: Tried | null;
+  /** A step in a network of its own. */
+  readonly network: NetworkTried | null;
   /** A program of the other architecture we have a launcher for, where it may run. */
   readonly emulator: Tried | null;
 }
@@ -50,7 +62,7 @@ const PR_GET_SECCOMP = 21;
 const NO_FILTER = 3;
 
 const WORKED: Tried = { worked: true };
-const failed = (error: unknown): Tried => ({
+const failed = (error: unknown): Extract<Tried, { worked: false }> => ({
   worked: false,
   why: error instanceof Error ? error.message : String(error),
 });
@@ -101,10 +113,11 @@ async function tryKeeper(
       network: options.network,
       ociRuntime,
     });
-    await keeper.ready();
+    await keeper.ready({ signal: options.signal });
     return { keeper, tried: WORKED };
   } catch (error) {
     await keeper?.[Symbol.asyncDispose]();
+    options.signal.throwIfAborted();
     return { keeper: null, tried: failed(error) };
   }
 }
@@ -123,7 +136,8 @@ async function withSteps<T>(
   } finally {
     // overlayfs closes its work directory to everybody but the keeper.
     const paths = options.store.layers.discarded();
-    if (paths.length > 0) await keeper.run({ kind: "remove", paths });
+    if (paths.length > 0)
+      await keeper.run({ kind: "remove", paths }, { signal: cleanUpSignal(options.signal) });
   }
 }
 
@@ -153,7 +167,7 @@ async function withLayers<T>(
       writeFileSync(join(active.upper, "try"), launcherElf(arch));
       chmodSync(join(active.upper, "try"), 0o755);
     }
-    const { code, networkNote } = await keeper.exec(
+    const { code, otherNetwork } = await keeper.exec(
       { ...PLAIN, rootfs: { dirs: layers, upper: active.upper, work: active.work, readonly: false }, ...job },
       {
         signal,
@@ -164,7 +178,7 @@ async function withLayers<T>(
         },
       },
     );
-    if (networkNote !== undefined) throw new Error(networkNote);
+    if (otherNetwork !== undefined) throw new AnotherNetwork(otherNetwork);
     if (code !== 0 && code !== NO_FILTER)
       throw new Error(`the tried program ended with ${code ?? "a signal"}`);
     return code;
@@ -194,6 +208,16 @@ async function tryEach(
     }
   };
 
+  const attemptNetwork = async (): Promise<NetworkTried> => {
+    try {
+      await step({ network: "sandbox" });
+      return { kind: "helper" };
+    } catch (error) {
+      signal.throwIfAborted();
+      return error instanceof AnotherNetwork ? error.found : { kind: "host", why: failed(error).why };
+    }
+  };
+
   let filter: Tried | null = null;
   let whole: Tried;
   try {
@@ -219,7 +243,7 @@ async function tryEach(
     stepWithoutOverlay: null,
     filter,
     otherUser: keeper.ids.kind === "single" ? null : await attempt({ user: "1:1" }),
-    network: options.network.kind === "none" ? null : await attempt({ network: "sandbox" }),
+    network: await attemptNetwork(),
     emulator: options.emulator ? await attempt({ args: PLAIN_OTHER }) : null,
   };
 }
@@ -263,6 +287,7 @@ const PLAIN: Omit<ExecJob, "rootfs"> = {
   security: "sandbox",
   mounts: [],
   rlimits: [],
+  processes: null,
   tty: null,
   stdin: true,
   devices: [],

@@ -243,27 +243,23 @@ function overlayFix(): string {
 }
 
 export function networkFinding(tried: MachineTried, helper: ReturnType<typeof findNetworkHelper>): Finding {
-  const consequence =
-    "RUN steps use the host's network, and can reach what listens on its loopback addresses.";
-  if (helper.kind === "none") {
-    const at = helper.why.indexOf(": ");
-    return finding("network", "network of steps", helper.why.slice(0, at), {
-      state: "limited",
-      consequence,
-      fix: helper.why.slice(at + 2),
-    });
-  }
-  if (tried.network === null)
-    return finding("network", "network of steps", `${helper.kind}, not tried`, null);
-  if (tried.network.worked)
-    return finding("network", "network of steps", `own, through ${helper.kind}`, null);
-  return finding("network", "network of steps", tried.network.why, {
+  const title = "network of steps";
+  if (tried.network === null) return finding("network", title, `${helper.kind}, not tried`, null);
+  if (tried.network.kind === "helper") return finding("network", title, `own, through ${helper.kind}`, null);
+  const { kind, why } = tried.network;
+  const at = helper.kind === "none" ? why.indexOf(": ") : -1;
+  return finding("network", title, at < 0 ? why : why.slice(0, at), {
     state: "limited",
-    consequence,
+    consequence:
+      kind === "forwarded"
+        ? "tsbuild forwards the connections of RUN steps itself: TCP, names and most of UDP, but no ping."
+        : "RUN steps use the host's network, and can reach what listens on its loopback addresses.",
     fix:
-      helper.kind === "slirp4netns"
-        ? "apt-get install passt"
-        : "apt-get install slirp4netns, or another version of passt",
+      at >= 0
+        ? why.slice(at + 2)
+        : helper.kind === "slirp4netns"
+          ? "apt-get install passt"
+          : "apt-get install slirp4netns, or another version of passt",
   });
 }
 

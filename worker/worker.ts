@@ -1,7 +1,9 @@
 // The door of the worker: makes one op happen. Contracts first; openWorker() below.
 
+import { type Claims, openClaims } from "../cache/claims.ts";
 import { pullLayer } from "../cache/registry/image.ts";
 import type { Registry } from "../cache/registry/client.ts";
+import type { Transport } from "../cache/registry/transport.ts";
 import type { Store } from "../cache/store.ts";
 import type { Vertex } from "../solver/graph/definition.ts";
 import { type Digest, digestOf, parseDigest } from "../solver/graph/digest.ts";
@@ -17,15 +19,19 @@ import {
 } from "../solver/graph/request.ts";
 import { stackLayers } from "../solver/graph/stack.ts";
 import type { Keeper } from "./keeper/keeper.ts";
-import type { Selector, Tree } from "./keeper/messages.ts";
+import type { OtherNetwork, Selector, Tree } from "./keeper/messages.ts";
 import type { Cgroups, StepCgroup } from "./cgroup.ts";
 import type { ResourceLimits } from "./cgroup-limits.ts";
 import { onPlatform } from "./emulation.ts";
 import { openFinisher } from "./finish.ts";
-import { openUnpacker, type Unpacker } from "./layers.ts";
-import { type ExecDeps, type RestoreMount, runExecOp } from "./ops/exec.ts";
-import { type ImageSource, layersDigest, openImageSource } from "./sources/image.ts";
-import { openLocalSource } from "./sources/local.ts";
+import { type CacheClaims, type MergeLayers, openUnpacker, type Unpacker } from "./layers.ts";
+import { processBound } from "./process-bound.ts";
+import { type ExecDeps, runExecOp } from "./ops/exec.ts";
+import type { RestoreMount } from "./ops/exec-mounts.ts";
+import { type ImageSource, imageDigest, layersDigest, openImageSource } from "./sources/image.ts";
+import { type BytesRead, openLocalSource } from "./sources/local.ts";
+
+export type { Contents, LayerForm } from "./layers.ts";
 
 /** What a source stands for right now. */
 export interface Pin {
@@ -37,8 +43,13 @@ export interface Pin {
 
 export interface Worker extends AsyncDisposable {
   pin(op: SourceOp, platform: Platform | null, vertex: Digest, context: CallContext): Promise<Pin>;
-  /** Digest of what the selectors pick out of a result; the paths an op really reads. */
-  contentDigest(result: Result, selectors: readonly Selector[], context: CallContext): Promise<Digest>;
+  /** Digest of what the selectors pick out of a result; the paths an op really reads. onBytes: told of live files only. */
+  contentDigest(
+    result: Result,
+    selectors: readonly Selector[],
+    context: CallContext,
+    onBytes?: BytesRead,
+  ): Promise<Digest>;
   /** Runs the op; one Result per output. `name` is how people know the step. `readDigest`: what was really read from live files,
    *  when it differs from what the key said. `earlier`: for each output, layers this step made before (held by the caller): one
    *  that the new layer equals but for its times stands in the result for it. */
@@ -65,41 +76,69 @@ export interface WorkerOptions {
   /** Starts the keeper with the first call; networkAhead as in startKeeper. */
   readonly keeper: (networkAhead?: boolean) => Keeper;
   readonly registry: () => Promise<Registry>;
+  /** For downloads by URL. */
+  readonly transport: () => Promise<Transport>;
   readonly entitlements: ReadonlySet<Entitlement>;
   /** "pull": names of the local image store do not answer for the registry. */
   readonly resolveMode: "default" | "pull";
   readonly resolvConf: (network: ExecOp["network"]) => string;
-  /** Where there is nothing better, steps with the default network get this. */
-  readonly defaultNetwork: () => "sandbox" | "host";
   readonly defaultPlatform: Platform;
   /** What each step may use at most; left out: no limits. */
   readonly limits?: ResourceLimits | null;
   /** Of all that this worker is asked: once aborted, disposing waits for nothing that could be left out. */
   readonly signal: AbortSignal;
+  /** Left out: there are no imported caches. */
+  readonly cacheClaims?: CacheClaims;
   /** See ExecDeps; left out: cache mounts begin empty. */
   readonly restoreMount?: RestoreMount;
 }
 
 export interface LocalWorker extends Worker {
   readonly images: ImageSource;
+  /** What the images say that were loaded with `images`, and what is added. */
+  readonly claims: Claims;
   readonly unpacker: Unpacker;
   /** The layers a result stands for; files of the asker become one. */
   layersOf(result: Result, context: CallContext): Promise<readonly LayerId[]>;
   /** A cgroup with the limits of the options, below `parent`: Cgroups.step() of cgroup.ts. */
   cgroup(parent: string, context: CallContext): Promise<StepCgroup | null>;
+  /** Tells what else than its usual network a step had, the first time. */
+  tellNetwork(found: OtherNetwork, step: string, context: CallContext): void;
 }
 
 /** The worker of this machine. Disposing it does not end the keeper, which belongs to who made it. */
 export function openWorker(options: WorkerOptions): LocalWorker {
   const { store, keeper } = options;
-  const images = openImageSource(store, options.registry, options.resolveMode);
+  const claims = openClaims();
+  const images = openImageSource(store, options.registry, options.resolveMode, claims);
   const local = openLocalSource(store);
   // New layers are held from before they are visible until the worker closes; by then the records that name them exist.
   const lease = store.lease();
   const finisher = openFinisher(store, keeper, lease, options.signal);
-  const unpacker = openUnpacker(store, keeper, async (remote, transfer) =>
-    pullLayer(remote, store, await options.registry(), transfer),
-  );
+  const merge: MergeLayers = (layers, dirs, context) => {
+    const key = digestOf(JSON.stringify(["tsbuild.merged.v1", layers]));
+    const work = async (): Promise<LayerId> => {
+      const known = store.records.get<LayerId>("materialized", key);
+      if (known !== null) lease.addLayers([known]);
+      if (known !== null && store.layers.get(known)?.unpacked === true) return known;
+      await using active = store.layers.prepare();
+      const tree: Tree = { kind: "layers", dirs };
+      await keeper().run({ kind: "materialize", tree, selector: "/", upper: active.upper }, context);
+      const id = await finisher.finish(active, [], `${layers.length} layers as one`, context);
+      store.records.put("materialized", key, id);
+      return id;
+    };
+    return store.exclusively(`merge ${key}`, work, { signal: context.signal });
+  };
+  const unpacker = openUnpacker({
+    store,
+    keeper,
+    claims,
+    merge,
+    cacheClaims: options.cacheClaims ?? null,
+    hold: (layers) => lease.addLayers(layers),
+    fetch: async (remote, transfer) => pullLayer(remote, store, await options.registry(), transfer),
+  });
 
   let limited: Cgroups | null = null;
   const cgroup = async (parent: string, { emit }: CallContext): Promise<StepCgroup | null> => {
@@ -111,6 +150,20 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       warn: (message, detail) => emit({ kind: "warning", rule: "", message, detail, url: "", at: [] }),
     });
     return limited.step(parent);
+  };
+
+  let toldNetwork: OtherNetwork["kind"] | null = null;
+  /** Once for a build: what holds for one step holds for the next. Nobody is given the host's network without a word (E5). */
+  const tellNetwork = ({ kind, why }: OtherNetwork, step: string, { emit }: CallContext): void => {
+    if (toldNetwork === kind) return;
+    toldNetwork = kind;
+    if (kind === "forwarded") {
+      emit({ kind: "note", message: `tsbuild forwards the connections of steps itself: ${why}` });
+      return;
+    }
+    const message = `${firstLine(step)}: the step used the host's network: ${why}`;
+    const detail = "So do all steps of this build that ask for no network by name.";
+    emit({ kind: "warning", rule: "", message, detail, url: "", at: [] });
   };
 
   /** Files of the asker as a layer, for mounts: made once per content. */
@@ -126,18 +179,21 @@ export function openWorker(options: WorkerOptions): LocalWorker {
         const known = store.records.get<LayerId>("materialized", digest);
         if (known !== null && store.layers.get(known)?.unpacked === true) return [known];
         await using active = store.layers.prepare();
-        const outcome = await keeper().run({
-          kind: "materialize",
-          tree: treeOfFiles(files, context.session),
-          selector: "/",
-          upper: active.upper,
-        });
+        const outcome = await keeper().run(
+          {
+            kind: "materialize",
+            tree: treeOfFiles(files, context.session),
+            selector: "/",
+            upper: active.upper,
+          },
+          { signal: context.signal },
+        );
         const id = await finisher.finish(active, [], `files of ${files.name}`, context);
         // Files that changed meanwhile are another content: the record says what was really read.
         store.records.put("materialized", outcome.readDigest ?? digest, id);
         return [id];
       },
-      { signal: context.signal },
+      { signal: context.signal, sparesWork: true },
     );
   };
 
@@ -178,16 +234,18 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     ]);
     const dirs = await unpacker.directories(baseLayers, vertex.digest, context);
     await using active = store.layers.prepare();
-    const outcome = await keeper().run({
-      kind: "file",
-      base: dirs,
-      upper: active.upper,
-      work: active.work,
-      inputs: trees,
-      actions: op.actions,
-      times: { epochSeconds: null },
-    });
-    context.signal.throwIfAborted();
+    const outcome = await keeper().run(
+      {
+        kind: "file",
+        base: dirs,
+        upper: active.upper,
+        work: active.work,
+        inputs: trees,
+        actions: op.actions,
+        times: { epochSeconds: null },
+      },
+      { signal: context.signal },
+    );
     for (const message of outcome.notes ?? []) context.emit({ kind: "note", message });
     const output = last.output ?? 0;
     const id = await finisher.finish(active, earlier[output] ?? [], name, context);
@@ -221,12 +279,18 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     );
     await using active = store.layers.prepare();
     const { upper, work } = active;
-    await keeper().run({ kind: "diff", from: from ?? [], to: to ?? [], upper, work });
+    const job = { kind: "diff", from: from ?? [], to: to ?? [], upper, work } as const;
+    await keeper().run(job, { signal: context.signal });
     const id = await finisher.finish(active, earlier[0] ?? [], name, context);
     return { outputs: [{ kind: "layers", layers: [id] }], readDigest: null };
   };
 
-  const pinSource = async (op: SourceOp, platform: Platform | null, context: CallContext): Promise<Pin> => {
+  const pinSource = async (
+    op: SourceOp,
+    platform: Platform | null,
+    vertex: Digest,
+    context: CallContext,
+  ): Promise<Pin> => {
     const scheme = op.identifier.slice(0, op.identifier.indexOf("://"));
     switch (scheme) {
       case "docker-image":
@@ -237,15 +301,15 @@ export function openWorker(options: WorkerOptions): LocalWorker {
           platform ?? options.defaultPlatform,
           context,
         );
-        return { digest: layersDigest(image.layers), result: { kind: "layers", layers: image.layers } };
+        return { digest: imageDigest(image.layers, store), result: { kind: "layers", layers: image.layers } };
       }
       case "local":
         return { digest: null, result: local.result(op, context.session) };
       case "http":
       case "https":
-        return (await import("./sources/http.ts")).pinHttp(op, store, context);
+        return (await import("./sources/http.ts")).pinHttp(op, store, context, options.transport);
       case "git":
-        return (await import("./sources/git.ts")).pinGit(op, store, context);
+        return (await import("./sources/git.ts")).pinGit(op, vertex, store, context);
       default:
         throw new BuildError("SOURCE_FAILED", `sources of the kind "${scheme}" are not supported`);
     }
@@ -256,18 +320,21 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     const layer =
       scheme === "git"
         ? await (await import("./sources/git.ts")).fetchGit(op, store, context)
-        : await (await import("./sources/http.ts")).fetchHttp(op, store, context);
+        : await (await import("./sources/http.ts")).fetchHttp(op, store, context, options.transport);
     return { outputs: [{ kind: "layers", layers: [layer] }], readDigest: null };
   };
 
   return {
     images,
+    claims,
     unpacker,
     layersOf,
     cgroup,
-    pin: (op, platform, _vertex, context) => pinSource(op, platform, context),
-    async contentDigest(result, selectors, context) {
-      if (result.kind === "files") return local.digest(result, selectors, context.session, context);
+    tellNetwork,
+    pin: pinSource,
+    async contentDigest(result, selectors, context, onBytes) {
+      if (result.kind === "files")
+        return local.digest(result, selectors, context.session, { signal: context.signal, onBytes });
       const vertex = layersDigest(result.layers);
       // What layers hold never changes, so what was picked out of them once is known for ever.
       const key = digestOf(JSON.stringify([result.layers, selectors]));
@@ -275,7 +342,10 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       if (known !== null) return known;
       const dirs = await unpacker.directories(result.layers, vertex, context);
       const digest = parseDigest(
-        await keeper().run({ kind: "select", tree: { kind: "layers", dirs }, selectors }),
+        await keeper().run(
+          { kind: "select", tree: { kind: "layers", dirs }, selectors },
+          { signal: context.signal },
+        ),
       );
       store.records.put("selection", key, digest);
       return digest;
@@ -286,18 +356,18 @@ export function openWorker(options: WorkerOptions): LocalWorker {
         case "file":
           return runFile(vertex, op, inputs, context, name, earlier);
         case "exec": {
-          const network = op.network === "sandbox" ? options.defaultNetwork() : op.network;
           const deps: ExecDeps = {
             store,
             keeper,
             entitlements: options.entitlements,
-            network,
+            otherNetwork: (found, step) => tellNetwork(found, step, context),
             resolvConf: options.resolvConf,
             directories: (input) => directories(input, vertex.digest, context),
             layersOf: (input) => layersOf(input, context),
             finish: (active, output) =>
               finisher.finish(active, earlier[output] ?? [], op.args.join(" "), context),
             cgroup: (parent) => cgroup(parent, context),
+            processes: processBound(options.limits?.pids ?? null, op.ulimits),
             ...(options.restoreMount === undefined ? {} : { restoreMount: options.restoreMount }),
           };
           const outputs = await onPlatform(vertex.platform, options.defaultPlatform, () =>
@@ -315,7 +385,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       }
     },
     warm(connected) {
-      return keeper(connected && options.defaultNetwork() === "sandbox").begins();
+      return keeper(connected).begins();
     },
     async [Symbol.asyncDispose]() {
       local.flush();
@@ -324,6 +394,12 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       await lease[Symbol.asyncDispose]();
     },
   };
+}
+
+/** The beginning of a command, for a sentence. */
+function firstLine(command: string): string {
+  const [line = ""] = command.split("\n");
+  return line.length > 60 ? `${line.slice(0, 60)}…` : line;
 }
 
 function treeOfFiles(files: Extract<Result, { kind: "files" }>, session: Session): Tree {

@@ -1,12 +1,13 @@
 // tsbuild build: flags to a request, events to the display, the report to what was asked for.
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdtempSync, rmSync } from "node:fs";
+import { isAbsolute, join, relative, resolve } from "node:path";
 import type { ParsedFlags } from "../args.ts";
-import { MAIN_DIRECTORY, readBuildFlags } from "../build-request.ts";
+import { readBuildFlags } from "../build-request.ts";
+import { buildRequest, MAIN_DIRECTORY } from "../engine/defaults.ts";
 import { colourTable } from "../colours.ts";
 import type { Command, CommandContext } from "../commands.ts";
-import type { BuildReport, BuildRequest, SourceText } from "../config.ts";
+import type { BuildReport, BuildRequest, SourceText } from "../engine/request.ts";
 import { resolveContext } from "../context-source.ts";
 import { configuredProxies } from "../docker-proxies.ts";
 import { BUILD_FLAGS, FLAGS_WITHOUT_EFFECT } from "../flags-build.ts";
@@ -14,7 +15,9 @@ import { gatewayHosts } from "../flags-values.ts";
 import { openLocalSession } from "../local-session.ts";
 import { type Display, openDisplay, progressMode } from "../progress.ts";
 import { openSshSockets } from "../ssh-sockets.ts";
+import { parseStorageLimit } from "../storage-limit.ts";
 import { openStepUsage } from "../step-usage.ts";
+import { openLocalEngine } from "../local-store.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ProgressEvent } from "../../solver/graph/event.ts";
 import type { ExplainedBuild } from "../../solver/solver.ts";
@@ -48,6 +51,7 @@ export const command: Command = {
       display.finish();
       if (context.signal.aborted) throw error; // cancelling is not failing
       await explain();
+      if (mode !== "quiet" && mode !== "rawjson") await printWarnings(warnings, context, sources);
       return complain(error, context, display, sources);
     }
     display.finish();
@@ -63,7 +67,7 @@ export const command: Command = {
         context.complain(`\nWARNING: ${idle.join(", ")}: without effect in this builder\n`);
       await printWarnings(warnings, context, sources);
     }
-    writeResults(flags, report);
+    await writeResults(flags, report, context);
     if (flags.bool("quiet")) context.print(`${report.configDigest ?? report.imageDigest ?? ""}\n`);
     return 0;
   },
@@ -87,49 +91,46 @@ async function build(
   { sources, warnings, onExplained, ignored }: Told,
 ): Promise<{ report: BuildReport; request: BuildRequest }> {
   const { config, cwd, signal } = context;
-  const { directories, ...asked } = await readBuildFlags(
-    flags,
-    config.env,
-    cwd,
-    configuredProxies(config.dockerConfigDir),
-  );
+  const {
+    directories,
+    secrets,
+    ssh: agents,
+    ...asked
+  } = await readBuildFlags(flags, config.env, cwd, configuredProxies(config.dockerConfigDir), signal);
   const outputs = await readOutputs(flags, cwd, ignored);
-  prepareIdFile(flags.one("iidfile"), outputs);
+  await prepareResultFiles(flags, outputs, asked.call.name === "build", cwd);
   if (asked.network !== "host")
     ignored.push(
       ...gatewayHosts(flags.all("add-host")).map((host) => `--add-host ${host} (but with --network=host)`),
     );
-  const { openEngine } = await import("../engine.ts");
-  await using engine = await openEngine(config);
+  const maxStorage = parseStorageLimit(flags.one("max-storage") || config.env.TSBUILD_MAX_STORAGE);
+  await using engine = await openLocalEngine(config, { signal });
   let scratch: string | null = null;
   try {
     const where = await resolveContext(flags.positionals[0] ?? "", flags.one("file"), {
       cwd,
-      stdin: process.stdin,
+      stdin: () => process.stdin,
       tempDir: () => (scratch ??= mkdtempSync(join(engine.store.tempDir(), "stdin-"))),
       signal,
     });
-    await using ssh = await openSshSockets(asked.ssh, { config, tempDir: () => engine.store.tempDir() });
+    await using ssh = await openSshSockets(agents, { config, tempDir: () => engine.store.tempDir() });
     const session = openLocalSession(config, {
+      signal,
       directories:
         where.context.kind === "directory"
           ? new Map([...directories, [MAIN_DIRECTORY, where.context.path]])
           : directories,
-      secrets: asked.secrets,
+      secrets,
       ssh: ssh.paths,
     });
-    const request: BuildRequest = Object.freeze({
-      ...asked,
-      ...where,
-      outputs,
-      session,
-    });
+    const request = buildRequest({ ...asked, ...where, outputs, session });
     const usage = openStepUsage();
     const report = await engine.build(request, {
       signal,
       onSource: (source) => void sources.set(source.file, source),
       onExplained,
-      maxStorage: flags.one("max-storage"),
+      ...(maxStorage === null ? {} : { maxStorage }),
+      stdout: process.stdout.isTTY ? null : process.stdout,
       emit(event) {
         if (event.kind === "warning") warnings.push(event);
         if (event.kind !== "note" || config.verbose) display.event(event);
@@ -160,14 +161,14 @@ async function complain(
 async function printAnswer(
   answer: NonNullable<BuildReport["answer"]>,
   request: BuildRequest,
-  { config, print, complain: write }: CommandContext,
+  { config, cwd, print, complain: write }: CommandContext,
   sources: Map<string, SourceText>,
 ): Promise<number> {
   const [{ renderCall }, { renderFailure }] = await Promise.all([
     import("../call-output.ts"),
     import("../excerpt.ts"),
   ]);
-  const { text, exitCode, error } = renderCall(answer, request.call);
+  const { text, exitCode, error } = renderCall(answer, request.call, shownFile(request, cwd));
   print(text);
   if (error !== null) {
     if (answer.kind === "check") sources.set(answer.result.source.file, answer.result.source);
@@ -175,6 +176,13 @@ async function printAnswer(
     write(renderFailure(error, { sources, state: null, colours, prefix: "", debug: config.debug }));
   }
   return exitCode;
+}
+
+/** The Dockerfile that -f names, from where the command was called, so that a line can be found; null: it is the context's. */
+function shownFile({ dockerfile }: BuildRequest, cwd: string): string | null {
+  if (dockerfile.kind !== "path") return null;
+  const near = relative(cwd, resolve(cwd, dockerfile.path));
+  return isAbsolute(dockerfile.path) && !near.startsWith("..") ? near : dockerfile.path;
 }
 
 /** The list buildx prints below a build; with --debug each with what it means and its lines. */
@@ -194,27 +202,40 @@ async function printWarnings(
   );
 }
 
-/** The id of an earlier build does not stay where this one fails. */
-function prepareIdFile(path: string | null, outputs: BuildRequest["outputs"]): void {
-  if (path === null || path === "") return;
-  if (outputs.length > 0 && outputs.every((output) => output.kind === "files"))
+/** What cannot be written at the end is said before the first step, and the id of an earlier build does not stay where this one fails. */
+async function prepareResultFiles(
+  flags: ParsedFlags,
+  outputs: BuildRequest["outputs"],
+  isBuild: boolean,
+  cwd: string,
+): Promise<void> {
+  const idFile = flags.one("iidfile");
+  if (idFile && outputs.length > 0 && outputs.every((output) => output.kind === "files"))
     throw new BuildError("USAGE", "local and tar exporters are incompatible with image ID file");
-  rmSync(path, { force: true });
+  const paths = [idFile, flags.one("metadata-file")].flatMap((path) => (path ? [resolve(cwd, path)] : []));
+  if (paths.length === 0) return;
+  const { checkResultFile, dropResultFile } = await import("../../exporters/writable.ts");
+  if (isBuild) for (const path of paths) checkResultFile(path);
+  if (idFile) dropResultFile(resolve(cwd, idFile));
 }
 
-function writeResults(flags: ParsedFlags, report: BuildReport): void {
+async function writeResults(
+  flags: ParsedFlags,
+  report: BuildReport,
+  { cwd, signal }: CommandContext,
+): Promise<void> {
   const iidFile = flags.one("iidfile");
   const metadataFile = flags.one("metadata-file");
-  if (iidFile) writeResult(iidFile, report.configDigest ?? report.imageDigest ?? "");
-  if (metadataFile) writeResult(metadataFile, `${JSON.stringify(report.metadata, null, 2)}\n`);
-}
-
-function writeResult(path: string, text: string): void {
-  try {
-    writeFileSync(path, text);
-  } catch (cause) {
-    throw new BuildError("OUTPUT_FAILED", `cannot write ${path}: ${(cause as Error).message}`, { cause });
-  }
+  if (!iidFile && !metadataFile) return;
+  const { writeResultFile } = await import("../../exporters/file-output.ts");
+  if (iidFile)
+    await writeResultFile(resolve(cwd, iidFile), report.configDigest ?? report.imageDigest ?? "", signal);
+  if (metadataFile)
+    await writeResultFile(
+      resolve(cwd, metadataFile),
+      `${JSON.stringify(report.metadata, null, 2)}\n`,
+      signal,
+    );
 }
 
 /** --output, --push and --load as one list. */

@@ -1,18 +1,21 @@
 // tsbuild cache-mounts: what RUN --mount=type=cache keeps, and its way to other machines and back.
 
+import { openLocalEngine } from "../local-store.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ParsedFlags } from "../args.ts";
 import type { Command, CommandContext } from "../commands.ts";
-import type { Engine, EngineTransferOptions } from "../config.ts";
+import type { Engine, EngineTransferOptions } from "../engine/request.ts";
 import { humanDuration, humanSize, renderFormat, renderTable } from "../format.ts";
 import { openLocalSession } from "../local-session.ts";
 import { cleanText } from "../log-text.ts";
+import { REGISTRY_FLAGS } from "../flags-registry.ts";
 
 export const command: Command = {
   flags: {
     usage: "[ls | export DEST | import SRC | clear] [OPTIONS]",
     positionals: { min: 0, max: 2 },
     flags: [
+      ...REGISTRY_FLAGS,
       { name: "id", kind: "list", help: "Only the cache mount with this id (may be repeated; default: all)" },
       { name: "force", short: "f", kind: "bool", help: "clear: do not ask for --id" },
       { name: "format", kind: "string", help: 'ls: format output ("table", "json" or a Go template)' },
@@ -52,12 +55,11 @@ function idsOf(flags: ParsedFlags): readonly string[] | null {
   return ids.length === 0 ? null : ids;
 }
 
-async function list(flags: ParsedFlags, { config, print }: CommandContext): Promise<number> {
-  const { isNamed, shownId } = await import("../engine-mounts.ts");
+async function list(flags: ParsedFlags, { config, print, signal }: CommandContext): Promise<number> {
+  const { isNamed, shownId } = await import("../engine/cache-mounts.ts");
   const { usage } = await import("../../cache/collect.ts");
   const ids = idsOf(flags);
-  const { openEngine } = await import("../engine.ts");
-  await using engine = await openEngine(config);
+  await using engine = await openLocalEngine(config, { signal, tidying: true });
   const { store } = engine;
   const sizes = new Map(
     (await usage(store, (dirs) => engine.measure(dirs))).flatMap((entry) =>
@@ -99,21 +101,24 @@ async function list(flags: ParsedFlags, { config, print }: CommandContext): Prom
 }
 
 async function exportTo(text: string, flags: ParsedFlags, context: CommandContext): Promise<number> {
-  const { shownId } = await import("../engine-mounts.ts");
+  const { shownId } = await import("../engine/cache-mounts.ts");
   const { parseCacheTo } = await import("../cache-flags.ts");
   const to = parseCacheTo(text, context.cwd, context.config.env);
   if (to.kind !== "place") throw wrong("cache mounts do not fit into an image");
   const { reports, sentBytes } = await withEngine(context, (engine, options) =>
     engine.exportMounts(to.at, idsOf(flags), options),
   );
-  for (const { id, files, bytes } of reports)
-    context.print(`${cleanText(shownId(id))}: ${files} files, ${humanSize(bytes)}\n`);
+  for (const { id, files, bytes, leftOut, left: why } of reports) {
+    const left = leftOut === 0 ? "" : `, ${leftOut} left out`;
+    const what = why !== null ? `${why}, left as it is` : `${files} files, ${humanSize(bytes)}${left}`;
+    context.print(`${cleanText(shownId(id))}: ${what}\n`);
+  }
   context.print(`${humanSize(sentBytes)} sent\n`);
   return 0;
 }
 
 async function importFrom(text: string, flags: ParsedFlags, context: CommandContext): Promise<number> {
-  const { shownId } = await import("../engine-mounts.ts");
+  const { shownId } = await import("../engine/cache-mounts.ts");
   const { parseCacheFrom } = await import("../cache-flags.ts");
   const from = parseCacheFrom(text, context.cwd, context.config.env);
   if (from === null) throw wrong("there are no cache mounts in an image");
@@ -129,14 +134,14 @@ async function importFrom(text: string, flags: ParsedFlags, context: CommandCont
 }
 
 async function clear(flags: ParsedFlags, context: CommandContext): Promise<number> {
-  const { isNamed, shownId } = await import("../engine-mounts.ts");
+  const { isNamed, shownId } = await import("../engine/cache-mounts.ts");
   const ids = idsOf(flags);
   if (ids === null && !flags.bool("force")) {
     throw new BuildError("USAGE", "this would remove the content of all cache mounts", {
       hint: "name some with --id, or use --force",
     });
   }
-  return withEngine(context, async (engine, { signal, emit }) => {
+  return withEngine({ ...context, tidying: true }, async (engine, { signal, emit }) => {
     const { cacheMounts } = engine.store;
     const removed: string[] = [];
     for (const mount of cacheMounts.list()) {
@@ -154,11 +159,10 @@ async function clear(flags: ParsedFlags, context: CommandContext): Promise<numbe
 }
 
 async function withEngine<T>(
-  { config, signal }: CommandContext,
+  { config, signal, tidying = false }: CommandContext & { readonly tidying?: boolean },
   work: (engine: Engine, options: EngineTransferOptions) => Promise<T>,
 ): Promise<T> {
-  const { openEngine } = await import("../engine.ts");
-  await using engine = await openEngine(config);
-  const session = openLocalSession(config, { directories: new Map(), secrets: [], ssh: [] });
+  await using engine = await openLocalEngine(config, { signal, tidying });
+  const session = openLocalSession(config, { directories: new Map(), secrets: [], ssh: [], signal });
   return await work(engine, { signal, session, emit: () => {} });
 }

@@ -1,10 +1,9 @@
 // tsbuild doctor: what this machine lets builds do, what they go without, and how to mend it.
 
-import { userInfo } from "node:os";
 import type { Finding } from "../../worker/probe-words.ts";
 import { colourTable } from "../colours.ts";
 import type { Command } from "../commands.ts";
-import { searchPath } from "../config.ts";
+import { searchPath } from "../engine/request.ts";
 import { withStore } from "../local-store.ts";
 import { cleanText } from "../log-text.ts";
 import { renderFormat } from "../format.ts";
@@ -25,13 +24,12 @@ export const command: Command = {
   },
   async run(flags, { config, print, signal }) {
     const { buildsWork, probeMachine } = await import("../../worker/probe.ts");
-    const { uid, gid, username } = userInfo();
     let findings: readonly Finding[];
     try {
       findings = await withStore(config, (store) =>
         probeMachine({
           store,
-          user: { uid, gid, name: username },
+          user: config.user,
           path: searchPath(config.env),
           signal,
         }),

@@ -1,9 +1,11 @@
-// tsbuild du: what the local store holds, in the form of "docker buildx du".
+// tsbuild du: what the local store holds: a summary as of "docker system df", then the form of "docker buildx du".
 
 import type { UsageEntry } from "../../cache/collect.ts";
 import type { Command } from "../commands.ts";
-import { goTime, humanDuration, humanSize, renderFormat, renderTable } from "../format.ts";
+import { openLocalEngine } from "../local-store.ts";
+import { goTime, humanSize, renderFormat, renderTable } from "../format.ts";
 import { cleanText } from "../log-text.ts";
+import { lastUsed, usageColumns, usageSummary } from "../usage-text.ts";
 
 export const command: Command = {
   flags: {
@@ -20,38 +22,35 @@ export const command: Command = {
         kind: "string",
         help: 'Format output: "table", "table TEMPLATE", "json" or a Go template',
       },
+      { name: "no-trunc", kind: "bool", help: "Do not truncate IDs and descriptions" },
     ],
   },
-  async run(flags, { config, print }) {
+  async run(flags, { config, print, signal }) {
     const { usage } = await import("../../cache/collect.ts");
     const { parseFilters } = await import("../../cache/prune-filter.ts");
     const filters = flags.all("filter");
     const isWanted = filters.length === 0 ? () => true : parseFilters(filters);
-    const { openEngine } = await import("../engine.ts");
-    await using engine = await openEngine(config);
+    await using engine = await openLocalEngine(config, { signal, tidying: true });
     const entries = (await usage(engine.store, (dirs) => engine.measure(dirs))).filter(isWanted);
     // of equal use the largest first: what is to be looked at is on top
-    const rows = entries
-      .toSorted((a, b) => b.lastUsedMs - a.lastUsedMs || b.sizeBytes - a.sizeBytes)
-      .map(describe);
+    const sorted = entries.toSorted((a, b) => b.lastUsedMs - a.lastUsedMs || b.sizeBytes - a.sizeBytes);
+    const nowMs = Date.now();
 
     const format = flags.one("format");
     if (format !== null && format !== "" && format !== "table") {
+      const rows = sorted.map((entry) => describe(entry, nowMs));
       print(renderFormat(format, rows));
       return 0;
     }
-    if (config.verbose) print(rows.map(block).join(""));
+    print(`${usageSummary(entries)}\n`);
+    if (config.verbose) print(sorted.map((entry) => block(describe(entry, nowMs))).join(""));
     else {
+      const columns = usageColumns({ whole: flags.bool("no-trunc"), nowMs });
+      const { id, type, reclaimable, size, lastUsed: used, image, description } = columns;
       print(
         renderTable(
-          [
-            { title: "ID", of: (row) => row.ID },
-            { title: "TYPE", of: (row) => row.Type },
-            { title: "RECLAIMABLE", of: (row) => String(row.Reclaimable) },
-            { title: "SIZE", of: (row) => row.Size },
-            { title: "LAST ACCESSED", of: (row) => row.LastUsedSince },
-          ],
-          rows.filter((row) => row.Type !== "record"), // thousands of a few bytes; counted below
+          [id, type, reclaimable, size, used, image, description],
+          sorted.filter(({ kind }) => kind !== "record"), // thousands of a few bytes; counted above
         ),
       );
     }
@@ -67,7 +66,7 @@ export const command: Command = {
 
 type Row = ReturnType<typeof describe>;
 
-function describe(entry: UsageEntry) {
+function describe(entry: UsageEntry, nowMs: number) {
   return {
     ID: entry.id,
     Type: entry.kind,
@@ -77,9 +76,9 @@ function describe(entry: UsageEntry) {
     Size: humanSize(entry.sizeBytes),
     SizeBytes: entry.sizeBytes,
     LastUsedAt: goTime(entry.lastUsedMs),
-    LastUsedSince:
-      entry.lastUsedMs === 0 ? "" : `${humanDuration(Math.max(0, Date.now() - entry.lastUsedMs))} ago`,
+    LastUsedSince: lastUsed(entry, nowMs),
     Description: cleanText(entry.description),
+    Images: entry.images,
   };
 }
 
@@ -93,6 +92,7 @@ function block(row: Row): string {
     ["Size:", row.Size],
     ["Last used:", row.LastUsedSince],
     ["Description:", row.Description],
+    ["Images:", row.Images.join(", ")],
   ];
   return `${lines.map(([key, value]) => `${String(key).padEnd(14)}${value}`).join("\n")}\n\n`;
 }

@@ -2,6 +2,7 @@
 
 import type { Problem } from "../../cache/check.ts";
 import type { Command } from "../commands.ts";
+import { openLocalEngine } from "../local-store.ts";
 import { humanSize } from "../format.ts";
 
 export const command: Command = {
@@ -12,15 +13,17 @@ export const command: Command = {
       {
         name: "repair",
         kind: "bool",
-        help: "Set aside or drop what is damaged, so that the next build makes it again",
+        help: "Remove damaged data, so that the next build recreates it",
       },
       { name: "format", kind: "string", initial: '"text"', help: 'Format output: "text" or "json"' },
     ],
   },
   async run(flags, { config, signal, print, complain }) {
-    const { openEngine } = await import("../engine.ts");
-    await using engine = await openEngine(config);
-    const outcome = await engine.check({ repair: flags.bool("repair"), signal });
+    const repair = flags.bool("repair");
+    await using engine = await openLocalEngine(config, { repair, signal, tidying: true, onMended: () => {} });
+    const onWait = (holder: string): void =>
+      complain(`waiting for another prune or fsck of this store: ${holder}\n`);
+    const outcome = await engine.check({ repair, signal, onWait });
     if (flags.one("format") === "json") print(`${JSON.stringify(outcome, null, 2)}\n`);
     else {
       for (const problem of outcome.problems) complain(`${line(problem)}\n`);
@@ -47,5 +50,5 @@ function verdict(problems: readonly Problem[]): string {
   const rest = left === 0 ? "" : `, ${left} left over by killed processes`;
   if (wrong === 0) return `all is well${rest}`;
   const count = wrong === 1 ? "1 problem" : `${wrong} problems`;
-  return `${count}${problems.every((one) => one.repaired) ? " repaired" : "; mend with --repair"}${rest}`;
+  return `${count}${problems.every((one) => one.repaired) ? " repaired" : "; run fsck --repair"}${rest}`;
 }

@@ -31,7 +31,7 @@ export const command: Command = {
   },
   async run(flags, { config, print }) {
     const [text = ""] = flags.positionals;
-    const { findImage, platformOf } = await import("../local-images.ts");
+    const { findImage, platformOf } = await import("../engine/local-images.ts");
     const { parsePlatform } = await import("../flags-values.ts");
     const { hostPlatform } = await import("../../solver/graph/platform.ts");
     const { formatPlatform } = await import("../../solver/graph/op.ts");

@@ -2,7 +2,7 @@
 
 import type { Command } from "../commands.ts";
 import { goTime, humanDuration, humanSize, renderFormat, renderTable } from "../format.ts";
-import type { LocalImage } from "../local-images.ts";
+import type { LocalImage } from "../engine/local-images.ts";
 import { withStore } from "../local-store.ts";
 
 export const command: Command = {
@@ -11,6 +11,12 @@ export const command: Command = {
     positionals: { min: 0, max: 1 },
     flags: [
       { name: "all", short: "a", kind: "bool", help: "" }, // there are no intermediate images
+      {
+        name: "filter",
+        short: "f",
+        kind: "list",
+        help: 'Only show what matches (e.g., "reference=app*", "label=team=x", "until=24h")',
+      },
       { name: "digests", kind: "bool", help: "Show digests" },
       {
         name: "format",
@@ -22,13 +28,16 @@ export const command: Command = {
     ],
   },
   async run(flags, { config, print, complain }) {
-    const { listImages } = await import("../local-images.ts");
-    const images = await withStore(config, (store) =>
-      listImages(store, (name, error) => complain(`warning: ${name}: ${error.message}\n`)),
-    );
-    const rows = await Promise.all(images.map((image) => describe(image, flags.bool("no-trunc"))));
-    const [wanted] = flags.positionals;
-    const shown = wanted === undefined ? rows : rows.filter((row) => matches(row, wanted));
+    const { listImages } = await import("../engine/local-images.ts");
+    const { imageTest, nameTest } = await import("../image-filter.ts");
+    const [pattern] = flags.positionals;
+    const isNamed = pattern === undefined ? () => true : nameTest(pattern);
+    const images = await withStore(config, (store) => {
+      const isWanted = imageTest(flags.all("filter"), store, Date.now());
+      const all = listImages(store, (name, error) => complain(`warning: ${name}: ${error.message}\n`));
+      return all.filter((image) => isNamed(image) && isWanted(image));
+    });
+    const shown = await Promise.all(images.map((image) => describe(image, flags.bool("no-trunc"))));
 
     const format = flags.one("format");
     if (flags.bool("quiet")) print(shown.map((row) => `${row.ID}\n`).join(""));
@@ -42,16 +51,16 @@ type Row = Awaited<ReturnType<typeof describe>>;
 
 /** docker's field names. */
 async function describe(image: LocalImage, whole: boolean) {
-  const { splitName } = await import("../local-images.ts");
+  const { repoDigestsOf, splitName } = await import("../engine/local-images.ts");
   const { repository, tag } = splitName(image.record.name);
-  const created = image.manifests[0]?.config.created;
-  const createdMs = created === undefined ? image.record.createdAtMs : Date.parse(created);
-  const createdAtMs = Number.isFinite(createdMs) ? createdMs : image.record.createdAtMs;
+  const { digest } = image.record.target;
+  const { createdAtMs: createdOf } = await import("../image-filter.ts");
+  const createdAtMs = createdOf(image);
   return {
     Containers: "N/A",
     CreatedAt: goTime(createdAtMs),
     CreatedSince: `${humanDuration(Math.max(0, Date.now() - createdAtMs))} ago`,
-    Digest: image.record.target.digest,
+    Digest: repoDigestsOf(image.record).includes(`${repository}@${digest}`) ? digest : "<none>",
     ID: whole ? image.id : image.id.slice(7, 19),
     Repository: repository,
     SharedSize: "N/A",
@@ -59,10 +68,6 @@ async function describe(image: LocalImage, whole: boolean) {
     Tag: tag ?? "<none>",
     UniqueSize: "N/A",
   };
-}
-
-function matches(row: Row, wanted: string): boolean {
-  return row.Repository === wanted || `${row.Repository}:${row.Tag}` === wanted;
 }
 
 function columns(digests: boolean) {

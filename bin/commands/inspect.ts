@@ -30,14 +30,15 @@ export const command: Command = {
 
 /** One entry for each platform that is here. */
 async function describe(store: Store, text: string): Promise<Record<string, unknown>[]> {
-  const { findImage, namesOf, splitName } = await import("../local-images.ts");
+  const { findImage, namesOf, repoDigestsOf, splitName } = await import("../engine/local-images.ts");
   const image = findImage(store, text);
-  const { target } = image.record;
-  const names = namesOf(store, target.digest).map(splitName);
+  const records = namesOf(store, image);
+  const names = records.map(({ name }) => splitName(name));
+  const digests = records.flatMap(repoDigestsOf).toSorted();
   return image.manifests.map(({ config, configDescriptor, layers }) => ({
     Id: configDescriptor.digest,
     RepoTags: names.filter(({ tag }) => tag !== null).map(({ repository, tag }) => `${repository}:${tag}`),
-    RepoDigests: [...new Set(names.map(({ repository }) => `${repository}@${target.digest}`))],
+    RepoDigests: [...new Set(digests)], // only what a registry has: nobody finds any other
     Created: config.created ?? null,
     Author: config.author ?? "",
     Architecture: config.architecture,
@@ -46,6 +47,6 @@ async function describe(store: Store, text: string): Promise<Record<string, unkn
     Config: config.config,
     Size: layers.reduce((sum, { size }) => sum + size, 0),
     RootFS: { Type: "layers", Layers: config.rootfs?.diff_ids ?? [] },
-    Descriptor: target,
+    ...(image.record.confirmed === undefined ? {} : { Descriptor: image.record.target }),
   }));
 }

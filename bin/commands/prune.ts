@@ -1,10 +1,12 @@
 // tsbuild prune: gives disk space back. What images and running builds use stays.
 
 import { createInterface } from "node:readline/promises";
+import { openLocalEngine } from "../local-store.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Command } from "../commands.ts";
 import { parseSize } from "../flags-values.ts";
 import { humanSize, parseDuration, renderTable } from "../format.ts";
+import { removedSummary, usageColumns } from "../usage-text.ts";
 
 export const command: Command = {
   flags: {
@@ -15,19 +17,20 @@ export const command: Command = {
         name: "all",
         short: "a",
         kind: "bool",
-        help: "Also remove what can be had again at little cost (unpacked layers of images)",
+        help: "Also remove what is cheap to recreate, such as unpacked layers of images",
       },
       {
         name: "filter",
         kind: "list",
         help: 'Only remove what matches (e.g., "until=24h", "type=exec.cachemount")',
       },
-      { name: "force", short: "f", kind: "bool", help: "Do not ask" },
+      { name: "no-trunc", kind: "bool", help: "Do not truncate IDs and descriptions" },
+      { name: "force", short: "f", kind: "bool", help: "Do not prompt for confirmation" },
       {
         name: "keep-storage",
         kind: "string",
         value: "bytes",
-        help: "Stop when the store is not larger than this",
+        help: "Amount of disk space the store may keep",
       },
     ],
   },
@@ -35,34 +38,32 @@ export const command: Command = {
     const keep = flags.one("keep-storage");
     const keepBytes = keep === null ? null : parseSize(keep);
     const { filters, olderThanMs } = splitFilters(flags.all("filter"));
-    if (!flags.bool("force") && !(await confirm(flags.bool("all"), signal))) {
+    // What is asked of the cache alone leaves images alone.
+    const dangling = filters.length === 0 && keepBytes === null;
+    if (!flags.bool("force") && !(await confirm(flags.bool("all"), dangling, signal))) {
       complain("nothing removed\n");
       return 1;
     }
     const { prune } = await import("../../cache/collect.ts");
-    const { openEngine } = await import("../engine.ts");
-    await using engine = await openEngine(config);
+    await using engine = await openLocalEngine(config, { signal, tidying: true });
     const outcome = await prune(engine.store, {
       all: flags.bool("all"),
       keepBytes,
       olderThanMs,
       filters,
+      dangling,
       measure: (dirs) => engine.measure(dirs),
       signal,
+      onWait: (holder) => complain(`waiting for another prune or fsck of this store: ${holder}\n`),
     });
     await engine.removeDirectories(outcome.directories, { signal, emit: () => {} });
     const shown = outcome.removed.filter((entry) => entry.kind !== "record");
+    print(outcome.removedImages.map((id) => `Deleted: ${id}\n`).join(""));
+    print(removedSummary(outcome.removed));
     if (shown.length > 0) {
-      print(
-        renderTable(
-          [
-            { title: "ID", of: (entry) => entry.id },
-            { title: "TYPE", of: (entry) => entry.kind },
-            { title: "SIZE", of: (entry) => humanSize(entry.sizeBytes) },
-          ],
-          shown,
-        ),
-      );
+      const columns = usageColumns({ whole: flags.bool("no-trunc"), nowMs: Date.now() });
+      const { id, type, size, lastUsed, description } = columns;
+      print(renderTable([id, type, size, lastUsed, description], shown));
     }
     print(`Total reclaimed space: ${humanSize(outcome.freedBytes)}\n`);
     return 0;
@@ -81,15 +82,15 @@ function splitFilters(texts: readonly string[]): { filters: string[]; olderThanM
   return { filters, olderThanMs };
 }
 
-async function confirm(all: boolean, signal: AbortSignal): Promise<boolean> {
+async function confirm(all: boolean, dangling: boolean, signal: AbortSignal): Promise<boolean> {
   if (!process.stdin.isTTY) {
-    throw new BuildError("USAGE", "prune asks before it removes, and standard input is not a terminal", {
+    throw new BuildError("USAGE", "prune needs a confirmation, and standard input is not a terminal", {
       hint: "use --force",
     });
   }
-  const what = all
-    ? "everything no image name leads to, and unpacked layers of images"
-    : "all cache no image name leads to";
+  const nameless = dangling ? "images without a name and " : "";
+  const cache = `${nameless}all build cache not used by any tagged image`;
+  const what = all ? `${cache}, and what is cheap to recreate, such as unpacked layers of images` : cache;
   const ask = createInterface({ input: process.stdin, output: process.stderr });
   try {
     const answer = await ask.question(

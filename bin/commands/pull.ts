@@ -1,6 +1,7 @@
 // tsbuild pull
 
 import type { Command } from "../commands.ts";
+import { REGISTRY_FLAGS } from "../flags-registry.ts";
 import { progressMode } from "../progress.ts";
 import { transfer } from "../transfer.ts";
 
@@ -9,6 +10,7 @@ export const command: Command = {
     usage: "[OPTIONS] NAME[:TAG|@DIGEST]",
     positionals: { min: 1, max: 1 },
     flags: [
+      ...REGISTRY_FLAGS,
       { name: "platform", kind: "string", help: "Which image of an index (default: this machine's)" },
       {
         name: "progress",
@@ -22,12 +24,14 @@ export const command: Command = {
   async run(flags, context) {
     const [text = ""] = flags.positionals;
     const { parsePlatform } = await import("../flags-values.ts");
-    const { normalizeName } = await import("../local-images.ts");
+    const { normalizeName } = await import("../engine/local-images.ts");
     const name = normalizeName(text);
     const asked = flags.one("platform");
     const platform = asked === null ? null : parsePlatform(asked);
     const mode = flags.bool("quiet") ? "quiet" : progressMode(flags.one("progress"), context.config.env);
-    const done = await transfer(mode, context, (engine, options) => engine.pull(name, platform, options));
+    const done = await transfer("Pulling", mode, context, (engine, options) =>
+      engine.pull(name, platform, options),
+    );
     if (done === null) return 1;
     if (!flags.bool("quiet")) context.complain(`Digest: ${done.digest}\n`);
     context.print(`${name}\n`);

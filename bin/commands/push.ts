@@ -1,6 +1,9 @@
 // tsbuild push
 
-import type { Command } from "../commands.ts";
+import { BuildError } from "../../solver/graph/error.ts";
+import type { Command, CommandContext } from "../commands.ts";
+import { REGISTRY_FLAGS } from "../flags-registry.ts";
+import { withStore } from "../local-store.ts";
 import { progressMode } from "../progress.ts";
 import { transfer } from "../transfer.ts";
 
@@ -9,23 +12,57 @@ export const command: Command = {
     usage: "[OPTIONS] NAME[:TAG]",
     positionals: { min: 1, max: 1 },
     flags: [
+      { name: "platform", kind: "string", help: "Push only the image of this platform" },
+      ...REGISTRY_FLAGS,
       {
         name: "progress",
         kind: "string",
         initial: '"auto"',
         help: 'Progress output ("auto", "plain", "tty", "rawjson", "quiet")',
       },
+      { name: "all-tags", short: "a", kind: "bool", help: "Push all tags of a repository that are here" },
       { name: "quiet", short: "q", kind: "bool", help: "Print nothing but the name" },
     ],
   },
   async run(flags, context) {
-    const { normalizeName } = await import("../local-images.ts");
-    const name = normalizeName(flags.positionals[0] ?? "");
+    const { normalizeName } = await import("../engine/local-images.ts");
+    const [text = ""] = flags.positionals;
+    const names = flags.bool("all-tags") ? await allTags(text, context) : [normalizeName(text)];
+    const asked = flags.one("platform");
+    const { parsePlatform } = await import("../flags-values.ts");
+    const platform = asked === null ? null : parsePlatform(asked);
     const mode = flags.bool("quiet") ? "quiet" : progressMode(flags.one("progress"), context.config.env);
-    const done = await transfer(mode, context, (engine, options) => engine.push(name, options));
-    if (done === null) return 1;
-    if (!flags.bool("quiet")) context.complain(`digest: ${done.digest} size: ${done.size}\n`);
-    context.print(`${name}\n`);
+    for (const name of names) {
+      const done = await transfer("Pushing", mode, context, (engine, options) =>
+        engine.push(name, platform, options),
+      );
+      if (done === null) return 1;
+      if (!flags.bool("quiet")) context.complain(`digest: ${done.digest} size: ${done.size}\n`);
+      context.print(`${name}\n`);
+    }
     return 0;
   },
 };
+
+/** All names of a repository in the local store, in their order. Throws USAGE, IMAGE_UNKNOWN. */
+async function allTags(text: string, { config }: CommandContext): Promise<readonly string[]> {
+  const { IMAGE_SPACE, isNameless } = await import("../../cache/image-record.ts");
+  const { formatReference, formatRepository, parseReference } = await import(
+    "../../cache/registry/reference.ts"
+  );
+  const wanted = parseReference(text);
+  if (wanted.tag !== null || wanted.digest !== null)
+    throw new BuildError("USAGE", "tag can't be used with --all-tags/-a");
+  const names = await withStore(config, (store) =>
+    [...store.records.entries(IMAGE_SPACE)]
+      .filter(({ key }) => !isNameless(key))
+      .map(({ key }) => parseReference(key))
+      .filter((one) => formatRepository(one) === formatRepository(wanted) && one.digest === null)
+      .map(formatReference)
+      .toSorted(),
+  );
+  if (names.length > 0) return names;
+  throw new BuildError("IMAGE_UNKNOWN", `An image does not exist locally with the tag: ${text}`, {
+    hint: "'tsbuild images' lists the local ones",
+  });
+}

@@ -18,23 +18,35 @@ export const command: Command = {
     ],
   },
   async run(flags, { config, print, complain }) {
-    const { findImage, IMAGES, namesOf, normalizeName } = await import("../local-images.ts");
+    const { findImage, namesOf, normalizeName } = await import("../engine/local-images.ts");
+    const { IMAGE_SPACE, isNameless, namelessKey } = await import("../../cache/image-record.ts");
     const { familiarReference, parseReference } = await import("../../cache/registry/reference.ts");
     const force = flags.bool("force");
     return withStore(config, (store) => {
       let failed = false;
       for (const text of flags.positionals) {
         try {
-          const { record } = findImage(store, text);
-          const isName = !/^(?:sha256:)?[a-f0-9]{4,64}$/.test(text) || normalizeName(text) === record.name;
-          const names = isName ? [record.name] : namesOf(store, record.target.digest);
+          const image = findImage(store, text);
+          const { record } = image;
+          const digits = /^(?:sha256:)?([a-f0-9]{4,64})$/.exec(text)?.[1];
+          const isName = digits === undefined || (digits.length < 64 && normalizeName(text) === record.name);
+          const names = isName ? [record.name] : namesOf(store, image).map(({ name }) => name);
           if (names.length > 1 && !force) {
             throw new BuildError("IMAGE_UNKNOWN", `unable to remove ${text}: it has several names`, {
               hint: `name one of them, or use --force: ${names.join(", ")}`,
             });
           }
-          store.records.batch(names.map((key) => ({ space: IMAGES, key, value: null })));
-          for (const name of names) print(`Untagged: ${familiarReference(parseReference(name))}\n`);
+          // An image that was loaded without a name goes with its last one.
+          const isLast = namesOf(store, image).every(({ name }) => names.includes(name));
+          const keys = isLast ? [...new Set([...names, namelessKey(image.id)])] : names;
+          store.records.batch(keys.map((key) => ({ space: IMAGE_SPACE, key, value: null })));
+          for (const name of names) {
+            print(
+              isNameless(name)
+                ? `Deleted: ${name}\n`
+                : `Untagged: ${familiarReference(parseReference(name))}\n`,
+            );
+          }
         } catch (error) {
           if (!(error instanceof BuildError)) throw error;
           if (force && error.code === "IMAGE_UNKNOWN" && error.message.startsWith("No such image")) continue;

@@ -1,26 +1,22 @@
 // tsbuild tag
 
 import type { ImageRecord } from "../../cache/store.ts";
-import { BuildError } from "../../solver/graph/error.ts";
 import type { Command } from "../commands.ts";
 import { withStore } from "../local-store.ts";
 
 export const command: Command = {
   flags: { usage: "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", flags: [], positionals: { min: 2, max: 2 } },
   async run(flags, { config }) {
-    const { findImage, IMAGES, normalizeName, splitName } = await import("../local-images.ts");
+    const { findImage, normalizeNewName } = await import("../engine/local-images.ts");
+    const { IMAGE_SPACE, isNameless } = await import("../../cache/image-record.ts");
     const [source = "", target = ""] = flags.positionals;
-    const name = normalizeName(target);
-    if (splitName(name).digest !== null) {
-      throw new BuildError(
-        "REFERENCE_INVALID",
-        `${target}: refusing to create a tag with a digest reference`,
-      );
-    }
+    const name = normalizeNewName(target);
     await withStore(config, (store) => {
       const { record } = findImage(store, source);
       const renamed: ImageRecord = { ...record, name };
-      store.records.put(IMAGES, name, renamed);
+      // What gets its first name is no longer without one.
+      const before = isNameless(record.name) ? [{ space: IMAGE_SPACE, key: record.name, value: null }] : [];
+      store.records.batch([{ space: IMAGE_SPACE, key: name, value: renamed }, ...before]);
     });
     return 0;
   },

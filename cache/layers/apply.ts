@@ -8,7 +8,8 @@ import { AT, close, fchmod, O, openat } from "../../worker/sys/file.ts";
 import { type CompressionKind, detectCompression, readDecompressed } from "./decompress.ts";
 import { treeWriter } from "./entry.ts";
 import { noteImplied } from "./implied.ts";
-import { idMapKind, setOwner } from "./owner.ts";
+import { idMapKind } from "./ids.ts";
+import { setOwner } from "./owner.ts";
 import { tarReader } from "./tar.ts";
 
 /** Uncompressed size of one layer or archive. */
@@ -25,6 +26,10 @@ export interface ApplyRequest {
 }
 export interface Applied {
   readonly diffId: Digest;
+  /** Bytes of the plain tar. */
+  readonly tarBytes: number;
+  /** Of the blob, as its bytes say. */
+  readonly compression: CompressionKind;
   readonly sizeBytes: number;
   readonly entries: number;
 }
@@ -47,30 +52,49 @@ export async function applyLayer(
     setOwner(root, "", 0, 0, { singleId: false });
     fchmod(root, 0o755);
     const reader = tarReader(writer);
-    const hash = createHash("sha256");
-    const limit = sizeLimit(fstatSync(blob).size);
-    await readDecompressed(blob, (chunk) => {
-      hash.update(chunk);
-      limit(chunk.length);
-      reader.push(chunk);
-      return true;
-    });
+    const plain = await readPlain(blob, (chunk) => reader.push(chunk));
     reader.finish();
     writer.finish();
-    const diffId = digestFromHex(hash.digest("hex"));
-    if (job.diffId !== null && job.diffId !== diffId) {
+    if (job.diffId !== null && job.diffId !== plain.diffId) {
       throw new BuildError(
         "DIGEST_MISMATCH",
-        `the layer's content is ${diffId}, but the image says ${job.diffId}`,
+        `the layer's content is ${plain.diffId}, but the image says ${job.diffId}`,
       );
     }
     noteImplied(job.dir, writer.implied);
-    return { diffId, sizeBytes: writer.sizeBytes, entries: writer.entries };
+    return { ...plain, sizeBytes: writer.sizeBytes, entries: writer.entries };
   } finally {
     writer.close();
     close(root);
     closeSync(blob);
   }
+}
+
+type Plain = Pick<Applied, "diffId" | "tarBytes" | "compression">;
+
+/** What a blob holds, without unpacking it. Throws ARCHIVE_INVALID, LIMIT_EXCEEDED. */
+export async function plainDigest(path: string): Promise<Plain> {
+  const blob = openSync(path, "r");
+  try {
+    return await readPlain(blob, () => {});
+  } finally {
+    closeSync(blob);
+  }
+}
+
+/** Gives the plain bytes of a blob to `take`, and says what they are. */
+async function readPlain(blob: number, take: (chunk: Uint8Array) => void): Promise<Plain> {
+  const hash = createHash("sha256");
+  const limit = sizeLimit(fstatSync(blob).size);
+  let tarBytes = 0;
+  const compression = await readDecompressed(blob, (chunk) => {
+    hash.update(chunk);
+    tarBytes += chunk.length;
+    limit(chunk.length);
+    take(chunk);
+    return true;
+  });
+  return { diffId: digestFromHex(hash.digest("hex")), tarBytes, compression };
 }
 
 /** Counts plain bytes; throws LIMIT_EXCEEDED when they are too many for so few compressed ones. */

@@ -7,6 +7,9 @@ export interface BlockCodec {
   readonly level: number;
 }
 
+/** Packages whose bytes are a promise, with their versions: blobs made with another one are others. */
+export const COMPRESSORS = { gzip: "pako@3.0.3", zstd: "@foxglove/wasm-zstd@1.0.1" } as const;
+
 /** The compressed block. `dictionary`: the bytes before it (deflate only). */
 export async function compressBlock(
   codec: BlockCodec,

@@ -1,6 +1,7 @@
 // A few threads that compress blocks.
 
 import { Worker } from "node:worker_threads";
+import { entryOf } from "../../solver/graph/entry.ts";
 import type { BlockCodec } from "./compress-block.ts";
 
 export interface BlockTask {
@@ -40,7 +41,8 @@ export function openThreads(count: number): CompressThreads {
   }
 
   function start(): Worker {
-    const worker = new Worker(new URL("./compress-thread.js", import.meta.url));
+    const { file, argv } = entryOf("compress-thread", new URL("./compress-thread.js", import.meta.url));
+    const worker = new Worker(file, { argv: [...argv] });
     worker.on("message", (answer: BlockAnswer) => {
       const job = busy.get(worker);
       busy.delete(worker);
@@ -53,6 +55,7 @@ export function openThreads(count: number): CompressThreads {
       const job = busy.get(worker);
       busy.delete(worker);
       job?.reject(error);
+      dispatch(); // the thread is gone; what waits gets another, or its error
     });
     return worker;
   }

@@ -166,7 +166,10 @@ async function* inOrder<T>(
   const running: Promise<Uint8Array>[] = [];
   try {
     for (const input of inputs) {
-      running.push(run(input));
+      const result = run(input);
+      // It may fail before its turn to be awaited: a rejection that nobody handles ends the process.
+      result.catch(() => {});
+      running.push(result);
       if (running.length > threads + 1) yield await (running.shift() as Promise<Uint8Array>);
     }
     while (running.length > 0) yield await (running.shift() as Promise<Uint8Array>);

@@ -49,6 +49,8 @@ import { removeAt } from "./remove-tree.ts";
 
 /** Members of one archive. */
 export const ENTRIES_MAX = 10_000_000;
+/** All paths that are kept until the end (of directories whose times are set then): 1.5 million directories of 170 bytes. */
+export const KEPT_PATHS_MAX_BYTES: number = 256 * 1024 ** 2;
 /** Parent directories kept open. */
 const PARENTS_MAX = 32;
 
@@ -83,8 +85,10 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     if (options.idMap !== "none") setOwner(dirfd, name, uid, gid, ids);
   };
   const parents = new Map<string, number>();
-  const directoryTimes = new Map<string, bigint>();
+  // A layer that does not speak of the root: the time of unpacking must not reach who copies it.
+  const directoryTimes = new Map<string, bigint>(layer ? [[".", 0n]] : []);
   const implied = new Set<string>();
+  let keptBytes = 0;
   const noted = new Set<string>();
   let entries = 0;
   let sizeBytes = 0;
@@ -102,6 +106,19 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     if (noted.has(kind)) return;
     noted.add(kind);
     options.note(message);
+  }
+
+  /** The time a directory is given at the end, once nothing is made in it any more. A member of a few bytes may lie below
+   *  2,000 directories with paths of 4,095 bytes, so what is kept has a limit of its own (threat model T6). */
+  function setTimeLater(path: string, timeNs: bigint): void {
+    if (!directoryTimes.has(path)) keptBytes += path.length;
+    if (keptBytes > KEPT_PATHS_MAX_BYTES) {
+      throw new BuildError(
+        "LIMIT_EXCEEDED",
+        `the paths of the directories in the ${options.form} have more than ${KEPT_PATHS_MAX_BYTES} bytes in all`,
+      );
+    }
+    directoryTimes.set(path, timeNs);
   }
 
   function entry(stated: TarEntry): void {
@@ -184,6 +201,12 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
 
   function openOrMake(member: TarEntry, parent: number, name: Buffer, path: Buffer): number {
     try {
+      // By its parent, where it is no link: walking the whole path for each of its parts takes the square of their number.
+      return openat(parent, name, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
+    } catch (error) {
+      if (!isSysError(error, "ENOENT", "ENOTDIR", "ELOOP")) throw unreachable(member, error);
+    }
+    try {
       return openInRoot(path);
     } catch (error) {
       if (!isSysError(error, "ENOENT", "ENOTDIR")) throw unreachable(member, error);
@@ -197,9 +220,10 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     fchmodat(parent, name, 0o755); // past the umask
     giveOwner(parent, name, 0, 0);
     if (there !== null) markOpaque(parent, name);
-    else if (layer) implied.add(path.toString("latin1"));
+    const kept = path.toString("latin1");
+    if (there === null && layer) implied.add(kept);
     // Nothing says when it was made, and the clock must not.
-    if (layer) directoryTimes.set(path.toString("latin1"), 0n);
+    if (layer) setTimeLater(kept, 0n);
     return openInRoot(path);
   }
 
@@ -286,7 +310,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     }
     setAttributes(member, parent, name);
     implied.delete(path.toString("latin1"));
-    directoryTimes.set(path.toString("latin1"), boundTime(member.mtimeNs));
+    setTimeLater(path.toString("latin1"), boundTime(member.mtimeNs));
   }
 
   /** Owner, attributes and mode of what was just made or seen to be no link; nobody else works in this tree. */
@@ -307,7 +331,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     giveOwner(root, "", member.uid, member.gid);
     setXattrs(member, (key, value) => fsetxattr(root, key, value));
     fchmod(root, member.mode);
-    directoryTimes.set(".", boundTime(member.mtimeNs));
+    setTimeLater(".", boundTime(member.mtimeNs));
   }
 
   /** image-spec layer.md, "Whiteouts": it speaks of the layers below only, so what this layer itself has stays. */
@@ -358,7 +382,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
       // The last component is not followed: neither here nor by linkat(2).
       const there = statxOrNull(targetParent, targetName);
       const type = there === null ? 0 : there.mode & S.IFMT;
-      if (there === null || (type !== S.IFREG && type !== S.IFLNK)) return missing();
+      if (there === null || !LINKABLE.includes(type)) return missing();
       const before = statxOrNull(parent, name);
       if (before === null || before.ino !== there.ino || before.dev !== there.dev) {
         if (before !== null) replace(parent, name);
@@ -373,8 +397,8 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
       // Both names are one file. chown would drop its capabilities, so only what differs is set.
       if (there.uid !== member.uid || there.gid !== member.gid) {
         giveOwner(parent, name, member.uid, member.gid);
-        if (type === S.IFREG) fchmodat(parent, name, member.mode);
-      } else if (type === S.IFREG && (there.mode & S.PERM) !== member.mode) {
+        if (type !== S.IFLNK) fchmodat(parent, name, member.mode);
+      } else if (type !== S.IFLNK && (there.mode & S.PERM) !== member.mode) {
         fchmodat(parent, name, member.mode);
       }
       setXattrs(member, (key, value) => lsetxattr(procPath(parent, name), key, value));
@@ -477,6 +501,8 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
   };
 }
 
+/** What a hard link may be another name of. Not of devices: the one with the numbers 0, 0 deletes. */
+const LINKABLE: readonly number[] = [S.IFREG, S.IFLNK, S.IFIFO];
 const DOT = Buffer.from(".");
 const DOT_DOT = Buffer.from("..");
 const YES = Buffer.from("y");

@@ -1,18 +1,19 @@
 // A finished root file system for the user: as a tar (`-o type=tar`) or as files in a directory (`-o type=local`).
 // [thread of the keeper]
 
-import { closeSync, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, openSync, writeSync } from "node:fs";
 import { BuildError } from "../../solver/graph/error.ts";
+import { cloneContent } from "../../worker/sys/clone.ts";
 import {
   AT,
   close,
-  copyFileRange,
   fchmodat,
   fchownat,
+  fsetxattr,
+  fstat,
   linkat,
   lgetxattr,
   llistxattr,
-  lsetxattr,
   mkdirat,
   mknodat,
   O,
@@ -22,6 +23,7 @@ import {
   RESOLVE,
   readlinkat,
   S,
+  type Stat,
   statxOrNull,
   symlinkat,
   unlinkat,
@@ -29,10 +31,10 @@ import {
 } from "../../worker/sys/file.ts";
 import { isSysError } from "../../worker/sys/libc.ts";
 import { isImageXattr, shownName } from "./names.ts";
-import { idMapKind, notedOwner } from "./owner.ts";
+import { idMapKind } from "./ids.ts";
 import { treeTar } from "./tree-tar.ts";
 import { removeAt } from "./remove-tree.ts";
-import { type Visit, walkTree } from "./walk.ts";
+import { DIRECTORY, type Visit, walkTree } from "./walk.ts";
 
 export interface ExportOptions {
   /** All times become this (seconds); null: as they are. */
@@ -44,11 +46,13 @@ export interface ExportOptions {
 /** 1 MiB blocks: the speed of the disk. */
 const BLOCK_BYTES = 1 << 20;
 
-/** Writes the tree below `rootDir` as a tar over `outFile` (path or descriptor). Throws SysError, CONTEXT_CHANGED. */
-export function writeTreeTar(rootDir: string, outFile: string | number, options: ExportOptions): void {
+/** Writes the tree below `rootDir` as a tar to `outFile`: a path that is not there yet, or a descriptor. Returns its bytes. Throws
+ *  SysError, CONTEXT_CHANGED. */
+export function writeTreeTar(rootDir: string, outFile: string | number, options: ExportOptions): number {
+  let bytes = 0;
   const root = openat(AT.FDCWD, rootDir, O.RDONLY | O.DIRECTORY);
   try {
-    const out = typeof outFile === "number" ? outFile : openSync(outFile, "w");
+    const out = typeof outFile === "number" ? outFile : openSync(outFile, "wx");
     try {
       const blocks = treeTar(root, {
         form: "tree",
@@ -58,6 +62,7 @@ export function writeTreeTar(rootDir: string, outFile: string | number, options:
         note: options.note ?? (() => {}),
       });
       for (const block of blocks) {
+        bytes += block.length;
         for (let done = 0; done < block.length; ) done += writeSync(out, block, done, block.length - done);
       }
     } finally {
@@ -66,17 +71,20 @@ export function writeTreeTar(rootDir: string, outFile: string | number, options:
   } finally {
     close(root);
   }
+  return bytes;
 }
 
 /** Copies the tree below `rootDir` into the user's directory `destDir`, which stays and keeps what else it holds; files
  *  in the way are replaced, directories merged. Nothing is written through links that lie in `destDir`. Owners are kept
  *  by root of the machine only; anybody else gets files of their own, and devices are left out. Set-id bits are dropped
- *  where the owner is not kept. Throws OUTPUT_FAILED where a directory would replace something else, SysError. */
-export function copyTree(rootDir: string, destDir: string, options: ExportOptions): void {
+ *  where the owner is not kept. Returns the bytes of all files. Throws OUTPUT_FAILED where a directory would replace something else, SysError. */
+export function copyTree(rootDir: string, destDir: string, options: ExportOptions): number {
+  let bytes = 0;
   const keepOwners = idMapKind() === "host";
   const root = openat(AT.FDCWD, rootDir, O.RDONLY | O.DIRECTORY);
   const dest = openat(AT.FDCWD, destDir, O.RDONLY | O.DIRECTORY);
   const links = new Map<string, Buffer>();
+  const entered: Stat[] = [];
   let parent: { readonly path: Buffer; readonly fd: number } | null = null;
 
   /** The directory in `dest` that a visited name belongs to: made by us, so no part of its path may be a link. */
@@ -109,9 +117,12 @@ export function copyTree(rootDir: string, destDir: string, options: ExportOption
         );
       }
       if (there === null) mkdirat(into, name, 0o700);
+      within(openat(into, name, DIRECTORY), (fd) => entered.push(fstat(fd)));
       return;
     }
     if (type === S.IFSOCK) return;
+    // A single layer is mounted as it is: this marks a deleted file (overlayfs.rst, "whiteouts").
+    if (type === S.IFCHR && stat.rdevMajor === 0 && stat.rdevMinor === 0) return;
     if ((type === S.IFCHR || type === S.IFBLK) && !keepOwners) {
       options.note?.(
         `${shownName(visit.path)} is a device node, which cannot be made without root: left out`,
@@ -129,10 +140,36 @@ export function copyTree(rootDir: string, destDir: string, options: ExportOption
       return;
     }
     if (inode !== null) links.set(inode, visit.path);
-    if (type === S.IFREG) copyFile(visit, into);
-    else if (type === S.IFLNK) symlinkat(readlinkat(visit.dirfd, name), into, name);
-    else mknodat(into, name, type | 0o600, { major: stat.rdevMajor, minor: stat.rdevMinor });
-    attributes(visit, into);
+    if (type === S.IFREG) {
+      copyFile(visit, into, (fd) => attributes(visit, fd));
+      bytes += Number(stat.size);
+    } else if (type === S.IFLNK) {
+      symlinkat(readlinkat(visit.dirfd, name), into, name);
+      withMade(visit, into, (fd) => {
+        if (keepOwners) fchownat(fd, "", stat.uid, stat.gid, AT.EMPTY_PATH);
+        utimensat(into, name, timeOf(stat), timeOf(stat), AT.SYMLINK_NOFOLLOW);
+      });
+    } else {
+      mknodat(into, name, type | 0o600, { major: stat.rdevMajor, minor: stat.rdevMinor });
+      withMade(visit, into, (fd) => attributes(visit, fd));
+    }
+  }
+
+  /** The link or special file that was just made; not opened for reading or writing, so what it is for does not begin. */
+  function withMade(visit: Visit, into: number, work: (fd: number) => void): void {
+    within(openat(into, visit.name, O.PATH | O.NOFOLLOW), (fd) => {
+      const { mode, nlink } = fstat(fd);
+      if ((mode & S.IFMT) !== (visit.stat.mode & S.IFMT) || nlink > 1) throw swapped(visit);
+      work(fd);
+    });
+  }
+
+  function leave(visit: Visit): void {
+    within(openat(parentOf(visit), visit.name, DIRECTORY), (fd) => {
+      const [before, now] = [entered.pop(), fstat(fd)];
+      if (before?.ino !== now.ino || before.dev !== now.dev) throw swapped(visit);
+      attributes(visit, fd);
+    });
   }
 
   function linkTo(first: Buffer, into: number, name: Buffer): void {
@@ -145,27 +182,27 @@ export function copyTree(rootDir: string, destDir: string, options: ExportOption
     }
   }
 
-  /** Owner, mode, attributes and time of what we just made, or of a directory of ours after it was filled. */
-  function attributes(visit: Visit, into: number): void {
-    const { stat, name } = visit;
-    const link = (stat.mode & S.IFMT) === S.IFLNK;
-    const source = procPath(visit.dirfd, name);
-    const noted = notedOwner(source);
-    if (keepOwners) fchownat(into, name, noted?.uid ?? stat.uid, noted?.gid ?? stat.gid, AT.SYMLINK_NOFOLLOW);
-    if (!link) {
-      // A set-id bit belongs to its owner: it must not become one of the user's.
-      fchmodat(into, name, stat.mode & (keepOwners ? S.PERM : 0o1777));
-      copyXattrs(source, procPath(into, name));
-    }
-    const timeNs =
-      options.epochSeconds === null ? stat.mtimeNs : BigInt(options.epochSeconds) * 1_000_000_000n;
-    utimensat(into, name, timeNs, timeNs, AT.SYMLINK_NOFOLLOW);
+  /** Owner, mode, attributes and time of what we just made, or of a directory of ours after it was filled. By its descriptor: who
+   *  else may write to the directory could put another file under the name meanwhile (threat model P4, P5). */
+  function attributes({ dirfd, name, stat }: Visit, fd: number): void {
+    const type = stat.mode & S.IFMT;
+    const source = procPath(dirfd, name);
+    // The kernel's own word: notes of owners are nothing to real root (owner.ts).
+    if (keepOwners) fchownat(fd, "", stat.uid, stat.gid, AT.EMPTY_PATH);
+    // A set-id bit belongs to its owner: it must not become one of the user's.
+    fchmodat(AT.FDCWD, procPath(fd), stat.mode & (keepOwners ? S.PERM : 0o1777));
+    if (type === S.IFREG || type === S.IFDIR) copyXattrs(source, fd);
+    utimensat(AT.FDCWD, procPath(fd), timeOf(stat), timeOf(stat));
+  }
+
+  function timeOf({ mtimeNs }: Stat): bigint {
+    return options.epochSeconds === null ? mtimeNs : BigInt(options.epochSeconds) * 1_000_000_000n;
   }
 
   try {
     for (const visit of walkTree(root)) {
       if (visit.phase === "enter") enter(visit);
-      else attributes(visit, parentOf(visit));
+      else leave(visit);
     }
   } finally {
     const last = parent as { readonly fd: number } | null;
@@ -173,14 +210,32 @@ export function copyTree(rootDir: string, destDir: string, options: ExportOption
     close(root);
     close(dest);
   }
+  return bytes;
 }
 
-function copyFile(visit: Visit, into: number): void {
+function swapped({ path }: Visit): BuildError {
+  return new BuildError(
+    "OUTPUT_FAILED",
+    `${shownName(path)} in the output directory was replaced while it was written`,
+  );
+}
+
+function within(fd: number, work: (fd: number) => void): void {
+  try {
+    work(fd);
+  } finally {
+    close(fd);
+  }
+}
+
+/** `then` gets the descriptor of the copy. */
+function copyFile(visit: Visit, into: number, then: (to: number) => void): void {
   const from = openat(visit.dirfd, visit.name, O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
   try {
     const to = openat(into, visit.name, O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o600);
     try {
-      copyContent(from, to);
+      cloneContent(from, to);
+      then(to);
     } finally {
       close(to);
     }
@@ -189,28 +244,11 @@ function copyFile(visit: Visit, into: number): void {
   }
 }
 
-/** copy_file_range(2) shares blocks where it can, and does not work between some file systems. */
-function copyContent(from: number, to: number): void {
-  try {
-    while (copyFileRange(from, to, 1 << 30) > 0);
-    return;
-  } catch (error) {
-    // These come before the first byte: the kernel or this pair of file systems cannot.
-    if (!isSysError(error, "EXDEV", "EINVAL", "ENOSYS", "EOPNOTSUPP", "EPERM")) throw error;
-  }
-  const buffer = Buffer.allocUnsafeSlow(BLOCK_BYTES);
-  for (;;) {
-    const count = readSync(from, buffer, 0, buffer.length, null);
-    if (count === 0) return;
-    for (let done = 0; done < count; ) done += writeSync(to, buffer, done, count - done);
-  }
-}
-
-function copyXattrs(from: Buffer, to: Buffer): void {
+function copyXattrs(from: Buffer, to: number): void {
   for (const name of llistxattr(from)) {
     if (!isImageXattr(name)) continue;
     try {
-      lsetxattr(to, name, lgetxattr(from, name) ?? Buffer.alloc(0));
+      fsetxattr(to, name, lgetxattr(from, name) ?? Buffer.alloc(0));
     } catch (error) {
       // The user's file system does not take it, or the user may not set it.
       if (!isSysError(error, "EOPNOTSUPP", "EPERM", "EACCES", "ENOSPC", "E2BIG")) throw error;

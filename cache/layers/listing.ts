@@ -26,7 +26,7 @@ import {
 } from "../../worker/sys/file.ts";
 import { isSysError } from "../../worker/sys/libc.ts";
 import { type Digest, digestFromHex } from "../../solver/graph/digest.ts";
-import { DIRECTORY, type Visit, walkTree } from "./walk.ts";
+import { DIRECTORY, type DeepVisit, walkDeepTree } from "./walk.ts";
 
 export interface Listing {
   /** Bytes on disk, each inode once, the directory itself included. */
@@ -80,13 +80,15 @@ function listOpen(root: number): Listing {
   let entries = 0;
   looks.add(lookOf(top));
   times.add(`${top.mtimeNs}`);
-  for (const { phase, dirfd, name, path, stat } of walkTree(root)) {
+  for (const { phase, dirfd, name, path, depth, stat } of walkDeepTree(root)) {
     if (phase === "leave") continue;
+    // In the order of a walk a name and its depth say as much as a path.
+    const place = path === null ? `${depth}/${framed(name)}` : framed(path);
     entries++;
     const type = stat.mode & S.IFMT;
     if (isWhiteout(stat)) {
       // overlayfs makes them as links to one device: count, times and owner are its own affair.
-      looks.add(`${framed(path)} whiteout`);
+      looks.add(`${place} whiteout`);
       continue;
     }
     let first: number | undefined;
@@ -96,12 +98,12 @@ function listOpen(root: number): Listing {
       if (first === undefined) links.set(inode, entries);
     }
     if (first !== undefined) {
-      looks.add(`${framed(path)} =${first}`);
+      looks.add(`${place} =${first}`);
       continue;
     }
     blocks += stat.blocks;
     const target = type === S.IFLNK ? framed(readlinkat(dirfd, name)) : "";
-    looks.add(`${framed(path)} ${lookOf(stat)} ${target}`);
+    looks.add(`${place} ${lookOf(stat)} ${target}`);
     times.add(`${stat.mtimeNs}`);
   }
   const shape = looks.end();
@@ -127,7 +129,8 @@ export function sameWithin(one: string, other: string): boolean {
     for (;;) {
       const [a, b] = [entries.next(), others.next()];
       if (a.done === true || b.done === true) return a.done === b.done;
-      if (!a.value.path.equals(b.value.path) || !sameEntry(a.value, b.value)) return false;
+      if (a.value.depth !== b.value.depth || !a.value.name.equals(b.value.name)) return false;
+      if (!sameEntry(a.value, b.value)) return false;
     }
   } finally {
     for (const root of roots) close(root);
@@ -135,9 +138,9 @@ export function sameWithin(one: string, other: string): boolean {
 }
 
 /** What has attributes or bytes of its own: no whiteouts, each inode once. */
-function* entriesBelow(root: number): Generator<Visit> {
+function* entriesBelow(root: number): Generator<DeepVisit> {
   const seen = new Set<string>();
-  for (const visit of walkTree(root)) {
+  for (const visit of walkDeepTree(root)) {
     const { phase, stat } = visit;
     if (phase === "leave" || isWhiteout(stat)) continue;
     if (stat.nlink > 1 && (stat.mode & S.IFMT) !== S.IFDIR) {
@@ -149,7 +152,11 @@ function* entriesBelow(root: number): Generator<Visit> {
   }
 }
 
-function sameEntry(a: Visit, b: Visit): boolean {
+/** What is met in a directory, wherever that lies. */
+type Met = Pick<DeepVisit, "dirfd" | "name" | "stat">;
+
+/** Have two entries of one look the same attributes, and as files the same bytes? Throws SysError. */
+export function sameEntry(a: Met, b: Met): boolean {
   if (attributesOf(procPath(a.dirfd, a.name)) !== attributesOf(procPath(b.dirfd, b.name))) return false;
   return (a.stat.mode & S.IFMT) !== S.IFREG || sameBytes(a, b);
 }
@@ -157,7 +164,7 @@ function sameEntry(a: Visit, b: Visit): boolean {
 /** 256 KiB each: most files fit in whole. */
 const CHUNK_BYTES = 256 * 1024;
 
-function sameBytes(a: Visit, b: Visit): boolean {
+function sameBytes(a: Met, b: Met): boolean {
   if (a.stat.size !== b.stat.size) return false;
   if (a.stat.size === 0) return true;
   const opened: number[] = [];

@@ -1,6 +1,7 @@
 // Names in layers: their components, the ones that mean something, and attributes by name.
 
 import { printable } from "../../solver/graph/error.ts";
+import { PATH_MAX_BYTES, pathTooLong } from "../tree.ts";
 
 /** image-spec layer.md, "Whiteouts": a file of this prefix deletes the rest of its name from the layers below. */
 export const WHITEOUT_PREFIX: Buffer = Buffer.from(".wh.");
@@ -15,10 +16,10 @@ const SLASH = Buffer.from("/");
 const COMPONENT_MAX_BYTES = 255;
 
 /** Components of a member's name with "." and ".." taken away, as Go's path.Clean does before anything is looked at.
- *  `refuse` throws. */
+ *  `refuse` throws. Throws LIMIT_EXCEEDED for a path no file can have. */
 export function cleanName(name: Buffer, form: "layer" | "archive", refuse: (why: string) => never): Buffer[] {
   const parts: Buffer[] = [];
-  const absolute = name[0] === 0x2f;
+  let length = -1; // of the clean name: its parts with a slash before each, but for the first
   for (let from = 0; from <= name.length; ) {
     const slash = name.indexOf(0x2f, from);
     const to = slash < 0 ? name.length : slash;
@@ -26,15 +27,15 @@ export function cleanName(name: Buffer, form: "layer" | "archive", refuse: (why:
     from = to + 1;
     if (part.length === 0 || (part.length === 1 && part[0] === 0x2e)) continue;
     if (part.length === 2 && part[0] === 0x2e && part[1] === 0x2e) {
-      // Above the root is the root; moby refuses such names of a plain archive.
-      if (parts.pop() === undefined && form === "archive" && !absolute) {
-        refuse("leads out of the target directory");
-      }
+      const left = parts.pop(); // above the root is the root, as moby has it, for which an archive's target is the root
+      if (left !== undefined) length -= left.length + 1;
       continue;
     }
     if (part.length > COMPONENT_MAX_BYTES) refuse("has a name that is too long");
     parts.push(part);
+    length += part.length + 1;
   }
+  if (length > PATH_MAX_BYTES) throw pathTooLong(joinName(parts).toString("latin1"));
   if (form === "layer" && parts.slice(0, -1).some((part) => isWhiteoutName(part) && !isAufsName(part))) {
     refuse("lies below a whiteout");
   }

@@ -8,7 +8,7 @@ import { closeSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
 import { type Digest, digestFromHex } from "../../solver/graph/digest.ts";
 import { AT, close, O, openat } from "../../worker/sys/file.ts";
 import { BLOCK_BYTES, type CompressOptions, compressBlocks } from "./compress.ts";
-import { readDecompressed } from "./decompress.ts";
+import { type CompressionKind, readDecompressed } from "./decompress.ts";
 import { treeTar } from "./tree-tar.ts";
 
 export interface PackRequest {
@@ -19,12 +19,18 @@ export interface PackRequest {
   readonly epochSeconds: number | null;
   /** Bytes equal on every machine at the price of speed: see CompressOptions. */
   readonly pinned?: boolean;
+  /** The directory was made by a keeper with one id, and this one has several. */
+  readonly oneId?: boolean;
 }
 export interface Packed {
   readonly diffId: Digest;
   readonly tarBytes: number;
   readonly digest: Digest | null;
   readonly size: number | null;
+}
+export interface Recompressed extends Packed {
+  /** Of the blob that was read, as its bytes say. */
+  readonly compression: CompressionKind;
 }
 
 /** Packs `dir`. `note` is told what cannot be said in a layer and was left out (sockets, names of whiteouts). The
@@ -44,6 +50,7 @@ export async function packLayer(
       // Compression reads blocks later, so each needs memory of its own; to be hashed one is enough.
       reuse: job.out === null || job.compression === "uncompressed",
       note,
+      oneId: job.oneId === true,
     });
     const counted = function* (): Generator<Buffer> {
       for (const block of blocks) {
@@ -68,14 +75,14 @@ export async function packLayer(
  *  written over. Throws ARCHIVE_INVALID, OUTPUT_INVALID, SysError. */
 export async function recompressLayer(
   job: Omit<PackRequest, "dir"> & { readonly blob: string; readonly out: string },
-): Promise<Packed> {
+): Promise<Recompressed> {
   const plain = `${job.out}.tar`;
   const fd = openSync(plain, "wx+", 0o600);
   try {
     unlinkSync(plain);
     const tarHash = createHash("sha256");
     let tarBytes = 0;
-    await readDecompressed(job.blob, (chunk) => {
+    const compression = await readDecompressed(job.blob, (chunk) => {
       for (let done = 0; done < chunk.length; ) done += writeSync(fd, chunk, done, chunk.length - done);
       tarHash.update(chunk);
       tarBytes += chunk.length;
@@ -83,7 +90,7 @@ export async function recompressLayer(
     });
     const { size, hex } = await writeBlob(job.out, fileBlocks(fd, BLOCK_BYTES[job.compression]), job);
     const diffId = digestFromHex(tarHash.digest("hex"));
-    return { diffId, tarBytes, digest: hex === null ? diffId : digestFromHex(hex), size };
+    return { compression, diffId, tarBytes, digest: hex === null ? diffId : digestFromHex(hex), size };
   } finally {
     closeSync(fd);
   }

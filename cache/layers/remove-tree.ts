@@ -14,7 +14,7 @@ import {
   unlinkat,
 } from "../../worker/sys/file.ts";
 import { isSysError } from "../../worker/sys/libc.ts";
-import { DIRECTORY, walkTree } from "./walk.ts";
+import { DIRECTORY, walkDeepTree } from "./walk.ts";
 
 /** Removes a file or a whole tree; a path that is not there is fine. Without privileges, directories that lack
  *  permissions are given them. The path must be one of our own, what lies below may be anybody's. Throws SysError. */
@@ -38,7 +38,7 @@ export function removeAt(dirfd: number, name: Buffer): void {
     return;
   }
   within(openForRemoval(dirfd, name), (root) => {
-    for (const visit of walkTree(root, openForRemoval)) {
+    for (const visit of walkDeepTree(root, openForRemoval)) {
       const directory = (visit.stat.mode & S.IFMT) === S.IFDIR;
       if (directory === (visit.phase === "leave")) {
         unlinkWritable(visit.dirfd, visit.name, directory ? AT.REMOVEDIR : 0);

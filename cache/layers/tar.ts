@@ -186,8 +186,10 @@ export function tarReader(handler: TarHandler): TarReader {
   }
 
   function finish(): void {
-    // Go takes an end without, or with only one, zero block for a good one.
-    if ((phase.kind === "header" && blockFilled === 0) || phase.kind === "ended") {
+    // Go takes an end without, or with only one, zero block for a good one, and one in what fills up the last member's block.
+    const isFilling = phase.kind === "padding" && phase.after === "member";
+    if (isFilling) handler.end();
+    if (isFilling || (phase.kind === "header" && blockFilled === 0) || phase.kind === "ended") {
       if (pax !== null || longName !== null || longLink !== null)
         throw invalid("it ends behind a header extension");
       return;

@@ -25,7 +25,8 @@ import {
   shownName,
   WHITEOUT_PREFIX,
 } from "./names.ts";
-import { notedOwner, OWNER_XATTR } from "./owner.ts";
+import { PATH_MAX_BYTES, pathTooLong } from "../tree.ts";
+import { OWNER_XATTR, ownerOf } from "./owner.ts";
 import type { TarType } from "./tar.ts";
 import { TAR_HEADER_MAX_BYTES, writeHeader } from "./tar-write.ts";
 import { type Visit, walkTree } from "./walk.ts";
@@ -38,6 +39,8 @@ export interface TreeTarOptions {
   readonly blockBytes: number;
   /** Every block is the same buffer, valid until the next is asked for. */
   readonly reuse: boolean;
+  /** See PackRequest. */
+  readonly oneId?: boolean;
   /** Told what a tar cannot hold and is left out. */
   readonly note: (message: string) => void;
 }
@@ -50,7 +53,7 @@ const NO_DATA = Buffer.alloc(0);
 const SLASH = Buffer.from("/");
 
 /** The tar of what is below `root`; the root directory itself has no entry. Sorted by bytes, parents first. Throws
- *  CONTEXT_CHANGED when a file shrinks while it is read, SysError. */
+ *  CONTEXT_CHANGED when a file shrinks while it is read, LIMIT_EXCEEDED for a path no tool could unpack, SysError. */
 export function* treeTar(root: number, options: TreeTarOptions): Generator<Buffer> {
   const { blockBytes, reuse } = options;
   const layer = options.form === "layer";
@@ -105,6 +108,7 @@ export function* treeTar(root: number, options: TreeTarOptions): Generator<Buffe
   }
 
   function* whiteout(name: Buffer): Generator<Buffer> {
+    if (name.length > PATH_MAX_BYTES) throw pathTooLong(name.toString("latin1"));
     const end = writeHeader(header, 0, {
       name,
       linkName: null,
@@ -154,14 +158,18 @@ export function* treeTar(root: number, options: TreeTarOptions): Generator<Buffe
       const native = procPath(visit.dirfd, name);
       // By descriptor where there is one: a path below /proc costs several times as much to walk.
       const attributes = fd === null ? llistxattr(native) : flistxattr(fd);
-      const owner = attributes.includes(OWNER_XATTR) ? notedOwner(native) : null;
+      const owner = ownerOf(
+        stat,
+        () => (attributes.includes(OWNER_XATTR) ? lgetxattr(native, OWNER_XATTR) : null),
+        options.oneId,
+      );
       const end = writeHeader(header, 0, {
         name: type === "dir" ? Buffer.concat([path, SLASH]) : path,
         linkName,
         type: written,
         mode: stat.mode & S.PERM,
-        uid: owner?.uid ?? stat.uid,
-        gid: owner?.gid ?? stat.gid,
+        uid: owner.uid,
+        gid: owner.gid,
         size: written === "file" ? stat.size : 0,
         mtimeSeconds: mtimeOf(stat),
         devMajor: type === "char" || type === "block" ? stat.rdevMajor : 0,

@@ -1,5 +1,7 @@
-// Walks a tree by descriptors: nothing is followed, names stay bytes, any depth works with few descriptors open.
+// Walks a tree by descriptors: nothing is followed, names stay bytes, any depth works with few descriptors open and in
+// time and memory that grow with the number of entries only: a path is kept while it may have a use, and no longer.
 
+import { PATH_MAX_BYTES, pathTooLong } from "../tree.ts";
 import { AT, close, fstat, O, openat, readdir, S, type Stat, statx } from "../../worker/sys/file.ts";
 
 /** Flags that open a directory by a name that is not a link. */
@@ -19,22 +21,49 @@ export interface Visit {
   readonly stat: Stat;
 }
 
+/** What is met at any depth. */
+export interface DeepVisit extends Omit<Visit, "path"> {
+  /** null: longer than PATH_MAX_BYTES. */
+  readonly path: Buffer | null;
+  /** Directories between the root and the name. */
+  readonly depth: number;
+}
+
 interface Level {
   fd: number | null;
   readonly names: readonly Buffer[];
   at: number;
-  readonly visit: Omit<Visit, "phase" | "dirfd"> | null; // of the directory itself; null for the root
+  readonly visit: Omit<DeepVisit, "phase" | "dirfd"> | null; // of the directory itself; null for the root
   readonly ino: bigint;
   readonly dev: number;
 }
 
-/** Entries below `root` (a descriptor that stays the caller's), in the order of their bytes within each directory.
- *  `open` opens a directory to be walked. The tree must not change but by the caller, who may remove what was visited.
- *  Throws SysError. */
-export function* walkTree(
+/** Entries below `root` (a descriptor that stays the caller's), in the order of their bytes within each directory, each with
+ *  its path. The tree must not change but by the caller, who may remove what was visited. Throws LIMIT_EXCEEDED for a path
+ *  that is too long to be used (PATH_MAX_BYTES), SysError. */
+export function walkTree(root: number): Generator<Visit> {
+  return walk(root, openDirectory, (above, name) => {
+    throw pathTooLong(Buffer.concat([above, SLASH, name]).toString("latin1"));
+  }) as Generator<Visit>;
+}
+
+/** The same at any depth. `open` opens a directory to be walked. Throws SysError. */
+export function walkDeepTree(
   root: number,
-  open: (dirfd: number, name: Buffer) => number = (dirfd, name) => openat(dirfd, name, DIRECTORY),
-): Generator<Visit> {
+  open: (dirfd: number, name: Buffer) => number = openDirectory,
+): Generator<DeepVisit> {
+  return walk(root, open, () => null);
+}
+
+function openDirectory(dirfd: number, name: Buffer): number {
+  return openat(dirfd, name, DIRECTORY);
+}
+
+function* walk(
+  root: number,
+  open: (dirfd: number, name: Buffer) => number,
+  tooLong: (above: Buffer, name: Buffer) => null,
+): Generator<DeepVisit> {
   const levels: Level[] = [level(openat(root, ".", DIRECTORY), null)];
   try {
     for (;;) {
@@ -43,11 +72,11 @@ export function* walkTree(
       const name = top.names[top.at++];
       if (name !== undefined) {
         const stat = statx(dirfd, name, AT.SYMLINK_NOFOLLOW);
-        const above = top.visit === null ? null : top.visit.path;
-        const path = above === null ? name : Buffer.concat([above, SLASH, name]);
-        yield { phase: "enter", dirfd, name, path, stat };
+        const path = top.visit === null ? name : pathBelow(top.visit.path, name, tooLong);
+        const depth = levels.length - 1;
+        yield { phase: "enter", dirfd, name, path, depth, stat };
         if ((stat.mode & S.IFMT) !== S.IFDIR) continue;
-        levels.push(level(open(dirfd, name), { name, path, stat }));
+        levels.push(level(open(dirfd, name), { name, path, depth, stat }));
         const far = levels[levels.length - 1 - OPEN_LEVELS];
         if (far !== undefined && far.fd !== null) {
           close(far.fd);
@@ -67,6 +96,16 @@ export function* walkTree(
   }
 }
 const SLASH = Buffer.from("/");
+
+function pathBelow(
+  above: Buffer | null,
+  name: Buffer,
+  tooLong: (above: Buffer, name: Buffer) => null,
+): Buffer | null {
+  if (above === null) return null;
+  if (above.length + 1 + name.length > PATH_MAX_BYTES) return tooLong(above, name);
+  return Buffer.concat([above, SLASH, name]);
+}
 
 function level(fd: number, visit: Level["visit"]): Level {
   try {

@@ -3,7 +3,8 @@
 
 import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
 import type { Credentials } from "../../solver/graph/request.ts";
-import { apiHost } from "./reference.ts";
+import { unlessAborted } from "../../solver/graph/scope.ts";
+import { apiHost, type Manner } from "./reference.ts";
 import { type Kept, openRemembered } from "./remembered.ts";
 import { type Answer, Fault } from "./exchange.ts";
 import type { Transport } from "./transport.ts";
@@ -18,7 +19,11 @@ export interface Endpoint {
   /** As users write it; the key of credentials. */
   readonly host: string;
   readonly origin: string; // https://registry-1.docker.io
+  /** What paths of the API begin with: /v2 */
+  readonly root: string;
   readonly verifyTls: boolean;
+  /** For requests to `origin` alone. */
+  readonly manner: Manner;
 }
 
 export interface Authorizer {
@@ -39,6 +44,8 @@ export interface Authorizer {
     used: string | null,
     options: { readonly signal: AbortSignal },
   ): Promise<boolean>;
+  /** How the user's own credentials went to the endpoint or its token service; null: they did not. */
+  sent(endpoint: Endpoint): "basic" | "bearer" | null;
 }
 
 type Known =
@@ -64,6 +71,7 @@ export function openAuthorizer(
 ): Authorizer {
   const knownOf = new Map<string, Known>();
   const tokens = openRemembered<string>(TOKENS_MAX);
+  const sentTo = new Map<string, "basic" | "bearer">();
 
   const keyOf = (
     { origin }: Endpoint,
@@ -78,7 +86,9 @@ export function openAuthorizer(
     signal: AbortSignal,
   ): Promise<string> {
     const ask = async () => {
-      const found = await credentials(endpoint.host);
+      const found = await unlessAborted(credentials(endpoint.host), signal);
+      if (found !== null && (found.kind === "registry-token" || isTokenServiceOf(endpoint, known.realm)))
+        sentTo.set(endpoint.origin, "bearer");
       return await fetchToken(endpoint, known.realm, known.service, scopes, found, transport, signal);
     };
     return await tokens.get(keyOf(endpoint, known, scopes), ask, { signal });
@@ -106,15 +116,17 @@ export function openAuthorizer(
         return (await tokenFor(endpoint, known, scopes, signal)) !== used;
       }
       if (challenges.some((challenge) => challenge.scheme === "basic")) {
-        const found = await credentials(endpoint.host);
+        const found = await unlessAborted(credentials(endpoint.host), signal);
         if (found === null || found.kind === "identity-token") return false;
         const header =
           found.kind === "basic" ? basicHeader(found.username, found.password) : `Bearer ${found.token}`;
         knownOf.set(endpoint.origin, { kind: "basic", header });
+        sentTo.set(endpoint.origin, "basic");
         return header !== used;
       }
       return false;
     },
+    sent: ({ origin }) => sentTo.get(origin) ?? null,
   };
 }
 
@@ -132,8 +144,19 @@ async function fetchToken(
   }
   const trusted = credentials !== null && isTokenServiceOf(endpoint, realm);
   const url = new URL(realm);
-  const headers: Record<string, string> = { accept: "application/json", "accept-encoding": "identity" };
-  const common = { signal, idleMs: TOKEN_IDLE_MS, totalMs: TOKEN_TOTAL_MS, verifyTls: endpoint.verifyTls };
+  const manner = realm.origin === endpoint.origin ? endpoint.manner : {};
+  const headers: Record<string, string> = {
+    ...manner.headers,
+    accept: "application/json",
+    "accept-encoding": "identity",
+  };
+  const common = {
+    signal,
+    idleMs: TOKEN_IDLE_MS,
+    totalMs: TOKEN_TOTAL_MS,
+    verifyTls: endpoint.verifyTls,
+    manner,
+  };
   let answer: Answer;
   if (trusted && credentials.kind === "identity-token") {
     // OAuth2 form of the token specification: an identity token is a refresh token.
@@ -163,6 +186,9 @@ async function fetchToken(
   }
   if (answer.status !== 200) {
     await answer.discard();
+    if (trusted && (answer.status === 401 || answer.status === 403)) {
+      throw notAccepted(endpoint.host, endpoint.host, `the token service ${realm.host}`, answer.status);
+    }
     throw new BuildError(
       "REGISTRY_DENIED",
       `${endpoint.host}: the token service ${redactUrl(`${realm.origin}${realm.pathname}`)} refused with status ${answer.status}`,
@@ -270,9 +296,23 @@ function siteOf(host: string): string | null {
   return labels.length < 3 ? null : labels.slice(-3).join(".");
 }
 
-/** What to do about missing rights. */
+/** The command that logs in at a registry. */
+export function loginCommand(host: string): string {
+  return `tsbuild login ${host === "docker.io" ? "" : host}`.trimEnd();
+}
+
+/** What to do where no credentials were sent. */
 export function loginHint(host: string): string {
-  return `tsbuild uses docker's credentials: docker login ${host === "docker.io" ? "" : host}`.trimEnd();
+  return `no credentials for ${host} were sent; log in first: ${loginCommand(host)}`;
+}
+
+/** Credentials were sent, and are wrong. `subject`: what was asked for. */
+export function notAccepted(subject: string, host: string, server: string, status: number): BuildError {
+  return new BuildError(
+    "REGISTRY_DENIED",
+    `${subject}: ${server} does not accept the user name or password it was sent (${status})`,
+    { hint: `they may be mistyped or expired; log in again: ${loginCommand(host)}` },
+  );
 }
 
 function basicHeader(username: string, password: string): string {

@@ -2,15 +2,25 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
-import { type Endpoint, loginHint, openAuthorizer, parseChallenges } from "./auth.ts";
+import {
+  type Endpoint,
+  loginCommand,
+  loginHint,
+  notAccepted,
+  openAuthorizer,
+  parseChallenges,
+} from "./auth.ts";
 import type { RegistryOptions } from "./client.ts";
 import { apiHost, isLoopbackHost, type Repository } from "./reference.ts";
 import { type Answer, Fault, faultWords } from "./exchange.ts";
+import type { Capability } from "./hosts-toml.ts";
+import type { Places } from "./places.ts";
+import { TOO_SLOW } from "./pace.ts";
 import { openTransport } from "./transport.ts";
 
 export interface Call {
   readonly method: "GET" | "HEAD" | "PUT" | "POST";
-  /** Below /v2/REPOSITORY/, or the whole URL a registry gave (an upload location). */
+  /** Below /v2/REPOSITORY/ (without a repository: /v2/), or the whole URL a registry gave (an upload location). */
   readonly path: string | URL;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: Uint8Array | (() => AsyncIterable<Uint8Array>);
@@ -21,6 +31,8 @@ export interface Call {
   readonly ok: readonly number[];
   /** What the user knows it as. */
   readonly name: string;
+  /** The part of it this is about, such as a blob, where it may be the part that is wrong. */
+  readonly part?: string;
   readonly signal: AbortSignal;
   /** false: a fault goes to the caller at once. */
   readonly retry?: boolean;
@@ -49,9 +61,13 @@ export interface Calls {
 const IDLE_MS = 60_000;
 // A registry may copy a whole blob to its storage before it answers the PUT that ended it.
 const UPLOAD_IDLE_MS = 300_000;
-const SHORT_TOTAL_MS = 120_000;
+const SHORT_TOTAL_MS = 60_000;
+/** All attempts of one short call together, with the waiting between them. */
+export const CALL_TOTAL_MS = 180_000;
 const ATTEMPTS_MAX = 5;
 const REDIRECTS_MAX = 10;
+/** So long one that did not answer is not asked: each of an image's blobs would wait for it. */
+const MIRROR_REST_MS = 60_000;
 const PAUSE_FIRST_MS = 250;
 const PAUSE_MAX_MS = 10_000;
 /** A server that wants us to come back later than this is as good as unreachable. */
@@ -71,17 +87,35 @@ export function openCalls(options: RegistryOptions): Calls {
   const insecureHosts = new Set(options.insecureHosts ?? []);
   // Of a host that may do without TLS: which it turned out to be.
   const schemes = new Map<string, "https" | "http">();
+  const placesOf =
+    options.placesOf ??
+    (async (repository: Repository): Promise<Places> => ({
+      mirrors: [],
+      source: repository,
+      target: repository,
+      blockedBy: null,
+      closed: null,
+    }));
+  /** Mirrors that could not be reached, by host: when they are asked again. */
+  const silentUntil = new Map<string, number>();
   const sleep =
     options.sleep ?? ((ms, signal) => delay(ms, undefined, { signal }).catch(() => signal.throwIfAborted()));
 
-  function endpointsOf(host: string, insecure: boolean): readonly Endpoint[] {
+  function endpointsOf({
+    host,
+    insecure = false,
+    apiRoot = "/v2",
+    manner = {},
+  }: Repository): readonly Endpoint[] {
     const url = /^(https?):\/\/([^/]+)\/?$/.exec(host);
     const name = url?.[2] ?? host;
     const lax = insecure || insecureHosts.has(name);
     const at = (scheme: "https" | "http"): Endpoint => ({
       host: name,
       origin: new URL(`${scheme}://${apiHost(name)}`).origin,
+      root: apiRoot,
       verifyTls: !lax,
+      manner,
     });
     if (url !== null) return [at(url[1] as "https" | "http")];
     if (isLoopbackHost(name)) return [at("http")];
@@ -91,7 +125,13 @@ export function openCalls(options: RegistryOptions): Calls {
   }
 
   async function call(repository: Repository, request: Call): Promise<Called> {
-    const endpoints = endpointsOf(repository.host, repository.insecure ?? false);
+    const { target, closed } = await placesOf(repository);
+    if (request.actions === "pull,push") throwIfClosed(request, "push", closed);
+    return await callAt(target, request);
+  }
+
+  async function callAt(repository: Repository, request: Call): Promise<Called> {
+    const endpoints = endpointsOf(repository);
     for (const [index, endpoint] of endpoints.entries()) {
       const last = index === endpoints.length - 1;
       try {
@@ -113,37 +153,63 @@ export function openCalls(options: RegistryOptions): Calls {
 
   async function read(repository: Repository, request: Omit<Call, "actions">): Promise<Called> {
     const reading: Call = { ...request, actions: "pull" };
-    for (const mirror of options.mirrors?.[repository.host] ?? []) {
+    const { mirrors, source, blockedBy, closed } = await placesOf(repository);
+    if (blockedBy !== null) {
+      throw new BuildError("REGISTRY_DENIED", `${request.name}: the registry is blocked in ${blockedBy}`, {
+        hint: "blocked = false there, or another image",
+      });
+    }
+    const isByTag = typeof request.path === "string" && /^manifests\/(?!sha256:)/.test(request.path);
+    let passedBy = "";
+    for (const { at, byTag, byDigest } of mirrors) {
+      if (!(isByTag ? byTag : byDigest) || (silentUntil.get(at.host) ?? 0) > performance.now()) continue;
       try {
-        const called = await call({ ...repository, host: mirror }, { ...reading, retry: false });
+        const called = await callAt(at, { ...reading, retry: false });
         if (called.status === 200 || called.status === 206) return called;
         await called.discard();
       } catch (error) {
         // A mirror that fails in any way is passed by: the registry itself has the last word.
         if (!(error instanceof Fault || error instanceof BuildError)) throw error;
+        request.signal.throwIfAborted();
+        if (error instanceof Fault) silentUntil.set(at.host, performance.now() + MIRROR_REST_MS);
+        const words = error instanceof Fault ? faultWords(error) : error.message;
+        if (passedBy === "") passedBy = `the mirror ${at.host} was asked first: ${words}`;
       }
     }
-    return await call(repository, reading);
+    try {
+      throwIfClosed(request, isByTag ? "resolve" : "pull", closed);
+      return await callAt(source, reading);
+    } catch (error) {
+      if (passedBy === "" || !(error instanceof BuildError)) throw error;
+      throw new BuildError(error.code, `${error.message} (${passedBy})`, { cause: error, hint: error.hint });
+    }
   }
 
   async function attempts(endpoint: Endpoint, repository: string, request: Call): Promise<Called> {
+    const until = performance.now() + (request.totalMs ?? options.callTotalMs ?? CALL_TOTAL_MS);
+    const leftMs = (): number => until - performance.now();
     for (let attempt = 0; ; attempt++) {
-      const last = request.retry === false || attempt + 1 >= attemptsFor(request);
+      const totalMs = Math.min(request.totalMs ?? SHORT_TOTAL_MS, Math.max(1, leftMs()));
+      const isLast = request.retry === false || attempt + 1 >= attemptsFor(request);
       try {
-        const called = await authorized(endpoint, repository, request);
+        const called = await authorized(endpoint, repository, { ...request, totalMs });
         if (request.ok.includes(called.status)) return await whole(called, request);
-        if (!isPassing(called.status)) throw await refusal(endpoint, called, request);
+        if (!isPassing(called.status))
+          throw await refusal(endpoint, called, request, authorizer.sent(endpoint));
         const waitMs = retryAfterMs(called);
-        const error = await refusal(endpoint, called, request);
+        const error = await refusal(endpoint, called, request, authorizer.sent(endpoint));
         if (waitMs !== null && waitMs > RETRY_AFTER_MAX_MS) throw error;
         if (request.retry === false) throw new Fault("EAGAIN", error.message, error);
-        if (last) throw error;
-        await sleep(waitMs ?? pauseMs(attempt), request.signal);
+        const pause = waitMs ?? pauseMs(attempt);
+        if (isLast || pause >= leftMs()) throw error;
+        await sleep(pause, request.signal);
       } catch (error) {
         if (!(error instanceof Fault)) throw error;
         if (request.retry === false) throw error;
-        if (last || !isWorthRetrying(error, attempt)) throw unreachable(endpoint.host, error, request.name);
-        await sleep(pauseMs(attempt), request.signal);
+        const pause = pauseMs(attempt);
+        if (isLast || pause >= leftMs() || !isWorthRetrying(error, attempt))
+          throw unreachable(endpoint.host, error, request.name);
+        await sleep(pause, request.signal);
       }
     }
   }
@@ -151,7 +217,7 @@ export function openCalls(options: RegistryOptions): Calls {
   async function authorized(endpoint: Endpoint, repository: string, request: Call): Promise<Called> {
     const { signal } = request;
     // Sorted, so that equal sets are equal keys of tokens.
-    const scopes = [`repository:${repository}:${request.actions}`];
+    const scopes = repository === "" ? [] : [`repository:${repository}:${request.actions}`];
     if (request.alsoPull !== undefined) scopes.push(`repository:${request.alsoPull}:pull`);
     scopes.sort();
     const authorization = await authorizer.header(endpoint, scopes, { signal });
@@ -184,15 +250,24 @@ export function openCalls(options: RegistryOptions): Calls {
     let url =
       request.path instanceof URL
         ? request.path
-        : new URL(`/v2/${repository}/${request.path}`, endpoint.origin);
+        : new URL(
+            `${endpoint.root}/${repository === "" ? "" : `${repository}/`}${request.path}`,
+            endpoint.origin,
+          );
+    const { manner } = endpoint;
+    if (manner.namespace !== undefined && !(request.path instanceof URL))
+      url.searchParams.set("ns", manner.namespace);
     for (let redirects = 0; ; redirects++) {
+      // Credentials are for one origin: not for a CDN, an upload host or any other a redirect names. So are headers and client
+      // certificates of hosts.toml.
+      const isOwn = url.origin === endpoint.origin;
       const headers: Record<string, string> = {
         "user-agent": "tsbuild",
+        ...(isOwn ? manner.headers : {}),
         "accept-encoding": "identity",
         ...request.headers,
       };
-      // Credentials are for one origin: not for a CDN, an upload host or any other a redirect names.
-      if (authorization !== null && url.origin === endpoint.origin) headers["authorization"] = authorization;
+      if (authorization !== null && isOwn) headers["authorization"] = authorization;
       const answer = await transport.send({
         method: request.method,
         url,
@@ -205,6 +280,7 @@ export function openCalls(options: RegistryOptions): Calls {
         idleMs: request.method === "PUT" ? UPLOAD_IDLE_MS : IDLE_MS,
         totalMs: request.totalMs ?? SHORT_TOTAL_MS,
         verifyTls: endpoint.verifyTls,
+        ...(isOwn ? { manner } : {}),
       });
       const encoding = answer.headers["content-encoding"];
       if (encoding !== undefined && encoding !== "identity" && request.ok.includes(answer.status)) {
@@ -229,6 +305,15 @@ export function openCalls(options: RegistryOptions): Calls {
     unreachable,
     close: () => transport[Symbol.dispose](),
   };
+}
+
+/** Throws when hosts.toml does not trust the registry itself with it. */
+function throwIfClosed({ name }: Pick<Call, "name">, what: Capability, closed: Places["closed"]): void {
+  if (closed === null || !closed.to.includes(what)) return;
+  const words = { resolve: "say what a tag stands for", pull: "be pulled from", push: "be pushed to" }[what];
+  throw new BuildError("REGISTRY_DENIED", `${name}: the registry may not ${words}, by ${closed.file}`, {
+    hint: `${JSON.stringify(what)} in the list of capabilities at the top of that file`,
+  });
 }
 
 function redirectTarget(from: URL, location: string, request: Call, redirects: number): URL {
@@ -277,6 +362,7 @@ function attemptsFor(request: Call): number {
 /** A name that does not exist and a certificate that does not fit stay so; a refused connection may be a restart. */
 export function isWorthRetrying(fault: Fault, attempt: number): boolean {
   if (fault.code === "ENOTFOUND" || fault.code === "EPROXY") return false;
+  if (fault.code === TOO_SLOW) return attempt < 1;
   if (/CERT|SSL|TLS|SELF_SIGNED|SIGNATURE/.test(fault.code)) return false;
   return fault.code === "ECONNREFUSED" ? attempt < 2 : true;
 }
@@ -296,25 +382,42 @@ export function retryAfterMs(answer: Answer): number | null {
   return Number.isNaN(date) ? null : Math.max(0, date - Date.now());
 }
 
-async function refusal(endpoint: Endpoint, called: Called, request: Call): Promise<BuildError> {
+async function refusal(
+  endpoint: Endpoint,
+  called: Called,
+  request: Call,
+  sent: "basic" | "bearer" | null,
+): Promise<BuildError> {
   const said = await serverMessage(called);
   const { status } = called;
   const tail = said === "" ? "" : `: ${said}`;
   if (status === 401 || status === 403) {
+    // By "basic" it is the password itself that was looked at; a token was already given for it.
+    if (status === 401 && sent === "basic")
+      return notAccepted(request.name, endpoint.host, "the registry", status);
     const verb = request.actions === "pull" ? "pull" : "push";
     return new BuildError(
       "REGISTRY_DENIED",
       `${request.name}: ${verb} access denied, repository does not exist or may require authorization${tail}`,
-      { hint: loginHint(endpoint.host) },
+      {
+        hint:
+          sent === null
+            ? loginHint(endpoint.host)
+            : `you are logged in at ${endpoint.host}, but that account may not ${verb} here; for another: ${loginCommand(endpoint.host)}`,
+      },
     );
   }
-  if (status === 404) return new BuildError("REGISTRY_NOT_FOUND", `${request.name}: not found${tail}`);
+  if (status === 404)
+    return new BuildError("REGISTRY_NOT_FOUND", `${request.name}${partOf(request)}: not found${tail}`);
   if (status === 429) {
     return new BuildError(
       "REGISTRY_UNREACHABLE",
       `${request.name}: the registry ${endpoint.host} limits requests (429)${tail}`,
       {
-        hint: `wait, or log in for a higher limit; ${loginHint(endpoint.host)}`,
+        hint:
+          sent === null
+            ? `wait, or log in for a higher limit: ${loginCommand(endpoint.host)}`
+            : "wait, and try again",
       },
     );
   }
@@ -328,9 +431,13 @@ async function refusal(endpoint: Endpoint, called: Called, request: Call): Promi
     );
   }
   return unexpected(
-    request.name,
+    `${request.name}${partOf(request)}`,
     `unexpected status ${status} from ${request.method} ${redactUrl(`${called.url.origin}${called.url.pathname}`)}${tail}`,
   );
+}
+
+function partOf({ part }: Call): string {
+  return part === undefined ? "" : ` (${part})`;
 }
 
 /** Errors as the distribution spec ("Error codes") has them, made short and printable. */
@@ -359,14 +466,21 @@ async function serverMessage(called: Called): Promise<string> {
 
 function unreachable(host: string, fault: Fault, name: string): BuildError {
   const tls = /CERT|SSL|TLS|SELF_SIGNED|SIGNATURE|EPROTO/.test(fault.code);
+  // What a server says that wants a certificate of ours, or another: RFC 8446, 6.2. Node has the alert in code or message.
+  const wantsOurs =
+    /alert[ _](?:certificate[ _]required|handshake[ _]failure|(?:bad|unknown|unsupported)[ _]c)/i.test(
+      `${fault.code} ${fault.message}`,
+    );
   return new BuildError(
     "REGISTRY_UNREACHABLE",
     `${name}: cannot reach the registry ${host}: ${faultWords(fault)}`,
     {
       cause: fault,
-      hint: tls
-        ? "the registry's certificate was not accepted; NODE_EXTRA_CA_CERTS=FILE adds an authority"
-        : "check the network, the name of the registry and the proxy settings",
+      hint: wantsOurs
+        ? `the registry wants another certificate of this client; put it into ~/.config/containers/certs.d/${host}/client.cert, and its key beside it as client.key`
+        : tls
+          ? `the registry's certificate was not accepted; put its authority into ~/.config/containers/certs.d/${host}/ca.crt, or name it by SSL_CERT_FILE`
+          : "check the network, the name of the registry and the proxy settings",
     },
   );
 }

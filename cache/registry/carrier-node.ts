@@ -13,6 +13,7 @@ import {
   type Route,
   routeKey,
   SOCKETS_MAX,
+  tlsOptions,
 } from "./exchange.ts";
 import { proxyAuthorization } from "./proxy.ts";
 
@@ -34,8 +35,7 @@ export function openNodeCarrier(): Carrier {
       agent = new Agent({
         keepAlive: true,
         maxSockets: SOCKETS_MAX,
-        rejectUnauthorized: exchange.verifyTls,
-        ...(route.ca === null ? {} : { ca: [...route.ca] }),
+        ...tlsOptions(exchange, route),
       });
       if (route.proxy !== null) await tunnelThrough(agent as HttpsAgent, route.proxy);
     }
@@ -58,7 +58,7 @@ export function openNodeCarrier(): Carrier {
       const headers: Record<string, string> = { ...exchange.headers, host: url.host };
       const authorization = direct ? null : proxyAuthorization(proxy);
       if (authorization !== null) headers["proxy-authorization"] = authorization;
-      return await perform(exchange, () =>
+      return await perform(exchange, route, () =>
         request({
           ...target,
           protocol: direct ? url.protocol : "http:",
@@ -80,11 +80,12 @@ function hostOf(url: URL): string {
   return url.hostname.replace(/^\[|\]$/g, "");
 }
 
-function perform(exchange: Exchange, start: () => ClientRequest): Promise<Answer> {
+function perform(exchange: Exchange, route: Route, start: () => ClientRequest): Promise<Answer> {
   const { signal } = exchange;
   return new Promise((resolve, reject) => {
     const request = start();
     const watch = watchFor(exchange, (error) => request.destroy(error));
+    if (route.dialTimeoutMs !== undefined) limitDial(request, route.dialTimeoutMs);
     let answered = false;
     let unsendable: { readonly error: unknown } | null = null; // the body's own source failed
 
@@ -103,6 +104,21 @@ function perform(exchange: Exchange, start: () => ClientRequest): Promise<Answer
       unsendable = { error };
       request.destroy(new Error("the body could not be read"));
     });
+  });
+}
+
+/** Ends a request whose connection does not stand in time; one over a connection that is kept has it already. */
+function limitDial(request: ClientRequest, dialTimeoutMs: number): void {
+  const timer = setTimeout(
+    () => request.destroy(new Fault("ETIMEDOUT", "no connection in time")),
+    dialTimeoutMs,
+  );
+  timer.unref();
+  const done = (): void => clearTimeout(timer);
+  request.once("close", done).once("response", done);
+  request.once("socket", (socket) => {
+    if (!socket.connecting) return done();
+    return void socket.once("connect", done);
   });
 }
 

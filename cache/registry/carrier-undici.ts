@@ -16,6 +16,7 @@ import {
   type Route,
   routeKey,
   SOCKETS_MAX,
+  tlsOptions,
 } from "./exchange.ts";
 import { proxyAuthorization } from "./proxy.ts";
 
@@ -94,17 +95,14 @@ async function connectThrough(proxy: URL, exchange: Exchange, route: Route): Pro
     ...(token === null ? {} : { token }),
     proxyTunnel: false, // plain http goes to the proxy whole (RFC 9112, 3.2.2), https through a tunnel
     requestTls: tls,
-    proxyTls: tls,
+    // What is for the other side alone is not shown to a proxy on the way.
+    proxyTls: connectOptions(exchange, { ...route, clients: [] }),
   });
   return { dispatcher, request: dispatcher.request };
 }
 
-function connectOptions({ verifyTls }: Exchange, { ca }: Route): buildConnector.BuildOptions {
-  return {
-    rejectUnauthorized: verifyTls,
-    timeout: CONNECT_TIMEOUT_MS,
-    ...(ca === null ? {} : { ca: [...ca] }),
-  };
+function connectOptions(exchange: Exchange, route: Route): buildConnector.BuildOptions {
+  return { ...tlsOptions(exchange, route), timeout: route.dialTimeoutMs ?? CONNECT_TIMEOUT_MS };
 }
 
 async function perform({ dispatcher, request }: Connections, exchange: Exchange): Promise<Answer> {

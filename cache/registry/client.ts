@@ -5,11 +5,13 @@ import { type Digest, digestOf, isDigest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Credentials, Descriptor } from "../../solver/graph/request.ts";
 import { MANIFEST_MAX_BYTES, MEDIA_TYPES, parseDocument } from "./documents.ts";
+import type { Places } from "./places.ts";
 import {
   formatReference,
   formatRepository,
   type Reference,
   type Repository,
+  shownRepository,
   withDefaultTag,
 } from "./reference.ts";
 import { openRemembered } from "./remembered.ts";
@@ -23,10 +25,12 @@ export interface RegistryOptions extends TransportOptions {
   readonly credentials: (host: string) => Promise<Credentials | null>;
   /** Hosts whose certificate is not checked and which may speak plain http; this machine always may. */
   readonly insecureHosts?: readonly string[];
-  /** For a host, other hosts ("host[:port]" or a URL without path) asked first when something is read. */
-  readonly mirrors?: Readonly<Record<string, readonly string[]>>;
+  /** Mirrors and other locations of repositories; left out: there are none. See openPlaces. */
+  readonly placesOf?: (repository: Repository) => Promise<Places>;
   /** Opens blobs that lie in no registry (build caches in object stores): see `Registry.elsewhere`. */
   readonly elsewhere?: Elsewhere;
+  /** All attempts of a call that fetches or sends no blob; for tests. */
+  readonly callTotalMs?: number;
   /** Waiting between attempts; for tests. */
   readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
 }
@@ -42,6 +46,8 @@ export interface SignalOptions {
 export interface TransferOptions extends SignalOptions {
   /** Bytes so far; may go back to 0 when a transfer starts again. */
   readonly onBytes?: (current: number, total: number) => void;
+  /** See WaitOptions: another process fetches the same blob. */
+  readonly onWait?: (holder: string) => void;
 }
 
 /** Bytes of a blob by its RemoteBlob.from, verified; null: that names nothing this knows of. Errors are those of a registry. */
@@ -86,6 +92,8 @@ export interface Registry {
     mediaType: string,
     options: SignalOptions,
   ): Promise<void>;
+  /** Does the registry of a host let the credentials in? Throws REGISTRY_DENIED when not. */
+  login(host: string, options: SignalOptions): Promise<void>;
   /** Ends idle connections. */
   close(): void;
 }
@@ -110,7 +118,7 @@ export function openRegistry(options: RegistryOptions): Registry {
   const resolved = openRemembered<Descriptor>(RESOLVED_MAX);
 
   async function head(reference: Reference, signal: AbortSignal): Promise<Descriptor | null> {
-    const name = formatReference(reference);
+    const name = reference.askedAs ?? formatReference(reference);
     const answer = await calls.read(reference, {
       method: "HEAD",
       path: `manifests/${reference.digest ?? reference.tag ?? "latest"}`,
@@ -135,7 +143,7 @@ export function openRegistry(options: RegistryOptions): Registry {
   }
 
   async function getManifest(reference: Reference, signal: AbortSignal): Promise<Fetched> {
-    const name = formatReference(reference);
+    const name = reference.askedAs ?? formatReference(reference);
     const answer = await calls.read(reference, {
       method: "GET",
       path: `manifests/${reference.digest ?? reference.tag ?? "latest"}`,
@@ -171,10 +179,11 @@ export function openRegistry(options: RegistryOptions): Registry {
     { signal, onBytes }: TransferOptions,
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const { digest, size } = descriptor;
-    const name = `${formatRepository(repository)}@${digest}`;
+    const { name, part } = shown(repository, digest);
+    const whole = part === undefined ? name : `${name} (${part})`;
     yield* resumedBlob({
       descriptor,
-      name,
+      name: whole,
       sender: "the registry",
       async ask(offset) {
         const answer = await calls.read(repository, {
@@ -182,17 +191,18 @@ export function openRegistry(options: RegistryOptions): Registry {
           path: `blobs/${digest}`,
           headers: offset > 0 ? { range: `bytes=${offset}-` } : {},
           ok: offset > 0 ? [200, 206, 404] : [200, 404],
-          name,
+          ...shown(repository, digest),
           signal,
           totalMs: transferMs(size),
           isTransfer: size > TRANSFER_MIN_BYTES,
         });
         if (answer.status !== 404) return answer;
         await answer.discard();
-        throw notFound(name);
+        throw notFound(whole);
       },
       unreachable: (fault) => calls.unreachable(repository.host, fault, name),
       pause: (attempt) => calls.pause(attempt, signal),
+      totalMs: transferMs(size),
       onBytes,
     });
   }
@@ -208,7 +218,7 @@ export function openRegistry(options: RegistryOptions): Registry {
       path: `blobs/${digest}`,
       headers: {},
       ok: [200, 404],
-      name: `${formatRepository(repository)}@${digest}`,
+      ...shown(repository, digest),
       actions,
       signal,
     });
@@ -225,7 +235,7 @@ export function openRegistry(options: RegistryOptions): Registry {
   ): Promise<URL | null> {
     const mount =
       from === null ? "" : `?mount=${encodeURIComponent(digest)}&from=${encodeURIComponent(from)}`;
-    const name = formatRepository(repository);
+    const name = shownRepository(repository);
     const answer = await calls.call(repository, {
       method: "POST",
       path: `blobs/uploads/${mount}`,
@@ -259,7 +269,7 @@ export function openRegistry(options: RegistryOptions): Registry {
     { signal, onBytes }: TransferOptions,
     target: URL,
   ): Promise<void> {
-    const name = `${formatRepository(repository)}@${descriptor.digest}`;
+    const { name, part } = shown(repository, descriptor.digest);
     const answer = await calls.call(repository, {
       method: "PUT",
       path: target,
@@ -267,6 +277,7 @@ export function openRegistry(options: RegistryOptions): Registry {
       body: () => counted(open(), descriptor.size, name, onBytes),
       ok: [201, 204, 200],
       name,
+      ...(part === undefined ? {} : { part }),
       actions: "pull,push",
       retry: false, // an upload session that broke is begun again
       signal,
@@ -308,11 +319,7 @@ export function openRegistry(options: RegistryOptions): Registry {
         } catch (error) {
           if (!(error instanceof Fault)) throw error;
           if (attempt + 1 >= UPLOADS_MAX) {
-            throw calls.unreachable(
-              repository.host,
-              error,
-              `${formatRepository(repository)}@${descriptor.digest}`,
-            );
+            throw calls.unreachable(repository.host, error, shown(repository, descriptor.digest).name);
           }
           target = null;
           await calls.pause(attempt, signal);
@@ -320,7 +327,8 @@ export function openRegistry(options: RegistryOptions): Registry {
       }
     },
     async putManifest(repository, name, bytes, mediaType, { signal }) {
-      const text = `${formatRepository(repository)}${isDigest(name) ? "@" : ":"}${name}`;
+      const text =
+        repository.askedAs ?? `${formatRepository(repository)}${isDigest(name) ? "@" : ":"}${name}`;
       const answer = await calls.call(repository, {
         method: "PUT",
         path: `manifests/${name}`,
@@ -338,8 +346,23 @@ export function openRegistry(options: RegistryOptions): Registry {
       if (typeof stated === "string" && isDigest(stated) && stated !== digest)
         throw wrongDigest(text, digest, stated);
     },
+    async login(host, { signal }) {
+      // distribution spec, "Determining Support": GET /v2/ is what a registry answers to who may come in.
+      const answer = await calls.call(
+        { host, repository: "" },
+        { method: "GET", path: "", headers: {}, ok: [200], name: host, actions: "pull", signal },
+      );
+      await answer.discard();
+    },
     close: () => calls.close(),
   };
+}
+
+/** A blob for messages. */
+function shown(repository: Repository, digest: Digest): Pick<Call, "name" | "part"> {
+  const { askedAs } = repository;
+  if (askedAs === undefined) return { name: `${formatRepository(repository)}@${digest}` };
+  return { name: askedAs, part: `blob ${digest}` };
 }
 
 /** insecure is a part of it: such a name may be answered by another server. */

@@ -1,29 +1,28 @@
 // Registry credentials as docker keeps them: ~/.docker/config.json and the docker-credential-* programs.
 
-import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { devNull } from "node:os";
 import { BuildError, printable } from "../../solver/graph/error.ts";
+import { readFileOf } from "../outside.ts";
 import type { Credentials } from "../../solver/graph/request.ts";
+import { callHelper, helperFailed, type HelperOptions, isUnknownServer } from "./docker-helper.ts";
 
-export interface DockerConfigOptions {
+export interface DockerConfigOptions extends HelperOptions {
   /** Files looked at in order, absolute: ~/.docker/config.json, $XDG_RUNTIME_DIR/containers/auth.json … Missing ones are skipped. */
   readonly files: readonly string[];
-  /** Environment of the credential programs; PATH finds them. */
-  readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-interface ConfigFile {
+export interface ConfigFile {
   readonly path: string;
+  /** All of it, for who writes it again. */
+  readonly json: Readonly<Record<string, unknown>>;
   readonly auths: ReadonlyMap<string, unknown>;
   readonly credsStore: string | null;
   readonly credHelpers: ReadonlyMap<string, string>;
 }
 
 const CONFIG_MAX_BYTES = 4 << 20;
-const HELPER_MAX_BYTES = 1 << 20;
-const HELPER_TIMEOUT_MS = 30_000;
 // The key docker has used for the Hub since its first registry protocol.
-const HUB_KEY = "https://index.docker.io/v1/";
+export const HUB_KEY = "https://index.docker.io/v1/";
 
 /**
  * Returns a function that finds the credentials of a registry host (host[:port], docker.io for the Hub), or null.
@@ -63,8 +62,7 @@ async function lookUpIn(
   host: string,
   options: DockerConfigOptions,
 ): Promise<Credentials | null> {
-  const helper =
-    file.credHelpers.get(host) ?? (host === "docker.io" ? file.credHelpers.get(HUB_KEY) : undefined);
+  const helper = file.credHelpers.get(host);
   const program = helper ?? file.credsStore;
   if (program !== null && program !== "") {
     for (const key of serverKeys(host)) {
@@ -88,23 +86,27 @@ function serverKeys(host: string): readonly string[] {
 }
 
 /** Keys of `auths` may be URLs of old: "https://host/v1/". docker: registry.ConvertToHostname. */
-function hostOfKey(key: string): string {
+export function hostOfKey(key: string): string {
   const host = key.replace(/^https?:\/\//, "").replace(/\/.*$/, "");
   return host === "index.docker.io" || host === "registry-1.docker.io" ? "docker.io" : host;
 }
 
-function readConfig(path: string): ConfigFile | null {
+/** null: there is no such file, or it is not ours to read. Throws REGISTRY_DENIED for one that is broken. */
+export function readConfig(path: string): ConfigFile | null {
   let text: string;
   try {
-    text = readFileSync(path, "utf8");
+    if (path === devNull) return null; // what REGISTRY_AUTH_FILE is set to for none
+    text = readFileOf(path, CONFIG_MAX_BYTES).toString("utf8");
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code;
     if (code === "ENOENT" || code === "ENOTDIR" || code === "EACCES") return null;
-    throw new BuildError("REGISTRY_DENIED", `cannot read registry credentials from ${path}`, { cause });
+    throw new BuildError("REGISTRY_DENIED", `cannot read registry credentials from ${path}`, {
+      cause,
+      hint: cause instanceof BuildError ? cause.message : null,
+    });
   }
   let json: unknown;
   try {
-    if (text.length > CONFIG_MAX_BYTES) throw new Error(`larger than ${CONFIG_MAX_BYTES} bytes`);
     json = text.trim() === "" ? {} : JSON.parse(text);
     if (!isObject(json)) throw new Error("not a JSON object");
   } catch (error) {
@@ -121,6 +123,7 @@ function readConfig(path: string): ConfigFile | null {
   const store = config["credsStore"];
   return {
     path,
+    json: config,
     auths: new Map(entriesOf(config["auths"])),
     credsStore: typeof store === "string" ? store : null,
     credHelpers: helpers,
@@ -140,7 +143,7 @@ function credentialsOfEntry(entry: unknown, path: string, key: string): Credenti
         "REGISTRY_DENIED",
         `${path}: the "auth" value of ${printable(key)} is not user:password in base64`,
         {
-          hint: `log in again: docker login ${hostOfKey(key)}`,
+          hint: `log in again: tsbuild login ${hostOfKey(key)}`,
         },
       );
     }
@@ -157,30 +160,15 @@ function basicOrToken(username: string, password: string): Credentials {
     : { kind: "basic", username, password };
 }
 
-// Protocol of docker-credential-helpers: `get`, the server on stdin, JSON on stdout.
 async function askHelper(
   name: string,
   server: string,
   options: DockerConfigOptions,
 ): Promise<Credentials | null> {
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) {
-    throw new BuildError(
-      "REGISTRY_DENIED",
-      `not the name of a credential program: ${JSON.stringify(printable(name, 80))}`,
-    );
-  }
-  const program = `docker-credential-${name}`;
-  const { code, output } = await run(program, server, options);
-  const text = output.toString("utf8");
+  const { program, code, text } = await callHelper(name, "get", `${server}\n`, server, options);
   if (code !== 0) {
-    if (/credentials not found|no credentials server URL|no credentials username/i.test(text)) return null;
-    throw new BuildError(
-      "REGISTRY_DENIED",
-      `${program} failed for ${server}: ${printable(text.trim(), 200)}`,
-      {
-        hint: `try it by hand: echo ${server} | ${program} get`,
-      },
-    );
+    if (isUnknownServer(text)) return null;
+    throw helperFailed(program, server, text, `echo ${server} | ${program} get`);
   }
   let answer: unknown;
   try {
@@ -195,44 +183,7 @@ async function askHelper(
   return basicOrToken(username, secret);
 }
 
-function run(
-  program: string,
-  input: string,
-  options: DockerConfigOptions,
-): Promise<{ readonly code: number | null; readonly output: Buffer }> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, ["get"], {
-      env: options.env as NodeJS.ProcessEnv,
-      stdio: ["pipe", "pipe", "ignore"],
-    });
-    const chunks: Buffer[] = [];
-    let size = 0;
-    // Not spawn's own timeout: its timer outlives a program that could not be started.
-    const timer = setTimeout(() => child.kill("SIGKILL"), HELPER_TIMEOUT_MS);
-    child.on("error", (cause) => {
-      clearTimeout(timer);
-      reject(
-        new BuildError("REGISTRY_DENIED", `cannot run the credential program ${program}`, {
-          cause,
-          hint: "docker's configuration names it; install it or take it out of the configuration",
-        }),
-      );
-    });
-    child.stdin.on("error", () => {}); // a program that does not read its input says so by its exit code
-    child.stdin.end(`${input}\n`);
-    child.stdout.on("data", (chunk: Buffer) => {
-      size += chunk.length;
-      if (size > HELPER_MAX_BYTES) child.kill("SIGKILL");
-      else chunks.push(chunk);
-    });
-    child.on("close", (code) => {
-      clearTimeout(timer);
-      resolve({ code, output: Buffer.concat(chunks) });
-    });
-  });
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
+export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 

@@ -240,16 +240,26 @@ function parseJson(bytes: Uint8Array, maxBytes: number, name: string): Record<st
   return objectOf(json, "the document", name);
 }
 
+/** One pass: an expression for texts would start anew at every quote of one that has no end (threat model D1). */
 function depthOf(text: string): number {
   let depth = 0;
   let deepest = 0;
-  for (const match of text.matchAll(/"(?:[^"\\]|\\.)*"|[[\]{}]/gs)) {
-    const sign = match[0];
-    if (sign === "[" || sign === "{") deepest = Math.max(deepest, ++depth);
-    else if (sign === "]" || sign === "}") depth--;
+  let isText = false;
+  for (let at = 0; at < text.length; at++) {
+    const sign = text.charCodeAt(at);
+    if (isText && sign === BACKSLASH) at++;
+    else if (sign === QUOTE) isText = !isText;
+    else if (!isText && (sign === OPEN_LIST || sign === OPEN_OBJECT)) deepest = Math.max(deepest, ++depth);
+    else if (!isText && (sign === CLOSE_LIST || sign === CLOSE_OBJECT)) depth--;
   }
   return deepest;
 }
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPEN_LIST = 0x5b;
+const CLOSE_LIST = 0x5d;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
 
 function objectOf(value: unknown, what: string, name: string): Record<string, unknown> {
   if (!isObject(value)) throw invalid(name, `${what} is not a JSON object`);

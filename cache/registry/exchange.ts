@@ -2,6 +2,7 @@
 
 import type { IncomingHttpHeaders } from "node:http";
 import { printable } from "../../solver/graph/error.ts";
+import type { ClientCertificate, Manner } from "./reference.ts";
 
 export interface Exchange {
   readonly method: "GET" | "HEAD" | "PUT" | "POST" | "PATCH" | "DELETE";
@@ -18,6 +19,8 @@ export interface Exchange {
   readonly totalMs: number;
   /** false: any certificate will do. */
   readonly verifyTls: boolean;
+  /** What is for the host of `url` alone. Its headers are the caller's to add. */
+  readonly manner?: Manner;
 }
 
 export interface Answer {
@@ -42,6 +45,10 @@ export interface Route {
   readonly proxy: URL | null;
   /** Certificate authorities in PEM instead of Node's own list. */
   readonly ca: readonly string[] | null;
+  /** Certificates the other side may ask for. Of several with keys of one kind OpenSSL offers one: the first. */
+  readonly clients?: readonly ClientCertificate[];
+  /** Longest time until a connection stands, in milliseconds; left out: CONNECT_TIMEOUT_MS or `idleMs`. */
+  readonly dialTimeoutMs?: number;
 }
 
 /** The other side was not reached or broke off. `code` is an errno name or one of Node's TLS codes. */
@@ -81,6 +88,27 @@ export const SOCKETS_MAX = 16;
 export const DISCARD_MAX_BYTES: number = 64 << 10;
 
 /** What agents and pools are told apart by. */
-export function routeKey({ verifyTls }: Exchange, { proxy, ca }: Route): string {
-  return JSON.stringify([verifyTls, proxy?.href ?? null, ca]);
+export function routeKey({ verifyTls }: Exchange, { proxy, ca, clients, dialTimeoutMs }: Route): string {
+  return JSON.stringify([verifyTls, proxy?.href ?? null, ca, clients ?? [], dialTimeoutMs ?? null]);
+}
+
+/** Options of a TLS connection to the other side itself, not to a proxy. */
+export function tlsOptions({ verifyTls }: Exchange, { ca, clients = [] }: Route): TlsOptions {
+  // OpenSSL has one place for each kind of key: SSL_CTX_use_certificate(3).
+  const offered = clients.filter(
+    ({ kind }, index) => clients.findIndex((one) => one.kind === kind) === index,
+  );
+  return {
+    rejectUnauthorized: verifyTls,
+    ...(ca === null ? {} : { ca: [...ca] }),
+    ...(offered.length === 0
+      ? {}
+      : { cert: offered.map(({ cert }) => cert), key: offered.map(({ key }) => key) }),
+  };
+}
+interface TlsOptions {
+  readonly rejectUnauthorized: boolean;
+  readonly ca?: string[];
+  readonly cert?: string[];
+  readonly key?: string[];
 }

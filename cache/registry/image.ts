@@ -222,7 +222,11 @@ export async function pullLayer(
       // The reading side has hashed what it gave.
       ingest.commit({ digest, size, trusted: true });
     },
-    { signal: options.signal },
+    {
+      signal: options.signal,
+      sparesWork: true,
+      ...(options.onWait === undefined ? {} : { onWait: options.onWait }),
+    },
   );
 }
 

@@ -1,12 +1,14 @@
 // OCI image layouts, read: a directory, or a tar of one. image-spec image-layout.md
 
 import { createHash } from "node:crypto";
-import { closeSync, constants, fstatSync, openSync, readFileSync, readSync, statSync } from "node:fs";
+import { closeSync, fstatSync, readSync } from "node:fs";
 import { type Digest, hexOf, parseDigest } from "../../solver/graph/digest.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
+import { openGiven, openRegularIn, readAll } from "../outside.ts";
 import type { TransferOptions } from "./client.ts";
 import { type Index, MANIFEST_MAX_BYTES, parseDocument } from "./documents.ts";
+import { type Extent, type Members, readExactly, tarMembers } from "./tar-members.ts";
 
 export interface Layout {
   readonly index: Index;
@@ -16,21 +18,18 @@ export interface Layout {
   blob(descriptor: Pick<Descriptor, "digest" | "size">, options: TransferOptions): AsyncIterable<Uint8Array>;
 }
 
-interface Extent {
-  readonly offset: number;
-  readonly size: number;
-}
-
 export const REF_NAME = "org.opencontainers.image.ref.name";
 export const IMAGE_NAME = "io.containerd.image.name";
 const CHUNK_BYTES = 1 << 20;
-const TAR_ENTRIES_MAX = 100_000;
 
-/** Reads the index of a layout. Throws CONTEXT_MISSING when nothing is there, IMAGE_INVALID when it is no layout. */
+/** Reads the index of a layout. Throws CONTEXT_MISSING when nothing is there, IMAGE_INVALID when it is no layout. The path is
+ *  the user's; names in it are never followed when they are links. */
 export function openLayout(path: string): Layout {
-  const isDirectory = statLayout(path);
-  const extents = isDirectory ? null : readTarExtents(path);
-  const indexBytes = extents === null ? readFileIn(path) : readExtent(path, extents.get("index.json"));
+  const { extents, indexBytes } = inLayout(path, (fd, isDirectory) => {
+    if (isDirectory) return { extents: null, indexBytes: readIndex(fd, path) };
+    const members = readTarMembers(fd, path);
+    return { extents: members, indexBytes: readExtent(fd, path, members.find("index.json")) };
+  });
   const parsed = parseDocument(indexBytes, null, `oci-layout ${path}`);
   if (parsed.kind !== "index") throw notLayout(path, "its index.json is not an index");
   const index = parsed;
@@ -53,14 +52,7 @@ export function openLayout(path: string): Layout {
         },
       );
     },
-    blob: (descriptor, options) =>
-      readBlob(
-        extents === null ? `${path}/blobs/sha256/${hexOf(descriptor.digest)}` : path,
-        extents === null ? null : (extents.get(`blobs/sha256/${hexOf(descriptor.digest)}`) ?? "missing"),
-        path,
-        descriptor,
-        options,
-      ),
+    blob: (descriptor, options) => readBlob(path, extents, descriptor, options),
   };
 }
 
@@ -76,24 +68,22 @@ function findIn(index: Index, name: string | null): Descriptor | null {
 }
 
 async function* readBlob(
-  file: string,
-  extent: Extent | null | "missing",
-  layout: string,
+  path: string,
+  extents: Members | null,
   { digest, size }: Pick<Descriptor, "digest" | "size">,
   { signal, onBytes }: TransferOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  const name = blobPath(digest);
+  const extent = extents?.find(name) ?? null;
   let fd: number | null = null;
   try {
-    if (extent !== "missing") {
-      fd = openRegular(file);
-    }
-    if (fd === null || extent === "missing") {
-      throw new BuildError("IMAGE_UNKNOWN", `${digest} is not in the OCI layout ${layout}`);
-    }
+    if (extents === null) fd = openInLayout(path, name);
+    else if (extent !== null) fd = openLayoutFile(path).fd;
+    if (fd === null) throw new BuildError("IMAGE_UNKNOWN", `${digest} is not in the OCI layout ${path}`);
     const hash = createHash("sha256");
     const from = extent?.offset ?? 0;
     const total = extent?.size ?? fstatSync(fd).size;
-    if (total > size) throw mismatch(layout, digest);
+    if (total > size) throw mismatch(path, digest);
     for (let at = 0; at < total; ) {
       signal.throwIfAborted();
       const buffer = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, total - at));
@@ -105,139 +95,95 @@ async function* readBlob(
       onBytes?.(at, total);
       yield chunk;
     }
-    if (hash.digest("hex") !== hexOf(digest)) throw mismatch(layout, digest);
+    if (hash.digest("hex") !== hexOf(digest)) throw mismatch(path, digest);
   } finally {
     if (fd !== null) closeSync(fd);
   }
 }
 
-// O_NONBLOCK: a FIFO in place of a blob must not hold the build.
-function openRegular(file: string): number | null {
-  let fd: number;
-  try {
-    fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-    throw error;
-  }
-  if (fstatSync(fd).isFile()) return fd;
-  closeSync(fd);
-  return null;
+/** Name of a blob in a layout. image-layout.md, "Blobs" */
+export function blobPath(digest: Digest): string {
+  return `blobs/sha256/${hexOf(digest)}`;
 }
 
-function statLayout(path: string): boolean {
+/** Descriptor of a regular file of a layout directory, reached without links; null: it is not there. Throws IMAGE_INVALID. */
+export function openInLayout(path: string, name: string): number | null {
+  return inLayout(path, (directory, isDirectory) => {
+    if (!isDirectory) throw notLayout(path, "it is no directory");
+    try {
+      return openRegularIn(directory, name);
+    } catch (cause) {
+      throw notLayout(path, problemWith(name, cause), cause);
+    }
+  });
+}
+
+/** Why a name of a layout was not opened. open(2) says ELOOP for a link, and ENOTDIR for one in place of a directory. */
+export function problemWith(name: string, cause: unknown): string {
+  const { code } = cause as { readonly code?: string };
+  if (code === "ELOOP") return `${name} in it is a link`;
+  if (code === "ENOTDIR") return `${name}: a link or a file stands where a directory has to be`;
+  if (code === "FILE_INVALID") return `${name} in it is not a regular file`;
+  if (code === "LIMIT_EXCEEDED") return `its ${name} is too large`;
+  return (cause as Error).message;
+}
+
+function inLayout<T>(path: string, work: (fd: number, isDirectory: boolean) => T): T {
+  const { fd, isDirectory } = openLayoutFile(path);
   try {
-    const stats = statSync(path);
-    if (stats.isDirectory() || stats.isFile()) return stats.isDirectory();
+    return work(fd, isDirectory);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function openLayoutFile(path: string): { readonly fd: number; readonly isDirectory: boolean } {
+  let fd: number;
+  try {
+    fd = openGiven(path);
   } catch (cause) {
+    // ENXIO: a socket, open(2).
+    if ((cause as NodeJS.ErrnoException).code === "ENXIO")
+      throw notLayout(path, "neither a directory nor a file", cause);
     throw new BuildError("CONTEXT_MISSING", `there is no OCI layout at ${path}`, { cause });
   }
+  const stat = fstatSync(fd);
+  if (stat.isDirectory() || stat.isFile()) return { fd, isDirectory: stat.isDirectory() };
+  closeSync(fd);
   throw notLayout(path, "neither a directory nor a file");
 }
 
-function readFileIn(path: string): Uint8Array {
+function readIndex(directory: number, path: string): Uint8Array {
+  let fd: number | null = null;
   try {
-    if (statSync(`${path}/index.json`).size > MANIFEST_MAX_BYTES)
-      throw notLayout(path, "its index.json is too large");
-    return readFileSync(`${path}/index.json`);
+    fd = openRegularIn(directory, "index.json");
+    if (fd !== null) return readAll(fd, MANIFEST_MAX_BYTES, "index.json");
   } catch (cause) {
-    if (cause instanceof BuildError) throw cause;
-    throw notLayout(path, "it has no index.json", cause);
+    throw notLayout(path, problemWith("index.json", cause), cause);
+  } finally {
+    if (fd !== null) closeSync(fd);
   }
+  throw notLayout(path, "it has no index.json");
 }
 
-function readExtent(path: string, extent: Extent | undefined): Uint8Array {
-  if (extent === undefined) throw notLayout(path, "it has no index.json");
+function readExtent(fd: number, path: string, extent: Extent | null): Buffer {
+  if (extent === null) throw notLayout(path, "it has no index.json");
   if (extent.size > MANIFEST_MAX_BYTES) throw notLayout(path, "its index.json is too large");
-  const fd = openSync(path, "r");
   try {
-    const buffer = Buffer.alloc(extent.size);
-    readSync(fd, buffer, 0, extent.size, extent.offset);
-    return buffer;
-  } finally {
-    closeSync(fd);
+    return readExactly(fd, extent);
+  } catch (cause) {
+    throw cause instanceof BuildError ? notLayout(path, cause.message, cause) : cause;
   }
 }
 
-// Places of the members, so that a blob is read straight out of the tar. Only regular files matter; names and sizes of
-// layouts fit the ustar header, but a writer may still use a pax record for them. POSIX pax, "ustar Interchange Format".
-function readTarExtents(path: string): ReadonlyMap<string, Extent> {
-  const extents = new Map<string, Extent>();
-  const fd = openSync(path, "r");
+/** Places of the members, so that a blob is read straight out of the tar. */
+function readTarMembers(fd: number, path: string): Members {
   try {
-    const fileSize = fstatSync(fd).size;
-    const header = Buffer.alloc(512);
-    let pax = new Map<string, string>();
-    for (let at = 0, entries = 0; at + 512 <= fileSize; entries++) {
-      if (entries > TAR_ENTRIES_MAX) throw notLayout(path, "the tar has too many entries");
-      readSync(fd, header, 0, 512, at);
-      if (header.every((byte) => byte === 0)) break;
-      if (!checksumFits(header))
-        throw notLayout(path, entries === 0 ? "not an uncompressed tar" : "the tar is damaged");
-      const type = String.fromCharCode(header[156] ?? 0);
-      const size = Number(pax.get("size") ?? octal(header.subarray(124, 136)));
-      if (!Number.isSafeInteger(size) || size < 0 || at + 512 + size > fileSize)
-        throw notLayout(path, "the tar is truncated");
-      const data = { offset: at + 512, size };
-      at += 512 + Math.ceil(size / 512) * 512;
-      if (type === "x" || type === "L") {
-        if (size > CHUNK_BYTES) throw notLayout(path, "the tar has an oversized header");
-        const text = readExtent(path, data);
-        pax =
-          type === "x"
-            ? paxRecords(text)
-            : new Map([["path", Buffer.from(text).toString("utf8").replace(/\0.*$/s, "")]]);
-        continue;
-      }
-      if (type === "0" || type === "\0") {
-        const name = pax.get("path") ?? ustarName(header);
-        extents.set(name.replace(/^(?:\.?\/)+/, ""), data);
-      }
-      if (type !== "g") pax = new Map();
-    }
-  } finally {
-    closeSync(fd);
+    return tarMembers(fd);
+  } catch (cause) {
+    if (!(cause instanceof BuildError) || cause.code !== "ARCHIVE_INVALID") throw cause;
+    throw notLayout(path, cause.message, cause);
   }
-  return extents;
-}
-
-function checksumFits(header: Buffer): boolean {
-  let sum = 8 * 32; // the field itself counts as spaces
-  for (let i = 0; i < 512; i++) if (i < 148 || i >= 156) sum += header[i] ?? 0;
-  return sum === octal(header.subarray(148, 156));
-}
-
-function octal(field: Buffer): number {
-  if (((field[0] ?? 0) & 0x80) !== 0)
-    return Number(BigInt(`0x${field.toString("hex")}`) & ((1n << 88n) - 1n)); // GNU, base 256
-  return Number.parseInt(
-    field
-      .toString("latin1")
-      .replace(/[\0 ]+$/g, "")
-      .trim() || "0",
-    8,
-  );
-}
-
-function ustarName(header: Buffer): string {
-  const text = (start: number, end: number) => header.toString("utf8", start, end).replace(/\0.*$/s, "");
-  const prefix = header.toString("latin1", 257, 262) === "ustar" ? text(345, 500) : "";
-  return prefix === "" ? text(0, 100) : `${prefix}/${text(0, 100)}`;
-}
-
-function paxRecords(data: Uint8Array): Map<string, string> {
-  const records = new Map<string, string>();
-  const bytes = Buffer.from(data);
-  for (let at = 0; at < bytes.length; ) {
-    const space = bytes.indexOf(0x20, at);
-    const length = space < 0 ? Number.NaN : Number(bytes.toString("latin1", at, space));
-    if (!Number.isSafeInteger(length) || length < 5 || at + length > bytes.length) break;
-    const record = bytes.toString("utf8", space + 1, at + length - 1);
-    const equals = record.indexOf("=");
-    if (equals > 0) records.set(record.slice(0, equals), record.slice(equals + 1));
-    at += length;
-  }
-  return records;
 }
 
 function mismatch(layout: string, digest: Digest): BuildError {

@@ -11,6 +11,35 @@ export interface Repository {
   readonly repository: string;
   /** Registry without a checked certificate, or without TLS (`registry.insecure=true`). */
   readonly insecure?: boolean;
+  /** What the API begins with in place of /v2 (hosts.toml, override_path). */
+  readonly apiRoot?: string;
+  /** How its host is spoken to (hosts.toml). */
+  readonly manner?: Manner;
+  /** What the user wrote, for messages about any part of it: of a push or a build cache, whose blobs have no name of their own. */
+  readonly askedAs?: string;
+}
+
+/** What one host gets, and no other: not where it redirects to, nor a token service elsewhere. */
+export interface Manner {
+  /** Authorities and client certificates beside those of all hosts and of its directory; read when first needed. */
+  readonly tls?: () => Promise<HostTls>;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly dialTimeoutMs?: number;
+  readonly proxy?: URL;
+  /** The registry whose repositories a mirror has: the parameter `ns` of requests. containerd: docs/hosts.md. */
+  readonly namespace?: string;
+}
+
+/** Certificates in PEM. */
+export interface HostTls {
+  readonly ca: readonly string[];
+  readonly clients: readonly ClientCertificate[];
+}
+export interface ClientCertificate {
+  readonly cert: string;
+  readonly key: string;
+  /** Of the key: rsa, ec, ed25519 … */
+  readonly kind: string;
 }
 
 export interface Reference extends Repository {
@@ -71,6 +100,20 @@ export function parseReference(text: string): Reference {
   return { host, repository, tag, digest: digestText as Digest | null };
 }
 
+/** A name that is to be given to an image of this machine; without a tag it gets "latest". A digest is not given but confirmed by a registry, and
+ *  "sha256" as a name would make its tags look like IDs: docker refuses both in these words. Throws REFERENCE_INVALID. */
+export function parseNewName(text: string): Reference {
+  const reference = parseReference(text);
+  if (reference.digest !== null)
+    throw new BuildError("REFERENCE_INVALID", `${text}: refusing to create a tag with a digest reference`);
+  if (reference.host === HUB && reference.repository === "library/sha256")
+    throw new BuildError(
+      "REFERENCE_INVALID",
+      `${text}: refusing to create an ambiguous tag using digest algorithm as name`,
+    );
+  return withDefaultTag(reference);
+}
+
 // The first component is a host when it cannot be a path component of a Hub repository: it has a dot, a port or
 // upper case, or is "localhost". distribution/reference normalize.go, splitDockerDomain.
 function splitHost(text: string): { readonly host: string; readonly rest: string } {
@@ -109,6 +152,11 @@ export function formatRepository(repository: Repository): string {
   return `${repository.host}/${repository.repository}`;
 }
 
+/** What messages call it. */
+export function shownRepository(repository: Repository): string {
+  return repository.askedAs ?? formatRepository(repository);
+}
+
 /** Short text as `docker images` prints it: alpine:3.20, user/app, ghcr.io/o/app. */
 export function familiarReference(reference: Reference): string {
   const { host, repository } = reference;
@@ -130,4 +178,9 @@ export function isLoopbackHost(host: string): boolean {
 /** Host that speaks the distribution API: Docker Hub's is registry-1.docker.io. */
 export function apiHost(host: string): string {
   return host === HUB ? "registry-1.docker.io" : host;
+}
+
+/** Names a host's folder may have; a colon cannot be in every file system's names. containerd: docs/hosts.md, "Port Handling". */
+export function hostFolders(host: string): readonly string[] {
+  return [...new Set([host.replace(/:(\d+)$/, "_$1_"), host])];
 }

@@ -5,6 +5,7 @@ import { hexOf } from "../../solver/graph/digest.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import { type Answer, Fault } from "./exchange.ts";
+import { TOO_SLOW } from "./pace.ts";
 
 export interface ResumedBlob {
   readonly descriptor: Pick<Descriptor, "digest" | "size">;
@@ -18,11 +19,13 @@ export interface ResumedBlob {
   readonly unreachable: (fault: Fault) => BuildError;
   /** Waits before attempt n+1 (n from 0). */
   readonly pause: (attempt: number) => Promise<void>;
+  /** Longest time for all of it, in all attempts. */
+  readonly totalMs: number;
   /** Bytes so far. */
   readonly onBytes: ((current: number, total: number) => void) | undefined;
 }
 
-// A transfer that makes progress may be resumed more often than one that does not.
+// A transfer that makes progress, and not by drops, may be resumed more often than one that does not.
 const RESUMES_MAX = 50;
 const STALLS_MAX = 5;
 
@@ -36,6 +39,7 @@ export async function* resumedBlob(blob: ResumedBlob): AsyncGenerator<Uint8Array
   const hash = createHash("sha256");
   let received = 0;
   let stalls = 0;
+  const until = performance.now() + blob.totalMs;
   for (let attempt = 0; ; attempt++) {
     const startedAt = received;
     try {
@@ -60,8 +64,9 @@ export async function* resumedBlob(blob: ResumedBlob): AsyncGenerator<Uint8Array
       break;
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
-      stalls = received > startedAt ? 0 : stalls + 1;
-      if (stalls >= STALLS_MAX || attempt >= RESUMES_MAX) throw blob.unreachable(error);
+      stalls = received > startedAt && error.code !== TOO_SLOW ? 0 : stalls + 1;
+      if (stalls >= STALLS_MAX || attempt >= RESUMES_MAX || performance.now() >= until)
+        throw blob.unreachable(error);
       await blob.pause(stalls);
     }
   }

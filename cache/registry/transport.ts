@@ -1,12 +1,18 @@
 // How exchanges are carried: documents by node:http, transfers by undici; proxies and certificate authorities for both.
 
-import type { Answer, Carrier, Exchange } from "./exchange.ts";
+import type { Authorities, HostCertificates } from "./certificates.ts";
+import type { Answer, Carrier, Exchange, Route } from "./exchange.ts";
+import { type Pace, pacedIn, pacedOut, SLOWEST, SLOWEST_UPLOAD } from "./pace.ts";
 
 export interface TransportOptions {
   /** Proxy for a URL, or null for none. See `proxyFromEnvironment`. */
   readonly proxyFor?: (url: URL) => URL | null;
-  /** All certificate authorities for a host[:port], in PEM; null: Node's own list. Asked once for each. See `hostCertificates`. */
-  readonly certificates?: (host: string) => Promise<readonly string[] | null>;
+  /** Certificates for a host[:port]. Asked once for each. See `hostCertificates`. */
+  readonly certificates?: (host: string) => Promise<HostCertificates>;
+  /** Node's own authorities, or what stands in their place, as a list. See `environmentAuthorities`. */
+  readonly authorities?: Authorities;
+  /** Slowest that the other side may be; for tests. */
+  readonly pace?: Pace;
 }
 
 /** Disposing ends idle connections. */
@@ -19,16 +25,27 @@ export interface Transport extends Disposable {
 export function openTransport(options: TransportOptions = {}): Transport {
   let documents: Promise<Carrier> | null = null;
   let transfers: Promise<Carrier> | null = null;
-  const authorities = new Map<string, Promise<readonly string[] | null>>();
+  const certificates = new Map<string, Promise<HostCertificates>>();
 
-  async function authoritiesOf(url: URL): Promise<readonly string[] | null> {
-    if (url.protocol !== "https:" || options.certificates === undefined) return null;
-    let found = authorities.get(url.host);
+  async function certificatesOf(url: URL): Promise<HostCertificates> {
+    if (options.certificates === undefined) return { ca: null, clients: [] };
+    let found = certificates.get(url.host);
     if (found === undefined) {
       found = options.certificates(url.host);
-      authorities.set(url.host, found);
+      certificates.set(url.host, found);
     }
     return await found;
+  }
+
+  async function routeOf({ url, manner = {} }: Exchange): Promise<Route> {
+    const proxy = manner.proxy ?? options.proxyFor?.(url) ?? null;
+    const { dialTimeoutMs } = manner;
+    const route = { proxy, ca: null, ...(dialTimeoutMs === undefined ? {} : { dialTimeoutMs }) };
+    if (url.protocol !== "https:") return route;
+    const { ca, clients } = await certificatesOf(url);
+    const own = (await manner.tls?.()) ?? { ca: [], clients: [] };
+    const all = own.ca.length === 0 ? ca : [...(ca ?? (await options.authorities?.(true)) ?? []), ...own.ca];
+    return { ...route, ca: all, clients: [...own.clients, ...clients] };
   }
 
   return {
@@ -37,9 +54,9 @@ export function openTransport(options: TransportOptions = {}): Transport {
       if (exchange.isTransfer) transfers ??= import("./carrier-undici.ts").then((m) => m.openUndiciCarrier());
       else documents ??= import("./carrier-node.ts").then((m) => m.openNodeCarrier());
       const carrier = await ((exchange.isTransfer ? transfers : documents) as Promise<Carrier>);
-      const { url } = exchange;
-      const route = { proxy: options.proxyFor?.(url) ?? null, ca: await authoritiesOf(url) };
-      return await carrier.send(exchange, route);
+      const route = await routeOf(exchange);
+      const answer = await carrier.send(paced(exchange, options.pace ?? SLOWEST_UPLOAD), route);
+      return { ...answer, body: pacedIn(answer.body, options.pace ?? SLOWEST) };
     },
     [Symbol.dispose]() {
       for (const carrier of [documents, transfers]) {
@@ -51,5 +68,17 @@ export function openTransport(options: TransportOptions = {}): Transport {
       }
       documents = transfers = null;
     },
+  };
+}
+
+/** The exchange, ended when the other side takes a body of any size too slowly. */
+function paced(exchange: Exchange, pace: Pace): Exchange {
+  const { body } = exchange;
+  if (body === undefined || body instanceof Uint8Array) return exchange;
+  const slow = new AbortController();
+  return {
+    ...exchange,
+    body: pacedOut(body, pace, (fault) => slow.abort(fault)),
+    signal: AbortSignal.any([exchange.signal, slow.signal]),
   };
 }

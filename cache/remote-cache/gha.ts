@@ -187,6 +187,7 @@ function readBlob(
     },
     unreachable: (fault) => web.unreachable(name, url, fault),
     pause: (attempt) => web.pause(attempt, signal),
+    totalMs: transferMs(descriptor.size),
     onBytes,
   });
 }

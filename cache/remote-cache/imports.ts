@@ -10,6 +10,7 @@ import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError, type ErrorCode } from "../../solver/graph/error.ts";
 import type { Descriptor, LayerId } from "../../solver/graph/request.ts";
 import type { SignalOptions } from "../registry/client.ts";
+import { withRemote } from "../claims.ts";
 import type { RemoteBlob, ResultRecord, Store } from "../store.ts";
 import { type CachedLayer, type CachedResult, cachedLayerId, recordDigest } from "./config.ts";
 import { type ReadCache, readCache } from "./manifest.ts";
@@ -49,6 +50,8 @@ export interface ImportedResults extends AsyncDisposable {
   mount(id: string, options: SignalOptions): Promise<MountSource | null>;
   /** Other records of the caches with a result of just these layers. */
   knownAs(diffIds: readonly Digest[]): readonly Digest[];
+  /** What the caches say to hold this layer: the one whose result was taken, else all of them. */
+  claims(id: LayerId, options: SignalOptions): Promise<readonly RemoteBlob[]>;
   /** Could this failure be one of a cache: a layer that was promised and cannot be had? */
   mayBlame(error: unknown): boolean;
   /** From now on the build goes on as if there were no caches: nothing is found, and imported layers not here are barred. */
@@ -75,8 +78,13 @@ export interface ImportOptions {
   readonly store: Store;
   readonly sources: readonly CacheSource[];
   /** Told once for each source when it has been read: null, or why it is (partly) not used. */
-  readonly onRead: (source: CacheSource, problem: string | null) => void;
+  readonly onRead: (source: CacheSource, problem: ImportProblem | null) => void;
 }
+
+/** absent: there is no such cache (yet). unread: nothing of it is used. in-part: what `words` are about is left out. */
+export type ImportProblem =
+  | { readonly kind: "absent" }
+  | { readonly kind: "unread" | "in-part"; readonly words: string };
 
 /** Begins to read the caches at once. Never rejects: what cannot be read is said and passed by. */
 export function openImports(options: ImportOptions): ImportedResults {
@@ -92,6 +100,9 @@ export function openImports(options: ImportOptions): ImportedResults {
   let isReady = false;
   let gaveUp = false;
   let names: Map<string, Digest[]> | null = null;
+  /** By layer: what the cache says whose result was taken. */
+  const taken = new Map<LayerId, RemoteBlob>();
+  let said: ReadonlyMap<LayerId, readonly RemoteBlob[]> | null = null;
 
   const reading = Promise.all(sources.map(read)).then((found) => {
     caches.push(...found.flatMap((one) => one ?? []));
@@ -102,10 +113,13 @@ export function openImports(options: ImportOptions): ImportedResults {
     try {
       const place = await source.open();
       const cache = await readCache(place, { signal: controller.signal });
-      options.onRead(source, cache === null ? "not found" : (cache.ignored[0] ?? null));
+      const [ignored] = cache?.ignored ?? [];
+      const part: ImportProblem | null = ignored === undefined ? null : { kind: "in-part", words: ignored };
+      options.onRead(source, cache === null ? { kind: "absent" } : part);
       return cache === null ? null : { place, cache, mounts: source.mounts };
     } catch (error) {
-      options.onRead(source, error instanceof Error ? error.message : String(error));
+      const words = error instanceof Error ? error.message : String(error);
+      options.onRead(source, { kind: "unread", words });
       return null;
     }
   }
@@ -125,28 +139,42 @@ export function openImports(options: ImportOptions): ImportedResults {
     return null;
   }
 
-  function register(layer: CachedLayer, from: string): LayerId {
+  function register(layer: CachedLayer, from: string, nowMs: number): LayerId {
     const id = cachedLayerId(layer);
     const remote: RemoteBlob = { descriptor: layer.descriptor, from };
+    if (!taken.has(id)) taken.set(id, remote);
     const known = store.layers.get(id);
-    const isKnown = known?.remotes.some(
-      (one) => one.from === from && one.descriptor.digest === layer.descriptor.digest,
-    );
-    if (isKnown === true && known?.diffId === layer.diffId) return id;
+    const remotes = withRemote(known, remote);
+    // Said for this build only: what was unpacked here is known better.
+    const isMeasured = layer.isBase || known?.unpacked === true || (known?.verified ?? []).length > 0;
+    const tarBytes = isMeasured ? null : layer.tarBytes;
+    const isNews = tarBytes !== null && known?.tarBytes?.[""] !== tarBytes;
+    if (remotes === null && !isNews && known?.diffId === layer.diffId) return id;
+    // A time in the future would keep it from ever being the oldest.
+    const createdAtMs = Math.min(layer.createdAtMs, nowMs);
     store.layers.update(id, {
       diffId: layer.diffId,
-      // A base image is had from its own registry first, a step's layer from the cache that spoke of it last.
-      remotes: (layer.isBase
-        ? [...(known?.remotes ?? []), remote]
-        : [remote, ...(known?.remotes ?? [])]
-      ).slice(0, 8),
-      ...(layer.tarBytes === null || layer.isBase
-        ? {}
-        : { tarBytes: { ...known?.tarBytes, "": layer.tarBytes } }),
-      ...(known === null && layer.createdAtMs > 0 ? { createdAtMs: layer.createdAtMs } : {}),
+      ...(remotes === null ? {} : { remotes }),
+      ...(isNews ? { tarBytes: { ...known?.tarBytes, "": tarBytes } } : {}),
+      ...(known === null && createdAtMs > 0 ? { createdAtMs } : {}),
       description: known?.description || `imported from ${from}`,
     });
     return id;
+  }
+
+  function saidByAll(): ReadonlyMap<LayerId, readonly RemoteBlob[]> {
+    const all = new Map<LayerId, RemoteBlob[]>();
+    const seen = new Set<string>();
+    for (const { place, cache } of caches) {
+      for (const layer of [...cache.results.values()].flatMap(({ layers }) => layers)) {
+        const id = cachedLayerId(layer);
+        const key = `${id} ${layer.descriptor.digest} ${place.from}`;
+        if (seen.has(key)) continue;
+        seen.add(key);
+        all.set(id, [...(all.get(id) ?? []), { descriptor: layer.descriptor, from: place.from }]);
+      }
+    }
+    return all;
   }
 
   return {
@@ -169,10 +197,13 @@ export function openImports(options: ImportOptions): ImportedResults {
       for (let index = 0; index <= Math.max(...wanted); index++) {
         const result = found.results.get(index);
         outputs.push(
-          result === undefined ? null : result.layers.map((layer) => register(layer, found.place.from)),
+          result === undefined
+            ? null
+            : result.layers.map((layer) => register(layer, found.place.from, nowMs)),
         );
       }
-      const createdAtMs = Math.max(0, ...[...found.results.values()].map((result) => result.createdAtMs));
+      const times = [...found.results.values()].map((result) => result.createdAtMs);
+      const createdAtMs = Math.min(nowMs, Math.max(0, ...times));
       return {
         outputs,
         createdAtMs,
@@ -209,6 +240,14 @@ export function openImports(options: ImportOptions): ImportedResults {
         }
       }
       return names.get(diffIds.join()) ?? [];
+    },
+    async claims(id, signalOptions) {
+      const own = taken.get(id);
+      if (own !== undefined && !gaveUp) return [own];
+      await this.ready(signalOptions);
+      if (gaveUp) return [];
+      said ??= saidByAll();
+      return said.get(id) ?? [];
     },
     mayBlame: (error) => !gaveUp && error instanceof BuildError && OF_TRANSFERS.has(error.code),
     giveUp() {

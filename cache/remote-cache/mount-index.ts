@@ -17,6 +17,15 @@ export const PIECE_BYTES: number = 16 << 20;
 /** A pack is closed when it has this many plain bytes: large enough to be few, small enough to be rewritten when half is stale. */
 export const PACK_BYTES: number = 32 << 20;
 
+/** Bytes of a path below the directory: PATH_MAX, without its NUL. */
+const MOUNT_PATH_MAX_BYTES = 4095;
+/** Directories one in another: one descriptor is open for each. Trees of tools stay below 60. */
+export const MOUNT_DEPTH_MAX = 400;
+/** Bytes of all files of one mount. */
+export const MOUNT_MAX_BYTES: number = 256 * 2 ** 30;
+/** A pack of pieces that do not compress is a little longer than they are. */
+export const PACK_FILE_MAX_BYTES: number = PACK_BYTES + PIECE_BYTES + (1 << 20);
+
 export interface PackOfMount {
   readonly digest: Digest;
   readonly size: number;
@@ -73,7 +82,10 @@ export function parseMountIndex(bytes: Uint8Array): MountIndex {
     throw invalid("its index has an unknown version");
   if (!Array.isArray(json.packs) || !Array.isArray(json.entries)) throw invalid("its index has no lists");
   const packs = json.packs.map(parsePack);
-  const known = new Set(packs.flatMap((pack) => pack.pieces.map(([hex]) => hex)));
+  const known = new Map<string, number>(); // hex to the most bytes any pack says it has
+  for (const [hex, size] of packs.flatMap((pack) => pack.pieces))
+    known.set(hex, Math.max(size, known.get(hex) ?? 0));
+  let total = 0;
   const directories = new Set<string>();
   const names = new Set<string>();
   const entries = json.entries.map((row: unknown) => {
@@ -84,7 +96,13 @@ export function parseMountIndex(bytes: Uint8Array): MountIndex {
       throw invalid("its index has a path in no directory");
     if (entry.kind === "directory") directories.add(entry.path);
     else if (entry.path === "") throw invalid("its index has no directory at the top");
-    if (!entry.pieces.every((hex) => known.has(hex))) throw invalid("its index lacks a piece of a file");
+    for (const hex of entry.pieces) {
+      const size = known.get(hex);
+      if (size === undefined) throw invalid("its index lacks a piece of a file");
+      total += size;
+    }
+    // A few pieces can stand for any number of bytes.
+    if (total > MOUNT_MAX_BYTES) throw invalid(`its files have more than ${MOUNT_MAX_BYTES} bytes`);
     return entry;
   });
   return { packs, entries };
@@ -112,21 +130,34 @@ function parseEntry(row: unknown): MountEntry {
     kind === undefined ||
     typeof path !== "string" ||
     typeof mtimeMs !== "number" ||
-    !Number.isFinite(mtimeMs)
+    !(Math.abs(mtimeMs) <= TIME_MAX_MS)
   ) {
     throw invalid("an entry of its index is broken");
   }
-  if (!isCount(mode) || mode > 0o7777 || !isCount(uid) || !isCount(gid))
+  if (!isCount(mode) || mode > 0o7777 || !isId(uid) || !isId(gid))
     throw invalid("an entry of its index is broken");
-  if (path !== "" && !path.split("/").every(isName))
+  if (path !== "" && (!isMountPath(path) || !path.split("/").every(isName)))
     throw invalid("an entry of its index has a path that leads elsewhere");
   const pieces = kind === "file" ? last : [];
   const target = kind === "link" ? last : "";
   if (!Array.isArray(pieces) || !pieces.every(isHex)) throw invalid("a file of its index is broken");
-  if (typeof target !== "string" || target.includes("\0") || (kind === "link" && target === "")) {
+  if (
+    typeof target !== "string" ||
+    target.includes("\0") ||
+    target.length > MOUNT_PATH_MAX_BYTES ||
+    (kind === "link" && target === "")
+  ) {
     throw invalid("a link of its index is broken");
   }
   return { kind, path, mode, uid, gid, mtimeMs, pieces, target };
+}
+
+/** Is a path short enough, and does it lie in few enough directories? */
+export function isMountPath(path: string): boolean {
+  if (path.length > MOUNT_PATH_MAX_BYTES) return false;
+  let depth = 0;
+  for (let at = path.indexOf("/"); at >= 0; at = path.indexOf("/", at + 1)) depth++;
+  return depth < MOUNT_DEPTH_MAX;
 }
 
 export function parentOf(path: string): string {
@@ -144,6 +175,14 @@ function isHex(value: unknown): value is string {
 function isCount(value: unknown): value is number {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 }
+
+/** 32 bits; the largest means "leave it" to chown(2), and a larger one would be cut to another. */
+function isId(value: unknown): value is number {
+  return isCount(value) && value < 0xffffffff;
+}
+
+/** Of a Date. */
+const TIME_MAX_MS = 8.64e15;
 
 function invalid(problem: string, cause?: unknown): BuildError {
   return new BuildError("IMAGE_INVALID", `the content of a cache mount cannot be used: ${problem}`, {

@@ -1,30 +1,29 @@
 // A cache mount's directory to an index and packs. [thread of the keeper]
 //
-// Every file is read and hashed; pieces that a pack of the last export has are not packed again. The directory may be in use:
-// what vanishes while it is read is left out, and a file that changes has the bytes that were read.
+// Every file is read and hashed; pieces that a pack of the last export has are not packed again. Steps may use the directory
+// meanwhile: names are looked up below descriptors (mount-cursor.ts), what vanishes is left out, and so is a file that changes while
+// it is read, because half of it would be taken for the whole elsewhere.
 
 import { createHash, hash } from "node:crypto";
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  readSync,
-  writeFileSync,
-} from "node:fs";
+import { readSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { type Digest, digestOf, hexOf } from "../../solver/graph/digest.ts";
+import { BuildError } from "../../solver/graph/error.ts";
+import { AT, close, fstat, openat, readdir, readlinkat, S, type Stat, statx } from "../../worker/sys/file.ts";
+import { DIRECTORY } from "../layers/walk.ts";
+import { readFileOf } from "../outside.ts";
+import { type MountCursor, openFile, openMountCursor, orGone } from "./mount-cursor.ts";
 import {
   encodeMountIndex,
+  isMountPath,
+  MOUNT_INDEX_MAX_BYTES,
+  MOUNT_MAX_BYTES,
   type MountEntry,
   type MountIndex,
   PACK_BYTES,
   type PackOfMount,
+  parentOf,
   parseMountIndex,
   PIECE_BYTES,
 } from "./mount-index.ts";
@@ -42,6 +41,8 @@ export interface PackedMount {
   readonly packs: readonly { readonly digest: Digest; readonly size: number; readonly isNew: boolean }[];
   readonly files: number;
   readonly bytes: number;
+  /** Files, links and directories that are not in it: they changed meanwhile, or lie too deep (MOUNT_DEPTH_MAX). */
+  readonly leftOut: number;
 }
 
 /** Packs of which less than this is still used are written anew. */
@@ -52,17 +53,26 @@ const SMALL_BYTES = 4 << 20;
 /** Dependencies are mostly archives already; 1 costs a third of 6 and gives nearly as much. */
 const GZIP_LEVEL = 1;
 
-/** Packs a directory. Throws system errors; what was written by then is to be removed. */
+/** Packs a directory. Throws LIMIT_EXCEEDED, system errors; what was written by then is to be removed. */
 export function packMount(job: PackMountRequest): PackedMount {
+  const root = openat(AT.FDCWD, job.dir, DIRECTORY);
+  const cursor = openMountCursor(root);
+  try {
+    return pack(job, cursor);
+  } finally {
+    cursor.close();
+    close(root);
+  }
+}
+
+function pack(job: PackMountRequest, cursor: MountCursor): PackedMount {
   const previous = job.previous === null ? null : readPrevious(job.previous);
-  const entries: MountEntry[] = [];
   const used = new Map<string, number>(); // hex to bytes
   // First look: names and hashes. Second look, for what is new: bytes.
-  const root = Buffer.from(job.dir);
-  const places = new Map<string, { readonly file: Buffer; readonly offset: number }>();
-  walk(root, "", entries, (file, hex, offset, bytes) => {
+  const places = new Map<string, { readonly path: string; readonly offset: number }>();
+  const { entries, leftOut } = look(cursor, (path, hex, offset, bytes) => {
     used.set(hex, bytes);
-    if (!places.has(hex)) places.set(hex, { file, offset });
+    if (!places.has(hex)) places.set(hex, { path, offset });
   });
 
   const kept = previous === null ? [] : worthKeeping(previous.packs, used);
@@ -80,9 +90,9 @@ export function packMount(job: PackMountRequest): PackedMount {
     fresh.push({ digest, size: data.length, pieces });
     [pieces, chunks, filled] = [[], [], 0];
   };
-  for (const [hex, { file, offset }] of places) {
+  for (const [hex, { path, offset }] of places) {
     if (covered.has(hex)) continue;
-    const bytes = readPiece(file, offset);
+    const bytes = readPiece(cursor, path, offset);
     if (bytes === null || hash("sha256", bytes, "hex") !== hex) {
       lost.add(hex); // changed between the looks
       continue;
@@ -97,6 +107,7 @@ export function packMount(job: PackMountRequest): PackedMount {
   const packs = [...kept, ...fresh];
   const whole = entries.filter((entry) => !entry.pieces.some((hex) => lost.has(hex)));
   const index = encodeMountIndex({ packs, entries: whole });
+  if (index.length > MOUNT_INDEX_MAX_BYTES) throw tooLarge("more names than fit into its index");
   const digest = digestOf(index);
   writeFileSync(join(job.out, hexOf(digest)), index);
   const isNew = new Set(fresh);
@@ -105,13 +116,14 @@ export function packMount(job: PackMountRequest): PackedMount {
     packs: packs.map((pack) => ({ digest: pack.digest, size: pack.size, isNew: isNew.has(pack) })),
     files: whole.filter(({ kind }) => kind === "file").length,
     bytes: [...used.values()].reduce((sum, bytes) => sum + bytes, 0),
+    leftOut: leftOut + entries.length - whole.length,
   };
 }
 
 /** An index that cannot be read is as none: everything is packed anew. */
 function readPrevious(file: string): MountIndex | null {
   try {
-    return parseMountIndex(readFileSync(file));
+    return parseMountIndex(readFileOf(file, MOUNT_INDEX_MAX_BYTES));
   } catch {
     return null; // the export that writes a good one over it is the cure
   }
@@ -136,95 +148,130 @@ function worthKeeping(
   return small.length <= SMALL_MAX ? good : good.filter((pack) => !small.includes(pack));
 }
 
-type OnPiece = (file: Buffer, hex: string, offset: number, bytes: number) => void;
+type OnPiece = (path: string, hex: string, offset: number, bytes: number) => void;
 
 /** Names as latin1, sorted by bytes; directories before what is in them. */
-function walk(dir: Buffer, path: string, entries: MountEntry[], onPiece: OnPiece): void {
-  const stat = orGone(() => lstatSync(dir));
-  if (stat === null || !stat.isDirectory()) return;
-  entries.push(entryOf("directory", path, stat));
-  const names = orGone(() => readdirSync(dir, { encoding: "buffer" })) ?? [];
-  for (const name of names.sort(Buffer.compare)) {
-    const place = Buffer.concat([dir, SLASH, name]);
-    const below = path === "" ? name.toString("latin1") : `${path}/${name.toString("latin1")}`;
-    const found = orGone(() => lstatSync(place));
-    if (found === null) continue;
-    if (found.isDirectory()) walk(place, below, entries, onPiece);
-    else if (found.isFile()) {
-      const pieces = hashFile(place, onPiece);
-      if (pieces !== null) entries.push({ ...entryOf("file", below, found), pieces });
-    } else if (found.isSymbolicLink()) {
-      const target = orGone(() => readlinkSync(place, { encoding: "buffer" }));
-      if (target !== null)
-        entries.push({ ...entryOf("link", below, found), target: target.toString("latin1") });
+function look(
+  cursor: MountCursor,
+  onPiece: OnPiece,
+): { readonly entries: readonly MountEntry[]; readonly leftOut: number } {
+  const entries: MountEntry[] = [];
+  let leftOut = 0;
+  let nameBytes = 0;
+  let left = MOUNT_MAX_BYTES;
+  const open: { readonly path: string; readonly names: readonly Buffer[]; at: number }[] = [];
+  const enter = (path: string): void => {
+    const fd = orGone(() => cursor.at(path));
+    if (fd === null) {
+      leftOut++;
+      return;
+    }
+    entries.push(entryOf("directory", path, fstat(fd)));
+    const names = readdir(fd).map(({ name }) => name);
+    open.push({ path, names: names.sort(Buffer.compare), at: 0 });
+  };
+  const visit = (path: string, name: Buffer): void => {
+    // A directory that was moved away and back may be another one by now: then this is about names of that one.
+    const directory = orGone(() => cursor.at(parentOf(path)));
+    const stat = directory === null ? null : orGone(() => statx(directory, name, AT.SYMLINK_NOFOLLOW));
+    if (directory === null || stat === null) leftOut++;
+    else if ((stat.mode & S.IFMT) === S.IFDIR) enter(path);
+    else if ((stat.mode & S.IFMT) === S.IFLNK) {
+      const target = orGone(() => readlinkat(directory, name));
+      if (target === null) leftOut++;
+      else entries.push({ ...entryOf("link", path, stat), target: target.toString("latin1") });
+    } else if ((stat.mode & S.IFMT) === S.IFREG) {
+      const read = hashFile(directory, name, left, (hex, offset, bytes) => onPiece(path, hex, offset, bytes));
+      if (read === null) leftOut++;
+      else {
+        left -= read.stat.size;
+        entries.push({ ...entryOf("file", path, read.stat), pieces: read.pieces });
+      }
     } // sockets, pipes and devices are of the process that made them
+  };
+  enter("");
+  for (let top = open.at(-1); top !== undefined; top = open.at(-1)) {
+    const name = top.names[top.at++];
+    if (name === undefined) {
+      open.pop();
+      continue;
+    }
+    const path = top.path === "" ? name.toString("latin1") : `${top.path}/${name.toString("latin1")}`;
+    if (!isMountPath(path)) {
+      leftOut++;
+      continue;
+    }
+    nameBytes += path.length;
+    if (nameBytes > MOUNT_INDEX_MAX_BYTES) throw tooLarge("more names than fit into its index");
+    visit(path, name);
   }
+  return { entries, leftOut };
 }
 
-const SLASH = Buffer.from("/");
-
-function entryOf(
-  kind: MountEntry["kind"],
-  path: string,
-  stat: { readonly mode: number; readonly uid: number; readonly gid: number; readonly mtimeMs: number },
-): MountEntry {
-  const { uid, gid, mtimeMs } = stat;
-  return { kind, path, mode: stat.mode & 0o7777, uid, gid, mtimeMs, pieces: [], target: "" };
+function entryOf(kind: MountEntry["kind"], path: string, stat: Stat): MountEntry {
+  const { uid, gid, mtimeNs } = stat;
+  const mtimeMs = Number(mtimeNs / MS) + Number(mtimeNs % MS) / Number(MS);
+  return { kind, path, mode: stat.mode & S.PERM, uid, gid, mtimeMs, pieces: [], target: "" };
 }
+const MS = 1_000_000n;
 
-/** null: it vanished. */
-function hashFile(file: Buffer, onPiece: OnPiece): readonly string[] | null {
-  const fd = orGone(() => openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK));
-  if (fd === null) return null;
+/** null: it vanished, is no file any more, or changed while it was read. */
+function hashFile(
+  directory: number,
+  name: Buffer,
+  maxBytes: number,
+  onPiece: (hex: string, offset: number, bytes: number) => void,
+): { readonly stat: Stat; readonly pieces: readonly string[] } | null {
+  const file = openFile(directory, name);
+  if (file === null) return null;
+  const { fd, stat } = file;
   try {
-    const { size } = fstatSync(fd);
-    const pieces: string[] = [];
-    const block = Buffer.allocUnsafe(Math.min(1 << 20, Math.max(1, size)));
-    for (let offset = 0; ; ) {
+    if (stat.size > maxBytes) throw tooLarge(`more than ${MOUNT_MAX_BYTES} bytes`);
+    const found: [hex: string, offset: number, bytes: number][] = [];
+    const block = Buffer.allocUnsafe(Math.min(1 << 20, Math.max(1, stat.size)));
+    for (let offset = 0; offset < stat.size; ) {
       const sha = createHash("sha256");
       let bytes = 0;
-      while (bytes < PIECE_BYTES) {
-        const count = readSync(fd, block, 0, Math.min(block.length, PIECE_BYTES - bytes), offset + bytes);
-        if (count === 0) break;
+      const size = Math.min(PIECE_BYTES, stat.size - offset);
+      while (bytes < size) {
+        const count = readSync(fd, block, 0, Math.min(block.length, size - bytes), offset + bytes);
+        if (count === 0) return null;
         sha.update(block.subarray(0, count));
         bytes += count;
       }
-      if (bytes === 0) return pieces;
-      const hex = sha.digest("hex");
-      onPiece(file, hex, offset, bytes);
-      pieces.push(hex);
+      found.push([sha.digest("hex"), offset, bytes]);
       offset += bytes;
     }
+    const after = fstat(fd);
+    if (after.size !== stat.size || after.mtimeNs !== stat.mtimeNs || after.ctimeNs !== stat.ctimeNs)
+      return null;
+    for (const [hex, offset, bytes] of found) onPiece(hex, offset, bytes);
+    return { stat, pieces: found.map(([hex]) => hex) };
   } finally {
-    closeSync(fd);
+    close(fd);
   }
 }
 
-function readPiece(file: Buffer, offset: number): Buffer | null {
-  const fd = orGone(() => openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK));
-  if (fd === null) return null;
+function readPiece(cursor: MountCursor, path: string, offset: number): Buffer | null {
+  const directory = orGone(() => cursor.at(parentOf(path)));
+  const name = Buffer.from(path.slice(path.lastIndexOf("/") + 1), "latin1");
+  const file = directory === null ? null : openFile(directory, name);
+  if (file === null) return null;
   try {
-    const size = Math.min(PIECE_BYTES, Math.max(0, fstatSync(fd).size - offset));
+    const size = Math.min(PIECE_BYTES, Math.max(0, file.stat.size - offset));
     const data = Buffer.allocUnsafeSlow(size);
     let filled = 0;
     while (filled < size) {
-      const count = readSync(fd, data, filled, size - filled, offset + filled);
+      const count = readSync(file.fd, data, filled, size - filled, offset + filled);
       if (count === 0) break;
       filled += count;
     }
     return data.subarray(0, filled);
   } finally {
-    closeSync(fd);
+    close(file.fd);
   }
 }
 
-/** null: it is not there (any more), or no longer what it was. */
-function orGone<T>(call: () => T): T | null {
-  try {
-    return call();
-  } catch (error) {
-    if (["ENOENT", "ENOTDIR", "ELOOP", "ENXIO"].includes((error as NodeJS.ErrnoException).code ?? ""))
-      return null;
-    throw error;
-  }
+function tooLarge(what: string): BuildError {
+  return new BuildError("LIMIT_EXCEEDED", `a cache mount has ${what}`);
 }

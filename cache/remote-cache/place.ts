@@ -1,26 +1,25 @@
 // Where a build cache lies: a repository of a registry, or a directory (an OCI layout, as BuildKit's type=local has it); object
 // stores are in object-place.ts.
 
-import { randomBytes } from "node:crypto";
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from "node:fs";
-import { join } from "node:path";
+import { closeSync, fstatSync } from "node:fs";
 import { type Digest, digestOf, hexOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
+import { refusalOf } from "../disk-fault.ts";
+import {
+  makeDirectories,
+  openDirectory,
+  openDirectoryIn,
+  readIn,
+  isBlobIn,
+  unlinkIn,
+  writeAll,
+  writeWholeIn,
+} from "../outside.ts";
 import type { Fetched, Registry, SignalOptions } from "../registry/client.ts";
 import { MANIFEST_MAX_BYTES, MEDIA_TYPES, parseDocument } from "../registry/documents.ts";
 import { remoteBytes } from "../registry/image.ts";
-import { REF_NAME } from "../registry/layout.ts";
+import { blobPath, openInLayout, problemWith, REF_NAME } from "../registry/layout.ts";
 import { formatReference, formatRepository, type Reference } from "../registry/reference.ts";
 import type { RemoteBlob } from "../store.ts";
 
@@ -93,8 +92,6 @@ export function registryPlace(registry: Registry, reference: Reference): CachePl
 /** A cache in a directory, under a tag; reading may name a digest instead. */
 export function directoryPlace(path: string, tag: string, digest: Digest | null): CachePlace {
   const from = `oci-layout:${path}`;
-  const fileOf = (blob: Digest): string => join(path, "blobs", "sha256", hexOf(blob));
-
   const read = (blob: Descriptor, maxBytes: number, { signal }: SignalOptions): Promise<Uint8Array> =>
     // Bytes of a directory need no registry: remoteBytes() asks it for other places only.
     collect(remoteBytes({ descriptor: blob, from }, NO_REGISTRY, { signal }), blob, maxBytes, path);
@@ -108,8 +105,8 @@ export function directoryPlace(path: string, tag: string, digest: Digest | null)
       );
       const wanted = known?.digest ?? digest;
       if (wanted === null) return null;
-      const size = known?.size ?? statSync(fileOf(wanted), { throwIfNoEntry: false })?.size;
-      if (size === undefined) return null;
+      const size = known?.size ?? sizeOf(path, wanted);
+      if (size === null) return null;
       const descriptor = { mediaType: known?.mediaType ?? "", digest: wanted, size };
       const bytes = await read(descriptor, MANIFEST_MAX_BYTES, { signal });
       const { mediaType } = parseDocument(bytes, null, path);
@@ -118,35 +115,54 @@ export function directoryPlace(path: string, tag: string, digest: Digest | null)
     child: (descriptor, options) => read(descriptor, MANIFEST_MAX_BYTES, options),
     blob: read,
     async putBlob(descriptor, open, { signal }) {
-      const file = fileOf(descriptor.digest);
-      if (statSync(file, { throwIfNoEntry: false })?.size === descriptor.size) return false;
-      await written(path, async () => {
-        mkdirSync(join(path, "blobs", "sha256"), { recursive: true });
-        await writeWhole(file, open(), signal);
-      });
-      return true;
+      return await written(path, ({ blobs }) => putFile(blobs, descriptor, open, signal));
     },
     async putManifest(bytes, mediaType, { signal }) {
       const descriptor = { mediaType, digest: digestOf(bytes), size: bytes.length };
-      await written(path, async () => {
-        const before = entries(path);
-        mkdirSync(join(path, "blobs", "sha256"), { recursive: true });
-        await writeWhole(fileOf(descriptor.digest), once(bytes), signal);
-        await writeWhole(
-          join(path, "oci-layout"),
-          once(Buffer.from('{"imageLayoutVersion":"1.0.0"}')),
-          signal,
-        );
+      await written(path, async ({ top, blobs }) => {
+        const before = entriesIn(top, path);
+        await writeWholeIn(blobs, hexOf(descriptor.digest), (fd) => writeAll(fd, bytes), FILE_MODE);
+        signal.throwIfAborted();
+        await writeWholeIn(top, "oci-layout", (fd) => writeAll(fd, LAYOUT_FILE), FILE_MODE);
         const kept = before.filter((entry) => entry.annotations?.[REF_NAME] !== tag);
         const manifests = [...kept, { ...descriptor, annotations: { [REF_NAME]: tag } }];
         const index = { schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests };
-        await writeWhole(join(path, "index.json"), once(Buffer.from(JSON.stringify(index))), signal);
+        const text = Buffer.from(JSON.stringify(index));
+        await writeWholeIn(top, "index.json", (fd) => writeAll(fd, text), FILE_MODE);
         const replaced = before.filter((entry) => entry.annotations?.[REF_NAME] === tag);
-        removeUnused(path, replaced, manifests);
+        removeUnused(blobs, path, replaced, manifests);
       });
       return descriptor;
     },
   };
+}
+
+const FILE_MODE = 0o644;
+const LAYOUT_FILE: Uint8Array = Buffer.from('{"imageLayoutVersion":"1.0.0"}');
+
+/** A directory and its blobs, opened for writing. */
+interface OpenDirectory {
+  readonly top: number;
+  readonly blobs: number;
+}
+
+/** true: written; false: it is there. What is no regular file counts as not there, and is replaced. */
+async function putFile(
+  blobs: number,
+  blob: Descriptor,
+  open: () => AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const name = hexOf(blob.digest);
+  if (await isBlobIn(blobs, name, blob, signal)) return false;
+  const fill = async (fd: number): Promise<void> => {
+    for await (const chunk of open()) {
+      signal.throwIfAborted();
+      writeAll(fd, chunk);
+    }
+  };
+  await writeWholeIn(blobs, name, fill, FILE_MODE);
+  return true;
 }
 
 const NO_REGISTRY = null as unknown as Registry;
@@ -156,85 +172,108 @@ export function remoteIn(place: CachePlace, descriptor: Descriptor): RemoteBlob 
   return { descriptor, from: place.from };
 }
 
-/** Entries of index.json; none when there is none. */
+/** Entries of index.json; none when there is none, or no directory. */
 function entries(path: string): readonly Descriptor[] {
-  let bytes: Uint8Array;
+  let top: number;
   try {
-    bytes = readFileSync(join(path, "index.json"));
+    top = openDirectory(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw new BuildError(
-      "IMAGE_INVALID",
-      `cannot read the build cache in ${path}: ${(error as Error).message}`,
-      { cause: error },
-    );
+    throw unreadable(path, error);
   }
+  try {
+    return entriesIn(top, path);
+  } finally {
+    closeSync(top);
+  }
+}
+
+function entriesIn(top: number, path: string): readonly Descriptor[] {
+  let bytes: Uint8Array | null;
+  try {
+    bytes = readIn(top, "index.json", MANIFEST_MAX_BYTES);
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+  if (bytes === null) return [];
   const index = parseDocument(bytes, null, path);
   return index.kind === "index" ? index.manifests : [];
 }
 
+function unreadable(path: string, cause: unknown): BuildError {
+  const problem = problemWith("index.json", cause);
+  return new BuildError("IMAGE_INVALID", `cannot read the build cache in ${path}: ${problem}`, { cause });
+}
+
+/** Bytes of a blob that is there; null: it is not. */
+function sizeOf(path: string, digest: Digest): number | null {
+  const fd = openInLayout(path, blobPath(digest));
+  if (fd === null) return null;
+  try {
+    return fstatSync(fd).size;
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** What only the replaced manifests led to. Blobs that others put there, or that any manifest still names, stay. */
-function removeUnused(path: string, replaced: readonly Descriptor[], current: readonly Descriptor[]): void {
+function removeUnused(
+  blobs: number,
+  path: string,
+  replaced: readonly Descriptor[],
+  current: readonly Descriptor[],
+): void {
   const used = new Set<string>();
-  for (const entry of current) for (const digest of namedBy(path, entry)) used.add(digest);
+  for (const entry of current) for (const digest of namedBy(blobs, path, entry)) used.add(digest);
   for (const entry of replaced) {
-    for (const digest of namedBy(path, entry)) {
-      if (!used.has(digest)) rmSync(join(path, "blobs", "sha256", hexOf(digest)), { force: true });
+    for (const digest of namedBy(blobs, path, entry)) {
+      if (!used.has(digest)) unlinkIn(blobs, hexOf(digest));
     }
   }
 }
 
-function namedBy(path: string, entry: Descriptor, depth = 0): readonly Digest[] {
+function namedBy(blobs: number, path: string, entry: Descriptor, depth = 0): readonly Digest[] {
   try {
-    const document = parseDocument(
-      readFileSync(join(path, "blobs", "sha256", hexOf(entry.digest))),
-      null,
-      path,
-    );
+    const bytes = readIn(blobs, hexOf(entry.digest), MANIFEST_MAX_BYTES);
+    if (bytes === null) return [entry.digest];
+    const document = parseDocument(bytes, null, path);
     const below = document.kind === "index" ? document.manifests : [document.config, ...document.layers];
     const isTree = document.kind === "index" && depth < 3;
-    return [entry.digest, ...below.flatMap((one) => (isTree ? namedBy(path, one, depth + 1) : [one.digest]))];
+    return [
+      entry.digest,
+      ...below.flatMap((one) => (isTree ? namedBy(blobs, path, one, depth + 1) : [one.digest])),
+    ];
   } catch {
-    return [entry.digest]; // a layer or config inside an index, or a manifest that is gone: it leads nowhere
+    return [entry.digest]; // a layer or config inside an index: it leads nowhere
   }
 }
 
-async function written(path: string, work: () => Promise<void>): Promise<void> {
+/** Opens the directory for writing, made with its parents when it is not there. What has its name is the user's; in it no link
+ *  is followed. */
+async function written<T>(path: string, work: (opened: OpenDirectory) => Promise<T>): Promise<T> {
+  const fds: number[] = [];
   try {
-    await work();
+    makeDirectories(path);
+    const top = openDirectory(path);
+    fds.push(top);
+    const blobs = openDirectoryIn(top, "blobs/sha256", { make: true });
+    fds.push(blobs);
+    return await work({ top, blobs });
   } catch (cause) {
     if (cause instanceof BuildError || (cause as NodeJS.ErrnoException).code === undefined) throw cause;
-    throw new BuildError(
-      "OUTPUT_FAILED",
-      `cannot write the build cache to ${path}: ${(cause as Error).message}`,
-      { cause },
-    );
-  }
-}
-
-/** Under another name first: who reads meanwhile sees the old file or the new one. */
-async function writeWhole(file: string, data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
-  const draft = `${file}.${randomBytes(8).toString("hex")}.part`;
-  try {
-    const fd = openSync(draft, "wx", 0o644);
-    try {
-      for await (const chunk of data) {
-        signal.throwIfAborted();
-        for (let done = 0; done < chunk.length; ) done += writeSync(fd, chunk, done, chunk.length - done);
-      }
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
+    const refusal = refusalOf(cause, "output", path);
+    if (refusal !== null) {
+      const { words, hint } = refusal;
+      throw new BuildError("OUTPUT_FAILED", `cannot write the build cache to ${path}: ${words}`, {
+        cause,
+        hint,
+      });
     }
-    renameSync(draft, file);
-  } catch (error) {
-    rmSync(draft, { force: true });
-    throw error;
+    const problem = fds.length === 1 ? problemWith("blobs/sha256", cause) : (cause as Error).message;
+    throw new BuildError("OUTPUT_FAILED", `cannot write the build cache to ${path}: ${problem}`, { cause });
+  } finally {
+    for (const fd of fds) closeSync(fd);
   }
-}
-
-async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
-  yield bytes;
 }
 
 async function collect(

@@ -1,6 +1,7 @@
 // Build caches in S3, laid out as BuildKit's: PREFIX + "blobs/" + digest, PREFIX + "manifests/" + name.
 // BuildKit cache/remotecache/s3/s3.go
 
+import { transferMs } from "../registry/calls.ts";
 import { createHash } from "node:crypto";
 import { hexOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -165,6 +166,7 @@ function readBlob(
     },
     unreachable: (fault) => web.unreachable(bucket.name, bucket.base, fault),
     pause: (attempt) => web.pause(attempt, signal),
+    totalMs: transferMs(descriptor.size),
     onBytes,
   });
 }

@@ -3,11 +3,20 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { BuildError, type ErrorCode, printable } from "../../solver/graph/error.ts";
-import { isPassing, isWorthRetrying, pauseMs, RETRY_AFTER_MAX_MS, retryAfterMs } from "../registry/calls.ts";
+import {
+  CALL_TOTAL_MS,
+  isPassing,
+  isWorthRetrying,
+  pauseMs,
+  RETRY_AFTER_MAX_MS,
+  retryAfterMs,
+} from "../registry/calls.ts";
 import { type Answer, type Exchange, Fault, faultWords } from "../registry/exchange.ts";
 import { openTransport, type TransportOptions } from "../registry/transport.ts";
 
 export interface WebOptions extends TransportOptions {
+  /** All attempts of a call that moves no body of any size; for tests. */
+  readonly callTotalMs?: number;
   /** Waiting between attempts; for tests. */
   readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
 }
@@ -27,7 +36,7 @@ export interface WebCall {
   readonly explain?: (status: number, text: string) => WebProblem;
   /** A body of any size comes or goes. */
   readonly isTransfer?: boolean;
-  /** Longest time of one attempt. */
+  /** Longest time of all attempts together, and of each. */
   readonly totalMs?: number;
   /** No attempt begins after that time (Date.now()). */
   readonly untilMs?: number;
@@ -57,7 +66,7 @@ export interface WebCalls extends Disposable {
 }
 
 const IDLE_MS = 60_000;
-const SHORT_TOTAL_MS = 120_000;
+const SHORT_TOTAL_MS = 60_000;
 const ATTEMPTS_MAX = 5;
 const ERROR_BODY_MAX_BYTES = 64 << 10;
 
@@ -88,19 +97,24 @@ export function openWebCalls(options: WebOptions): WebCalls {
   }
 
   async function attempts<T>(call: WebCall, use: (answer: Answer) => Promise<T>): Promise<T> {
+    const until = performance.now() + (call.totalMs ?? options.callTotalMs ?? CALL_TOTAL_MS);
+    const leftMs = (): number => until - performance.now();
     for (let number = 0; ; number++) {
+      const totalMs = Math.min(call.totalMs ?? SHORT_TOTAL_MS, Math.max(1, leftMs()));
       const isLast = number + 1 >= ATTEMPTS_MAX || Date.now() >= (call.untilMs ?? Number.POSITIVE_INFINITY);
       try {
-        const answer = await attempt(call);
+        const answer = await attempt({ ...call, totalMs });
         if (call.ok.includes(answer.status)) return await use(answer);
         const waitMs = isPassing(answer.status) ? (retryAfterMs(answer) ?? pauseMs(number)) : null;
         const error = await refusal(answer, call);
-        if (isLast || waitMs === null || waitMs > RETRY_AFTER_MAX_MS) throw error;
+        if (isLast || waitMs === null || waitMs > RETRY_AFTER_MAX_MS || waitMs >= leftMs()) throw error;
         await sleep(waitMs, call.signal);
       } catch (error) {
         if (!(error instanceof Fault)) throw error;
-        if (isLast || !isWorthRetrying(error, number)) throw unreachable(call.name, call.url, error);
-        await sleep(pauseMs(number), call.signal);
+        const pause = pauseMs(number);
+        if (isLast || pause >= leftMs() || !isWorthRetrying(error, number))
+          throw unreachable(call.name, call.url, error);
+        await sleep(pause, call.signal);
       }
     }
   }

@@ -1,45 +1,232 @@
-// Starts a process from one file instead of from a hundred modules, with the code V8 compiled for it before.
+// Starts a process or thread from one file instead of from a hundred modules, with the code V8 compiled for it before.
 //
 // Node spends about 0.7 ms on each ES module (resolve, read, compile, link): 130 of them are most of a fully cached build.
-// `npm run build` puts the modules of an entry into dist/bundle/NAME.cjs (bin/bundle.mjs) and the compiled code beside it.
-// Nothing depends on it: without bundle, or with that of another Node, the modules are loaded or compiled as usual.
+// `npm run build` puts the modules of an entry into dist/bundle/NAME.cjs (bin/bundle.mjs); the package has nothing else. In a checkout
+// the compiled code lies beside it, made by the same command; an installed package makes it at its first builds, in a directory
+// of the user's (code-cache.cts says where, and whom to believe). Nothing depends on either: without bundle the modules are
+// loaded, without compiled code, or with that of another Node, the bundle is compiled as usual.
 //
 // Run as a script or a thread (`node bundle.cjs NAME MODULE ARGUMENT…`) it starts NAME, or MODULE where there is no bundle.
 
 const fs: typeof import("node:fs") = require("node:fs");
 const nodeModule: typeof import("node:module") = require("node:module");
 const path: typeof import("node:path") = require("node:path");
-const threads: typeof import("node:worker_threads") = require("node:worker_threads");
-const url: typeof import("node:url") = require("node:url");
 const vm: typeof import("node:vm") = require("node:vm");
 
-/** The keeper and its threads end by being killed, so what they have compiled is written while they run. */
-const WRITE_EVERY_MS = 20;
+/** Compiled code of one bundle as it lies on disk. */
+interface CompiledCode {
+  /** What V8 is given. */
+  readonly data: Buffer;
+  /** How many processes have added to it what they compiled. */
+  readonly round: number;
+}
 
-/** Runs dist/bundle/NAME.cjs. Returns false when there is none. TSBUILD_WRITE_CODE_CACHE=1 (used by bin/bundle.mjs) writes the
- *  compiled code. */
-function runBundle(name: string): boolean {
+/** Where the code of one bundle is kept, and how it is told from others. */
+interface CodeFile {
+  readonly directory: string;
+  /** By bundle, Node, machine and flags: what differs in one of them needs code of its own. */
+  readonly name: string;
+  /** First line of the bundle: a digest of the rest (bin/bundle.mjs). V8 compares lengths of sources only. */
+  readonly id: string;
+  readonly mode: number;
+}
+
+/** What compiled code begins with. */
+const HEAD_BYTES = 128;
+function headOf(round: number, bytes: number, id: string): string {
+  return `tsbuild-code 1 ${round} ${bytes} ${id}`.padEnd(HEAD_BYTES);
+}
+
+/** Where and how code is written. */
+interface CodeTarget {
+  readonly file: string;
+  readonly head: (bytes: number) => string;
+  /** Of the code that is there. */
+  readonly beforeBytes: number;
+  readonly mode: number;
+}
+
+/** code-cache.cts, which most starts do without. */
+interface CodeCache {
+  writeCode(script: import("node:vm").Script, target: CodeTarget): void;
+  writeWhileRunning(script: import("node:vm").Script, target: CodeTarget): void;
+  makeDirectory(directory: string, own: (directory: string) => string | null): void;
+}
+
+const ID_BYTES = 67;
+/** So many processes add to the code of a bundle. The first is likely to build everything, the second to find everything. */
+const ROUNDS = 3;
+/** Less is compiled as fast as read: 0.2 ms. */
+const WORTH_BYTES = 32 * 1024;
+const CODE_MAX_BYTES = 16 << 20;
+
+/** Runs dist/bundle/NAME.cjs. Returns false when there is none. `keep`: what this process compiles may be kept for the next ones. */
+function runBundle(name: string, { keep }: { readonly keep: boolean }): boolean {
   const file = path.resolve(__dirname, `../../bundle/${name}.cjs`);
   const source = process.env["TSBUILD_NO_BUNDLE"] === "1" ? null : read(file);
   if (source === null) return false;
-  const cacheFile = `${file}.${process.version}-${process.arch}`;
-  const cachedData = read(cacheFile);
+  const place = source.length < WORTH_BYTES ? null : codePlace(name, path.dirname(file), source, keep);
   const script = new vm.Script(`(function (require, __filename) {${source.toString("latin1")}\n})`, {
     filename: file,
-    ...(cachedData === null ? {} : { cachedData }),
+    ...(place === null || place.code === null ? {} : { cachedData: place.code.data }),
   });
-  if (process.env["TSBUILD_WRITE_CODE_CACHE"] === "1") {
-    const write = (): void => {
-      const draft = `${cacheFile}.${process.pid}-${threads.threadId}`;
-      fs.writeFileSync(draft, script.createCachedData());
-      fs.renameSync(draft, cacheFile);
-    };
-    process.once("exit", write);
-    setInterval(write, WRITE_EVERY_MS).unref();
-  }
+  if (place !== null && place.file !== null && keep)
+    keepLater(script, script.cachedDataRejected === true ? null : place.code, place.file, name === FRONT);
   const run = script.runInThisContext() as (require: NodeJS.Require, filename: string) => void;
   run(nodeModule.createRequire(file), file);
   return true;
+}
+
+/** Has the code kept as far as this process adds to it: the front's when its work is done and went well, that of others while they run.
+ *  Once a front has had its rounds it adds only what it compiled beside a keeper that still has some: after an update the first
+ *  builds may find everything, and the first one that runs steps comes later. */
+function keepLater(
+  script: import("node:vm").Script,
+  code: CompiledCode | null,
+  { directory, name, id, mode }: CodeFile,
+  isFront: boolean,
+): void {
+  const hasRounds = code === null || code.round < ROUNDS;
+  const load = (): CodeCache => require("./code-cache.cjs");
+  const target = {
+    file: path.join(directory, name),
+    head: (bytes: number) => headOf((code?.round ?? 0) + 1, bytes, id),
+    beforeBytes: code?.data.length ?? 0,
+    mode,
+  };
+  if (isFront) {
+    process.once("exit", (status) => {
+      if (status === 0 && (hasRounds || wasChanged(directory))) load().writeCode(script, target);
+    });
+  } else if (hasRounds) load().writeWhileRunning(script, target);
+}
+
+/** Has something been put into a directory since this process began? Nobody but processes of ours puts anything there. */
+function wasChanged(directory: string): boolean {
+  try {
+    return fs.statSync(directory).mtimeMs > performance.timeOrigin;
+  } catch {
+    return false; // removed meanwhile
+  }
+}
+
+/** The process that starts all others, and decides for them where code is kept. */
+const FRONT = "main";
+
+/** The code there is for a bundle, and the file it may be written to (null: none). TSBUILD_CODE_CACHE names the directory; empty: none.
+ *  Processes of ours get what the front has found, in the same variable. */
+function codePlace(
+  name: string,
+  beside: string,
+  source: Buffer,
+  keep: boolean,
+): { readonly code: CompiledCode | null; readonly file: CodeFile | null } {
+  const id = source.toString("latin1", 0, ID_BYTES);
+  const label = `${name}-${id.slice(3, 15)}-${process.version}-${process.arch}-${flagsHash()}.code`;
+  const given = process.env["TSBUILD_CODE_CACHE"];
+  // Who can write there can write the bundle itself.
+  const own = { directory: beside, name: label, id, mode: 0o644 };
+  const code = readCode(own, null);
+  if (given === beside) return { code, file: own }; // bin/bundle.mjs
+  if (code !== null || given === "") {
+    // What was given has not been looked at, so no other process is told of it.
+    if (name === FRONT) delete process.env["TSBUILD_CODE_CACHE"];
+    return { code, file: null };
+  }
+  let directory: string | null = given ?? null;
+  if (name === FRONT) {
+    directory = userDirectory(keep);
+    process.env["TSBUILD_CODE_CACHE"] = directory ?? "";
+  }
+  if (directory === null) return { code: null, file: null };
+  const file = { directory, name: label, id, mode: 0o600 };
+  return { code: readCode(file, process.geteuid?.() ?? -1), file };
+}
+
+/** TSBUILD_CODE_CACHE, or tsbuild in the user's cache directory (XDG Base Directory Specification): a real path nobody but root and this
+ *  user can change a part of. null: there is none. `make`: makes it where it is missing. */
+function userDirectory(make: boolean): string | null {
+  const { TSBUILD_CODE_CACHE: given, XDG_CACHE_HOME: xdg, HOME: home } = process.env;
+  const isPath = (text: string | undefined): text is string => text !== undefined && path.isAbsolute(text);
+  const caches = isPath(xdg) ? xdg : isPath(home) ? path.join(home, ".cache") : null;
+  const wanted = isPath(given) ? given : caches === null ? null : path.join(caches, "tsbuild");
+  if (wanted === null) return null;
+  try {
+    return ownPath(wanted);
+  } catch {
+    // Not there, or not to be looked at. Root may be given the home of another user (sudo -E) and makes nothing in it.
+    if (!make) return null;
+  }
+  try {
+    const { makeDirectory }: CodeCache = require("./code-cache.cjs");
+    makeDirectory(wanted, ownPath);
+    return ownPath(wanted);
+  } catch {
+    return null; // read-only, full, not ours: each start compiles
+  }
+}
+
+/** The real path of a directory; null when somebody besides root and this user can write into it or exchange a part of its path: code
+ *  found there is run (threat model S5). Programs of the user's own may do what they like anyway. Throws when it is not there. */
+function ownPath(directory: string): string | null {
+  const uid = process.geteuid?.() ?? -1;
+  const real = fs.realpathSync.native(directory);
+  for (let at = real; ; at = path.dirname(at)) {
+    const stat = fs.lstatSync(at);
+    const isOwn = stat.uid === uid || (at !== real && stat.uid === 0);
+    // In a sticky directory (/tmp) names belong to the owners of what they name, inode(7).
+    const isClosed = (stat.mode & 0o022) === 0 || (at !== real && (stat.mode & 0o1000) !== 0);
+    if (!stat.isDirectory() || !isOwn || !isClosed) return null;
+    if (at === path.dirname(at)) return real;
+  }
+}
+
+/** The code of `file`, or null: not there, not whole, of another bundle, or not of `owner` alone (null: whoever). */
+function readCode(file: CodeFile, owner: number | null): CompiledCode | null {
+  let fd: number;
+  try {
+    fd = fs.openSync(
+      path.join(file.directory, file.name),
+      fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK,
+    );
+  } catch {
+    return null; // not made yet, a link, not to be read
+  }
+  try {
+    const stat = fs.fstatSync(fd);
+    if (!stat.isFile() || stat.size > CODE_MAX_BYTES) return null;
+    if (owner !== null && (stat.uid !== owner || (stat.mode & 0o022) !== 0)) return null;
+    const bytes = fs.readFileSync(fd);
+    const head = bytes.toString("latin1", 0, HEAD_BYTES);
+    const round = Number(head.split(" ", 3)[2]);
+    if (head !== headOf(round, bytes.length - HEAD_BYTES, file.id) || isTorn(bytes)) return null;
+    return { data: bytes.subarray(HEAD_BYTES), round };
+  } catch {
+    return null; // a disk error: the bundle itself is still there
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** A file as a power cut leaves it: as long as it should be, with zeros where blocks were not written. V8 looks at the head and the
+ *  length of compiled code only, and ends with SIGSEGV in the rest (Node 20). 0.1 ms for 1 MB; a checksum would first
+ *  have to load node:zlib or node:crypto. */
+function isTorn(compiled: Buffer): boolean {
+  const nothing = Buffer.alloc(BLOCK_BYTES);
+  for (let at = 0; at + BLOCK_BYTES <= compiled.length; at += BLOCK_BYTES) {
+    if (nothing.equals(compiled.subarray(at, at + BLOCK_BYTES))) return true;
+  }
+  return false;
+}
+/** The smallest block of the usual file systems. */
+const BLOCK_BYTES = 4096;
+
+/** Code compiled under other flags of V8 is refused by it; they come from the command line and NODE_OPTIONS. FNV-1a. */
+function flagsHash(): string {
+  let hash = 0x811c9dc5;
+  for (const char of [...process.execArgv, process.env["NODE_OPTIONS"] ?? ""].join(" "))
+    hash = Math.imul(hash ^ (char.codePointAt(0) ?? 0), 0x01000193) >>> 0;
+  return hash.toString(16);
 }
 
 function read(file: string): Buffer | null {
@@ -50,9 +237,11 @@ function read(file: string): Buffer | null {
   }
 }
 
-if (require.main === module || !threads.isMainThread) {
+// Also in a thread, where the script it was started with is the main module as well.
+if (require.main === module) {
   const [name = "", fallback = ""] = process.argv.splice(2, 2);
-  if (!runBundle(name)) void import(url.pathToFileURL(fallback).href);
+  if (!runBundle(name, { keep: true }))
+    void import(process.getBuiltinModule("node:url").pathToFileURL(fallback).href);
 }
 
 module.exports = { runBundle };

@@ -25,6 +25,7 @@ export type ErrorCode =
   | "CONTEXT_PATH_MISSING"
   | "CONTEXT_MISSING"
   | "CONTEXT_CHANGED"
+  | "FILE_INVALID"
   | "COPY_FAILED"
   | "ARCHIVE_INVALID"
   | "SOURCE_FAILED"
@@ -66,7 +67,8 @@ export interface ErrorDetail {
   readonly exitCode?: number | null;
 }
 
-/** Something a user caused or must act on. `message` is one sentence in the user's words. */
+/** Something a user caused or must act on. `message` is one sentence in the user's words. Credentials in URLs are taken out
+ *  here, since a message goes to terminals, logs, JSON and metadata alike (threat model S1, S2). */
 export class BuildError extends Error {
   override readonly name = "BuildError";
   readonly code: ErrorCode;
@@ -75,11 +77,11 @@ export class BuildError extends Error {
   readonly hint: string | null;
   readonly exitCode: number | null;
   constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
-    super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
+    super(redactUrl(message), detail.cause === undefined ? undefined : { cause: detail.cause });
     this.code = code;
     this.at = detail.at ?? null;
     this.vertex = detail.vertex ?? null;
-    this.hint = detail.hint ?? null;
+    this.hint = detail.hint ? redactUrl(detail.hint) : null;
     this.exitCode = detail.exitCode ?? null;
   }
 }
@@ -96,12 +98,23 @@ export function locate(error: BuildError, at: SourceRange | null, vertex: Digest
   });
 }
 
-/** A URL fit to be printed: user, password and query values are taken out. */
+/** The text with the credentials of every URL in it replaced: user and password as BuildKit shows them
+ *  ("https://xxxxx:xxxxx@host/", util/urlutil/redact.go), and values of query parameters that sign or unlock. Linear in the
+ *  text: what may match ends at the first slash. */
 export function redactUrl(text: string): string {
-  return text
-    .replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#@]*@/i, "$1xxxxx@")
-    .replace(/([?&](?:token|password|secret|sig|signature|key|access_token)=)[^&#]*/gi, "$1xxxxx");
+  if (!text.includes(":/")) return text;
+  return (
+    text
+      // A slash too few makes a path of it, which shows up in errors all the same.
+      .replace(/:\/(?!\/)([^\s/?#"'`<>\\:]*):([^\s/?#"'`<>\\]*)@/g, ":/xxxxx:xxxxx@")
+      .replace(/:\/\/([^\s/?#"'`<>\\]*)@/g, (_, user: string) =>
+        user.includes(":") ? "://xxxxx:xxxxx@" : "://xxxxx@",
+      )
+      .replace(SIGNED_QUERY, "$1xxxxx")
+  );
 }
+const SIGNED_QUERY =
+  /([?&](?:(?:access_|private_|job_)?token|pass(?:word|wd)?|(?:client_)?secret|sig|(?:x-(?:amz|goog)-)?signature|x-amz-security-token|(?:api_?)?key)=)[^&#\s"'`<>\\]*/gi;
 
 /** Text from outside (registries, images) made fit for a terminal: no control characters, at most `max` characters. */
 export function printable(text: string, max = 300): string {

@@ -1,7 +1,7 @@
 // ProgressEvent: all that rooms report. Only bin/ turns events into text.
 
 import type { Digest } from "./digest.ts";
-import type { BuildError, SourceRange } from "./error.ts";
+import { BuildError, locate, type SourceRange } from "./error.ts";
 
 export type ProgressEvent =
   | {
@@ -16,6 +16,8 @@ export type ProgressEvent =
       readonly vertex: Digest;
       readonly atMs: number;
     }
+  /** What a step reads is looked at, to see whether it has to run at all; it has not started. Ends with `done`. */
+  | { readonly kind: "looking"; readonly vertex: Digest; readonly atMs: number; readonly done: boolean }
   | { readonly kind: "failed"; readonly vertex: Digest; readonly atMs: number; readonly error: BuildError }
   | {
       readonly kind: "log";
@@ -46,3 +48,41 @@ export type ProgressEvent =
   | { readonly kind: "note"; readonly message: string };
 
 export type Emit = (event: ProgressEvent) => void;
+
+/** Says on a step that it waits for what another build holds; `holder`: which process that is, and whether it goes on. */
+export function saysWaiting(emit: Emit, vertex: Digest, what: string): (holder: string) => void {
+  return (holder) => {
+    const atMs = Date.now();
+    emit({ kind: "started", vertex, atMs });
+    emit({ kind: "log", vertex, atMs, fd: 2, data: Buffer.from(`waiting for ${what}: ${holder}\n`) });
+  };
+}
+
+/** Does the work of a step that has begun; tells how it ended, and an error which step it is of. null: it is not shown. */
+export async function asStep<T>(
+  {
+    emit,
+    vertex,
+    signal,
+    nowMs,
+  }: {
+    readonly emit: Emit;
+    readonly vertex: Digest | null;
+    readonly signal: AbortSignal;
+    readonly nowMs: () => number;
+  },
+  work: () => Promise<T>,
+): Promise<T> {
+  if (vertex === null) return await work();
+  try {
+    const result = await work();
+    emit({ kind: "done", vertex, atMs: nowMs() });
+    return result;
+  } catch (error) {
+    if (signal.aborted) emit({ kind: "cancelled", vertex, atMs: nowMs() });
+    if (signal.aborted || !(error instanceof BuildError)) throw error;
+    const located = locate(error, null, vertex);
+    emit({ kind: "failed", vertex, atMs: nowMs(), error: located });
+    throw located;
+  }
+}

@@ -153,6 +153,8 @@ function tokenize(text: string): readonly Token[] {
       tokens.push(escaped(chars[position] ?? "\\"));
     } else if (char === "[") {
       const found = readClass(chars, position + 1);
+      // Go's Match takes [z-a] for a class of nothing, but a regular expression cannot have it.
+      if (found.isReversed) throw malformed(text);
       tokens.push(found.token);
       position = found.end;
     } else {
@@ -187,8 +189,12 @@ const CLASSES: Readonly<Record<string, readonly (readonly [string, string])[]>> 
   ],
 };
 
-/** Reads a class from behind its "["; end: the position of its "]". The pattern is known to be well formed. */
-function readClass(chars: readonly string[], start: number): { token: Token; end: number } {
+/** Reads a class from behind its "["; end: the position of its "]"; isReversed: one of its ranges ends before it begins. The
+ *  pattern is known to be well formed. */
+function readClass(
+  chars: readonly string[],
+  start: number,
+): { token: Token; end: number; isReversed: boolean } {
   const ranges: (readonly [string, string])[] = [];
   let position = start;
   const negated = chars[position] === "^";
@@ -206,14 +212,15 @@ function readClass(chars: readonly string[], start: number): { token: Token; end
       ranges.push([low, low]);
     }
   }
-  return { token: { kind: "class", negated, ranges }, end: position };
+  const isReversed = ranges.some(([low, high]) => codeOf(low) > codeOf(high));
+  return { token: { kind: "class", negated, ranges }, end: position, isReversed };
 }
 
+const codeOf = (char: string): number => char.codePointAt(0) ?? 0;
+
 function isInClass(token: Extract<Token, { kind: "class" }>, char: string): boolean {
-  const code = char.codePointAt(0) ?? 0;
-  const inside = token.ranges.some(
-    ([low, high]) => (low.codePointAt(0) ?? 0) <= code && code <= (high.codePointAt(0) ?? 0),
-  );
+  const code = codeOf(char);
+  const inside = token.ranges.some(([low, high]) => codeOf(low) <= code && code <= codeOf(high));
   return inside !== token.negated;
 }
 
@@ -279,13 +286,20 @@ function enter(tokens: readonly Token[], flags: Uint8Array, from: number): void 
 /** Go's filepath.Match: the whole name must match; "*" and "?" do not match "/". Throws DOCKERFILE_SYNTAX for a malformed
  *  pattern, also where the name could not have matched. */
 export function matchPath(pattern: string, name: string): boolean {
+  return compileGlob(pattern)(name);
+}
+
+/** matchPath() for many names. */
+export function compileGlob(pattern: string): (name: string) => boolean {
   const tokens = parseGlob(pattern);
-  if (tokens === null) {
-    throw new BuildError("DOCKERFILE_SYNTAX", `syntax error in pattern: ${JSON.stringify(pattern)}`, {
-      hint: "a [ has to be closed, and a \\ has to stand before a character",
-    });
-  }
-  return automaton(tokens)(name);
+  if (tokens === null) throw malformed(pattern);
+  return automaton(tokens);
+}
+
+function malformed(pattern: string): BuildError {
+  return new BuildError("DOCKERFILE_SYNTAX", `syntax error in pattern: ${JSON.stringify(pattern)}`, {
+    hint: "a [ has to be closed, its ranges have to go upwards, and a \\ has to stand before a character",
+  });
 }
 
 /** The tokens of a glob; null when it is malformed (Go filepath.ErrBadPattern). */

@@ -21,6 +21,9 @@ export interface CallContext {
   readonly emit: Emit;
 }
 
+/** Limit on one secret, as BuildKit has it. */
+export const SECRET_MAX_BYTES: number = 500 * 1024;
+
 /** What the asker provides: direct calls locally, RPC from afar. */
 export interface Session {
   /** Directory on this machine behind `local://name`; throws CONTEXT_MISSING. Only sessions of this machine have one. */
@@ -46,6 +49,8 @@ export interface BuiltImage {
   readonly layers: readonly LayerId[];
   /** OCI image config without rootfs.diff_ids (the exporter adds them) but with history and everything else. */
   readonly config: ImageConfig;
+  /** So many entries at the start of its history came with a base image: no epoch changes their times. Left out: none. */
+  readonly baseHistory?: number;
 }
 
 declare const layerBrand: unique symbol;

@@ -1,5 +1,68 @@
 // Scope ties tasks and resources to a block: nothing it started is left running when the block ends.
 
+/** What clean-up may take after a cancel. */
+const CLEAN_UP_MS = 800;
+
+/** For clean-up: ignores that `signal` is aborted, but aborts itself CLEAN_UP_MS later. */
+export function cleanUpSignal(signal: AbortSignal): AbortSignal {
+  const controller = new AbortController();
+  const onAbort = (): void => {
+    setTimeout(() => controller.abort(signal.reason), CLEAN_UP_MS).unref();
+  };
+  if (signal.aborted) onAbort();
+  else signal.addEventListener("abort", onAbort, { once: true });
+  return controller.signal;
+}
+
+/** Waits for what cannot be cancelled, or rejects with the signal's reason when that comes first. */
+export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason as Error);
+    if (signal.aborted) onAbort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
+}
+
+/** A resource with several users. */
+export interface Held {
+  /** Uses it until disposed. Throws when it is gone. */
+  hold(): AsyncDisposable;
+  /** Resolves when it is gone; rejects with what its clean-up threw. */
+  readonly gone: Promise<void>;
+}
+
+/** Disposes the resource when the last of its users is done; who is last waits for that. It is gone once it has had a user and has none. */
+export function heldByUsers(resource: AsyncDisposable): Held {
+  let users = 0;
+  let isGone = false;
+  let over = (_outcome: Promise<void>): void => {};
+  const gone = new Promise<void>((resolve) => {
+    over = resolve as typeof over;
+  });
+  gone.catch(() => {}); // the last user is told
+  return {
+    gone,
+    hold() {
+      if (isGone) throw new Error("used after its end");
+      users += 1;
+      let isDone = false;
+      return {
+        async [Symbol.asyncDispose]() {
+          if (isDone) return;
+          isDone = true;
+          users -= 1;
+          if (users > 0) return;
+          isGone = true;
+          const ending = Promise.resolve(resource[Symbol.asyncDispose]());
+          over(ending);
+          await ending;
+        },
+      };
+    },
+  };
+}
+
 /** Owns tasks and disposables. `signal` aborts with the parent, on the first failed task, and on dispose. */
 export class Scope implements AsyncDisposable {
   readonly #controller = new AbortController();

@@ -1,5 +1,6 @@
 import { deepEqual, equal, ok, throws } from "node:assert/strict";
-import { type CommandSpec, commandHelp, nearest, parseFlags } from "../../bin/args.ts";
+import { type CommandSpec, commandHelp, parseFlags } from "../../bin/args.ts";
+import { nearest } from "../../solver/graph/nearest.ts";
 import { BUILD_FLAGS } from "../../bin/flags-build.ts";
 import { RUN_FLAGS } from "../../bin/flags-run.ts";
 import type { BuildError } from "../../solver/graph/error.ts";

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseFlags } from "../../bin/args.ts";
 import { type BuildFlags, readBuildFlags } from "../../bin/build-request.ts";
+import { buildRequest } from "../../bin/engine/defaults.ts";
 import { BUILD_FLAGS } from "../../bin/flags-build.ts";
 import {
   parseCsv,
@@ -19,7 +20,7 @@ import {
 
 function read(args: readonly string[], env: Record<string, string> = {}): Promise<BuildFlags> {
   const spec = { ...BUILD_FLAGS, name: "build", summary: "" };
-  return readBuildFlags(parseFlags(spec, [...args, "."]), env, "/w");
+  return readBuildFlags(parseFlags(spec, [...args, "."]), env, "/w", new Map(), new AbortController().signal);
 }
 
 describe("values of flags", () => {
@@ -150,16 +151,19 @@ describe("flags of build", () => {
   });
 
   it("takes SOURCE_DATE_EPOCH of the environment unless it is an argument", async () => {
-    equal((await read([], { SOURCE_DATE_EPOCH: "7" })).sourceDateEpoch, "7");
+    equal((await read([], { SOURCE_DATE_EPOCH: "7" })).buildArgs.get("SOURCE_DATE_EPOCH"), "7");
     equal(
-      (await read(["--build-arg", "SOURCE_DATE_EPOCH=8"], { SOURCE_DATE_EPOCH: "7" })).sourceDateEpoch,
+      (await read(["--build-arg", "SOURCE_DATE_EPOCH=8"], { SOURCE_DATE_EPOCH: "7" })).buildArgs.get(
+        "SOURCE_DATE_EPOCH",
+      ),
       "8",
     );
-    equal((await read([])).sourceDateEpoch, null);
+    equal((await read([])).buildArgs.get("SOURCE_DATE_EPOCH"), undefined);
   });
 
   it("grants the host network to who asks for it", async () => {
-    deepEqual((await read(["--network", "host"])).allow, ["network.host"]);
+    const flags = await read(["--network", "host"]);
+    deepEqual(buildRequest({ context: { kind: "empty" }, ...flags }).allow, ["network.host"]);
     await rejects(read(["--network", "bridge"]), /network mode "bridge"/);
     await rejects(read(["--allow", "everything"]), /unknown entitlement/);
   });

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { awsCredentials } from "../../bin/aws-credentials.ts";
-import { nameOfLocation, parseCacheFrom, parseCacheTo } from "../../bin/cache-flags.ts";
-import type { GhaLocation, S3Location } from "../../bin/cache-flags-objects.ts";
-import { openObjectCaches } from "../../bin/object-caches.ts";
+import { parseCacheFrom, parseCacheTo } from "../../bin/cache-flags.ts";
+import { nameOfLocation } from "../../bin/engine/cache-location.ts";
+import type { GhaLocation, S3Location } from "../../bin/engine/cache-location.ts";
+import { openObjectCaches } from "../../bin/engine/object-caches.ts";
+import { readConfig } from "../../bin/config.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import { temporaryDir } from "../support/store.ts";
 
@@ -110,7 +112,9 @@ describe("type=gha", () => {
   }
 
   it("gives the token of the environment to no other service that a layer was on", async () => {
-    using caches = openObjectCaches({ ...v1, ...v2 });
+    using caches = openObjectCaches(
+      readConfig({ root: "/", debug: false, verbose: false }, { ...v1, ...v2 }, "/"),
+    );
     const { signal } = new AbortController();
     const descriptor = { mediaType: "", digest: digestOf(""), size: 1 };
     const read = caches.elsewhere("gha:2:https://evil.example/", descriptor, { signal });
@@ -141,19 +145,19 @@ describe("keys for S3", () => {
       "[default]\naws_access_key_id = d\naws_secret_access_key = ds\n# more\n[ci]\naws_access_key_id=c\naws_secret_access_key=cs==\naws_session_token=ct\n",
     );
     const home = { HOME: dir.path };
-    assert.deepEqual(awsCredentials(home, "x"), {
+    assert.deepEqual(awsCredentials(home, dir.path, "x"), {
       accessKeyId: "d",
       secretAccessKey: "ds",
       sessionToken: null,
     });
-    assert.deepEqual(awsCredentials({ ...home, AWS_PROFILE: "ci" }, "x"), {
+    assert.deepEqual(awsCredentials({ ...home, AWS_PROFILE: "ci" }, dir.path, "x"), {
       accessKeyId: "c",
       secretAccessKey: "cs==",
       sessionToken: "ct",
     });
     const env = { ...home, AWS_ACCESS_KEY_ID: "e", AWS_SECRET_ACCESS_KEY: "es" };
-    assert.equal(awsCredentials(env, "x").accessKeyId, "e");
-    assert.throws(() => awsCredentials({ ...home, AWS_PROFILE: "none" }, "s3://b"), {
+    assert.equal(awsCredentials(env, dir.path, "x").accessKeyId, "e");
+    assert.throws(() => awsCredentials({ ...home, AWS_PROFILE: "none" }, dir.path, "s3://b"), {
       code: "REGISTRY_DENIED",
       message: /^s3:\/\/b: no keys for S3/,
     });

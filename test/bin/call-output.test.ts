@@ -1,6 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { renderCall } from "../../bin/call-output.ts";
-import type { CallAnswer, CallRequest } from "../../bin/config.ts";
+import type { CallAnswer, CallRequest } from "../../bin/engine/request.ts";
 import { BuildError, type SourceRange } from "../../solver/graph/error.ts";
 
 const source = { file: "Dockerfile", text: "FROM base as b\nRUN x\n" };
@@ -74,6 +74,8 @@ Dockerfile:1
       sources: [{ filename: "Dockerfile", data, language: "Dockerfile" }],
       buildError: { message: "no such stage", location: range(2) },
     });
+    const placeless = renderCall(check([], new BuildError("USAGE", "no")), call("check", "json"));
+    deepEqual(JSON.parse(placeless.text).buildError, { message: "no", location: {} });
   });
 });
 

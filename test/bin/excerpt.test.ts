@@ -28,6 +28,11 @@ describe("excerpts", () => {
     );
   });
 
+  it("cuts lines that are longer than anybody reads", () => {
+    const text = `RUN ${"x".repeat(2_000_000)}`;
+    ok(renderExcerpt({ file: "Dockerfile", text }, [at(1, 1, 1, 2_000_000)], null).length < 1_200);
+  });
+
   it("marks all lines of an instruction, with one above and one below", () => {
     equal(
       renderExcerpt(SOURCE, [at(4, 1, 5, 4)], null),

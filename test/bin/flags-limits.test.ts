@@ -19,7 +19,7 @@ function read(...args: string[]): ResourceLimits | null {
 describe("limits on the command line", () => {
   it("are none when none is given, or only zeros, which are docker's word for that", () => {
     assert.equal(read(), null);
-    assert.equal(read("--memory=0", "--cpu-quota=0", "--cpu-shares=0", "--pids-limit=-1"), null);
+    assert.equal(read("--memory=0", "--cpu-quota=0", "--cpu-shares=0", "--pids-limit=0"), null);
   });
 
   it("are read in docker's units", () => {
@@ -45,6 +45,7 @@ describe("limits on the command line", () => {
     assert.equal(read("-m=64m", "--memory-swap=-1")?.memorySwapBytes, -1);
     assert.equal(read("--cpuset-cpus=0-2,4")?.cpusetCpus, "0-2,4");
     assert.equal(read("--pids-limit=100")?.pids, 100);
+    assert.equal(read("--pids-limit=-1")?.pids, -1); // more than what there is without the flag
   });
 
   for (const [args, words] of [

@@ -5,6 +5,7 @@ import { openTtyDisplay } from "../../bin/progress-tty.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ProgressEvent } from "../../solver/graph/event.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
+import { screen } from "../support/screen.ts";
 
 const encoder = new TextEncoder();
 const START = Date.UTC(2024, 0, 1);
@@ -106,6 +107,65 @@ describe("plain progress", () => {
 
 #4 [build 4/4] RUN false
 #4 ERROR: exit code: 1
+`,
+    );
+  });
+
+  it("lists what comes out of the cache in the order of the Dockerfile", () => {
+    const names = ["FROM", "a", "b", "c", "d", "e"];
+    // as the solver finds them: the result first, then what it makes unnecessary; "b" has run, "d" began and was found
+    equal(
+      plain([
+        ...names.map(vertex),
+        mark("started", "FROM", 0),
+        mark("done", "FROM", 1),
+        mark("cached", "c", 2),
+        mark("cached", "a", 3),
+        mark("started", "b", 4),
+        mark("done", "b", 5),
+        mark("started", "d", 6),
+        mark("cached", "e", 7),
+        mark("cached", "d", 8),
+      ]),
+      `#1 FROM
+#1 DONE 0.0s
+
+#2 a
+#2 CACHED
+
+#3 c
+#3 CACHED
+
+#4 b
+#4 DONE 0.0s
+
+#5 d
+#5 CACHED
+
+#6 e
+#6 CACHED
+`,
+    );
+  });
+
+  it("tells again what begins again under a name that was done", () => {
+    const line = {
+      kind: "bytes",
+      vertex: digestOf("push"),
+      label: "pushing layers",
+      current: 0,
+      total: null,
+    };
+    const at = (ms: number, done: boolean) => ({ ...line, atMs: START + ms, done }) as ProgressEvent;
+    const events = [at(0, false), 10, at(100, true), 200, at(300, false), 310, at(800, true)];
+    equal(
+      plain([vertex("push"), mark("started", "push", 0), ...events, mark("done", "push", 900)]),
+      `#1 push
+#1 pushing layers
+#1 pushing layers 0.1s done
+#1 pushing layers
+#1 pushing layers 0.5s done
+#1 DONE 0.9s
 `,
     );
   });
@@ -216,35 +276,62 @@ describe("raw JSON progress", () => {
   });
 });
 
-/** What a terminal shows after the text: enough of one for what is used (cursor up, erase, newline). */
-function screen(text: string, columns: number): { lines: string[]; cursorShown: boolean } {
-  const lines: string[] = [""];
-  let row = 0;
-  let column = 0;
-  let cursorShown = true;
-  for (const part of text.split(/(\u001b\[\??[0-9;]*[A-Za-z]|\n|\r)/)) {
-    const code = /^\u001b\[(\??)([0-9;]*)([A-Za-z])$/.exec(part);
-    if (part === "\n") {
-      row++;
-      column = 0;
-      lines[row] ??= "";
-    } else if (part === "\r") column = 0;
-    else if (code?.[3] === "A") row = Math.max(0, row - Number(code[2]));
-    else if (code?.[3] === "K") lines[row] = (lines[row] ?? "").slice(0, column);
-    else if (code?.[3] === "J")
-      lines.splice(row, Number.POSITIVE_INFINITY, (lines[row] ?? "").slice(0, column));
-    else if (code?.[3] === "l" || code?.[3] === "h") cursorShown = code[3] === "h";
-    else if (code === null && part !== "") {
-      const line = (lines[row] ?? "").padEnd(column);
-      lines[row] = line.slice(0, column) + part + line.slice(column + part.length);
-      column += part.length;
-      ok(column <= columns, `a line of ${column} columns on a terminal of ${columns}`);
-    }
-  }
-  return { lines: lines.map((line) => line.trimEnd()), cursorShown };
-}
+describe("raw JSON progress of a vertex", () => {
+  it("tells each of its states once", () => {
+    const lines: { vertexes?: readonly object[] }[] = [];
+    const display = openJsonDisplay({ write: (text) => lines.push(JSON.parse(text)) });
+    for (const event of [
+      vertex("x"),
+      vertex("x"),
+      mark("started", "x", 0),
+      mark("started", "x", 1),
+      mark("cached", "x", 2),
+      mark("done", "x", 3),
+      vertex("x"),
+    ])
+      display.event(event);
+    deepEqual(
+      lines.map(({ vertexes }) => vertexes?.map((state) => Object.keys(state).slice(2))),
+      [[[]], [["started"]], [["started", "completed", "cached"]]],
+    );
+  });
+});
 
 describe("terminal progress", () => {
+  it("shows a step while it is looked at, and counts its time from its own start", () => {
+    let out = "";
+    let nowMs = START;
+    const size = () => ({ columns: 40, rows: 24 });
+    const display = openTtyDisplay({ write: (text) => (out += text), now: () => nowMs, size, colours: null });
+    const looking = (ms: number, done: boolean): ProgressEvent => ({
+      kind: "looking",
+      vertex: digestOf("COPY a b"),
+      atMs: START + ms,
+      done,
+    });
+    const shown = (ms: number): string[] => {
+      nowMs = START + ms;
+      display.draw();
+      return screen(out, 40).lines.slice(1, -1);
+    };
+    for (const event of [vertex("RUN make"), vertex("COPY a b"), mark("started", "RUN make", 0)])
+      display.event(event);
+    display.event(looking(0, false));
+    deepEqual(shown(1000), [
+      " => RUN make                       1.0s",
+      " => COPY a b                       1.0s",
+    ]);
+    display.event(looking(1000, true));
+    deepEqual(shown(5000), [" => RUN make                       5.0s"]);
+    display.event(mark("done", "RUN make", 6000));
+    display.event(mark("started", "COPY a b", 6000));
+    deepEqual(shown(6500), [
+      " => RUN make                       6.0s",
+      " => COPY a b                       0.5s",
+    ]);
+    display.finish();
+  });
+
   it("draws in place, shows the log of what runs, and leaves the whole list", () => {
     let out = "";
     let nowMs = START;
@@ -292,6 +379,64 @@ describe("terminal progress", () => {
       ],
       cursorShown: true,
     });
+  });
+
+  it("keeps what was on its way inside a step, with its bytes whole where the line is too short", () => {
+    let out = "";
+    const display = openTtyDisplay({
+      write: (text) => (out += text),
+      now: () => START + 2000,
+      size: () => ({ columns: 60, rows: 24 }),
+      colours: null,
+    });
+    const label = `pushing layer ${digestOf("layer")}`;
+    const line = { kind: "bytes", vertex: digestOf("exporting to image"), label } as const;
+    display.event(vertex("exporting to image"));
+    display.event(mark("started", "exporting to image", 0));
+    display.event({ ...line, atMs: START + 100, current: 1_500_000, total: 3_000_000, done: false });
+    display.draw();
+    const started = ` => => ${label.slice(0, 31)}`;
+    deepEqual(screen(out, 60).lines.slice(1, 3), [
+      ` => exporting to image                                 2.0s`,
+      `${started} 1.50MB / 3.00MB 1.9s`,
+    ]);
+    display.event({ ...line, atMs: START + 400, current: 3_000_000, total: 3_000_000, done: true });
+    display.event({
+      ...line,
+      label: "naming to app",
+      atMs: START + 400,
+      current: 0,
+      total: null,
+      done: true,
+    });
+    display.event(mark("done", "exporting to image", 500));
+    display.finish();
+    deepEqual(screen(out, 60).lines, [
+      "[+] Building 0.0s (1/1) FINISHED",
+      " => exporting to image                                 0.5s",
+      `${started} 3.00MB / 3.00MB 0.3s`,
+      " => => naming to app                                   0.0s",
+      "",
+    ]);
+  });
+
+  it("counts steps only, and lists cached ones in the order of the Dockerfile", () => {
+    let out = "";
+    const display = openTtyDisplay({
+      write: (text) => (out += text),
+      now: () => START,
+      size: () => ({ columns: 30, rows: 24 }),
+      colours: null,
+    });
+    for (const name of ["a", "b", "c"]) display.event(vertex(name));
+    for (const name of ["c", "a", "b"]) display.event(mark("cached", name, 0));
+    display.event(bytes("no step", 0, 4_000_000, true));
+    display.finish();
+    deepEqual(screen(out, 30).lines, [
+      "[+] Building 0.0s (3/3) FINISHED".slice(0, 30),
+      ...["a", "b", "c"].map((name) => ` => CACHED ${name}             0.0s`),
+      "",
+    ]);
   });
 
   it("never draws more rows than the terminal has and keeps what runs in sight", () => {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { userInfo } from "node:os";
-import { openStoreSync } from "../../bin/store-sync.ts";
+import { openStoreSync } from "../../bin/engine/store-sync.ts";
 import { openStore, type OpenStore } from "../../cache/store.ts";
 import { type Keeper, startKeeper } from "../../worker/keeper/keeper.ts";
 import { findIdMaps } from "../../worker/keeper/userns.ts";
@@ -26,7 +26,7 @@ describe("syncing layers", () => {
       path,
       env: { PATH: path },
     });
-    await keeper.ready();
+    await keeper.ready({ signal: new AbortController().signal });
     now = Date.now();
   });
   afterEach(async () => {
@@ -42,6 +42,7 @@ describe("syncing layers", () => {
   const open = (dirty: number) =>
     openStoreSync(
       store,
+      new AbortController().signal,
       () => now,
       () => dirty,
     );

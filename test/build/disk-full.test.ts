@@ -1,13 +1,15 @@
-// A store on a file system that is full: a clear error, and a store that works as soon as there is room.
+// A store on a file system that is full: a clear error, nothing left of what failed, and a store that works as soon as there is room.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { needs } from "../support/needs.ts";
-import { describeAsRoot } from "../support/privileges.ts";
+import { describeAsRoot, itAsMachineRoot } from "../support/privileges.ts";
+import { accounts } from "../support/unprivileged.ts";
 import type { Outcome } from "../support/cli.ts";
 import { openWorkshop, type Workshop } from "./fixture.ts";
+import { DISKS, fullDiskRounds } from "./full-disk-rounds.ts";
 
 const SIZE_MB = 24;
 
@@ -59,7 +61,7 @@ describeAsRoot("a store on a full disk", () => {
     assert.match((await run("fsck")).stdout, /all is well/);
   }
 
-  const FULL = /no space left (?:on the disk of the store|for the build|on device[^]*hint: .*prune)/;
+  const FULL = /no space left on \S+\/disk \(the disk of the store\)[^]*^hint: .*prune/m;
 
   it("while a base image is unpacked", () => fails(1_500_000, "FROM base\nRUN echo one > /one\n", {}, FULL));
 
@@ -74,5 +76,75 @@ describeAsRoot("a store on a full disk", () => {
       /No space left on device/,
     ));
 
+  it("while a command runs that does not mind: what it leaves is not taken for whole", async () => {
+    const dockerfile = "FROM base\nRUN dd if=/dev/zero of=/zeros bs=64k count=1000; echo done\n";
+    const context = shop.context("app", { Dockerfile: dockerfile });
+    const failed = await run("build", "--progress=plain", context);
+    assert.equal(failed.code, 1, failed.stderr);
+    assert.match(
+      failed.stderr,
+      /no space left on \S+\/disk \(the disk of the store\) when process "[^]*" ended: what it wrote may be cut short/,
+    );
+    assert.match(failed.stderr, />>> RUN dd/, "the line");
+    // Given back at once, before anybody tidies up.
+    const { bavail, bsize } = statfsSync(disk);
+    assert.ok(bavail * bsize > 8 * 2 ** 20, `${bavail * bsize} bytes free`);
+    shop.context("app", { Dockerfile: "FROM base\nRUN echo small\n" });
+    const done = await run("build", "-t", "app", context);
+    assert.equal(done.code, 0, done.stderr);
+    assert.match((await run("fsck")).stdout, /all is well/);
+  });
+
+  it("when it is tidied up: deleting needs no space", async () => {
+    const context = shop.context("app", { Dockerfile: "FROM base\nRUN echo tidy > /tidy\n" });
+    const built = await run("build", "-t", "app", context);
+    assert.equal(built.code, 0, built.stderr);
+    fill(0);
+    for (const args of [["images"], ["du"], ["rmi", "app"], ["fsck", "--repair"], ["prune", "-a", "-f"]]) {
+      const { code, stdout, stderr } = await run(...args);
+      assert.equal(code, 0, `${args.join(" ")}: ${stdout}${stderr}`);
+    }
+    const { bavail, bsize } = statfsSync(disk);
+    assert.ok(bavail * bsize > 2 ** 20, `${bavail * bsize} bytes free`);
+    rmSync(ballast);
+  });
+
+  it("when it is tidied up without an inode left", async () => {
+    const place = shop.at("few");
+    mkdirSync(place);
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=24m,nr_inodes=400", "none", place]);
+    try {
+      const own = { root: join(place, "store") };
+      const context = shop.context("app", { Dockerfile: "FROM base\nRUN echo few > /few\n" });
+      await shop.ok(["build", "-t", "app", context], own);
+      for (let n = statfsSync(place).ffree; n > 0; n--) writeFileSync(join(place, `x${n}`), "");
+      const failed = await shop.run(["build", "--no-cache", context], own);
+      assert.equal(failed.code, 1);
+      assert.match(failed.stderr, /no inodes \(files\) left on \S+\/few \(the disk of the store\)/);
+      for (const args of [["images"], ["rmi", "app"], ["prune", "-a", "-f"], ["fsck"]])
+        await shop.ok(args, own);
+      const { ffree } = statfsSync(place);
+      assert.ok(ffree > 16, `${ffree} inodes free`);
+      for (const name of readdirSync(place)) if (name.startsWith("x")) rmSync(join(place, name));
+      await shop.ok(["build", "-t", "app", context], own);
+    } finally {
+      execFileSync("umount", [place]);
+    }
+  });
+
   it("with no byte left at all", () => fails(0, "FROM base\nRUN echo none > /none\n", {}, FULL));
+});
+
+describe("builds, prunes and checks on a disk with less and less room", () => {
+  for (const account of accounts())
+    for (const kind of DISKS)
+      itAsMachineRoot(
+        `end in words, and leave a store that works: ${kind}, as ${account.name}`,
+        async function () {
+          this.timeout(180_000);
+          needs("mount");
+          const { commands, refused } = await fullDiskRounds(account, kind, 2);
+          assert.ok(commands > 20, `${commands} commands, ${refused} refused`);
+        },
+      );
 });

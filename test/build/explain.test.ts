@@ -338,21 +338,21 @@ const CASES: readonly Case[] = [
     edit: ["RUN echo last", "RUN echo inserted\nRUN echo last"],
     step: "RUN echo last",
     culprit: { kind: "parent-step", ran: true },
-    words: /stands on another step: .*COPY --from=one .* → .*RUN echo inserted/,
+    words: /it follows another step: .*COPY --from=one .* → .*RUN echo inserted/,
   },
   {
     what: "a step that went",
     edit: ["COPY --from=one /level /level\n", ""],
     step: "RUN echo last",
     culprit: { kind: "parent-step" },
-    words: /stands on another step/,
+    words: /it follows another step/,
   },
   {
     what: "a step below that gave something else",
     edit: ["level $LEVEL", "levels $LEVEL"],
     step: "COPY --from=one",
     culprit: { kind: "parent-step", ran: true },
-    words: /COPY --from=one \/level \/level\n {2}step before it ran and gave another result: .*RUN id -u/,
+    words: /COPY --from=one \/level \/level\n {2}an earlier step ran and its result changed: .*RUN id -u/,
   },
   {
     what: "another base image",
@@ -431,7 +431,7 @@ describe("explain names what changed:", () => {
   it("a result that was pruned", async () => {
     await shop.ok(["prune", "--all", "--force"]);
     const { stderr } = await run();
-    assert.match(stderr, /the earlier result is not in the store any more/);
+    assert.match(stderr, /the earlier result is no longer in the store/);
     const { steps } = await explained(shop);
     assert.ok(
       steps.every(({ changes }) =>
@@ -481,7 +481,7 @@ describe("explain names what changed:", () => {
     assert.match(failed.stderr, /RUN grep -q good \/f \(failed\)/);
     shop.context("fails", { f: "good again\n" });
     const { stderr } = await buildHere(shop, args);
-    assert.match(stderr, /RUN echo after\n {2}step before it ran/);
+    assert.match(stderr, /RUN echo after\n {2}an earlier step ran/);
   });
 
   it("the command prints the last build as text and as JSON", async () => {

@@ -12,6 +12,7 @@ import {
   tsbuild,
   tsbuildOk,
 } from "../support/cli.ts";
+import { type DebianRegistry, startRegistry } from "../support/registry.ts";
 import { temporaryDir } from "../support/store.ts";
 import { type Account, self } from "../support/unprivileged.ts";
 
@@ -68,6 +69,30 @@ export async function openWorkshop(account: Account = self()): Promise<Workshop>
     start: (args, more) => startTsbuild(full(args), options(more)),
     [Symbol.dispose]: () => dir[Symbol.dispose](),
   };
+}
+
+/** For the tests of one describe: a registry for all of them, and for each a workshop, given to `begin` with a number that no
+ *  other test has. */
+export function eachWithRegistry(
+  account: Account,
+  begin: (fresh: {
+    readonly shop: Workshop;
+    readonly registry: DebianRegistry;
+    readonly serial: number;
+  }) => void | Promise<void>,
+): void {
+  let shop: Workshop;
+  let registry: DebianRegistry;
+  let serial = 0;
+  before(async () => {
+    registry = await startRegistry();
+  });
+  after(() => registry[Symbol.asyncDispose]());
+  beforeEach(async () => {
+    shop = await openWorkshop(account);
+    await begin({ shop, registry, serial: serial++ });
+  });
+  afterEach(() => shop[Symbol.dispose]());
 }
 
 /** Three stages: two that do not know each other, and one that takes from both. */

@@ -151,6 +151,17 @@ describe("fsck", () => {
     assert.equal((await shop.ok(["run", "--rm", "app"])).stdout, THREE_STAGES_OUTPUT);
   });
 
+  it("a database that is empty or none is told by the first command that meets it", async () => {
+    for (const [text, said] of [
+      ["", /WARNING: .*db\/data\.mdb: was empty or gone/],
+      ["rubbish".repeat(4096), /WARNING: .*db\/data\.mdb: was no database; set aside/],
+    ] as const) {
+      writeFileSync(join(shop.root, "db", "data.mdb"), text);
+      assert.match((await shop.ok(["images"])).stderr, said);
+      assert.doesNotMatch((await shop.ok(["images"])).stderr, /WARNING/);
+    }
+  });
+
   it("a database that is no database any more", async () => {
     writeFileSync(join(shop.root, "db", "data.mdb"), "rubbish".repeat(4096));
     const { code } = await check("--repair");

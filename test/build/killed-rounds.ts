@@ -217,6 +217,7 @@ function inventory(root: string): string[] {
       const inside = isShallow(name) ? readdirSync(join(root, name)) : below(join(root, name));
       return [name, ...inside.map((path) => `${name}/${path}`)];
     })
+    .filter((path) => !/^names\/[0-9a-f]{64}$/.test(path)) // of an image that a late kill let be named
     .toSorted();
 }
 

@@ -39,6 +39,22 @@ for (const account of accounts()) {
       }
     });
 
+    it("let nobody take all processes of the machine, and allow more where that is asked for", async () => {
+      const context = shop.context("many", {
+        Dockerfile: "FROM base\nARG FLAGS\nRUN echo max $(cat /proc/sys/kernel/pid_max) $FLAGS\n",
+      });
+      const before = readFileSync("/proc/sys/kernel/pid_max", "utf8");
+      const max = async (...flags: string[]): Promise<number> => {
+        const args = ["build", "--progress=plain", `--build-arg=FLAGS=${flags.join()}`, ...flags, context];
+        return Number(/ max (\d+)/.exec((await shop.ok(args)).stderr)?.[1]);
+      };
+      const usual = await max();
+      assert.ok(usual > 4096 && usual < 4_194_304, String(usual));
+      assert.ok((await max("--ulimit=nproc=20000")) > 20_000);
+      assert.equal(await max("--pids-limit=-1"), 4_194_304);
+      assert.equal(readFileSync("/proc/sys/kernel/pid_max", "utf8"), before); // the machine's own
+    });
+
     it("do not matter to steps that do not run", async () => {
       const context = shop.context("cached", { Dockerfile: "FROM base\nRUN echo once\n" });
       await shop.ok(["build", context]);

@@ -40,6 +40,15 @@ RUN echo ${canary} > /canary
       assert.equal(search(secret), "");
     });
 
+    it("has an empty variable for an optional secret that is not given", async () => {
+      const mount = "--mount=type=secret,id=none,env=NONE";
+      const context = shop.context("optional", {
+        Dockerfile: `FROM base\nRUN ${mount} env | grep '^NONE=' > /seen\n`,
+      });
+      await shop.ok(["build", "-t", "optional", context]);
+      assert.equal((await shop.ok(["run", "optional", "cat", "/seen"])).stdout, "NONE=\n");
+    });
+
     it("keeps a cache mount from build to build, out of the image", async () => {
       const step = (line: string) =>
         `FROM base\nRUN --mount=type=cache,target=/cache echo ${line} >> /cache/log && cat /cache/log > /seen\n`;

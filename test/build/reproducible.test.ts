@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync, utimesSync } from "node:fs";
+import { chmodSync, readFileSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { accounts } from "../support/unprivileged.ts";
 import { openWorkshop, THREE_STAGES, type Workshop } from "./fixture.ts";
@@ -37,6 +37,46 @@ for (const account of accounts()) {
       const { stdout } = await shop.ok(["inspect", "dated"], { root: shop.at("store-5") });
       const [image] = JSON.parse(stdout) as { Created: string }[];
       assert.equal(image?.Created, "2009-02-13T23:31:30Z");
+    });
+
+    it("takes nothing of the directory that a context happens to be", async () => {
+      const files = {
+        Dockerfile: [
+          "FROM base AS root",
+          "FROM named AS given",
+          "FROM base",
+          "WORKDIR /existing",
+          "COPY . /new/",
+          "COPY . .",
+          "COPY --parents ./folder /parents/",
+          "COPY --from=named / /of-a-named/",
+          "COPY --from=given / /of-a-stage/",
+          "COPY --from=root / /of-an-image/",
+          "",
+        ].join("\n"),
+        "folder/file": "1\n",
+      };
+      const dirs = [shop.context("one/dir", files), shop.context("other/dir", files)];
+      const results: string[] = [];
+      for (const [index, dir] of dirs.entries()) {
+        for (const name of ["Dockerfile", "folder/file", "folder"]) utimesSync(join(dir, name), 1_000, 1_000);
+        chmodSync(dir, index === 0 ? 0o755 : 0o700);
+        utimesSync(dir, 2_000 + index, 2_000 + index);
+        const image = shop.at(`image-${index}.tar`);
+        const env = { SOURCE_DATE_EPOCH: "1500000000" };
+        for (const [how, args] of [
+          ["reproducible", ["--reproducible", "-o", `type=oci,dest=${image}`]],
+          ["rewrite", ["-o", `type=oci,rewrite-timestamp=true,dest=${image}`]],
+        ] as const) {
+          const metadata = shop.at("metadata.json");
+          await shop.ok(
+            ["build", "--build-context", `named=${dir}`, ...args, "--metadata-file", metadata, dir],
+            { root: shop.at(`store-of-${how}-${index}`), env },
+          );
+          results.push(digestIn(metadata));
+        }
+      }
+      assert.deepEqual(results.slice(2), results.slice(0, 2));
     });
 
     async function outputs(

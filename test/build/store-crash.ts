@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { openEngine } from "../../bin/engine.ts";
+import { openEngine } from "../../bin/engine/engine.ts";
 import { readConfig } from "../../bin/config.ts";
 import type { CheckOutcome } from "../../cache/check.ts";
 import { buildHere } from "./in-process.ts";
@@ -94,8 +94,9 @@ async function check(shop: Workshop): Promise<CheckOutcome> {
     { PATH: process.env.PATH },
     shop.dir,
   );
-  await using engine = await openEngine(config);
-  return await engine.check({ repair: false, signal: new AbortController().signal });
+  const { signal } = new AbortController();
+  await using engine = await openEngine(config, { signal });
+  return await engine.check({ repair: false, signal });
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -54,6 +54,23 @@ describe("collect", () => {
   const kindsOf = async (store: OpenStore) =>
     (await usage(store)).map((entry) => `${entry.kind} ${entry.description}`);
 
+  it("lists what is had again by asking once more, and takes it with all", async () => {
+    await using store = await openStore(dir());
+    for (const space of ["built", "http", "git-time", "machine"])
+      store.records.put(space, "key", { of: space });
+    store.records.put("duration", "key", 5);
+    const spaces = async () =>
+      (await usage(store)).flatMap(({ kind, id }) => (kind === "record" ? [id] : [])).sort();
+    const all = ["built", "duration", "git-time", "http", "machine"];
+    assert.deepEqual(await spaces(), all);
+    await prune(store, options);
+    assert.deepEqual(await spaces(), all);
+    await prune(store, { ...options, all: true, olderThanMs: 1000 });
+    assert.deepEqual(await spaces(), all);
+    await prune(store, { ...options, all: true });
+    assert.deepEqual(await spaces(), ["duration"]);
+  });
+
   it("lists everything, least recently used first", async () => {
     await using store = await openStore(dir());
     const base = layer(store, "base");
@@ -233,6 +250,24 @@ describe("collect", () => {
     assert.equal(existsSync(store.layers.directory(young)), true, "its record may be on the way");
   });
 
+  it("clears up directories without a record of a process that is gone", async () => {
+    // As of a kill between the two, or a disk too full for the record.
+    const made = child(
+      dir(),
+      `const store = await openStore(dir);
+      const active = store.layers.prepare();
+      active.commit({}, "r-" + "1".repeat(32));
+      process.kill(process.pid, "SIGKILL");`,
+    );
+    assert.equal(await made.ended, "SIGKILL");
+    await using store = await openStore(dir());
+    const id = `r-${"1".repeat(32)}` as LayerId;
+    assert.equal(store.layers.get(id), null);
+    assert.equal(existsSync(store.layers.directory(id)), true);
+    await prune(store, options);
+    assert.equal(existsSync(store.layers.directory(id)), false);
+  });
+
   it("filters by field", () => {
     const entry = {
       id: "r-1",
@@ -242,6 +277,7 @@ describe("collect", () => {
       inUse: true,
       reclaimable: false,
       lastUsedMs: 0,
+      images: [],
       description: "cache mount /root",
     } as const;
     const matches = (...filters: string[]) => parseFilters(filters)(entry);

@@ -1,14 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import {
-  chmodSync,
-  existsSync,
-  readdirSync,
-  readFileSync,
-  statSync,
-  truncateSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openStore } from "../../cache/store.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
@@ -91,7 +83,8 @@ describe("content", () => {
     writeFileSync(store.content.path(digest), "some byteZ");
     assert.throws(() => store.content.read(digest, 100), { code: "STORE_CORRUPT" });
     assert.equal(store.content.has(digest), false);
-    assert.equal(existsSync(join(dir(), "tmp", "quarantine", `blob-${digest.slice(7)}`)), true);
+    const [aside = ""] = readdirSync(join(dir(), "tmp", "quarantine"));
+    assert.ok(aside.startsWith(`blob-${digest.slice(7)}`));
     store.content.put(data);
     assert.deepEqual(Buffer.from(store.content.read(digest, 100)), data);
   });

@@ -55,6 +55,78 @@ describe("layers", () => {
     assert.deepEqual(readdirSync(join(dir(), "active")), []);
   });
 
+  describe("made with one id", () => {
+    const alone = { hasOneId: true };
+    const base = digestOf("base");
+
+    it("are not there for who has several ids, but can be packed", async () => {
+      let ids: LayerId[];
+      {
+        await using store = await openStore(dir(), alone);
+        ids = [makeLayer(store, "step").id, makeLayer(store, "base", store.layers.idOf(base)).id];
+        for (const id of ids) assert.equal(store.layers.get(id)?.unpacked, true);
+      }
+      await using store = await openStore(dir());
+      for (const id of ids) {
+        assert.equal(store.layers.get(id)?.unpacked, false);
+        assert.equal(store.layers.isOfOtherIds(id), true);
+      }
+      assert.deepEqual(store.layers.list().filter(({ unpacked }) => unpacked).length, 2, "they take space");
+      assert.equal(makeLayer(store, "anew", store.layers.idOf(base)).unpacked, true);
+      const file = join(store.layers.directory(store.layers.idOf(base)), "file");
+      assert.equal(readFileSync(file, "utf8"), "anew");
+      assert.equal(store.layers.isOfOtherIds(store.layers.idOf(base)), false);
+    });
+
+    it("are the only ones there for who has one", async () => {
+      let id: LayerId;
+      {
+        await using store = await openStore(dir());
+        id = makeLayer(store, "step").id;
+      }
+      await using store = await openStore(dir(), alone);
+      assert.equal(store.layers.get(id), null);
+    });
+
+    for (const [damage, harm] of [
+      ["lost", (file: string) => rmSync(file)],
+      ["torn", (file: string) => writeFileSync(file, "")],
+      [
+        "a FIFO",
+        (file: string) => {
+          rmSync(file);
+          execFileSync("mkfifo", [file]);
+        },
+      ],
+    ] as const) {
+      it(`are not there when the key of their notes is ${damage}, and the next build has a new one`, async () => {
+        let id: LayerId;
+        {
+          await using store = await openStore(dir(), alone);
+          id = makeLayer(store, "step").id;
+        }
+        harm(join(dir(), "owner-key"));
+        {
+          await using several = await openStore(dir());
+          assert.equal(several.layers.get(id), null);
+        }
+        await using store = await openStore(dir(), alone);
+        assert.equal(store.layers.get(id), null);
+        assert.equal(makeLayer(store, "again").unpacked, true);
+        assert.match(readFileSync(join(dir(), "owner-key"), "latin1"), /^1 [0-9a-f]{64}\n$/);
+        assert.equal(statSync(join(dir(), "owner-key")).mode & 0o777, 0o600);
+      });
+    }
+
+    it("set aside what is in the way of their key", async () => {
+      mkdirSync(join(dir(), "owner-key"), { recursive: true });
+      writeFileSync(join(dir(), "version"), "1\n");
+      await using store = await openStore(dir(), alone);
+      assert.deepEqual(store.mended, ["owner-key: was a directory and no file; set aside"]);
+      assert.equal(makeLayer(store, "new").unpacked, true);
+    });
+  });
+
   it("are gone when disposed without commit", async () => {
     await using store = await openStore(dir());
     {

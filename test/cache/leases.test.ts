@@ -56,6 +56,23 @@ describe("leases", () => {
     assert.deepEqual([...(await store.pinned()).layers], [layer(5)]);
   });
 
+  it("do not let it grow while something is held all the time, which stays held", async () => {
+    await using store = await openStore(dir());
+    await using always = store.lease();
+    always.addLayers([layer(1)]);
+    for (let round = 0; round < 60; round++) {
+      await using lease = store.lease();
+      lease.addLayers(Array.from({ length: 400 }, (_, i) => layer(i)));
+    }
+    always.addBlobs([blob]);
+    const owners = join(dir(), "owners");
+    const [file = ""] = readdirSync(owners).filter((name) => name.endsWith(".leases"));
+    assert.ok(statSync(join(owners, file)).size < 2 ** 19);
+    const { layers, blobs } = await store.pinned();
+    assert.deepEqual([...layers], [layer(1)]);
+    assert.deepEqual([...blobs], [blob]);
+  });
+
   it("cannot be added to after the end", async () => {
     await using store = await openStore(dir());
     const lease = store.lease();

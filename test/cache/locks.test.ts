@@ -16,6 +16,18 @@ import { child, freshDirectory, never } from "./store-support.ts";
 describe("exclusively", () => {
   const dir = freshDirectory();
 
+  it("takes no block of the disk: a lock's text lies in the inode", async () => {
+    await using store = await openStore(dir());
+    const texts = await store.exclusively(
+      "k",
+      async () => readdirSync(join(dir(), "locks")).map((name) => readlinkSync(join(dir(), "locks", name))),
+      { signal: never() },
+    );
+    // ext4: up to 59 bytes. Process ids have up to seven digits, start times up to ten.
+    const longest = (texts[0] as string).replace(/\.\d+\.\d+(\.[0-9a-f]+\/)/, ".4194304.4294967296$1");
+    assert.ok(longest.length <= 59, longest);
+  });
+
   it("runs work of one key one after the other, in the order asked, and other keys beside it", async () => {
     await using store = await openStore(dir());
     const seen: string[] = [];

@@ -103,7 +103,7 @@ export async function openFixture(change: Partial<ExportDeps> = {}): Promise<Fix
     context: (more = {}) => ({
       signal: new AbortController().signal,
       emit: (event) => events.push(event),
-      vertex: digestOf("export"),
+      vertices: [digestOf("export")],
       multiPlatform: false,
       epochSeconds: null,
       nowMs: () => 1_700_000_000_000,

@@ -257,6 +257,7 @@ describe("outputs", () => {
     const files: typeof fixture.deps.files = async (job) => {
       jobs.push(job.trees.map(({ folder }) => folder));
       if (job.form === "tar") writeFileSync(job.dest, "tar of files");
+      return 12;
     };
     const dest = join(fixture.dir, "new/files.tar");
     const outputs = [
@@ -274,6 +275,8 @@ describe("outputs", () => {
       ].toSorted(),
     );
     assert.equal(readFileSync(dest, "utf8"), "tar of files");
+    const said = fixture.events.flatMap((event) => (event.kind === "bytes" && event.done ? [event] : []));
+    assert.ok(said.some(({ label, current }) => label === "sending tarball" && current === 12));
     assert.ok(existsSync(join(fixture.dir, "tree")));
   });
 });

@@ -23,12 +23,13 @@ describe("--output", () => {
   it("reads an archive with all its attributes", () => {
     const output = parseOutput(
       'type=oci,dest=x.tar,"name=a,b:2",compression=zstd,compression-level=3,force-compression=true,rewrite-timestamp=1,' +
-        "oci-mediatypes=false,annotation.Org.X=y z,annotation-manifest-descriptor[linux/arm64].k=v=w,source-date-epoch=5",
+        "oci-mediatypes=true,annotation.Org.X=y z,annotation-manifest-descriptor[linux/arm64].k=v=w,source-date-epoch=5",
     ) as ArchiveOutput;
     assert.deepEqual(output.dest, { kind: "path", path: "x.tar" });
     assert.deepEqual(output.image, {
       names: ["docker.io/library/a:latest", "docker.io/library/b:2"],
-      ociTypes: true, // because of the annotation of a descriptor
+      writtenNames: "a,b:2",
+      ociTypes: true,
       compression: "zstd",
       compressionChosen: true,
       compressionLevel: 3,
@@ -57,6 +58,12 @@ describe("--output", () => {
   const bad: readonly (readonly [string, RegExp])[] = [
     ["type=bogus,dest=x", /output type "bogus" is not supported/],
     ["dest=x,tar=true", /type is required for output/],
+    [
+      "type=oci,dest=x,oci-mediatypes=false,annotation-index.a=b",
+      /cannot export annotations with "oci-mediatypes=false"/,
+    ],
+    ["type=oci,dest=x,rewrite-timestamp=", /non-bool value specified for rewrite-timestamp: $/],
+    ["type=oci,dest=x,oci-mediatypes=", /non-bool value specified for oci-mediatypes: $/],
     ["type=oci,dest", /invalid value "dest"/],
     ["type=oci,dest=x,compression=rar", /unsupported compression type rar/],
     ["type=oci,dest=x,compression=estargz", /estargz is not supported/],

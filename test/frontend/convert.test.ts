@@ -5,7 +5,18 @@ import { check } from "../../frontend/frontend.ts";
 import { formatDuration } from "../../frontend/history-text.ts";
 import { parsePorts } from "../../frontend/ports.ts";
 import { isSignal } from "../../frontend/stop-signals.ts";
-import { AMD64, baseImage, build, CALL, failure, hostOf, image, opsOf, optionsOf } from "./dockerfile.ts";
+import {
+  AMD64,
+  ARM64,
+  baseImage,
+  build,
+  CALL,
+  failure,
+  hostOf,
+  image,
+  opsOf,
+  optionsOf,
+} from "./dockerfile.ts";
 
 describe("ENV and ARG", () => {
   it("ENV sees the values of before the instruction", async () => {
@@ -112,6 +123,7 @@ describe("EXPOSE, STOPSIGNAL and HEALTHCHECK", () => {
       hasCapitals: true,
     });
     assert.deepEqual(parsePorts("127.0.0.1:9000:90").ports, ["90/tcp"]);
+    assert.deepEqual(parsePorts("+80-+81").ports, ["80/tcp", "81/tcp"]);
     assert.deepEqual(parsePorts("[::1]:9000:90").ports, ["90/tcp"]);
     for (const [text, words] of [
       ["70000", /invalid containerPort: 70000/],
@@ -227,6 +239,55 @@ describe("a conversion", () => {
     );
     const broken = await check(optionsOf("FROM base:1\nFOO\n"), hostOf(), CALL);
     assert.match(broken.error?.message ?? "", /unknown instruction: FOO/);
+    // What is said of a file as a whole needs the whole of it.
+    const half = await check(
+      optionsOf("FROM base:1 AS scratch\nMAINTAINER me\nenv a=b\nCOPY a\n"),
+      hostOf(),
+      CALL,
+    );
+    assert.deepEqual(
+      half.warnings.map(({ rule }) => rule),
+      ["MaintainerDeprecated"],
+    );
+    const failing = await check(optionsOf("# check=error=true\nFROM base:1\nENV a b\n"), hostOf(), CALL);
+    assert.match(failing.error?.message ?? "", /^lint violation found for rules: LegacyKeyValueFormat$/);
+    assert.equal(failing.warnings.length, 1);
+    const unknown = await check(optionsOf("# check=mute=all\nFROM base:1\nENV a b\n"), hostOf(), CALL);
+    assert.match(unknown.error?.message ?? "", /^invalid check option "mute"$/);
+    assert.deepEqual(unknown.warnings, []);
+    // The command line is not the file's.
+    for (const [name, value] of [
+      ["BUILDKIT_DOCKERFILE_CHECK", "mute=all"],
+      ["BUILDKIT_MULTI_PLATFORM", "maybe"],
+    ] as const) {
+      const options = optionsOf("FROM base:1\n", { buildArgs: new Map([[name, value]]) });
+      await assert.rejects(check(options, hostOf(), CALL), { code: "USAGE" });
+    }
+  });
+
+  it("checks the platform of a base, but not of one without layers, and no variables of EXPOSE", async () => {
+    const layerless = { ...baseImage(), rootfs: { type: "layers", diff_ids: [] }, history: [] };
+    const host = hostOf({ "docker.io/library/base:1": baseImage(), "docker.io/library/empty:1": layerless });
+    const rules = async (text: string): Promise<readonly string[]> =>
+      (await check(optionsOf(text), host, CALL)).warnings.map(({ rule }) => rule);
+    const foreign = (name: string): string => `ARG P=linux/arm64\nFROM --platform=$P ${name}:1\n`;
+    assert.deepEqual(await rules(foreign("base")), ["InvalidBaseImagePlatform"]);
+    assert.deepEqual(await rules(foreign("empty")), []);
+    assert.deepEqual(await rules("FROM base:1\nEXPOSE 80 $NONE\n"), []);
+  });
+
+  it("makes an index or not as BUILDKIT_MULTI_PLATFORM says", async () => {
+    const options = (said: string, platforms = [AMD64]): object => ({
+      buildArgs: new Map([["BUILDKIT_MULTI_PLATFORM", said]]),
+      platforms,
+    });
+    const isIndex = async (said: string): Promise<boolean> =>
+      (await build("FROM scratch\n", options(said))).multiPlatform;
+    assert.deepEqual([await isIndex(""), await isIndex("1"), await isIndex("False")], [false, true, false]);
+    const faulty = await failure("FROM scratch\n", options("maybe"));
+    assert.match(faulty.message, /^invalid boolean value for multi-platform: maybe$/);
+    const two = await failure("FROM scratch\n", options("0", [AMD64, ARM64]));
+    assert.match(two.message, /returning multiple target platforms is not allowed/);
   });
 
   it("takes SOURCE_DATE_EPOCH from arguments, the Dockerfile or a source", async () => {
@@ -251,11 +312,102 @@ describe("a conversion", () => {
     assert.match(bad.message, /SOURCE_DATE_EPOCH stage must use FROM scratch/);
     const word = await failure("FROM base:1\n", { buildArgs: new Map([["SOURCE_DATE_EPOCH", "soon"]]) });
     assert.match(word.message, /invalid SOURCE_DATE_EPOCH: soon/);
+    const named = new Map([["src", "https://example.com/a.tar"]]);
+    const bySource = { buildArgs: new Map([["SOURCE_DATE_EPOCH", "src"]]), namedContexts: named };
+    assert.equal(await epoch("FROM base:1\n", bySource, timed), 9);
+  });
+
+  it("takes the epoch from a stage of one ADD and arguments, and from no other", async () => {
+    const buildArgs = new Map([
+      ["SOURCE_DATE_EPOCH", "src"],
+      ["HOST", "example.com"],
+    ]);
+    const asked: string[] = [];
+    const host = {
+      ...hostOf(),
+      sourceTime: async (source: { readonly identifier: string }) => {
+        asked.push(source.identifier);
+        return 9;
+      },
+    };
+    const stage = (lines: string): string => `ARG PATH_IN=x\nFROM scratch AS src\n${lines}\nFROM base:1\n`;
+    const add = "ARG HOST=no\nARG FILE=${PATH_IN}.tar\nADD https://${HOST}/${FILE} /";
+    assert.equal((await build(stage(add), { buildArgs }, host)).sourceDateEpoch, 9);
+    assert.deepEqual(asked, ["https://example.com/x.tar"]);
+    const cases: readonly (readonly [string, RegExp])[] = [
+      ["ADD https://a/b /\nADD https://a/c /", /must contain exactly one remote ADD$/],
+      ["ADD https://a/b https://a/c /", /must contain exactly one remote ADD source$/],
+      ["ADD local /", /source must be a single HTTP\(S\) or Git ADD$/],
+      ["ADD https://a/b /\nWORKDIR /x", /source-only requirements: unsupported WORKDIR instruction$/],
+      ["", /must contain exactly one remote ADD$/],
+    ];
+    for (const [lines, message] of cases)
+      assert.match((await failure(stage(lines), { buildArgs })).message, message, lines);
+  });
+
+  it("is without an epoch, and without the argument, for an empty one and for a source without a time", async () => {
+    const text = "ARG SOURCE_DATE_EPOCH=7\nFROM base:1\nARG SOURCE_DATE_EPOCH\nENV A=$SOURCE_DATE_EPOCH\n";
+    for (const value of ["", "context"]) {
+      const found = await build(text, { buildArgs: new Map([["SOURCE_DATE_EPOCH", value]]) });
+      assert.equal(found.sourceDateEpoch, null);
+      const lines = found.images[0]?.config.history?.slice(-2).map((entry) => entry.created_by);
+      assert.deepEqual(lines, ["ARG SOURCE_DATE_EPOCH", "ENV A="]);
+    }
+    const stage = "FROM scratch AS src\nADD https://a/b /\nFROM base:1\nARG SOURCE_DATE_EPOCH\n";
+    const host = { ...hostOf(), sourceTime: async () => 9 };
+    const timed = await build(stage, { buildArgs: new Map([["SOURCE_DATE_EPOCH", "src"]]) }, host);
+    assert.equal(timed.images[0]?.config.history?.at(-1)?.created_by, "ARG SOURCE_DATE_EPOCH=9");
   });
 
   it("stops when it is cancelled", async () => {
     const aborted = AbortSignal.abort(new Error("stop"));
     await assert.rejects(check(optionsOf("FROM base:1\n"), hostOf(), { signal: aborted }), /stop/);
+  });
+
+  it("has the paths and the shell of Windows for that platform, and no PATH of its own", async () => {
+    const platforms = [{ os: "windows", architecture: "amd64" }];
+    const text = [
+      "# escape=`",
+      "FROM scratch",
+      "WORKDIR /w",
+      "WORKDIR sub\\dir",
+      "COPY a\\b x\\",
+      "COPY a c:/abs/",
+      "COPY a /",
+      "COPY <<f .",
+      "f",
+      "CMD dir",
+      "",
+    ].join("\n");
+    const { config, definition } = await image(text, { platforms });
+    assert.equal(config.config.WorkingDir, "\\w\\sub\\dir");
+    assert.equal(config.config.Env, undefined);
+    // The platform of the stage decides, whatever that of the base is.
+    const host = hostOf({ "docker.io/library/base:1": baseImage({ Env: ["A=1"] }) });
+    const onLinux = await image("FROM --platform=windows/amd64 base:1\n", {}, host);
+    assert.deepEqual(onLinux.config.config.Env, ["A=1"]);
+    assert.deepEqual(config.config.Cmd, ["cmd", "/S", "/C", "dir"]);
+    assert.deepEqual(
+      config.history?.slice(0, 2).map((entry) => entry.created_by),
+      ["WORKDIR /w", "WORKDIR /w/sub/dir"],
+    );
+    const copies = [...definition.vertices.values()].flatMap(({ op }) =>
+      op.kind === "file"
+        ? op.actions.flatMap((one) => (one.kind === "copy" ? [[one.src, one.dest]] : []))
+        : [],
+    );
+    assert.deepEqual(copies.sort(), [
+      ["/a", "/"],
+      ["/a", "/abs/"],
+      ["/a/b", "/w/sub/dir/x/"],
+      ["/f", "/w/sub/dir/"],
+    ]);
+    const scratch = await image("FROM scratch\nCOPY a .\n", { platforms });
+    assert.equal(scratch.config.config.WorkingDir, "\\");
+    const bad = (line: string): Promise<Error> => failure(`FROM scratch\n${line}\n`, { platforms });
+    assert.match((await bad("WORKDIR d:/x")).message, /not on the system drive \(C:\)/);
+    assert.match((await bad("COPY a //host/share/")).message, /UNC paths are not supported/);
+    assert.match((await bad("WORKDIR c:")).message, /No relative path specified in "c:"/);
   });
 
   it("has the platform of the build for scratch", async () => {

@@ -22,6 +22,13 @@ ARG OTHER
 `;
 
 describe("an outline", () => {
+  it("is none of a file whose checks fail the build", async () => {
+    await assert.rejects(outline(optionsOf("# check=error=true\nFROM base:1\nENV a b\n"), hostOf(), CALL), {
+      code: "CHECKS_FAILED",
+      message: "lint violation found for rules: LegacyKeyValueFormat",
+    });
+  });
+
   it("has what the target and the stages it needs make use of", async () => {
     const result = await outline(
       optionsOf(TEXT, { target: "two", buildArgs: new Map([["LEVEL", "9"]]) }),

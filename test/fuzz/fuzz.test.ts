@@ -1,10 +1,21 @@
 // A short run of `npm run fuzz`.
 
 import fc from "fast-check";
+import { PARSER_NAMES, PARSER_PROPERTIES, stress } from "./outside.ts";
 import { PROPERTIES } from "./properties.ts";
 
-describe("fuzzing the Dockerfile language", () => {
-  for (const [name, property] of Object.entries(PROPERTIES)) {
-    it(name, () => fc.assert(property, { numRuns: 400 }));
-  }
+for (const [what, properties, numRuns] of [
+  ["the Dockerfile language", PROPERTIES, 400],
+  ["parsers of bytes from outside", PARSER_PROPERTIES, 300],
+] as const) {
+  describe(`fuzzing ${what}`, () => {
+    for (const [name, property] of Object.entries(properties)) {
+      it(name, () => fc.assert(property, { numRuns }));
+    }
+  });
+}
+
+describe("long inputs to parsers of bytes from outside", function () {
+  this.timeout(180_000);
+  for (const name of PARSER_NAMES) it(`${name} takes no longer than its length`, () => stress(name));
 });

@@ -3,6 +3,7 @@
 
 import { parseArgs } from "node:util";
 import fc from "fast-check";
+import { PARSER_PROPERTIES } from "./outside.ts";
 import { PROPERTIES } from "./properties.ts";
 
 const { values } = parseArgs({
@@ -13,7 +14,9 @@ const { values } = parseArgs({
   },
 });
 const end = Date.now() + Number(values.minutes) * 60_000;
-const chosen = Object.entries(PROPERTIES).filter(([name]) => name.includes(values.only));
+const chosen = Object.entries({ ...PROPERTIES, ...PARSER_PROPERTIES }).filter(([name]) =>
+  name.includes(values.only),
+);
 if (chosen.length === 0) throw new Error(`no property has ${values.only} in its name`);
 let seed = values.seed === undefined ? Date.now() & 0x7fffffff : Number(values.seed);
 const counts = new Map<string, number>();

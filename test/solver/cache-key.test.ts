@@ -76,6 +76,7 @@ describe("cache key", () => {
     const image = (identifier: string, attrs = {}): Op => ({ kind: "source", identifier, attrs });
     doesNotCount(image("docker-image://docker.io/library/a:1"), image("docker-image://mirror/a:2"));
     doesNotCount(image("docker-image://a"), image("docker-image://a", { "image.resolvemode": "pull" }));
+    doesNotCount(image("docker-image://a"), image("oci-layout:///somewhere:latest"));
     assert.notEqual(
       digest(image("docker-image://a")),
       digest(image("docker-image://a"), { os: "linux", architecture: "arm64" }),
@@ -88,12 +89,19 @@ describe("cache key", () => {
     doesNotCount(git("git://h/r.git#main"), git("git://h/r.git#main", { "git.authtokensecret": "T" }));
     counts(git("git://h/r.git#main:sub"), git("git://h/r.git#main"));
     counts(git("git://h/r", { "git.keepgitdir": "true" }), git("git://m/r", { "git.keepgitdir": "true" }));
+    const full = (url: string, attrs = {}): Op => git("git://r#v1", { "git.fullurl": url, ...attrs });
+    doesNotCount(full("https://h/r"), full("ssh://git@h/r"));
+    doesNotCount(full("https://h/r"), full("https://h/r", { "git.checksum": "0123456" }));
+    counts(
+      full("https://h/r", { "git.keepgitdir": "true" }),
+      full("ssh://git@h/r", { "git.keepgitdir": "true" }),
+    );
   });
 
-  it("of a download has its address, which names the file", () => {
-    counts(
-      { kind: "source", identifier: "https://h/a.tar", attrs: {} },
-      { kind: "source", identifier: "https://h/b.tar", attrs: {} },
-    );
+  it("of a download has not its address: its pin names content, file, time and mode", () => {
+    const file = (identifier: string, attrs = {}): Op => ({ kind: "source", identifier, attrs });
+    doesNotCount(file("https://h/a.tar"), file("http://mirror/a.tar"));
+    doesNotCount(file("https://h/a.tar"), file("https://h/a.tar", { "http.checksum": "sha256:0" }));
+    counts(file("https://h/a.tar"), file("https://h/a.tar", { "http.filename": "b" }));
   });
 });

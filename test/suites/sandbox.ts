@@ -25,6 +25,7 @@ import type { SandboxUnderTest } from "../worker/sandbox-fixture.ts";
 const EPERM = 1;
 const ENOSYS = 38;
 const EROFS = 30;
+const EAFNOSUPPORT = 97;
 const CLONE_NEWUSER = 0x1000_0000;
 
 const account = userInfo();
@@ -38,15 +39,15 @@ const itWithOneId: (title: string, test: () => Promise<void>) => void = isSingle
 
 /** Where implementations may differ. */
 export interface SandboxTraits {
-  /** Errno of a personality that is not allowed. The filter language of OCI bundles cannot say "none of these values". */
-  readonly refusedPersonality: number;
+  /** Errno of a personality or a family of sockets that is not allowed. The filter language of OCI bundles cannot say "none of these". */
+  readonly refusedByArgument: number;
 }
 
 /** Registers the suite. `open` starts the implementation; its options are the suite's to use. */
 export function sandboxSuite(
   title: string,
   open: () => Promise<SandboxUnderTest>,
-  traits: SandboxTraits = { refusedPersonality: EPERM },
+  traits: SandboxTraits = { refusedByArgument: EPERM },
 ): void {
   describe(title, () => {
     let box: SandboxUnderTest;
@@ -289,6 +290,27 @@ export function sandboxSuite(
         );
         assert.equal(await out("id -u; id -g; id -G", { user: "12:34" }), "12\n34\n34");
       });
+      itWithIds("is the account of an id before one that is called by these digits", async () => {
+        const layer = box.layer();
+        mkdirSync(join(layer, "etc"));
+        writeFileSync(join(layer, "etc/passwd"), "0:x:70:70::/0:\n12:x:71:72::/12:\nid12:x:12:13::/id12:\n");
+        writeFileSync(join(layer, "etc/group"), "more:x:81:id12,12\n");
+        const who = (user: string) => out("echo $HOME; id -u; id -g; id -G", { layers: [layer], user });
+        assert.equal(await who("12"), "/id12\n12\n13\n13 81");
+        assert.equal(await who("12:34"), "/id12\n12\n34\n34");
+        assert.equal(await who("id12:34"), "/id12\n12\n34\n34");
+        assert.equal(await who("+12"), "/id12\n12\n13\n13 81");
+        assert.equal(await who(""), "/\n0\n0\n0");
+      });
+      it("is no account beyond the range of ids", async () => {
+        for (const user of ["2147483648", "99999999999", "-1", "app:2147483648", "4294967295:0"]) {
+          await assert.rejects(
+            box.sh("true", { user }),
+            { code: "USER_UNKNOWN", message: /in (?:the )?range 0-/ },
+            user,
+          );
+        }
+      });
       it("is /etc/hosts with the extra names, /etc/resolv.conf as given, none of it in the layer", async () => {
         const result = await box.sh("cat /etc/hosts /etc/resolv.conf", {
           extraHosts: [{ host: "db", ip: "10.1.2.3" }],
@@ -353,6 +375,24 @@ export function sandboxSuite(
         await assert.rejects(box.sh("true", { rlimits: [{ name: "constructor", soft: 1, hard: 1 }] }), {
           code: "USAGE",
         });
+      });
+      it("holds as many processes as it may, and no more (E9)", async () => {
+        // A runtime is told of it while the command begins. The kernel gives no number below 300 out twice.
+        const known = "mkfifo /tmp/f; until [ $(cat /proc/sys/kernel/pid_max) = 351 ]; do :; done";
+        const { code, err } = await box.sh(`${known}; while :; do read line < /tmp/f & done`, {
+          processes: 50,
+        });
+        assert.equal(code, 2);
+        assert.match(err, /can't fork: Resource temporarily unavailable/);
+        const some = `${known}; ${"read line < /tmp/f & ".repeat(40)} jobs | wc -l`;
+        assert.equal(await out(some, { processes: 50 }), "40");
+      });
+      it("holds any number of processes where that was asked for", async () => {
+        assert.equal(await out("cat /proc/sys/kernel/pid_max", { processes: null }), "4194304");
+      });
+      it("cannot raise the number of its processes (E4)", async () => {
+        const { code } = await box.sh("echo 4194304 > /proc/sys/kernel/pid_max", { processes: 50 });
+        assert.equal(code, 1);
       });
       it("is loopback and nothing else without a network (E10)", async () => {
         assert.equal(await out("ls /sys/class/net; ping -c 1 127.0.0.1 > /dev/null && echo up"), "lo\nup");
@@ -632,8 +672,21 @@ export function sandboxSuite(
             (program) => program.call(personality, [0x4_0000]),
             (program) => program.call(ptrace, [0, 0, 0, 0]), // PTRACE_TRACEME
           ]),
-          [0, traits.refusedPersonality, 0],
+          [0, traits.refusedByArgument, 0],
         );
+      });
+      it("sockets are of any family but AF_ALG and AF_VSOCK (CVE-2026-31431)", async () => {
+        const socket = (family: number | bigint) => (program: Program) =>
+          program.call("socket", [family, 5 /* SOCK_SEQPACKET, which of these only AF_UNIX has */, 0]);
+        const results = await box.calls([
+          socket(1),
+          socket(38),
+          socket(40),
+          socket(0x1_0000_0026n), // the kernel looks at 32 bits
+          (program) => program.call("socket", [39, 1, 0]),
+        ]);
+        const { refusedByArgument: refused } = traits;
+        assert.deepEqual(results, [0, refused, refused, refused, EAFNOSUPPORT]);
       });
       it("capabilities are Docker's default set, none inheritable or ambient (E3)", async () => {
         const status = await out("grep ^Cap /proc/self/status");

@@ -14,7 +14,14 @@ import { needs } from "./needs.ts";
 export const APP = { name: "app", uid: 1000, gid: 1000 } as const;
 
 /** Writes the layout into `dir` (made) with the tag `latest`. `note`: content of /etc/note, to have images that differ. Image: busybox with all its applets, users root and app. */
-export async function writeBaseImage(dir: string, options: { readonly note?: string } = {}): Promise<void> {
+export async function writeBaseImage(
+  dir: string,
+  options: {
+    readonly note?: string;
+    /** Layers above: texts by name in the root; ".wh.NAME" deletes. */
+    readonly layers?: readonly Readonly<Record<string, string>>[];
+  } = {},
+): Promise<void> {
   const busybox = needs("busybox");
   const tar = pack();
   const layer = buffer(tar);
@@ -44,23 +51,33 @@ export async function writeBaseImage(dir: string, options: { readonly note?: str
       tar.entry({ name: `bin/${applet}`, type: "symlink", linkname: "busybox", mtime: at });
   }
   tar.finalize();
-  writeLayout(dir, await layer);
+  const tars = [await layer];
+  for (const files of options.layers ?? []) {
+    const more = pack();
+    const bytes = buffer(more);
+    for (const [name, text] of Object.entries(files)) more.entry({ name, mtime: at }, text);
+    more.finalize();
+    tars.push(await bytes);
+  }
+  writeLayout(dir, tars);
 }
 
-function writeLayout(dir: string, tar: Buffer): void {
+function writeLayout(dir: string, tars: readonly Buffer[]): void {
   mkdirSync(join(dir, "blobs", "sha256"), { recursive: true });
   const { os, architecture } = hostPlatform();
-  const layer = put(dir, "application/vnd.oci.image.layer.v1.tar+gzip", gzipSync(tar, { level: 1 }));
+  const layers = tars.map((tar) =>
+    put(dir, "application/vnd.oci.image.layer.v1.tar+gzip", gzipSync(tar, { level: 1 })),
+  );
   const config = put(dir, "application/vnd.oci.image.config.v1+json", {
     created: "1970-01-01T00:00:00Z",
     architecture,
     os,
     config: { Env: ["PATH=/usr/local/bin:/usr/bin:/bin"], Cmd: ["sh"] },
-    rootfs: { type: "layers", diff_ids: [sha256(tar)] },
+    rootfs: { type: "layers", diff_ids: tars.map(sha256) },
     history: [{ created: "1970-01-01T00:00:00Z", created_by: "busybox of this machine" }],
   });
   const mediaType = "application/vnd.oci.image.manifest.v1+json";
-  const manifest = put(dir, mediaType, { schemaVersion: 2, mediaType, config, layers: [layer] });
+  const manifest = put(dir, mediaType, { schemaVersion: 2, mediaType, config, layers });
   const tagged = { ...manifest, annotations: { "org.opencontainers.image.ref.name": "latest" } };
   writeFileSync(join(dir, "index.json"), JSON.stringify({ schemaVersion: 2, manifests: [tagged] }));
   writeFileSync(join(dir, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }));

@@ -2,20 +2,28 @@
 
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
+import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
+import { needs } from "./needs.ts";
 import { type Account, programDir, self } from "./unprivileged.ts";
 
 export interface CliOptions {
   /** Who calls; default: this process's account. */
   readonly account?: Account;
+  /** In a user namespace that has only the account's own id, as for a user without subordinate ids. */
+  readonly oneId?: boolean;
   /** The store. */
   readonly root: string;
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly input?: string;
+  /** A file as standard input, in place of `input`. */
+  readonly inputFile?: string;
   /** In a process group of its own, for killGroup(). */
   readonly group?: boolean;
+  /** On a terminal of 80 columns and 24 rows. What it shows is in `stdout`; input is not typed: it ends at once. */
+  readonly terminal?: boolean;
 }
 
 export interface Outcome {
@@ -41,20 +49,28 @@ export function startTsbuild(args: readonly string[], options: CliOptions): Runn
   const account = options.account ?? self();
   const program = join(programDir(account), "dist", "bin", "tsbuild.cjs");
   const foreign = account.uid !== process.getuid?.();
-  const child = spawn(process.execPath, [program, ...args], {
+  const command = [
+    ...(options.oneId === true ? ["unshare", "--user", "--map-root-user"] : []),
+    ...[process.execPath, program, ...args],
+  ];
+  const [file, ...rest] = options.terminal === true ? onTerminal(command) : command;
+  const stdin = options.inputFile === undefined ? null : openSync(options.inputFile, "r");
+  const child = spawn(file as string, rest, {
     cwd: options.cwd ?? "/",
     detached: options.group === true,
-    stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+    stdio: [stdin ?? (options.input === undefined ? "ignore" : "pipe"), "pipe", "pipe"],
     env: {
       PATH: process.env.PATH,
       TMPDIR: process.env.TMPDIR,
       HOME: options.root, // nothing of the real user's configuration plays a part
       TSBUILD_ROOT: options.root,
+      TSBUILD_CODE_CACHE: "", // a home that is the store is no place for anything else
       ...options.env,
     },
     ...(foreign ? { uid: account.uid, gid: account.gid } : {}),
   }) as ChildProcessByStdio<null, Readable, Readable>;
-  if (options.input !== undefined)
+  if (stdin !== null) closeSync(stdin);
+  else if (options.input !== undefined)
     (child as unknown as { stdin: NodeJS.WritableStream }).stdin.end(options.input);
 
   const output = { stdout: "", stderr: "" };
@@ -97,6 +113,12 @@ export function startTsbuild(args: readonly string[], options: CliOptions): Runn
       });
     },
   };
+}
+
+/** script(1) gives the command a terminal whose size is 0, for which everybody takes 80 by 24. */
+function onTerminal(command: readonly string[]): readonly string[] {
+  const words = command.map((word) => `'${word.replaceAll("'", "'\\''")}'`);
+  return [needs("script"), "--quiet", "--return", "--flush", "--command", words.join(" "), "/dev/null"];
 }
 
 /** Runs `tsbuild ARGS` to its end. */

@@ -52,6 +52,7 @@ export function openMemoryStore(): MemoryStore {
       async *stream(digest) {
         yield blob(digest);
       },
+      isWhole: async (digest) => blobs.has(digest),
       path: noFiles,
       put(data) {
         const digest = digestOf(data);
@@ -82,9 +83,11 @@ export function openMemoryStore(): MemoryStore {
       directory: noFiles,
       prepare: noFiles,
       idOf: (diffId) => `d-${hexOf(diffId)}` as LayerId,
+      made: () => null,
       list: () => [...layers.values()],
       unsynced: () => [],
       markSynced: () => {},
+      isOfOtherIds: () => false,
       discarded: () => [],
     },
     records: {
@@ -109,7 +112,7 @@ export function openMemoryStore(): MemoryStore {
         for (const [key, text] of space(name)) yield { key, value: JSON.parse(text) as T };
       },
     },
-    cacheMounts: { acquire: noFiles, list: () => [] },
+    cacheMounts: { acquire: noFiles, read: async () => null, list: () => [] },
     lease() {
       const held = new Set<LayerId>();
       leases.add(held);
@@ -137,6 +140,7 @@ export function openMemoryStore(): MemoryStore {
         locks.delete(key);
       }
     },
+    isFull: () => false,
     tempDir: noFiles,
     [Symbol.asyncDispose]: async () => {},
   };

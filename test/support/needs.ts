@@ -18,6 +18,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   "qemu-aarch64-static": "qemu-user-static",
   "qemu-x86_64-static": "qemu-user-static",
   runc: "runc",
+  script: "bsdutils",
   skopeo: "skopeo",
   slirp4netns: "slirp4netns",
   "ssh-add": "openssh-client",

@@ -2,7 +2,7 @@
 
 import { execFileSync } from "node:child_process";
 import { chmodSync, chownSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Account } from "./unprivileged.ts";
@@ -32,11 +32,28 @@ export function removeTree(path: string): void {
   try {
     rmSync(path, { recursive: true, force: true });
   } catch (error) {
-    if (!["EACCES", "EPERM", "ENOTEMPTY"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
-    execFileSync("unshare", ["--user", "--map-root-user", "--map-auto", "rm", "-rf", path], {
-      stdio: "inherit",
-    });
+    const { code = "" } = error as NodeJS.ErrnoException;
+    if (!["EACCES", "EPERM", "ENOTEMPTY", "ENAMETOOLONG"].includes(code)) throw error;
+    withOwnIds(["rm", "-rf", path]); // which goes deeper than a path can say
   }
+}
+
+/** Runs a command on files of our subordinate ids: as root, or as root of a user namespace that holds them. */
+export function withOwnIds(command: readonly string[]): void {
+  const namespace = ["unshare", "--user", "--map-root-user"];
+  const [file = "", ...args] =
+    process.getuid?.() === 0 ? command : [...namespace, ...wholeRanges(), ...command];
+  execFileSync(file, args, { stdio: "inherit" });
+}
+
+/** Options of unshare(1) for all subordinate ids: --map-auto leaves out the last one. */
+function wholeRanges(): string[] {
+  const { username } = userInfo();
+  return (["users", "groups"] as const).map((kind) => {
+    const lines = readFileSync(kind === "users" ? "/etc/subuid" : "/etc/subgid", "utf8").split("\n");
+    const [, first, count] = lines.find((line) => line.startsWith(`${username}:`))?.split(":") ?? [];
+    return `--map-${kind}=${first},1,${count}`;
+  });
 }
 
 /** Processes that run, mounts that hold and mount namespaces that know something below `dir`. Those that are just ending get
@@ -83,7 +100,8 @@ function belongsTo(pid: string, dir: string): boolean {
   );
 }
 
-function openFilesOf(pid: string): string[] {
+/** What the descriptors of a process stand for; none when it is gone. */
+export function openFilesOf(pid: string | number): string[] {
   try {
     return readdirSync(`/proc/${pid}/fd`).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`));
   } catch {

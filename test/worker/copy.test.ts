@@ -20,7 +20,7 @@ import { selectDigest } from "../../cache/path-hash.ts";
 import { filterTree } from "../../cache/tree-filter.ts";
 import { liveTree } from "../../cache/tree-live.ts";
 import { copySelector } from "../../cache/tree-select.ts";
-import type { CopyAction } from "../../solver/graph/op.ts";
+import type { CopyAction, FileAction } from "../../solver/graph/op.ts";
 import { parseMode } from "../../worker/ops/mode.ts";
 import { lgetxattr, lsetxattr } from "../../worker/sys/file.ts";
 import { describeAsRoot, itAsMachineRoot } from "../support/privileges.ts";
@@ -188,6 +188,26 @@ describeAsRoot("copying into a layer", () => {
     });
     await bench.run([copy("/*.x", "/made/")]);
     assert.deepEqual(bench.merged(), {});
+  });
+
+  // Patterns of what is included do not look behind links, so nothing would be copied.
+  it("refuses a required path behind a link, and one that is the source itself", async () => {
+    open({ "d/f": "f", l: ["link", "d"], "d/l": ["link", "nowhere"] }, {});
+    const parents = (src: string, path: string): FileAction =>
+      copy(src, "/o/", { includePatterns: [path], requiredPaths: [path] });
+    for (const [src, path, shown] of [
+      ["/", "l/f", "/l/f"],
+      ["/", "d/f/x", "/d/f/x"],
+      ["/", "", "/"],
+      ["/d", "", "/d"],
+    ] as const) {
+      await assert.rejects(bench.run([parents(src, path)]), {
+        code: "CONTEXT_PATH_MISSING",
+        message: `failed to calculate checksum of ref: ${JSON.stringify(shown)}: not found`,
+      });
+    }
+    await bench.run([parents("/l", "f"), parents("/", "d/l")]);
+    assert.deepEqual(bench.merged(), { "o/": "", "o/d/": "", "o/d/l": "->nowhere", "o/f": "f" });
   });
 
   it("never writes through links of the image to the outside", async () => {
@@ -367,7 +387,19 @@ describe("symbolic modes", () => {
     ["go-rx", 0o755, false, 0o700],
     ["a=r", 0o4755, false, 0o444],
     ["+x", 0o644, false, 0o755],
-    ["u=rwX,go=rX", 0o600, true, 0o644],
+    ["u=rwX,go=rX", 0o600, true, 0o755],
+    ["u=rwX,go=rX", 0o640, false, 0o644],
+    ["u=rwX,go=rX", 0o750, false, 0o755],
+    ["a=X", 0o644, false, 0],
+    ["a=X", 0o744, false, 0o111],
+    ["a-X", 0o755, true, 0o644],
+    ["go-X", 0o755, false, 0o744],
+    ["u=gX", 0o650, false, 0o550],
+    ["u=gX", 0o444, true, 0o544],
+    ["a-x,a+X", 0o744, false, 0o755],
+    ["u=rw,go=u,go-w,a+X", 0o700, true, 0o755],
+    ["+rt", 0, false, 0o1000],
+    ["a+rt", 0, false, 0o1444],
     ["a+X", 0o600, false, 0o600],
     ["a+X", 0o700, false, 0o711],
     ["a+X", 0o600, true, 0o711],

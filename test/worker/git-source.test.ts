@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Session } from "../../solver/graph/request.ts";
-import { gitCredentials } from "../../worker/sources/git.ts";
+import { gitCredentials, plainRemote, runGit } from "../../worker/sources/git-run.ts";
+import { itAsRoot } from "../support/privileges.ts";
 
 describe("git as a source", () => {
   const session = (given: {
@@ -33,5 +38,35 @@ describe("git as a source", () => {
     assert.equal(await header("https://example.com/a/b.git"), basic("own"));
     assert.equal(await header("https://example.org/a/b.git"), basic("any"));
     assert.equal(await header("git@example.com:a/b"), undefined);
+  });
+
+  itAsRoot("says which disk is full, not only what git says", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "git-full-"));
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=16k", "none", dir]);
+    try {
+      const place = { cwd: dir, signal: new AbortController().signal, credentials: {} };
+      await assert.rejects(runGit(["init", "."], place), {
+        code: "STORE_FULL",
+        message: `git init failed: no space left on ${realpathSync(dir)} (the disk of the store)`,
+      });
+    } finally {
+      execFileSync("umount", [dir]);
+      rmSync(dir, { recursive: true });
+    }
+  });
+
+  it("keeps passwords of addresses out of what git is called with", async () => {
+    const remote = "https://me:p%40ss@example.com:8443/a/b.git";
+    assert.equal(plainRemote(remote), "https://example.com:8443/a/b.git");
+    assert.equal(plainRemote("ssh://git@example.com/a"), "ssh://git@example.com/a");
+    assert.deepEqual(await gitCredentials(remote, session({})), {
+      GIT_CONFIG_COUNT: "2",
+      GIT_CONFIG_KEY_0: "http.https://example.com:8443/.extraheader",
+      GIT_CONFIG_VALUE_0: `Authorization: basic ${Buffer.from("me:p@ss").toString("base64")}`,
+      GIT_CONFIG_KEY_1: "http.followRedirects",
+      GIT_CONFIG_VALUE_1: "false",
+    });
+    const own = await gitCredentials(remote, session({ secrets: { GIT_AUTH_HEADER: "Bearer x" } }));
+    assert.equal(own.GIT_CONFIG_VALUE_0, "Authorization: Bearer x");
   });
 });

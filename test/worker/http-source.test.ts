@@ -1,19 +1,20 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { openTransport } from "../../cache/registry/transport.ts";
 import { openStore, type Store } from "../../cache/store.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
 import type { CallContext } from "../../solver/graph/request.ts";
-import { downloadHttp, pinHttp } from "../../worker/sources/http.ts";
+import { downloadHttp, fetchHttp, pinHttp } from "../../worker/sources/http.ts";
 import { type Request, startServer } from "../support/registry.ts";
 
 const data = randomBytes(3_000_000);
 const secrets: Readonly<Record<string, string>> = { HTTP_AUTH_TOKEN_localhost: "t-1" };
-const context: CallContext = {
+let context: CallContext = {
   signal: new AbortController().signal,
   session: {
     directory: (name) => assert.fail(name),
@@ -23,6 +24,8 @@ const context: CallContext = {
   },
   emit: () => {},
 };
+/** Without proxies. */
+const direct = async () => openTransport();
 const source = (identifier: string, attrs: SourceOp["attrs"] = {}): SourceOp => ({
   kind: "source",
   identifier,
@@ -42,10 +45,9 @@ describe("files by URL", () => {
   });
   const serve = (handle: (request: Request, response: ServerResponse, count: number) => void) =>
     startServer(handle);
-  /** As a later build: nothing of this one is in memory. */
-  const reopen = async () => {
-    await store[Symbol.asyncDispose]();
-    store = await openStore(join(dir, "store"));
+  /** What comes now is of a later build of the same process, which has a session of its own. */
+  const later = () => {
+    context = { ...context, session: { ...context.session } };
   };
 
   it("are downloaded through redirects, and the token stays with its host", async () => {
@@ -54,7 +56,7 @@ describe("files by URL", () => {
     await using server = await serve((_request, response) => {
       response.writeHead(302, { location: `${elsewhere}/real` }).end();
     });
-    const digest = await downloadHttp(source(`${server.origin}/file`), store, context);
+    const { digest } = await downloadHttp(source(`${server.origin}/file`), store, context, direct);
     assert.equal(digest, digestOf(data));
     assert.ok(data.equals(store.content.read(digest, data.length)));
     assert.equal(server.requests[0]?.headers.authorization, "Bearer t-1");
@@ -69,16 +71,16 @@ describe("files by URL", () => {
       response.writeHead(same ? 304 : 200, { etag }).end(same ? undefined : body);
     });
     const url = `${server.origin}/file`;
-    const pin = async () => (await pinHttp(source(url), store, context)).digest;
+    const pin = async () => (await pinHttp(source(url), store, context, direct)).digest;
     const first = await pin();
-    await reopen();
+    later();
     assert.equal(await pin(), first);
     assert.equal(server.requests.length, 2);
     const known = source(url, { "http.checksum": digestOf(data) });
-    await pinHttp(known, store, context);
+    await pinHttp(known, store, context, direct);
     assert.equal(server.requests.length, 2);
     body = randomBytes(2_000_000);
-    await reopen();
+    later();
     assert.notEqual(await pin(), first);
   });
 
@@ -88,7 +90,10 @@ describe("files by URL", () => {
       if (count === 0) response.write(data.subarray(0, 1_000_000), () => response.destroy());
       else response.end(data);
     });
-    assert.equal(await downloadHttp(source(`${server.origin}/file`), store, context), digestOf(data));
+    assert.equal(
+      (await downloadHttp(source(`${server.origin}/file`), store, context, direct)).digest,
+      digestOf(data),
+    );
     assert.equal(server.requests.length, 2);
   });
 
@@ -97,10 +102,32 @@ describe("files by URL", () => {
       response.writeHead(request.url === "/none" ? 404 : 200).end("something else");
     });
     const checked = source(`${server.origin}/file`, { "http.checksum": digestOf(data) });
-    await assert.rejects(downloadHttp(checked, store, context), { code: "CHECKSUM_MISMATCH" });
-    await assert.rejects(downloadHttp(source(`${server.origin}/none`), store, context), {
+    await assert.rejects(downloadHttp(checked, store, context, direct), { code: "CHECKSUM_MISMATCH" });
+    await assert.rejects(downloadHttp(source(`${server.origin}/none`), store, context, direct), {
       code: "SOURCE_FAILED",
       message: /invalid response status 404/,
     });
+  });
+
+  it("have a name of one component that fits, the mode asked for and the time of the server", async () => {
+    const lastModified = "Wed, 21 Oct 2015 07:28:00 GMT";
+    await using server = await serve((_request, response) => {
+      response.writeHead(200, { "last-modified": lastModified }).end(data);
+    });
+    for (const [given, name] of [
+      ["n".repeat(300), "download"],
+      ["../../up", "up"],
+      ["..", "download"],
+      ["plain", "plain"],
+    ] as const) {
+      const attrs = { "http.filename": given, "http.perm": "0755" };
+      const layer = store.layers.directory(
+        await fetchHttp(source(`${server.origin}/f`, attrs), store, context, direct),
+      );
+      assert.deepEqual(readdirSync(layer), [name]);
+      const { mode, mtimeMs } = statSync(join(layer, name));
+      assert.deepEqual([mode & 0o7777, mtimeMs], [0o755, Date.parse(lastModified)]);
+      assert.equal(statSync(layer).mtimeMs, Date.parse(lastModified));
+    }
   });
 });

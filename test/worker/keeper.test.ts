@@ -47,9 +47,9 @@ function suite(): void {
         const before = sizes(pid);
         await steps(500);
         const grown = sizes(pid);
-        assert.equal(grown.descriptors, before.descriptors);
-        assert.equal(grown.mounts, before.mounts);
-        assert.equal(grown.children, before.children);
+        // Fewer are possible: what the last of the first hundred had open closes when it closes.
+        for (const what of ["descriptors", "mounts", "children"] as const)
+          assert.ok(grown[what] <= before[what], `${what}: ${before[what]} to ${grown[what]}`);
         assert.ok(
           grown.residentKiB < before.residentKiB + 30_000,
           `${before.residentKiB} to ${grown.residentKiB} KiB`,
@@ -100,7 +100,10 @@ function suite(): void {
         };
         await fail();
         // Its first thread has begun: that opens files for a moment.
-        await box.keeper.run({ kind: "read", dirs: [box.base], path: "/etc/passwd", maxBytes: 1000 });
+        await box.keeper.run(
+          { kind: "read", dirs: [box.base], path: "/etc/passwd", maxBytes: 1000 },
+          { signal: new AbortController().signal },
+        );
         const before = sizes(pid).descriptors;
         for (let index = 0; index < 5; index++) await fail();
         assert.equal(sizes(pid).descriptors, before);

@@ -45,10 +45,10 @@ describe("merge and diff", () => {
       store,
       keeper: () => sandbox.keeper,
       registry: () => Promise.reject(new Error("no registry")),
+      transport: () => Promise.reject(new Error("no downloads")),
       entitlements: new Set(),
       resolveMode: "default",
       resolvConf: () => "",
-      defaultNetwork: () => "host",
       defaultPlatform: hostPlatform(),
       signal,
     });
@@ -82,7 +82,7 @@ describe("merge and diff", () => {
     const dirs = await worker.unpacker.directories(result.layers, wanted.vertex, call);
     const files: (string | null)[] = [];
     for (const path of paths) {
-      const data = await sandbox.keeper.run({ kind: "read", dirs, path, maxBytes: 100 });
+      const data = await sandbox.keeper.run({ kind: "read", dirs, path, maxBytes: 100 }, call);
       files.push(data === null ? null : new TextDecoder().decode(data));
     }
     return { files, ran };

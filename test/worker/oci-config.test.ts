@@ -116,7 +116,7 @@ const CONFIG = object({
                 errnoRet: uint32,
                 args: list(
                   object(
-                    { index: uint32, value: uint64, op: like(/^SCMP_CMP_(?:EQ|NE|MASKED_EQ)$/) },
+                    { index: uint32, value: uint64, op: like(/^SCMP_CMP_(?:EQ|GT|MASKED_EQ)$/) },
                     { valueTwo: uint64 },
                   ),
                 ),
@@ -179,7 +179,9 @@ describe("The filter of an OCI bundle", () => {
   it("names every allowed call of the table, and none both as allowed and as refused", () => {
     const { syscalls } = ociSeccomp("x64");
     const [allowed, refused] = syscalls;
-    const names = ALLOWED_SYSCALLS.filter(([, x64, i386]) => x64 !== null || i386 !== null);
+    const names = ALLOWED_SYSCALLS.filter(
+      ([name, x64, i386]) => (x64 !== null || i386 !== null) && name !== "socketcall",
+    );
     assert.deepEqual(
       allowed?.names,
       names.map(([name]) => name),
@@ -187,6 +189,26 @@ describe("The filter of an OCI bundle", () => {
     assert.equal(refused?.errnoRet, 1);
     const all = syscalls.filter(({ args }) => args === undefined).flatMap((rule) => rule.names);
     assert.equal(new Set(all).size, all.length);
+  });
+  it("allows each family of sockets by the 32 bits the kernel looks at, and not AF_ALG and AF_VSOCK", () => {
+    const rules = ociSeccomp("x64").syscalls.filter(({ names }) => names[0] === "socket");
+    for (const { action, args } of rules) {
+      assert.equal(action, "SCMP_ACT_ALLOW");
+      assert.deepEqual([args?.[0]?.value, args?.[0]?.op], [0xffff_ffff, "SCMP_CMP_MASKED_EQ"]);
+    }
+    const families = rules.map(({ args }) => args?.[0]?.valueTwo);
+    assert.deepEqual(
+      families,
+      Array.from({ length: 46 }, (_, family) => family).filter((family) => family !== 38 && family !== 40),
+    );
+  });
+  it("allows of socketcall what makes no socket, and only where there is one", () => {
+    const rules = (arch: "x64" | "arm64"): object[] =>
+      ociSeccomp(arch).syscalls.filter(({ names }) => names.includes("socketcall"));
+    assert.deepEqual(rules("x64"), [
+      { names: ["socketcall"], action: "SCMP_ACT_ALLOW", args: [{ index: 0, value: 1, op: "SCMP_CMP_GT" }] },
+    ]);
+    assert.deepEqual(rules("arm64"), []);
   });
   it("covers each flag of clone once, on either side", () => {
     const [allow, ...refuse] = ociSeccomp("arm64").syscalls.filter(({ names }) => names[0] === "clone");

@@ -96,7 +96,7 @@ export async function openSandboxUnderTest(
     networkAhead: options.networkAhead ?? false,
     ociRuntime: options.ociRuntime === undefined ? null : await findOciRuntime(options.ociRuntime, PATH),
   });
-  await keeper.ready();
+  await keeper.ready({ signal: new AbortController().signal });
   let count = 0;
 
   const run: SandboxUnderTest["run"] = async (args, step = {}) => {
@@ -125,6 +125,7 @@ export async function openSandboxUnderTest(
         security: "sandbox",
         mounts: [],
         rlimits: [],
+        processes: null,
         tty: null,
         stdin: false,
         devices: [],
@@ -181,12 +182,10 @@ export async function openSandboxUnderTest(
     async [Symbol.asyncDispose]() {
       if (existsSync(store)) {
         // Files of subordinate owners and overlay's closed directories: only the keeper may remove them.
-        await keeper.run({
-          kind: "remove",
-          paths: readdirSync(store)
-            .filter((name) => name !== "bin")
-            .map((name) => join(store, name)),
-        });
+        const paths = readdirSync(store)
+          .filter((name) => name !== "bin")
+          .map((name) => join(store, name));
+        await keeper.run({ kind: "remove", paths }, { signal: new AbortController().signal });
       }
       await keeper[Symbol.asyncDispose]();
       removeTree(store);

@@ -19,7 +19,7 @@ sandboxSuite(`The built-in sandbox (${who})`, () => openSandboxUnderTest());
 if (process.env[AS_OTHER] !== "built-in") {
   for (const runtime of RUNTIMES) {
     const open = () => openSandboxUnderTest({ ociRuntime: needs(runtime) });
-    sandboxSuite(`Steps in ${runtime} (${who})`, open, { refusedPersonality: ENOSYS });
+    sandboxSuite(`Steps in ${runtime} (${who})`, open, { refusedByArgument: ENOSYS });
   }
 }
 

@@ -1,12 +1,21 @@
 // The system-call filter, call by call: its instructions are interpreted here as the kernel does (linux/filter.h).
 
 import assert from "node:assert/strict";
-import { seccompFilter } from "../../worker/sandbox/seccomp.ts";
+import { closeSync, writeFileSync } from "node:fs";
+import { launcherElf } from "../../worker/launcher/elf.ts";
+import { launcherArch } from "../../worker/launcher/install.ts";
+import type { Answer } from "../../worker/sandbox/notify.ts";
+import { type FilterWish, stepFilter, type StepFilter } from "../../worker/sandbox/seccomp-notify.ts";
+import { answerSocket } from "../../worker/sandbox/sockets.ts";
+import { getxattr } from "../../worker/sys/file.ts";
+import { temporaryDir } from "../support/store.ts";
+import { assembleBpf, seccompFilter } from "../../worker/sandbox/seccomp.ts";
 import { ALLOWED_SYSCALLS } from "../../worker/sandbox/syscalls.ts";
 
 const ALLOW = "allow";
 const EPERM = "errno 1";
 const ENOSYS = "errno 38";
+const TOLD = "told to the keeper";
 const AUDIT = { x64: 0xc000_003e, i386: 0x4000_0003, arm64: 0xc000_00b7 } as const;
 type Table = keyof typeof AUDIT;
 const COLUMN = { x64: 1, i386: 2, arm64: 3 } as const;
@@ -52,6 +61,7 @@ function judge(filter: Uint8Array, arch: number, nr: number, args: readonly bigi
       case 0x06: // RET K
         if (k === 0x7fff_0000) return ALLOW;
         if (k === 0x8000_0000) return "kill";
+        if (k === 0x7fc0_0000) return TOLD;
         return `errno ${k & 0xffff}`;
       default:
         assert.fail(`instruction ${code.toString(16)} is not one of the filter's`);
@@ -68,9 +78,129 @@ const CONDITIONAL: Readonly<
   arm64: { clone: 220, clone3: 435, personality: 92, socket: 198 },
 };
 
+describe("Calls that are told to the keeper", () => {
+  const filterOf = (arch: "x64" | "arm64", wish: Partial<FilterWish> = {}): StepFilter => {
+    const filter = stepFilter(arch, { insecure: false, destinations: false, ...wish });
+    assert.ok(filter !== null);
+    return filter;
+  };
+  const judged = (filter: Uint8Array, table: Table, nr: number, ...args: bigint[]): string =>
+    judge(filter, AUDIT[table], nr, args);
+
+  it("are sockets of 32-bit programs, whose family only who is told can read (CVE-2026-31431)", () => {
+    const { filter, tells } = filterOf("x64");
+    assert.ok(tells);
+    assert.equal(judged(filter, "i386", 102, 1n), TOLD); // socketcall, SYS_SOCKET
+    for (const kind of [0n, 2n, 3n, 4n, 8n, 11n, 16n, 20n])
+      assert.equal(judged(filter, "i386", 102, kind), ALLOW);
+    assert.equal(filterOf("arm64").tells, false);
+  });
+  it("are refused where nobody can be told", () => {
+    const { alone } = filterOf("x64", { destinations: true });
+    assert.ok(alone !== null);
+    assert.equal(judged(alone, "i386", 102, 1n), EPERM);
+    for (const kind of [0n, 3n, 11n]) assert.equal(judged(alone, "i386", 102, kind), ALLOW);
+    assert.equal(judged(alone, "x64", 42, 1n), ALLOW);
+  });
+  for (const [table, connect, sendto] of [
+    ["x64", 42, 44],
+    ["i386", 362, 369],
+    ["arm64", 203, 206],
+  ] as const) {
+    for (const insecure of [false, true]) {
+      it(`are where ${table} programs connect and send to${insecure ? ", with --security=insecure" : ""}`, () => {
+        const arch = table === "arm64" ? "arm64" : "x64";
+        const { filter } = filterOf(arch, { insecure, destinations: true });
+        assert.equal(judged(filter, table, connect, 3n, 0x1000n, 16n), TOLD);
+        const address = (at: bigint): string => judged(filter, table, sendto, 3n, 0x1000n, 4n, 0n, at, 16n);
+        assert.deepEqual([address(0n), address(0x1000n), address(0x1_0000_0000n)], [ALLOW, TOLD, TOLD]);
+      });
+    }
+  }
+  it("are where 32-bit programs connect to by socketcall", () => {
+    const { filter } = filterOf("x64", { destinations: true });
+    for (const [kind, expected] of [
+      [1n, TOLD],
+      [2n, ALLOW],
+      [3n, TOLD],
+      [9n, ALLOW],
+      [11n, TOLD],
+      [16n, ALLOW],
+    ] as const) {
+      assert.equal(judged(filter, "i386", 102, kind), expected);
+    }
+  });
+  it("change no verdict on any other", () => {
+    for (const [arch, table] of [
+      ["x64", "x64"],
+      ["x64", "i386"],
+      ["arm64", "arm64"],
+    ] as const) {
+      const plain = assembleBpf(seccompFilter(arch));
+      const { filter } = filterOf(arch, { destinations: true });
+      for (let nr = 0; nr <= 1100; nr++) {
+        const verdict = judged(filter, table, nr, 2n);
+        if (verdict !== TOLD) assert.equal(verdict, judged(plain, table, nr, 2n), `${table} ${nr}`);
+      }
+    }
+    assert.equal(judged(filterOf("x64").filter, "x64", 102, 1n), ALLOW);
+  });
+  it("need no filter where there is none", () => {
+    assert.equal(stepFilter("x64", { insecure: true, destinations: false }), null);
+  });
+});
+
+describe("Sockets of 32-bit programs", () => {
+  const refused = { kind: "error", errnum: 1 };
+  const ask = (...args: number[]): Promise<Answer> => {
+    const memory = (): Buffer => Buffer.alloc(0);
+    return answerSocket(process.execPath, { call: "socket", pid: process.pid, proc: "", args, memory }, true);
+  };
+  it("are of no family that reaches the machine, and need no rights (CVE-2026-31431)", async () => {
+    for (const [family, type, protocol] of [
+      [38, 5, 0], // AF_ALG
+      [40, 1, 0], // AF_VSOCK
+      [2, 3, 1], // raw ICMP
+      [2, 2, 1], // a ping socket
+      [17, 3, 0], // AF_PACKET
+      [16, 3, 15], // netlink of devices
+      [2, 10, 0], // SOCK_PACKET
+      [-1, 1, 0],
+      [38 + 2 ** 31, 5, 0],
+    ] as const) {
+      assert.deepEqual(await ask(family, type, protocol), refused, `${family} ${type} ${protocol}`);
+    }
+  });
+  it("need their three arguments", async () => {
+    assert.deepEqual(await ask(2, 1), { kind: "error", errnum: 14 });
+  });
+  it("are handed over as they were asked for", async () => {
+    using dir = temporaryDir();
+    writeFileSync(dir.at("launcher"), launcherElf(launcherArch()), { mode: 0o755 });
+    const memory = (): Buffer => Buffer.alloc(0);
+    for (const [family, type, name] of [
+      [1, 1, "UNIX"],
+      [2, 1, "TCP"],
+      [2, 2 | 0o2000000, "UDP"],
+      [16, 3, "NETLINK"],
+    ] as const) {
+      const call = { call: "socket", pid: process.pid, proc: "", args: [family, type, 0], memory } as const;
+      const answer = await answerSocket(dir.at("launcher"), call, true);
+      assert.ok(answer.kind === "descriptor");
+      try {
+        const found = getxattr(`/proc/self/fd/${answer.fd}`, "system.sockprotoname");
+        assert.match(found?.toString() ?? "", new RegExp(`^${name}`));
+        assert.equal(answer.closeOnExec, (type & 0o2000000) !== 0);
+      } finally {
+        closeSync(answer.fd);
+      }
+    }
+  });
+});
+
 describe("The system-call filter", () => {
   for (const table of ["x64", "i386", "arm64"] as const) {
-    const filter = seccompFilter(table === "arm64" ? "arm64" : "x64");
+    const filter = assembleBpf(seccompFilter(table === "arm64" ? "arm64" : "x64"));
     const at = (nr: number, ...args: bigint[]): string => judge(filter, AUDIT[table], nr, args);
     const special = CONDITIONAL[table];
 
@@ -105,9 +235,14 @@ describe("The system-call filter", () => {
       for (const refused of [0x4_0000n /* ADDR_NO_RANDOMIZE */, 1n, 0x40_0000n])
         assert.equal(at(special.personality, refused), EPERM);
     });
-    it(`lets ${table} programs open sockets of every family but AF_VSOCK`, () => {
-      for (const family of [1n, 2n, 10n, 16n, 17n]) assert.equal(at(special.socket, family), ALLOW);
-      assert.equal(at(special.socket, 40n), EPERM);
+    it(`lets ${table} programs open sockets of every family but AF_VSOCK and AF_ALG (CVE-2026-31431)`, () => {
+      for (const family of [1n, 2n, 10n, 16n, 17n, 37n, 39n, 41n])
+        assert.equal(at(special.socket, family), ALLOW);
+      for (const family of [38n, 40n]) {
+        assert.equal(at(special.socket, family), EPERM);
+        // The kernel looks at 32 bits of the argument.
+        assert.equal(at(special.socket, family | 0xffff_ffff_0000_0000n), EPERM);
+      }
     });
   }
 
@@ -143,16 +278,16 @@ describe("The system-call filter", () => {
       pidfd_getfd: 438,
     };
     for (const [name, nr] of Object.entries(x64))
-      assert.equal(judge(seccompFilter("x64"), AUDIT.x64, nr), EPERM, name);
+      assert.equal(judge(assembleBpf(seccompFilter("x64")), AUDIT.x64, nr), EPERM, name);
   });
   it("gives the x32 numbers of x86-64 as not there", () => {
     for (const nr of [0, 1, 56, 272, 520])
-      assert.equal(judge(seccompFilter("x64"), AUDIT.x64, 0x4000_0000 + nr), ENOSYS);
+      assert.equal(judge(assembleBpf(seccompFilter("x64")), AUDIT.x64, 0x4000_0000 + nr), ENOSYS);
   });
   it("kills programs of another architecture", () => {
-    assert.equal(judge(seccompFilter("x64"), AUDIT.arm64, 0), "kill");
-    assert.equal(judge(seccompFilter("arm64"), AUDIT.x64, 0), "kill");
-    assert.equal(judge(seccompFilter("arm64"), 0x4000_0028 /* 32-bit arm */, 0), "kill");
+    assert.equal(judge(assembleBpf(seccompFilter("x64")), AUDIT.arm64, 0), "kill");
+    assert.equal(judge(assembleBpf(seccompFilter("arm64")), AUDIT.x64, 0), "kill");
+    assert.equal(judge(assembleBpf(seccompFilter("arm64")), 0x4000_0028 /* 32-bit arm */, 0), "kill");
   });
   it("has a table in which no number stands twice", () => {
     for (const column of [1, 2, 3] as const) {

@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import {
   chmodSync,
   linkSync,
+  mkdirSync,
   mkdtempSync,
   rmSync,
   symlinkSync,
@@ -73,6 +74,14 @@ describe("selecting paths of a tree", () => {
     assert.deepEqual(picked("/**/*.txt"), ["a/1.txt", "c/3.txt"]);
     assert.deepEqual(picked("/*.none"), []);
     assert.deepEqual(picked("/[[]x"), []);
+  });
+
+  // Go's filepath.Match checks the rest of a pattern also where a name does not match.
+  it("refuses a malformed wildcard, whatever names there are", () => {
+    writeTree(dir, { "a[": "", d: null });
+    for (const src of ["/a[", "/d/[", "/z[a-", "/*[", "/[]a]", "/d*/["]) {
+      assert.throws(() => picked(src), { code: "DOCKERFILE_SYNTAX", message: /^syntax error in pattern/ });
+    }
   });
 
   it("does not look for wildcards behind links, but before them", () => {
@@ -247,6 +256,23 @@ describe("selecting paths of a tree", () => {
       const running = selectDigestLive(tree(), dir, [selector("/")], { signal: controller.signal });
       controller.abort(reason);
       await assert.rejects(running, reason);
+    });
+
+    it("leave turns to others while they go through many names, so that a signal is heard", async () => {
+      for (let at = 0; at < 6; at++) {
+        mkdirSync(join(dir, `d${at}`));
+        for (let name = 0; name < 1000; name++) writeFileSync(join(dir, `d${at}`, `${name}`), "");
+      }
+      const controller = new AbortController();
+      const reason = new Error("cancelled in the middle");
+      let seen = 0;
+      const live = liveTree(dir, () => null);
+      const counting = { ...live, children: (path: string) => (seen++, live.children(path)) };
+      const running = selectDigestLive(counting, dir, [selector("/")], { signal: controller.signal });
+      setImmediate(() => controller.abort(reason));
+      await assert.rejects(running, reason);
+      assert.ok(seen < 6, `${seen} directories were read before`);
+      live.close();
     });
   });
 });

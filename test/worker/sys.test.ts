@@ -1,5 +1,15 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -207,6 +217,28 @@ describe("system calls", () => {
       });
       assert.equal(read(mount, "a") + read(mount, "b"), "ab");
       close(mount);
+    });
+
+    it("fails on a full disk, where the kernel would mount it read-only", () => {
+      const disk = join(dir, "disk");
+      mkdirSync(disk);
+      execFileSync("mount", ["-t", "tmpfs", "-o", "nr_inodes=20", "none", disk]);
+      try {
+        const [lower, upper, work] = ["l", "u", "w"].map((name) => layer(`disk/${name}`, {})) as [
+          string,
+          string,
+          string,
+        ];
+        const spec = { lowers: [lower], upper, work, userxattr: true };
+        const ballast = join(disk, "ballast");
+        mkdirSync(ballast);
+        for (let left = statfsSync(disk).ffree; left > 0; left--) writeFileSync(join(ballast, `${left}`), "");
+        assert.throws(() => overlayMount(spec), { errno: "ENOSPC" });
+        rmSync(ballast, { recursive: true });
+        close(overlayMount(spec));
+      } finally {
+        execFileSync("umount", [disk]);
+      }
     });
 
     it("leaves no mount behind", () => {

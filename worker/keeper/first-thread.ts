@@ -3,7 +3,13 @@
 
 import type { Worker } from "node:worker_threads";
 import type { KeeperSettings } from "./keeper.ts";
-import { startThread } from "./threads.ts";
+import { startThread, type ThreadData } from "./threads.ts";
 
 export const settings: KeeperSettings = JSON.parse(process.argv[2] ?? "") as KeeperSettings;
-export const firstThread: Worker = startThread({ singleId: settings.singleId });
+/** What every thread is started with. */
+export const threadData: ThreadData = {
+  singleId: settings.singleId,
+  storeDir: settings.storeDir,
+  loading: new Int32Array(new SharedArrayBuffer(4)),
+};
+export const firstThread: Worker = startThread(threadData);

@@ -1,20 +1,26 @@
 // Front side of the keeper: starts it, sends jobs, hands back outcomes. The keeper is root inside its own user namespace and
 // lives in its own mount and pid namespace; it dies with the front, and with it every container and mount.
 
-import { type ChildProcess, spawn } from "node:child_process";
-import { constants, mkdirSync } from "node:fs";
+import type { ChildProcess } from "node:child_process";
+import { constants } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { setTimeout as later } from "node:timers/promises";
+import { DiskRefused } from "../../cache/disk-fault.ts";
+import { makeDirectories } from "../../cache/outside.ts";
 import type { PackedMount } from "../../cache/remote-cache/mount-pack.ts";
 import type { RestoredMount } from "../../cache/remote-cache/mount-restore.ts";
+import { entryOf } from "../../solver/graph/entry.ts";
 import { BuildError } from "../../solver/graph/error.ts";
+import { unlessAborted } from "../../solver/graph/scope.ts";
 import { launcherArch, withLauncher } from "../launcher/install.ts";
+import { signalName, signalWords, watchForOutOfMemory } from "../killed.ts";
 import { bindNewNetwork } from "../launcher/network.ts";
 import { O_CLOEXEC, openProgram } from "../launcher/program.ts";
 import type {
   ApplyJob,
   ApplyOutcome,
   DiffJob,
+  DropUnchangedJob,
   ExecJob,
   ExecOutcome,
   ExportJob,
@@ -28,10 +34,14 @@ import type {
   PackMountJob,
   PackOutcome,
   ReadJob,
+  PlainJob,
+  PlainOutcome,
   RecompressJob,
+  RecompressOutcome,
   RemoveJob,
   RestoreMountJob,
   SelectJob,
+  StripJob,
   SyncJob,
   ThreadJob,
   ToKeeper,
@@ -59,29 +69,47 @@ export interface ExecIo {
   readonly signal: AbortSignal;
 }
 
+export interface JobOptions {
+  readonly signal: AbortSignal;
+}
+
 export interface Keeper extends AsyncDisposable {
   /** The ids its steps have, as it was started. */
   readonly ids: IdMaps;
+  /** It takes no more jobs: it died, was killed, or never started. */
+  readonly hasEnded: boolean;
   /** Resolves when the keeper begins without any more help from this process, or has failed: who has nothing urgent to compute waits
    *  for it, since a busy event loop would keep the keeper waiting. */
   begins(): Promise<void>;
   /** Resolves when the keeper takes jobs; throws SANDBOX_UNAVAILABLE. */
-  ready(): Promise<void>;
-  run(job: FileJob | MaterializeJob): Promise<FileOutcome>;
-  run(job: ApplyJob): Promise<ApplyOutcome>;
-  run(job: PackJob | RecompressJob): Promise<PackOutcome>;
-  run(job: SelectJob): Promise<string>;
-  run(job: DiffJob | RemoveJob | ExportJob | SyncJob): Promise<null>;
-  run(job: ReadJob): Promise<Uint8Array | null>;
-  run(job: MeasureJob): Promise<MeasureOutcome>;
-  run(job: PackMountJob): Promise<PackedMount>;
-  run(job: RestoreMountJob): Promise<RestoredMount>;
-  /** Runs a command. Aborting sends TERM, then KILL after KILL_GRACE_MS, and rejects with the signal's reason once it is gone. */
+  ready(options: JobOptions): Promise<void>;
+  /** Aborting ends the job's thread, and rejects with the signal's reason once it is gone. A thread that does not end within
+   *  STOP_GRACE_MS (a system call that takes its time, a keeper that is stopped) goes with the whole keeper: all other jobs
+   *  reject, and none can be asked for any more. */
+  run(job: FileJob | MaterializeJob, options: JobOptions): Promise<FileOutcome>;
+  run(job: ApplyJob, options: JobOptions): Promise<ApplyOutcome>;
+  run(job: PlainJob, options: JobOptions): Promise<PlainOutcome>;
+  run(job: PackJob, options: JobOptions): Promise<PackOutcome>;
+  run(job: RecompressJob, options: JobOptions): Promise<RecompressOutcome>;
+  run(job: SelectJob, options: JobOptions): Promise<string>;
+  run(job: ExportJob, options: JobOptions): Promise<number>;
+  run(job: DiffJob | DropUnchangedJob | RemoveJob | StripJob | SyncJob, options: JobOptions): Promise<null>;
+  run(job: ReadJob, options: JobOptions): Promise<Uint8Array | null>;
+  run(job: MeasureJob, options: JobOptions): Promise<MeasureOutcome>;
+  run(job: PackMountJob, options: JobOptions): Promise<PackedMount>;
+  run(job: RestoreMountJob, options: JobOptions): Promise<RestoredMount>;
+  /** Runs a command. Aborting sends TERM, then KILL after KILL_GRACE_MS, and rejects with the signal's reason once it is gone; one
+   *  that cannot be ended goes with the keeper, as a job does. */
   exec(job: ExecJob, io: ExecIo): Promise<ExecOutcome>;
 }
 
 /** Between TERM and KILL for a cancelled step. */
 export const KILL_GRACE_MS = 700;
+/** For what was told to end; then the keeper is killed. A thread ends between two system calls, which take 0.1 s at most on a disk
+ *  that answers; a command of KILL ends at once. */
+export const STOP_GRACE_MS = 1_000;
+/** For a killed keeper to be gone. Longer is only what waits for a device, or is frozen by cgroup v1: it is left to the kernel. */
+const GONE_WAIT_MS = 500;
 /** Only against waiting for ever: fifty keepers that start at once on two slow cores take half a minute. */
 const START_TIMEOUT_MS = 120_000;
 
@@ -106,6 +134,10 @@ export interface KeeperSettings {
 /** Descriptors of the launcher: program and go-ahead, acknowledgement, messages; standard error of the network helper. */
 const FD = { program: 0, acknowledge: 1, ipc: 3, words: 9 } as const;
 
+/** What the launcher says at the end: the keeper's wait(2) status. A failed call is told with FAILURE_BYTES. */
+const STATUS_BYTES = 8;
+const FAILURE_BYTES = 16;
+
 function keeperProgram(
   nodeArgs: readonly string[],
   env: readonly string[],
@@ -123,7 +155,9 @@ function keeperProgram(
   program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]); // new credentials clear it (prctl(2))
   program.call("unshare", [CLONE.NEWNS | CLONE.NEWPID], { what: "making mount and pid namespaces" });
   program.call("clone", [SIGCHLD, 0, 0, 0, 0], { onZero: child, intoNextArg: 0 });
-  program.call("wait4", [0, 0, 0, 0]);
+  const how = new Uint8Array(STATUS_BYTES);
+  program.call("wait4", [0, how, 0, 0]);
+  program.call("write", [FD.acknowledge, how, STATUS_BYTES], { onError: "ignore" });
   program.call("exit_group", [0]);
   program.here(child);
   program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
@@ -190,6 +224,8 @@ export function startKeeper(options: {
   readonly networkAhead?: boolean;
   /** An OCI runtime for the steps (findOciRuntime); left out: the built-in sandbox. */
   readonly ociRuntime?: OciRuntime | null;
+  /** Takes jobs that can no longer be given to this one, because it has died; left out: they fail. */
+  readonly successor?: () => Keeper;
 }): Keeper {
   const waiting = new Map<
     number,
@@ -199,27 +235,30 @@ export function startKeeper(options: {
   let ended: Error | null = null;
   let closing = false;
   const stderr: Uint8Array[] = [];
+  let said: Uint8Array = new Uint8Array(0); // by the launcher, behind its go-ahead
+  const wasOutOfMemory = watchForOutOfMemory();
 
   const network = options.network ?? findNetworkHelper(options.path);
-  const netDir = networkDir(options.storeDir);
-  mkdirSync(netDir, { recursive: true, mode: 0o700 });
+  const { storeDir } = options;
+  const netDir = networkDir(storeDir);
+  makeDirectories(netDir, 0o700);
   const ahead =
     options.networkAhead === true && network.kind === "pasta" ? { file: network.file, dir: netDir } : null;
   const settings: KeeperSettings = {
     singleId: options.maps.kind === "single",
-    storeDir: options.storeDir,
+    storeDir,
     network,
     networkAhead: ahead !== null,
     ociRuntime: options.ociRuntime ?? null,
   };
-  const entry = fileURLToPath(new URL("../../solver/graph/bundle.cjs", import.meta.url));
-  const main = fileURLToPath(new URL("./main.js", import.meta.url));
+  const entry = entryOf("keeper", new URL("./main.js", import.meta.url));
   const env = Object.entries({
     ...options.env,
     NODE_CHANNEL_FD: String(FD.ipc),
     NODE_CHANNEL_SERIALIZATION_MODE: "advanced",
   }).map(([name, value]) => `${name}=${value}`);
-  const child: ChildProcess = withLauncher(join(options.storeDir, "bin"), (launcher) =>
+  const { spawn } = process.getBuiltinModule("node:child_process"); // loaded when there is something to start
+  const child: ChildProcess = withLauncher(join(storeDir, "bin"), (launcher) =>
     spawn(launcher, [], {
       stdio: ["pipe", "pipe", "pipe", "ipc"],
       serialization: "advanced",
@@ -231,7 +270,7 @@ export function startKeeper(options: {
   child.stdin?.on("error", () => {}); // the exit handler below says what happened
   child.stdin?.write(
     keeperProgram(
-      ["--no-warnings", "--max-semi-space-size=4", entry, "keeper", main, JSON.stringify(settings)],
+      ["--no-warnings", "--max-semi-space-size=4", entry.file, ...entry.argv, JSON.stringify(settings)],
       env,
       ahead,
     ),
@@ -282,28 +321,25 @@ export function startKeeper(options: {
         child.kill("SIGKILL");
       },
     );
-    child.stdout?.on("data", (more: Uint8Array) => failedStart(startError(more)));
+    child.stdout?.on("data", (more: Uint8Array) => {
+      said = Buffer.concat([said, more]);
+      if (said.length >= FAILURE_BYTES) failedStart(startError(said));
+    });
   });
   const exited = new Promise<void>((resolve) => {
-    const onEnd = (why: string): void => {
+    const onEnd = (how: Ended | Error): void => {
       clearTimeout(timer);
-      const said = stderr
-        .map((chunk) => new TextDecoder().decode(chunk))
-        .join("")
-        .trim();
-      const error = closing
-        ? new Error("the keeper is closed")
-        : new BuildError(
-            "SANDBOX_UNAVAILABLE",
-            `the keeper process ended: ${why}${said === "" ? "" : `: ${said.slice(0, 2000)}`}`,
-          );
+      const words = Buffer.concat(stderr).toString("utf8").trim().slice(0, 2000);
+      const error = closing ? new Error("the keeper is closed") : keeperError(how, words, wasOutOfMemory);
       failedStart(error);
       failAll(error);
       resolve();
     };
-    child.once("error", (error) => onEnd(error.message));
+    child.once("error", onEnd);
     // "close", not "exit": the process started here is the launcher; its output is at its end when the keeper is gone too.
-    child.once("close", (code, signal) => onEnd(signal ?? `exit code ${code}`));
+    child.once("close", (code, signal) =>
+      onEnd(signal === null ? statusOf(said.subarray(-STATUS_BYTES), code) : { code: null, signal }),
+    );
   });
 
   child.on("message", (message) => {
@@ -344,57 +380,122 @@ export function startKeeper(options: {
     });
   };
 
-  const send = (message: ToKeeper): void => {
+  /** Of a keeper that is gone: its end is told by "close", a moment later. */
+  let isGone = false;
+  const send = (message: ToKeeper, onUndelivered = (): void => {}): void => {
     child.send(message, (error) => {
-      if (error !== null && !closing) failAll(error);
+      if (error === null) return;
+      isGone = true;
+      onUndelivered();
     });
   };
+  /** Ends what does not end by itself, and everybody's waiting for it. */
+  const abandon = async (): Promise<void> => {
+    ended ??= new BuildError(
+      "SANDBOX_UNAVAILABLE",
+      "the keeper process was ended, because something in it went on after it was cancelled",
+    );
+    child.kill("SIGKILL"); // also of a stopped process, signal(7); the keeper dies with its launcher
+    await Promise.race([exited, later(GONE_WAIT_MS)]);
+    failAll(ended);
+  };
+
+  /** `stop`: asks for the end, which `graceMs` later has to be there. */
   const request = async (
     message: { type: "job"; job: ThreadJob } | { type: "exec"; job: ExecJob },
-    onOutput?: ExecIo["onOutput"],
-    onId?: (id: number) => void,
+    options: {
+      readonly signal: AbortSignal;
+      readonly stop: (id: number) => void;
+      readonly graceMs: number;
+      readonly onOutput?: ExecIo["onOutput"];
+      readonly onId?: (id: number) => void;
+    },
   ): Promise<unknown> => {
+    const { signal, onOutput } = options;
     reference();
-    await ready;
-    if (ended !== null) throw ended;
+    await unlessAborted(ready, signal);
+    if (ended !== null || isGone) throw new Undelivered();
     const id = nextId++;
-    return new Promise<unknown>((resolve, reject) => {
-      waiting.set(id, onOutput === undefined ? { resolve, reject } : { resolve, reject, onOutput });
-      reference(); // again: who only waited for ready() has let go meanwhile
-      send({ ...message, id } as ToKeeper);
-      onId?.(id);
-    });
+    let timer: NodeJS.Timeout | undefined;
+    const onAbort = (): void => {
+      options.stop(id);
+      timer = setTimeout(() => void abandon(), options.graceMs);
+    };
+    try {
+      const outcome = await new Promise<unknown>((resolve, reject) => {
+        waiting.set(id, onOutput === undefined ? { resolve, reject } : { resolve, reject, onOutput });
+        reference(); // again: who only waited for ready() has let go meanwhile
+        send({ ...message, id } as ToKeeper, () => {
+          waiting.delete(id);
+          reject(new Undelivered());
+        });
+        if (signal.aborted) onAbort();
+        else signal.addEventListener("abort", onAbort, { once: true });
+        options.onId?.(id);
+      });
+      signal.throwIfAborted();
+      return outcome;
+    } catch (error) {
+      if (signal.aborted) throw signal.reason; // cancelling is not failing
+      if (!(error instanceof DiskRefused)) throw error;
+      const output = message.type === "job" && message.job.kind === "export" ? message.job.output : null;
+      throw output === null ? error.of("store", storeDir) : error.of("output", output);
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      clearTimeout(timer);
+    }
+  };
+
+  /** Who takes the job that failed with `error`; throws that for a job that had begun. */
+  const passedOn = async (error: unknown): Promise<Keeper> => {
+    if (!(error instanceof Undelivered)) throw error;
+    if (closing || options.successor === undefined) {
+      await exited;
+      throw ended ?? error;
+    }
+    return options.successor();
   };
 
   return {
     ids: options.maps,
+    get hasEnded() {
+      return ended !== null || isGone;
+    },
     begins: () => held(begins),
-    ready: () => held(ready),
-    async run(job: ThreadJob) {
-      return (await request({ type: "job", job })) as never;
+    ready: ({ signal }) => held(unlessAborted(ready, signal)),
+    async run(job: ThreadJob, { signal }: JobOptions) {
+      const stop = (id: number): void => send({ type: "stop", id });
+      try {
+        return (await request({ type: "job", job }, { signal, stop, graceMs: STOP_GRACE_MS })) as never;
+      } catch (error) {
+        return (await (await passedOn(error)).run(job as never, { signal })) as never;
+      }
     },
     async exec(job, io) {
-      io.signal.throwIfAborted();
-      let stop: () => void = () => {};
       let killTimer: NodeJS.Timeout | undefined;
       try {
-        const outcome = await request({ type: "exec", job }, io.onOutput, (id) => {
-          stop = () => {
-            send({ type: "kill", id, signal: 15 });
-            killTimer = setTimeout(() => send({ type: "kill", id, signal: SIGKILL }), KILL_GRACE_MS);
-          };
-          if (io.signal.aborted) stop();
-          else io.signal.addEventListener("abort", stop, { once: true });
-          io.onStart?.({
-            kill: (signal) => send({ type: "kill", id, signal }),
-            stdin: (data) => send({ type: "stdin", id, data }),
-            resize: (rows, columns) => send({ type: "resize", id, rows, columns }),
-          });
-        });
-        io.signal.throwIfAborted();
+        const outcome = await request(
+          { type: "exec", job },
+          {
+            signal: io.signal,
+            stop(id) {
+              send({ type: "kill", id, signal: 15 });
+              killTimer = setTimeout(() => send({ type: "kill", id, signal: SIGKILL }), KILL_GRACE_MS);
+            },
+            graceMs: KILL_GRACE_MS + STOP_GRACE_MS,
+            onOutput: io.onOutput,
+            onId: (id) =>
+              io.onStart?.({
+                kill: (signal) => send({ type: "kill", id, signal }),
+                stdin: (data) => send({ type: "stdin", id, data }),
+                resize: (rows, columns) => send({ type: "resize", id, rows, columns }),
+              }),
+          },
+        );
         return outcome as ExecOutcome;
+      } catch (error) {
+        return await (await passedOn(error)).exec(job, io);
       } finally {
-        io.signal.removeEventListener("abort", stop);
         clearTimeout(killTimer);
       }
     },
@@ -408,15 +509,47 @@ export function startKeeper(options: {
       send({ type: "close" });
       // Nothing it holds outlives it: its pid namespace ends with it, its mounts are detached ones.
       child.kill("SIGKILL");
-      await exited;
+      await (ended === null ? exited : Promise.race([exited, later(GONE_WAIT_MS)]));
     },
   };
+}
+
+/** A job that never reached the keeper. */
+class Undelivered extends Error {}
+
+/** How a keeper ended that should not have. */
+interface Ended {
+  readonly code: number | null;
+  readonly signal: string | null;
+}
+
+/** The keeper's wait(2) status, told by its launcher; without one, what is known of the launcher. */
+function statusOf(status: Uint8Array, launcherCode: number | null): Ended {
+  if (status.length < STATUS_BYTES) return { code: launcherCode, signal: null };
+  const raw = Buffer.from(status).readUInt32LE(0);
+  const number = raw & 0x7f;
+  return number === 0
+    ? { code: (raw >> 8) & 0xff, signal: null }
+    : { code: null, signal: signalName(number) };
+}
+
+function keeperError(how: Ended | Error, words: string, wasOutOfMemory: () => boolean): BuildError {
+  const tail = words === "" ? "" : `: ${words}`;
+  if (how instanceof Error)
+    return new BuildError("SANDBOX_UNAVAILABLE", `the keeper process ended: ${how.message}${tail}`, {
+      cause: how,
+    });
+  const { text, hint } =
+    how.signal === null
+      ? { text: `exit code ${how.code}`, hint: null }
+      : signalWords(how.signal, how.signal === "SIGKILL" && wasOutOfMemory());
+  return new BuildError("SANDBOX_UNAVAILABLE", `the keeper process ended: ${text}${tail}`, { hint });
 }
 
 function startError(data: Uint8Array): BuildError {
   // A failed call is told as (record address, -errno).
   const errno =
-    data.length >= 16
+    data.length >= FAILURE_BYTES
       ? -Number(new DataView(data.buffer, data.byteOffset, data.length).getBigInt64(8, true))
       : 0;
   const hint =

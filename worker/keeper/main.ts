@@ -1,6 +1,6 @@
 // [process] The keeper: namespace root. Jobs on files go to threads, commands to the sandbox; answers go back to the front.
 
-import { firstThread, settings } from "./first-thread.ts";
+import { firstThread, settings, threadData } from "./first-thread.ts";
 import { availableParallelism } from "node:os";
 import { lazyLauncher, openSandbox } from "../sandbox/builtin.ts";
 import { openOciSandbox } from "../sandbox/oci.ts";
@@ -9,20 +9,22 @@ import type { RunningExec } from "../sandbox/step.ts";
 import type { FromKeeper, ToKeeper } from "./messages.ts";
 import { networkDir } from "./network-helper.ts";
 import { openJobThreads } from "./threads.ts";
-import { freezeError } from "./wire-error.ts";
+import { freezeError } from "./freeze-error.ts";
 
 const { singleId } = settings;
-const threads = openJobThreads(firstThread, Math.max(2, availableParallelism()), singleId);
+const threads = openJobThreads(firstThread, Math.max(2, availableParallelism()), threadData);
 const launcher = lazyLauncher();
+// An OCI runtime has no way to tell the keeper of a step's calls that all of them share.
 const network =
-  settings.network.kind === "none"
+  settings.network.kind === "none" && settings.ociRuntime !== null
     ? null
     : openNetworkPool(settings.network, {
         dir: networkDir(settings.storeDir),
         launcher,
         ahead: settings.networkAhead,
       });
-const options = { singleId, network, launcher };
+const noNetwork = settings.network.kind === "none" ? settings.network.why : "";
+const options = { singleId, network, noNetwork, launcher };
 const sandbox =
   settings.ociRuntime === null
     ? openSandbox(options)
@@ -64,7 +66,10 @@ process.on("message", (raw) => {
   const message = raw as ToKeeper;
   switch (message.type) {
     case "job":
-      settle(message.id, threads.run(message.job));
+      settle(message.id, threads.run(message.id, message.job));
+      return;
+    case "stop":
+      threads.stop(message.id);
       return;
     case "exec": {
       const { id } = message;

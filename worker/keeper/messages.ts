@@ -59,12 +59,23 @@ export interface ApplyJob {
   readonly diffId: Digest | null; // null: not known, returned
   readonly dir: string; // exists, empty
 }
-export interface ApplyOutcome {
-  readonly diffId: Digest;
+export interface ApplyOutcome extends PlainOutcome {
   readonly sizeBytes: number;
   readonly entries: number;
   /** What the layer holds and could not be made, in sentences. */
   readonly notes?: readonly string[];
+}
+
+/** What a layer blob (a file) holds, without unpacking it. */
+export interface PlainJob {
+  readonly kind: "plain";
+  readonly blob: string;
+}
+export interface PlainOutcome {
+  readonly diffId: Digest;
+  /** Bytes of the tar in it. */
+  readonly tarBytes: number;
+  readonly compression: "none" | "gzip" | "zstd" | "bzip2" | "xz";
 }
 
 export type Compression = "gzip" | "zstd" | "estargz" | "uncompressed";
@@ -81,6 +92,8 @@ export interface PackJob {
   readonly epochSeconds: number | null;
   /** Compress with the compressor whose bytes are equal on every machine and Node version. */
   readonly pinned?: boolean;
+  /** The directory was made by a keeper with one id, and this one has several (LayerStore.isOfOtherIds). */
+  readonly oneId?: boolean;
 }
 /** A layer blob in another compression; its tar stays as it is. */
 export interface RecompressJob {
@@ -98,11 +111,27 @@ export interface PackOutcome {
   readonly size: number | null;
 }
 
+export interface RecompressOutcome extends PackOutcome {
+  /** Of the blob that was read. */
+  readonly compression: PlainOutcome["compression"];
+}
+
 /** Digest of what a selector picks out of a tree (content keys). */
 export interface SelectJob {
   readonly kind: "select";
   readonly tree: Tree;
   readonly selectors: readonly Selector[];
+}
+/** Takes attributes that a step made up in our name out of what it wrote (cache/layers/owner.ts). */
+export interface StripJob {
+  readonly kind: "strip";
+  readonly dir: string;
+}
+/** Removes from an upper directory what equals what the layers below show: ops/unchanged.ts. */
+export interface DropUnchangedJob {
+  readonly kind: "drop-unchanged";
+  readonly upper: string;
+  readonly below: readonly string[];
 }
 /** Removes directory trees of the store that hold foreign owners. */
 export interface RemoveJob {
@@ -123,6 +152,10 @@ export interface ExportJob {
   readonly trees: readonly { readonly dirs: readonly string[]; readonly folder: string | null }[];
   readonly form: "tar" | "directory";
   readonly dest: string; // a file or an existing directory
+  /** What the user calls the output; null: `dest` is a file of the store. */
+  readonly output: string | null;
+  /** An empty directory of the store, where several trees are put together; stays the caller's. */
+  readonly scratch: string;
   readonly epochSeconds: number | null;
 }
 /** syncfs(2) of the file system a directory is on. */
@@ -163,10 +196,13 @@ export type ThreadJob =
   | MaterializeJob
   | DiffJob
   | ApplyJob
+  | PlainJob
   | PackJob
   | RecompressJob
   | SelectJob
+  | DropUnchangedJob
   | RemoveJob
+  | StripJob
   | ReadJob
   | ExportJob
   | MeasureJob
@@ -195,6 +231,8 @@ export interface ExecJob {
   readonly security: "sandbox" | "insecure";
   readonly mounts: readonly ExecJobMount[]; // in the order they are made
   readonly rlimits: readonly { readonly name: string; readonly soft: number; readonly hard: number }[];
+  /** Processes and threads it may have: worker/process-bound.ts; null: any number. */
+  readonly processes: number | null;
   /** A terminal of this size for stdin, stdout and stderr; null: pipes, stdin closed unless `stdin`. */
   readonly tty: { readonly rows: number; readonly columns: number } | null;
   readonly stdin: boolean;
@@ -242,19 +280,28 @@ export type ExecJobMount =
       readonly mode: number;
     };
 
+export interface OtherNetwork {
+  readonly kind: "forwarded" | "host";
+  readonly why: string;
+}
+
 export interface ExecOutcome {
   readonly code: number | null; // exit code, null when a signal ended it
   readonly signal: number | null;
   readonly cpuMs: number;
   readonly peakBytes: number;
-  /** The step had another network than asked for; why, for people. */
-  readonly networkNote?: string;
+  /** The step had another network than the usual one: forwarded by the keeper, or the host's. Why, for people. */
+  readonly otherNetwork?: OtherNetwork;
+  /** The upper directory holds nothing any more that equals what was below it: DropUnchangedJob has nothing to do. */
+  readonly unchangedDropped?: true;
 }
 
 /** An error on the wire. `system`: not the user's doing. */
 export interface WireError {
   readonly code: string;
   readonly message: string;
+  /** Of a DiskRefused. */
+  readonly errno?: string;
   readonly hint: string | null;
   readonly exitCode: number | null;
   readonly stack: string;
@@ -263,6 +310,8 @@ export interface WireError {
 export type ToKeeper =
   | { readonly type: "job"; readonly id: number; readonly job: ThreadJob }
   | { readonly type: "exec"; readonly id: number; readonly job: ExecJob }
+  /** Ends a job; it answers as one that failed. */
+  | { readonly type: "stop"; readonly id: number }
   | { readonly type: "kill"; readonly id: number; readonly signal: number }
   | { readonly type: "stdin"; readonly id: number; readonly data: Uint8Array | null } // null: end
   | { readonly type: "resize"; readonly id: number; readonly rows: number; readonly columns: number }

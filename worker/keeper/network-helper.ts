@@ -6,7 +6,7 @@ import { findProgram } from "./userns.ts";
 
 export type NetworkHelper =
   | { readonly kind: "pasta" | "slirp4netns"; readonly file: string }
-  /** Steps with the default network use the host's; `why` says what is missing, with the fix. */
+  /** The keeper forwards itself (sandbox/forwarder.ts), a little less; `why` says what is missing, with the fix. */
   | { readonly kind: "none"; readonly why: string };
 
 /** Where a keeper has its network namespaces: a directory of the store that it covers with a memory file system only it sees. */
@@ -36,7 +36,7 @@ export function pastaArgs(files: NetworkFiles): readonly string[] {
 }
 
 /** Name server inside a namespace. Link-local, as podman has it; slirp4netns(1) fixes its own. */
-export const RESOLVER = { pasta: "169.254.1.1", slirp4netns: "10.0.2.3" } as const;
+export const RESOLVER = { pasta: "169.254.1.1", slirp4netns: "10.0.2.3", own: "169.254.1.1" } as const;
 
 /** Looks in `path` for pasta, then slirp4netns, and whether this user may make tap devices. A few stat calls. */
 export function findNetworkHelper(path: string): NetworkHelper {

@@ -1,12 +1,16 @@
 // [thread of the keeper] Runs one job at a time with synchronous calls. Each kind loads only what it needs.
 
 import { parentPort, workerData } from "node:worker_threads";
+import { bindAll } from "../sys/bind-all.ts";
 import type { ThreadJob } from "./messages.ts";
 import type { CopyFilesJob } from "../ops/copy-files.ts";
 import type { ThreadAnswer, ThreadData } from "./threads.ts";
-import { freezeError } from "./wire-error.ts";
+import { freezeError } from "./freeze-error.ts";
 
-const { singleId } = workerData as ThreadData;
+const { singleId, loading } = workerData as ThreadData;
+// Before there is a job, which could be cancelled meanwhile.
+bindAll();
+if (loading !== undefined) Atomics.sub(loading, 0, 1);
 
 async function run(job: ThreadJob | CopyFilesJob): Promise<unknown> {
   switch (job.kind) {
@@ -27,6 +31,8 @@ async function run(job: ThreadJob | CopyFilesJob): Promise<unknown> {
       const { applyLayer } = await import("../../cache/layers/apply.ts");
       return { ...(await applyLayer(job, (message) => notes.push(message))), notes };
     }
+    case "plain":
+      return (await import("../../cache/layers/apply.ts")).plainDigest(job.blob);
     case "pack":
       return (await import("../../cache/layers/pack.ts")).packLayer(job);
     case "recompress":
@@ -49,6 +55,12 @@ async function run(job: ThreadJob | CopyFilesJob): Promise<unknown> {
       }
       return null;
     }
+    case "strip":
+      (await import("../../cache/layers/owner.ts")).stripForged(job.dir);
+      return null;
+    case "drop-unchanged":
+      (await import("../ops/unchanged.ts")).dropUnchanged(job.upper, job.below);
+      return null;
     case "remove": {
       const { removeTree } = await import("../../cache/layers/remove-tree.ts");
       for (const path of job.paths) removeTree(path);

@@ -1,18 +1,22 @@
 // [keeper] The pool of threads that run jobs on files with synchronous calls, so that the message loop never waits.
 
-import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
+import { entryOf } from "../../solver/graph/entry.ts";
 import type { ThreadJob, WireError } from "./messages.ts";
 import { thawError } from "./wire-error.ts";
 
 export interface JobThreads {
-  run(job: ThreadJob): Promise<unknown>;
+  run(id: number, job: ThreadJob): Promise<unknown>;
+  /** Ends a job wherever it stands; it rejects once its thread is gone. Descriptors it has open stay so until the keeper ends:
+   *  nobody is left who knows them. */
+  stop(id: number): void;
 }
 
 /** What a thread answers. */
 export type ThreadAnswer = { readonly outcome: unknown } | { readonly error: WireError };
 
 interface Waiting {
+  readonly id: number;
   readonly job: ThreadJob;
   readonly resolve: (outcome: unknown) => void;
   readonly reject: (error: unknown) => void;
@@ -21,12 +25,18 @@ interface Waiting {
 /** What a thread is started with. */
 export interface ThreadData {
   readonly singleId: boolean;
+  /** Whose key cache/layers/owner.ts seals notes with. */
+  readonly storeDir: string;
+  /** How many threads are loading native code just now, in one cell that all share. */
+  readonly loading?: Int32Array;
 }
 
 /** A thread that answers each job posted to it (thread.ts). */
 export function startThread(data: ThreadData): Worker {
-  return new Worker(new URL("../../solver/graph/bundle.cjs", import.meta.url), {
-    argv: ["thread", fileURLToPath(new URL("./thread.js", import.meta.url))],
+  if (data.loading !== undefined) Atomics.add(data.loading, 0, 1); // thread.ts takes it off
+  const { file, argv } = entryOf("thread", new URL("./thread.js", import.meta.url));
+  return new Worker(file, {
+    argv: [...argv],
     workerData: data,
     resourceLimits: { maxYoungGenerationSizeMb: 8 },
   });
@@ -35,17 +45,28 @@ export function startThread(data: ThreadData): Worker {
 /** What a build does next (packing the layer a step has just made) comes within this time, so a job in the background leaves the
  *  thread to it that is already there: starting one more takes as long as packing a small layer four times. */
 const BACKGROUND_AFTER_MS = 50;
+/** A thread to be ended is asked so often whether it has loaded its code, and ended all the same after half a second. */
+const LOADED_AFTER_MS = 5;
+const LOADED_TRIES = 100;
 
 /** `first`, and at most `count` threads with it, started when first needed and kept. Jobs in the background start none. */
-export function openJobThreads(first: Worker, count: number, singleId: boolean): JobThreads {
+export function openJobThreads(first: Worker, count: number, data: ThreadData): JobThreads {
   const idle: Worker[] = [first];
   const queue: Waiting[] = [];
   const background: Waiting[] = [];
+  const running = new Map<number, Worker>();
   let started = 1;
 
+  /** Not while it, or one it has started, loads native code: Node-API ends the whole process then. That takes some 50 ms. */
+  const end = (id: number, thread: Worker, triesLeft: number): void => {
+    if (running.get(id) !== thread) return; // it has answered
+    if (triesLeft > 0 && data.loading !== undefined && Atomics.load(data.loading, 0) > 0)
+      setTimeout(end, LOADED_AFTER_MS, id, thread, triesLeft - 1);
+    else void thread.terminate();
+  };
   const start = (): Worker => {
     started += 1;
-    return startThread({ singleId });
+    return startThread(data);
   };
   const next = (): void => {
     const jobs = queue.length > 0 ? queue : background;
@@ -54,9 +75,12 @@ export function openJobThreads(first: Worker, count: number, singleId: boolean):
     const thread = idle.pop() ?? (started < (jobs === queue ? count : 1) ? start() : null);
     if (thread === null) return;
     jobs.shift();
+    running.set(waiting.id, thread);
     const settle = (): void => {
+      running.delete(waiting.id);
       thread.off("message", onMessage);
-      thread.off("error", onError);
+      thread.off("error", onEnd);
+      thread.off("exit", onEnd);
     };
     const onMessage = (answer: ThreadAnswer): void => {
       settle();
@@ -65,27 +89,37 @@ export function openJobThreads(first: Worker, count: number, singleId: boolean):
       else waiting.reject(thawError(answer.error));
       next();
     };
-    const onError = (error: unknown): void => {
+    const onEnd = (error: unknown): void => {
       settle();
       started -= 1; // the thread is gone
-      waiting.reject(error);
+      waiting.reject(error instanceof Error ? error : new Error("the job was ended"));
       next();
     };
     thread.on("message", onMessage);
-    thread.on("error", onError);
+    thread.on("error", onEnd);
+    thread.on("exit", onEnd);
     thread.postMessage(waiting.job);
   };
   return {
-    run(job) {
+    run(id, job) {
       return new Promise((resolve, reject) => {
         if (job.kind === "measure" && job.background) {
-          background.push({ job, resolve, reject });
+          background.push({ id, job, resolve, reject });
           setTimeout(next, BACKGROUND_AFTER_MS);
           return;
         }
-        queue.push({ job, resolve, reject });
+        queue.push({ id, job, resolve, reject });
         next();
       });
+    },
+    stop(id) {
+      for (const jobs of [queue, background]) {
+        const index = jobs.findIndex((waiting) => waiting.id === id);
+        if (index >= 0) jobs.splice(index, 1)[0]?.reject(new Error("the job was ended"));
+      }
+      // Ends between two system calls, whatever loop it is in; the threads it has started go with it.
+      const thread = running.get(id);
+      if (thread !== undefined) end(id, thread, LOADED_TRIES);
     },
   };
 }

@@ -1,7 +1,6 @@
 // Which ids the keeper's user namespace holds, and how they are written.
 // user_namespaces(7), subuid(5), newuidmap(1).
 
-import { execFile } from "node:child_process";
 import { accessSync, constants, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -159,6 +158,7 @@ function runHelper(
     });
   const args = [String(pid)];
   for (const { inside, outside, count } of ranges) args.push(String(inside), String(outside), String(count));
+  const { execFile } = process.getBuiltinModule("node:child_process"); // loaded when there is something to start
   return new Promise((resolve, reject) => {
     execFile(file, args, { timeout: HELPER_TIMEOUT_MS }, (error, _stdout, stderr) => {
       if (error === null) resolve();

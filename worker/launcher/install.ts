@@ -1,17 +1,21 @@
 // The launcher as a file on disk, for the front that starts the keeper with it.
 
+import { randomBytes } from "node:crypto";
 import {
   accessSync,
+  closeSync,
   constants,
-  existsSync,
-  mkdirSync,
+  fstatSync,
   mkdtempSync,
+  openSync,
   renameSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { onDisk } from "../../cache/disk-fault.ts";
+import { makeDirectories, openRegularIn, readAll } from "../../cache/outside.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { type LauncherArch, launcherElf } from "./elf.ts";
 
@@ -52,16 +56,52 @@ export function withLauncher<T>(dir: string, start: (file: string) => T): T {
   );
 }
 
+/** The launcher in `dir`. One that is there is believed for its bytes, owner and mode, never for being there: it is not flushed
+ *  when it is written, so a power cut may leave an empty one, and what it says runs with all rights of who builds (threat model R2). */
 function install(dir: string): string {
   const arch = launcherArch();
-  const file = join(dir, `launcher-2-${arch}`);
-  if (!existsSync(file)) {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
-    const temporary = `${file}.${process.pid}`;
-    writeFileSync(temporary, launcherElf(arch), { mode: 0o700 });
-    renameSync(temporary, file);
+  const name = `launcher-2-${arch}`;
+  const file = join(dir, name);
+  const bytes = launcherElf(arch);
+  makeDirectories(dir, 0o700);
+  if (isInstalled(dir, name, bytes)) return file;
+  const draft = `${file}.${process.pid}.${randomBytes(4).toString("hex")}`;
+  try {
+    onDisk("writing the launcher", dir, () => writeFileSync(draft, bytes, { mode: 0o700, flag: "wx" }));
+    rename(draft, file);
+  } catch (error) {
+    rmSync(draft, { force: true });
+    throw error;
   }
   return file;
+}
+
+/** rename(2) puts it in the place of a file, a FIFO or a link; only a directory must go before. */
+function rename(draft: string, file: string): void {
+  try {
+    renameSync(draft, file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EISDIR") throw error;
+    rmSync(file, { recursive: true });
+    renameSync(draft, file);
+  }
+}
+
+function isInstalled(dir: string, name: string, bytes: Uint8Array): boolean {
+  const directory = openSync(dir, constants.O_RDONLY | constants.O_DIRECTORY);
+  let file: number | null = null;
+  try {
+    file = openRegularIn(directory, name);
+    if (file === null) return false;
+    const { uid, mode } = fstatSync(file);
+    if (uid !== process.geteuid?.() || (mode & 0o777) !== 0o700) return false;
+    return readAll(file, bytes.length, name).equals(bytes);
+  } catch {
+    return false; // a link, a FIFO, too long, not to be read: another is put in its place
+  } finally {
+    if (file !== null) closeSync(file);
+    closeSync(directory);
+  }
 }
 
 /** access(2) says EACCES for files of a noexec mount too. */

@@ -53,6 +53,17 @@ const NUMBERS = {
   writev: [20, 66],
   faccessat: [269, 48],
   unlinkat: [263, 35],
+  setxattr: [188, 5],
+  pidfd_open: [434, 434],
+  sendmsg: [46, 211],
+  recvmsg: [47, 212],
+  sendto: [44, 206],
+  ppoll: [271, 73],
+  bind: [49, 200],
+  listen: [50, 201],
+  setsockopt: [54, 208],
+  rt_sigaction: [13, 134],
+  signalfd4: [289, 74],
 } as const;
 export type CallName = keyof typeof NUMBERS;
 

@@ -2,9 +2,10 @@
 // runs at 1 to 2 GB a second, and neither waits for another thread.
 
 import { availableParallelism } from "node:os";
+import { workerData } from "node:worker_threads";
 import type { Content } from "../../cache/path-hash.ts";
 import type { TreeReader } from "../../cache/tree.ts";
-import { startThread, type ThreadAnswer } from "../keeper/threads.ts";
+import { startThread, type ThreadAnswer, type ThreadData } from "../keeper/threads.ts";
 import { thawError } from "../keeper/wire-error.ts";
 import { O, openat } from "../sys/file.ts";
 import { inWords } from "./failure.ts";
@@ -123,7 +124,7 @@ function chunksOf(files: readonly FileCopy[]): number[] {
 }
 
 async function runHelper(job: CopyFilesJob, { singleId }: IdMode): Promise<Copied> {
-  const thread = startThread({ singleId });
+  const thread = startThread({ ...(workerData as ThreadData), singleId });
   try {
     const answer = await new Promise<ThreadAnswer>((resolve, reject) => {
       thread.once("message", resolve);

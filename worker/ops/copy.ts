@@ -3,6 +3,8 @@
 import { type Content, contentWithoutReading, EMPTY, foldSelection } from "../../cache/path-hash.ts";
 import {
   bytesOf,
+  childPath,
+  cleanPath,
   joinPath,
   parentOf,
   resolvePath,
@@ -46,11 +48,7 @@ export interface CopyContext {
 export async function runCopy(action: CopyAction, context: CopyContext): Promise<Digest | null> {
   const { source, place } = context;
   const selector = copySelector(action);
-  for (const required of action.requiredPaths) {
-    const wanted = joinPath(bytesOf(action.src), bytesOf(required)); // relative to the source, as include patterns are
-    const path = resolvePath(source, wanted, true);
-    if (source.lstat(path) === null) throw missing(source, wanted, path);
-  }
+  for (const required of action.requiredPaths) requirePath(source, bytesOf(action.src), bytesOf(required));
   const dest = bytesOf(action.dest);
   if (!action.createDestPath) {
     const parent = parentOf(place.resolve(dest));
@@ -83,6 +81,29 @@ export async function runCopy(action: CopyAction, context: CopyContext): Promise
     });
   }
   return fold?.digest() ?? null;
+}
+
+/** Throws CONTEXT_PATH_MISSING unless there is such a path below the source. It is meant as include patterns are: relative to
+ *  the source, without following links in it, and never the source itself. */
+function requirePath(source: TreeReader, src: string, required: string): void {
+  const wanted = joinPath(src, required);
+  let path = resolvePath(source, src, true);
+  const absent = (hint: string | null): BuildError => {
+    const error = missing(source, wanted, path);
+    return hint === null ? error : new BuildError(error.code, error.message, { hint });
+  };
+  const parts = cleanPath(required).split("/");
+  for (const [index, part] of parts.entries()) {
+    if (part === "")
+      throw absent("--parents keeps what is below the source: leave it out for the source itself");
+    path = childPath(path, part);
+    const stat = source.lstat(path);
+    if (stat === null) throw absent(null);
+    if (index === parts.length - 1 || stat.type === "directory") continue;
+    throw absent(
+      stat.type === "symlink" ? `${shown(path)} is a link, behind which --parents does not look` : null,
+    );
+  }
 }
 
 /** Copies what is below a directory of the source, or one file, into a directory or file of the place as it is. For the
@@ -172,7 +193,7 @@ async function copyEntries(match: Match, target: string, copying: Copying): Prom
   const made = new Set<string>();
 
   const enter = (entry: Entry): void => {
-    const path = joinPath(target, entry.relative);
+    const path = childPath(target, entry.relative);
     const { stat } = entry;
     if (action.alwaysReplaceExistingDestPaths && !entry.isWay && !made.has(parentOf(path))) {
       const there = path === "" ? null : place.tree.lstat(path);

@@ -3,7 +3,7 @@
 // What counts as different is what containerd's fs.Changes looks at, which BuildKit asks: kind, mode, owner and attributes of
 // everything; size, time and bytes of what is no directory.
 
-import { joinPath, type TreeReader, type TreeStat } from "../../cache/tree.ts";
+import { childPath, joinPath, type TreeReader, type TreeStat } from "../../cache/tree.ts";
 import type { DiffJob } from "../keeper/messages.ts";
 import { overlayMount } from "../sys/mount.ts";
 import { copySubtree, type LinkedFiles } from "./copy.ts";
@@ -51,7 +51,7 @@ async function become(directory: string, becoming: Becoming): Promise<boolean> {
     if (!names.has(name)) isChanged = place.remove(joinPath(directory, name)) || isChanged;
   }
   for (const { name, stat } of goal) {
-    const path = joinPath(directory, name);
+    const path = childPath(directory, name);
     const there = place.tree.lstat(path);
     if (there?.type === "directory" && stat.type === "directory") {
       isChanged = (await become(path, becoming)) || isChanged;

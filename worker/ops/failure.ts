@@ -1,6 +1,7 @@
 // [keeper] Failed system calls as errors of the user.
 
 import { getSystemErrorMap } from "node:util";
+import { DiskRefused } from "../../cache/disk-fault.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { SysError } from "../sys/libc.ts";
 
@@ -23,19 +24,32 @@ export async function inWordsAsync<T>(doing: string, work: () => Promise<T>): Pr
 }
 
 function explain(doing: string, error: unknown): unknown {
-  if (error instanceof BuildError) return error;
+  if (error instanceof BuildError || error instanceof DiskRefused) return error;
   const { errnum, path } = failureOf(error);
   if (errnum === null) return error;
   const [name, text] = getSystemErrorMap().get(-errnum) ?? [`E${errnum}`, ""];
-  const isFull = name === "ENOSPC" || name === "EDQUOT";
+  const refused = refusedBy(error, doing);
+  if (refused !== null) return refused;
   const where = path === "" ? "" : `${JSON.stringify(path)}: `;
-  return new BuildError(isFull ? "STORE_FULL" : "COPY_FAILED", `${doing}: ${where}${text || name}`, {
-    cause: error,
-    hint: isFull
-      ? "free some space on the disk of the store, with `tsbuild prune` for example, and build again"
-      : null,
-  });
+  return new BuildError("COPY_FAILED", `${doing}: ${where}${text || name}`, { cause: error });
 }
+
+/** A disk that takes no more, whose place and name the front knows (keeper.ts); null: something else. `doing`: "" is not known. */
+export function refusedBy(error: unknown, doing: string): DiskRefused | null {
+  if (error instanceof DiskRefused) return error;
+  const { errnum, path } = failureOf(error);
+  const [name = ""] = errnum === null ? [] : (getSystemErrorMap().get(-errnum) ?? []);
+  if (!DISK_ERRNOS.has(name) || (error instanceof SysError && LIMITED_CALLS.has(error.call))) return null;
+  return new DiskRefused(name, doing === "" && !path.startsWith("/") ? path : doing, error);
+}
+
+/** EROFS is of the disk for outputs only: in steps it is of their mounts. */
+const DISK_ERRNOS: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
+/** Where ENOSPC is a limit of the kernel, as fs.mount-max or user.max_mnt_namespaces: mount(2), unshare(2). */
+const LIMITED_CALLS: ReadonlySet<string> = new Set([
+  ...["mount", "move_mount", "open_tree", "fsmount", "mount_setattr"],
+  ...["unshare", "clone", "setns"],
+]);
 
 /** errno and path of our own and of Node's failed calls. */
 function failureOf(error: unknown): { errnum: number | null; path: string } {

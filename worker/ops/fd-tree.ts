@@ -1,7 +1,7 @@
-// [keeper] Trees by descriptor: each directory is opened from its parent without following links, so no name is ever
-// resolved outside the root, whatever else changes meanwhile (threat model P1, P2, P9).
+// [keeper] Trees by descriptor: each directory is opened by the kernel below the root without following links, so no name is
+// ever resolved outside, whatever else changes meanwhile (threat model P1, P2, P9).
 
-import { idMapKind, notedOwner } from "../../cache/layers/owner.ts";
+import { OWNER_XATTR, ownerOf } from "../../cache/layers/owner.ts";
 import type { Child, FileType, TreeReader, TreeStat } from "../../cache/tree.ts";
 import { baseOf, LIVE_ROOT_MODE, nativePath, parentOf, textOf } from "../../cache/tree.ts";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -14,16 +14,19 @@ import {
   llistxattr,
   O,
   openat,
+  openat2,
   procPath,
   readdir,
   readlinkat,
+  RESOLVE,
   S,
   type Stat,
   statxOrNull,
 } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
 
-/** Keeps the directories on one path open: neighbours in a walk share them. */
+/** Keeps one directory open: neighbours in a walk share it. One, and not all on its path, because a path may have 2,000 parts
+ *  and a process 1,024 descriptors; the kernel walks a path in one call. */
 export interface DirCursor {
   /** Descriptor of a directory (byte string, relative to the root); valid until the next call. */
   at(path: string): number;
@@ -35,41 +38,28 @@ export interface DirCursor {
 
 /** `root` stays the caller's. */
 export function openCursor(root: number): DirCursor {
-  const names: string[] = [];
-  const fds: number[] = [];
-  let current = "";
-  const shrink = (depth: number): void => {
-    while (names.length > depth) {
-      names.pop();
-      close(fds.pop() as number);
-    }
+  let current: { readonly path: string; readonly fd: number } | null = null;
+  const forgetAll = (): void => {
+    const old = current;
+    current = null;
+    if (old !== null) close(old.fd);
   };
   return {
     at: (path) => {
-      if (path !== current) {
-        const parts = path === "" ? [] : path.split("/");
-        let same = 0;
-        while (same < parts.length && names[same] === parts[same]) same++;
-        shrink(same);
-        current = names.join("/");
-        for (const part of parts.slice(same)) {
-          const parent = fds.at(-1) ?? root;
-          fds.push(openat(parent, nativePath(part), O.RDONLY | O.DIRECTORY | O.NOFOLLOW));
-          names.push(part);
-        }
-        current = path;
-      }
-      return fds.at(-1) ?? root;
+      if (path === "") return root;
+      if (current?.path === path) return current.fd;
+      const fd = openat2(root, nativePath(path), {
+        flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW,
+        resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS,
+      });
+      forgetAll();
+      current = { path, fd };
+      return fd;
     },
     forget: (path) => {
-      if (current !== path && !current.startsWith(`${path}/`)) return;
-      shrink(path === "" ? 0 : path.split("/").length - 1);
-      current = names.join("/");
+      if (current?.path === path || current?.path.startsWith(`${path}/`) === true) forgetAll();
     },
-    close: () => {
-      shrink(0);
-      current = "";
-    },
+    close: forgetAll,
   };
 }
 
@@ -83,18 +73,28 @@ export interface FdTree extends TreeReader {
 export function fdTree(owned: number, { live }: { readonly live: boolean }): FdTree {
   // Descriptors of mounts are O_PATH ones and cannot be read; the mount lives as long as its own is open.
   const root = openat(owned, ".", O.RDONLY | O.DIRECTORY);
+  // No instruction names the directory that a context happens to lie in: for who copies it, it has just been made.
+  const openedNs = BigInt(Date.now()) * 1_000_000n;
   const cursor = openCursor(root);
   const decode = (stat: Stat, directory: number, name: string): TreeStat => {
     const plain = toTreeStat(stat);
     if (live) return { ...plain, uid: 0, gid: 0 };
     // Only files and directories can hold a note, xattr(7).
-    if (!MAY_HOLD_NOTES || (plain.type !== "file" && plain.type !== "directory")) return plain;
-    return { ...plain, ...notedOwner(procPath(directory, nativePath(name))) };
+    if (plain.type !== "file" && plain.type !== "directory") return plain;
+    const { uid, gid } = ownerOf(plain, () => lgetxattr(procPath(directory, nativePath(name)), OWNER_XATTR));
+    return uid === plain.uid && gid === plain.gid ? plain : { ...plain, uid, gid };
+  };
+  /** A single layer is mounted as it is: what it marks as deleted is not there (threat model T5). */
+  const statOf = (directory: number, name: string): Stat | null => {
+    const stat = statxOrNull(directory, nativePath(name));
+    const isMark =
+      stat !== null && (stat.mode & S.IFMT) === S.IFCHR && stat.rdevMajor === 0 && stat.rdevMinor === 0;
+    return isMark && !live ? null : stat;
   };
   const lstat = (path: string): TreeStat | null => {
     if (path === "") {
       const stat = decode(fstat(root), root, ".");
-      return live ? { ...stat, mode: LIVE_ROOT_MODE } : stat;
+      return live ? { ...stat, mode: LIVE_ROOT_MODE, mtimeNs: openedNs } : stat;
     }
     let directory: number;
     try {
@@ -104,7 +104,7 @@ export function fdTree(owned: number, { live }: { readonly live: boolean }): FdT
       throw error;
     }
     const name = baseOf(path);
-    const stat = statxOrNull(directory, nativePath(name));
+    const stat = statOf(directory, name);
     return stat === null ? null : decode(stat, directory, name);
   };
   return {
@@ -118,7 +118,7 @@ export function fdTree(owned: number, { live }: { readonly live: boolean }): FdT
       names.sort((a, b) => (a < b ? -1 : 1));
       const children: Child[] = [];
       for (const name of names) {
-        const stat = statxOrNull(directory, nativePath(name));
+        const stat = statOf(directory, name);
         if (stat !== null) children.push({ name, stat: decode(stat, directory, name) });
       }
       return children;
@@ -135,9 +135,6 @@ export function fdTree(owned: number, { live }: { readonly live: boolean }): FdT
     },
   };
 }
-
-/** Outside user namespaces the kernel holds all owners. It cannot change while the process lives. */
-const MAY_HOLD_NOTES: boolean = idMapKind() !== "host";
 
 /** An empty tree: scratch. */
 export function emptyTree(): TreeReader {

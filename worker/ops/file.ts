@@ -1,6 +1,8 @@
 // [keeper] FileOp: its actions in order on one active layer. The layer is mounted above its base without a place in any
-// tree, all work is done on descriptors below it, and the mount ends with them.
+// tree, all work is done on descriptors below it, and the mount ends with them. What came out as it was below is no part of
+// the layer: `COPY . .` behind `COPY package.json .` brings that file again.
 
+import { setOwner } from "../../cache/layers/owner.ts";
 import { combineSelections } from "../../cache/path-hash.ts";
 import {
   baseOf,
@@ -23,8 +25,9 @@ import { inWords, inWordsAsync } from "./failure.ts";
 import { emptyTree } from "./fd-tree.ts";
 import { type OpenTree, openTreeOf } from "./open-tree.ts";
 import { type Owner, ROOT, resolveOwner } from "./owner.ts";
-import { type IdMode, openPlace, type Place, setFileOwner, shown, writeFully } from "./place.ts";
+import { type IdMode, openPlace, type Place, shown, writeFully } from "./place.ts";
 import { stackOf } from "./stack.ts";
+import { dropUnchanged } from "./unchanged.ts";
 import { unpackMatch } from "./unpack.ts";
 
 /** Runs the job; blocks its thread. Throws BuildError: CONTEXT_PATH_MISSING, COPY_FAILED, USER_UNKNOWN, STORE_FULL,
@@ -39,18 +42,19 @@ export async function runFileJob(job: FileJob, idMode: IdMode): Promise<FileOutc
     });
     const place = openPlace(mount, idMode);
     const inputs = new Inputs(job.inputs, place);
+    const read: Digest[] = [];
+    const notes: string[] = [];
     try {
-      const read: Digest[] = [];
-      const notes: string[] = [];
       for (const action of job.actions) {
         const digest = await runAction(action, { job, place, inputs, idMode, notes });
         if (digest !== null) read.push(digest);
       }
-      return { readDigest: read.length === 0 ? null : combineSelections(read), notes };
     } finally {
       inputs.close();
       place.close();
     }
+    dropUnchanged(job.upper, job.base);
+    return { readDigest: read.length === 0 ? null : combineSelections(read), notes };
   });
 }
 
@@ -174,7 +178,10 @@ function makeFile(
   try {
     if ((fstat(fd).mode & S.IFMT) !== S.IFREG) throw new Error("opened something else than a file");
     writeFully(fd, action.data);
-    if (there === null || owner !== null) setFileOwner(fd, owner ?? ROOT, idMode);
+    if (there === null || owner !== null) {
+      const { uid, gid } = owner ?? ROOT;
+      setOwner(fd, "", uid, gid, idMode);
+    }
     if (there === null) fchmod(fd, action.mode & 0o777);
     const mtimeNs = action.timestampNs ?? madeTimeNs;
     if (mtimeNs !== null) utimensat(fd, null, mtimeNs, mtimeNs);

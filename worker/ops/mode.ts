@@ -22,7 +22,10 @@ export function parseMode(text: string): ModeChange {
   const changes = text.split(",").flatMap((clause) => {
     const who = /^[ugoa]*/.exec(clause)?.[0] ?? "";
     return [...clause.slice(who.length).matchAll(/([-+=])([^-+=]*)/g)].flatMap(([, op = "", what = ""]) =>
-      (what.match(/[^ugo]+|[ugo]/g) ?? [""]).map((part) => change(who, op, part)),
+      // What "=" takes away it does once: an X behind a copied class only adds.
+      (what.match(/[^ugo]+|[ugo]/g) ?? [""]).map((part, index) =>
+        change(who, op === "=" && index > 0 && /^X+$/.test(part) ? "+" : op, part),
+      ),
     );
   });
   return (mode, isDirectory) => {
@@ -38,14 +41,17 @@ function change(who: string, op: string, what: string): (mode: number, canExecut
   const classes = named === 0 ? CLASSES.a : named; // without a class all are meant
   const isCopy = /[ugo]/.test(what);
   // What is copied are permissions. The sticky bit has no class: it is touched only where t is said.
-  const mask = isCopy ? classes & 0o777 : classes | (what.includes("t") && !onlyOthers ? STICKY : 0);
+  const touchesSticky = what.includes("t") && !onlyOthers;
+  // Without a class, t stands for itself and leaves what is beside it without effect: setmode.c as BuildKit has it.
+  const isStickyAlone = named === 0 && touchesSticky;
+  const mask = isCopy ? classes & 0o777 : (isStickyAlone ? 0 : classes) | (touchesSticky ? STICKY : 0);
   return (mode, canExecute) => {
     let bits = 0;
     for (const letter of what) {
       if (letter === "r") bits |= 0o444;
       else if (letter === "w") bits |= 0o222;
       else if (letter === "x") bits |= 0o111;
-      else if (letter === "X") bits |= op === "+" && canExecute ? 0o111 : 0;
+      else if (letter === "X") bits |= op === "-" || canExecute ? 0o111 : 0;
       else if (letter === "s") bits |= onlyOthers ? 0 : 0o6000;
       else if (letter === "t") bits |= onlyOthers ? 0 : STICKY;
       else bits |= ((mode >> SHIFT[letter as keyof typeof SHIFT]) & 7) * 0o111; // a copy of another class

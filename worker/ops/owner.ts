@@ -24,19 +24,25 @@ export function resolveOwner(owner: ChownOpt | null, rootOf: (input: number) => 
   if (owner === null) return null;
   let { uid, gid } = ROOT;
   if (owner.user?.kind === "id") {
-    uid = owner.user.id;
-    gid = owner.user.id;
+    uid = givenId(owner.user.id);
+    gid = uid;
   } else if (owner.user !== null) {
     const [, , foundUid, foundGid] = lookUp(owner.user, "/etc/passwd", rootOf) ?? [];
     uid = parseId(foundUid, owner.user.name);
     gid = parseId(foundGid, owner.user.name);
   }
-  if (owner.group?.kind === "id") gid = owner.group.id;
+  if (owner.group?.kind === "id") gid = givenId(owner.group.id);
   else if (owner.group !== null) {
     const found = lookUp(owner.group, "/etc/group", rootOf);
     if (found !== null) gid = parseId(found[2], owner.group.name);
   }
   return { uid, gid };
+}
+
+/** -1 would tell chown(2) to leave the owner as it is, which is root (threat model I3). */
+function givenId(id: number): number {
+  if (id <= 0xffff_fffe) return id;
+  throw new BuildError("USER_UNKNOWN", `${id} is no user or group id`);
 }
 
 /** Fields of the first line with this name, or null. */
@@ -55,7 +61,13 @@ function lookUp(
     );
   }
   const root = rootOf(who.input);
-  const bytes = root === null ? null : readInTree(root, file, ACCOUNTS_MAX_BYTES);
+  // Without accounts nobody has the name; what cannot be read might have.
+  const notRegular = (): never => {
+    throw new BuildError("USER_UNKNOWN", `${file} is not a regular file`, {
+      hint: `${JSON.stringify(who.name)} cannot be looked up in it: give the owner as numbers`,
+    });
+  };
+  const bytes = root === null ? null : readInTree(root, file, ACCOUNTS_MAX_BYTES, notRegular);
   if (bytes === null) return null;
   for (const line of bytes.toString("utf8").split("\n")) {
     const fields = line.trim().split(":");
@@ -76,8 +88,13 @@ function parseId(text: string | undefined, name: string): number {
 }
 
 /** A regular file inside a root, links resolved by the kernel within it; null when there is none. Never blocks. Throws
- *  LIMIT_EXCEEDED when it has more than maxBytes. */
-export function readInTree(root: number, path: string, maxBytes: number): Buffer | null {
+ *  LIMIT_EXCEEDED when it has more than maxBytes. `notRegular`: what to answer when something else has that name. */
+export function readInTree(
+  root: number,
+  path: string,
+  maxBytes: number,
+  notRegular: () => null = () => null,
+): Buffer | null {
   let fd: number;
   try {
     fd = openat2(root, path, {
@@ -89,7 +106,7 @@ export function readInTree(root: number, path: string, maxBytes: number): Buffer
     throw error;
   }
   try {
-    if ((fstat(fd).mode & S.IFMT) !== S.IFREG) return null;
+    if ((fstat(fd).mode & S.IFMT) !== S.IFREG) return notRegular();
     const chunks: Buffer[] = [];
     let total = 0;
     for (;;) {

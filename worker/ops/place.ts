@@ -2,16 +2,14 @@
 // root (threat model P1 to P5).
 
 import { writeSync } from "node:fs";
-import { OWNER_XATTR, setOwner } from "../../cache/layers/owner.ts";
+import { setOwner } from "../../cache/layers/owner.ts";
+import { removeAt } from "../../cache/layers/remove-tree.ts";
 import { baseOf, cleanPath, joinPath, nativePath, parentOf, resolvePath, textOf } from "../../cache/tree.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import {
   AT,
-  close,
-  DT,
   fchmod,
   fchmodat,
-  fchownat,
   fsetxattr,
   linkat,
   lsetxattr,
@@ -20,7 +18,6 @@ import {
   O,
   openat,
   procPath,
-  readdir,
   S,
   statxOrNull,
   symlinkat,
@@ -52,6 +49,7 @@ export interface Place {
   /** A new empty file, write-only descriptor. An existing non-directory is replaced; throws COPY_FAILED on a directory. */
   createFile(path: string): number;
   makeSymlink(path: string, target: string): void;
+  /** Throws COPY_FAILED for what overlayfs takes for a deleted file. */
   makeNode(path: string, mode: number, device: { readonly major: number; readonly minor: number }): void;
   link(from: string, path: string): void;
   /** Removes what is there, whatever it is. False: there was nothing. */
@@ -130,7 +128,17 @@ export function openPlace(mount: number, { singleId }: IdMode): Place {
       replacing(path, () => openat(at(path), nameOf(path), O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o600)),
     makeSymlink: (path, target) =>
       replacing(path, () => symlinkat(nativePath(target), at(path), nameOf(path))),
-    makeNode: (path, mode, device) => replacing(path, () => mknodat(at(path), nameOf(path), mode, device)),
+    makeNode: (path, mode, device) => {
+      // Where nothing is mounted below the place this would be a mark of the layer instead of a file (threat model T5).
+      if ((mode & S.IFMT) === S.IFCHR && device.major === 0 && device.minor === 0) {
+        throw new BuildError(
+          "COPY_FAILED",
+          `${shown(path)} is a character device 0, 0: overlayfs has it mark deleted files, so it cannot be copied`,
+          { hint: "leave it out with .dockerignore" },
+        );
+      }
+      replacing(path, () => mknodat(at(path), nameOf(path), mode, device));
+    },
     link: (from, path) =>
       replacing(path, () => linkat(linkCursor.at(parentOf(from)), nameOf(from), at(path), nameOf(path))),
     remove: (path) => {
@@ -145,7 +153,7 @@ export function openPlace(mount: number, { singleId }: IdMode): Place {
       if (statxOrNull(directory, nameOf(path)) === null) return false;
       cursor.forget(path);
       linkCursor.forget(path);
-      removeTree(directory, nameOf(path));
+      removeAt(directory, Buffer.from(baseOf(path), "latin1"));
       return true;
     },
     dress,
@@ -165,23 +173,12 @@ export function openPlace(mount: number, { singleId }: IdMode): Place {
 /** Gives an open, just written file its look. */
 export function dressFile(fd: number, look: Look, idMode: IdMode): void {
   // Owner first: chown(2) takes set-id bits and capabilities away.
-  setFileOwner(fd, look.owner, idMode);
+  const { uid, gid } = look.owner;
+  // With one id a new file is root's already.
+  if (!idMode.singleId || uid !== 0 || gid !== 0) setOwner(fd, "", uid, gid, idMode);
   fchmod(fd, look.mode);
   for (const [key, value] of look.xattrs) setXattr(() => fsetxattr(fd, key, value));
   if (look.mtimeNs !== null) utimensat(fd, null, look.mtimeNs, look.mtimeNs);
-}
-
-/** The owner of an open file that was just made. */
-export function setFileOwner(fd: number, { uid, gid }: Owner, { singleId }: IdMode): void {
-  if (!singleId) {
-    try {
-      fchownat(fd, "", uid, gid, AT.EMPTY_PATH);
-      return;
-    } catch (error) {
-      if (!isSysError(error, "EINVAL")) throw error; // EINVAL: an id without a mapping
-    }
-  }
-  if (uid !== 0 || gid !== 0) fsetxattr(fd, OWNER_XATTR, Buffer.from(`${uid}:${gid}`));
 }
 
 /** Attributes a file system or an unprivileged user cannot have are left out, as BuildKit does. */
@@ -191,27 +188,6 @@ function setXattr(set: () => void): void {
   } catch (error) {
     if (!isSysError(error, "EPERM", "EOPNOTSUPP", "EINVAL")) throw error;
   }
-}
-
-/** unlinkat(2) of a tree by descriptors; links are removed, never followed. */
-export function removeTree(directory: number, name: string | Buffer): void {
-  try {
-    unlinkat(directory, name);
-    return;
-  } catch (error) {
-    // Directories: Linux says EISDIR, POSIX EPERM.
-    if (!isSysError(error, "EISDIR", "EPERM")) throw error;
-  }
-  const fd = openat(directory, name, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
-  try {
-    for (const entry of readdir(fd)) {
-      if (entry.type === DT.DIR || entry.type === DT.UNKNOWN) removeTree(fd, entry.name);
-      else unlinkat(fd, entry.name);
-    }
-  } finally {
-    close(fd);
-  }
-  unlinkat(directory, name, AT.REMOVEDIR);
 }
 
 /** Writes all of the bytes. */

@@ -5,10 +5,12 @@
 // directories, as the layers below have them. It is made once for each stack, beside the layer.
 
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { readImplied } from "../../cache/layers/implied.ts";
+import { removeTree } from "../../cache/layers/remove-tree.ts";
 import { nativePath, parentOf } from "../../cache/tree.ts";
+import { BuildError } from "../../solver/graph/error.ts";
 import {
   AT,
   close,
@@ -21,18 +23,27 @@ import {
   mkdirat,
   O,
   openat,
+  openat2,
+  RESOLVE,
   S,
   statxOrNull,
   utimensat,
 } from "../sys/file.ts";
+import { STACK_MAX } from "../sys/stack-limit.ts";
 
-/** The directories to be stacked for these layers, oldest first. */
+/** The directories to be stacked for these layers, oldest first. Throws LIMIT_EXCEEDED for more than the kernel stacks. */
 export function stackOf(layers: readonly string[]): readonly string[] {
-  return layers.flatMap((layer, index) => {
+  const stack = layers.flatMap((layer, index) => {
     const implied = index === 0 ? [] : readImplied(layer);
     const amended = implied.length === 0 ? null : amend(layer, implied, layers.slice(0, index));
     return amended === null ? [layer] : [layer, amended];
   });
+  if (stack.length <= STACK_MAX) return stack;
+  throw new BuildError(
+    "LIMIT_EXCEEDED",
+    `${stack.length} layers are more than the ${STACK_MAX} that this kernel stacks`,
+    { hint: "bring steps together: RUN a && b, one COPY of a directory" },
+  );
 }
 
 /** The directory that goes above a layer; null: the layers below know none of its implied directories. */
@@ -40,30 +51,28 @@ function amend(layer: string, implied: readonly string[], below: readonly string
   const place = join(dirname(layer), `amended-${keyOf(below)}`);
   const made = statSync(place, { throwIfNoEntry: false });
   if (made !== undefined) return made.isDirectory() ? place : null;
-  const found = new Map<string, number>();
-  try {
-    for (const path of implied) {
-      const fd = findBelow(path, below);
-      if (fd !== null) found.set(path, fd);
-    }
-    if (found.size === 0) {
-      writeFileSync(place, "");
-      return null;
-    }
-    const draft = `${place}.${process.pid}-${performance.now()}`;
-    mkdirSync(draft, { mode: 0o700 });
-    try {
-      fill(draft, layer, found);
-      renameSync(draft, place);
-    } catch (error) {
-      rmSync(draft, { recursive: true, force: true });
-      // Somebody else was quicker with the same.
-      if (!["EEXIST", "ENOTEMPTY"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
-    }
-    return place;
-  } finally {
-    for (const fd of found.values()) close(fd);
+  // Each list is read once, and no descriptor kept: a layer may have a million of these directories.
+  const lists = new Map(below.map((other) => [other, new Set(readImplied(other))]));
+  const found = new Map<string, string>();
+  for (const path of implied) {
+    const at = findBelow(path, below, lists);
+    if (at !== null) found.set(path, at);
   }
+  if (found.size === 0) {
+    writeFileSync(place, "");
+    return null;
+  }
+  const draft = `${place}.${process.pid}-${performance.now()}`;
+  mkdirSync(draft, { mode: 0o700 });
+  try {
+    fill(draft, layer, found);
+    renameSync(draft, place);
+  } catch (error) {
+    removeTree(draft);
+    // Somebody else was quicker with the same.
+    if (!["EEXIST", "ENOTEMPTY"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+  }
+  return place;
 }
 
 /** What is below, by name; layers do not change. The boot: nothing here is flushed, so it counts until a power cut only. */
@@ -75,20 +84,23 @@ function keyOf(below: readonly string[]): string {
     .slice(0, 32);
 }
 
-/** Descriptor of the directory that the layers below show at a path; null: they show none. */
-function findBelow(path: string, below: readonly string[]): number | null {
+/** The layer below whose directory is the one that is seen at a path; null: there is none. */
+function findBelow(
+  path: string,
+  below: readonly string[],
+  lists: ReadonlyMap<string, ReadonlySet<string>>,
+): string | null {
   for (const layer of below.toReversed()) {
     const found = findIn(layer, path);
     if (found === "hidden") return null;
-    if (found === "absent") continue;
-    if (!readImplied(layer).includes(path)) return found;
-    close(found); // as little said there as here
+    // Where it is implied as well, as little is said there as here.
+    if (found === "there" && lists.get(layer)?.has(path) !== true) return layer;
   }
   return null;
 }
 
 /** "hidden": this layer deletes or replaces what is below it at the path. */
-function findIn(layer: string, path: string): number | "hidden" | "absent" {
+function findIn(layer: string, path: string): "there" | "hidden" | "absent" {
   let fd = openat(AT.FDCWD, layer, O.RDONLY | O.DIRECTORY);
   let isOpaque = false;
   for (const part of path.split("/")) {
@@ -103,11 +115,12 @@ function findIn(layer: string, path: string): number | "hidden" | "absent" {
     fd = next;
     isOpaque ||= fgetxattr(fd, "user.overlay.opaque") !== null;
   }
-  return fd;
+  close(fd);
+  return "there";
 }
 
 /** Makes the directories and those on the way to them, which look as in the layer itself. */
-function fill(draft: string, layer: string, found: ReadonlyMap<string, number>): void {
+function fill(draft: string, layer: string, found: ReadonlyMap<string, string>): void {
   const paths = new Set<string>();
   for (const path of found.keys()) {
     for (let part = path; part !== "" && !paths.has(part); part = parentOf(part)) paths.add(part);
@@ -119,13 +132,13 @@ function fill(draft: string, layer: string, found: ReadonlyMap<string, number>):
     for (const path of sorted) mkdirat(root, nativePath(path), 0o700);
     // Inner ones first: what is done in a directory changes its time.
     for (const path of sorted.reverse()) {
-      const to = openat(root, nativePath(path), O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
-      const from = found.get(path) ?? openat(own, nativePath(path), O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
+      const to = openBelow(root, path);
+      const from = openFrom(found.get(path) ?? layer, path);
       try {
         copyLook(from, to);
       } finally {
         close(to);
-        if (!found.has(path)) close(from);
+        close(from);
       }
     }
     copyLook(own, root);
@@ -133,6 +146,22 @@ function fill(draft: string, layer: string, found: ReadonlyMap<string, number>):
     close(own);
     close(root);
   }
+}
+
+function openFrom(layer: string, path: string): number {
+  const root = openat(AT.FDCWD, layer, O.RDONLY | O.DIRECTORY);
+  try {
+    return openBelow(root, path);
+  } finally {
+    close(root);
+  }
+}
+
+function openBelow(root: number, path: string): number {
+  return openat2(root, nativePath(path), {
+    flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW,
+    resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS,
+  });
 }
 
 /** Owner, attributes, mode and time of a directory; not whether it is opaque. */

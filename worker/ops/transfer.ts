@@ -5,8 +5,8 @@ import { ftruncateSync, readSync } from "node:fs";
 import { type Content, readFully } from "../../cache/path-hash.ts";
 import type { TreeReader } from "../../cache/tree.ts";
 import { type Digest, digestFromHex, digestOf } from "../../solver/graph/digest.ts";
-import { close, copyFileRange, fstat, lseek } from "../sys/file.ts";
-import { isSysError } from "../sys/libc.ts";
+import { cloneContent } from "../sys/clone.ts";
+import { close, fstat, lseek } from "../sys/file.ts";
 import { fileXattrs } from "./fd-tree.ts";
 import { dressFile, type IdMode, type Look, type Place, writeFully } from "./place.ts";
 
@@ -30,15 +30,14 @@ export function copyFile(
   try {
     const from = source.open(file.from);
     try {
-      const { size, blocks } = fstat(from);
-      // Fewer blocks than bytes: there are holes, and they stay.
-      const isSparse = blocks * 512 < size;
       if (!source.live) {
-        clone(from, to, size, isSparse);
+        cloneContent(from, to);
         dressFile(to, { ...file.look, xattrs: fileXattrs(from) }, idMode);
         return { kind: "none" };
       }
-      const content = transfer(from, to, size, isSparse);
+      const { size, blocks } = fstat(from);
+      // Fewer blocks than bytes: there are holes, and they stay.
+      const content = transfer(from, to, size, blocks * 512 < size);
       dressFile(to, { ...file.look, xattrs: [] }, idMode);
       return { kind: "file", ...content };
     } finally {
@@ -91,37 +90,4 @@ function transfer(
   }
   if (to !== null && isSparse) ftruncateSync(to, size);
   return { digest: digestFromHex(sha.digest("hex")), size };
-}
-
-/** Copies without looking at the bytes: shared blocks where the file system can, holes kept. */
-function clone(from: number, to: number, size: number, isSparse: boolean): void {
-  if (!isSparse) return copyRange(from, to, size);
-  for (let at = lseek(from, 0, 3); at !== null && at < size; at = lseek(from, at, 3)) {
-    const hole = lseek(from, at, 4) ?? size;
-    lseek(from, at, 0);
-    lseek(to, at, 0);
-    copyRange(from, to, hole - at);
-    at = hole;
-  }
-  ftruncateSync(to, size);
-}
-
-/** copy_file_range(2), which not all pairs of file systems have; the rest through memory. */
-function copyRange(from: number, to: number, length: number): void {
-  let left = length;
-  try {
-    while (left > 0) {
-      const count = copyFileRange(from, to, Math.min(left, 1 << 30));
-      if (count === 0) return;
-      left -= count;
-    }
-  } catch (error) {
-    if (!isSysError(error, "EXDEV", "EINVAL", "ENOSYS", "EOPNOTSUPP", "EPERM", "ETXTBSY")) throw error;
-  }
-  while (left > 0) {
-    const count = readSync(from, BUFFER, 0, Math.min(left, BUFFER.length), null);
-    if (count === 0) return;
-    writeFully(to, BUFFER.subarray(0, count));
-    left -= count;
-  }
 }

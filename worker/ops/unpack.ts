@@ -24,7 +24,7 @@ export async function unpackMatch(
 ): Promise<boolean> {
   const probe = source.open(match.path);
   try {
-    if (!(await isArchive(probe))) return false;
+    if (!(await named(match, () => isArchive(probe)))) return false;
   } finally {
     close(probe);
   }
@@ -35,18 +35,26 @@ export async function unpackMatch(
   try {
     const archive = source.open(match.path);
     try {
-      await extractArchive(archive, target, { note: options.note, owner: options.owner });
+      const { note, owner } = options;
+      await named(match, () => extractArchive(archive, target, { note, owner }));
       return true;
-    } catch (error) {
-      if (!(error instanceof BuildError) || error.code !== "ARCHIVE_INVALID") throw error;
-      throw new BuildError("ARCHIVE_INVALID", `${shown(match.path)}: ${error.message}`, {
-        cause: error,
-        hint: error.hint,
-      });
     } finally {
       close(archive);
     }
   } finally {
     close(target);
+  }
+}
+
+/** What is wrong with an archive, with its name. */
+async function named<T>(match: Match, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof BuildError) || error.code !== "ARCHIVE_INVALID") throw error;
+    throw new BuildError("ARCHIVE_INVALID", `${shown(match.path)}: ${error.message}`, {
+      cause: error,
+      hint: error.hint ?? "COPY, or ADD --unpack=false, takes the file as it is",
+    });
   }
 }

@@ -3,16 +3,18 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { Socket } from "node:net";
 import { constants as os } from "node:os";
-import { BuildError } from "../../solver/graph/error.ts";
 import { launcherArch } from "../launcher/install.ts";
 import type { ExecOutcome } from "../keeper/messages.ts";
 import { close, O, pipe2 } from "../sys/file.ts";
 import { launcherInMemory } from "./launcher-file.ts";
 import { scratchDir } from "./mount-sources.ts";
 import { stepResolvConf } from "./network.ts";
+import { type Notify, openNotify } from "./notify.ts";
 import { outcomeOf } from "./outcome.ts";
-import { hostsFile, rlimitNumber, rlimitValue, stepEnvironment } from "./rootfs.ts";
-import { seccompFilter } from "./seccomp.ts";
+import { processBoundOf } from "./process-bound.ts";
+import { hostsFile, stepEnvironment, stepRlimits } from "./rootfs.ts";
+import { type StepFilter, stepFilter } from "./seccomp-notify.ts";
+import { answerSocket } from "./sockets.ts";
 import {
   DRAIN_MS,
   drain,
@@ -27,7 +29,7 @@ import {
   type SandboxOptions,
   type Step,
 } from "./step.ts";
-import { STEP_FD, STEP_STATUS, stepProgram } from "./step-program.ts";
+import { statusLength, STEP_FD, STEP_STATUS, type StepPlan, stepProgram } from "./step-program.ts";
 
 const { SIGKILL } = os.signals;
 
@@ -67,14 +69,36 @@ async function launch(step: Step, prepared: PreparedStep): Promise<ExecOutcome> 
   let child: ChildProcess;
   let plan: ReturnType<typeof stepProgram>;
   let outputs: [out: number, err: number];
+  const forwarder = prepared.network?.forwarder ?? null;
+  const filter = stepFilter(launcherArch(), {
+    insecure: job.security === "insecure",
+    destinations: forwarder !== null,
+  });
+  const hostNetwork = prepared.network === null && job.network !== "none";
+  const notify =
+    filter?.tells !== true
+      ? null
+      : openNotify(async (call, signal) => {
+          if (call.call === "socket") return answerSocket(step.options.launcher(), call, hostNetwork);
+          return forwarder === null ? { kind: "continue" } : forwarder.answer(call, signal);
+        });
   try {
+    if (notify !== null) {
+      given.push(...notify.given);
+      step.held.push(() => notify.close());
+    }
     const alive = pipe(O.NONBLOCK);
     pass(alive[0]);
     pass(alive[1]);
     const [outRead, outWrite] = pipe();
     const [errRead, errWrite] = pipe();
     const input = job.stdin && step.terminal === null ? pipe() : null;
-    plan = planOf(step, prepared, pass, input?.[0] ?? null);
+    const [stepFd = 0, outsideFd = 0] = notify?.given.map(pass) ?? [];
+    plan = planOf(step, prepared, pass, {
+      stdin: input?.[0] ?? null,
+      filter,
+      notify: notify === null ? null : { stepFd, outsideFd },
+    });
     child = spawn(step.options.launcher(), [], {
       stdio: ["pipe", outWrite, errWrite, "pipe", ...passed],
       env: {},
@@ -100,24 +124,32 @@ async function launch(step: Step, prepared: PreparedStep): Promise<ExecOutcome> 
   child.stdin?.end(plan.bytes);
   let status: Awaited<ReturnType<typeof readStatus>>;
   try {
-    status = await readStatus(child, step);
+    status = await readStatus(child, step, notify);
   } finally {
     await Promise.all(drains.map((one) => one.finish()));
   }
   await step.terminal?.finish(DRAIN_MS);
-  const outcome = outcomeOf(status, plan.describe, job, step.options.singleId);
-  return step.networkNote === null ? outcome : { ...outcome, networkNote: step.networkNote };
+  return outcomeOf(status, plan.describe, job, step.options.singleId);
 }
 
 function planOf(
   step: Step,
   prepared: PreparedStep,
   pass: (fd: number) => number,
-  stdin: number | null,
+  {
+    stdin,
+    filter,
+    notify,
+  }: {
+    readonly stdin: number | null;
+    readonly filter: StepFilter | null;
+    readonly notify: StepPlan["notify"];
+  },
 ): ReturnType<typeof stepProgram> {
   const { job, options } = step;
   const { network, user } = prepared;
   const insecure = job.security === "insecure";
+  const processes = processBoundOf(job.processes);
   const [resolvConfPath = "/etc/resolv.conf", hostsPath = "/etc/hosts"] = prepared.fileTargets.map(
     ({ path }) => path,
   );
@@ -148,13 +180,11 @@ function planOf(
         : mount,
     ),
     maskedDirs: step.maskedDirs,
-    rlimits: job.rlimits.map((limit) => {
-      const resource = rlimitNumber(limit.name);
-      if (resource === null) throw new BuildError("USAGE", `unknown ulimit "${limit.name}"`);
-      return { name: limit.name, resource, soft: rlimitValue(limit.soft), hard: rlimitValue(limit.hard) };
-    }),
+    rlimits: stepRlimits(job.rlimits, processes),
+    processes,
     insecure,
-    seccomp: insecure ? null : seccompFilter(launcherArch()),
+    seccomp: filter,
+    notify,
     stdinFd: stdin === null ? null : pass(stdin),
     ttyFd: step.terminal === null ? null : pass(step.terminal.slave),
     consoleFd: step.terminal === null || step.terminal.mount === null ? null : pass(step.terminal.mount),
@@ -163,26 +193,40 @@ function planOf(
   });
 }
 
-/** All that the launcher said, once it is gone. */
-function readStatus(child: ChildProcess, step: Step): Promise<Buffer> {
+/** All that the launcher said, once it is gone, but for the calls it told. */
+function readStatus(child: ChildProcess, step: Step, notify: Notify | null): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
+    const messages: Buffer[] = [];
     const pipe = child.stdio[3] as Socket;
-    let told = false;
+    let rest: Buffer = Buffer.alloc(0);
     pipe.on("data", (data: Buffer) => {
-      chunks.push(data);
-      if (told) return;
-      const bytes = Buffer.concat(chunks);
-      if (bytes.length < 16 || bytes.readBigUInt64LE(0) !== STEP_STATUS.pid) return;
-      told = true;
-      step.pid = Number(bytes.readBigUInt64LE(8));
-      if (step.ended) killQuietly(step.pid, SIGKILL);
+      rest = Buffer.concat([rest, data]);
+      while (rest.length >= 16) {
+        const kind = rest.readBigUInt64LE(0);
+        const length = statusLength(kind);
+        if (rest.length < length) return;
+        const message = rest.subarray(0, length);
+        rest = rest.subarray(length);
+        if (kind === STEP_STATUS.told) {
+          try {
+            notify?.take(message.subarray(16), child.pid ?? 0);
+          } catch (error) {
+            reject(error as Error);
+            child.kill("SIGKILL"); // the step waits for the answer
+          }
+          continue;
+        }
+        messages.push(message);
+        if (kind !== STEP_STATUS.pid) continue;
+        step.pid = Number(message.readBigUInt64LE(8));
+        if (step.ended) killQuietly(step.pid, SIGKILL);
+      }
     });
     pipe.on("error", () => {}); // what was read until then counts
     child.once("error", (cause) => reject(launcherError(cause)));
     child.once("close", () => {
       step.pid = null;
-      resolve(Buffer.concat(chunks));
+      resolve(Buffer.concat([...messages, rest]));
     });
   });
 }

@@ -1,7 +1,8 @@
 // [keeper] The sources of a step's mounts as detached mounts; trees are stacked, parts of them cloned (threat model P8).
 
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { makeDirectories } from "../../cache/outside.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ExecJobMount } from "../keeper/messages.ts";
 import { AT, close, fchmod, fchownat, fstat, O, openat, openat2, RESOLVE, S } from "../sys/file.ts";
@@ -18,7 +19,7 @@ export interface MountSourceContext {
 }
 
 /** Layer directories without those that come again further up: overlayfs refuses a directory that is listed twice. */
-export function uniqueDirs(dirs: readonly string[]): string[] {
+function uniqueDirs(dirs: readonly string[]): string[] {
   return dirs.filter((dir, index) => dirs.lastIndexOf(dir) === index);
 }
 
@@ -97,7 +98,7 @@ function treeSource(
   storeDir: string,
 ): StepMount["source"] {
   if (mount.dirs.length === 0 && mount.upper === null) return { kind: "tmpfs", sizeBytes: null };
-  const lowers = stackOf(uniqueDirs(mount.dirs));
+  const lowers = lowersOf(mount.dirs, storeDir);
   const tree = hold(
     mount.upper === null || mount.work === null
       ? overlayMount({ lowers, userxattr: true })
@@ -156,9 +157,18 @@ function clonePart(tree: number, part: number, selector: string, storeDir: strin
   }
 }
 
+/** The layers below a tree that steps write to, oldest first. There is always one: without it a step would write its upper
+ *  directory itself instead of through overlayfs, which keeps the marks of layers (whiteouts, user.overlay.*) to itself. */
+export function lowersOf(dirs: readonly string[], storeDir: string): readonly string[] {
+  if (dirs.length > 0) return stackOf(uniqueDirs(dirs));
+  const empty = join(storeDir, "bin", "empty");
+  if (!existsSync(empty)) makeDirectories(empty, 0o755);
+  return [empty];
+}
+
 /** An empty directory that only ever serves as a mount point of namespaces nobody else sees. */
 export function scratchDir(storeDir: string): string {
   const dir = join(storeDir, "bin", "root");
-  if (!existsSync(dir)) mkdirSync(dir, { recursive: true, mode: 0o700 });
+  if (!existsSync(dir)) makeDirectories(dir, 0o700);
   return dir;
 }

@@ -1,4 +1,5 @@
-// [keeper] Network namespaces of steps with the default network, each connected by one pasta(1) or slirp4netns(1).
+// [keeper] Network namespaces of steps with the default network, each connected by one pasta(1) or slirp4netns(1), or by this process
+// where neither is to be had or works (forwarder.ts).
 //
 // Starting a helper costs tens of milliseconds, so a namespace is used again for the next step once no process is left in
 // it: a step cannot change it (CAP_NET_ADMIN is dropped, /proc/sys is read-only). There are as many as steps ran at the same
@@ -10,7 +11,7 @@ import { networkInterfaces } from "node:os";
 import { isIPv4, Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { launcherArch } from "../launcher/install.ts";
-import { bindNewNetwork } from "../launcher/network.ts";
+import { bindNewNetwork, type OwnAddress } from "../launcher/network.ts";
 import { openProgram } from "../launcher/program.ts";
 import {
   type NetworkFiles,
@@ -21,6 +22,7 @@ import {
 } from "../keeper/network-helper.ts";
 import { AT, close, mknodat, O, openat, pipe2, S } from "../sys/file.ts";
 import { MOUNT_ATTR, MOVE_MOUNT, moveMount, UMOUNT, umount2 } from "../sys/mount.ts";
+import { type Forwarder, openForwarder, ownAddresses } from "./forwarder.ts";
 import { detachedTmpfs } from "./launcher-file.ts";
 
 export interface StepNetwork {
@@ -28,6 +30,10 @@ export interface StepNetwork {
   readonly fd: number;
   /** The same, as a path in the keeper's mount namespace. */
   readonly path: string;
+  /** What is told of the step's calls, where this process is the way out. */
+  readonly forwarder: Forwarder | null;
+  /** Why it is that; null: it is not. */
+  readonly why: string | null;
   /** A name server inside the namespace that asks the host's resolver. */
   readonly resolver: string;
   /** Gives it back once no process is in it. Not reusable: the step had the right to change it. */
@@ -35,7 +41,7 @@ export interface StepNetwork {
 }
 
 export interface NetworkPool {
-  /** A connected namespace nobody else uses; throws when the helper cannot make one, with its words. */
+  /** A connected namespace nobody else uses; throws in words when not even one without a helper can be made. */
   acquire(): Promise<StepNetwork>;
 }
 
@@ -52,32 +58,43 @@ interface Helper {
 interface Connected {
   readonly fd: number;
   readonly path: string;
-  readonly helper: Helper;
+  /** null: it is forwarded by this process. */
+  readonly helper: Helper | null;
+  readonly forwarder: Forwarder | null;
+  readonly resolver: string;
   ended: boolean;
 }
 
 /** A pool that makes namespaces when they are needed. `dir`: networkDir of the store. `ahead`: the launcher has started the first
  *  (keeper.ts), whose descriptors are taken here at once: nothing it waits for shall wait for a step. */
 export function openNetworkPool(
-  helper: Exclude<NetworkHelper, { kind: "none" }>,
+  helper: NetworkHelper,
   options: { readonly dir: string; readonly launcher: () => string; readonly ahead: boolean },
 ): NetworkPool {
   const idle: Connected[] = [];
   let placed = false;
   let count = 0;
+  /** Why this process forwards; null: the helper does, or nothing was tried yet. */
+  let why = helper.kind === "none" ? helper.why : null;
 
-  const connected = (helper: Helper, path: string): Connected => {
-    const made: Connected = { fd: openat(AT.FDCWD, path, O.RDONLY), path, helper, ended: false };
-    void helper.ended.then(() => {
-      made.ended = true;
+  const connected = (made: Pick<Connected, "helper" | "forwarder" | "resolver">, path: string): Connected => {
+    const all: Connected = { ...made, fd: openat(AT.FDCWD, path, O.RDONLY), path, ended: false };
+    void made.helper?.ended.then(() => {
+      all.ended = true;
     });
-    return made;
+    return all;
   };
+  const helped = (started: Helper, path: string): Connected =>
+    connected(
+      { helper: started, forwarder: null, resolver: RESOLVER[helper.kind === "none" ? "own" : helper.kind] },
+      path,
+    );
   const adopt = async (): Promise<Connected> => {
     const files = networkFiles(options.dir, 1);
-    return connected(await adoptHelper(files), files.namespace);
+    return helped(await adoptHelper(files), files.namespace);
   };
-  const connect = async (): Promise<Connected> => {
+  /** A file for a namespace to be bound to. */
+  const place = (): NetworkFiles => {
     if (!placed) {
       const tmpfs = detachedTmpfs(MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC);
       moveMount(tmpfs, "", AT.FDCWD, options.dir, MOVE_MOUNT.F_EMPTY_PATH);
@@ -86,12 +103,28 @@ export function openNetworkPool(
     }
     count += 1;
     const files = networkFiles(options.dir, count);
-    const path = files.namespace;
-    writeFileSync(path, "");
-    await makeNamespace(options.launcher(), path);
+    writeFileSync(files.namespace, "");
+    return files;
+  };
+  const connect = async (by: Exclude<NetworkHelper, { kind: "none" }>): Promise<Connected> => {
+    const files = place();
+    await makeNamespace(options.launcher(), files.namespace);
     try {
-      return connected(await startHelper(helper, files), path);
+      return helped(await startHelper(by, files), files.namespace);
     } catch (error) {
+      umount2(files.namespace, UMOUNT.DETACH);
+      throw error;
+    }
+  };
+  const forwarded = async (): Promise<Connected> => {
+    const path = place().namespace;
+    await makeNamespace(options.launcher(), path, ownAddresses());
+    const fd = openat(AT.FDCWD, path, O.RDONLY);
+    try {
+      const forwarder = await openForwarder(options.launcher(), fd);
+      return { fd, path, helper: null, forwarder, resolver: RESOLVER.own, ended: false };
+    } catch (error) {
+      close(fd);
       umount2(path, UMOUNT.DETACH);
       throw error;
     }
@@ -103,8 +136,22 @@ export function openNetworkPool(
     ahead = adopt();
     ahead.catch(() => {}); // told to the step that takes it
   }
+  const fresh = async (): Promise<Connected> => {
+    if (why === null && helper.kind !== "none") {
+      const started = ahead ?? connect(helper);
+      ahead = null;
+      try {
+        return await started;
+      } catch (error) {
+        // It fails for the next step as well.
+        why = error instanceof Error ? error.message : String(error);
+      }
+    }
+    return await forwarded();
+  };
   const discard = (connected: Connected): void => {
-    connected.helper.kill();
+    connected.helper?.kill();
+    connected.forwarder?.close();
     close(connected.fd);
     umount2(connected.path, UMOUNT.DETACH);
   };
@@ -116,16 +163,13 @@ export function openNetworkPool(
         discard(connected);
         connected = idle.pop();
       }
-      if (connected === undefined) {
-        const started = ahead ?? connect();
-        ahead = null;
-        connected = await started;
-      }
-      const taken = connected;
+      const taken = connected ?? (await fresh());
       return {
         fd: taken.fd,
         path: taken.path,
-        resolver: RESOLVER[helper.kind],
+        resolver: taken.resolver,
+        forwarder: taken.forwarder,
+        why: taken.forwarder === null ? null : why,
         release(reusable) {
           if (reusable && !taken.ended) idle.push(taken);
           else discard(taken);
@@ -135,11 +179,11 @@ export function openNetworkPool(
   };
 }
 
-/** A new network namespace with loopback up, bound to the file `path`. */
-function makeNamespace(launcher: string, path: string): Promise<void> {
+/** A new network namespace with loopback up, bound to the file `path`. `own`: as bindNewNetwork takes it. */
+function makeNamespace(launcher: string, path: string, own: readonly OwnAddress[] = []): Promise<void> {
   const program = openProgram(launcherArch(), 1);
   program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
-  bindNewNetwork(program, path);
+  bindNewNetwork(program, path, own);
   const { bytes, describe } = program.assemble();
   return new Promise((resolve, reject) => {
     const child = spawn(launcher, [], { stdio: ["pipe", "pipe", "ignore"], env: {}, cwd: "/" });

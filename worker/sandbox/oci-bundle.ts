@@ -22,7 +22,8 @@ import { detachedTmpfs } from "./launcher-file.ts";
 import { stepResolvConf } from "./network.ts";
 import { OCI_ROOTFS, ociConfig, ociConfigText, type OciMount, type OciPlan } from "./oci-config.ts";
 import { setupError } from "./outcome.ts";
-import { hostsFile, rlimitNumber, rlimitValue } from "./rootfs.ts";
+import { processBoundOf } from "./process-bound.ts";
+import { hostsFile, stepRlimits } from "./rootfs.ts";
 import { isFileSource, type PreparedMount, type PreparedStep, type Step } from "./step.ts";
 import { DEVICES, STEP_MOUNT_POINTS } from "./step-program.ts";
 import { makeTarget, resolveTarget } from "./targets.ts";
@@ -248,10 +249,7 @@ export function writeConfig(
       ? DEVICES.map((name) => `/dev/${name}`).filter((path) => existsSync(path))
       : [],
     maskedDirs: step.maskedDirs,
-    rlimits: job.rlimits.map(({ name, soft, hard }) => {
-      if (rlimitNumber(name) === null) throw new BuildError("USAGE", `unknown ulimit "${name}"`);
-      return { name, soft: rlimitValue(soft), hard: rlimitValue(hard) };
-    }),
+    rlimits: stepRlimits(job.rlimits, processBoundOf(job.processes)),
     insecure: job.security === "insecure",
     singleId,
   });

@@ -5,7 +5,8 @@
 // default, and what is known and refused is named with EPERM.
 
 import type { LauncherArch } from "../launcher/elf.ts";
-import { AF_VSOCK, CLONE_NAMESPACE_FLAGS, PERSONALITIES } from "./seccomp.ts";
+import { AF_ALG, AF_VSOCK, CLONE_NAMESPACE_FLAGS, PERSONALITIES } from "./seccomp.ts";
+import { SOCKETCALL } from "./seccomp-notify.ts";
 import { ALLOWED_SYSCALLS } from "./syscalls.ts";
 
 export interface OciSeccomp {
@@ -20,11 +21,13 @@ export interface OciSeccomp {
       readonly index: number;
       readonly value: number;
       readonly valueTwo?: number;
-      readonly op: "SCMP_CMP_EQ" | "SCMP_CMP_NE" | "SCMP_CMP_MASKED_EQ";
+      readonly op: "SCMP_CMP_EQ" | "SCMP_CMP_GT" | "SCMP_CMP_MASKED_EQ";
     }[];
   }[];
 }
 
+/** One more than the families of Linux 6.18. linux/socket.h */
+const AF_MAX = 46;
 const EPERM = 1;
 const ENOSYS = 38;
 
@@ -109,7 +112,9 @@ const REFUSED_SYSCALLS: readonly string[] = [
 /** linux.seccomp for this machine. */
 export function ociSeccomp(arch: LauncherArch): OciSeccomp {
   const columns = arch === "x64" ? ([1, 2] as const) : ([3] as const);
-  const allowed = ALLOWED_SYSCALLS.filter((row) => columns.some((column) => row[column] !== null));
+  const allowed = ALLOWED_SYSCALLS.filter(
+    (row) => row[0] !== "socketcall" && columns.some((column) => row[column] !== null),
+  );
   return {
     defaultAction: "SCMP_ACT_ERRNO",
     defaultErrnoRet: ENOSYS,
@@ -141,17 +146,25 @@ export function ociSeccomp(arch: LauncherArch): OciSeccomp {
         action: "SCMP_ACT_ALLOW" as const,
         args: [{ index: 0, value, op: "SCMP_CMP_EQ" as const }],
       })),
-      {
-        names: ["socket"],
-        action: "SCMP_ACT_ALLOW",
-        args: [{ index: 0, value: AF_VSOCK, op: "SCMP_CMP_NE" }],
-      },
-      {
-        names: ["socket"],
-        action: "SCMP_ACT_ERRNO",
-        errnoRet: EPERM,
-        args: [{ index: 0, value: AF_VSOCK, op: "SCMP_CMP_EQ" }],
-      },
+      // Family by family, in the 32 bits the kernel looks at: of 64 a runtime would let AF_ALG pass with any of the upper ones set.
+      // Two conditions on one argument are no way to leave two out: a runtime makes two rules of them, which allow what either does.
+      ...Array.from({ length: AF_MAX }, (_, family) => family)
+        .filter((family) => family !== AF_ALG && family !== AF_VSOCK)
+        .map((family) => ({
+          names: ["socket"],
+          action: "SCMP_ACT_ALLOW" as const,
+          args: [{ index: 0, value: 0xffff_ffff, valueTwo: family, op: "SCMP_CMP_MASKED_EQ" as const }],
+        })),
+      // Its arguments lie in memory a filter cannot read, so it could make a socket of any family; nobody makes it instead here.
+      ...(arch === "x64"
+        ? [
+            {
+              names: ["socketcall"],
+              action: "SCMP_ACT_ALLOW" as const,
+              args: [{ index: 0, value: SOCKETCALL.socket, op: "SCMP_CMP_GT" as const }],
+            },
+          ]
+        : []),
     ],
   };
 }

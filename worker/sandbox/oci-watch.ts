@@ -9,12 +9,13 @@ import type { OciBundle } from "./oci-bundle.ts";
 import { OCI_FD, OCI_STATUS, PID_FILE, REAPED_BYTES } from "./oci-program.ts";
 import type { OciRuntime } from "./oci-runtime.ts";
 import { execError } from "./outcome.ts";
+import { boundContainer, processBoundOf } from "./process-bound.ts";
 import { killQuietly, type Step, launcherError } from "./step.ts";
 import { STEP_STATUS } from "./step-program.ts";
 
 const { SIGKILL } = os.signals;
 /** A step that is killed before it has a process: how long its making may take until the runtime is killed as well. */
-const CREATE_GRACE_MS = 2_000;
+const CREATE_GRACE_MS = 500; // within what a cancelled step has before the whole keeper goes (keeper.ts)
 /** `start` ends a moment after the container has begun; still there when that is over, it waits for nothing. */
 const START_GRACE_MS = 250;
 
@@ -52,6 +53,7 @@ export function followContainer(child: ChildProcess, step: Step, bundle: OciBund
         container = pid;
         step.pid = pid;
         if (step.ended) killQuietly(pid, SIGKILL);
+        boundContainer(step.options.launcher(), pid, processBoundOf(step.job.processes));
       } else if (kind === OCI_STATUS.starting) {
         starting = value;
       } else if (kind === OCI_STATUS.reaped && value === container) {

@@ -89,8 +89,7 @@ async function launch(step: Step, prepared: PreparedStep, container: Container):
   }
   if (said.end === null && !step.ended) throw runtimeError(container.runtime, started.words(), job);
   const status = Buffer.concat([said.end ?? Buffer.alloc(0), started.entryStatus()]);
-  const outcome = outcomeOf(status, entry.describe, job, options.singleId);
-  return step.networkNote === null ? outcome : { ...outcome, networkNote: step.networkNote };
+  return outcomeOf(status, entry.describe, job, options.singleId);
 }
 
 interface Started {

@@ -1,5 +1,9 @@
 // What a step finds in /etc/hosts and its environment. Host configuration never enters (threat model S4).
 
+import { BuildError } from "../../solver/graph/error.ts";
+import type { ExecJob } from "../keeper/messages.ts";
+import type { ProcessBound } from "./process-bound.ts";
+
 /** /etc/hosts as BuildKit writes it. */
 export function hostsFile(
   hostname: string,
@@ -41,8 +45,29 @@ const RESOURCES: Readonly<Record<string, number>> = {
   rttime: 15,
 };
 
+export interface StepRlimit {
+  readonly name: string;
+  readonly resource: number;
+  readonly soft: bigint;
+  readonly hard: bigint;
+}
+
+/** Limits of a step: those asked for, and the bound on processes where nothing else keeps it. Throws USAGE for an unknown name. */
+export function stepRlimits(asked: ExecJob["rlimits"], bound: ProcessBound): StepRlimit[] {
+  const limits = asked.map(({ name, soft, hard }) => {
+    const resource = rlimitNumber(name);
+    if (resource === null) throw new BuildError("USAGE", `unknown ulimit "${name}"`);
+    return { name, resource, soft: rlimitValue(soft), hard: rlimitValue(hard) };
+  });
+  if (bound.kind === "rlimit" && !asked.some(({ name }) => name === "nproc")) {
+    const value = rlimitValue(bound.value);
+    limits.push({ name: "nproc", resource: RESOURCES["nproc"] as number, soft: value, hard: value });
+  }
+  return limits;
+}
+
 /** Number of a limit, or null for an unknown name. */
-export function rlimitNumber(name: string): number | null {
+function rlimitNumber(name: string): number | null {
   return Object.hasOwn(RESOURCES, name) ? (RESOURCES[name] as number) : null;
 }
 

@@ -6,22 +6,31 @@
 import type { LauncherArch } from "../launcher/elf.ts";
 import { ALLOWED_SYSCALLS } from "./syscalls.ts";
 
-const AUDIT_ARCH = { x64: 0xc000_003e, i386: 0x4000_0003, arm64: 0xc000_00b7 } as const;
+/** Architectures as filters see them. */
+export const AUDIT_ARCH = { x64: 0xc000_003e, i386: 0x4000_0003, arm64: 0xc000_00b7 } as const;
 /** x86-64 numbers from here on belong to the x32 ABI. */
 const X32_BIT = 0x4000_0000;
 /** The newest call any kernel had when the table was made (removexattrat). */
 const NEWEST_SYSCALL = 466;
 
-const RET_ALLOW = 0x7fff_0000;
+export const RET_ALLOW = 0x7fff_0000;
 const RET_KILL = 0x8000_0000;
 const EPERM = 1;
 const ENOSYS = 38;
 const errno = (number: number): number => 0x0005_0000 | number;
 
-const BPF = { LD_ABS: 0x20, JEQ: 0x15, JGT: 0x25, JGE: 0x35, JSET: 0x45, JA: 0x05, RET: 0x06 } as const;
-const DATA = { nr: 0, arch: 4, arg0Low: 16, arg0High: 20 } as const;
+export const BPF = {
+  LD_ABS: 0x20,
+  JEQ: 0x15,
+  JGT: 0x25,
+  JGE: 0x35,
+  JSET: 0x45,
+  JA: 0x05,
+  RET: 0x06,
+} as const;
+export const DATA = { nr: 0, arch: 4, arg0Low: 16, arg4Low: 48, arg4High: 52 } as const;
 
-type Instruction = readonly [code: number, jt: number, jf: number, k: number];
+export type Instruction = readonly [code: number, jt: number, jf: number, k: number];
 
 /** CLONE_NEW* of every namespace: a step may not make namespaces of its own, user namespaces least of all (E4).
  *  NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. */
@@ -29,6 +38,9 @@ export const CLONE_NAMESPACE_FLAGS: readonly number[] = [
   0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000,
 ];
 const CLONE_NAMESPACES = CLONE_NAMESPACE_FLAGS.reduce((mask, flag) => mask + flag, 0);
+/** Families a step gets no socket of: AF_ALG reaches the kernel's cryptography (CVE-2026-31431), AF_VSOCK the host of a virtual
+ *  machine. */
+export const AF_ALG = 38;
 export const AF_VSOCK = 40;
 /** PER_LINUX, PER_LINUX32, UNAME26 with both, and the query. */
 export const PERSONALITIES: readonly number[] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
@@ -45,16 +57,8 @@ const CONDITIONAL: Readonly<Record<"x64" | "i386" | "arm64", Conditional>> = {
   arm64: { clone: 220, clone3: 435, personality: 92, socket: 198 },
 };
 
-const FILTERS = new Map<LauncherArch, Uint8Array>();
-
-/** The filter for a machine: struct sock_filter[], 8 bytes each. Made once, for every step the same. */
-export function seccompFilter(arch: LauncherArch): Uint8Array {
-  const filter = FILTERS.get(arch) ?? makeFilter(arch);
-  FILTERS.set(arch, filter);
-  return filter;
-}
-
-function makeFilter(arch: LauncherArch): Uint8Array {
+/** The filter for a machine, as instructions. */
+export function seccompFilter(arch: LauncherArch): Instruction[] {
   const tables = arch === "x64" ? (["x64", "i386"] as const) : (["arm64"] as const);
   const program: Instruction[] = [[BPF.LD_ABS, 0, 0, DATA.arch]];
   for (const table of tables) {
@@ -63,6 +67,11 @@ function makeFilter(arch: LauncherArch): Uint8Array {
     program.push([BPF.JEQ, 1, 0, AUDIT_ARCH[table]], [BPF.JA, 0, 0, body.length], ...body);
   }
   program.push([BPF.RET, 0, 0, RET_KILL]);
+  return program;
+}
+
+/** struct sock_filter[]. */
+export function assembleBpf(program: readonly Instruction[]): Uint8Array {
   const bytes = new Uint8Array(program.length * 8);
   const view = new DataView(bytes.buffer);
   program.forEach(([code, jt, jf, k], index) => {
@@ -98,6 +107,7 @@ function archFilter(table: "x64" | "i386" | "arm64"): Instruction[] {
   ]);
   when(special.socket, [
     [BPF.LD_ABS, 0, 0, DATA.arg0Low],
+    [BPF.JEQ, 1, 0, AF_ALG],
     [BPF.JEQ, 0, 1, AF_VSOCK],
     [BPF.RET, 0, 0, errno(EPERM)],
     [BPF.RET, 0, 0, RET_ALLOW],

@@ -7,6 +7,16 @@
 import { loopbackUp } from "../launcher/network.ts";
 import { openProgram, type Arg, type Label, type Program } from "../launcher/program.ts";
 import type { LauncherArch } from "../launcher/elf.ts";
+import { type ProcessBound, writePidMax } from "./process-bound.ts";
+import {
+  installFilter,
+  installTellingFilter,
+  prepareToTell,
+  NOTIFICATION_BYTES,
+  tellUntilEnd,
+  unblockEndSignal,
+} from "./notify-program.ts";
+import type { StepFilter } from "./seccomp-notify.ts";
 import { capsetArguments, DEFAULT_CAPABILITIES, LAST_CAPABILITY } from "./capabilities.ts";
 
 /** Descriptors of a step's launcher. Mount descriptors follow from `first` on. */
@@ -66,8 +76,11 @@ export interface StepPlan {
     readonly soft: bigint;
     readonly hard: bigint;
   }[];
+  readonly processes: ProcessBound;
   readonly insecure: boolean;
-  readonly seccomp: Uint8Array | null; // BPF instructions
+  readonly seccomp: StepFilter | null;
+  /** For a filter that tells: the step's end of a pair of sockets, and the other (notify.ts). */
+  readonly notify: { readonly stepFd: number; readonly outsideFd: number } | null;
   readonly stdinFd: number | null;
   readonly ttyFd: number | null;
   readonly consoleFd: number | null; // the terminal as a detached mount
@@ -76,9 +89,13 @@ export interface StepPlan {
   readonly cgroupFd: number | null;
 }
 
-/** Messages on STEP_FD.status, 16 bytes each: (kind, value); exit is followed by RUSAGE_BYTES. */
-export const STEP_STATUS = { pid: 1n, exit: 2n, execFailed: 4n, notFound: 5n } as const;
+/** Messages on STEP_FD.status, 16 bytes each: (kind, value); exit is followed by RUSAGE_BYTES, told by NOTIFICATION_BYTES. */
+export const STEP_STATUS = { pid: 1n, exit: 2n, execFailed: 4n, notFound: 5n, told: 9n } as const;
 export const RUSAGE_BYTES = 144;
+/** How long the message is that begins like this. */
+export function statusLength(kind: bigint): number {
+  return 16 + (kind === STEP_STATUS.exit ? RUSAGE_BYTES : kind === STEP_STATUS.told ? NOTIFICATION_BYTES : 0);
+}
 
 /** Constants of the kernel, by their names in its headers. */
 export const SYS = {
@@ -185,10 +202,11 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   if (plan.network.kind === "join")
     program.call("setns", [plan.network.fd, SYS.CLONE_NEWNET], { what: "joining the step's network" });
   program.call("unshare", [namespaces], { what: "making the step's namespaces" });
-  parentSide(program, child);
+  parentSide(program, child, plan);
 
   program.here(child);
   childSide(program);
+  if (plan.notify !== null) unblockEndSignal(program);
   if (plan.cgroupFd !== null)
     program.call("write", [plan.cgroupFd, "0", 1], { what: "entering the step's cgroup" });
   // After it: the top of a cgroup namespace is where its maker was (cgroup_namespaces(7)).
@@ -207,6 +225,7 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   placeData(program, aux, 0, plan.resolvConf.text, plan.resolvConf.path);
   placeData(program, aux, 1, plan.hosts.text, plan.hosts.path);
   plan.mounts.forEach((mount, index) => placeMount(program, mount, aux, index + 2));
+  writePidMax(program, OWN_FD + 46, plan.processes);
   if (!plan.insecure) protectKernelFiles(program, plan);
   takeAway(program, aux, ASIDE.files);
   finishRoot(program, plan);
@@ -216,10 +235,11 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
 }
 
 /** The launcher itself stays outside, tells pid and end, and takes the child with it when it is killed. */
-function parentSide(program: Program, child: Label): void {
+function parentSide(program: Program, child: Label, plan: StepPlan): void {
   const pid = words(STEP_STATUS.pid, 0n);
   const exit = new Uint8Array(16 + RUSAGE_BYTES);
   new DataView(exit.buffer).setBigUint64(0, STEP_STATUS.exit, true);
+  if (plan.notify !== null) prepareToTell(program);
   program.call("clone", [SYS.SIGCHLD, 0, 0, 0, 0], {
     onZero: child,
     storeAt: { of: pid, offset: 8 },
@@ -227,6 +247,8 @@ function parentSide(program: Program, child: Label): void {
   });
   program.call("write", [STEP_FD.status, pid, 16], { onError: "ignore" });
   // Descriptors of mounts must not keep them alive behind the step; status and the sign of life stay.
+  if (plan.notify !== null)
+    tellUntilEnd(program, plan.notify.outsideFd, { fd: STEP_FD.status, kind: STEP_STATUS.told });
   program.call("close", [STEP_FD.aliveRead], { onError: "ignore" });
   program.call("close_range", [STEP_FD.first, SYS.LAST_FD, 0], { onError: "ignore" });
   program.call("close", [STEP_FD.stdout], { onError: "ignore" });
@@ -608,7 +630,9 @@ function dropPrivileges(program: Program, plan: StepPlan): void {
     for (const fd of [1, 2]) program.call("fchown", [fd, plan.uid, plan.gid], { onError: "ignore" });
   }
   // From here on nothing but the standard streams, the status and a pipe is open: no mount can be reached through /proc/self/fd.
-  program.call("close_range", [STEP_FD.aliveWrite, SYS.LAST_FD, 0], { what: "closing descriptors" });
+  const kept = plan.notify === null ? 0 : 1;
+  if (plan.notify !== null) program.call("dup3", [plan.notify.stepFd, STEP_FD.aliveWrite, 0]);
+  program.call("close_range", [STEP_FD.aliveWrite + kept, SYS.LAST_FD, 0], { what: "closing descriptors" });
   // As root, who may enter any directory; the user may not be allowed to (runc does the same).
   const entered = program.label();
   const refused = program.label();
@@ -620,9 +644,8 @@ function dropPrivileges(program: Program, plan: StepPlan): void {
   program.here(entered);
   // Installed while CAP_SYS_ADMIN is there, since no_new_privs stays off (threat model E3).
   if (plan.seccomp !== null) {
-    program.call("seccomp", [1, 0, { words: [BigInt(plan.seccomp.length / 8), plan.seccomp] }], {
-      what: "installing the system-call filter",
-    });
+    if (plan.notify === null) installFilter(program, plan.seccomp);
+    else installTellingFilter(program, plan.seccomp, STEP_FD.aliveWrite);
   }
   if (!plan.insecure) {
     for (let capability = 0; capability <= LAST_CAPABILITY; capability++) {

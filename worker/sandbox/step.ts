@@ -5,21 +5,22 @@ import { readdirSync } from "node:fs";
 import { Socket } from "node:net";
 import { constants as os } from "node:os";
 import { dirname, join } from "node:path";
+import { idMapKind, GIDS, UIDS } from "../../cache/layers/ids.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import type { ExecJob, ExecJobMount, ExecOutcome } from "../keeper/messages.ts";
+import type { ExecJob, ExecJobMount, ExecOutcome, OtherNetwork } from "../keeper/messages.ts";
 import { AT, close, O, openat } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
 import { OPEN_TREE, openTree, overlayMount } from "../sys/mount.ts";
-import { stackOf } from "../ops/stack.ts";
-import { mountSource, uniqueDirs } from "./mount-sources.ts";
+import { lowersOf, mountSource } from "./mount-sources.ts";
 import type { NetworkPool, StepNetwork } from "./network.ts";
 import { KILLED } from "./outcome.ts";
 import { STEP_MOUNT_POINTS, type StepMount } from "./step-program.ts";
-import { noteStubs } from "./stubs.ts";
+import { makeStubs } from "./stubs.ts";
 import { resolveTarget } from "./targets.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
+import { dropFewUnchanged } from "../ops/unchanged.ts";
 import { dropUnchangedDirs } from "./unchanged-dirs.ts";
-import { resolveUser } from "./user.ts";
+import { type ExecUser, resolveUser } from "./user.ts";
 
 export interface RunningExec {
   readonly outcome: Promise<ExecOutcome>;
@@ -36,8 +37,9 @@ export interface Sandbox {
 }
 export interface SandboxOptions {
   readonly singleId: boolean;
-  /** Networks for steps that ask for "sandbox"; null: they get the host's. */
+  /** Networks for steps that ask for "sandbox"; null: they get the host's, for the reason `noNetwork`. */
   readonly network: NetworkPool | null;
+  readonly noNetwork: string;
   /** Path of the launcher, see launcherInMemory. */
   readonly launcher: () => string;
 }
@@ -62,7 +64,7 @@ export function openStepSandbox(options: SandboxOptions, launch: Launch): Sandbo
         maskedDirs,
         held: [],
         pid: null,
-        networkNote: null,
+        otherNetwork: null,
         ended: false,
         onEnded() {},
         terminal: null,
@@ -101,7 +103,7 @@ export interface Step {
   /** What is given back at the end, last first, whatever happens. */
   readonly held: (() => void)[];
   pid: number | null;
-  networkNote: string | null; // why the network is another than the one asked for
+  otherNetwork: OtherNetwork | null;
   ended: boolean; // told to end before there was a process, which then has nothing to tidy up
   /** Called when that happens. */
   onEnded: () => void;
@@ -138,16 +140,33 @@ function cpuThrottleDirs(): string[] {
   }
 }
 
+/** How much of an upper directory is compared here, before a thread is asked to (ops/unchanged.ts): some 3 ms. */
+const UNCHANGED_NAMES = 200;
+const UNCHANGED_BYTES = 1 << 20;
+
 async function run(step: Step, launch: Launch): Promise<ExecOutcome> {
+  const outcome = await runMounted(step, launch);
+  const { upper, dirs } = step.job.rootfs;
+  const budget = { names: UNCHANGED_NAMES, bytes: UNCHANGED_BYTES };
+  return {
+    ...outcome,
+    ...(step.otherNetwork === null ? {} : { otherNetwork: step.otherNetwork }),
+    // Of a step that failed nothing is kept.
+    ...(outcome.code !== null && dropFewUnchanged(upper, dirs, budget) ? { unchangedDropped: true } : {}),
+  };
+}
+
+/** Mounts what the step sees, runs it, and takes all of it away again. */
+async function runMounted(step: Step, launch: Launch): Promise<ExecOutcome> {
   const { job } = step;
   try {
     const storeDir = dirname(dirname(dirname(job.rootfs.upper)));
     const network = await joinNetwork(step);
     const { upper, work } = job.rootfs;
-    const lowers = stackOf(uniqueDirs(job.rootfs.dirs));
+    const lowers = lowersOf(job.rootfs.dirs, storeDir);
     const targets: string[] = STEP_MOUNT_POINTS.map(({ path }) => path);
     // Released last: the overlay must not be mounted when its upper directory is touched.
-    if (lowers.length > 0) step.held.push(() => dropUnchangedDirs(upper, lowers, targets));
+    step.held.push(() => dropUnchangedDirs(upper, lowers, targets));
     const rootFd = overlayMount({
       lowers,
       upper,
@@ -157,6 +176,7 @@ async function run(step: Step, launch: Launch): Promise<ExecOutcome> {
     });
     step.held.push(() => close(rootFd));
     const user = resolveUser(rootFd, job.user);
+    refuseStandIn(user);
     const mounts: PreparedMount[] = [];
     for (const mount of job.mounts) {
       const source = await mountSource(mount, { storeDir, onEnd: (release) => step.held.push(release) });
@@ -170,7 +190,7 @@ async function run(step: Step, launch: Launch): Promise<ExecOutcome> {
     const asked = mounts.map(({ target, source }) => ({ path: target, isFile: isFileSource(source) }));
     targets.push(...asked.map(({ path }) => path));
     // A read-only root is no output: its upper directory is thrown away with the stubs in it.
-    const stubs = noteStubs(rootFd, job.rootfs.readonly ? [] : [...own, ...asked]);
+    const stubs = makeStubs(rootFd, job.rootfs.readonly ? [] : [...own, ...asked]);
     step.held.push(() => stubs.clear());
     if (step.ended) return KILLED;
     return await launch(step, {
@@ -184,6 +204,18 @@ async function run(step: Step, launch: Launch): Promise<ExecOutcome> {
   } finally {
     releaseAll(step.held);
   }
+}
+
+/** The owner that stands for others in layers is nobody's to be (threat model T8). */
+function refuseStandIn({ uid, gid, groups }: ExecUser): void {
+  if (idMapKind() !== "mapped") return;
+  const found = uid === UIDS.standIn ? uid : [gid, ...groups].find((id) => id === GIDS.standIn);
+  if (found === undefined) return;
+  throw new BuildError(
+    "USER_UNKNOWN",
+    `the step cannot run with the id ${found}: as the last one that this user has, it stands for owners beyond them`,
+    { hint: "use a smaller id, or give the user more subordinate ids (/etc/subuid, /etc/subgid)" },
+  );
 }
 
 /** Runs every release even when one fails, then throws the first failure. */
@@ -201,15 +233,20 @@ function releaseAll(held: (() => void)[]): void {
 
 async function joinNetwork(step: Step): Promise<StepNetwork | null> {
   const pool = step.options.network;
-  if (step.job.network !== "sandbox" || pool === null) return null;
+  if (step.job.network !== "sandbox") return null;
+  if (pool === null) {
+    step.otherNetwork = { kind: "host", why: step.options.noNetwork };
+    return null;
+  }
   let network: StepNetwork;
   try {
     network = await pool.acquire();
   } catch (error) {
-    // As without a helper: the host's network, and the outcome says so.
-    step.networkNote = `the step used the host's network: ${error instanceof Error ? error.message : String(error)}`;
+    // The host's network, as a builder without namespaces would give it; the outcome says so.
+    step.otherNetwork = { kind: "host", why: error instanceof Error ? error.message : String(error) };
     return null;
   }
+  if (network.why !== null) step.otherNetwork = { kind: "forwarded", why: network.why };
   step.held.push(() => network.release(step.job.security === "sandbox"));
   return network;
 }

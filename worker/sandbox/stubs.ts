@@ -1,51 +1,107 @@
 // [keeper] Mount targets that are not in the image: made for the step, taken away again after it, so that they never
-// get into a layer. What BuildKit's MountStubsCleaner does, by descriptor instead of by path.
+// get into a layer. What BuildKit's MountStubsCleaner does, by descriptor instead of by path (threat model P5).
+//
+// Making a name and removing it change the time of its directory, which must show what the step did and nothing else: behind
+// each of the two the time is put back to what it was just before.
 
-import { AT, close, O, openat2, RESOLVE, S, statx, unlinkat, utimensat, type Stat } from "../sys/file.ts";
+import {
+  AT,
+  close,
+  fchmodat,
+  mkdirat,
+  mknodat,
+  O,
+  openat,
+  openat2,
+  RESOLVE,
+  S,
+  type Stat,
+  statx,
+  unlinkat,
+  utimensat,
+} from "../sys/file.ts";
+import { BuildError } from "../../solver/graph/error.ts";
 import { isSysError } from "../sys/libc.ts";
 
-/** One missing path: everything from `missing` on was not there before the step. */
+/** One missing path: everything from the first of `names` on was not there before the step. */
 interface Stub {
   readonly parent: number; // descriptor of the directory that has the first missing name
-  readonly parentMtimeNs: bigint;
   readonly names: readonly string[]; // from the first missing name to the target
   readonly isFile: boolean;
 }
 
+/** A directory that got stubs: its time before that, which the step sees, and the one it had with them. */
+interface Times {
+  readonly parent: number;
+  readonly beforeNs: bigint;
+  readonly withStubsNs: bigint;
+}
+
 export interface Stubs {
-  /** Removes what is still an empty directory or file, restores the parents' times, closes descriptors. */
+  /** Removes what is still an empty directory or file, leaves their directories the times the step left, closes descriptors. */
   clear(): void;
 }
 
-/** Notes which of the targets are missing below rootFd. To be called before the step, after the root is mounted. */
-export function noteStubs(
+/** Makes those of the targets that are missing below rootFd. Throws MOUNT_INVALID where a directory stands for a file, or the other
+ *  way round. To be called before the step, after the root is mounted.
+ *  What lies below another target is not made: it is for that mount to have. */
+export function makeStubs(
   rootFd: number,
   targets: readonly { readonly path: string; readonly isFile: boolean }[],
 ): Stubs {
   const stubs: Stub[] = [];
+  const parents = new Map<string, Times>();
   const seen = new Set<string>();
-  for (const { path, isFile } of targets) {
-    const stub = firstMissing(rootFd, path, isFile);
-    if (stub === null) continue;
-    const key = `${statx(stub.parent, "", AT.EMPTY_PATH).ino}/${stub.names.join("/")}`;
-    if (seen.has(key)) close(stub.parent);
-    else {
-      seen.add(key);
+  try {
+    for (const { path, isFile } of targets) {
+      if (targets.some((other) => path.startsWith(`${other.path}/`))) continue;
+      const stub = firstMissing(rootFd, path, isFile);
+      if (stub === null) continue;
       stubs.push(stub);
+      const { ino, mtimeNs } = lookAt(stub.parent);
+      if (seen.has(`${ino}/${stub.names.join("/")}`)) continue;
+      seen.add(`${ino}/${stub.names.join("/")}`);
+      makeStub(stub);
+      const key = String(ino);
+      const beforeNs = parents.get(key)?.beforeNs ?? mtimeNs;
+      parents.set(key, { parent: stub.parent, beforeNs, withStubsNs: lookAt(stub.parent).mtimeNs });
     }
+    for (const { parent, beforeNs } of parents.values()) setTime(parent, beforeNs);
+  } catch (error) {
+    for (const { parent } of stubs) close(parent);
+    throw error;
   }
   return {
     clear() {
-      for (const stub of stubs.reverse()) {
-        try {
-          clearStub(stub);
-        } finally {
-          close(stub.parent);
-        }
+      try {
+        clearStubs(stubs, [...parents.values()]);
+      } finally {
+        for (const { parent } of stubs) close(parent);
+        stubs.length = 0;
       }
-      stubs.length = 0;
     },
   };
+}
+
+function clearStubs(stubs: readonly Stub[], parents: readonly Times[]): void {
+  const found = parents.map((times) => ({ ...times, foundNs: lookAt(times.parent).mtimeNs }));
+  const kept = new Set<bigint>();
+  for (const stub of stubs.toReversed()) {
+    if (!clearStub(stub)) kept.add(lookAt(stub.parent).ino);
+  }
+  for (const { parent, beforeNs, withStubsNs, foundNs } of found) {
+    // A stub the step has put something into is its own: then the directory changed when it was made.
+    const isKept = foundNs === beforeNs && kept.has(lookAt(parent).ino);
+    setTime(parent, isKept ? withStubsNs : foundNs);
+  }
+}
+
+function lookAt(fd: number): Stat {
+  return statx(fd, "", AT.EMPTY_PATH);
+}
+
+function setTime(fd: number, mtimeNs: bigint): void {
+  utimensat(fd, "", null, mtimeNs, AT.EMPTY_PATH);
 }
 
 function openIn(rootFd: number, path: string): number {
@@ -67,12 +123,10 @@ function firstMissing(rootFd: number, path: string, isFile: boolean): Stub | nul
       fd = openIn(rootFd, at);
     } catch (error) {
       if (isSysError(error, "ENOENT")) {
-        return {
-          parent,
-          parentMtimeNs: statx(parent, "", AT.EMPTY_PATH).mtimeNs,
-          names: parts.slice(index),
-          isFile,
-        };
+        const names = parts.slice(index);
+        if (!names.includes("..")) return { parent, names, isFile };
+        close(parent);
+        return null;
       }
       close(parent);
       // A file where a directory is wanted, or a loop of links: mounting there fails with its own words.
@@ -82,11 +136,47 @@ function firstMissing(rootFd: number, path: string, isFile: boolean): Stub | nul
     close(parent);
     parent = fd;
   }
+  const isDirectory = (lookAt(parent).mode & S.IFMT) === S.IFDIR;
   close(parent);
+  // move_mount(2) says no more than EINVAL.
+  if (isDirectory === isFile) throw otherKind(path, isFile);
   return null;
 }
 
-function clearStub(stub: Stub): void {
+function otherKind(path: string, isFile: boolean): BuildError {
+  const [is, needed] = isFile ? ["a directory", "a file"] : ["a file", "a directory"];
+  return new BuildError(
+    "MOUNT_INVALID",
+    `${path} is ${is} in the image, but ${needed} has to be mounted there for the step`,
+    { hint: `remove it from the image before, or mount to another place` },
+  );
+}
+
+/** Modes as BuildKit's runtimes give them. What is there in the meantime is left to the mount. */
+function makeStub({ parent, names, isFile }: Stub): void {
+  let dir = parent;
+  try {
+    for (const [index, name] of names.entries()) {
+      const isLast = index === names.length - 1;
+      try {
+        if (isLast && isFile) mknodat(dir, name, S.IFREG | 0o644);
+        else mkdirat(dir, name, 0o755);
+        fchmodat(dir, name, isLast && isFile ? 0o644 : 0o755); // past the umask
+      } catch (error) {
+        if (!isSysError(error, "EEXIST")) throw error;
+      }
+      if (isLast) return;
+      const next = openat(dir, name, O.PATH | O.DIRECTORY | O.NOFOLLOW);
+      if (dir !== parent) close(dir);
+      dir = next;
+    }
+  } finally {
+    if (dir !== parent) close(dir);
+  }
+}
+
+/** False: the step left something there. */
+function clearStub(stub: Stub): boolean {
   const opened: number[] = [];
   try {
     // Down to the deepest one that is there, each by its parent's descriptor and never through a link.
@@ -109,9 +199,9 @@ function clearStub(stub: Stub): void {
     for (let index = dirs.length - 1; index >= 0; index--) {
       const name = stub.names[index] as string;
       const isTarget = index === stub.names.length - 1;
-      if (!removeEmpty(dirs[index] as number, name, isTarget && stub.isFile)) return;
+      if (!removeEmpty(dirs[index] as number, name, isTarget && stub.isFile)) return false;
     }
-    utimensat(stub.parent, "", null, stub.parentMtimeNs, AT.EMPTY_PATH);
+    return true;
   } finally {
     for (const fd of opened) close(fd);
   }

@@ -15,6 +15,8 @@ export interface ExecUser {
 /** passwd and group files are read up to this size (threat model P6). */
 const ACCOUNT_FILE_MAX_BYTES = 4 << 20;
 const ID_MAX = 4_294_967_294;
+/** The largest id that may stand for itself, though the kernel has more: moby/sys/user. */
+const NUMBER_MAX = 2_147_483_647;
 
 /** Resolves "user", "uid", "user:group", "uid:gid", "" (root). Throws USER_UNKNOWN. rootFd: root of the file system. */
 export function resolveUser(rootFd: number, spec: string): ExecUser {
@@ -23,26 +25,27 @@ export function resolveUser(rootFd: number, spec: string): ExecUser {
     throw new BuildError("USER_UNKNOWN", `"${spec}" is not a user: USER takes user[:group]`);
   const passwd = lines(readAccountFile(rootFd, "/etc/passwd")).map((line) => line.split(":"));
   const groups = lines(readAccountFile(rootFd, "/etc/group")).map((line) => line.split(":"));
-  const number = parseId(userPart);
+  const ofId = (id: number): string[] | undefined => passwd.find((fields) => parseId(fields[2] ?? "") === id);
+  if (groupPart !== undefined && isPlainId(userPart) && isPlainId(groupPart)) {
+    const [uid, gid] = [plainId(userPart), plainId(groupPart)];
+    return { uid, gid, groups: [gid], home: ofId(uid)?.[5] ?? "/" };
+  }
+  // Digits are an id, whoever has them for a name.
+  const number = userPart === "" ? 0 : parseNumber(userPart);
 
   let uid = 0;
   let gid = 0;
   let home = "/";
   let name: string | null = null;
-  const wanted = userPart === "" ? "0" : userPart;
-  // A name wins over a number that is equal to a name, as in runc's user package.
-  const entry =
-    passwd.find((fields) => fields[0] === wanted) ??
-    passwd.find((fields) => number !== null && parseId(fields[2] ?? "") === number) ??
-    (userPart === "" ? passwd.find((fields) => parseId(fields[2] ?? "") === 0) : undefined);
+  const entry = number !== null ? ofId(number) : passwd.find((fields) => fields[0] === userPart);
   if (entry !== undefined) {
-    uid = parseId(entry[2] ?? "") ?? 0;
-    gid = parseId(entry[3] ?? "") ?? 0;
+    uid = idIn("/etc/passwd", entry, 2);
+    gid = (entry[3] ?? "") === "" ? 0 : idIn("/etc/passwd", entry, 3);
     home = entry[5] ?? "/"; // an empty one stays empty, as runc has it
     name = entry[0] ?? null;
   } else if (number !== null) {
     uid = number;
-  } else if (userPart !== "") {
+  } else {
     throw new BuildError(
       "USER_UNKNOWN",
       `unable to find user ${userPart}: no matching entries in passwd file`,
@@ -53,10 +56,10 @@ export function resolveUser(rootFd: number, spec: string): ExecUser {
   }
 
   if (groupPart !== undefined && groupPart !== "") {
-    const groupNumber = parseId(groupPart);
-    const group = groups.find((fields) => fields[0] === groupPart);
-    if (group !== undefined) gid = parseId(group[2] ?? "") ?? 0;
-    else if (groupNumber !== null) gid = groupNumber;
+    const groupNumber = parseNumber(groupPart);
+    const group = groupNumber === null ? groups.find((fields) => fields[0] === groupPart) : undefined;
+    if (groupNumber !== null) gid = groupNumber;
+    else if (group !== undefined) gid = idIn("/etc/group", group, 2);
     else
       throw new BuildError(
         "USER_UNKNOWN",
@@ -69,6 +72,38 @@ export function resolveUser(rootFd: number, spec: string): ExecUser {
     .map((fields) => parseId(fields[2] ?? ""))
     .filter((id): id is number => id !== null && id !== gid);
   return { uid, gid, groups: [gid, ...supplementary], home };
+}
+
+/** A number of an account file. A broken one is refused: it must not turn into root (threat model I3). */
+function idIn(file: string, fields: readonly string[], at: number): number {
+  const id = parseId(fields[at] ?? "");
+  if (id !== null) return id;
+  throw new BuildError(
+    "USER_UNKNOWN",
+    `the entry of ${JSON.stringify(fields[0])} in ${file} has no valid id: ${JSON.stringify(fields[at] ?? "")}`,
+  );
+}
+
+/** uid:gid, which BuildKit takes as they stand (executor/oci/user.go): all ids of the kernel. */
+function isPlainId(text: string): boolean {
+  return text === "root" || /^\d+$/.test(text);
+}
+
+function plainId(text: string): number {
+  const id = text === "root" ? 0 : Number(text);
+  if (id <= ID_MAX) return id;
+  throw new BuildError("USER_UNKNOWN", `${text} is no user or group id: they are in the range 0-${ID_MAX}`);
+}
+
+/** A number as moby/sys/user reads it; null: it is a name. */
+function parseNumber(text: string): number | null {
+  if (!/^[+-]?\d+$/.test(text)) return null;
+  const id = Number(text);
+  if (id >= 0 && id <= NUMBER_MAX) return id;
+  throw new BuildError(
+    "USER_UNKNOWN",
+    `unable to find ${text}: uids and gids must be in range 0-${NUMBER_MAX}`,
+  );
 }
 
 function parseId(text: string): number | null {

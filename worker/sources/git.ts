@@ -1,279 +1,289 @@
 // git sources: a ref is pinned to a commit, the commit fetched alone and laid out as a layer. Uses the machine's git.
 
-import { spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { closeSync } from "node:fs";
 import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
 import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
 import type { CallContext, LayerId, Session } from "../../solver/graph/request.ts";
+import { openAnswers, type Tasks } from "../../solver/graph/tasks.ts";
+import {
+  moveIn,
+  namesIn,
+  openDirectory,
+  openDirectoryIn,
+  setTimesIn,
+  unlinkIn,
+} from "../../cache/outside.ts";
 import type { Store } from "../../cache/store.ts";
 import type { Pin } from "../worker.ts";
+import {
+  chooseCommit,
+  type Commit,
+  type GitAddress,
+  knownCommit,
+  listArguments,
+  parseAddress,
+} from "./git-refs.ts";
+import { gitCredentials, plainRemote, runGit, type Sink } from "./git-run.ts";
+import { type GitIn, readTree, updateSubmodules } from "./git-submodules.ts";
 
-interface GitAddress {
-  readonly remote: string;
-  readonly ref: string; // "" is HEAD
-  readonly subdir: string;
-  readonly keepGitDir: boolean;
-  readonly checksum: string; // wanted commit, or a prefix of it; "" any
-}
-
-/** Output of git kept for an error message. */
-const GIT_OUTPUT_MAX_BYTES = 1 << 20;
-const COMMIT = /^[0-9a-f]{40}$/;
-
-/** git://HOST/PATH#REF:SUBDIR with git.* attributes, as LLB has it. */
-function parseAddress(op: SourceOp): GitAddress {
-  const hash = op.identifier.indexOf("#");
-  const fragment = hash < 0 ? "" : op.identifier.slice(hash + 1);
-  const colon = fragment.indexOf(":");
-  const plain = hash < 0 ? op.identifier : op.identifier.slice(0, hash);
-  return {
-    remote: op.attrs["git.fullurl"] ?? plain.replace(/^git:\/\//, "https://"),
-    ref: colon < 0 ? fragment : fragment.slice(0, colon),
-    subdir: colon < 0 ? "" : fragment.slice(colon + 1),
-    keepGitDir: op.attrs["git.keepgitdir"] === "true",
-    checksum: op.attrs["git.checksum"] ?? "",
-  };
-}
-
-/** Ref to commit. Throws SOURCE_FAILED with git's words. */
-export async function pinGit(op: SourceOp, store: Store, context: CallContext): Promise<Pin> {
+/** Ref to commit; what the server said of it is the log of `vertex`. Throws SOURCE_FAILED with git's words. */
+export async function pinGit(op: SourceOp, vertex: Digest, store: Store, context: CallContext): Promise<Pin> {
   const address = parseAddress(op);
-  const { commit } = await resolveCommit(address, store, context);
-  return { digest: pinDigest(address, commit), result: null };
+  const { found, told } = await resolve(address, store, context);
+  if (found.name !== "" && !told.has(vertex)) {
+    told.add(vertex);
+    const data = Buffer.from(`${found.object}\t${printable(found.name)}\n`);
+    context.emit({ kind: "log", vertex, atMs: Date.now(), fd: 1, data });
+  }
+  return { digest: pinDigest(address, found), result: null };
 }
 
-function pinDigest(address: GitAddress, commit: string): Digest {
-  return digestOf(JSON.stringify(["tsbuild.git.v1", commit, address.subdir, address.keepGitDir]));
+/** All that the files depend on: a tag and a branch at the same commit are the same, unless .git is kept. */
+function pinDigest(address: GitAddress, found: Commit): Digest {
+  const { subdir, submodules, commitTimes, keepGitDir } = address;
+  const kept = keepGitDir && subdir === "" ? [found.object, ...found.keptNames] : null;
+  return digestOf(
+    JSON.stringify(["tsbuild.git.v3", found.commit, subdir, submodules, commitTimes, keepGitDir, kept]),
+  );
 }
 
-async function resolveCommit(address: GitAddress, store: Store, context: CallContext): Promise<Commit> {
-  let found: Commit;
-  if (COMMIT.test(address.ref)) found = { commit: address.ref, refspecs: [address.ref] };
-  else {
-    checkArgument(address.remote);
-    const wanted = address.ref === "" ? "HEAD" : address.ref;
-    const run = openGit(address, store.tempDir(), context);
-    const output = await run("ls-remote", "--", address.remote, wanted, `${wanted}^{}`);
-    const chosen = chooseRef(output, wanted);
-    if (chosen === null) {
-      throw new BuildError(
-        "SOURCE_FAILED",
-        `repository ${redactUrl(address.remote)} does not contain ref ${wanted}, output: ${JSON.stringify(printable(output))}`,
-      );
-    }
-    found = chosen;
-  }
-  const { commit } = found;
-  if (address.checksum !== "" && !commit.startsWith(address.checksum)) {
-    throw new BuildError(
-      "CHECKSUM_MISMATCH",
-      `expected checksum to match ${address.checksum}, got ${commit}`,
-    );
-  }
-  return found;
+interface Resolved {
+  readonly found: Commit;
+  /** Vertices whose log has it. */
+  readonly told: Set<Digest>;
 }
 
-/** A commit and how it is fetched: the names it shall have in a repository that is kept, as BuildKit leaves them. */
-interface Commit {
-  readonly commit: string;
-  readonly refspecs: readonly string[];
+/** A ref is one commit for all of a build, whatever is pushed meanwhile: asked once for each session. */
+const resolved = new WeakMap<Session, Tasks<Resolved>>();
+
+function resolve(address: GitAddress, store: Store, context: CallContext): Promise<Resolved> {
+  const { session, signal } = context;
+  const answers = resolved.get(session) ?? openAnswers<Resolved>();
+  resolved.set(session, answers);
+  const key = JSON.stringify([address.remote, address.ref, address.checksum, address.fetchByCommit]);
+  return answers.share(key, signal, async (shared) => ({
+    found: await ask(address, store, { ...context, signal: shared }),
+    told: new Set<Digest>(),
+  }));
 }
 
-/** Of the refs that end with the name: tags (what they point at) before branches, as BuildKit and git prefer them. */
-function chooseRef(output: string, wanted: string): Commit | null {
-  const refs = new Map<string, string>();
-  for (const line of output.split("\n")) {
-    const [commit, name] = line.split("\t");
-    if (commit !== undefined && name !== undefined && COMMIT.test(commit)) refs.set(name, commit);
-  }
-  for (const name of [
-    `refs/tags/${wanted}^{}`,
-    `refs/tags/${wanted}`,
-    `refs/heads/${wanted}`,
-    `${wanted}^{}`,
-    wanted,
-  ]) {
-    const commit = refs.get(name);
-    if (commit === undefined) continue;
-    const full = name.replace(/\^\{\}$/, "");
-    const short = wanted.replace(/^refs\/(?:heads|tags)\//, "");
-    if (wanted === "HEAD") return { commit, refspecs: [commit] };
-    return {
-      commit,
-      refspecs: [
-        `${full}:refs/heads/${short}`,
-        ...(full.startsWith("refs/tags/") ? [`${full}:${full}`] : []),
-      ],
-    };
-  }
-  return null;
+async function ask(address: GitAddress, store: Store, context: CallContext): Promise<Commit> {
+  const known = knownCommit(address);
+  if (known !== null) return known;
+  const run = openGit(address, store.tempDir(), context);
+  return chooseCommit(address, await run(listArguments(address)));
 }
 
 /** A layer with the tree of the commit (or a folder of it) in its root. */
 export async function fetchGit(op: SourceOp, store: Store, context: CallContext): Promise<LayerId> {
   const address = parseAddress(op);
-  const { commit, refspecs } = await resolveCommit(address, store, context);
-  checkArgument(address.remote);
+  const { found } = await resolve(address, store, context);
   await using active = store.layers.prepare();
-  const work = mkdtempSync(join(store.tempDir(), "git-"));
+  // Removed when it is left, also where names are longer than a path may be.
+  await using checkout = store.layers.prepare();
+  const root = openDirectory(checkout.upper);
   try {
-    const run = openGit(address, work, context);
-    await run("-c", "init.defaultBranch=master", "init", "-q");
-    await run("remote", "add", "origin", address.remote);
+    const run = openGit(address, checkout.upper, context);
+    await using whole = wholeRepository(address, found, store, context);
+    const { commit, seconds } = await checkOut(address, found, run, root, whole);
+    for (const known of new Set([commit, found.object])) store.records.put("git-time", known, seconds);
+    const from = openSubdirectory(root, address.subdir);
+    const to = openDirectory(active.upper);
     try {
-      await run("fetch", "-q", "-u", "--depth=1", "--no-tags", "origin", ...refspecs);
-    } catch (error) {
-      if (context.signal.aborted || refspecs[0] !== commit) throw error;
-      // A server that does not serve single commits: everything, then.
-      await run("fetch", "-q", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*");
+      // As BuildKit: what .git speaks of is the whole repository, so it stays with the whole only.
+      const isKept = (name: string): boolean =>
+        name !== ".git" || address.subdir !== "" || address.keepGitDir;
+      for (const name of namesIn(from)) {
+        if (isKept(name.toString())) moveIn(from, name, to);
+      }
+      if (address.commitTimes) setTimesIn(to, seconds);
+    } finally {
+      closeSync(from);
+      closeSync(to);
     }
-    await run("-c", "advice.detachedHead=false", "checkout", "-q", commit);
-    await run(
-      "-c",
-      "protocol.file.allow=user",
-      "submodule",
-      "update",
-      "-q",
-      "--init",
-      "--recursive",
-      "--depth=1",
-    );
-    const time = Number((await run("log", "-1", "--format=%ct", commit)).trim());
-    store.records.put("git-time", commit, time);
-    if (address.keepGitDir) {
-      await run("reflog", "expire", "--all", "--expire=now");
-      for (const name of ["FETCH_HEAD", "ORIG_HEAD"]) rmSync(join(work, ".git", name), { force: true });
-    } else rmSync(join(work, ".git"), { recursive: true, force: true });
-    const from = subdirectory(work, address.subdir);
-    for (const name of readdirSync(from)) renameSync(join(from, name), join(active.upper, name));
-    if (address.keepGitDir && from !== work) renameSync(join(work, ".git"), join(active.upper, ".git"));
   } finally {
-    rmSync(work, { recursive: true, force: true });
+    closeSync(root);
   }
   const record = active.commit({
     unpacked: true,
     createdAtMs: Date.now(),
-    description: `${redactUrl(address.remote)} ${commit.slice(0, 12)}`,
+    description: `${redactUrl(address.remote)} ${found.commit.slice(0, 12)}`,
   });
   return record.id;
 }
 
-/** A directory of the checkout reached without links. */
-function subdirectory(root: string, subdir: string): string {
-  let path = root;
-  for (const part of subdir.split("/")) {
-    if (part === "" || part === ".") continue;
-    path = join(path, part);
-    const stat = part === ".." ? undefined : statSync(path, { throwIfNoEntry: false });
-    if (stat === undefined || !stat.isDirectory()) {
-      throw new BuildError(
-        "SOURCE_FAILED",
-        `subdir ${JSON.stringify(subdir)} is not a directory of the repository`,
-      );
+/** The repository and its submodules in the directory of `run`, which `root` is open at. */
+async function checkOut(
+  address: GitAddress,
+  found: Commit,
+  run: Git,
+  root: number,
+  whole: WholeRepository,
+): Promise<{ readonly commit: string; readonly seconds: number }> {
+  const { keepGitDir, submodules } = address;
+  const commit = await fetchCommit(address, found, run, { whole });
+  const inside = (fd: number) => (args: readonly string[], sink?: Sink) => run(args, sink, fd);
+  const paths = await readTree(inside(root), commit);
+  await run(["-c", "advice.detachedHead=false", "checkout", "-q", commit]);
+  if (submodules) await updateSubmodules(root, paths, inside, keepGitDir ? forgetMachine : async () => {});
+  const seconds = await timeOf(commit, run);
+  if (keepGitDir) {
+    await forgetMachine(run);
+    const git = openDirectoryIn(root, ".git");
+    try {
+      for (const name of ["FETCH_HEAD", "ORIG_HEAD"]) unlinkIn(git, name);
+    } finally {
+      closeSync(git);
     }
   }
-  return path;
+  return { commit, seconds };
 }
 
-/** An address must not be taken for an option, nor start a program of its choice. */
-function checkArgument(remote: string): void {
-  if (remote.startsWith("-") || /^ext::/.test(remote)) {
-    throw new BuildError("SOURCE_FAILED", `not a git address: ${redactUrl(remote)}`);
+/** What a .git directory tells of who made it, and when: names and times in its logs, inodes and owners in its index. */
+async function forgetMachine(run: GitIn): Promise<void> {
+  await run(["reflog", "expire", "--all", "--expire=now"]);
+  await run(["read-tree", "HEAD"]);
+}
+
+/** Makes a repository that has what was asked for, by its digest so that it cannot be another by now. The commit of it. */
+async function fetchCommit(
+  address: GitAddress,
+  found: Commit,
+  run: Git,
+  how: {
+    /** Options for less than all of the commit. */
+    readonly less?: readonly string[];
+    /** Where all of the repository goes first when .git is kept; left out: it is not. */
+    readonly whole?: WholeRepository;
+  },
+): Promise<string> {
+  const { object } = found;
+  const names = address.keepGitDir ? found.keptNames : [];
+  const format = object.length === 64 ? ["--object-format=sha256"] : [];
+  await run(["-c", "init.defaultBranch=master", "init", "-q", ...format]);
+  await run(["remote", "add", "--", "origin", plainRemote(address.remote)]);
+  const refspecs = names.length === 0 ? [object] : names.map((name) => `${object}:${name}`);
+  const single = [...FETCH, "--depth=1", ...(how.less ?? [])];
+  try {
+    await run([...single, "--", "origin", ...refspecs]);
+  } catch (error) {
+    if (!mayServeWhole(error)) throw error;
+    // A server that gives no single commits, or plain files (gitprotocol-http(5), "Dumb Server"): everything, then. What is kept
+    // is still the commit alone, as from any other server.
+    if (address.keepGitDir && how.whole !== undefined) {
+      const from = await how.whole.fetched();
+      await run([...single, "--", from, ...refspecs], undefined, undefined, true);
+    } else await fetchAll(found, run);
+  }
+  try {
+    return (await run(["rev-parse", "--verify", "-q", `${object}^{commit}`])).trim();
+  } catch (cause) {
+    const message = `repository ${redactUrl(address.remote)} does not contain commit ${object}`;
+    throw new BuildError("SOURCE_FAILED", message, { cause });
   }
 }
 
-/** Time of the commit behind a git source, epoch seconds; the source must have been fetched. */
-export async function gitTime(op: SourceOp, store: Store, context: CallContext): Promise<number> {
-  const { commit } = await resolveCommit(parseAddress(op), store, context);
-  const time = store.records.get<number>("git-time", commit);
-  if (time === null) throw new BuildError("SOURCE_FAILED", `the time of commit ${commit} is not known`);
-  return time;
+const FETCH = ["fetch", "-q", "-u", "--no-tags"];
+
+async function fetchAll({ name }: Commit, run: Git): Promise<void> {
+  const own = name === "" ? [] : [`+${name}:refs/tsbuild/asked`];
+  const all = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"];
+  await run([...FETCH, "--", "origin", ...all, ...own]);
+  if (own.length > 0) await run(["update-ref", "-d", "refs/tsbuild/asked"]);
 }
 
-type Git = (...args: string[]) => Promise<string>;
+/** All of a repository in a directory of the store, once somebody asks for it; goes when it is disposed. */
+interface WholeRepository extends AsyncDisposable {
+  /** Its path. */
+  fetched(): Promise<string>;
+}
+
+function wholeRepository(
+  address: GitAddress,
+  found: Commit,
+  store: Store,
+  context: CallContext,
+): WholeRepository {
+  let place: ReturnType<Store["layers"]["prepare"]> | null = null;
+  return {
+    async fetched() {
+      place = store.layers.prepare();
+      const run = openGit(address, place.upper, context);
+      const format = found.object.length === 64 ? ["--object-format=sha256"] : [];
+      await run(["init", "-q", "--bare", ...format]);
+      await run(["remote", "add", "--", "origin", plainRemote(address.remote)]);
+      await fetchAll(found, run);
+      // The commit is asked for by its digest, whatever names lead to it.
+      await run(["config", "uploadpack.allowAnySHA1InWant", "true"]);
+      return place.upper;
+    },
+    async [Symbol.asyncDispose]() {
+      await place?.[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Whether all of the repository may be had where one commit is not. */
+function mayServeWhole(error: unknown): boolean {
+  return (
+    error instanceof BuildError &&
+    error.code === "SOURCE_FAILED" &&
+    !/not finished within/.test(error.message)
+  );
+}
+
+async function timeOf(commit: string, run: Git): Promise<number> {
+  return Number((await run(["log", "-1", "--format=%ct", commit])).trim());
+}
+
+/** A directory of the checkout, reached without links as BuildKit demands. */
+function openSubdirectory(root: number, subdir: string): number {
+  try {
+    return openDirectoryIn(root, subdir);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (!["ENOENT", "ENOTDIR", "ELOOP"].includes(code ?? "")) throw cause;
+    throw new BuildError(
+      "SOURCE_FAILED",
+      `subdir ${JSON.stringify(subdir)} is not a directory of the repository`,
+      {
+        cause,
+        hint: code === "ENOENT" ? null : "a part of it is a link or a file; name the directory itself",
+      },
+    );
+  }
+}
+
+/** Time of the commit behind a git source, epoch seconds. Throws SOURCE_FAILED. */
+export async function gitTime(op: SourceOp, store: Store, context: CallContext): Promise<number> {
+  const address = parseAddress(op);
+  const { found } = await resolve(address, store, context);
+  const known = store.records.get<number>("git-time", found.commit);
+  if (known !== null) return known;
+  await using checkout = store.layers.prepare();
+  const run = openGit(address, checkout.upper, context);
+  const commit = await fetchCommit({ ...address, keepGitDir: false }, found, run, {
+    less: ["--filter=tree:0"],
+  });
+  const seconds = await timeOf(commit, run);
+  store.records.put("git-time", found.commit, seconds);
+  return seconds;
+}
+
+/** git in a directory, or in another by its descriptor. */
+type Git = (
+  args: readonly string[],
+  sink?: Sink,
+  directory?: number,
+  isLocal?: boolean, // see GitPlace
+) => Promise<string>;
 
 /** git in a directory, with the credentials of the asker's secrets (GIT_AUTH_TOKEN, GIT_AUTH_HEADER, maybe with ".HOST"). */
-function openGit(address: GitAddress, cwd: string, context: CallContext): Git {
+function openGit(address: GitAddress, cwd: string, { signal, session }: CallContext): Git {
   let settings: Promise<Record<string, string>> | null = null;
-  return async (...args) =>
-    runGit(args, cwd, await (settings ??= gitCredentials(address.remote, context.session)), context);
-}
-
-/** Variables with which git is let in at `remote`: the agent of --ssh default, or for http(s) a header made of the asker's
- *  secrets, through the environment so that it stands in no list of processes (git-config(1), GIT_CONFIG_COUNT). */
-export async function gitCredentials(remote: string, session: Session): Promise<Record<string, string>> {
-  if (!/^https?:\/\//.test(remote)) {
-    const agent = session.sshSocket("default");
-    return agent === null ? {} : { SSH_AUTH_SOCK: agent };
-  }
-  const host = new URL(remote).hostname;
-  const secret = async (name: string): Promise<string | null> => {
-    const data = (await session.secret(`${name}.${host}`)) ?? (await session.secret(name));
-    return data === null ? null : new TextDecoder().decode(data).trim();
+  return async (args, sink, directory, isLocal = false) => {
+    const credentials = await (settings ??= gitCredentials(address.remote, session));
+    return runGit(args, { cwd: directory ?? cwd, signal, credentials, isLocal }, sink);
   };
-  const token = await secret("GIT_AUTH_TOKEN");
-  const header =
-    (await secret("GIT_AUTH_HEADER")) ??
-    (token === null ? null : `basic ${Buffer.from(`x-access-token:${token}`).toString("base64")}`);
-  if (header === null) return {};
-  return {
-    GIT_CONFIG_COUNT: "1",
-    GIT_CONFIG_KEY_0: `http.${new URL(remote).origin}/.extraheader`,
-    GIT_CONFIG_VALUE_0: `Authorization: ${header}`,
-  };
-}
-
-/** Runs git without prompts, hooks of templates or the user's settings. Rejects with SOURCE_FAILED and git's last words. */
-function runGit(
-  args: readonly string[],
-  cwd: string,
-  settings: Readonly<Record<string, string>>,
-  context: CallContext,
-): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = spawn("git", ["-c", "core.hooksPath=/dev/null", ...args], {
-      cwd,
-      signal: context.signal,
-      stdio: ["ignore", "pipe", "pipe"],
-      env: {
-        PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        HOME: cwd,
-        GIT_CONFIG_NOSYSTEM: "1",
-        GIT_TERMINAL_PROMPT: "0",
-        GIT_SSH_COMMAND: "ssh -F /dev/null -o BatchMode=yes",
-        LC_ALL: "C",
-        ...settings,
-      },
-    });
-    let out = "";
-    let err = "";
-    child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      if (out.length < GIT_OUTPUT_MAX_BYTES) out += text;
-    });
-    child.stderr.setEncoding("utf8").on("data", (text: string) => {
-      err = (err + text).slice(-4000);
-    });
-    child.once("error", (error) => {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") {
-        reject(
-          new BuildError("SOURCE_FAILED", "git is not installed", {
-            hint: "apt-get install git",
-            cause: error,
-          }),
-        );
-      } else reject(error);
-    });
-    child.once("close", (code) => {
-      if (code === 0) resolve(out);
-      else
-        reject(
-          new BuildError(
-            "SOURCE_FAILED",
-            `git ${args.find((arg) => /^[a-z-]+$/.test(arg)) ?? ""} failed: ${printable(redactUrl(err.trim()), 1000)}`,
-          ),
-        );
-    });
-  });
 }

@@ -1,13 +1,17 @@
 // http(s) sources: one file by URL. Pinned by the content that came, so an unchanged file keeps everything cached.
 
 import { createHash } from "node:crypto";
-import { chmodSync, constants, copyFileSync, utimesSync } from "node:fs";
-import { join } from "node:path";
+import { closeSync, fchmodSync, futimesSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
 import { BuildError, redactUrl } from "../../solver/graph/error.ts";
 import { type Digest, digestFromHex, digestOf, parseDigest } from "../../solver/graph/digest.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
-import type { CallContext, LayerId } from "../../solver/graph/request.ts";
-import { openTransport, type Transport } from "../../cache/registry/transport.ts";
+import type { CallContext, LayerId, Session } from "../../solver/graph/request.ts";
+import { openAnswers, type Tasks } from "../../solver/graph/tasks.ts";
+import { copyIn, openDirectory, openIn } from "../../cache/outside.ts";
+import { Fault } from "../../cache/registry/exchange.ts";
+import { TOO_SLOW } from "../../cache/registry/pace.ts";
+import type { Transport } from "../../cache/registry/transport.ts";
 import type { Store } from "../../cache/store.ts";
 import type { Pin } from "../worker.ts";
 
@@ -15,9 +19,11 @@ import type { Pin } from "../worker.ts";
 export const DOWNLOAD_MAX_BYTES: number = 64 * 1024 ** 3;
 const REDIRECTS_MAX = 10;
 const IDLE_TIMEOUT_MS = 60_000;
-/** For a whole file, however large and slow. */
+/** For a whole file, however large and slow, in all attempts; slower than SLOWEST none may be (cache/registry/pace.ts). */
 const TOTAL_TIMEOUT_MS = 24 * 3600_000;
 const ATTEMPTS = 4;
+/** NAME_MAX of limits.h. */
+const NAME_MAX_BYTES = 255;
 
 /** What is remembered of a URL between builds. */
 interface Remembered {
@@ -28,32 +34,90 @@ interface Remembered {
   readonly mtimeSeconds: number;
 }
 
+/** Opens what downloads go through: proxies, authorities. The caller disposes it. */
+export type OpenTransport = () => Promise<Transport>;
+
 /** Downloads (or revalidates) the file; the pin names content, name and mode. */
-export async function pinHttp(op: SourceOp, store: Store, context: CallContext): Promise<Pin> {
-  const known = await download(op, store, context);
+export async function pinHttp(
+  op: SourceOp,
+  store: Store,
+  context: CallContext,
+  transport: OpenTransport,
+): Promise<Pin> {
+  const known = await download(op, store, context, transport);
   return { digest: pinDigest(op, known), result: null };
 }
 
-/** The file as a blob of the content store. */
-export async function downloadHttp(op: SourceOp, store: Store, context: CallContext): Promise<Digest> {
-  return (await download(op, store, context)).digest;
+/** The file as a blob of the content store, and the time its server gives it (epoch seconds; null: none). Throws SOURCE_FAILED,
+ *  LIMIT_EXCEEDED. */
+export async function downloadHttp(
+  op: SourceOp,
+  store: Store,
+  context: CallContext,
+  transport: OpenTransport,
+  maxBytes: number = DOWNLOAD_MAX_BYTES,
+): Promise<{ readonly digest: Digest; readonly modifiedSeconds: number | null }> {
+  const { digest, lastModified, mtimeSeconds } = await download(op, store, context, transport, maxBytes);
+  return { digest, modifiedSeconds: lastModified === null ? null : mtimeSeconds };
+}
+
+/** The file as a blob whose bytes have been compared now, for who reads them from the disk. */
+export async function downloadWhole(
+  op: SourceOp,
+  store: Store,
+  context: CallContext,
+  transport: OpenTransport,
+): Promise<Digest> {
+  return (await wholeDownload(op, store, context, transport)).digest;
 }
 
 /** A layer with the file in its root. */
-export async function fetchHttp(op: SourceOp, store: Store, context: CallContext): Promise<LayerId> {
-  const known = await download(op, store, context);
+export async function fetchHttp(
+  op: SourceOp,
+  store: Store,
+  context: CallContext,
+  transport: OpenTransport,
+): Promise<LayerId> {
+  const known = await wholeDownload(op, store, context, transport);
   await using active = store.layers.prepare();
-  const file = join(active.upper, known.filename);
-  copyFileSync(store.content.path(known.digest), file, constants.COPYFILE_FICLONE);
-  chmodSync(file, op.attrs["http.perm"] === undefined ? 0o600 : Number.parseInt(op.attrs["http.perm"], 8));
-  utimesSync(file, known.mtimeSeconds, known.mtimeSeconds);
-  utimesSync(active.upper, known.mtimeSeconds, known.mtimeSeconds);
+  const mode = op.attrs["http.perm"] === undefined ? 0o600 : Number.parseInt(op.attrs["http.perm"], 8);
+  const upper = openDirectory(active.upper);
+  try {
+    copyIn(store.content.path(known.digest), upper, known.filename);
+    const file = openIn(upper, known.filename);
+    try {
+      fchmodSync(file, mode);
+      futimesSync(file, known.mtimeSeconds, known.mtimeSeconds);
+    } finally {
+      closeSync(file);
+    }
+    futimesSync(upper, known.mtimeSeconds, known.mtimeSeconds);
+  } finally {
+    closeSync(upper);
+  }
   const record = active.commit({
     unpacked: true,
     createdAtMs: Date.now(),
     description: redactUrl(op.identifier),
   });
   return record.id;
+}
+
+/** The file, downloaded again when the bytes on the disk are no longer those that came (threat model R3). */
+async function wholeDownload(
+  op: SourceOp,
+  store: Store,
+  context: CallContext,
+  transport: OpenTransport,
+): Promise<Remembered> {
+  const known = await download(op, store, context, transport);
+  if (await store.content.isWhole(known.digest, context)) return known;
+  answers.delete(context.session);
+  const again = await download(op, store, context, transport);
+  if (again.digest === known.digest) return again;
+  throw new BuildError("CONTEXT_CHANGED", `${redactUrl(op.identifier)} has changed while it was used`, {
+    hint: "run the build again",
+  });
 }
 
 function pinDigest(op: SourceOp, known: Remembered): Digest {
@@ -68,22 +132,34 @@ function pinDigest(op: SourceOp, known: Remembered): Digest {
   );
 }
 
-const inFlight = new WeakMap<Store, Map<string, Promise<Remembered>>>();
+/** By who asked: a URL is one file for all of a build, and asked for again by the next. */
+const answers = new WeakMap<Session, Tasks<Remembered>>();
 
-/** One download per URL and build process. */
-function download(op: SourceOp, store: Store, context: CallContext): Promise<Remembered> {
-  const tasks = inFlight.get(store) ?? new Map<string, Promise<Remembered>>();
-  inFlight.set(store, tasks);
-  const key = JSON.stringify([op.identifier, op.attrs]);
-  const known = tasks.get(key);
-  if (known !== undefined) return known;
-  const task = fetchFile(op, store, context);
-  tasks.set(key, task);
-  task.catch(() => tasks.delete(key));
-  return task;
+function download(
+  op: SourceOp,
+  store: Store,
+  context: CallContext,
+  transport: OpenTransport,
+  maxBytes = DOWNLOAD_MAX_BYTES,
+): Promise<Remembered> {
+  const { session, signal } = context;
+  const known = answers.get(session) ?? openAnswers<Remembered>();
+  answers.set(session, known);
+  return known.share(JSON.stringify([op.identifier, op.attrs, maxBytes]), signal, (shared) =>
+    fetchFile({ op, store, context: { ...context, signal: shared }, maxBytes }, transport),
+  );
 }
 
-async function fetchFile(op: SourceOp, store: Store, context: CallContext): Promise<Remembered> {
+/** What is downloaded, and for whom. */
+interface Wish {
+  readonly op: SourceOp;
+  readonly store: Store;
+  readonly context: CallContext;
+  readonly maxBytes: number;
+}
+
+async function fetchFile(wish: Wish, openOne: OpenTransport): Promise<Remembered> {
+  const { op, store, context } = wish;
   const url = op.identifier;
   const checksum = op.attrs["http.checksum"];
   const wanted = checksum === undefined || checksum === "" ? null : parseDigest(checksum);
@@ -97,10 +173,11 @@ async function fetchFile(op: SourceOp, store: Store, context: CallContext): Prom
   if (usable?.etag) headers["if-none-match"] = usable.etag;
   else if (usable?.lastModified) headers["if-modified-since"] = usable.lastModified;
 
-  using transport = openTransport();
+  using transport = await openOne();
+  const until = performance.now() + TOTAL_TIMEOUT_MS;
   for (let attempt = 1; ; attempt++) {
     try {
-      const fetched = await transfer(transport, url, headers, usable, op, store, context);
+      const fetched = await transfer(transport, wish, headers, usable);
       if (wanted !== null && fetched.digest !== wanted) {
         throw new BuildError(
           "CHECKSUM_MISMATCH",
@@ -113,22 +190,23 @@ async function fetchFile(op: SourceOp, store: Store, context: CallContext): Prom
       store.records.put("http", recordKey, fetched);
       return fetched;
     } catch (error) {
-      if (error instanceof BuildError || context.signal.aborted || attempt >= ATTEMPTS)
+      context.signal.throwIfAborted();
+      const isSlow = error instanceof Fault && error.code === TOO_SLOW && attempt > 1;
+      if (error instanceof BuildError || isSlow || attempt >= ATTEMPTS || performance.now() >= until)
         throw reachable(error, url);
-      await new Promise((resolve) => setTimeout(resolve, 200 * 2 ** attempt));
+      const { signal } = context;
+      await delay(200 * 2 ** attempt, undefined, { signal }).catch(() => signal.throwIfAborted());
     }
   }
 }
 
 async function transfer(
   transport: Transport,
-  address: string,
+  { op, store, context, maxBytes }: Wish,
   headers: Readonly<Record<string, string>>,
   usable: Remembered | null,
-  op: SourceOp,
-  store: Store,
-  context: CallContext,
 ): Promise<Remembered> {
+  const address = op.identifier;
   let url = new URL(address);
   for (let hop = 0; ; hop++) {
     if (url.protocol !== "http:" && url.protocol !== "https:") {
@@ -180,11 +258,8 @@ async function transfer(
     let size = 0;
     for await (const chunk of answer.body) {
       size += chunk.length;
-      if (size > DOWNLOAD_MAX_BYTES)
-        throw new BuildError(
-          "LIMIT_EXCEEDED",
-          `${redactUrl(address)} is larger than ${DOWNLOAD_MAX_BYTES} bytes`,
-        );
+      if (size > maxBytes)
+        throw new BuildError("LIMIT_EXCEEDED", `${redactUrl(address)} is larger than ${maxBytes} bytes`);
       hash.update(chunk);
       ingest.write(chunk);
     }
@@ -192,12 +267,11 @@ async function transfer(
     if (length !== null && Number(length) !== size) throw new Error(`${size} of ${length} bytes came`);
     const digest = digestFromHex(hash.digest("hex"));
     ingest.commit({ digest, size, trusted: true });
-    const lastModified = one("last-modified");
-    const modifiedMs = lastModified === null ? Number.NaN : Date.parse(lastModified);
+    const modifiedMs = Date.parse(one("last-modified") ?? "");
     return {
       digest,
       etag: one("etag"),
-      lastModified,
+      lastModified: Number.isNaN(modifiedMs) ? null : one("last-modified"),
       filename: safeName(
         op.attrs["http.filename"] ??
           dispositionName(one("content-disposition")) ??
@@ -224,7 +298,8 @@ async function authorizationFor(url: URL, { session }: CallContext): Promise<str
 /** One path component, never anything else (threat model P3). */
 function safeName(name: string): string {
   const last = name.split("/").pop() ?? "";
-  return last === "" || last === "." || last === ".." || last.includes("\0") ? "download" : last;
+  const isName = last !== "" && last !== "." && last !== ".." && !last.includes("\0");
+  return isName && Buffer.byteLength(last) <= NAME_MAX_BYTES ? last : "download";
 }
 
 function dispositionName(header: string | null): string | null {

@@ -9,17 +9,21 @@ import { keepSelection } from "../../cache/selection-files.ts";
 import { openStatCache, type StatCache } from "../../cache/stat-cache.ts";
 import type { Store } from "../../cache/store.ts";
 import type { TreeStat } from "../../cache/tree.ts";
+import type { LiveTree } from "../../cache/tree-live.ts";
 import type { Selector } from "../keeper/messages.ts";
+
+/** Bytes more of live files: picked, and read because it was not known what is in them. */
+export type BytesRead = (picked: number, read: number) => void;
 
 export interface LocalSource {
   /** The live result of a `local://name` source. Throws CONTEXT_MISSING. */
   result(op: SourceOp, session: Session): Extract<Result, { kind: "files" }>;
-  /** Digest of what the selectors pick; remembers what it hashed. */
+  /** Digest of what the selectors pick; remembers what it hashed. onBytes: see Worker.contentDigest. */
   digest(
     files: Extract<Result, { kind: "files" }>,
     selectors: readonly Selector[],
     session: Session,
-    options: { readonly signal: AbortSignal },
+    options: { readonly signal: AbortSignal; readonly onBytes?: BytesRead | undefined },
   ): Promise<Digest>;
   /** Writes what was learnt about files. To be called once no build runs on them any more. */
   flush(): void;
@@ -52,21 +56,31 @@ export function openLocalSource(store: Store): LocalSource {
         ...(op.attrs["local.mode"] === "git" ? { gitModes: true } : {}),
       };
     },
-    async digest(files, selectors, session, { signal }) {
+    async digest(files, selectors, session, { signal, onBytes }) {
       const root = session.directory(files.name);
       const cache = cacheOf(root);
-      const [{ selectDigestLive }, { liveTree }, { filterTree }] = await Promise.all([
+      const [{ readFailure, selectDigestLive }, { liveTree }, { filterTree }] = await Promise.all([
         import("../../cache/path-hash.ts"),
         import("../../cache/tree-live.ts"),
         import("../../cache/tree-filter.ts"),
       ]);
       const known = (path: string, stat: TreeStat): Digest | null => cache.get(path, stat);
-      const tree = filterTree(liveTree(root, known), files);
-      return selectDigestLive(tree, root, selectors, {
-        signal,
-        onHashed: (path, stat, digest) => cache.put(path, stat, digest),
-        onSelected: (digest, list) => keepSelection(store.records, digest, list),
-      });
+      let tree: LiveTree;
+      try {
+        tree = liveTree(root, known);
+      } catch (error) {
+        throw readFailure(error);
+      }
+      try {
+        return await selectDigestLive(filterTree(tree, files), root, selectors, {
+          signal,
+          ...(onBytes === undefined ? {} : { onBytes }),
+          onHashed: (path, stat, digest) => cache.put(path, stat, digest),
+          onSelected: (digest, list) => keepSelection(store.records, digest, list),
+        });
+      } finally {
+        tree.close();
+      }
     },
     flush() {
       for (const cache of caches.values()) cache.flush();

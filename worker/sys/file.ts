@@ -127,7 +127,9 @@ const cLseek = bind("lseek", "int64", ["int", "int64", "int"]);
 const cFsetxattr = bind("fsetxattr", "int", ["int", "ptr", "ptr", "int64", "int"]);
 const cLsetxattr = bind("lsetxattr", "int", ["ptr", "ptr", "ptr", "int64", "int"]);
 const cLremovexattr = bind("lremovexattr", "int", ["ptr", "ptr"]);
+const cFremovexattr = bind("fremovexattr", "int", ["int", "ptr"]);
 const cLlistxattr = bind("llistxattr", "int64", ["ptr", "ptr", "int64"]);
+const cGetxattr = bind("getxattr", "int64", ["ptr", "ptr", "ptr", "int64"]);
 const cLgetxattr = bind("lgetxattr", "int64", ["ptr", "ptr", "ptr", "int64"]);
 const cFlistxattr = bind("flistxattr", "int64", ["int", "ptr", "int64"]);
 const cFgetxattr = bind("fgetxattr", "int64", ["int", "ptr", "ptr", "int64"]);
@@ -355,6 +357,11 @@ export function lremovexattr(path: PathLike, name: string): void {
   check("lremovexattr", cLremovexattr(cpath(path, 0), cpath(name, 1)), path);
 }
 
+/** fremovexattr(2). */
+export function fremovexattr(fd: number, name: string): void {
+  check("fremovexattr", cFremovexattr(fd, cpath(name)), name);
+}
+
 /** Names of llistxattr(2); empty where the file system has none. */
 export function llistxattr(path: PathLike): string[] {
   return listxattr("llistxattr", path, (buffer) => cLlistxattr(cpath(path), buffer, buffer.length));
@@ -362,8 +369,15 @@ export function llistxattr(path: PathLike): string[] {
 
 /** lgetxattr(2), or null when the file has no such attribute. */
 export function lgetxattr(path: PathLike, name: string): Buffer | null {
-  return getxattr("lgetxattr", name, (buffer) =>
+  return readXattr("lgetxattr", name, (buffer) =>
     cLgetxattr(cpath(path, 0), cpath(name, 1), buffer, buffer.length),
+  );
+}
+
+/** getxattr(2), which follows links, or null when the file has no such attribute. */
+export function getxattr(path: PathLike, name: string): Buffer | null {
+  return readXattr("getxattr", name, (buffer) =>
+    cGetxattr(cpath(path, 0), cpath(name, 1), buffer, buffer.length),
   );
 }
 
@@ -374,7 +388,7 @@ export function flistxattr(fd: number): string[] {
 
 /** fgetxattr(2), or null when the file has no such attribute. */
 export function fgetxattr(fd: number, name: string): Buffer | null {
-  return getxattr("fgetxattr", name, (buffer) => cFgetxattr(fd, cpath(name), buffer, buffer.length));
+  return readXattr("fgetxattr", name, (buffer) => cFgetxattr(fd, cpath(name), buffer, buffer.length));
 }
 
 /** XATTR_SIZE_MAX and XATTR_LIST_MAX of xattr(7): no attribute and no list is longer. */
@@ -393,7 +407,7 @@ function listxattr(call: string, path: PathLike | null, list: (buffer: Buffer) =
   return XATTR.toString("utf8", 0, length - 1).split("\0");
 }
 
-function getxattr(call: string, name: string, get: (buffer: Buffer) => number): Buffer | null {
+function readXattr(call: string, name: string, get: (buffer: Buffer) => number): Buffer | null {
   const length = get(XATTR);
   if (length >= 0) return Buffer.from(XATTR.subarray(0, length));
   const errnum = errno();

@@ -4,10 +4,11 @@
 // its last descriptor. A crash leaves nothing to unmount.
 
 import { mkdtempSync, rmdirSync } from "node:fs";
-import { release, tmpdir } from "node:os";
+import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
-import { AT, close, O, openat } from "./file.ts";
-import { bind, bindSyscall, check, cpath, cstring, NR, type PathLike, showPath } from "./libc.ts";
+import { AT, close, mkdirat, O, openat, statxOrNull } from "./file.ts";
+import { bind, bindSyscall, check, cpath, cstring, NR, type PathLike, showPath, SysError } from "./libc.ts";
+import { TAKES_PARTS } from "./stack-limit.ts";
 
 const cFsopen = bindSyscall(NR.fsopen, ["ptr", "int"]);
 const cFsconfig = bindSyscall(NR.fsconfig, ["int", "int", "ptr", "ptr", "int"]);
@@ -108,7 +109,8 @@ export interface OverlaySpec {
   readonly volatile?: boolean;
 }
 
-/** Mounts stacked layers; returns a descriptor of the detached mount's root, to be closed by the caller.
+/** Mounts stacked layers; returns a descriptor of the detached mount's root, to be closed by the caller. Throws SysError, ENOSPC also
+ *  where the kernel would mount an upper read-only for want of space.
  *
  *  Overlay wants at least two layers when it has no upper: one layer alone is a read-only bind of its directory (it is
  *  the oldest, so it can hold no whiteout that means something), an upper alone a bind of that, no layer at all fails. */
@@ -124,24 +126,41 @@ export function overlayMount(spec: OverlaySpec): number {
   }
   // Options name directories as /proc/self/fd/N: an fsconfig value has at most 255 bytes, a store may lie deeper.
   const held: number[] = [];
-  const hold = (path: string): string => {
+  const opened = (path: string): number => {
     const fd = openat(AT.FDCWD, path, O.PATH | O.DIRECTORY);
     held.push(fd);
-    return `/proc/self/fd/${fd}`;
+    return fd;
   };
+  const hold = (path: string): string => `/proc/self/fd/${opened(path)}`;
   try {
+    const workFd = upper === undefined || work === undefined ? null : opened(work);
     const stack: Stack = {
       lowers: lowers.map(hold).reverse(), // the kernel counts from the newest
-      changes: upper === undefined || work === undefined ? null : { upper: hold(upper), work: hold(work) },
+      changes: workFd === null ? null : { upper: hold(upper as string), work: `/proc/self/fd/${workFd}` },
       flags: [
         ...(spec.userxattr ? ["userxattr"] : []),
         ...(spec.volatile && upper !== undefined ? ["volatile"] : []),
       ],
     };
-    return TAKES_PARTS ? mountByParts(stack) : mountByText(stack);
+    const mount = TAKES_PARTS ? mountByParts(stack) : mountByText(stack);
+    try {
+      if (workFd !== null) checkWork(workFd);
+      return mount;
+    } catch (error) {
+      close(mount);
+      throw error;
+    }
   } finally {
     for (const fd of held) close(fd);
   }
+}
+
+/** Where the kernel cannot make its directory "work" (a full disk), it does not refuse the mount: it makes it read-only
+ *  (ovl_workdir_create() and ovl_get_workdir() of fs/overlayfs/super.c), and steps would meet EROFS. Throws what making it meets. */
+function checkWork(workFd: number): void {
+  if (statxOrNull(workFd, "work") !== null) return;
+  mkdirat(workFd, "work", 0o700);
+  throw new SysError("mount", constants.errno.ENOSPC, "work directory"); // there is room again; there was none
 }
 
 interface Stack {
@@ -149,13 +168,6 @@ interface Stack {
   readonly changes: { readonly upper: string; readonly work: string } | null;
   readonly flags: readonly string[];
 }
-
-/** Does overlayfs know "lowerdir+"? Since Linux 6.5. Asked of the version, because an older kernel takes any option in
- *  fsconfig(2) and fails the mount with EINVAL, as it does for many other reasons. */
-const TAKES_PARTS = ((): boolean => {
-  const [major = 0, minor = 0] = release().split(/[.-]/).map(Number);
-  return major > 6 || (major === 6 && minor >= 5);
-})();
 
 /** With one "lowerdir+" for each layer, so that the stack is not limited to a page of text. */
 function mountByParts(stack: Stack): number {

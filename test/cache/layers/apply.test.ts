@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { applyLayer } from "../../../cache/layers/apply.ts";
+import { applyLayer, plainDigest } from "../../../cache/layers/apply.ts";
 import { parseDigest } from "../../../solver/graph/digest.ts";
 import { lgetxattr } from "../../../worker/sys/file.ts";
 import { describeAsRoot } from "../../support/privileges.ts";
@@ -39,7 +39,9 @@ describeAsRoot("applyLayer", () => {
       mkdirSync(join(dir, "fs"));
       const job = { blob: join(dir, "blob"), mediaType: "", dir: join(dir, "fs") };
       const outcome = await applyLayer({ ...job, diffId: null });
-      assert.deepEqual(outcome, { diffId: sha256(tar), sizeBytes: 4, entries: 2 });
+      const plain = { diffId: sha256(tar), tarBytes: tar.length, compression: kind };
+      assert.deepEqual(outcome, { ...plain, sizeBytes: 4, entries: 2 });
+      assert.deepEqual(await plainDigest(job.blob), plain);
       assert.deepEqual(listTree(job.dir), ["d dir 0755 0:0", "d/f file 0644 0:0 text"]);
     });
   }
@@ -154,6 +156,16 @@ describeAsRoot("applyLayer", () => {
     assert.ok(listTree(out).includes("m -> x"));
   });
 
+  it("links hard links to a FIFO", async () => {
+    const out = await apply([
+      { name: "p", type: "fifo", mode: 0o640 },
+      { name: "q", type: "link", link: "p", mode: 0o640 },
+    ]);
+    const [first, second] = ["p", "q"].map((name) => statSync(join(out, name)));
+    assert.equal(second?.ino, first?.ino);
+    assert.equal((second?.mode ?? 0) & 0o7777, 0o640);
+  });
+
   it("keeps file capabilities and leaves overlay attributes out", async () => {
     const capability = Buffer.from("0100000200040000000000000000000000000000", "hex");
     const out = await apply([
@@ -198,7 +210,7 @@ describeAsRoot("applyLayer", () => {
     const printed = run("unshare", ["-rm", process.execPath, "--input-type=module", "-e", script]).toString();
     assert.match(printed, /"null" is a device node/);
     assert.deepEqual(listTree(out), ["f file 0644 0:0 1", "gone char 0"]);
-    assert.equal(lgetxattr(join(out, "f"), "user.tsbuild.owner")?.toString(), "33:34");
+    assert.match(String(lgetxattr(join(out, "f"), "user.tsbuild.owner")), /^1 33:34 [0-9a-f]{32}$/);
   });
 
   it("is read by overlayfs as the image meant it", async () => {

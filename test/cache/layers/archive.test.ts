@@ -27,8 +27,20 @@ describe("isArchive", () => {
     assert.equal(await ask("text"), false);
     assert.equal(await ask(Buffer.alloc(10240)), false); // an archive without members, as in BuildKit
     assert.equal(await ask(run("gzip", ["-c"], Buffer.from("text"))), false);
-    assert.equal(await ask(run("gzip", ["-c"], tar).subarray(0, 12)), false);
+    assert.equal(await ask(run("gzip", ["-c"], Buffer.alloc(4000, "text")).subarray(0, -4)), false);
     assert.equal(await ask("BZh9 is how this text begins"), false);
+  });
+
+  it("cannot tell what compressed bytes are that are damaged from the start, however few", async () => {
+    for (const program of ["gzip", "bzip2", "xz", "zstd"]) {
+      const whole = run(program, ["-c"], tar);
+      for (const length of [12, 20, 40])
+        await assert.rejects(
+          ask(whole.subarray(0, length)),
+          { code: "ARCHIVE_INVALID" },
+          `${program} ${length}`,
+        );
+    }
   });
 
   it("takes an archive for one that is broken further on", async () => {

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { BLOCK_BYTES, type CompressOptions, compressBlocks } from "../../../cache/layers/compress.ts";
+import { COMPRESSORS } from "../../../cache/layers/compress-block.ts";
+import { projectDir } from "../../support/project.ts";
+import { removeTree } from "../../support/store.ts";
 import { run } from "./support.ts";
 
 /** Text-like bytes that are the same in every run. */
@@ -51,6 +58,19 @@ describe("compression", () => {
     assert.ok(blocks.length < whole.length * 1.005, `${blocks.length} against ${whole.length}`);
   });
 
+  it("names the versions of the pinned compressors, which are exact", () => {
+    const read = (path: string) =>
+      JSON.parse(readFileSync(join(projectDir, path), "utf8")) as {
+        version: string;
+        dependencies: Record<string, string>;
+      };
+    for (const named of Object.values(COMPRESSORS)) {
+      const [, name = "", version = ""] = /^(.+)@(.+)$/.exec(named) ?? [];
+      assert.equal(read("package.json").dependencies[name], version);
+      assert.equal(read(`node_modules/${name}/package.json`).version, version);
+    }
+  });
+
   it("keeps the bytes of the pinned compressors from version to version", async () => {
     const digests: Record<string, string> = {};
     for (const compression of ["gzip", "zstd"] as const) {
@@ -91,5 +111,45 @@ describe("compression", () => {
       break;
     const active = process.getActiveResourcesInfo().filter((name) => name.includes("MessagePort"));
     assert.deepEqual(active, []);
+  });
+
+  it("survives a block that fails before those ahead of it are done", async () => {
+    const gone = sample(BLOCK_BYTES.zstd);
+    const { buffer } = gone as Buffer<ArrayBuffer>;
+    structuredClone(buffer, { transfer: [buffer] }); // a detached buffer cannot be handed to a thread
+    const blocks = [sample(BLOCK_BYTES.zstd), sample(BLOCK_BYTES.zstd), gone];
+    const unhandled: unknown[] = [];
+    const note = (reason: unknown) => void unhandled.push(reason);
+    process.prependListener("unhandledRejection", note);
+    try {
+      await assert.rejects(async () => {
+        const options = { compression: "zstd", level: 1, pinned: false, threads: 3 } as const;
+        for await (const _ of compressBlocks(blocks, options));
+      }, /DataCloneError|detached/);
+    } finally {
+      process.off("unhandledRejection", note);
+    }
+    assert.deepEqual(unhandled, []);
+  });
+
+  it("fails, and does not wait for ever, when its threads cannot start", () => {
+    // More blocks than threads: some wait for a thread that never comes.
+    const copy = mkdtempSync(join(tmpdir(), "threads-"));
+    for (const room of ["package.json", "dist/cache", "dist/solver", "dist/worker/sys"])
+      cpSync(join(projectDir, room), join(copy, room), { recursive: true });
+    symlinkSync(join(projectDir, "node_modules"), join(copy, "node_modules"));
+    rmSync(join(copy, "dist/cache/layers/compress-thread.js"));
+    const script = `
+      const { compressBlocks } = await import(${JSON.stringify(join(copy, "dist/cache/layers/compress.js"))});
+      const blocks = Array.from({ length: 8 }, () => Buffer.alloc(${BLOCK_BYTES.zstd}));
+      const options = { compression: "zstd", level: 1, pinned: false, threads: 2 };
+      try { for await (const part of compressBlocks(blocks, options)) part; } catch (error) { console.log(error.message); }`;
+    const { stdout, signal } = spawnSync(process.execPath, ["--input-type=module", "-e", script], {
+      encoding: "utf8",
+      timeout: 20_000,
+    });
+    removeTree(copy);
+    assert.equal(signal, null);
+    assert.match(stdout, /compress-thread/);
   });
 });

@@ -15,8 +15,9 @@ import {
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { applyLayer } from "../../../cache/layers/apply.ts";
+import { setOwner } from "../../../cache/layers/owner.ts";
 import { type PackRequest, packLayer } from "../../../cache/layers/pack.ts";
-import { AT, lgetxattr, lsetxattr, mknodat, S } from "../../../worker/sys/file.ts";
+import { AT, close, lgetxattr, lsetxattr, mknodat, O, openat, S } from "../../../worker/sys/file.ts";
 import { describeAsRoot } from "../../support/privileges.ts";
 import { listTree, run, temporary } from "./support.ts";
 
@@ -156,17 +157,33 @@ for m in tarfile.open(sys.argv[1], errors="surrogateescape"):
     assert.match(notes.join(), /"\.wh\.victim" cannot be in an image/);
   });
 
-  it("applies noted owners and leaves their attribute out", async () => {
+  it("believes no note of an owner where the kernel holds them all, and leaves the attribute out", async () => {
     const dir = temp();
-    writeFileSync(join(dir, "f"), "");
+    for (const name of ["f", "sealed"]) writeFileSync(join(dir, name), "");
     lsetxattr(join(dir, "f"), "user.tsbuild.owner", Buffer.from("33:4000000"));
-    assert.deepEqual(await packed(dir, { epochSeconds: 0 }), ["f|0|644|33:4000000|0|0|||"]);
+    const root = openat(AT.FDCWD, dir, O.RDONLY | O.DIRECTORY);
+    setOwner(root, "sealed", 33, 4_000_000, { singleId: true });
+    close(root);
+    const expected = ["f|0|644|0:0|0|0|||", "sealed|0|644|0:0|0|0|||"];
+    assert.deepEqual(await packed(dir, { epochSeconds: 0 }), expected);
+  });
+
+  it("applies the notes of a layer made with one id, but none that is not ours", async () => {
+    const dir = temp();
+    for (const name of ["f", "forged"]) writeFileSync(join(dir, name), "");
+    const root = openat(AT.FDCWD, dir, O.RDONLY | O.DIRECTORY);
+    setOwner(root, "f", 33, 4_000_000, { singleId: true });
+    close(root);
+    const seal = "0".repeat(32);
+    lsetxattr(join(dir, "forged"), "user.tsbuild.owner", Buffer.from(`1 33:34 ${seal}`));
+    const expected = ["f|0|644|33:4000000|0|0|||", "forged|0|644|0:0|0|0|||"];
+    assert.deepEqual(await packed(dir, { epochSeconds: 0, oneId: true }), expected);
   });
 
   it("packs names that are long, or not UTF-8", async () => {
     const dir = temp();
-    const deep = Array.from({ length: 30 }, () => "n".repeat(250)).join("/");
-    // Deeper than PATH_MAX: made step by step.
+    const deep = Array.from({ length: 16 }, () => "n".repeat(250)).join("/");
+    // With the directory it is in deeper than PATH_MAX: made step by step.
     run("sh", [
       "-c",
       `cd ${dir}; for d in $(echo ${deep} | tr / ' '); do mkdir $d; cd -P $d 2>/dev/null || exit 1; done; echo x > f`,
@@ -174,6 +191,15 @@ for m in tarfile.open(sys.argv[1], errors="surrogateescape"):
     writeFileSync(Buffer.concat([Buffer.from(`${dir}/`), Buffer.from([0xff, 0xfe])]), "");
     const lines = await packed(dir, { epochSeconds: 0 });
     assert.ok(lines.includes(`${deep}/f|0|644|0:0|2|0|||`));
+    run("sh", [
+      "-c",
+      `cd ${dir}; for d in $(echo ${deep} | tr / ' '); do cd -P $d 2>/dev/null; done; mkdir -p ${"n".repeat(80)}`,
+    ]);
+    // No tool could unpack it.
+    await assert.rejects(packed(dir, { epochSeconds: 0 }), {
+      code: "LIMIT_EXCEEDED",
+      message: /is longer than 4095 bytes/,
+    });
     run("rm", ["-rf", dir]);
   });
 

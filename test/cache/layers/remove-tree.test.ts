@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { chmodSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { listTree } from "../../../cache/layers/listing.ts";
 import { removeTree } from "../../../cache/layers/remove-tree.ts";
 import { itAsMachineRoot } from "../../support/privileges.ts";
 import { run, temporary } from "./support.ts";
@@ -25,14 +24,30 @@ describe("trees of the store", () => {
     assert.deepEqual(readdirSync(dir), ["outside"]);
   });
 
-  it("are listed and removed at any depth", () => {
+  it("are listed and removed at any depth, in memory that does not grow with its square", function () {
+    this.timeout(300_000);
     const dir = temp();
     const script =
-      "import os,sys\nos.chdir(sys.argv[1])\nfor i in range(3000):\n os.mkdir('d'); os.chdir('d')\nopen('f','w')";
+      "import os,sys\nos.chdir(sys.argv[1])\nfor i in range(4000):\n os.mkdir('d'*250); os.chdir('d'*250)\nopen('f','w')";
     mkdirSync(join(dir, "tree"));
     run("python3", ["-c", script, join(dir, "tree")]);
-    assert.equal(listTree(join(dir, "tree")).entries, 3001);
-    removeTree(join(dir, "tree"));
+    const at = (name: string): string =>
+      JSON.stringify(new URL(`../../../cache/layers/${name}.js`, import.meta.url).href);
+    // A path for each of the directories would be 2 GB.
+    const measured = run(process.execPath, [
+      "--input-type=module",
+      "-e",
+      `import { listTree } from ${at("listing")}; import { removeTree } from ${at("remove-tree")};
+      import { readFileSync } from "node:fs";
+      const { entries } = listTree(process.argv[1]);
+      removeTree(process.argv[1]);
+      console.log(entries, /VmHWM:\\s*(\\d+)/.exec(readFileSync("/proc/self/status", "latin1"))[1]);`,
+      join(dir, "tree"),
+    ])
+      .toString()
+      .split(" ");
+    assert.equal(Number(measured[0]), 4_001);
+    assert.ok(Number(measured[1]) < 250_000, `${measured[1]} KiB at most`);
     assert.equal(existsSync(join(dir, "tree")), false);
   });
 

@@ -103,6 +103,21 @@ describe("tar reader", () => {
     assert.deepEqual(names(readAll(archive.subarray(0, -1024))), ["f"]);
   });
 
+  it("takes an archive whose last member's block is not filled up", () => {
+    const archive = makeTar([{ name: "f", content: "123" }]);
+    for (const filledTo of [3, 4, 511]) {
+      const told: string[] = [];
+      const reader = tarReader({
+        entry: ({ name }) => told.push(`${name}`),
+        data: (chunk) => told.push(`${chunk}`),
+        end: () => told.push("end"),
+      });
+      reader.push(archive.subarray(0, 512 + filledTo));
+      reader.finish();
+      assert.deepEqual(told, ["f", "123", "end"]);
+    }
+  });
+
   it("reads nothing behind the two zero blocks", () => {
     const archive = Buffer.concat([makeTar([{ name: "a" }]), makeTar([{ name: "b" }])]);
     assert.deepEqual(names(readAll(archive)), ["a"]);

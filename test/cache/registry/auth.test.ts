@@ -10,7 +10,9 @@ const signal = new AbortController().signal;
 const endpoint = (host: string, scheme = "https") => ({
   host,
   origin: `${scheme}://${host}`,
+  root: "/v2",
   verifyTls: true,
+  manner: {},
 });
 
 describe("challenges", () => {
@@ -59,7 +61,7 @@ describe("token services", () => {
     });
   }
   it("of Docker Hub is auth.docker.io", () => {
-    const hub = { host: "docker.io", origin: "https://registry-1.docker.io", verifyTls: true };
+    const hub = { ...endpoint("docker.io"), origin: "https://registry-1.docker.io" };
     assert.ok(isTokenServiceOf(hub, new URL("https://auth.docker.io/token")));
   });
 });
@@ -139,9 +141,33 @@ describe("tokens", () => {
     const registry = openRegistry({ credentials: async () => null });
     await assert.rejects(has(registry, server.host), (error: Error & { code: string; hint: string }) => {
       assert.equal(error.code, "REGISTRY_DENIED");
-      assert.match(error.hint, /docker login localhost/);
+      assert.match(error.hint, /no credentials .* tsbuild login localhost/);
       assert.ok(!error.message.includes("k1"));
       return true;
+    });
+  });
+
+  it("that a service does not accept are told from none, and from too few rights", async () => {
+    const challenge = (host: string | undefined) => ({
+      "www-authenticate": `Bearer realm="http://${host}/token",service="s"`,
+    });
+    await using server = await startServer((request, response) => {
+      const isRight = request.headers.authorization === `Basic ${Buffer.from("u:right").toString("base64")}`;
+      if (request.url.startsWith("/token"))
+        response.writeHead(isRight ? 200 : 401).end(JSON.stringify({ token: "t", expires_in: 300 }));
+      else response.writeHead(401, challenge(request.headers.host)).end();
+    });
+    const as = (password: string) =>
+      openRegistry({ credentials: async () => ({ kind: "basic", username: "u", password }) });
+    await assert.rejects(has(as("wrong"), server.host), {
+      code: "REGISTRY_DENIED",
+      message: /the token service \S+ does not accept the user name or password it was sent \(401\)/,
+      hint: /log in again: tsbuild login localhost/,
+    });
+    await assert.rejects(has(as("right"), server.host), {
+      code: "REGISTRY_DENIED",
+      message: /access denied/,
+      hint: /you are logged in at localhost:\d+, but that account may not pull here/,
     });
   });
 });

@@ -10,6 +10,7 @@ import { createServer as createTlsServer } from "node:https";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { TLSSocket } from "node:tls";
 import { openNodeCarrier } from "../../../cache/registry/carrier-node.ts";
 import { openUndiciCarrier } from "../../../cache/registry/carrier-undici.ts";
 import { hostCertificates } from "../../../cache/registry/certificates.ts";
@@ -17,7 +18,7 @@ import type { Carrier, Exchange, Route } from "../../../cache/registry/exchange.
 import { openTransport } from "../../../cache/registry/transport.ts";
 import { bytesOf, collect } from "../../exporters/fixture.ts";
 import { needs } from "../../support/needs.ts";
-import { startServer } from "../../support/registry.ts";
+import { startDeaf, startServer } from "../../support/registry.ts";
 
 const signal = new AbortController().signal;
 const DIRECT: Route = { proxy: null, ca: null };
@@ -158,6 +159,19 @@ describe("carriers", () => {
         await assert.rejects(half, { name: "Fault", code: "ETIMEDOUT" });
       });
 
+      it("waits for a connection no longer than it is told", async () => {
+        await using deaf = await startDeaf();
+        await assert.rejects(
+          carrier.send(exchange(`http://${deaf.host}`), { ...DIRECT, dialTimeoutMs: 300 }),
+          { name: "Fault", code: "ETIMEDOUT", message: "no connection in time" },
+        );
+        await using server = await startServer(
+          (_request, response) => void setTimeout(() => response.end("late"), 600),
+        );
+        const answer = await carrier.send(exchange(server.origin), { ...DIRECT, dialTimeoutMs: 300 });
+        assert.equal((await collect(answer.body)).toString(), "late");
+      });
+
       it("ends an exchange that takes too long in all, though something comes all the time", async () => {
         await using server = await startServer((_request, response) => {
           response.writeHead(200, { "content-length": 1_000_000 });
@@ -202,6 +216,19 @@ describe("carriers", () => {
         assert.equal(await text(DIRECT, { verifyTls: false }), "by tls");
         // What one of them allowed is not allowed to the next.
         await assert.rejects(carrier.send(exchange(server.origin), DIRECT), { name: "Fault" });
+      });
+
+      it("shows the certificate it is given to who asks, in the next exchange without one none", async () => {
+        const pem = (name: string) => readFileSync(join(dir, name), "utf8");
+        await using server = await startTls(dir);
+        const of = async (route: Route) =>
+          (await collect((await carrier.send(exchange(`${server.origin}/who`), route)).body)).toString();
+        const ca = [pem("ca.crt")];
+        const clients = [{ cert: pem("ca.crt"), key: pem("key.pem"), kind: "ec" }];
+        assert.equal(await of({ proxy: null, ca, clients }), "localhost");
+        assert.equal(await of({ proxy: null, ca }), "nobody");
+        await using proxy = await startProxy();
+        assert.equal(await of({ proxy: new URL(`http://${proxy.host}`), ca, clients }), "localhost");
       });
 
       it("goes through a proxy: http whole, https by a tunnel, with its password", async () => {
@@ -259,9 +286,13 @@ interface Running extends AsyncDisposable {
 
 async function startTls(dir: string): Promise<Running> {
   const pem = (name: string) => readFileSync(join(dir, name));
-  const server = createTlsServer({ cert: pem("ca.crt"), key: pem("key.pem") }, (_request, response) => {
-    response.end("by tls");
-  });
+  const server = createTlsServer(
+    { cert: pem("ca.crt"), key: pem("key.pem"), requestCert: true, rejectUnauthorized: false },
+    (request, response) => {
+      const { subject } = (request.socket as TLSSocket).getPeerCertificate();
+      response.end(request.url === "/who" ? (subject?.CN ?? "nobody") : "by tls");
+    },
+  );
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const host = `localhost:${(server.address() as AddressInfo).port}`;

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { rootCertificates } from "node:tls";
 import { hostCertificates } from "../../../cache/registry/certificates.ts";
+import { needs } from "../../support/needs.ts";
 
-describe("certificate authorities of hosts", () => {
+describe("certificates of hosts", () => {
   let dir = "";
   const pem = (text: string) => `-----BEGIN CERTIFICATE-----\n${text}\n-----END CERTIFICATE-----\n`;
   before(() => {
@@ -15,7 +17,6 @@ describe("certificate authorities of hosts", () => {
     }
     mkdirSync(join(dir, "b", "two.example"), { recursive: true });
     writeFileSync(join(dir, "a", "one.example:5000", "ca.crt"), pem("one"));
-    writeFileSync(join(dir, "a", "one.example:5000", "client.cert"), pem("client"));
     writeFileSync(join(dir, "a", "two.example", "z.crt"), pem("two z"));
     writeFileSync(join(dir, "a", "two.example", "a.crt"), pem("two a"));
     writeFileSync(join(dir, "b", "two.example", "ca.crt"), pem("two b"));
@@ -25,14 +26,57 @@ describe("certificate authorities of hosts", () => {
 
   it("are Node's own and those of all directories", async () => {
     const find = hostCertificates([join(dir, "a"), join(dir, "b"), join(dir, "none")]);
-    assert.deepEqual(await find("one.example:5000"), [...rootCertificates, pem("one")]);
-    assert.deepEqual((await find("two.example"))?.slice(-3), [pem("two a"), pem("two z"), pem("two b")]);
+    assert.deepEqual((await find("one.example:5000")).ca, [...rootCertificates, pem("one")]);
+    assert.deepEqual((await find("two.example")).ca?.slice(-3), [pem("two a"), pem("two z"), pem("two b")]);
   });
 
   it("are none for a host without a directory, or with another port", async () => {
     const find = hostCertificates([join(dir, "a")]);
-    assert.equal(await find("three.example"), null);
-    assert.equal(await find("one.example"), null);
+    const none = { ca: null, clients: [] };
+    assert.deepEqual(await find("three.example"), none);
+    assert.deepEqual(await find("one.example"), none);
+  });
+
+  it("of this client are NAME.cert with NAME.key, and belong together", async () => {
+    const folder = join(dir, "c", "three.example_5000_");
+    mkdirSync(folder, { recursive: true });
+    const make = (name: string) =>
+      execFileSync(
+        needs("openssl"),
+        [
+          "req",
+          "-x509",
+          "-newkey",
+          "ec",
+          "-pkeyopt",
+          "ec_paramgen_curve:prime256v1",
+          "-nodes",
+          "-subj",
+        ].concat(["/CN=client", "-keyout", `${name}.key`, "-out", `${name}.cert`]),
+        { cwd: folder, stdio: "pipe" },
+      );
+    for (const name of ["a", "b"]) make(name);
+    const find = hostCertificates([join(dir, "c")]);
+    const text = (name: string) => readFileSync(join(folder, name), "latin1");
+    assert.deepEqual((await find("three.example:5000")).clients, [
+      { cert: text("a.cert"), key: text("a.key"), kind: "ec" },
+      { cert: text("b.cert"), key: text("b.key"), kind: "ec" },
+    ]);
+    assert.deepEqual((await find("three.example")).clients, []);
+    writeFileSync(join(folder, "b.key"), text("a.key"));
+    await assert.rejects(find("three.example:5000"), {
+      code: "REGISTRY_UNREACHABLE",
+      message: /cannot use the client certificate \S+b\.cert with the key \S+b\.key: key values mismatch/,
+    });
+    rmSync(join(folder, "b.key"));
+    await assert.rejects(find("three.example:5000"), {
+      message: /missing key b\.key for client certificate \S+b\.cert/,
+    });
+    rmSync(join(folder, "b.cert"));
+    rmSync(join(folder, "a.cert"));
+    await assert.rejects(find("three.example:5000"), {
+      message: /missing client certificate a\.cert for key \S+a\.key/,
+    });
   });
 
   it("that cannot be used are named", async () => {

@@ -97,7 +97,7 @@ describe("the registry client with docker-registry", () => {
     assert.equal(await resolve(), third);
   });
 
-  it("logs in with a password, and tells of docker login without one", async () => {
+  it("logs in with a password, and tells a wrong one from none", async () => {
     await using server = await startRegistry({ auth: true });
     const data = randomBytes(100);
     const repository = parseReference(`${server.host}/private/app`);
@@ -105,11 +105,12 @@ describe("the registry client with docker-registry", () => {
       registry.uploadBlob(repository, describeBlob(data), () => bytesOf(data), { signal });
     await assert.rejects(send(client()), {
       code: "REGISTRY_DENIED",
-      hint: new RegExp(`docker login ${server.host}$`),
+      hint: `no credentials for ${server.host} were sent; log in first: tsbuild login ${server.host}`,
     });
     const wrong = async () => ({ kind: "basic", username: "builder", password: "no" }) as const;
     await assert.rejects(send(client({ credentials: wrong })), (error: Error & { code: string }) => {
       assert.equal(error.code, "REGISTRY_DENIED");
+      assert.match(error.message, /does not accept the user name or password it was sent \(401\)/);
       assert.ok(!JSON.stringify(error).includes("YnVpbGRlc") && !error.message.includes("builder"));
       return true;
     });
@@ -119,7 +120,7 @@ describe("the registry client with docker-registry", () => {
   it("asks a mirror first and the registry when the mirror has nothing", async () => {
     await using server = await startRegistry();
     await using mirror = await startServer((_request, response) => void response.writeHead(404).end());
-    const registry = client({ mirrors: { [server.host]: [mirror.host] } });
+    const registry = client({ placesOf: mirroredBy(mirror.host) });
     const data = randomBytes(100);
     const repository = parseReference(`${server.host}/a/app`);
     await registry.uploadBlob(repository, describeBlob(data), () => bytesOf(data), { signal });
@@ -130,6 +131,17 @@ describe("the registry client with docker-registry", () => {
     );
   });
 });
+
+/** All that is read is asked of a mirror first. */
+function mirroredBy(host: string): NonNullable<RegistryOptions["placesOf"]> {
+  return async (repository) => ({
+    mirrors: [{ at: { ...repository, host }, byTag: true, byDigest: true }],
+    source: repository,
+    target: repository,
+    blockedBy: null,
+    closed: null,
+  });
+}
 
 describe("the registry client with a registry that misbehaves", () => {
   const data = randomBytes(200_000);

@@ -1,8 +1,22 @@
 import assert from "node:assert/strict";
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { dockerCredentials } from "../../../cache/registry/docker-config.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { type DockerConfigOptions, dockerCredentials } from "../../../cache/registry/docker-config.ts";
+
+/** Waits until a process is no more. */
+async function gone(pid: number): Promise<void> {
+  for (let tries = 0; tries < 1000; tries++) {
+    try {
+      if (/^State:\t[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "latin1"))) return;
+    } catch {
+      return;
+    }
+    await delay(10);
+  }
+  assert.fail(`process ${pid} lives on`);
+}
 
 const base64 = (text: string) => Buffer.from(text).toString("base64");
 
@@ -12,12 +26,14 @@ describe("docker's credentials", () => {
     dir = mkdtempSync(join(tmpdir(), "tsbuild-docker-config-"));
   });
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
-  const open = (config: unknown) => {
+  const open = (config: unknown, more: Partial<DockerConfigOptions> = {}) => {
     const file = join(dir, "config.json");
     writeFileSync(file, typeof config === "string" ? config : JSON.stringify(config));
     return dockerCredentials({
       files: [join(dir, "missing.json"), file],
       env: { ...process.env, PATH: `${dir}:${process.env["PATH"]}` },
+      signal: new AbortController().signal,
+      ...more,
     });
   };
   const helper = (name: string, script: string) => {
@@ -86,7 +102,48 @@ describe("docker's credentials", () => {
     );
   });
 
+  it("come at once from a helper whose child keeps its output open", async () => {
+    helper("leaves", `sleep 1000 & echo $! > '${dir}/pid'; echo '{"Username":"u","Secret":"s"}'`);
+    const from = performance.now();
+    const find = open({ credHelpers: { "a.example": "leaves" } });
+    assert.deepEqual(await find("a.example"), { kind: "basic", username: "u", password: "s" });
+    assert.ok(performance.now() - from < 5_000);
+    process.kill(Number(readFileSync(join(dir, "pid"), "utf8")), "SIGKILL"); // a daemon is the helper's business
+  });
+
+  it("are not waited for without end, and the helper's children end with it", async () => {
+    helper("hangs", `trap '' TERM; sleep 1000 & echo $! > '${dir}/pid'; wait; wait`);
+    const find = open({ credHelpers: { "a.example": "hangs" } }, { helperTotalMs: 1000 });
+    await assert.rejects(find("a.example"), {
+      code: "REGISTRY_DENIED",
+      message: "docker-credential-hangs did not answer within 1 s for a.example",
+    });
+    await gone(Number(readFileSync(join(dir, "pid"), "utf8")));
+  });
+
+  it("are not taken from a helper that does not stop talking", async () => {
+    helper("talks", "exec yes");
+    await assert.rejects(open({ credHelpers: { "a.example": "talks" } })("a.example"), {
+      code: "REGISTRY_DENIED",
+      message: /^docker-credential-talks sent more than \d+ bytes for a\.example$/,
+    });
+  });
+
+  it("are not waited for when the command is cancelled", async () => {
+    helper("hangs", `echo $$ > '${dir}/pid.tmp'; mv '${dir}/pid.tmp' '${dir}/pid'; exec sleep 1000`);
+    const controller = new AbortController();
+    const asked = open({ credHelpers: { "a.example": "hangs" } }, { signal: controller.signal })("a.example");
+    asked.catch(() => {});
+    while (!existsSync(join(dir, "pid"))) await delay(10);
+    const reason = new Error("cancelled by the test");
+    controller.abort(reason);
+    await assert.rejects(asked, (error) => error === reason);
+    await gone(Number(readFileSync(join(dir, "pid"), "utf8")));
+  });
+
   it("of none without a file", async () => {
-    assert.equal(await dockerCredentials({ files: [join(dir, "no", "such")], env: {} })("a.example"), null);
+    const { signal } = new AbortController();
+    const find = dockerCredentials({ files: [join(dir, "no", "such")], env: {}, signal });
+    assert.equal(await find("a.example"), null);
   });
 });

@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import {
   appendFileSync,
   chmodSync,
+  closeSync,
   lstatSync,
   mkdirSync,
   readdirSync,
@@ -16,12 +17,17 @@ import {
 import { join } from "node:path";
 import {
   encodeMountIndex,
+  MOUNT_DEPTH_MAX,
+  MOUNT_MAX_BYTES,
   type MountEntry,
   parseMountIndex,
+  PIECE_BYTES,
 } from "../../../cache/remote-cache/mount-index.ts";
+import { openDirectory, openDirectoryIn } from "../../../cache/outside.ts";
+import { removeTree } from "../../../cache/layers/remove-tree.ts";
 import { type PackedMount, packMount } from "../../../cache/remote-cache/mount-pack.ts";
 import { restoreMount } from "../../../cache/remote-cache/mount-restore.ts";
-import { hexOf } from "../../../solver/graph/digest.ts";
+import { digestOf, hexOf } from "../../../solver/graph/digest.ts";
 import { type TemporaryDir, temporaryDir } from "../../support/store.ts";
 
 const MB = 1 << 20;
@@ -130,6 +136,28 @@ describe("content of a cache mount", () => {
     }
   });
 
+  it("is packed down to a depth, in memory and time that grow with what is packed", () => {
+    // Each name is as long as a name may be: paths of them would be longer than the kernel takes.
+    const name = "d".repeat(250);
+    let fd = openDirectory(dir.at("mount"));
+    for (let depth = 0; depth < 500; depth += 1) {
+      const next = openDirectoryIn(fd, name, { make: true });
+      closeSync(fd);
+      fd = next;
+    }
+    closeSync(fd);
+    mkdirSync(dir.at("mount", ...Array.from({ length: MOUNT_DEPTH_MAX + 5 }, () => "s")), {
+      recursive: true,
+    });
+    const packed = pack();
+    assert.equal(packed.leftOut, 2);
+    const { entries } = parseMountIndex(readFileSync(dir.at("packs", hexOf(packed.index.digest))));
+    assert.ok(entries.every(({ path }) => path.length < 4096));
+    assert.equal(entries.filter(({ path }) => path.startsWith("s")).length, MOUNT_DEPTH_MAX);
+    restore(packed);
+    removeTree(dir.at("mount", name)); // too deep for rm of Node
+  });
+
   it("never leads out of its directory", () => {
     const entry = (kind: MountEntry["kind"], path: string, more: Partial<MountEntry> = {}): MountEntry => ({
       kind,
@@ -155,6 +183,12 @@ describe("content of a cache mount", () => {
       [entry("file", "a")],
       [top, entry("file", "a\0b")],
       [top, entry("file", "a", { pieces: ["f".repeat(64)] })],
+      // Numbers that the kernel would take for others.
+      [top, entry("file", "a", { uid: 2 ** 32 })],
+      [top, entry("file", "a", { gid: 2 ** 32 - 1 })],
+      [top, entry("file", "a", { mtimeMs: 1e300 })],
+      [top, entry("link", "a", { target: "x".repeat(5_000) })],
+      [top, entry("file", "x".repeat(256))],
     ];
     for (const entries of wrong) {
       assert.throws(
@@ -167,5 +201,27 @@ describe("content of a cache mount", () => {
       parseMountIndex(encodeMountIndex({ packs: [], entries: [top, entry("link", "a")] })).entries.length,
       2,
     );
+  });
+
+  it("is refused when a few pieces stand for more bytes than a mount may have", () => {
+    const hex = "a".repeat(64);
+    const pieces: [string, number][] = [[hex, PIECE_BYTES]];
+    const packs = [{ digest: digestOf("pack"), size: 100, pieces }];
+    const times = MOUNT_MAX_BYTES / PIECE_BYTES;
+    const at = (path: string, count: number): MountEntry => ({
+      ...{
+        kind: path === "" ? "directory" : "file",
+        path,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        mtimeMs: 0,
+        target: "",
+      },
+      pieces: Array.from({ length: count }, () => hex),
+    });
+    const index = (count: number) => encodeMountIndex({ packs, entries: [at("", 0), at("a", count)] });
+    assert.equal(parseMountIndex(index(times)).entries.length, 2);
+    assert.throws(() => parseMountIndex(index(times + 1)), { code: "IMAGE_INVALID" });
   });
 });

@@ -1,0 +1,16 @@
+// tsbuild logout: takes the credentials of a registry out of docker's configuration.
+
+import { join } from "node:path";
+import type { Command } from "../commands.ts";
+
+export const command: Command = {
+  flags: { usage: "[SERVER]", positionals: { min: 0, max: 1 }, flags: [] },
+  async run(flags, { config, signal, print }) {
+    const { loginServer, forgetCredentials } = await import("../../cache/registry/docker-login.ts");
+    const server = loginServer(flags.positionals[0] ?? "");
+    print(`Removing login credentials for ${server.key}\n`);
+    const path = join(config.dockerConfigDir, "config.json");
+    await forgetCredentials(path, server, { env: config.env, signal });
+    return 0;
+  },
+};

@@ -1,0 +1,53 @@
+// tsbuild save: images of the local store as one archive, in the form of docker save.
+
+import { resolve } from "node:path";
+import { BuildError } from "../../solver/graph/error.ts";
+import type { Command } from "../commands.ts";
+import { REGISTRY_FLAGS } from "../flags-registry.ts";
+import { progressMode } from "../progress.ts";
+import { transfer } from "../transfer.ts";
+
+export const command: Command = {
+  flags: {
+    usage: "[OPTIONS] IMAGE [IMAGE...]",
+    positionals: { min: 1, max: null },
+    flags: [
+      ...REGISTRY_FLAGS,
+      {
+        name: "output",
+        short: "o",
+        kind: "string",
+        value: "file",
+        help: "Write to a file, not to standard output",
+      },
+      { name: "platform", kind: "string", help: "Which platform of the images (default: all that are here)" },
+      {
+        name: "progress",
+        kind: "string",
+        initial: '"quiet"',
+        help: 'Progress output ("auto", "plain", "tty", "rawjson", "quiet")',
+      },
+    ],
+  },
+  async run(flags, context) {
+    const { parsePlatform } = await import("../flags-values.ts");
+    const given = flags.one("output");
+    const path = given === null || given === "" || given === "-" ? null : resolve(context.cwd, given);
+    if (path === null && process.stdout.isTTY) {
+      throw new BuildError("USAGE", "cowardly refusing to save to a terminal. Use the -o flag or redirect");
+    }
+    const asked = flags.one("platform");
+    const request = {
+      images: flags.positionals,
+      platform: asked === null ? null : parsePlatform(asked),
+      path,
+      stdout: path === null ? process.stdout : null,
+    };
+    const mode = progressMode(flags.one("progress") ?? "quiet", context.config.env);
+    const done = await transfer("Saving", mode, context, async (engine, options) => {
+      await engine.save(request, options);
+      return true;
+    });
+    return done === null ? 1 : 0;
+  },
+};

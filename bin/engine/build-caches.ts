@@ -1,0 +1,309 @@
+// --cache-from and --cache-to of one build: opens the caches, tells of them, and puts the build's own result into them.
+
+import { sureForms } from "../../cache/claims.ts";
+import type { CacheSource, ImportedResults, ImportProblem } from "../../cache/remote-cache/imports.ts";
+import type { CachePlace } from "../../cache/remote-cache/place.ts";
+import type { Registry } from "../../cache/registry/client.ts";
+import type { EarlyExport } from "../../exporters/cache-early.ts";
+import type { BuiltChain } from "../../exporters/cache-export.ts";
+import type { LayerSource } from "../../exporters/exporter.ts";
+import { digestOf } from "../../solver/graph/digest.ts";
+import type { Definition } from "../../solver/graph/definition.ts";
+import { BuildError } from "../../solver/graph/error.ts";
+import type { Emit, ProgressEvent } from "../../solver/graph/event.ts";
+import type { BuiltImage, CallContext, LayerId } from "../../solver/graph/request.ts";
+import { Scope } from "../../solver/graph/scope.ts";
+import type { Solution } from "../../solver/solver.ts";
+import type { WorkerOptions } from "../../worker/worker.ts";
+import { type CacheLocation, type CacheTo, nameOfLocation } from "./cache-location.ts";
+import type { BuildRequest } from "./request.ts";
+import type { ObjectCaches } from "./object-caches.ts";
+import { fillMount, IN_USE, type MountParts, packMounts, shownId } from "./cache-mounts.ts";
+
+type OpenRegistry = () => Promise<Registry>;
+
+type PlaceTarget = Extract<CacheTo, { kind: "place" }>;
+
+const FETCHES_AT_ONCE = 4;
+
+/** Where a cache lies, opened. */
+export async function openPlace(
+  at: CacheLocation,
+  registry: OpenRegistry,
+  objects: ObjectCaches,
+): Promise<CachePlace> {
+  if (at.kind === "s3" || at.kind === "gha") return objects.place(at);
+  const { directoryPlace, registryPlace } = await import("../../cache/remote-cache/place.ts");
+  if (at.kind === "local") return directoryPlace(at.path, at.tag, at.digest);
+  const { parseReference } = await import("../../cache/registry/reference.ts");
+  return registryPlace(await registry(), {
+    ...parseReference(at.ref),
+    askedAs: at.ref,
+    ...(at.insecure ? { insecure: true } : {}),
+  });
+}
+
+/** Begins to read the caches of a request; null: it names none. */
+export async function openBuildImports(
+  parts: MountParts,
+  request: BuildRequest,
+  registry: OpenRegistry,
+  emit: Emit,
+): Promise<ImportedResults | null> {
+  if (request.cacheFrom.length === 0 || request.call.name !== "build") return null;
+  const { openImports } = await import("../../cache/remote-cache/imports.ts");
+  const domains = await Promise.all(
+    request.cacheFrom.map(async ({ at }) =>
+      at.kind === "s3" || at.kind === "gha" ? parts.objects.domain(at) : null,
+    ),
+  );
+  const sources = request.cacheFrom.map(({ at, mounts }, index): CacheSource => {
+    const name = nameOfLocation(at);
+    const vertex = digestOf(`import cache ${name}`);
+    const domain = domains[index] ?? null;
+    return {
+      name,
+      mounts,
+      ...(domain === null ? {} : { domain }),
+      open: () => {
+        emit({ kind: "vertex", vertex, name: `importing cache manifest from ${name}`, inputs: [], at: [] });
+        emit({ kind: "started", vertex, atMs: Date.now() });
+        return openPlace(at, registry, parts.objects);
+      },
+    };
+  });
+  return openImports({
+    store: parts.store,
+    sources,
+    onRead({ name }, problem) {
+      emit({ kind: "done", vertex: digestOf(`import cache ${name}`), atMs: Date.now() });
+      if (problem !== null) warn(emit, importWords(name, problem));
+    },
+  });
+}
+
+/**
+ * Fetches layers of images that only this build can: their cache was opened with keys that later commands do not have. All other
+ * layers stay where they are until one is needed.
+ */
+export async function fetchBorrowed(
+  images: readonly BuiltImage[],
+  { store, objects }: Pick<MountParts, "store" | "objects">,
+  fetch: (id: LayerId, signal: AbortSignal) => Promise<unknown>,
+  parent: AbortSignal,
+): Promise<void> {
+  const waiting = [...new Set(images.flatMap(({ layers }) => layers))].filter((id) => {
+    const record = store.layers.get(id);
+    if (record === null || record.unpacked || store.layers.made(id) !== null) return false;
+    const blobs = [...record.remotes.map(({ descriptor }) => descriptor), ...sureForms(record)];
+    return (
+      record.remotes.some(({ from }) => objects.isBorrowed(from)) &&
+      !blobs.some(({ digest }) => store.content.has(digest))
+    );
+  });
+  await using scope = new Scope(parent);
+  await scope.all(
+    Array.from({ length: Math.min(FETCHES_AT_ONCE, waiting.length) }, () => async (signal: AbortSignal) => {
+      for (let id = waiting.shift(); id !== undefined; id = waiting.shift()) await fetch(id, signal);
+    }),
+  );
+}
+
+/** Fills cache mounts that are new here from the imported caches. Broken content is a warning, and the mount begins empty. */
+export function mountRestorer(
+  parts: MountParts,
+  imports: ImportedResults,
+  registry: OpenRegistry,
+): NonNullable<WorkerOptions["restoreMount"]> {
+  return async (id, dir, vertex, { signal, emit }) => {
+    try {
+      const source = await imports.mount(id, { signal });
+      if (source === null) return;
+      await fillMount(parts, source, dir, await registry(), {
+        signal,
+        onBytes: (label, current, total, done) =>
+          emit({ kind: "bytes", vertex, label, atMs: Date.now(), current, total, done }),
+      });
+    } catch (error) {
+      if (signal.aborted) throw error;
+      warn(emit, `the cache mount ${shownId(id)} begins empty: ${messageOf(error)}`);
+    }
+  };
+}
+
+/**
+ * Does `work`; once more without the imported caches when it fails with something that may be their fault: a layer that they promised
+ * and that cannot be had. Failures of the first time are held back until it is known that they count.
+ */
+export async function withoutBrokenCaches<T>(
+  imports: ImportedResults | null,
+  context: CallContext,
+  work: (context: CallContext) => Promise<T>,
+): Promise<T> {
+  if (imports === null) return work(context);
+  const held: ProgressEvent[] = [];
+  const emit: Emit = (event) => {
+    if (event.kind === "failed") held.push(event);
+    else context.emit(event);
+  };
+  try {
+    return await work({ ...context, emit });
+  } catch (error) {
+    if (context.signal.aborted || !imports.mayBlame(error)) {
+      for (const event of held) context.emit(event);
+      throw error;
+    }
+    warn(context.emit, `the build goes on without imported caches: ${messageOf(error)}`);
+    imports.giveUp();
+  }
+  return work(context);
+}
+
+/** What the exports of one build share. */
+export interface CacheExportParts extends MountParts {
+  readonly layers: LayerSource;
+  readonly registry: OpenRegistry;
+  readonly imports: ImportedResults | null;
+}
+
+/** Images with the inline cache in their configs, if one was asked for. */
+export async function withInlineCaches(
+  images: readonly BuiltImage[],
+  solution: Solution,
+  request: BuildRequest,
+  parts: CacheExportParts,
+  signal: AbortSignal,
+): Promise<readonly BuiltImage[]> {
+  if (!request.cacheTo.some(({ kind }) => kind === "inline")) return images;
+  const [{ inlineCache }, { INLINE_FIELD }] = await Promise.all([
+    import("../../exporters/cache-export.ts"),
+    import("../../cache/remote-cache/config.ts"),
+  ]);
+  const chain = chainOf(images, solution, parts);
+  return Promise.all(
+    images.map(async (image) => {
+      const value = await inlineCache(chain, image.layers, parts, { signal });
+      return value === null ? image : { ...image, config: { ...image.config, [INLINE_FIELD]: value } };
+    }),
+  );
+}
+
+/** Sends layers while the build goes on, to places that are elsewhere and take all results; null: there are none. */
+export async function openEarlyExports(
+  request: BuildRequest,
+  parts: CacheExportParts,
+  signal: AbortSignal,
+): Promise<EarlyExport | null> {
+  const targets = earlyTargets(request);
+  if (targets.length === 0) return null;
+  const { openEarlyExport } = await import("../../exporters/cache-early.ts");
+  return openEarlyExport(
+    targets.map(({ at, form }) => ({ form, open: () => openPlace(at, parts.registry, parts.objects) })),
+    { store: parts.store, layers: parts.layers, registry: parts.registry },
+    signal,
+  );
+}
+
+function earlyTargets({ cacheTo }: BuildRequest): readonly PlaceTarget[] {
+  return cacheTo.filter(
+    (one): one is PlaceTarget => one.kind === "place" && one.at.kind !== "local" && one.form.mode === "max",
+  );
+}
+
+/** Exports the build to all places asked for, one after the other. Throws what an export throws, unless ignore-error is set. */
+export async function exportCaches(
+  images: readonly BuiltImage[],
+  solution: Solution,
+  definition: Definition,
+  request: BuildRequest,
+  parts: CacheExportParts,
+  early: EarlyExport | null,
+  context: CallContext,
+): Promise<void> {
+  const targets = request.cacheTo.filter((one) => one.kind === "place");
+  if (targets.length === 0) return;
+  await early?.finish();
+  const chain = chainOf(images, solution, parts);
+  for (const target of targets) {
+    const sentBytes = early?.sentBytes(earlyTargets(request).indexOf(target)) ?? 0;
+    await exportTo(target, chain, definition, parts, sentBytes, context);
+  }
+}
+
+async function exportTo(
+  target: PlaceTarget,
+  chain: BuiltChain,
+  definition: Definition,
+  parts: CacheExportParts,
+  /** Sent already while the build went on. */
+  earlyBytes: number,
+  { emit, signal }: CallContext,
+): Promise<void> {
+  const { exportCache } = await import("../../exporters/cache-export.ts");
+  const name = nameOfLocation(target.at);
+  const vertex = digestOf(`export cache ${name}`);
+  emit({ kind: "vertex", vertex, name: `exporting cache to ${name}`, inputs: [], at: [] });
+  emit({ kind: "started", vertex, atMs: Date.now() });
+  try {
+    const place = await openPlace(target.at, parts.registry, parts.objects);
+    await using mounts = target.mounts ? await packMounts(parts, mountIds(definition), place, signal) : null;
+    for (const { id, left } of mounts?.reports ?? [])
+      if (left !== null && left !== IN_USE)
+        warn(emit, `the cache mount ${shownId(id)} is not exported to ${name}: ${left}`);
+    const deps = { store: parts.store, layers: parts.layers, registry: parts.registry };
+    const outcome = await exportCache(chain, mounts?.blobs ?? [], place, target.form, deps, {
+      ...{ signal, emit, vertex, nowMs: Date.now },
+    });
+    const sentBytes = outcome.sentBytes + earlyBytes;
+    const line = `${outcome.records} records, ${outcome.layers} layers; ${sentBytes} bytes sent\n`;
+    emit({ kind: "log", vertex, atMs: Date.now(), fd: 1, data: Buffer.from(line) });
+    emit({ kind: "done", vertex, atMs: Date.now() });
+  } catch (error) {
+    if (signal.aborted) throw error;
+    if (target.ignoreError) {
+      emit({ kind: "done", vertex, atMs: Date.now() });
+      warn(emit, `the cache was not exported to ${name}: ${messageOf(error)}`);
+      return;
+    }
+    if (error instanceof BuildError) emit({ kind: "failed", vertex, atMs: Date.now(), error });
+    throw error;
+  }
+}
+
+function chainOf(
+  images: readonly BuiltImage[],
+  solution: Solution,
+  { imports }: CacheExportParts,
+): BuiltChain {
+  return {
+    steps: solution.chain(),
+    finals: images.map(({ layers }) => layers),
+    knownAs: (diffIds) => imports?.knownAs(diffIds) ?? [],
+  };
+}
+
+/** Ids of the cache mounts a definition has. */
+function mountIds(definition: Definition): readonly string[] {
+  const ids = new Set<string>();
+  for (const { op } of definition.vertices.values()) {
+    if (op.kind !== "exec") continue;
+    for (const mount of op.mounts) if (mount.kind === "cache" && mount.input === null) ids.add(mount.id);
+  }
+  return [...ids];
+}
+
+function importWords(name: string, problem: ImportProblem): string {
+  if (problem.kind === "absent") return `there is no cache ${name} to import`;
+  const words = problem.words.startsWith(`${name}: `) ? problem.words.slice(name.length + 2) : problem.words;
+  return problem.kind === "unread"
+    ? `the cache ${name} is not used: ${words}`
+    : `the cache ${name} is used in part only: ${words}`;
+}
+
+function warn(emit: Emit, message: string): void {
+  emit({ kind: "warning", rule: "", message, detail: "", url: "", at: [] });
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,146 @@
+// The main context of a build, as far as it has to be fetched, unpacked or looked at before there is a graph.
+
+import { randomBytes } from "node:crypto";
+import { mkdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { onDisk } from "../../cache/disk-fault.ts";
+import type { Definition } from "../../solver/graph/definition.ts";
+import { BuildError, redactUrl } from "../../solver/graph/error.ts";
+import { openGraph } from "../../solver/graph/llb.ts";
+import type { SourceOp } from "../../solver/graph/op.ts";
+import type { CallContext, Session } from "../../solver/graph/request.ts";
+import { cleanUpSignal } from "../../solver/graph/scope.ts";
+import { DOCKERFILE_MAX_BYTES } from "./context-files.ts";
+import { contextSource, HTTP_CONTEXT_FILE } from "./frontend-options.ts";
+import type { EngineParts } from "./parts.ts";
+import { MAIN_DIRECTORY } from "./defaults.ts";
+import type { BuildRequest, EngineBuildOptions } from "./request.ts";
+
+/** For a Dockerfile from a URL, all of it. */
+const DOCKERFILE_TOTAL_MS = 60_000;
+
+/** A Dockerfile behind an http URL as its bytes. Throws SOURCE_FAILED, LIMIT_EXCEEDED. */
+export async function fetchHttpDockerfile(
+  parts: EngineParts,
+  request: BuildRequest,
+  options: EngineBuildOptions,
+): Promise<BuildRequest> {
+  const { dockerfile, session } = request;
+  if (dockerfile.kind !== "remote") return request;
+  const { downloadHttp } = await import("../../worker/sources/http.ts");
+  const { store, transport } = parts;
+  const source: SourceOp = { kind: "source", identifier: dockerfile.url, attrs: {} };
+  const limit = AbortSignal.timeout(DOCKERFILE_TOTAL_MS);
+  const context = { emit: options.emit, session, signal: AbortSignal.any([options.signal, limit]) };
+  try {
+    const { digest } = await downloadHttp(source, store, context, transport, DOCKERFILE_MAX_BYTES);
+    const data = store.content.read(digest, DOCKERFILE_MAX_BYTES);
+    return { ...request, dockerfile: { kind: "bytes", data } };
+  } catch (cause) {
+    options.signal.throwIfAborted();
+    const why = limit.aborted
+      ? `not finished within ${DOCKERFILE_TOTAL_MS / 1000} s`
+      : cause instanceof Error
+        ? cause.message
+        : String(cause);
+    const code = cause instanceof BuildError ? cause.code : "SOURCE_FAILED";
+    throw new BuildError(code, `failed to read dockerfile ${redactUrl(dockerfile.url)}: ${why}`, { cause });
+  }
+}
+
+/** A context behind an http URL is either a tar or just a Dockerfile, as BuildKit decides by its content. */
+export async function fetchHttpContext(
+  parts: EngineParts,
+  request: BuildRequest,
+  options: EngineBuildOptions,
+): Promise<BuildRequest> {
+  if (request.context.kind !== "remote") return request;
+  const source = contextSource(request);
+  if (source.identifier.startsWith("git://")) return request;
+  const [{ downloadHttp }, { isArchive }] = await Promise.all([
+    import("../../worker/sources/http.ts"),
+    import("../../cache/layers/archive.ts"),
+  ]);
+  const context = { ...options, session: request.session };
+  const { digest, modifiedSeconds } = await downloadHttp(source, parts.store, context, parts.transport);
+  const path = parts.store.content.path(digest);
+  if (await isArchive(path)) return { ...request, context: { kind: "archive", path, modifiedSeconds } };
+  const data = parts.store.content.read(digest, DOCKERFILE_MAX_BYTES);
+  const { dockerfile } = request; // one of this machine stays what it is
+  return {
+    ...request,
+    context: { kind: "file", data, modifiedSeconds },
+    dockerfile: dockerfile.kind === "bytes" ? dockerfile : { kind: "bytes", data },
+  };
+}
+
+/** A context that came through standard input, or none at all, is a directory of the store for this build. */
+export async function sessionWithContext(parts: EngineParts, request: BuildRequest): Promise<Session> {
+  const { context, session } = request;
+  if (context.kind === "directory" || context.kind === "remote") return session;
+  const dir = join(parts.store.tempDir(), `context-${randomBytes(6).toString("hex")}`);
+  onDisk("making a directory for the context", parts.store.dir, () => mkdirSync(dir, { mode: 0o700 }));
+  parts.use({ [Symbol.asyncDispose]: () => removeContext(parts, dir) });
+  if (context.kind === "archive") {
+    const { extractContext } = await import("./context-archive.ts");
+    await extractContext(context.path, dir);
+  }
+  if (context.kind === "file") {
+    const file = join(dir, HTTP_CONTEXT_FILE);
+    writeFileSync(file, context.data, { mode: 0o600 });
+    utimesSync(file, context.modifiedSeconds ?? 0, context.modifiedSeconds ?? 0); // as of all that comes by http(s)
+  }
+  return {
+    directory: (name) => (name === MAIN_DIRECTORY ? dir : session.directory(name)),
+    secret: (id) => session.secret(id),
+    sshSocket: (id) => session.sshSocket(id),
+    credentials: (hostName) => session.credentials(hostName),
+  };
+}
+
+async function removeContext({ keeper }: EngineParts, dir: string): Promise<void> {
+  try {
+    rmSync(dir, { recursive: true, force: true });
+  } catch {
+    // Deeper than a path of ours can say, or closed by its modes.
+    const signal = cleanUpSignal(AbortSignal.abort());
+    await keeper()
+      .run({ kind: "remove", paths: [dir] }, { signal })
+      .catch(() => {}); // goes with the store's temporary files
+  }
+}
+
+/** The main context alone, as something to be solved. */
+export function sourceGraph(source: SourceOp, { context }: BuildRequest): Definition {
+  const graph = openGraph();
+  const note = {
+    name: `[internal] load git source ${redactUrl(context.kind === "remote" ? context.url : source.identifier)}`,
+    ignoreCache: false,
+    at: [],
+    group: null,
+  };
+  return graph.definition(graph.add(source, null, [], note));
+}
+
+/** Time of a source in seconds; null: it has none. */
+export async function sourceTime(
+  source: SourceOp,
+  { context: main }: BuildRequest,
+  { store, transport }: EngineParts,
+  context: CallContext,
+): Promise<number | null> {
+  const { identifier } = source;
+  if (identifier.startsWith("git://")) {
+    const { gitTime } = await import("../../worker/sources/git.ts");
+    return gitTime(source, store, context);
+  }
+  const { newestMember } = await import("../../cache/layers/archive.ts");
+  if (identifier === "local://context") {
+    if (main.kind === "archive") return main.modifiedSeconds ?? newestMember(main.path);
+    return main.kind === "file" ? main.modifiedSeconds : null;
+  }
+  if (!/^https?:/.test(identifier)) return null;
+  const { downloadHttp } = await import("../../worker/sources/http.ts");
+  const { digest, modifiedSeconds } = await downloadHttp(source, store, context, transport);
+  return modifiedSeconds ?? newestMember(store.content.path(digest));
+}

@@ -1,0 +1,82 @@
+// Build caches that a request names: where they lie, and in which form they are written. The words of --cache-from and
+// --cache-to for them: cache-flags.ts. Secrets are functions, so that whatever is printed or kept of a request has none of them.
+
+import type { S3Credentials } from "../../cache/remote-cache/s3-calls.ts";
+import type { CacheForm } from "../../exporters/cache-export.ts";
+import type { Digest } from "../../solver/graph/digest.ts";
+
+/** Where a cache lies. */
+export type CacheLocation =
+  | { readonly kind: "registry"; readonly ref: string; readonly insecure: boolean }
+  | { readonly kind: "local"; readonly path: string; readonly tag: string; readonly digest: Digest | null }
+  | S3Location
+  | GhaLocation;
+
+export interface S3Location {
+  readonly kind: "s3";
+  readonly bucket: string;
+  readonly region: string;
+  readonly prefix: string;
+  readonly blobsPrefix: string;
+  readonly manifestsPrefix: string;
+  readonly names: readonly string[];
+  /** null: Amazon's own. */
+  readonly endpoint: string | null;
+  readonly usePathStyle: boolean;
+  readonly uploadsAtOnce: number;
+  readonly touchRefreshMs: number;
+  /** null: those of the environment. */
+  readonly credentials: () => S3Credentials | null;
+}
+
+export interface GhaLocation {
+  readonly kind: "gha";
+  readonly scope: string;
+  /** null: there is none in the attributes nor the environment. */
+  readonly service: { readonly version: 1 | 2; readonly url: string; readonly token: () => string } | null;
+  readonly timeoutMs: number;
+  /** Lists what is there by GitHub's API. */
+  readonly listing: {
+    readonly repository: string;
+    readonly url: string;
+    readonly token: () => string;
+  } | null;
+}
+
+export interface CacheFrom {
+  readonly at: CacheLocation;
+  /** Contents of cache mounts are taken, too. */
+  readonly mounts: boolean;
+}
+
+export type CacheTo =
+  | {
+      readonly kind: "place";
+      readonly at: CacheLocation;
+      readonly form: CacheForm;
+      /** Contents of cache mounts go along. */
+      readonly mounts: boolean;
+      /** A failed export is a warning. */
+      readonly ignoreError: boolean;
+    }
+  | { readonly kind: "inline" };
+
+/** What people know a cache by: its full reference, or its directory. */
+export function nameOfLocation(at: CacheLocation): string {
+  switch (at.kind) {
+    case "registry":
+      return at.ref;
+    case "local":
+      return `${at.path}:${at.digest ?? at.tag}`;
+    case "s3":
+      return `s3://${at.bucket}/${at.prefix}${at.manifestsPrefix}${at.names[0]}`;
+    case "gha":
+      return `gha:${at.scope}`;
+  }
+}
+
+/** Why type=gha cannot do anything here, in two sentences: problem and hint. */
+export const WITHOUT_SERVICE: readonly [string, string] = [
+  "type=gha works inside GitHub Actions: there is no address or no token of its cache service",
+  "set ACTIONS_RUNTIME_TOKEN and ACTIONS_RESULTS_URL (crazy-max/ghaction-github-runtime shows them to a job's steps), or give url_v2= and token=",
+];

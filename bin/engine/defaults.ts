@@ -1,0 +1,85 @@
+// Requests made without a command line: what is not said is filled in, and what would fail later is refused at once.
+
+import { isAbsolute } from "node:path";
+import { parseNewName } from "../../cache/registry/reference.ts";
+import { BuildError, printable } from "../../solver/graph/error.ts";
+import type { Session } from "../../solver/graph/request.ts";
+import type { BuildRequest } from "./request.ts";
+
+/** What a caller of buildRequest() has to say. */
+export type PartialBuildRequest = Pick<BuildRequest, "context"> & Partial<BuildRequest>;
+
+/** Name in the session of the directory that is the main context. */
+export const MAIN_DIRECTORY = "context";
+
+/** A whole request, frozen; the defaults are those of `tsbuild build`. Without a session there are no secrets, agents or credentials.
+ *  Throws USAGE. */
+export function buildRequest(asked: PartialBuildRequest): BuildRequest {
+  const request: BuildRequest = {
+    dockerfile: { kind: "default" },
+    target: null,
+    tags: [],
+    buildArgs: new Map(),
+    labels: new Map(),
+    buildContexts: new Map(),
+    noCache: false,
+    noCacheFilter: [],
+    platforms: [],
+    pull: false,
+    outputs: [],
+    annotations: [],
+    allow: [],
+    network: "default",
+    extraHosts: [],
+    shmSizeBytes: null,
+    ulimits: [],
+    cgroupParent: "",
+    limits: null,
+    ociRuntime: null,
+    reproducible: false,
+    contextMode: null,
+    call: { name: "build", format: "text", ignoreStatus: false },
+    cacheFrom: [],
+    cacheTo: [],
+    session: contextOnly(asked.context),
+    ...asked,
+  };
+  const { context } = request;
+  if ((context.kind === "directory" || context.kind === "archive") && !isAbsolute(context.path))
+    throw new BuildError("USAGE", `the context is not an absolute path: ${JSON.stringify(context.path)}`);
+  request.tags.forEach(checkTag);
+  if (request.noCache && request.noCacheFilter.length > 0)
+    throw new BuildError("USAGE", "--no-cache and --no-cache-filter cannot currently be used together");
+  // Asking for the host's network is granting it, as in buildx.
+  const allow = new Set(request.allow);
+  if (request.network === "host") allow.add("network.host");
+  return Object.freeze({ ...request, allow: [...allow] });
+}
+
+/** Throws USAGE for what is no name of an image. */
+export function checkTag(text: string): void {
+  try {
+    parseNewName(text);
+  } catch (cause) {
+    if (!(cause instanceof BuildError)) throw cause;
+    const problem = cause.message
+      .replace(/^failed to parse image reference (?:"(?:[^"\\]|\\.)*"): /, "")
+      .replace(`${text}: `, "");
+    throw new BuildError("USAGE", `invalid tag ${JSON.stringify(printable(text, 200))}: ${problem}`, {
+      cause,
+      hint: "a name is like app, user/app:1.2 or registry.example:5000/team/app:1.2, in lower case",
+    });
+  }
+}
+
+function contextOnly(context: BuildRequest["context"]): Session {
+  return {
+    directory(name) {
+      if (name === MAIN_DIRECTORY && context.kind === "directory") return context.path;
+      throw new BuildError("CONTEXT_MISSING", `no build context named "${name}"`);
+    },
+    secret: async () => null,
+    sshSocket: () => null,
+    credentials: async () => null,
+  };
+}

@@ -1,0 +1,255 @@
+// Wires store, worker, solver, frontend and exporters into an Engine; owns all limits on parallel work.
+// Everything heavy is opened when it is first needed: a fully cached build never starts the keeper.
+
+import { availableParallelism } from "node:os";
+import type { Measure } from "../../cache/collect.ts";
+import type { Registry } from "../../cache/registry/client.ts";
+import { BuildError } from "../../solver/graph/error.ts";
+import type { Credentials, Session } from "../../solver/graph/request.ts";
+import { cleanUpSignal, heldByUsers, Scope } from "../../solver/graph/scope.ts";
+import { type Limits, openSharing } from "../../solver/solver.ts";
+import type { ProbeOptions } from "../../worker/probe.ts";
+import type { OciRuntime } from "../../worker/sandbox/oci-runtime.ts";
+import { openKeepers } from "./keepers.ts";
+import { openLocalStore } from "./local-store.ts";
+import { openObjectCaches } from "./object-caches.ts";
+import type { EngineParts } from "./parts.ts";
+import { type Engine, type EngineConfig, searchPath, type StoreOpening } from "./request.ts";
+import { openStoreSync } from "./store-sync.ts";
+
+/** Opens the engine on the store of `config`; `signal` is that of all its requests, whose end does not wait for what can be left out once
+ *  it is aborted. Throws STORE_UNUSABLE. */
+export async function openEngine(
+  config: EngineConfig,
+  { signal: engineSignal, ...opening }: { readonly signal: AbortSignal } & StoreOpening,
+): Promise<Engine> {
+  const store = await openLocalStore(config, opening);
+  const sync = openStoreSync(store, engineSignal);
+  const keepers = openKeepers(store, config, {
+    signal: engineSignal,
+    onReady: (keeper) => sync.begin(keeper),
+  });
+  const helperPath = searchPath(config.env);
+  const sharing = openSharing();
+  /** Requests that are not over, or whose work others wait for. */
+  const open = new Set<Promise<void>>();
+  let limits: Promise<Limits> | null = null;
+
+  /** What a request opens is closed when it is over and nobody waits for work it began. */
+  async function serving<T>(
+    ociRuntime: OciRuntime | null,
+    work: (parts: EngineParts) => Promise<T>,
+  ): Promise<T> {
+    const scope = new Scope(null);
+    const { hold, gone } = heldByUsers(scope);
+    await using _ = hold();
+    const over = gone.catch(() => {}); // told to who ended it
+    open.add(over);
+    void over.then(() => open.delete(over));
+    const objects = openObjectCaches(config);
+    const registries = new Map<Session, Promise<Registry>>();
+    scope.use({
+      async [Symbol.asyncDispose]() {
+        for (const opened of await Promise.allSettled(registries.values()))
+          if (opened.status === "fulfilled") opened.value.close();
+        objects[Symbol.dispose]();
+      },
+    });
+    return await work({
+      ...{ config, store, objects, sharing, hold },
+      keeper: (networkAhead) => keepers.of(ociRuntime, networkAhead),
+      registry(session) {
+        const known = registries.get(session);
+        if (known !== undefined) return known;
+        const opened = openRegistry(session, objects.elsewhere);
+        registries.set(session, opened);
+        return opened;
+      },
+      async transport() {
+        const { openUserTransport } = await import("./registry-client.ts");
+        return await openUserTransport(config.env);
+      },
+      limits: () => (limits ??= makeLimits()),
+      use: (resource) => scope.use(resource),
+    });
+  }
+
+  async function openRegistry(
+    session: Session,
+    elsewhere: EngineParts["objects"]["elsewhere"],
+  ): Promise<Registry> {
+    const { openRegistryClient } = await import("./registry-client.ts");
+    const credentials = (host: string): Promise<Credentials | null> => session.credentials(host);
+    return await openRegistryClient(config, { credentials, elsewhere });
+  }
+
+  /** Before a keeper is started: a runtime that is not there is told before any step runs. */
+  async function runtimeOf({
+    ociRuntime,
+  }: {
+    readonly ociRuntime: string | null;
+  }): Promise<OciRuntime | null> {
+    if (ociRuntime === null) return null;
+    const { findOciRuntime } = await import("../../worker/sandbox/oci-runtime.ts");
+    return await findOciRuntime(ociRuntime, helperPath);
+  }
+
+  const fileKeeper = () => keepers.running() ?? keepers.of(null);
+
+  const removeDirectories = async (
+    paths: readonly string[],
+    { signal }: { readonly signal: AbortSignal },
+  ): Promise<void> => {
+    if (paths.length === 0) return;
+    await keepers.load();
+    await fileKeeper().run({ kind: "remove", paths }, { signal });
+  };
+
+  const measure: Measure = async (paths) => {
+    await keepers.load();
+    const signal = engineSignal;
+    const one = (dir: string): Promise<number | null> =>
+      fileKeeper()
+        .run({ kind: "measure", background: false, dir, earlier: [] }, { signal })
+        .then(
+          ({ sizeBytes }) => sizeBytes,
+          (error: unknown) => {
+            if (signal.aborted || isUnavailable(error)) throw error;
+            return null; // a step that runs changes its cache mounts under our hands
+          },
+        );
+    return await Promise.all(paths.map(one));
+  };
+
+  const probed = (signal: AbortSignal): ProbeOptions => ({
+    store,
+    user: config.user,
+    path: helperPath,
+    signal,
+  });
+  /** A sandbox that did not start is explained by what this machine lacks. */
+  const throwExplained =
+    (signal: AbortSignal) =>
+    async (error: unknown): Promise<never> => {
+      if (!isUnavailable(error) || signal.aborted) throw error;
+      const { withCause } = await import("../../worker/probe.ts");
+      throw await withCause(error, probed(signal));
+    };
+
+  return {
+    store,
+    async build(request, options) {
+      const [{ runBuild }, runtime] = await Promise.all([
+        import("./build.ts"),
+        runtimeOf(request),
+        keepers.load(),
+      ]);
+      const report = await serving(runtime, (parts) => runBuild(parts, request, options)).catch(
+        throwExplained(options.signal),
+      );
+      if (keepers.running() === null) return report; // nothing ran, so nothing is new
+      if (config.verbose) {
+        const { knownMachine } = await import("../../worker/probe.ts");
+        for (const { title, consequence, fix } of await knownMachine(probed(options.signal)))
+          if (consequence !== null)
+            options.emit({
+              kind: "note",
+              message: `${title}: ${consequence}${fix === null ? "" : ` fix: ${fix}`}`,
+            });
+      }
+      const { keepToLimit } = await import("./storage-limit.ts");
+      await keepToLimit(store, options.maxStorage ?? null, {
+        signal: options.signal,
+        remove: (paths) => removeDirectories(paths, options),
+        measure,
+        note: (message) => options.emit({ kind: "note", message }),
+      });
+      return report;
+    },
+    async run(request, options) {
+      const [{ runImage }, runtime] = await Promise.all([
+        import("./run.ts"),
+        runtimeOf(request),
+        keepers.load(),
+      ]);
+      return serving(runtime, (parts) => runImage(parts, request, options)).catch(
+        throwExplained(options.signal),
+      );
+    },
+    async pull(reference, platform, options) {
+      const { pullImage } = await import("./pull.ts");
+      return serving(null, (parts) => pullImage(parts, reference, platform, options));
+    },
+    async push(reference, platform, options) {
+      const [{ pushImage }] = await Promise.all([import("./push.ts"), keepers.load()]);
+      return serving(null, (parts) => pushImage(parts, reference, platform, options));
+    },
+    async save(request, options) {
+      const [{ saveImages }] = await Promise.all([import("./save.ts"), keepers.load()]);
+      return serving(null, (parts) => saveImages(parts, request, options));
+    },
+    async check({ repair, signal, onWait }) {
+      const [{ checkStore }] = await Promise.all([import("../../cache/check.ts"), keepers.load()]);
+      const { layerTools } = await import("./layer-tools.ts");
+      return checkStore(store, {
+        repair,
+        signal,
+        tools: layerTools(fileKeeper, signal),
+        ...(onWait === undefined ? {} : { onWait }),
+      });
+    },
+    async exportMounts(at, ids, { signal, session }) {
+      const [{ exportMountsTo }] = await Promise.all([import("./cache-mounts.ts"), keepers.load()]);
+      return serving(null, (parts) =>
+        exportMountsTo(parts, at, ids, { signal, registry: () => parts.registry(session) }),
+      );
+    },
+    async importMounts(at, ids, { signal, session }) {
+      const [{ importMountsFrom }] = await Promise.all([import("./cache-mounts.ts"), keepers.load()]);
+      return serving(null, (parts) =>
+        importMountsFrom(parts, at, ids, { signal, registry: () => parts.registry(session) }),
+      );
+    },
+    measure,
+    removeDirectories,
+    async [Symbol.asyncDispose]() {
+      // What disposed layers left because other owners' files are in it; cheap for who has the right ids.
+      const discarded = store.layers.discarded();
+      const signal = cleanUpSignal(engineSignal);
+      const keeper = keepers.running();
+      if (discarded.length > 0 && keeper !== null) {
+        await keeper.run({ kind: "remove", paths: discarded }, { signal }).catch(() => {
+          // Swept when the store is opened the next time.
+        });
+      }
+      if (keeper !== null) await sync.end(keeper);
+      const fault = await store.settle().then(
+        () => null,
+        (error: unknown) => ({ error }),
+      );
+      // A disk too full for the records: what has none is given back.
+      const lost = fault === null ? [] : store.layers.discarded();
+      if (lost.length > 0) await removeDirectories(lost, { signal }).catch(() => {}); // as above
+      await keepers[Symbol.asyncDispose]();
+      await Promise.all(open); // ends with the keepers
+      await store[Symbol.asyncDispose]();
+      if (fault !== null) throw fault.error;
+    },
+  };
+}
+
+function isUnavailable(error: unknown): error is BuildError {
+  return error instanceof BuildError && error.code === "SANDBOX_UNAVAILABLE";
+}
+
+/** Steps that run, file steps and fetches at one time. */
+async function makeLimits(): Promise<Limits> {
+  const { default: PQueue } = await import("p-queue");
+  const cores = availableParallelism();
+  return {
+    // Commands mostly wait for networks and disks. BuildKit starts them all; so many are enough for any real build.
+    exec: new PQueue({ concurrency: Math.max(16, cores * 4) }),
+    file: new PQueue({ concurrency: Math.max(2, cores) }),
+    source: new PQueue({ concurrency: 8 }),
+  };
+}

@@ -1,0 +1,78 @@
+// The keepers of an engine: one for each OCI runtime that steps were asked to run in, started by the first job and again after its death.
+
+import { BuildError } from "../../solver/graph/error.ts";
+import type { Store } from "../../cache/store.ts";
+import type { Keeper } from "../../worker/keeper/keeper.ts";
+import type { OciRuntime } from "../../worker/sandbox/oci-runtime.ts";
+import { idMaps } from "./local-store.ts";
+import { type EngineConfig, searchPath } from "./request.ts";
+
+/** What the keeper is told of the user's environment besides PATH, where it is set. */
+const KEEPER_ENV = ["NODE_DEBUG", "TSBUILD_CODE_CACHE"];
+
+export interface Keepers extends AsyncDisposable {
+  /** To be called, and waited for, before a keeper is asked for. */
+  load(): Promise<void>;
+  /** The keeper whose steps run in `runtime` (null: the built-in sandbox). One that has died is replaced: its jobs fail, later ones
+   *  do not notice. networkAhead as in startKeeper. */
+  of(runtime: OciRuntime | null, networkAhead?: boolean): Keeper;
+  /** One that runs, whatever the runtime: for jobs on files. null: none does. */
+  running(): Keeper | null;
+}
+
+/** Nothing is started yet. `onReady` is told of each keeper once it takes jobs. Disposing ends them all. */
+export function openKeepers(
+  store: Store,
+  config: EngineConfig,
+  options: { readonly signal: AbortSignal; readonly onReady: (keeper: Keeper) => void },
+): Keepers {
+  const keepers = new Map<string, Keeper>();
+  let start: typeof import("../../worker/keeper/keeper.ts").startKeeper | null = null;
+  let isClosed = false;
+
+  function begin(ociRuntime: OciRuntime | null, networkAhead: boolean): Keeper {
+    if (start === null) throw new Error("a keeper is asked for before it is loaded");
+    const path = config.env.PATH ?? "";
+    const keeper = start({
+      storeDir: store.dir,
+      maps: idMaps(config),
+      path: searchPath(config.env),
+      ociRuntime,
+      networkAhead,
+      successor: () => of(ociRuntime),
+      env: {
+        PATH: path,
+        ...Object.fromEntries(
+          KEEPER_ENV.map((name) => [name, config.env[name] ?? ""]).filter(([, value]) => value !== ""),
+        ),
+      },
+    });
+    keeper.ready({ signal: options.signal }).then(
+      () => options.onReady(keeper),
+      () => {}, // told to whoever gives it a job
+    );
+    return keeper;
+  }
+
+  function of(runtime: OciRuntime | null, networkAhead = false): Keeper {
+    if (isClosed) throw new BuildError("SANDBOX_UNAVAILABLE", "the engine is closed");
+    const name = runtime === null ? "" : JSON.stringify(runtime);
+    const known = keepers.get(name);
+    if (known !== undefined && !known.hasEnded) return known;
+    const keeper = begin(runtime, networkAhead);
+    keepers.set(name, keeper);
+    return keeper;
+  }
+
+  return {
+    async load() {
+      ({ startKeeper: start } = await import("../../worker/keeper/keeper.ts"));
+    },
+    of,
+    running: () => [...keepers.values()].find((keeper) => !keeper.hasEnded) ?? null,
+    async [Symbol.asyncDispose]() {
+      isClosed = true;
+      await Promise.all([...keepers.values()].map((keeper) => keeper[Symbol.asyncDispose]()));
+    },
+  };
+}

@@ -1,0 +1,228 @@
+// Layers as blobs for the exporters: packed by the keeper, once per form, remembered in the layer's record.
+
+import { statSync } from "node:fs";
+import type { LayerBlob, LayerOptions, LayerSource, LayerVariant } from "../../exporters/exporter.ts";
+import { COMPRESSORS } from "../../cache/layers/compress-block.ts";
+import type { LayerRecord, Store } from "../../cache/store.ts";
+import type { Digest } from "../../solver/graph/digest.ts";
+import { BuildError } from "../../solver/graph/error.ts";
+import type { Descriptor, LayerId } from "../../solver/graph/request.ts";
+import { openTasks } from "../../solver/graph/tasks.ts";
+import type { Keeper } from "../../worker/keeper/keeper.ts";
+import type { Contents, LayerForm } from "../../worker/worker.ts";
+
+const MEDIA_TYPES = {
+  gzip: "application/vnd.oci.image.layer.v1.tar+gzip",
+  zstd: "application/vnd.oci.image.layer.v1.tar+zstd",
+  uncompressed: "application/vnd.oci.image.layer.v1.tar",
+} as const;
+
+/** How often a blob that is being made is looked at. */
+const WATCHED_MS = 250;
+
+export interface LayerSourceDeps {
+  readonly store: Store;
+  readonly keeper: () => Keeper;
+  /** Unpacker.forms. */
+  readonly forms: (id: LayerId, signal: AbortSignal, unseen: boolean) => Promise<readonly LayerForm[]>;
+  /** Unpacker.withBlob. */
+  readonly withBlob: <T extends Contents>(
+    id: LayerId,
+    signal: AbortSignal,
+    work: (path: string) => Promise<T>,
+  ) => Promise<T>;
+  /** Makes sure the layer's directory is there (unpacks a base layer). */
+  readonly unpack: (id: LayerId, signal: AbortSignal) => Promise<string>;
+  /** Bytes must not depend on this machine's zlib: --reproducible. */
+  readonly pinnedCompressor: boolean;
+}
+
+interface Packed {
+  readonly diffId: Digest;
+  readonly tarBytes: number;
+  readonly descriptor: Descriptor | null;
+}
+
+/** Opens the source. Equal calls at one time share one packing. */
+export function openLayerSource(deps: LayerSourceDeps): LayerSource {
+  const { store } = deps;
+  const packs = openTasks<Packed>();
+  const blobs = openTasks<LayerBlob>();
+  const recordOf = (id: LayerId): LayerRecord => {
+    const record = store.layers.get(id);
+    if (record === null) throw new BuildError("STORE_CORRUPT", `layer ${id} is not in the store`);
+    return record;
+  };
+
+  const pack = async (
+    id: LayerId,
+    compression: LayerVariant["compression"] | null,
+    level: number | null,
+    epochSeconds: number | null,
+    { signal, onBytes }: LayerOptions,
+  ): Promise<Packed> => {
+    const dir = await deps.unpack(id, signal);
+    await using ingest = compression === null ? null : store.content.ingest();
+    const job = {
+      kind: "pack",
+      dir,
+      out: ingest?.path ?? null,
+      compression: compression ?? "uncompressed",
+      level,
+      epochSeconds,
+      pinned: deps.pinnedCompressor,
+    } as const;
+    const outcome = await watched(job.out, onBytes, () => deps.keeper().run(job, { signal }));
+    const record = recordOf(id);
+    if (id.startsWith("d-") && epochSeconds === null && outcome.diffId !== record.diffId) {
+      // Its id says what it is: another tar of the same files is another layer.
+      throw new BuildError("STORE_CORRUPT", `no blob of ${record.description || "a base layer"} can be had`, {
+        hint: "pull or build the image again",
+      });
+    }
+    const times = epochSeconds === null ? "" : `epoch=${epochSeconds}`;
+    const changes: Partial<Omit<LayerRecord, "id">> =
+      epochSeconds === null
+        ? {
+            diffId: outcome.diffId,
+            sizeBytes: record.sizeBytes || outcome.tarBytes,
+            tarBytes: { ...record.tarBytes, [times]: outcome.tarBytes },
+          }
+        : {
+            diffIds: { ...record.diffIds, [times]: outcome.diffId },
+            tarBytes: { ...record.tarBytes, [times]: outcome.tarBytes },
+          };
+    if (ingest === null || compression === null || outcome.digest === null || outcome.size === null) {
+      store.layers.update(id, changes);
+      return { diffId: outcome.diffId, tarBytes: outcome.tarBytes, descriptor: null };
+    }
+    ingest.commit({ digest: outcome.digest, size: outcome.size, trusted: true });
+    const descriptor: Descriptor = {
+      mediaType: MEDIA_TYPES[compression],
+      digest: outcome.digest,
+      size: outcome.size,
+    };
+    store.layers.update(id, {
+      ...changes,
+      blobs: {
+        ...record.blobs,
+        [formKey(compression, level, epochSeconds, deps.pinnedCompressor)]: descriptor,
+      },
+    });
+    return { diffId: outcome.diffId, tarBytes: outcome.tarBytes, descriptor };
+  };
+
+  const recompress = async (
+    id: LayerId,
+    compression: LayerVariant["compression"],
+    level: number | null,
+    key: string,
+    { signal, onBytes }: LayerOptions,
+  ): Promise<Descriptor> => {
+    await using ingest = store.content.ingest();
+    const form = { compression, level, pinned: deps.pinnedCompressor };
+    const outcome = await deps.withBlob(id, signal, (blob) =>
+      watched(ingest.path, onBytes, () =>
+        deps.keeper().run({ kind: "recompress", blob, out: ingest.path, ...form }, { signal }),
+      ),
+    );
+    if (outcome.digest === null || outcome.size === null) throw new Error("recompressing gave no blob");
+    ingest.commit({ digest: outcome.digest, size: outcome.size, trusted: true });
+    const descriptor: Descriptor = {
+      mediaType: MEDIA_TYPES[compression],
+      digest: outcome.digest,
+      size: outcome.size,
+    };
+    store.layers.update(id, { blobs: { ...recordOf(id).blobs, [key]: descriptor } });
+    return descriptor;
+  };
+
+  return {
+    async diffId(id, epochSeconds, options) {
+      const record = recordOf(id);
+      const times = epochSeconds === null ? "" : `epoch=${epochSeconds}`;
+      const known = epochSeconds === null ? record.diffId : (record.diffIds[times] ?? null);
+      const tarBytes = record.tarBytes?.[times];
+      if (known !== null && tarBytes !== undefined) return { diffId: known, tarBytes };
+      return packs.share(`${id} ${times}`, options.signal, (signal) =>
+        pack(id, null, null, epochSeconds, { ...options, signal }),
+      );
+    },
+    async blob(id, variant, options) {
+      const { signal } = options;
+      const { compression, level, epochSeconds } = variant;
+      const record = recordOf(id);
+      const diffId =
+        epochSeconds === null ? record.diffId : (record.diffIds[`epoch=${epochSeconds}`] ?? null);
+      const key = formKey(compression, level, epochSeconds, deps.pinnedCompressor);
+      const packed = record.blobs[key] ?? store.layers.made(id)?.blobs[key];
+      const known =
+        packed !== undefined && diffId !== null && store.content.has(packed.digest) ? packed : null;
+      // Without force a base layer leaves as it came; what an imported cache has in this form is not packed again.
+      const asItCame = variant.pinned && !variant.force;
+      if (known !== null && !asItCame) return { descriptor: known, diffId: diffId as Digest, remote: null };
+      const isWanted = variant.pinned || (!deps.pinnedCompressor && epochSeconds === null);
+      const forms = isWanted ? await deps.forms(id, signal, variant.unmade === true) : [];
+      const original = asItCame ? forms[0] : forms.find(({ descriptor }) => isForm(descriptor, compression));
+      if (original !== undefined && diffId !== null) return { ...original, diffId };
+      if (known !== null) return { descriptor: known, diffId: diffId as Digest, remote: null };
+      if (variant.unmade) {
+        const plain = await this.diffId(id, epochSeconds, { signal });
+        const { diffId: digest, tarBytes: size } = plain;
+        return {
+          descriptor: { mediaType: MEDIA_TYPES.uncompressed, digest, size },
+          diffId: digest,
+          remote: null,
+        };
+      }
+      return blobs.share(`${id} ${key}`, signal, async (shared) => {
+        const own = { ...options, signal: shared };
+        if (variant.pinned && forms.length > 0 && diffId !== null) {
+          return { descriptor: await recompress(id, compression, level, key, own), diffId, remote: null };
+        }
+        const made = await pack(id, compression, level, epochSeconds, own);
+        if (made.descriptor === null) throw new Error("packing gave no blob");
+        return { descriptor: made.descriptor, diffId: made.diffId, remote: null };
+      });
+    },
+  };
+}
+
+/** Tells how the blob grows that the keeper writes to `out`, for as long as it does. */
+async function watched<T>(
+  out: string | null,
+  onBytes: LayerOptions["onBytes"],
+  work: () => Promise<T>,
+): Promise<T> {
+  if (onBytes === undefined) return await work();
+  onBytes(0);
+  if (out === null) return await work();
+  const timer = setInterval(() => {
+    const size = statSync(out, { throwIfNoEntry: false })?.size;
+    if (size !== undefined) onBytes(size);
+  }, WATCHED_MS).unref();
+  try {
+    return await work();
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+function formKey(
+  compression: string,
+  level: number | null,
+  epochSeconds: number | null,
+  pinned: boolean,
+): string {
+  return `${compression}${level === null ? "" : `-${level}`}${epochSeconds === null ? "" : `+epoch=${epochSeconds}`}${pinned ? `+${compressorOf(compression)}` : ""}`;
+}
+
+function compressorOf(compression: string): string {
+  return compression === "gzip" || compression === "zstd" ? COMPRESSORS[compression] : "pinned";
+}
+
+function isForm({ mediaType }: Descriptor, compression: LayerVariant["compression"]): boolean {
+  if (compression === "gzip") return /[+.]gzip$/.test(mediaType);
+  if (compression === "zstd") return /[+.]zstd$/.test(mediaType);
+  return /\.tar$/.test(mediaType);
+}

@@ -1,0 +1,221 @@
+// The local image store: names in the records, documents in the content store. Needs neither keeper nor network.
+
+import { IMAGE_SPACE, isNameless, namelessKey } from "../../cache/image-record.ts";
+import type { ImageRecord, Store } from "../../cache/store.ts";
+import {
+  familiarReference,
+  formatReference,
+  parseNewName,
+  parseReference,
+  withDefaultTag,
+} from "../../cache/registry/reference.ts";
+import { type Digest, isDigest } from "../../solver/graph/digest.ts";
+import { BuildError } from "../../solver/graph/error.ts";
+import { nearest } from "../../solver/graph/nearest.ts";
+import { formatPlatform } from "../../solver/graph/op.ts";
+import type { Descriptor, ImageConfig } from "../../solver/graph/request.ts";
+
+/** Manifests, indexes and configs are read whole; registries refuse larger ones. Bytes. */
+const DOCUMENT_MAX_BYTES = 4 << 20;
+
+/** docker.io/library/app:latest for "app". Throws REFERENCE_INVALID. */
+export function normalizeName(text: string): string {
+  return formatReference(withDefaultTag(parseReference(text)));
+}
+
+/** The same for a name that is to be given. Throws REFERENCE_INVALID. */
+export function normalizeNewName(text: string): string {
+  return formatReference(parseNewName(text));
+}
+
+/** "app", "latest" and the digest of a normalized name, as users write them; null where it has none. Of an image without a name all
+ *  is <none>, as docker shows it. */
+export function splitName(name: string): { repository: string; tag: string | null; digest: Digest | null } {
+  if (isNameless(name)) return { repository: "<none>", tag: null, digest: null };
+  const reference = parseReference(name);
+  return {
+    repository: familiarReference({ ...reference, tag: null, digest: null }),
+    tag: reference.tag,
+    digest: reference.digest,
+  };
+}
+
+/** One image of one platform inside a name. */
+export interface LocalManifest {
+  readonly descriptor: Descriptor;
+  readonly layers: readonly Descriptor[];
+  readonly configDescriptor: Descriptor;
+  readonly config: ImageConfig;
+}
+
+export interface LocalImage {
+  readonly record: ImageRecord;
+  /** Config digest of a single image (also the only one that is here of an index), else the digest of the index: the image ID. */
+  readonly id: Digest;
+  readonly isIndex: boolean;
+  /** Those present here, in the order of the index. */
+  readonly manifests: readonly LocalManifest[];
+  /** Bytes on disk of the unpacked layers where that is known, else of the compressed ones. */
+  readonly sizeBytes: number;
+}
+
+/** All names, and the images without one, the newest image first. A record whose documents are gone or broken is left out and told to
+ *  `onBroken`. */
+export function listImages(store: Store, onBroken: (name: string, error: BuildError) => void): LocalImage[] {
+  const all: LocalImage[] = [];
+  for (const { key, value } of store.records.entries<ImageRecord>(IMAGE_SPACE)) {
+    try {
+      all.push(readImage(store, value));
+    } catch (error) {
+      if (!(error instanceof BuildError)) throw error;
+      onBroken(key, error);
+    }
+  }
+  // What has been given a name since is not without one.
+  const named = new Set(all.filter(({ record }) => !isNameless(record.name)).map(({ id }) => id));
+  const images = all.filter(({ id, record }) => !isNameless(record.name) || !named.has(id));
+  return images.toSorted(
+    (a, b) => b.record.createdAtMs - a.record.createdAtMs || (a.record.name < b.record.name ? -1 : 1),
+  );
+}
+
+/** The image of a name, or of an ID or digest (whole, or at least 4 digits when only one image has them). Throws IMAGE_UNKNOWN. */
+export function findImage(store: Store, text: string): LocalImage {
+  const digits = /^(?:sha256:)?([a-f0-9]{4,64})$/.exec(text)?.[1];
+  // A whole ID is no name, whatever is called like it.
+  const named = digits?.length === 64 ? null : findRecord(store, text);
+  if (named !== null) return readImage(store, named);
+  if (digits !== undefined) {
+    const matches = listImages(store, () => {}).filter((image) =>
+      idsOf(image).some((id) => id.startsWith(`sha256:${digits}`)),
+    );
+    const ids = new Set(matches.map((image) => image.id));
+    if (ids.size > 1)
+      throw new BuildError("IMAGE_UNKNOWN", `more than one image has an ID that begins with ${text}`);
+    if (matches[0] !== undefined) return matches[0];
+  }
+  const names = [...store.records.entries<ImageRecord>(IMAGE_SPACE)].flatMap(({ key }) =>
+    isNameless(key) ? [] : [familiarReference(parseReference(key))],
+  );
+  const near = nearest(
+    digits === undefined ? familiarReference(parseReference(normalizeName(text))) : text,
+    names,
+  );
+  throw new BuildError("IMAGE_UNKNOWN", `No such image: ${text}`, {
+    hint:
+      near === null
+        ? "'tsbuild images' lists the local ones, 'tsbuild pull' fetches one"
+        : `did you mean ${near}?`,
+  });
+}
+
+function findRecord(store: Store, text: string): ImageRecord | null {
+  let name: string;
+  try {
+    name = normalizeName(text);
+  } catch (error) {
+    // 64 hex digits are no name, but may be an ID
+    if (error instanceof BuildError && /^(?:sha256:)?[a-f0-9]{4,64}$/.test(text)) return null;
+    throw error;
+  }
+  const record = store.records.get<ImageRecord>(IMAGE_SPACE, name);
+  // name@digest: the name must be here with that digest
+  const { digest } = splitName(name);
+  if (record !== null && (digest === null || record.target.digest === digest)) return record;
+  if (digest === null) return null;
+  for (const { value } of store.records.entries<ImageRecord>(IMAGE_SPACE)) {
+    if (value.target.digest === digest && splitName(value.name).repository === splitName(name).repository)
+      return value;
+  }
+  return null;
+}
+
+/** Keeps the image under its ID, unless it has a name here. Returns the ID. The caller commits. */
+export function keepNameless(store: Store, record: Omit<ImageRecord, "name">): Digest {
+  const { id } = readImage(store, { ...record, name: "" });
+  const isNamed = listImages(store, () => {}).some((image) => image.id === id);
+  const name = namelessKey(id);
+  if (!isNamed) store.records.put(IMAGE_SPACE, name, { ...record, name } satisfies ImageRecord);
+  return id;
+}
+
+function idsOf(image: LocalImage): Digest[] {
+  return [image.id, image.record.target.digest];
+}
+
+/** Names of one image: all records with its ID, in the order of the names. */
+export function namesOf(store: Store, image: LocalImage): ImageRecord[] {
+  const same = listImages(store, () => {}).filter(({ id }) => id === image.id);
+  return same.map(({ record }) => record).toSorted((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** "app@sha256:…" for each repository whose registry has the image of the record. */
+export function repoDigestsOf(record: ImageRecord): string[] {
+  return (record.confirmed ?? []).map((repository) => {
+    const reference = parseReference(repository);
+    return familiarReference({ ...reference, tag: null, digest: record.target.digest });
+  });
+}
+
+/** Reads the documents of a record. Throws IMAGE_INVALID, STORE_CORRUPT. */
+export function readImage(store: Store, record: ImageRecord): LocalImage {
+  const root = readDocument(store, record.target.digest);
+  const isIndex = Array.isArray(root.manifests);
+  const descriptors = isIndex ? (root.manifests as Descriptor[]) : [record.target];
+  const manifests = descriptors
+    .filter((descriptor) => isDigest(descriptor.digest) && (!isIndex || store.content.has(descriptor.digest)))
+    .filter((descriptor) => descriptor.annotations?.["vnd.docker.reference.type"] === undefined) // attestations
+    .map((descriptor) => readManifest(store, descriptor));
+  const layerIds = new Set(Object.values(record.layers).flat());
+  const unpacked = [...layerIds].reduce((sum, id) => sum + (store.layers.get(id)?.sizeBytes ?? 0), 0);
+  const blobs = new Map(manifests.flatMap(({ layers }) => layers.map((layer) => [layer.digest, layer.size])));
+  const [single] = manifests;
+  return {
+    record,
+    id:
+      manifests.length === 1 && single !== undefined ? single.configDescriptor.digest : record.target.digest,
+    isIndex,
+    manifests,
+    sizeBytes: unpacked > 0 ? unpacked : [...blobs.values()].reduce((sum, size) => sum + size, 0),
+  };
+}
+
+function readManifest(store: Store, descriptor: Descriptor): LocalManifest {
+  const manifest = readDocument(store, descriptor.digest);
+  const configDescriptor = manifest.config as Descriptor | undefined;
+  if (
+    configDescriptor === undefined ||
+    !isDigest(configDescriptor.digest) ||
+    !Array.isArray(manifest.layers)
+  ) {
+    throw new BuildError("IMAGE_INVALID", `${descriptor.digest} is not an image manifest`);
+  }
+  const config = readDocument(store, configDescriptor.digest) as unknown as ImageConfig;
+  return { descriptor, layers: manifest.layers as Descriptor[], configDescriptor, config };
+}
+
+function readDocument(store: Store, digest: Digest): Record<string, unknown> {
+  if (!store.content.has(digest))
+    throw new BuildError("STORE_CORRUPT", `${digest} is missing in the local store`, {
+      hint: "build or pull the image again",
+    });
+  try {
+    const value: unknown = JSON.parse(
+      new TextDecoder().decode(store.content.read(digest, DOCUMENT_MAX_BYTES)),
+    );
+    if (typeof value === "object" && value !== null && !Array.isArray(value))
+      return value as Record<string, unknown>;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  throw new BuildError("IMAGE_INVALID", `${digest} is not a JSON document`);
+}
+
+/** "linux/arm64" of a config. */
+export function platformOf(config: ImageConfig): string {
+  return formatPlatform({
+    os: config.os,
+    architecture: config.architecture,
+    ...(config.variant ? { variant: config.variant } : {}),
+  });
+}

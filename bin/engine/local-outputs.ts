@@ -1,0 +1,174 @@
+// Images of the local store as exporters want them: for push and save.
+
+import { type Annotation, annotationsIn } from "../../exporters/annotations.ts";
+import { type ExportDeps, type StoredImage, storedImage } from "../../exporters/exporter.ts";
+import { MANIFEST_MAX_BYTES, MEDIA_TYPES, parseDocument } from "../../cache/registry/documents.ts";
+import { platformRank } from "../../cache/registry/platform-match.ts";
+import type { ImageRecord, Store } from "../../cache/store.ts";
+import type { Digest } from "../../solver/graph/digest.ts";
+import { BuildError } from "../../solver/graph/error.ts";
+import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
+import type {
+  BuiltImage,
+  CallContext,
+  Descriptor,
+  ImageConfig,
+  LayerId,
+} from "../../solver/graph/request.ts";
+import type { LocalWorker } from "../../worker/worker.ts";
+import type { EngineTransferOptions } from "./request.ts";
+import type { EngineParts } from "./parts.ts";
+import { openLayerSource } from "./layer-source.ts";
+import type { LocalImage, LocalManifest } from "./local-images.ts";
+
+/** Byte for byte; null: it never left, or a blob of it is nowhere, and it has to be put together. */
+export function asItIs({ record, manifests }: LocalImage, store: Store): StoredImage | null {
+  const [confirmed] = record.confirmed ?? [];
+  // A manifest that never left names plain tars, unless another form was asked for.
+  const isPlain = manifests.some(({ layers }) =>
+    layers.some(({ mediaType }) => !/[+.](gzip|zstd)$/.test(mediaType)),
+  );
+  if (confirmed === undefined && isPlain) return null;
+  const places = new Map(
+    Object.values(record.layers)
+      .flat()
+      .flatMap((id) => store.layers.get(id)?.remotes ?? [])
+      .map(({ descriptor, from }) => [descriptor.digest, from]),
+  );
+  return storedImage(store, record.target, ({ digest }) => places.get(digest) ?? confirmed ?? null);
+}
+
+/** A platform of an image that is here. */
+export interface LocalBuilt extends BuiltImage {
+  /** Its layers as the manifest names them. */
+  readonly blobs: readonly Descriptor[];
+}
+
+/** The image without the platforms of which only documents are here; as it is where that leaves none. */
+export function presentOf(found: LocalImage): LocalImage {
+  const manifests = found.manifests.filter(
+    (one) => layersOf(found.record, platformOf(one), one.config) !== null,
+  );
+  return manifests.length === 0 ? found : { ...found, manifests };
+}
+
+/** All platforms that are here. Throws STORE_CORRUPT. */
+export function builtImages({ record, manifests }: LocalImage, reference: string): readonly LocalBuilt[] {
+  return manifests.map((one) => {
+    const { config, layers: blobs } = one;
+    const platform = platformOf(one);
+    const layers = layersOf(record, platform, config);
+    if (layers === null)
+      throw new BuildError("STORE_CORRUPT", `${reference}: the layers of the image are not known`, {
+        hint: "build or pull it again",
+      });
+    return { platform, layers, config, blobs };
+  });
+}
+
+function platformOf({ config, descriptor }: LocalManifest): Platform {
+  const { os, architecture, variant } = config;
+  return descriptor.platform ?? { os, architecture, ...(variant ? { variant } : {}) };
+}
+
+/** Layers of the platform; whatever it is called in the record, they must be those that the config names. */
+function layersOf(record: ImageRecord, platform: Platform, config: ImageConfig): readonly LayerId[] | null {
+  const diffIds = config.rootfs?.diff_ids ?? [];
+  const isOf = (ids: readonly LayerId[]): boolean =>
+    ids.length === diffIds.length &&
+    ids.every((id, index) => !id.startsWith("d-") || id === `d-${diffIds[index]?.slice("sha256:".length)}`);
+  const named = record.layers[formatPlatform(platform)];
+  return [...(named === undefined ? [] : [named]), ...Object.values(record.layers)].find(isOf) ?? null;
+}
+
+/** What the image is made of besides layers and configs: to be made again as it was when it is put together. */
+export interface LocalWords {
+  readonly annotations: readonly Annotation[];
+  readonly ociTypes: boolean;
+}
+
+/** Throws IMAGE_INVALID, STORE_CORRUPT. */
+export function wordsOf({ record, manifests }: LocalImage, { content }: Store): LocalWords {
+  const read = ({ digest, mediaType }: Descriptor): ReturnType<typeof parseDocument> =>
+    parseDocument(content.read(digest, MANIFEST_MAX_BYTES), mediaType, digest);
+  const { target } = record;
+  const top = read(target);
+  const all = manifests.flatMap((one) => {
+    const manifest = read(one.descriptor);
+    return manifest.kind === "manifest"
+      ? [{ platform: platformOf(one), descriptor: one.descriptor, manifest }]
+      : [];
+  });
+  return {
+    annotations: annotationsIn(target, top.kind === "index" ? top : null, all),
+    ociTypes: all.every(({ manifest }) => manifest.mediaType === MEDIA_TYPES.ociManifest),
+  };
+}
+
+/** The one that suits a platform best; null: none does. */
+export function bestOf<T extends { readonly platform: Platform }>(
+  images: readonly T[],
+  platform: Platform,
+): T | null {
+  const ranked = images.flatMap((image) => {
+    const rank = platformRank(platform, image.platform);
+    return rank === null ? [] : [{ image, rank }];
+  });
+  return ranked.toSorted((a, b) => a.rank - b.rank)[0]?.image ?? null;
+}
+
+/** All of them where no platform is asked for; else the one that suits it best, or none. */
+export function chosenOf<T extends { readonly platform: Platform }>(
+  images: readonly T[],
+  platform: Platform | null,
+): readonly T[] {
+  if (platform === null) return images;
+  const best = bestOf(images, platform);
+  return best === null ? [] : [best];
+}
+
+/** What the image says of its layers counts for what is made of it. */
+export function claimLayers({ claims }: LocalWorker, images: readonly LocalBuilt[], store: Store): void {
+  for (const { layers, blobs } of images) {
+    // Of layers that were made here, or never left with their image, the manifest only names the plain tars.
+    layers.forEach((id, at) => {
+      const descriptor = blobs[at];
+      if (!id.startsWith("d-") || descriptor === undefined) return;
+      const isBlob = store.layers.idOf(descriptor.digest) !== id || store.content.has(descriptor.digest);
+      if (isBlob) claims.add([id], [{ descriptor }]);
+    });
+  }
+}
+
+/** What exporters need to send or write images of the local store. `vertex`: the step that unpacking is shown in. */
+export function outputDeps(
+  parts: EngineParts,
+  { unpacker }: LocalWorker,
+  vertex: Digest,
+  options: EngineTransferOptions,
+): ExportDeps {
+  const { store } = parts;
+  const context: CallContext = { signal: options.signal, session: options.session, emit: options.emit };
+  return {
+    store,
+    registry: () => parts.registry(options.session),
+    layers: openLayerSource({
+      store,
+      keeper: parts.keeper,
+      forms: (id, signal, unseen) => unpacker.forms(id, { ...context, signal }, unseen),
+      withBlob: (id, signal, work) => unpacker.withBlob(id, { ...context, signal }, work),
+      unpack: async (id, signal) => {
+        const [dir] = await unpacker.directories([id], vertex, { ...context, signal });
+        if (dir === undefined) throw new Error("no directory");
+        return dir;
+      },
+      pinnedCompressor: false,
+    }),
+    files: async () => {
+      throw new Error("no files are written");
+    },
+    stdout: null,
+    loaders: [],
+    env: parts.config.env,
+  };
+}

@@ -1,0 +1,44 @@
+// What the files of this room share: types only.
+
+import type { ImportedResults } from "../../cache/remote-cache/imports.ts";
+import type { Registry } from "../../cache/registry/client.ts";
+import type { Transport } from "../../cache/registry/transport.ts";
+import type { Store } from "../../cache/store.ts";
+import type { Session } from "../../solver/graph/request.ts";
+import type { Limits, Sharing, Solver } from "../../solver/solver.ts";
+import type { Keeper } from "../../worker/keeper/keeper.ts";
+import type { LocalWorker } from "../../worker/worker.ts";
+import type { ObjectCaches } from "./object-caches.ts";
+import type { BuildRequest, EngineConfig } from "./request.ts";
+
+/** What one request to the engine works with. */
+export interface EngineParts {
+  readonly config: EngineConfig;
+  readonly store: Store;
+  /** The keeper for the runtime of this request: the one that runs, else a new one; networkAhead as in startKeeper. */
+  readonly keeper: (networkAhead?: boolean) => Keeper;
+  /** One client for each session, closed with the request. */
+  readonly registry: (session: Session) => Promise<Registry>;
+  /** For downloads by URL. The caller disposes it. */
+  readonly transport: () => Promise<Transport>;
+  /** Build caches that are in no registry, with the keys of this request; closed with it. */
+  readonly objects: ObjectCaches;
+  readonly limits: () => Promise<Limits>;
+  /** Of all requests to this engine. */
+  readonly sharing: Sharing;
+  /** Disposed with the request, last-in first-out. Returns it. */
+  readonly use: <T extends AsyncDisposable>(resource: T) => T;
+  /** Keeps all that the request uses until disposed, however it ended. */
+  readonly hold: () => AsyncDisposable;
+}
+
+/** One build under way. */
+export interface OpenBuild {
+  readonly parts: EngineParts;
+  readonly request: BuildRequest;
+  readonly worker: LocalWorker;
+  readonly solver: Solver;
+  readonly registry: () => Promise<Registry>;
+  /** Results of caches elsewhere; null: the request names none. */
+  readonly imports: ImportedResults | null;
+}

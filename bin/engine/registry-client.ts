@@ -1,0 +1,64 @@
+// The registry client as the engine's settings want it: proxies, mirrors, certificate authorities.
+
+import type { Elsewhere, Registry } from "../../cache/registry/client.ts";
+import type { Transport, TransportOptions } from "../../cache/registry/transport.ts";
+import type { Credentials } from "../../solver/graph/request.ts";
+import type { EngineConfig, Environment } from "./request.ts";
+
+export interface RegistryClientOptions {
+  readonly credentials: (host: string) => Promise<Credentials | null>;
+  readonly elsewhere?: Elsewhere;
+}
+
+/** Opens a client; the caller closes it. */
+export async function openRegistryClient(
+  config: EngineConfig,
+  options: RegistryClientOptions,
+): Promise<Registry> {
+  const [{ openRegistry }, { proxyFromEnvironment }, { environmentAuthorities }, { openPlaces }] =
+    await Promise.all([
+      import("../../cache/registry/client.ts"),
+      import("../../cache/registry/proxy.ts"),
+      import("../../cache/registry/certificates.ts"),
+      import("../../cache/registry/places.ts"),
+    ]);
+  const { env, registries } = config;
+  const authorities = environmentAuthorities(env);
+  const { placesOf, certificates } = openPlaces({
+    conf: registries.conf,
+    hostDirs: registries.hostDirs,
+    mirrors: registries.mirrors,
+    authorities,
+    notice: config.notice,
+  });
+  return openRegistry({
+    ...options,
+    proxyFor: proxyFromEnvironment(env),
+    insecureHosts: registries.insecure,
+    placesOf,
+    certificates,
+    authorities,
+  });
+}
+
+/** What downloads by URL go through. The caller disposes it. */
+export async function openUserTransport(env: Environment): Promise<Transport> {
+  const [{ openTransport }, options] = await Promise.all([
+    import("../../cache/registry/transport.ts"),
+    transportOptions(env),
+  ]);
+  return openTransport(options);
+}
+
+/** Proxies and authorities for all hosts. */
+export async function transportOptions(env: Environment): Promise<TransportOptions> {
+  const [{ proxyFromEnvironment }, { environmentAuthorities }] = await Promise.all([
+    import("../../cache/registry/proxy.ts"),
+    import("../../cache/registry/certificates.ts"),
+  ]);
+  const authorities = environmentAuthorities(env);
+  return {
+    proxyFor: proxyFromEnvironment(env),
+    certificates: async () => ({ ca: await authorities(false), clients: [] }),
+  };
+}

@@ -1,0 +1,284 @@
+// What an engine is given and what it gives back, as data: it never looks at the environment, a command line, a terminal or the user
+// itself. Flags become these values in bin/; callers without flags start from buildRequest().
+
+import type { Writable } from "node:stream";
+import type { CheckOutcome } from "../../cache/check.ts";
+import type { Measure } from "../../cache/collect.ts";
+import type { OpenStore } from "../../cache/store.ts";
+import type { CheckResult, Outline, Target } from "../../frontend/frontend.ts";
+import type { S3Credentials } from "../../cache/remote-cache/s3-calls.ts";
+import type { Digest } from "../../solver/graph/digest.ts";
+import type { Emit } from "../../solver/graph/event.ts";
+import type { Platform } from "../../solver/graph/op.ts";
+import type { Descriptor, Entitlement, Session } from "../../solver/graph/request.ts";
+import type { ExplainedBuild } from "../../solver/solver.ts";
+import type { ResourceLimits } from "../../worker/cgroup-limits.ts";
+import type { Annotation } from "../../exporters/annotations.ts";
+import type { Output } from "../../exporters/output-grammar.ts";
+import type { CacheFrom, CacheLocation, CacheTo, GhaLocation } from "./cache-location.ts";
+import type { SaveRequest } from "./save.ts";
+import type { exportMountsTo, importMountsFrom } from "./cache-mounts.ts";
+
+/** Who builds: the account that the keeper is started for. */
+export interface User {
+  readonly uid: number;
+  readonly gid: number;
+  readonly name: string;
+}
+
+/** How registries are reached, as flags and files say. */
+export interface RegistrySettings {
+  /** Hosts spoken to without TLS, or with a certificate nobody vouches for. */
+  readonly insecure: readonly string[];
+  readonly mirrors: readonly { readonly host: string; readonly mirror: string }[];
+  /** Directories with a folder for each registry (certs.d), the first that has one counts; absolute. */
+  readonly hostDirs: readonly string[];
+  /** containers-registries.conf(5): the first of `main` that is there, then the directories of `more`. */
+  readonly conf: { readonly main: readonly string[]; readonly more: readonly string[] };
+}
+
+/** What the user has for build caches elsewhere; asked when one is used whose request brought no keys. */
+export interface CacheKeys {
+  /** `name`: what they are for. Rejects with REGISTRY_DENIED when there are none. */
+  readonly s3: (name: string) => Promise<S3Credentials>;
+  /** The cache of the GitHub Actions job this is. */
+  readonly actions: () => Promise<GhaLocation>;
+}
+
+/** Settings of a machine and a user, the same for every request to an engine. */
+export interface EngineConfig {
+  /** Directory of the store, absolute. */
+  readonly root: string;
+  readonly user: User;
+  /** What helper programs run in, and where proxies and authorities are named. */
+  readonly env: Environment;
+  /** Notes about the machine are worth telling. */
+  readonly verbose: boolean;
+  readonly registries: RegistrySettings;
+  readonly cacheKeys: CacheKeys;
+  /** Takes what the user should know of the machine's configuration; the same may be said several times. */
+  readonly notice: (text: string) => void;
+}
+
+/** Where helpers such as newuidmap and pasta are looked for: PATH, and the administrators' directories users may not have in it. */
+export function searchPath(env: Environment): string {
+  return `${env.PATH ?? ""}:/usr/sbin:/sbin`;
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Where the main context comes from. */
+export type ContextSource =
+  | { readonly kind: "directory"; readonly path: string } // absolute; known to be a directory
+  | { readonly kind: "remote"; readonly url: string } // git or http(s), as written
+  /** No files at all: `tsbuild build - < Dockerfile`. */
+  | { readonly kind: "empty" }
+  /** A tar (maybe compressed) that came through standard input or by http(s) and lies in a file of ours now.
+   *  `modifiedSeconds`: what its server says of its time. */
+  | { readonly kind: "archive"; readonly path: string; readonly modifiedSeconds: number | null }
+  /** What came by http(s) and is no archive: a directory with this file, called HTTP_CONTEXT_FILE. */
+  | { readonly kind: "file"; readonly data: Uint8Array; readonly modifiedSeconds: number | null };
+
+/** Where the Dockerfile comes from. */
+export type DockerfileSource =
+  | { readonly kind: "default" } // Dockerfile in the context
+  | { readonly kind: "path"; readonly path: string } // as written: relative to the working directory, or to a remote context
+  | { readonly kind: "remote"; readonly url: string } // http(s)
+  | { readonly kind: "bytes"; readonly data: Uint8Array }; // standard input
+
+export interface Ulimit {
+  readonly name: string;
+  readonly soft: number;
+  readonly hard: number;
+}
+export interface ExtraHost {
+  readonly host: string;
+  readonly ip: string;
+}
+/** --call: what to do with the Dockerfile. ignoreStatus: warnings of a check do not make the exit code 1. */
+export interface CallRequest {
+  readonly name: "build" | "check" | "outline" | "targets";
+  readonly format: "text" | "json";
+  readonly ignoreStatus: boolean;
+}
+
+/** Everything `tsbuild build` was asked. */
+export interface BuildRequest {
+  readonly context: ContextSource;
+  readonly dockerfile: DockerfileSource;
+  readonly target: string | null;
+  readonly tags: readonly string[]; // as written; the engine normalizes and checks them
+  readonly buildArgs: ReadonlyMap<string, string>;
+  readonly labels: ReadonlyMap<string, string>;
+  /** --build-context: name to URL as written, layout with an absolute path, or "local:NAME" (a session directory). */
+  readonly buildContexts: ReadonlyMap<string, string>;
+  readonly noCache: boolean;
+  readonly noCacheFilter: readonly string[];
+  readonly platforms: readonly Platform[]; // empty: this machine's
+  readonly pull: boolean;
+  readonly outputs: readonly Output[]; // --push and --load are folded in
+  readonly annotations: readonly Annotation[];
+  readonly allow: readonly Entitlement[];
+  readonly network: "default" | "host" | "none";
+  readonly extraHosts: readonly ExtraHost[];
+  readonly shmSizeBytes: number | null;
+  readonly ulimits: readonly Ulimit[];
+  readonly cgroupParent: string;
+  /** What each step may use at most; null: no limits. */
+  readonly limits: ResourceLimits | null;
+  /** OCI runtime for the steps, a name or an absolute path; null: the built-in sandbox. */
+  readonly ociRuntime: string | null;
+  readonly reproducible: boolean;
+  /** "git": modes of context files are 755 or 644, as git keeps them. */
+  readonly contextMode: "git" | null;
+  readonly call: CallRequest;
+  /** Caches to import, asked in this order. */
+  readonly cacheFrom: readonly CacheFrom[];
+  readonly cacheTo: readonly CacheTo[];
+  /** The user's side: directories, secrets, agents, credentials. */
+  readonly session: Session;
+}
+
+/** What came out of a build. */
+export interface BuildReport {
+  /** Manifest or index; null when no image was made (only files, or a call). */
+  readonly imageDigest: Digest | null;
+  /** Image config, for a result of one platform. */
+  readonly configDigest: Digest | null;
+  readonly descriptor: Descriptor | null;
+  /** As the user wrote them. */
+  readonly names: readonly string[];
+  /** For --metadata-file: buildx's keys (containerimage.digest, image.name…). */
+  readonly metadata: Readonly<Record<string, unknown>>;
+  /** The answer of --call, null for a build. */
+  readonly answer: CallAnswer | null;
+}
+
+export type CallAnswer =
+  | { readonly kind: "check"; readonly result: CheckResult }
+  | { readonly kind: "outline"; readonly outline: Outline; readonly source: SourceText }
+  | { readonly kind: "targets"; readonly targets: readonly Target[]; readonly source: SourceText };
+
+export interface SourceText {
+  readonly file: string;
+  readonly text: string;
+}
+
+/** `tsbuild run`. */
+export interface RunRequest {
+  readonly image: string;
+  readonly args: readonly string[]; // empty: the image's CMD
+  readonly entrypoint: string | null; // null: the image's; "": none
+  readonly env: readonly string[]; // NAME=value, in order
+  readonly volumes: readonly Volume[];
+  readonly workdir: string | null;
+  readonly user: string | null;
+  readonly hostname: string | null;
+  readonly name: string | null;
+  readonly network: "default" | "host" | "none";
+  readonly readonlyRoot: boolean;
+  readonly interactive: boolean;
+  readonly tty: boolean;
+  readonly platform: Platform | null;
+  readonly pull: "missing" | "always" | "never";
+  readonly extraHosts: readonly ExtraHost[];
+  readonly shmSizeBytes: number | null;
+  readonly ulimits: readonly Ulimit[];
+  readonly cgroupParent: string;
+  readonly limits: ResourceLimits | null;
+  readonly ociRuntime: string | null;
+  readonly tmpfs: readonly { readonly target: string; readonly sizeBytes: number | null }[];
+}
+/** A bind mount of this machine into a run. source is absolute and exists. */
+export interface Volume {
+  readonly source: string;
+  readonly target: string;
+  readonly readonly: boolean;
+}
+
+/** How large the store may become: bytes, a share of its disk (0 to 1), or without limit. */
+export type StorageLimit =
+  | { readonly kind: "bytes"; readonly bytes: number }
+  | { readonly kind: "share"; readonly share: number }
+  | { readonly kind: "unlimited" };
+
+/** How a store is opened: as for openStore. */
+export interface StoreOpening {
+  readonly repair?: boolean;
+  readonly tidying?: boolean;
+  /** Told what had to be mended. Whoever comes first is: later openings find nothing wrong any more. */
+  readonly onMended?: (what: string) => void;
+}
+
+export interface EngineOptions {
+  readonly signal: AbortSignal;
+  readonly emit: Emit;
+}
+export interface EngineBuildOptions extends EngineOptions {
+  /** Called once a Dockerfile has been read, so that errors and warnings can be shown with its lines. */
+  readonly onSource: (source: SourceText) => void;
+  /** How large the store may become; left out: a share of the disk. */
+  readonly maxStorage?: StorageLimit;
+  /** Where outputs to "-" go; left out: nowhere, and asking for one is an error. */
+  readonly stdout?: Writable | null;
+  /** Called when the steps have ended, well or not: which ran, and why. */
+  readonly onExplained?: (build: ExplainedBuild) => void;
+}
+/** A terminal that a command is attached to. */
+export interface Terminal {
+  readonly size: () => { readonly rows: number; readonly columns: number };
+  /** Calls back for each change of size; returns what ends that. */
+  readonly onResize: (listener: () => void) => () => void;
+}
+export interface EngineRunOptions extends EngineOptions {
+  /** For a request with `tty`. */
+  readonly terminal: Terminal | null;
+  /** Bytes for the command's standard input; null: it reads nothing. */
+  readonly stdin: AsyncIterable<Uint8Array> | null;
+  readonly onOutput: (fd: 1 | 2, data: Uint8Array) => void;
+  /** All is there, and the command starts next. */
+  readonly onReady: () => void;
+  /** Credentials for a pull. */
+  readonly session: Session;
+}
+export interface EngineTransferOptions extends EngineOptions {
+  readonly session: Session;
+}
+
+export type MountsExported = Awaited<ReturnType<typeof exportMountsTo>>;
+export type MountsImported = Awaited<ReturnType<typeof importMountsFrom>>;
+
+/** All rooms wired together. Disposed: the keeper, its mounts and the store are closed, in reverse order. */
+export interface Engine extends AsyncDisposable {
+  readonly store: OpenStore;
+  build(request: BuildRequest, options: EngineBuildOptions): Promise<BuildReport>;
+  /** Runs a command in an image and returns its exit code (128 + n when signal n ended it). */
+  run(request: RunRequest, options: EngineRunOptions): Promise<number>;
+  /** Fetches an image into the local image store under its name; platform null: this machine's. */
+  pull(reference: string, platform: Platform | null, options: EngineTransferOptions): Promise<Descriptor>;
+  /** Sends an image of the local image store to the registry its name says; platform null: all that the image has. */
+  push(reference: string, platform: Platform | null, options: EngineTransferOptions): Promise<Descriptor>;
+  /** Writes images of the local image store into one archive. */
+  save(request: SaveRequest, options: EngineTransferOptions): Promise<void>;
+  /** Checks the store, and mends it. */
+  check(options: {
+    readonly repair: boolean;
+    readonly signal: AbortSignal;
+    readonly onWait?: (holder: string) => void;
+  }): Promise<CheckOutcome>;
+  /** Contents of cache mounts out of the store and into it: bin/engine/cache-mounts.ts. */
+  exportMounts(
+    at: CacheLocation,
+    ids: readonly string[] | null,
+    options: EngineTransferOptions,
+  ): Promise<MountsExported>;
+  importMounts(
+    at: CacheLocation,
+    ids: readonly string[] | null,
+    options: EngineTransferOptions,
+  ): Promise<MountsImported>;
+  /** Adds up directories of the store that hold files of foreign owners. */
+  readonly measure: Measure;
+  /** Removes layer directories whose records are gone; they may hold files of foreign owners. */
+  removeDirectories(paths: readonly string[], options: EngineOptions): Promise<void>;
+}

@@ -1,0 +1,111 @@
+// save: images of the local store into one archive.
+
+import type { Writable } from "node:stream";
+import { formatReference, parseReference } from "../../cache/registry/reference.ts";
+import type { Store } from "../../cache/store.ts";
+import {
+  isAttestation,
+  onlyOf,
+  type SavedImage,
+  saveTogether,
+  type StoredImage,
+  withOnly,
+} from "../../exporters/exporter.ts";
+import { parseOutput } from "../../exporters/output-grammar.ts";
+import { digestOf } from "../../solver/graph/digest.ts";
+import { BuildError } from "../../solver/graph/error.ts";
+import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
+import type { EngineTransferOptions } from "./request.ts";
+import type { EngineParts } from "./parts.ts";
+import {
+  asItIs,
+  bestOf,
+  builtImages,
+  chosenOf,
+  claimLayers,
+  outputDeps,
+  presentOf,
+  wordsOf,
+} from "./local-outputs.ts";
+import { transferWorker } from "./pull.ts";
+import { findImage, type LocalImage, normalizeName } from "./local-images.ts";
+
+export interface SaveRequest {
+  /** Names or IDs. */
+  readonly images: readonly string[];
+  /** null: all that are here. */
+  readonly platform: Platform | null;
+  /** Path of the archive; null: `stdout`. */
+  readonly path: string | null;
+  readonly stdout: Writable | null;
+}
+
+/** Throws IMAGE_UNKNOWN, PLATFORM_UNSUPPORTED, OUTPUT_FAILED, and what packing throws. */
+export async function saveImages(
+  parts: EngineParts,
+  request: SaveRequest,
+  options: EngineTransferOptions,
+): Promise<void> {
+  const { store } = parts;
+  await using worker = transferWorker(parts, options);
+  await using lease = store.lease();
+  const all = new Map<string, SavedImage & { readonly names: string[] }>();
+  for (const text of request.images) {
+    const found = presentOf(findImage(store, text));
+    const { digest } = found.record.target;
+    lease.addBlobs([digest]);
+    const built = builtImages(found, text);
+    claimLayers(worker, built, store);
+    const images = chosenOf(built, request.platform);
+    if (images.length === 0) {
+      const wanted = request.platform === null ? "any platform" : formatPlatform(request.platform);
+      throw new BuildError("PLATFORM_UNSUPPORTED", `${text} is not in the local store for ${wanted}`);
+    }
+    const one = all.get(digest) ?? {
+      images,
+      names: [],
+      ...wordsOf(found, store),
+      isIndex: found.isIndex && request.platform === null,
+      asItIs: () => storedOf(found, store, request.platform),
+    };
+    all.set(digest, one);
+    // What is named by its ID stays without a name.
+    if (isNameOf(text, found.record.name) && !one.names.includes(found.record.name)) {
+      one.names.push(found.record.name);
+    }
+  }
+  const vertex = digestOf(`save ${request.images.join(" ")}`);
+  const dest = request.path === null ? "-" : request.path;
+  // Layers of what never left go as they are: those that were made here as plain tars, which docker reads fastest.
+  const output = parseOutput(`type=docker,compression=uncompressed,${JSON.stringify(`dest=${dest}`)}`);
+  if (output.kind !== "archive") throw new Error("no archive");
+  const { emit, signal } = options;
+  emit({ kind: "vertex", vertex, name: `saving ${request.images.join(", ")}`, inputs: [], at: [] });
+  emit({ kind: "started", vertex, atMs: Date.now() });
+  const deps = { ...outputDeps(parts, worker, vertex, options), stdout: request.stdout };
+  const context = { signal, emit, vertex, epochSeconds: null, nowMs: Date.now };
+  await saveTogether([...all.values()], output, deps, context);
+}
+
+/** The image byte for byte, or the part of it for the platform; null: it has to be put together. */
+function storedOf(found: LocalImage, store: Store, platform: Platform | null): StoredImage | null {
+  const stored = asItIs(found, store);
+  if (stored === null) return null;
+  const { assembled } = stored;
+  const here = new Set(found.manifests.map(({ descriptor }) => descriptor.digest));
+  const images = assembled.images.filter(({ manifest }) => here.has(manifest.descriptor.digest));
+  if (platform !== null) {
+    const best = bestOf(images, platform);
+    return best === null ? null : onlyOf(stored, best);
+  }
+  const others = assembled.images.filter(({ manifest }) => isAttestation(manifest.descriptor));
+  return withOnly(stored, [...images, ...others]);
+}
+
+function isNameOf(text: string, name: string): boolean {
+  try {
+    return normalizeName(text) === name && formatReference(parseReference(name)) === name;
+  } catch {
+    return false; // an ID that can be no name
+  }
+}

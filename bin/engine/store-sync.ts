@@ -1,0 +1,78 @@
+// When layers are flushed to the disk. A layer that was never synced is only not believed after the machine has been started
+// anew: syncing is never needed for a right build, it saves the cache over a power cut or a reboot. So it must cost a build
+// nothing: syncfs(2) writes all that is dirty on the whole file system, of everybody, and cannot be stopped.
+//
+// - At the end of a build, when so little is dirty that it takes less than END_SHARE of the build's time.
+// - When the keeper of a later build has started, on a thread beside its steps, for layers the kernel has had time to write by
+//   itself (vm.dirty_expire_centisecs is 30 s, its flusher wakes every 5 s), so that hardly anything is left to be written.
+
+import { readFileSync } from "node:fs";
+import type { Store } from "../../cache/store.ts";
+import type { LayerId } from "../../solver/graph/request.ts";
+import type { Keeper } from "../../worker/keeper/keeper.ts";
+
+export interface StoreSync {
+  /** The keeper runs: layers of earlier builds may be synced beside the steps. */
+  begin(keeper: Keeper): void;
+  /** The build is over. Resolves soon; what is synced is marked. */
+  end(keeper: Keeper): Promise<void>;
+}
+
+const QUIET_MS = 45_000;
+/** Beside steps, unless layers have waited for LONG_MS: a machine that always writes must not put it off for ever. */
+const BESIDE_MAX_BYTES = 64 << 20;
+const LONG_MS = 30 * 60_000;
+/** Share of the build's time, at the speed of a slow disk; a build of a second may leave 3 MB to write. */
+const END_SHARE = 0.03;
+const DISK_BYTES_PER_MS = 100_000;
+const END_MIN_BYTES = 1 << 20;
+
+/** Opens it for one engine; once `signal` is aborted nothing is synced any more. `dirtyBytes`: what the file systems of this machine have not written yet. */
+export function openStoreSync(
+  store: Store,
+  signal: AbortSignal,
+  nowMs: () => number = Date.now,
+  dirtyBytes: () => number = dirtyOfMachine,
+): StoreSync {
+  const openedMs = nowMs();
+  let beside: Promise<void> | null = null;
+
+  async function sync(keeper: Keeper, ids: readonly LayerId[]): Promise<void> {
+    await keeper.run({ kind: "sync", dir: store.dir }, { signal });
+    store.layers.markSynced(ids);
+  }
+
+  return {
+    begin(keeper) {
+      const ages = store.layers
+        .unsynced()
+        .map((id) => ({ id, ageMs: nowMs() - (store.layers.get(id)?.createdAtMs ?? 0) }));
+      const quiet = ages.filter(({ ageMs }) => ageMs > QUIET_MS);
+      const isLate = quiet.some(({ ageMs }) => ageMs > LONG_MS);
+      if (quiet.length === 0 || (!isLate && dirtyBytes() > BESIDE_MAX_BYTES)) return;
+      // Failing is not syncing: the layers stay marked as they are.
+      beside = sync(
+        keeper,
+        quiet.map(({ id }) => id),
+      ).catch(() => {});
+    },
+    async end(keeper) {
+      await beside;
+      if (signal.aborted) return;
+      const ids = store.layers.unsynced();
+      if (ids.length === 0) return;
+      const budget = Math.max(END_MIN_BYTES, (nowMs() - openedMs) * END_SHARE * DISK_BYTES_PER_MS);
+      if (dirtyBytes() <= budget) await sync(keeper, ids).catch(() => {}); // as above
+    },
+  };
+}
+
+/** Dirty and being written, of all file systems. proc_meminfo(5) */
+function dirtyOfMachine(): number {
+  const text = readFileSync("/proc/meminfo", "latin1");
+  const sum = [...text.matchAll(/^(?:Dirty|Writeback):\s+(\d+) kB$/gm)].reduce(
+    (all, [, kb]) => all + Number(kb),
+    0,
+  );
+  return sum * 1024;
+}

@@ -1,0 +1,43 @@
+// What the solver keeps of a build besides its steps: its line (which earlier builds it follows) and its build arguments.
+
+import type { Converted } from "../../frontend/frontend.ts";
+import type { TraceRequest } from "../../solver/solver.ts";
+import { redactUrl } from "../../solver/graph/error.ts";
+import { MAIN_DIRECTORY } from "./defaults.ts";
+import type { BuildRequest, EngineBuildOptions } from "./request.ts";
+
+/** Of a build of what `declared` is of. */
+export function traceOf(
+  request: BuildRequest,
+  declared: Converted["declared"],
+  options: EngineBuildOptions,
+): TraceRequest {
+  const where = placeOf(request);
+  const file = request.dockerfile.kind === "path" ? request.dockerfile.path : "";
+  return {
+    line: JSON.stringify([where, request.dockerfile.kind, file, request.target]),
+    title: [where, file, request.target === null ? "" : `--target ${request.target}`]
+      .filter(Boolean)
+      .join(" "),
+    buildArgs: Object.fromEntries(
+      [...declared.defaults, ...request.buildArgs].map(([name, value]) => [name, redactUrl(value)]),
+    ),
+    argNames: new Set(
+      [...declared.names, ...request.buildArgs.keys()].filter((name) => !declared.hidden.has(name)),
+    ),
+    onExplained: options.onExplained ?? null,
+  };
+}
+
+function placeOf({ context, session }: BuildRequest): string {
+  switch (context.kind) {
+    case "directory":
+      return session.directory(MAIN_DIRECTORY);
+    case "remote":
+      return redactUrl(context.url);
+    case "empty":
+    case "archive":
+    case "file":
+      return "-";
+  }
+}

@@ -1,0 +1,85 @@
+// How registries are reached: flags, and where this user's and the machine's configuration files are.
+
+import { join } from "node:path";
+import { BuildError } from "../solver/graph/error.ts";
+import type { ConfigFlags } from "./config.ts";
+import type { FlagSpec, ParsedFlags } from "./args.ts";
+import type { Environment, RegistrySettings } from "./engine/request.ts";
+
+/** Of all commands that talk to registries. dockerd has the first two, buildah the third. */
+export const REGISTRY_FLAGS: readonly FlagSpec[] = [
+  {
+    name: "insecure-registry",
+    kind: "list",
+    value: "host",
+    help: "Registry without TLS, or with an untrusted certificate",
+  },
+  {
+    name: "registry-mirror",
+    kind: "list",
+    value: "[host=]mirror",
+    help: "Pull through a mirror of a registry (default: docker.io)",
+  },
+  {
+    name: "cert-dir",
+    kind: "list",
+    value: "dir",
+    help: "Directory like /etc/containers/certs.d, for certificates and hosts.toml",
+  },
+];
+
+/** Flags that a command does not have are as good as not given. Throws USAGE. */
+export function registryFlags(flags: ParsedFlags): NonNullable<ConfigFlags["registries"]> {
+  return {
+    insecure: flags.all("insecure-registry").map((text) => {
+      const host = text.replace(/^https?:\/\//, "").replace(/\/$/, "");
+      if (host === "" || host.includes("/")) throw invalid("--insecure-registry", text, "it is HOST[:PORT]");
+      return host;
+    }),
+    mirrors: flags.all("registry-mirror").map((text) => {
+      const [, host = "docker.io", mirror = ""] = /^(?:([^=/]+)=)?(.*)$/.exec(text) ?? [];
+      if (!/^(?:https?:\/\/)?[^/\s]+(?:\/[^\s]*)?$/.test(mirror)) {
+        throw invalid(
+          "--registry-mirror",
+          text,
+          "it is [HOST=]MIRROR[:PORT][/NAMESPACE], with http:// or without",
+        );
+      }
+      return { host, mirror };
+    }),
+    certDirs: flags.all("cert-dir"),
+  };
+}
+
+function invalid(flag: string, value: string, hint: string): BuildError {
+  return new BuildError(
+    "USAGE",
+    `invalid argument ${JSON.stringify(value)} for ${JSON.stringify(flag)} flag`,
+    {
+      hint,
+    },
+  );
+}
+
+/** Directories with a folder for each registry; the user's before the machine's. */
+export function hostDirectories(env: Environment, home: string): readonly string[] {
+  const user = userConfig(env, home);
+  return [user, "/etc"].flatMap((top) =>
+    ["containers", "docker", "containerd"].map((name) => join(top, name, "certs.d")),
+  );
+}
+
+/** containers-registries.conf(5): the user's file stands in place of the machine's, its directory comes after. */
+export function registriesFiles(env: Environment, home: string): RegistrySettings["conf"] {
+  const user = join(userConfig(env, home), "containers");
+  const system = "/etc/containers";
+  const named = env.CONTAINERS_REGISTRIES_CONF;
+  return {
+    main: named ? [named] : [join(user, "registries.conf"), join(system, "registries.conf")],
+    more: [join(system, "registries.conf.d"), join(user, "registries.conf.d")],
+  };
+}
+
+function userConfig(env: Environment, home: string): string {
+  return env.XDG_CONFIG_HOME || join(home, ".config");
+}

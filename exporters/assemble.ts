@@ -1,0 +1,134 @@
+// An image put together: its layers in the wanted form, its documents in the content store.
+
+import type { Lease, RemoteBlob } from "../cache/store.ts";
+import type { Digest } from "../solver/graph/digest.ts";
+import { redactUrl } from "../solver/graph/error.ts";
+import { formatPlatform } from "../solver/graph/op.ts";
+import type { BuiltImage, LayerId } from "../solver/graph/request.ts";
+import { Scope } from "../solver/graph/scope.ts";
+import type { Assembled } from "./assembled.ts";
+import type { ExportDeps, OutputContext } from "./exporter.ts";
+import { goTime } from "./go-json.ts";
+import { type Document, type ImageLayer, type MadeImage, makeImage, makeIndex } from "./image.ts";
+import { epochOf, type ImageOptions } from "./output-grammar.ts";
+import { during, lineOf, moment, type Report } from "./shown.ts";
+
+/** Characters of a step's name beside its layer. */
+const NAME_MAX = 50;
+
+/**
+ * Has the layers of all images made in the wanted form, then the documents, which are in the content store afterwards. isPlain: the
+ * manifest names plain tars, and no blobs are made.
+ */
+export async function assemble(
+  images: readonly BuiltImage[],
+  options: ImageOptions,
+  isPlain: boolean,
+  deps: ExportDeps,
+  context: OutputContext,
+  lease: Lease,
+): Promise<Assembled> {
+  const epochSeconds = epochOf(options.epochSeconds, context.epochSeconds);
+  const remotes = new Map<Digest, RemoteBlob>();
+  const { signal } = context;
+  const makeOptions = { ociTypes: options.ociTypes, annotations: options.annotations, epochSeconds };
+  const isIndex = context.multiPlatform || images.length > 1;
+  await using scope = new Scope(signal);
+  // Blobs of one layer in two images are one call to the source, which shares the work.
+  const layers = await during(context, "exporting layers", () =>
+    scope.all(
+      images.map((image) => (signal: AbortSignal) => {
+        const platform = isIndex ? `${formatPlatform(image.platform)} ` : "";
+        return Promise.all(
+          image.layers.map((id, index) => {
+            const label = `exporting ${platform}layer ${index + 1}/${image.layers.length}`;
+            return layerOf(id, label, options, epochSeconds, isPlain, deps, remotes, { ...context, signal });
+          }),
+        );
+      }),
+    ),
+  );
+  lease.addBlobs(layers.flat().map(({ descriptor }) => descriptor.digest));
+  const put = (what: string, { bytes, descriptor }: Document): void => {
+    lease.addBlobs([descriptor.digest]);
+    deps.store.content.put(bytes);
+    moment(context, `exporting ${what} ${descriptor.digest}`);
+  };
+  const made = images.map((image, index) => makeImage(image, layers[index] ?? [], makeOptions));
+  for (const { config, manifest } of made) {
+    put("manifest", manifest);
+    put("config", config);
+  }
+  const [only] = made;
+  if (only === undefined) throw new Error("no image to export");
+  if (!isIndex)
+    return { images: made, top: only.manifest, isIndex, remotes, created: newest(made, epochSeconds) };
+  const top = makeIndex(made, makeOptions);
+  put("manifest list", top);
+  return { images: made, top, isIndex, remotes, created: newest(made, epochSeconds) };
+}
+
+async function layerOf(
+  id: LayerId,
+  label: string,
+  options: ImageOptions,
+  epochSeconds: number | null,
+  isPlain: boolean,
+  deps: ExportDeps,
+  remotes: Map<Digest, RemoteBlob>,
+  context: OutputContext,
+): Promise<ImageLayer> {
+  const { signal } = context;
+  // Ids of base layers begin so; BuildKit too leaves them alone when it rewrites times.
+  const pinned = id.startsWith("d-");
+  const clampTo = options.rewriteTimestamp && !pinned ? epochSeconds : null;
+  // What the record of a base layer says besides comes from whoever brought it first, perhaps another image.
+  const record = pinned ? null : deps.store.layers.get(id);
+  const common = { createdAtMs: record?.createdAtMs ?? null, description: record?.description ?? "" };
+  let line: ReturnType<typeof lineOf> | null = null;
+  const onBytes: Report = (current, total) => {
+    line ??= lineOf(
+      context,
+      common.description === "" ? label : `${label} (${shortened(common.description)})`,
+    );
+    line.report(current, total);
+  };
+  if (isPlain && !pinned) {
+    const { diffId, tarBytes } = await deps.layers.diffId(id, clampTo, { signal, onBytes });
+    (line as ReturnType<typeof lineOf> | null)?.end(tarBytes, tarBytes);
+    const descriptor = {
+      mediaType: "application/vnd.oci.image.layer.v1.tar",
+      digest: diffId,
+      size: tarBytes,
+    };
+    return { descriptor, diffId, ...common };
+  }
+  const { descriptor, diffId, remote } = await deps.layers.blob(
+    id,
+    {
+      compression: options.compression,
+      level: options.compressionLevel,
+      force: options.forceCompression,
+      epochSeconds: clampTo,
+      pinned,
+      unmade: isPlain,
+    },
+    { signal, onBytes },
+  );
+  (line as ReturnType<typeof lineOf> | null)?.end(descriptor.size, descriptor.size);
+  if (remote !== null) remotes.set(descriptor.digest, remote);
+  return { descriptor, diffId, ...common };
+}
+
+/** A step's name without its place among the others, which may be of another Dockerfile. */
+function shortened(description: string): string {
+  const text = redactUrl(description.replace(/^\[[^\]]*\] /, "").replace(/\s+/g, " "));
+  return text.length > NAME_MAX ? `${text.slice(0, NAME_MAX - 1)}…` : text;
+}
+
+/** RFC 3339. */
+export function newest(images: readonly MadeImage[], epochSeconds: number | null): string {
+  if (epochSeconds !== null) return goTime(epochSeconds * 1000);
+  const times = images.map(({ created }) => Date.parse(created ?? "")).filter((ms) => !Number.isNaN(ms));
+  return `${goTime(Math.max(0, ...times)).slice(0, 19)}Z`; // whole seconds: time.RFC3339
+}

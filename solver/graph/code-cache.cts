@@ -1,0 +1,99 @@
+// Keeps what V8 compiled of a bundle, for the next process that starts from it: bundle.cts reads it. Loaded by the first few builds after
+// an installation only: three, and those whose keeper still has some to add.
+//
+// The code is written to a draft and renamed, so a reader finds all or nothing, also after kill -9; after a power cut it is told
+// by its length and its blocks. It may be removed at any time.
+
+const fs: typeof import("node:fs") = require("node:fs");
+const path: typeof import("node:path") = require("node:path");
+
+/** The keeper and its threads end by being killed, so what they have compiled is written while they run, at first every 20 ms,
+ *  then less often. One time takes about 3 ms. */
+const WRITE_EVERY_MS = 20;
+const WRITE_UNTIL_MS = 10_000;
+
+/** Files of code a directory keeps: those of three bundles for four versions of tsbuild, Node or its flags. Each has up to 1.2 MB. */
+const KEPT_FILES = 12;
+const DRAFT_MAX_AGE_MS = 3_600_000;
+
+interface CodeTarget {
+  readonly file: string;
+  readonly head: (bytes: number) => string;
+  /** Of the code that is there. */
+  readonly beforeBytes: number;
+  readonly mode: number;
+}
+
+/** Writes what is compiled of `script` now, and tidies up where it lies. */
+function writeCode(script: import("node:vm").Script, target: CodeTarget): void {
+  write(script, target);
+  sweep(path.dirname(target.file));
+}
+
+/** Writes it again and again, until this process ends or has used most of what it uses. */
+function writeWhileRunning(script: import("node:vm").Script, target: CodeTarget): void {
+  process.once("exit", (status) => {
+    if (status === 0) write(script, target);
+  });
+  const began = performance.now();
+  const again = (): void => {
+    const ran = performance.now() - began;
+    if (ran > WRITE_UNTIL_MS) return;
+    setTimeout(
+      () => {
+        write(script, target);
+        again();
+      },
+      Math.max(WRITE_EVERY_MS, ran / 2),
+    ).unref();
+  };
+  again();
+}
+
+function write(
+  script: import("node:vm").Script,
+  { file, head, beforeBytes, mode }: CodeTarget,
+): void {
+  // Not named by process: all keepers have the same few numbers in their namespaces.
+  const draft = `${file}.${Math.random().toString(36).slice(2)}`;
+  try {
+    const data = script.createCachedData();
+    // What was not used for long is dropped by V8: a long build may know less at its end than a short one.
+    if (data.length < beforeBytes * 0.9) return;
+    const bytes = Buffer.concat([Buffer.from(head(data.length), "latin1"), data]);
+    fs.writeFileSync(draft, bytes, { mode, flag: "wx" });
+    fs.renameSync(draft, file);
+  } catch {
+    // Full, read-only or gone: the next start compiles again, and nothing else is lost.
+    fs.rmSync(draft, { force: true });
+  }
+}
+
+/** Makes a directory and its parent, closed to others, where `own` says that what they are made in is this user's. */
+function makeDirectory(directory: string, own: (directory: string) => string | null): void {
+  for (const at of [path.dirname(directory), directory]) {
+    if (fs.statSync(at, { throwIfNoEntry: false }) !== undefined) continue;
+    if (own(path.dirname(at)) === null) throw new Error(`${path.dirname(at)} is not this user's`);
+    fs.mkdirSync(at, { mode: 0o700 });
+  }
+}
+
+/** Removes the oldest code, and drafts of processes that were killed. Others may do the same. */
+function sweep(directory: string): void {
+  try {
+    const kept: { readonly at: string; readonly time: number }[] = [];
+    for (const name of fs.readdirSync(directory)) {
+      if (!/^[a-z-]+-[0-9a-f]{12}-.*\.code(?:\.[0-9a-z]+)?$/.test(name)) continue;
+      const at = path.join(directory, name);
+      const time = fs.lstatSync(at).mtimeMs;
+      if (name.endsWith(".code")) kept.push({ at, time });
+      else if (Date.now() - time > DRAFT_MAX_AGE_MS) fs.rmSync(at, { force: true });
+    }
+    kept.sort((a, b) => b.time - a.time);
+    for (const { at } of kept.slice(KEPT_FILES)) fs.rmSync(at, { force: true });
+  } catch {
+    // Another process was faster, or the disk does not let us.
+  }
+}
+
+module.exports = { writeCode, writeWhileRunning, makeDirectory };

@@ -1,0 +1,44 @@
+// Live files are read for the keys of the steps that take them, all at the same time and before any of them runs. Their source is
+// shown at work for as long, with the bytes of what is taken and of what had to be read for it.
+
+import type { Digest } from "./graph/digest.ts";
+import type { Reporter } from "./reporter.ts";
+
+export interface Readings {
+  /** Somebody reads of the source; `name` of its files. The last one to end ends the source. */
+  begin(source: Digest, name: string): Reading;
+}
+export interface Reading {
+  onBytes(picked: number, read: number): void;
+  end(): void;
+}
+
+export function openReadings(reporter: Reporter, nowMs: () => number): Readings {
+  const sources = new Map<Digest, { open: number; picked: number; read: number }>();
+  return {
+    begin(vertex, name) {
+      const known = sources.get(vertex);
+      const source = known ?? { open: 0, picked: 0, read: 0 };
+      if (known === undefined) sources.set(vertex, source);
+      source.open += 1;
+      const tell = (done: boolean): void => {
+        const { read: current, picked: total } = source;
+        const label = `transferring ${name}:`; // BuildKit's word: it sends them to a daemon
+        reporter.emit({ kind: "bytes", vertex, label, atMs: nowMs(), current, total, done });
+      };
+      return {
+        onBytes(picked, read) {
+          source.picked += picked;
+          source.read += read;
+          tell(false);
+        },
+        end() {
+          source.open -= 1;
+          if (source.open > 0) return;
+          tell(true);
+          reporter.ended(vertex, "done");
+        },
+      };
+    },
+  };
+}

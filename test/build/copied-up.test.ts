@@ -1,0 +1,83 @@
+// What a RUN leaves as it was is not in its layer, though overlayfs has copied it up; and times of directories in which mount
+// points were made for the step are what the step made of them.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { accounts } from "../support/unprivileged.ts";
+import { openWorkshop, type Workshop } from "./fixture.ts";
+
+const BIG = 2 << 20;
+const MADE = `
+FROM base AS made
+RUN mkdir -p /d/e && head -c ${BIG} /dev/urandom > /d/big && echo text > /d/e/text && ln -s big /d/link && mkfifo /d/pipe \\
+ && echo other > /d/e/other && touch -d @1000000000 /d/* /d/e/* /d/e /d
+`;
+
+for (const account of accounts()) {
+  describe(`what a step copies up without changing it, as ${account.name}`, () => {
+    let shop: Workshop;
+    before(async () => {
+      shop = await openWorkshop(account);
+    });
+    after(() => shop[Symbol.dispose]());
+
+    /** Members of the layers that the lines add, oldest first, each "name" as tar -t shows it. */
+    const layersOf = async (name: string, lines: string): Promise<string[][]> => {
+      const context = shop.context(name, { Dockerfile: `${MADE}FROM made\n${lines}\n` });
+      const out = shop.at(`${name}-image`);
+      await shop.ok(["build", "-o", `type=oci,tar=false,dest=${out}`, context]);
+      const read = (digest: string): Buffer =>
+        readFileSync(join(out, "blobs/sha256", digest.slice("sha256:".length)));
+      const parse = (bytes: Buffer) => JSON.parse(bytes.toString()) as Record<string, { digest: string }[]>;
+      const [manifest] = parse(readFileSync(join(out, "index.json"))).manifests ?? [];
+      assert.ok(manifest);
+      const { layers = [] } = parse(read(manifest.digest));
+      return layers.slice(2).map(({ digest }) =>
+        execFileSync("tar", ["-tz"], { input: read(digest), encoding: "utf8" })
+          .split("\n")
+          .filter(Boolean),
+      );
+    };
+
+    it("leaves out a file whose owner, mode or time was set to what it was, or that was only opened", async () => {
+      const layers = await layersOf(
+        "same",
+        `RUN chown 0:0 /d/big && chmod 644 /d/e/text && touch -d @1000000000 /d/e/other && chown -h 0:0 /d/link
+RUN : >> /d/big && touch -d @1000000000 /d/big
+RUN chown -R 0:0 /d && echo new > /new`,
+      );
+      assert.deepEqual(layers, [[], [], ["new"]]);
+    });
+
+    it("stores a new hard link to an older file once, under its new name", async () => {
+      const [members] = await layersOf("link", "RUN ln /d/big /d/again");
+      assert.deepEqual(members, ["d/", "d/again"]);
+    });
+
+    it("keeps all that did change, also where size and time did not", async () => {
+      const [members] = await layersOf(
+        "changed",
+        `RUN chown 1:0 /d/big && echo TEXT > /d/e/text && touch -d @1000000000 /d/e/text && chmod 600 /d/e/other \\
+ && rm /d/link /d/pipe && ln -s new /d/link && touch -d @1000000000 /d/e && touch -d @1000000000 /d`,
+      );
+      assert.deepEqual(members, ["d/", "d/big", "d/e/", "d/e/other", "d/e/text", "d/link", "d/.wh.pipe"]);
+    });
+
+    it("leaves the time a step gives to a directory that also had a mount point for it", async () => {
+      const context = shop.context("times", {
+        Dockerfile: `FROM base AS made
+RUN mkdir /kept /set && touch -d @1000000000 /kept /set /etc
+RUN --mount=type=tmpfs,target=/kept/point --mount=type=tmpfs,target=/set/point \\
+ stat -c '%n %Y' /kept && touch -d @1234567890 /set && touch -d @1100000000 /etc
+RUN stat -c '%n %Y' /kept /set /etc && ls /kept /set
+`,
+      });
+      const { stderr } = await shop.ok(["build", "--progress=plain", context]);
+      const said = [...stderr.matchAll(/^#\d+ [\d.]+ (\/\S* \d+)$/gm)].map(([, line]) => line);
+      assert.deepEqual(said, ["/kept 1000000000", "/kept 1000000000", "/set 1234567890", "/etc 1100000000"]);
+      assert.doesNotMatch(stderr, /^#\d+ [\d.]+ point$/m);
+    });
+  });
+}

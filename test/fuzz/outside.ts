@@ -1,0 +1,318 @@
+// Every parser of bytes from outside, besides the Dockerfile's: whatever comes, it is read or refused with a BuildError, in time
+// that does not grow with the square of the input (threat model D1, I1, T6). Inputs: well-formed ones with wounds, and
+// beginnings of them followed by one short piece many times.
+
+import assert from "node:assert/strict";
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { execFileSync } from "node:child_process";
+import { gzipSync } from "node:zlib";
+import fc from "fast-check";
+import { readDecompressed } from "../../cache/layers/decompress.ts";
+import { tarReader } from "../../cache/layers/tar.ts";
+import { parseChallenges } from "../../cache/registry/auth.ts";
+import { dockerCredentials } from "../../cache/registry/docker-config.ts";
+import { parseConfig, parseDocument } from "../../cache/registry/documents.ts";
+import { openLayout } from "../../cache/registry/layout.ts";
+import { parseReference } from "../../cache/registry/reference.ts";
+import { parseCacheConfig } from "../../cache/remote-cache/config.ts";
+import { encodeMountIndex, parseMountIndex } from "../../cache/remote-cache/mount-index.ts";
+import { xmlText } from "../../cache/remote-cache/s3-calls.ts";
+import { readIgnore } from "../../frontend/dockerignore.ts";
+import { parseGitRef } from "../../frontend/git-ref.ts";
+import { readBaseImage } from "../../frontend/image-config.ts";
+import { parseImageName } from "../../frontend/image-name.ts";
+import { digestOf } from "../../solver/graph/digest.ts";
+import { BuildError } from "../../solver/graph/error.ts";
+import { decodeOp, encodeOp } from "../../solver/graph/llb.ts";
+import { compilePatterns } from "../../solver/graph/patterns.ts";
+import { parsePlatform } from "../../solver/graph/platform.ts";
+import { resolveUser } from "../../worker/sandbox/user.ts";
+import { isSysError } from "../../worker/sys/libc.ts";
+import { needs } from "../support/needs.ts";
+import { makeTar } from "../cache/layers/support.ts";
+
+/** Longest time for one input. */
+const INPUT_MAX_MS = 2_500;
+/** What is linear takes some milliseconds for so many bytes, what is quadratic ten seconds. */
+const STRESS_BYTES = 96 * 1024;
+
+interface Parser {
+  readonly seeds: readonly (string | Buffer)[];
+  read(data: Buffer): unknown;
+}
+
+const DIGEST = digestOf("seed");
+const json = (value: unknown): string => JSON.stringify(value);
+const DESCRIPTOR = {
+  mediaType: "application/vnd.oci.image.layer.v1.tar+gzip",
+  digest: DIGEST,
+  size: 7,
+  annotations: { a: "b" },
+};
+const MANIFEST = {
+  schemaVersion: 2,
+  config: { ...DESCRIPTOR, mediaType: "application/vnd.oci.image.config.v1+json" },
+  layers: [DESCRIPTOR],
+};
+const INDEX = {
+  schemaVersion: 2,
+  manifests: [{ ...DESCRIPTOR, platform: { os: "linux", architecture: "amd64" } }],
+};
+const CONFIG = {
+  os: "linux",
+  architecture: "amd64",
+  config: {
+    Env: ["A=b"],
+    Cmd: ["sh"],
+    Labels: { a: "b" },
+    Healthcheck: { Test: ["CMD", "x"], Interval: 1 },
+    Volumes: { "/v": {} },
+  },
+  rootfs: { type: "layers", diff_ids: [DIGEST] },
+  history: [{ created: "1970-01-01T00:00:00Z", created_by: "x" }],
+};
+const TAR = makeTar([
+  { name: "d/", type: "dir" },
+  { name: `d/${"n".repeat(150)}`, content: "text" },
+  { name: "link", type: "symlink", link: "d" },
+  { name: "xattr", content: "x", xattrs: new Map([["user.a", Buffer.from("b")]]) },
+]);
+const packedBy = (program: string): Buffer =>
+  execFileSync(needs(program), ["-c"], { input: TAR, stdio: ["pipe", "pipe", "ignore"] });
+const MOUNT = encodeMountIndex({
+  packs: [{ digest: DIGEST, size: 9, pieces: [["a".repeat(64), 4]] }],
+  entries: [
+    { kind: "directory", path: "", mode: 0o755, uid: 0, gid: 0, mtimeMs: 1, pieces: [], target: "" },
+    {
+      kind: "file",
+      path: "f",
+      mode: 0o644,
+      uid: 0,
+      gid: 0,
+      mtimeMs: 1,
+      pieces: ["a".repeat(64)],
+      target: "",
+    },
+    { kind: "link", path: "l", mode: 0o777, uid: 0, gid: 0, mtimeMs: 1, pieces: [], target: "f" },
+  ],
+});
+const OP = encodeOp(
+  { kind: "source", identifier: "https://host/file", attrs: { "http.filename": "f" } },
+  null,
+  [],
+);
+
+const PARSERS: Readonly<Record<string, Parser>> = {
+  "a manifest or an index": {
+    seeds: [json(MANIFEST), json(INDEX)],
+    read: (data) => parseDocument(data, null, "seed"),
+  },
+  "an image config": {
+    seeds: [json(CONFIG)],
+    read: (data) => [refused(() => parseConfig(data, null, "seed")), readBaseImage(data, "seed")],
+  },
+  "a cache config": {
+    seeds: [
+      json({
+        layers: [{ blob: DIGEST, parent: -1 }],
+        records: [{ digest: DIGEST, layers: [{ layer: 0 }], inputs: [[{ link: 0 }]] }],
+      }),
+    ],
+    read: (data) => parseCacheConfig(data, [DESCRIPTOR], "seed"),
+  },
+  "the index of a cache mount": { seeds: [Buffer.from(MOUNT)], read: (data) => parseMountIndex(data) },
+  "a tar": {
+    seeds: [TAR],
+    read(data) {
+      const reader = tarReader({ entry: () => {}, data: () => {}, end: () => {} });
+      for (let at = 0; at < data.length; at += 1000) reader.push(data.subarray(at, at + 1000));
+      reader.finish();
+    },
+  },
+  "a tar of a layout": {
+    seeds: [
+      makeTar([
+        { name: "oci-layout", content: json({ imageLayoutVersion: "1.0.0" }) },
+        { name: "index.json", content: json(INDEX) },
+      ]),
+    ],
+    read: (data) => inFile(data, (file) => openLayout(file).find(null)),
+  },
+  "compressed bytes": {
+    seeds: [gzipSync(TAR), ...["zstd", "xz", "bzip2"].map((program) => packedBy(program))],
+    read: (data) => inFile(data, (file) => readDecompressed(file, () => true)),
+  },
+  "challenges of a registry": {
+    seeds: [
+      'Bearer realm="https://auth/token",service="r",scope="repository:a/b:pull,push", Basic realm="x"',
+    ],
+    read: (data) => parseChallenges(data.toString("latin1")),
+  },
+  "an image name": {
+    seeds: [`localhost:5000/a/b-c__d:tag@${DIGEST}`, "docker.io/library/x"],
+    read: (data) => [refused(() => parseReference(data.toString())), parseImageName(data.toString())],
+  },
+  "a git address": {
+    seeds: ["https://user:pw@host/a/b.git?ref=x&subdir=y#main:dir", "git@host:a/b.git#tag"],
+    read: (data) => parseGitRef(data.toString()),
+  },
+  "a platform": {
+    seeds: ["linux/arm64/v8", "windows(10.0)/amd64"],
+    read: (data) => parsePlatform(data.toString(), LINUX),
+  },
+  "an ignore file": {
+    seeds: ["# c\n**/*.md\n!a/[b-d]?/**\n\\!x\n"],
+    read: (data) => {
+      const { patterns } = readIgnore(data);
+      return compilePatterns(patterns.slice(0, 50)).matches("a/b/c/README.md");
+    },
+  },
+  "an op": { seeds: [Buffer.from(OP)], read: (data) => decodeOp(data) },
+  "XML of a store of objects": {
+    seeds: ["<Error><Code>NoSuchKey</Code><Message>a &amp; b</Message></Error>"],
+    read: (data) => xmlText(data.toString(), "Message"),
+  },
+  "a docker configuration": {
+    seeds: [json({ auths: { "localhost:5000": { auth: "dXNlcjpwdw==" } }, credHelpers: {} })],
+    read: (data) => {
+      const { signal } = new AbortController();
+      return inFile(data, (file) => dockerCredentials({ files: [file], env: {}, signal })("localhost:5000"));
+    },
+  },
+  "passwd and group of an image": {
+    seeds: ["root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n"],
+    read: (data) =>
+      inFile(data, (file) => {
+        const root = join(file, "..", "root");
+        mkdirSync(join(root, "etc"), { recursive: true });
+        for (const name of ["passwd", "group"]) writeFileSync(join(root, "etc", name), data);
+        const fd = openSync(root, "r");
+        try {
+          return resolveUser(fd, "app");
+        } finally {
+          closeSync(fd);
+        }
+      }),
+  },
+};
+const LINUX = { os: "linux", architecture: "amd64" };
+
+/** One property for each parser. */
+export const PARSER_PROPERTIES: Readonly<Record<string, fc.IAsyncProperty<unknown>>> = Object.fromEntries(
+  Object.entries(PARSERS).map(([name, parser]) => [
+    `${name} is read or refused`,
+    fc.asyncProperty(inputOf(parser.seeds.map((seed) => Buffer.from(seed as string))), (data) =>
+      within(parser.read, data),
+    ),
+  ]),
+);
+
+/** A seed with some bytes changed, taken out, doubled or cut off. */
+function inputOf(seeds: readonly Buffer[]): fc.Arbitrary<Buffer> {
+  const seed = fc.constantFrom(...seeds);
+  const place = fc.double({ min: 0, max: 1, noNaN: true });
+  const wound = fc.record({
+    kind: fc.constantFrom("set", "drop", "double", "cut", "insert"),
+    at: place,
+    length: fc.integer({ min: 1, max: 40 }),
+    byte: fc.oneof(fc.integer({ min: 0, max: 255 }), fc.constantFrom(...Buffer.from('"\\{}[]:,\0 \n/.@*9-'))),
+  });
+  const wounded = fc.tuple(seed, fc.array(wound, { minLength: 1, maxLength: 6 })).map(([start, wounds]) =>
+    wounds.reduce((data, { kind, at, length, byte }) => {
+      const from = Math.floor(at * data.length);
+      const [head, hit, tail] = [
+        data.subarray(0, from),
+        data.subarray(from, from + length),
+        data.subarray(from + length),
+      ];
+      switch (kind) {
+        case "set":
+          return Buffer.concat([head, Buffer.alloc(Math.min(1, hit.length), byte), hit.subarray(1), tail]);
+        case "drop":
+          return Buffer.concat([head, tail]);
+        case "double":
+          return Buffer.concat([head, hit, hit, tail]);
+        case "cut":
+          return head;
+        default:
+          return Buffer.concat([head, Buffer.alloc(length, byte), hit, tail]);
+      }
+    }, start),
+  );
+  return wounded;
+}
+
+/** Pieces that parsers may look at again from each place. */
+const UNITS = [
+  '\\"',
+  '"',
+  "[",
+  '{"a":',
+  "a",
+  " ",
+  "\n",
+  "/",
+  "../",
+  "*/",
+  "**",
+  "-",
+  "a=",
+  "&",
+  "<a>",
+  "\0",
+  "1",
+  ":",
+  "@",
+  ",",
+  "\u0001",
+];
+const CUTS = 4;
+
+/** A piece many times behind each of some beginnings of a seed: what a parser with the square of its input takes minutes for. */
+export async function stress(name: string): Promise<void> {
+  const { seeds, read } = PARSERS[name] as Parser;
+  for (const seed of seeds.map((one) => Buffer.from(one as string))) {
+    for (let cut = 0; cut <= CUTS; cut++) {
+      for (const unit of UNITS) {
+        const head = seed.subarray(0, Math.floor((cut * seed.length) / CUTS));
+        await within(read, Buffer.concat([head, Buffer.from(unit.repeat(STRESS_BYTES / unit.length))]));
+      }
+    }
+  }
+}
+
+export const PARSER_NAMES: readonly string[] = Object.keys(PARSERS);
+
+async function within(read: Parser["read"], data: Buffer): Promise<void> {
+  const start = performance.now();
+  try {
+    await read(data);
+  } catch (error) {
+    if (!(error instanceof BuildError) && !isSysError(error)) throw error;
+  }
+  const took = performance.now() - start;
+  const shown = JSON.stringify(data.toString("latin1", 0, 200));
+  assert.ok(took < INPUT_MAX_MS, `${data.length} bytes that begin ${shown} took ${Math.round(took)} ms`);
+}
+
+/** What it gives, or null where it refuses: for a second parser of the same text. */
+function refused<T>(work: () => T): T | null {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof BuildError)) throw error;
+    return null;
+  }
+}
+
+async function inFile<T>(data: Buffer, use: (file: string) => T): Promise<Awaited<T>> {
+  const dir = mkdtempSync(join(tmpdir(), "fuzz-"));
+  try {
+    writeFileSync(join(dir, "file"), data);
+    return await use(join(dir, "file"));
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+}

@@ -1,0 +1,16 @@
+import { equal } from "node:assert/strict";
+import { redactUrl } from "../../solver/graph/error.ts";
+
+describe("credentials in a text", () => {
+  const shown: Readonly<Record<string, string>> = {
+    "get https://user:word@host/a": "get https://xxxxx:xxxxx@host/a",
+    "ssh://git@host/a": "ssh://xxxxx@host/a",
+    "HTTP://user:word@host/f": "HTTP://xxxxx:xxxxx@host/f",
+    "no file http:/user:word@host/f": "no file http:/xxxxx:xxxxx@host/f",
+    "https://host/f?token=abc&x=1": "https://host/f?token=xxxxx&x=1",
+    "https://host/a@b:c": "https://host/a@b:c",
+    "/src:/dst@1 and /a:/b": "/src:/dst@1 and /a:/b",
+    "name:tag@sha256:0123": "name:tag@sha256:0123",
+  };
+  for (const [text, said] of Object.entries(shown)) it(text, () => equal(redactUrl(text), said));
+});

@@ -1,0 +1,167 @@
+// [keeper] What overlayfs copied up and what was then not changed is no part of a layer: `chown` to the owner a
+// file has copies all of it, as `chmod` to its mode, opening it for writing and a new hard link to it do. Nor is what a COPY
+// replaces by the same.
+//
+// Which entries count as unchanged is what BuildKit asks in its overlay differ (util/overlay, sameDirent: kind, mode, owner,
+// device, capabilities, size, time), and more where it would lose something that a later step sees: all attributes, the
+// bytes of files, the time of a directory.
+//
+// Cheap where a step makes new files: only directories that the layers below have as well are looked into, and in them only
+// the names that both have. After most steps that is a handful: the keeper does it at once; where there is more, a thread.
+
+import { sameEntry } from "../../cache/layers/listing.ts";
+import {
+  AT,
+  close,
+  type DirEntry,
+  fgetxattr,
+  fstat,
+  O,
+  openat,
+  readdir,
+  readlinkat,
+  S,
+  type Stat,
+  statx,
+  statxOrNull,
+  unlinkat,
+  utimensat,
+} from "../sys/file.ts";
+import { overlayMount } from "../sys/mount.ts";
+import { stackOf } from "./stack.ts";
+
+const DIRECTORY = O.RDONLY | O.DIRECTORY | O.NOFOLLOW;
+
+/** Deeper ones are left as they are: nothing is wrong with a layer that holds more than it needs to. */
+const DEPTH_MAX = 128;
+/** Up to so many names are asked for one by one; for more the directory below is listed. */
+const ASKED_MAX = 128;
+
+/** How much is looked at: names, and bytes of files that may be equal. */
+export interface UnchangedBudget {
+  names: number;
+  bytes: number;
+}
+class BudgetSpent extends Error {}
+
+/** dropUnchanged() within a budget; false: there is more to look at than that. What is dropped by then stays dropped. */
+export function dropFewUnchanged(upper: string, below: readonly string[], budget: UnchangedBudget): boolean {
+  try {
+    dropUnchanged(upper, below, budget);
+    return true;
+  } catch (error) {
+    if (error instanceof BudgetSpent) return false;
+    throw error;
+  }
+}
+
+/** Removes from an upper directory (not mounted any more) what equals what the layers below it show. `below`: their
+ *  directories, oldest first. Throws SysError. */
+export function dropUnchanged(
+  upper: string,
+  below: readonly string[],
+  budget: UnchangedBudget = { names: Number.POSITIVE_INFINITY, bytes: Number.POSITIVE_INFINITY },
+): void {
+  if (below.length === 0) return;
+  const top = openat(AT.FDCWD, upper, DIRECTORY);
+  try {
+    const entries = readdir(top);
+    if (entries.length === 0) return;
+    const mount = overlayMount({ lowers: stackOf(below), userxattr: true });
+    try {
+      const bottom = openat(mount, ".", O.RDONLY | O.DIRECTORY);
+      try {
+        dropWithin(top, entries, bottom, 0, budget);
+      } finally {
+        close(bottom);
+      }
+    } finally {
+      close(mount);
+    }
+  } finally {
+    close(top);
+  }
+}
+
+/** True: nothing is left in the upper directory. */
+function dropWithin(
+  upper: number,
+  entries: readonly DirEntry[],
+  lower: number,
+  depth: number,
+  budget: UnchangedBudget,
+): boolean {
+  budget.names -= entries.length;
+  if (budget.names < 0) throw new BudgetSpent();
+  const { mtimeNs } = fstat(upper);
+  let dropped = 0;
+  try {
+    for (const name of namesInBoth(entries, lower)) {
+      const is = statx(upper, name, AT.SYMLINK_NOFOLLOW);
+      const was = statxOrNull(lower, name);
+      if (was === null || (is.mode & S.IFMT) !== (was.mode & S.IFMT)) continue;
+      const pair = [
+        { dirfd: upper, name, stat: is },
+        { dirfd: lower, name, stat: was },
+      ] as const;
+      const isDirectory = (is.mode & S.IFMT) === S.IFDIR;
+      if (isDirectory && !isEmptied(upper, lower, name, depth, budget)) continue;
+      if (!hasSameLook(is, was)) continue;
+      if ((is.mode & S.IFMT) === S.IFREG && (budget.bytes -= is.size) < 0) throw new BudgetSpent();
+      if (!sameEntry(...pair)) continue;
+      if ((is.mode & S.IFMT) === S.IFLNK && !readlinkat(upper, name).equals(readlinkat(lower, name)))
+        continue;
+      unlinkat(upper, name, isDirectory ? AT.REMOVEDIR : 0);
+      dropped++;
+    }
+  } finally {
+    // Taking names out changes the time of their directory, which the step has left as it was.
+    if (dropped > 0) utimensat(upper, null, null, mtimeNs);
+  }
+  return dropped === entries.length;
+}
+
+/** Drops what is unchanged in a directory that both have; true: it holds nothing now. */
+function isEmptied(
+  upper: number,
+  lower: number,
+  name: Buffer,
+  depth: number,
+  budget: UnchangedBudget,
+): boolean {
+  if (depth >= DEPTH_MAX) return false;
+  const above = openat(upper, name, DIRECTORY);
+  try {
+    // Opaque: what is below does not show through it.
+    if (fgetxattr(above, "user.overlay.opaque") !== null) return false;
+    const entries = readdir(above);
+    if (entries.length === 0) return true;
+    const below = openat(lower, name, DIRECTORY);
+    try {
+      return dropWithin(above, entries, below, depth + 1, budget);
+    } finally {
+      close(below);
+    }
+  } finally {
+    close(above);
+  }
+}
+
+function namesInBoth(entries: readonly DirEntry[], lower: number): readonly Buffer[] {
+  if (entries.length <= ASKED_MAX) return entries.map(({ name }) => name);
+  const there = new Set(readdir(lower).map(({ name }) => name.toString("latin1")));
+  return entries.flatMap(({ name }) => (there.has(name.toString("latin1")) ? [name] : []));
+}
+
+/** All but what sameEntry looks at. A directory's size is its history. */
+function hasSameLook(is: Stat, was: Stat): boolean {
+  return (
+    is.mode === was.mode &&
+    is.uid === was.uid &&
+    is.gid === was.gid &&
+    is.mtimeNs === was.mtimeNs &&
+    is.rdevMajor === was.rdevMajor &&
+    is.rdevMinor === was.rdevMinor &&
+    ((is.mode & S.IFMT) === S.IFDIR || is.size === was.size)
+  );
+}

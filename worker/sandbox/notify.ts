@@ -1,0 +1,170 @@
+// [keeper] Answers the calls that a step's second filter tells (seccomp-notify.ts). seccomp_unotify(2)
+//
+// What is read of the caller's memory may have changed when the call goes on. So an answer lets a call go on only where it does no harm
+// whatever the arguments are (inside the step's own network), or makes what was asked for itself.
+
+import { readSync } from "node:fs";
+import { constants as os } from "node:os";
+import { BuildError } from "../../solver/graph/error.ts";
+import { close, O, openat } from "../sys/file.ts";
+import { ioctl } from "../sys/ioctl.ts";
+import { isSysError } from "../sys/libc.ts";
+import { fsconfigCreate, fsmount, fsopen } from "../sys/mount.ts";
+import { pidfdGetfd, pidfdOpen, socketpair } from "../sys/process.ts";
+import { LISTENER_FD } from "./notify-program.ts";
+import { SOCKETCALL, TOLD_CALLS } from "./seccomp-notify.ts";
+
+/** A call as a step made it, with 32-bit programs' ways undone. */
+export interface ToldCall {
+  readonly call: keyof typeof SOCKETCALL;
+  readonly pid: number; // of the thread, in the keeper's pid namespace
+  /** Its directory of /proc, for as long as the step lives. */
+  readonly proc: string;
+  readonly args: readonly number[];
+  /** Bytes of the caller's memory, fewer (or none) where it ends or cannot be read. */
+  memory(address: number, length: number): Buffer;
+}
+export type Answer =
+  /** The call goes on. */
+  | { readonly kind: "continue" }
+  | { readonly kind: "error"; readonly errnum: number }
+  /** It returns a copy of this descriptor, which is closed here. */
+  | { readonly kind: "descriptor"; readonly fd: number; readonly closeOnExec: boolean };
+
+export type Answerer = (call: ToldCall, signal: AbortSignal) => Promise<Answer>;
+
+export interface Notify {
+  /** For the launcher: the step's end of a pair of sockets, and the other. They belong to the caller. */
+  readonly given: readonly [step: number, outside: number];
+  /** Takes one struct seccomp_notif that the launcher with this pid told. Throws SANDBOX_UNAVAILABLE when it cannot be answered. */
+  take(message: Buffer, launcherPid: number): void;
+  close(): void;
+}
+
+const IOCTL = { SEND: 0xc018_2101, ADDFD: 0x4018_2103 } as const;
+const RESP_CONTINUE = 1;
+const { EPERM, ENOSYS } = os.errno;
+
+export function openNotify(answer: Answerer): Notify {
+  const ended = new AbortController();
+  let listener: number | null = null;
+  let proc: number | null = null;
+
+  const answered = async (message: Buffer, from: number, files: number): Promise<void> => {
+    let result: Answer;
+    try {
+      const call = toldCall(message, files);
+      result = call === null ? { kind: "error", errnum: ENOSYS } : await answer(call, ended.signal);
+    } catch (error) {
+      // A caller that is gone, or no descriptor left here.
+      result = { kind: "error", errnum: isSysError(error) ? error.errnum : EPERM };
+    }
+    try {
+      if (!ended.signal.aborted) respond(from, message.readBigUInt64LE(0), result);
+    } finally {
+      if (result.kind === "descriptor") close(result.fd);
+    }
+  };
+  return {
+    given: socketpair(),
+    take(message, launcherPid) {
+      try {
+        listener ??= listenerOf(launcherPid);
+        proc ??= ownProc();
+      } catch (cause) {
+        throw new BuildError("SANDBOX_UNAVAILABLE", "the step made a call that tsbuild may not answer here", {
+          cause,
+          hint: "is kernel.yama.ptrace_scope 3? Steps with networks of pasta, and without 32-bit programs, make none",
+        });
+      }
+      void answered(Buffer.from(message), listener, proc);
+    },
+    close() {
+      ended.abort();
+      for (const fd of [listener, proc]) if (fd !== null) close(fd);
+      listener = null;
+      proc = null;
+    },
+  };
+}
+
+function listenerOf(launcherPid: number): number {
+  const pidfd = pidfdOpen(launcherPid);
+  try {
+    return pidfdGetfd(pidfd, LISTENER_FD);
+  } finally {
+    close(pidfd);
+  }
+}
+
+/** A /proc of this process's pid namespace, whose numbers are those of notifications: the one in sight is the front's. */
+function ownProc(): number {
+  const context = fsopen("proc");
+  try {
+    fsconfigCreate(context);
+    return fsmount(context);
+  } finally {
+    close(context);
+  }
+}
+
+/** struct seccomp_notif: id, pid, flags, then struct seccomp_data. null: no call that should have been told. */
+function toldCall(message: Buffer, proc: number): ToldCall | null {
+  const pid = message.readUInt32LE(8);
+  const number = message.readInt32LE(16);
+  const architecture = message.readUInt32LE(20);
+  const table = Object.values(TOLD_CALLS).find(({ audit }) => audit === architecture);
+  if (table === undefined) return null;
+  const args = [0, 1, 2, 3, 4, 5].map((index) => Number(message.readBigUInt64LE(32 + index * 8)));
+  const memory = (address: number, length: number): Buffer => {
+    const bytes = Buffer.alloc(length);
+    try {
+      const fd = openat(proc, `${pid}/mem`, O.RDONLY);
+      try {
+        return bytes.subarray(0, readSync(fd, bytes, 0, length, address));
+      } finally {
+        close(fd);
+      }
+    } catch {
+      return bytes.subarray(0, 0); // there is none: as much as the kernel finds itself when the call goes on
+    }
+  };
+  const caller = { pid, proc: `/proc/self/fd/${proc}/${pid}`, memory };
+  if (number === table.connect) return { call: "connect", ...caller, args };
+  if (number === table.sendto) return { call: "sendto", ...caller, args };
+  if (number !== table.socketcall) return null;
+  const call = (["socket", "connect", "sendto"] as const).find((name) => SOCKETCALL[name] === args[0]);
+  if (call === undefined) return null;
+  const bytes = memory(args[1] ?? 0, call === "sendto" ? 24 : 12);
+  const inner = Array.from({ length: bytes.length / 4 }, (_, index) => bytes.readUInt32LE(index * 4));
+  return { call, ...caller, args: inner };
+}
+
+function respond(listener: number, id: bigint, answer: Answer): void {
+  try {
+    const response = Buffer.alloc(24); // struct seccomp_notif_resp: id, val, error, flags
+    response.writeBigUInt64LE(id, 0);
+    switch (answer.kind) {
+      case "continue":
+        response.writeUInt32LE(RESP_CONTINUE, 20);
+        break;
+      case "error":
+        response.writeInt32LE(-answer.errnum, 16);
+        break;
+      case "descriptor": {
+        const add = Buffer.alloc(24); // struct seccomp_notif_addfd: id, flags, srcfd, newfd, newfd_flags
+        add.writeBigUInt64LE(id, 0);
+        add.writeUInt32LE(answer.fd, 12);
+        if (answer.closeOnExec) add.writeUInt32LE(O.CLOEXEC, 20);
+        response.writeBigInt64LE(BigInt(ioctl(listener, IOCTL.ADDFD, add)), 8);
+        break;
+      }
+    }
+    ioctl(listener, IOCTL.SEND, response);
+  } catch (error) {
+    // The caller is gone, or has no descriptor left: it is told nothing, and what it does then is its own.
+    if (!isSysError(error)) throw error;
+    if (error.errno !== "ENOENT" && answer.kind === "descriptor")
+      respond(listener, id, { kind: "error", errnum: error.errnum });
+  }
+}

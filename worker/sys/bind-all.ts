@@ -1,0 +1,12 @@
+// What threads of the keeper call, bound at once. Each module here binds its functions when it is loaded; Node-API ends the whole
+// process when a thread is ended while it does so, which a thread that has them all cannot be (keeper/threads.ts).
+
+import { openat } from "./file.ts";
+import { ioctl } from "./ioctl.ts";
+import { overlayMount } from "./mount.ts";
+
+/** Loads the native code and binds all of it. Throws where there is none for this machine. */
+export function bindAll(): void {
+  for (const one of [openat, ioctl, overlayMount])
+    if (typeof one !== "function") throw new Error("not bound");
+}
