@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { MOUNT_MAX_BYTES } from "../../cache/remote-cache/mount-index.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import { KILL_GRACE_MS, STOP_GRACE_MS } from "../../worker/keeper/keeper.ts";
+import { type Keeper, KILL_GRACE_MS, STOP_GRACE_MS } from "../../worker/keeper/keeper.ts";
 import type { ThreadJob } from "../../worker/keeper/messages.ts";
 import { openFilesOf, removeTree } from "../support/store.ts";
 import { copy } from "./file-op-fixture.ts";
@@ -186,11 +186,32 @@ describe("a keeper that answers no more", () => {
       return true;
     });
   });
+
+  it("that was killed leaves to its successor what it had not read yet, and no more", async () => {
+    await using next = await openSandboxUnderTest();
+    await using box = await openDoomed(() => next.keeper);
+    const begun = box.sh("echo begun; sleep 1000", {
+      onOutput() {
+        process.kill(keeperPid(box.store), "SIGSTOP");
+        const read = { kind: "read", dirs: [next.base], path: "/etc/passwd", maxBytes: 1000 } as const;
+        unread = Promise.all([
+          box.keeper.run(read, { signal: new AbortController().signal }),
+          box.sh("echo from the successor"),
+        ]);
+        process.kill(keeperPid(box.store), "SIGKILL");
+      },
+    });
+    let unread: Promise<[Uint8Array | null, { readonly out: string }]> | undefined;
+    await assert.rejects(begun, { message: "the keeper process ended: killed by SIGKILL" });
+    const [file, step] = (await unread) ?? assert.fail("nothing was asked of it");
+    assert.match(String(Buffer.from(file ?? [])), /^root:/);
+    assert.equal(step.out, "from the successor\n");
+  });
 });
 
 /** With a keeper that will not be there to tidy up. */
-async function openDoomed(): Promise<SandboxUnderTest> {
-  const box = await openSandboxUnderTest();
+async function openDoomed(successor?: () => Keeper): Promise<SandboxUnderTest> {
+  const box = await openSandboxUnderTest(successor === undefined ? {} : { successor });
   return {
     ...box,
     async [Symbol.asyncDispose]() {

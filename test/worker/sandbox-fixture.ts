@@ -66,6 +66,7 @@ export async function openSandboxUnderTest(
     readonly maps?: IdMaps;
     /** Name or path of an OCI runtime the steps run in; left out: the built-in sandbox. */
     readonly ociRuntime?: string;
+    readonly successor?: () => Keeper;
   } = {},
 ): Promise<SandboxUnderTest> {
   const busybox = findProgram("busybox", PATH);
@@ -95,6 +96,7 @@ export async function openSandboxUnderTest(
     network: options.network ?? { kind: "none", why: "" },
     networkAhead: options.networkAhead ?? false,
     ociRuntime: options.ociRuntime === undefined ? null : await findOciRuntime(options.ociRuntime, PATH),
+    ...(options.successor === undefined ? {} : { successor: options.successor }),
   });
   await keeper.ready({ signal: new AbortController().signal });
   let count = 0;

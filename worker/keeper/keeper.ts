@@ -227,10 +227,7 @@ export function startKeeper(options: {
   /** Takes jobs that can no longer be given to this one, because it has died; left out: they fail. */
   readonly successor?: () => Keeper;
 }): Keeper {
-  const waiting = new Map<
-    number,
-    { resolve: (value: unknown) => void; reject: (error: unknown) => void; onOutput?: ExecIo["onOutput"] }
-  >();
+  const waiting = new Map<number, Waiting>();
   let nextId = 1;
   let ended: Error | null = null;
   let closing = false;
@@ -278,7 +275,7 @@ export function startKeeper(options: {
 
   const failAll = (error: Error): void => {
     ended ??= error;
-    for (const entry of waiting.values()) entry.reject(ended);
+    for (const entry of waiting.values()) entry.reject(entry.hasBegun ? ended : new Undelivered());
     waiting.clear();
   };
   let becameReady: () => void = () => {};
@@ -351,6 +348,10 @@ export function startKeeper(options: {
     }
     const entry = waiting.get(answer.id);
     if (entry === undefined) return;
+    if (answer.type === "begun") {
+      entry.hasBegun = true;
+      return;
+    }
     if (answer.type === "output") {
       entry.onOutput?.(answer.fd, answer.data);
       return;
@@ -423,7 +424,7 @@ export function startKeeper(options: {
     };
     try {
       const outcome = await new Promise<unknown>((resolve, reject) => {
-        waiting.set(id, onOutput === undefined ? { resolve, reject } : { resolve, reject, onOutput });
+        waiting.set(id, { resolve, reject, onOutput, hasBegun: false });
         reference(); // again: who only waited for ready() has let go meanwhile
         send({ ...message, id } as ToKeeper, () => {
           waiting.delete(id);
@@ -446,11 +447,14 @@ export function startKeeper(options: {
     }
   };
 
-  /** Who takes the job that failed with `error`; throws that for a job that had begun. */
-  const passedOn = async (error: unknown): Promise<Keeper> => {
+  /** Who takes `job`, which failed with `error`; throws that for a job that had begun. */
+  const passedOn = async (error: unknown, job: ThreadJob | ExecJob): Promise<Keeper> => {
     if (!(error instanceof Undelivered)) throw error;
-    if (closing || options.successor === undefined) {
-      await exited;
+    // Once: a job that no keeper survives reading would end one after the other.
+    const wasPassedOn = jobsPassedOn.has(job);
+    jobsPassedOn.add(job);
+    if (closing || wasPassedOn || options.successor === undefined) {
+      if (ended === null) await exited;
       throw ended ?? error;
     }
     return options.successor();
@@ -468,7 +472,7 @@ export function startKeeper(options: {
       try {
         return (await request({ type: "job", job }, { signal, stop, graceMs: STOP_GRACE_MS })) as never;
       } catch (error) {
-        return (await (await passedOn(error)).run(job as never, { signal })) as never;
+        return (await (await passedOn(error, job)).run(job as never, { signal })) as never;
       }
     },
     async exec(job, io) {
@@ -494,7 +498,7 @@ export function startKeeper(options: {
         );
         return outcome as ExecOutcome;
       } catch (error) {
-        return await (await passedOn(error)).exec(job, io);
+        return await (await passedOn(error, job)).exec(job, io);
       } finally {
         clearTimeout(killTimer);
       }
@@ -514,8 +518,18 @@ export function startKeeper(options: {
   };
 }
 
-/** A job that never reached the keeper. */
+/** A job that waits for its outcome. */
+interface Waiting {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
+  readonly onOutput: ExecIo["onOutput"] | undefined;
+  /** The keeper has read it. */
+  hasBegun: boolean;
+}
+
+/** The keeper ended before it read the job: what goes into its socket while it dies is accepted, and lost. */
 class Undelivered extends Error {}
+const jobsPassedOn = new WeakSet<object>();
 
 /** How a keeper ended that should not have. */
 interface Ended {

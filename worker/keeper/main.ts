@@ -64,6 +64,7 @@ function settle(id: number, work: Promise<unknown>): void {
 
 process.on("message", (raw) => {
   const message = raw as ToKeeper;
+  if (message.type === "job" || message.type === "exec") answer({ type: "begun", id: message.id });
   switch (message.type) {
     case "job":
       settle(message.id, threads.run(message.id, message.job));

@@ -319,6 +319,8 @@ export type ToKeeper =
 
 export type FromKeeper =
   | { readonly type: "ready"; readonly pid: number }
+  /** The job was read. One without this, of a keeper that has died, has done nothing. */
+  | { readonly type: "begun"; readonly id: number }
   | { readonly type: "done"; readonly id: number; readonly outcome: unknown }
   | { readonly type: "failed"; readonly id: number; readonly error: WireError }
   | { readonly type: "output"; readonly id: number; readonly fd: 1 | 2; readonly data: Uint8Array };
