@@ -1,10 +1,16 @@
 // Session over this machine: directories, secrets, agents and registry credentials of the user who runs the command.
 
 import { statSync } from "node:fs";
+import type { Writable } from "node:stream";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { BuildError } from "../solver/graph/error.ts";
-import { type Credentials, SECRET_MAX_BYTES, type Session } from "../solver/graph/request.ts";
+import {
+  type ClientOutputs,
+  type Credentials,
+  SECRET_MAX_BYTES,
+  type Session,
+} from "../solver/graph/session.ts";
 import type { Config } from "./config.ts";
 import { readGiven } from "./given-file.ts";
 
@@ -37,10 +43,10 @@ export function openLocalSession(config: Config, options: LocalSessionOptions): 
   let ask: ((host: string) => Promise<Credentials | null>) | null = null;
 
   return {
-    directory(name) {
+    async files(name) {
       const path = options.directories.get(name);
       if (path === undefined) throw new BuildError("CONTEXT_MISSING", `no build context named "${name}"`);
-      return path;
+      return { kind: "here", path };
     },
     async secret(id) {
       const source = secrets.get(id);
@@ -49,7 +55,7 @@ export function openLocalSession(config: Config, options: LocalSessionOptions): 
       checkSecretFile(id, source.path);
       return await readSecret(id, source.path, options.signal);
     },
-    sshSocket: (id) => sockets.get(id === "" ? "default" : id) ?? null,
+    sshSocket: async (id) => sockets.get(id === "" ? "default" : id) ?? null,
     async credentials(host) {
       if (ask === null) {
         const { dockerCredentials } = await import("../cache/registry/docker-config.ts");
@@ -60,6 +66,20 @@ export function openLocalSession(config: Config, options: LocalSessionOptions): 
         });
       }
       return ask(host);
+    },
+    outputs: process.stdout.isTTY ? null : toStream(process.stdout),
+  };
+}
+
+/** Outputs as the bytes of a stream; a directory has none. */
+export function toStream(stream: Writable): ClientOutputs {
+  return {
+    async file(_, data, { signal }) {
+      const { writeToStream } = await import("../exporters/file-output.ts");
+      await writeToStream(stream, data, signal);
+    },
+    async directory() {
+      throw new BuildError("OUTPUT_INVALID", "a directory cannot be written to standard output");
     },
   };
 }

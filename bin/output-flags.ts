@@ -25,7 +25,7 @@ export function readOutputFlags(
     (output) => output.kind === "archive" && output.format === "docker" && output.dest === null,
   );
   if (options.load && !isLoaded) outputs.push(parseOutput("type=docker"));
-  const toStdout = outputs.filter((output) => "dest" in output && output.dest?.kind === "stdout");
+  const toStdout = outputs.filter((output) => "dest" in output && output.dest?.kind === "client");
   if (toStdout.length > 1) throw new BuildError("USAGE", "only one output can go to standard output");
   return outputs;
 }

@@ -10,6 +10,7 @@ const KINDS: readonly (readonly [kind: UsageEntry["kind"], one: string, many: st
   ["layer", "layer", "layers"],
   ["blob", "blob", "blobs"],
   ["cache-mount", "cache mount", "cache mounts"],
+  ["source", "copy of a client's files", "copies of clients' files"],
   ["record", "record", "records"],
 ];
 /** Characters of an ID that tell it from others, of a description that still fit a line. */
@@ -18,8 +19,9 @@ const DESCRIPTION_CHARS = 60;
 
 /** Kinds with how many there are, how many are in use and what could be had back, as `docker system df` has it. */
 export function usageSummary(entries: readonly UsageEntry[]): string {
-  const rows = KINDS.map(([kind, , many]) => {
+  const rows = KINDS.flatMap(([kind, , many]) => {
     const all = entries.filter((entry) => entry.kind === kind);
+    if (all.length === 0 && kind === "source") return []; // only daemons have them
     const free = all.filter(({ reclaimable }) => reclaimable);
     const [bytes, freeBytes] = [sumOf(all), sumOf(free)];
     const share = bytes === 0 ? 0 : Math.floor((freeBytes / bytes) * 100);

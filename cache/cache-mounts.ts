@@ -1,4 +1,5 @@
-// Cache mounts: directories of RUN --mount=type=cache, kept from build to build.
+// Cache mounts: directories of RUN --mount=type=cache, kept from build to build. Copies of clients' directories (synced-files.ts) are kept
+// in the same way, in synced/.
 //
 //   mounts/<sha256 of id and seed>/id                    the id as written, for du
 //   mounts/<...>/slot-<n>/fs                             the directory; several when `private` or busy ones made copies
@@ -25,7 +26,7 @@ import { join } from "node:path";
 import { BuildError } from "../solver/graph/error.ts";
 import { errnoOf, onDisk } from "./disk-fault.ts";
 import { changeIn, watchHolder } from "./locks.ts";
-import { openDirectory, readIn } from "./outside.ts";
+import { makeDirectories, openDirectory, readIn } from "./outside.ts";
 import type { Owner } from "./owner.ts";
 import { isDirectory, lookAt, setAside } from "./set-aside.ts";
 import type { CacheMountHold, CacheMounts, WaitOptions } from "./store.ts";
@@ -47,7 +48,7 @@ export interface MountFiles extends CacheMounts {
 }
 
 export interface CacheMountsOptions {
-  readonly dir: string; // exists
+  readonly dir: string; // made when there is something to keep
   readonly quarantine: string;
   readonly owner: Owner;
   readonly exclusively: <T>(key: string, work: () => Promise<T>, options: WaitOptions) => Promise<T>;
@@ -84,6 +85,7 @@ export function openCacheMounts(options: CacheMountsOptions): MountFiles {
   async function tryAcquire(dir: string, id: string, sharing: Sharing): Promise<CacheMountHold | null> {
     onDisk("making a cache mount", dir, () => {
       if (!isDirectory(dir)) {
+        makeDirectories(options.dir, 0o700);
         if (lookAt(dir) !== null) setAside(dir, options.quarantine);
         mkdirSync(dir, { mode: 0o700 });
       }
@@ -206,6 +208,7 @@ export function openCacheMounts(options: CacheMountsOptions): MountFiles {
   }
 
   function mountDirs(): string[] {
+    if (!isDirectory(options.dir)) return [];
     return readdirSync(options.dir)
       .map((name) => join(options.dir, name))
       .filter(isDirectory);
@@ -236,7 +239,7 @@ export function chooseSlot(slots: readonly Slot[], sharing: Sharing): number | n
   }
 }
 
-const lockKey = (name: string) => `cache-mount ${name}`;
+const lockKey = (name: string) => `cache-mount ${name}`; // names of both kinds are digests of different texts
 
 function makeSlot(dir: string, number: number): void {
   // The mark first: a slot without it counts as filled.

@@ -46,8 +46,9 @@ const PARTS = [
   "locks",
   "owners",
 ];
-/** Made when they are needed: the worker's (worker/launcher, worker/sandbox), and what a full disk must not be asked for (spare.ts). */
-const LATER_PARTS = ["bin", "bin/net", "bin/root", "spare"];
+/** Made when they are needed: the worker's (worker/launcher, worker/sandbox), copies of clients' files (synced-files.ts), and what a full
+ *  disk must not be asked for (spare.ts). */
+const LATER_PARTS = ["bin", "bin/net", "bin/root", "synced", "spare"];
 const FILES = ["owner-key"];
 /** Every store has these; what has not is none whose version file was lost. */
 const MARKS = ["blobs", "layers", "db", "locks", "owners"];

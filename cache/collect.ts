@@ -27,7 +27,7 @@ export type { Measure } from "./survey.ts";
 /** One line of `du`. */
 export interface UsageEntry {
   readonly id: string;
-  readonly kind: "layer" | "blob" | "cache-mount" | "record";
+  readonly kind: "layer" | "blob" | "cache-mount" | "source" | "record";
   readonly sizeBytes: number;
   /** More than one record or image leads to it. */
   readonly shared: boolean;
@@ -137,7 +137,7 @@ function choose(
 /** Least recently used first. Of equal age: records before blobs before layers, the order in which they can be made again;
  *  larger ones first; then by id, so that the order is always the same. */
 function inOrder(entries: readonly UsageEntry[]): UsageEntry[] {
-  const rank = { record: 0, blob: 1, layer: 2, "cache-mount": 3 };
+  const rank = { record: 0, source: 0, blob: 1, layer: 2, "cache-mount": 3 };
   return [...entries].sort(
     (a, b) =>
       a.lastUsedMs - b.lastUsedMs ||
@@ -201,8 +201,10 @@ async function remove(
 
   const mounts = new Set<string>();
   for (const [id, path] of before.mountPaths) {
-    if (!chosen.some((entry) => entry.kind === "cache-mount" && entry.id === id)) continue;
-    if ((await store.cacheMounts.remove(path, { signal })) !== null) mounts.add(id);
+    const kind = chosen.find((entry) => entry.id === id)?.kind;
+    if (kind === undefined) continue;
+    const slots = kind === "source" ? store.syncedFiles : store.cacheMounts;
+    if ((await slots.remove(path, { signal })) !== null) mounts.add(id);
   }
   await commitIfThereIsRoom(store);
 
@@ -213,6 +215,7 @@ async function remove(
       case "blob":
         return moved.has(entry.id as Digest);
       case "cache-mount":
+      case "source":
         return mounts.has(entry.id);
       case "record":
         return true;

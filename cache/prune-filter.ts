@@ -9,6 +9,7 @@ const TYPES: Readonly<Record<UsageEntry["kind"], string>> = {
   layer: "regular",
   blob: "blob",
   "cache-mount": "exec.cachemount",
+  source: "source.local",
   record: "internal",
 };
 
@@ -63,12 +64,16 @@ function fieldReader(field: string): ((entry: UsageEntry) => readonly string[]) 
     case "reclaimable":
       return (entry) => [String(entry.reclaimable)];
     case "mutable":
-      return (entry) => [String(entry.kind === "cache-mount")];
+      return (entry) => [String(isMutable(entry))];
     case "immutable":
-      return (entry) => [String(entry.kind !== "cache-mount")];
+      return (entry) => [String(!isMutable(entry))];
     default:
       return null;
   }
+}
+
+function isMutable({ kind }: UsageEntry): boolean {
+  return kind === "cache-mount" || kind === "source";
 }
 
 function parseExpression(value: string, text: string): RegExp {

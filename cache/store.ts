@@ -207,6 +207,8 @@ export interface Store extends AsyncDisposable {
   readonly layers: LayerStore;
   readonly records: Records;
   readonly cacheMounts: CacheMounts;
+  /** Copies of directories of clients elsewhere: synced-files.ts. */
+  readonly syncedFiles: CacheMounts;
   lease(): Lease;
   /** Runs `work` once per key at a time over all processes of this store; the others wait for the lock. Records written in
    *  `work` are visible to whoever comes next. Not reentrant. Rejects with signal.reason when aborted while waiting. */
@@ -222,6 +224,7 @@ export interface OpenStore extends Store {
   readonly content: ContentFiles;
   readonly layers: LayerDirs;
   readonly cacheMounts: MountFiles;
+  readonly syncedFiles: MountFiles;
   /** What live processes hold by leases. */
   pinned(): Promise<Pinned>;
   /** Commits what is pending, at the end of all work. On a disk too full for that (STORE_FULL) directories whose records could not be
@@ -287,15 +290,12 @@ export async function openStore(
     oneId,
     keyName,
   });
-  const cacheMounts = openCacheMounts({
-    dir: at("mounts"),
-    quarantine,
-    owner,
-    exclusively: locks.briefly,
-    discard: layers.discard,
-  });
+  const slots = { quarantine, owner, exclusively: locks.briefly, discard: layers.discard };
+  const cacheMounts = openCacheMounts({ dir: at("mounts"), ...slots });
+  const syncedFiles = openCacheMounts({ dir: at("synced"), ...slots });
   await locks.sweep();
   await cacheMounts.sweep();
+  await syncedFiles.sweep();
   const isTold = mended.some((what) => what.startsWith("db/"));
   mended.push(...(await names.reconcile(records, layers, owner.boot, isTold)));
 
@@ -319,6 +319,7 @@ export async function openStore(
     layers,
     records,
     cacheMounts,
+    syncedFiles,
     lease: leases.lease,
     pinned: leases.pinned,
     isFull: () => isFull(root),

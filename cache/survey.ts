@@ -20,7 +20,7 @@ export interface Survey {
   readonly repackable: ReadonlySet<string>;
   /** Spaces of records that are had again by asking once more; each is one entry. */
   readonly cheap: ReadonlySet<string>;
-  /** Entry id of a cache mount → its path. */
+  /** Entry id of a cache mount, or of a copy of a client's files → its path. */
   readonly mountPaths: ReadonlyMap<string, string>;
 }
 
@@ -194,19 +194,27 @@ export async function survey(store: OpenStore, measure: Measure | null = null): 
     if (kept === "cheap") cheap.add(space);
   }
   const mountPaths = new Map<string, string>();
-  for (const mount of store.cacheMounts.list()) {
+  const slots = [
+    ...store.cacheMounts
+      .list()
+      .map((slot) => ({ ...slot, kind: "cache-mount", what: "cache mount" }) as const),
+    ...store.syncedFiles
+      .list()
+      .map((slot) => ({ ...slot, kind: "source", what: "files of a client:" }) as const),
+  ];
+  for (const mount of slots) {
     const [, name = "", slot = ""] = /\/([^/]+)\/slot-([^/]+)\/fs$/.exec(mount.path) ?? [];
     const id = `${name.slice(0, 24)}.${slot}`;
     mountPaths.set(id, mount.path);
     entries.push({
       id,
-      kind: "cache-mount",
+      kind: mount.kind,
       sizeBytes: sizeOf(mount.path),
       shared: false,
       inUse: mount.inUse,
       reclaimable: !mount.inUse,
       lastUsedMs: mount.lastUsedMs,
-      description: `cache mount ${mount.id}`,
+      description: `${mount.what} ${mount.id}`,
       images: [],
     });
   }

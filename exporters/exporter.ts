@@ -1,6 +1,5 @@
 // The door of the exporters: a built image leaves the house, by several ways at once.
 
-import type { Writable } from "node:stream";
 import type { Registry } from "../cache/registry/client.ts";
 import { familiarReference, formatReference, parseReference } from "../cache/registry/reference.ts";
 import type { Lease, RemoteBlob, Store } from "../cache/store.ts";
@@ -9,6 +8,7 @@ import { BuildError } from "../solver/graph/error.ts";
 import { asStep, type Emit } from "../solver/graph/event.ts";
 import type { BuiltImage, Descriptor, LayerId } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
+import type { ClientOutputs } from "../solver/graph/session.ts";
 import { assemble } from "./assemble.ts";
 import type { Assembled } from "./assembled.ts";
 import { exportArchive, exportTogether } from "./oci.ts";
@@ -72,8 +72,8 @@ export interface ExportDeps {
   /** Opened by who needs it: most outputs talk to no registry. */
   readonly registry: () => Promise<Registry>;
   readonly files: FilesKeeper;
-  /** Where dest=- goes; null: a terminal, which gets no bytes. */
-  readonly stdout: Writable | null;
+  /** Takes outputs whose destination is the client (dest=-); null: it takes none, as a terminal does. */
+  readonly client: ClientOutputs | null;
   /** Command lines for `--load`, tried in order: [["docker","load"],["podman","load"]]. */
   readonly loaders: readonly (readonly string[])[];
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -119,7 +119,7 @@ export async function runOutputs(
   deps: ExportDeps,
   context: ExportContext,
 ): Promise<ExportOutcome[]> {
-  checkOutputs(outputs, { isIndex: context.multiPlatform || images.length > 1, stdout: deps.stdout });
+  checkOutputs(outputs, { isIndex: context.multiPlatform || images.length > 1, client: deps.client });
   await using scope = new Scope(context.signal);
   const lease = scope.use(deps.store.lease());
   for (const image of images) lease.addLayers(image.layers);
@@ -173,21 +173,23 @@ export async function saveTogether(
   );
 }
 
-/** What can be known to be wrong is said before any work. `isIndex`: the result is an index; stdout: as in ExportDeps. Throws
+/** What can be known to be wrong is said before any work. `isIndex`: the result is an index; client: as in ExportDeps. Throws
  *  OUTPUT_INVALID. */
 export function checkOutputs(
   outputs: readonly Output[],
-  { isIndex, stdout }: { readonly isIndex: boolean; readonly stdout: Writable | null },
+  { isIndex, client }: { readonly isIndex: boolean; readonly client: ClientOutputs | null },
 ): void {
-  let toStdout = 0;
+  const names = new Set<string>();
   for (const output of outputs) {
-    if ((output.kind === "archive" || output.kind === "files") && output.dest?.kind === "stdout") {
-      toStdout++;
-      if (stdout === null) {
+    if ((output.kind === "archive" || output.kind === "files") && output.dest?.kind === "client") {
+      if (client === null) {
         throw new BuildError("OUTPUT_INVALID", "dest file is required, refusing to write to a terminal", {
           hint: "add dest=FILE, or redirect standard output",
         });
       }
+      if (names.has(output.dest.name))
+        throw new BuildError("OUTPUT_INVALID", "only one output can go to standard output");
+      names.add(output.dest.name);
     }
     if (output.kind === "archive" && output.format === "docker" && isIndex) {
       throw new BuildError(
@@ -217,7 +219,6 @@ export function checkOutputs(
       }
     }
   }
-  if (toStdout > 1) throw new BuildError("OUTPUT_INVALID", "only one output can go to standard output");
 }
 
 /** What is pushed by its digest gets no tag, so none may be asked for. BuildKit util/push, Push. */

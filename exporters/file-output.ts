@@ -15,24 +15,25 @@ import {
 } from "../cache/outside.ts";
 import { refusalOf } from "../cache/disk-fault.ts";
 import { BuildError } from "../solver/graph/error.ts";
+import type { ClientOutputs } from "../solver/graph/session.ts";
 import type { Destination } from "./output-grammar.ts";
 
 export interface WriteOptions {
   readonly signal: AbortSignal;
-  /** Standard output; null: there is none to write bytes to (a terminal). */
-  readonly stdout: Writable | null;
+  /** As in ExportDeps. */
+  readonly client: ClientOutputs | null;
 }
 
 /**
  * Writes a stream to a file (a draft beside it, fsync, rename; the umask decides its mode), straight to a device or
- * pipe, or to standard output.
+ * pipe, or sends it to the client.
  */
 export async function writeOutput(
   dest: Destination,
   data: AsyncIterable<Uint8Array>,
   options: WriteOptions,
 ): Promise<void> {
-  if (dest.kind === "stdout") return await writeToStream(requireStdout(options.stdout), data, options.signal);
+  if (dest.kind === "client") return await requireClient(options.client).file(dest.name, data, options);
   const { path } = dest;
   if (isSpecialFile(path)) return await writeSpecialFile(path, data, options.signal);
   await atTarget(path, options.signal, ({ directory, name }) =>
@@ -271,9 +272,9 @@ export async function writeToStream(
   }
 }
 
-/** Standard output for bytes. Throws OUTPUT_INVALID when it is a terminal. */
-export function requireStdout(stdout: Writable | null): Writable {
-  if (stdout !== null) return stdout;
+/** A client that takes outputs. Throws OUTPUT_INVALID for a terminal. */
+export function requireClient(client: ClientOutputs | null): ClientOutputs {
+  if (client !== null) return client;
   throw new BuildError("OUTPUT_INVALID", "refusing to write an image or tar to a terminal", {
     hint: "name a file with dest=FILE, or redirect standard output",
   });

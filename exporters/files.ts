@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { formatPlatform, type Platform } from "../solver/graph/op.ts";
 import type { BuiltImage, LayerId } from "../solver/graph/request.ts";
 import type { OutputContext, ExportDeps } from "./exporter.ts";
-import { makeOutputDirectory, requireStdout, writeFileWhole, writeToStream } from "./file-output.ts";
+import { makeOutputDirectory, requireClient, writeFileWhole } from "./file-output.ts";
 import { epochOf, type FilesOutput } from "./output-grammar.ts";
 import { during, type Report } from "./shown.ts";
 
@@ -30,7 +30,7 @@ export type FilesKeeper = (job: FilesJob, options: { readonly signal: AbortSigna
 
 const COPY_BYTES = 1 << 20;
 
-/** Writes the files of all images to a directory, a tar file or standard output. Throws OUTPUT_*. */
+/** Writes the files of all images to a directory or a tar file, or sends them to the client. Throws OUTPUT_*. */
 export async function exportFiles(
   images: readonly BuiltImage[],
   output: FilesOutput,
@@ -61,13 +61,21 @@ export async function exportFiles(
     await during(context, "copying files", (report) => write(path, report));
     return;
   }
-  const stdout = requireStdout(deps.stdout);
+  const client = requireClient(deps.client);
+  const { name } = output.dest;
   const directory = mkdtempSync(join(deps.store.tempDir(), "export-"));
   try {
+    if (output.form === "directory") {
+      await during(context, "copying files", async (report) => {
+        await write(directory, report);
+        await client.directory(name, directory, { signal });
+      });
+      return;
+    }
     const file = join(directory, "files.tar");
     await during(context, "sending tarball", async (report) => {
       await write(file, report);
-      await writeToStream(stdout, readChunks(file), signal);
+      await client.file(name, readChunks(file), { signal });
     });
   } finally {
     rmSync(directory, { recursive: true, force: true });

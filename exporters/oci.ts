@@ -54,7 +54,7 @@ export async function exportArchive(
     return null;
   }
   // What a program or a pipe has read cannot be begun anew.
-  if (output.dest === null || output.dest.kind === "stdout")
+  if (output.dest === null || output.dest.kind === "client")
     await checkBlobs(
       layersOf(assembled).map(({ digest }) => digest),
       deps.store,
@@ -67,7 +67,7 @@ export async function exportArchive(
       report,
     );
     if (dest === null) return await loadToDocker(data, { commands: deps.loaders, env: deps.env, signal });
-    await writeOutput(dest, data, { signal, stdout: deps.stdout });
+    await writeOutput(dest, data, { signal, client: deps.client });
     return null;
   });
 }
@@ -81,14 +81,14 @@ export async function exportTogether(
 ): Promise<void> {
   const { signal } = context;
   for (const { assembled } of all) await fetchRemotes(assembled, deps, context);
-  if (dest.kind === "stdout") {
+  if (dest.kind === "client") {
     const digests = all.flatMap(({ assembled }) => layersOf(assembled).map(({ digest }) => digest));
     await checkBlobs(digests, deps.store, signal);
   }
   await during(context, "sending tarball", (report) =>
     writeOutput(dest, counted(tarBytes(members(all, true, deps, signal)), report), {
       signal,
-      stdout: deps.stdout,
+      client: deps.client,
     }),
   );
 }

@@ -7,7 +7,10 @@ import { type Annotation, parseAnnotationAttribute } from "./annotations.ts";
 
 export type LayerCompression = "gzip" | "zstd" | "uncompressed";
 
-export type Destination = { readonly kind: "path"; readonly path: string } | { readonly kind: "stdout" };
+/** client: sent to the client under a name, "-" for its standard output. */
+export type Destination =
+  | { readonly kind: "path"; readonly path: string }
+  | { readonly kind: "client"; readonly name: string };
 
 /** `source-date-epoch`: overrides SOURCE_DATE_EPOCH of the build, an empty one with none; null: the build's. */
 export type OutputEpoch = number | "none" | null;
@@ -97,7 +100,7 @@ export function parseOutput(text: string, onUnknown: ((attribute: string) => voi
     if (text === "")
       throw invalid("an output needs a type or a path", "for example -o type=oci,dest=image.tar or -o out");
     return text === "-"
-      ? { kind: "files", form: "tar", dest: { kind: "stdout" }, platformSplit: null, epochSeconds: null }
+      ? { kind: "files", form: "tar", dest: STDOUT, platformSplit: null, epochSeconds: null }
       : {
           kind: "files",
           form: "directory",
@@ -179,17 +182,19 @@ function outputOf(type: string, attributes: Attributes): Output {
   }
 }
 
+const STDOUT: Destination = { kind: "client", name: "-" };
+
 /** needed: the type that cannot be without a destination, null when it can. */
 function destinationOf(text: string | null, needed: string | null, isFile: boolean): Destination | null {
   if (text === "-") {
     if (!isFile)
       throw invalid("a directory cannot be written to standard output", "use type=tar,dest=- instead");
-    return { kind: "stdout" };
+    return STDOUT;
   }
   if (text !== null && text !== "") return { kind: "path", path: text };
   if (needed === null) return null;
   if (needed === "oci" || needed === "tar" || needed === "docker") {
-    if (isFile) return { kind: "stdout" };
+    if (isFile) return STDOUT;
     throw invalid(`output directory is required for ${needed} exporter with tar=false`, "add dest=DIRECTORY");
   }
   throw invalid(`dest is required for ${needed} exporter`, "add dest=DIRECTORY");

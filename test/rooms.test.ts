@@ -75,6 +75,7 @@ const DOORS: readonly string[] = [
   "cache/selection-files.ts",
   "cache/path-hash.ts", // files as entries: read, filtered, picked, hashed
   "cache/stat-cache.ts",
+  "cache/synced-files.ts",
   "cache/tree.ts",
   "cache/tree-filter.ts",
   "cache/tree-live.ts",

@@ -15,7 +15,6 @@ import {
   type LayerId,
   type Result,
   SCRATCH,
-  type Session,
 } from "../solver/graph/request.ts";
 import { stackLayers } from "../solver/graph/stack.ts";
 import type { Keeper } from "./keeper/keeper.ts";
@@ -172,7 +171,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     context: CallContext,
   ): Promise<readonly LayerId[]> => {
     const selector: Selector = { kind: "subtree", path: "/" };
-    const digest = await local.digest(files, [selector], context.session, context);
+    const digest = await local.digest(files, [selector], context);
     return store.exclusively(
       `materialize ${digest}`,
       async () => {
@@ -182,7 +181,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
         const outcome = await keeper().run(
           {
             kind: "materialize",
-            tree: treeOfFiles(files, context.session),
+            tree: treeOfFiles(files),
             selector: "/",
             upper: active.upper,
           },
@@ -203,7 +202,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     unpacker.directories(await layersOf(result, context), vertex, context);
   const treeOf = async (result: Result, vertex: Digest, context: CallContext): Promise<Tree> =>
     result.kind === "files"
-      ? treeOfFiles(result, context.session)
+      ? treeOfFiles(result)
       : { kind: "layers", dirs: await directories(result, vertex, context) };
 
   const runFile = async (
@@ -304,7 +303,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
         return { digest: imageDigest(image.layers, store), result: { kind: "layers", layers: image.layers } };
       }
       case "local":
-        return { digest: null, result: local.result(op, context.session) };
+        return { digest: null, result: await local.result(op, vertex, context) };
       case "http":
       case "https":
         return (await import("./sources/http.ts")).pinHttp(op, store, context, options.transport);
@@ -334,7 +333,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     pin: pinSource,
     async contentDigest(result, selectors, context, onBytes) {
       if (result.kind === "files")
-        return local.digest(result, selectors, context.session, { signal: context.signal, onBytes });
+        return local.digest(result, selectors, { signal: context.signal, onBytes });
       const vertex = layersDigest(result.layers);
       // What layers hold never changes, so what was picked out of them once is known for ever.
       const key = digestOf(JSON.stringify([result.layers, selectors]));
@@ -388,7 +387,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       return keeper(connected).begins();
     },
     async [Symbol.asyncDispose]() {
-      local.flush();
+      await local[Symbol.asyncDispose]();
       await finisher[Symbol.asyncDispose]();
       await limited?.[Symbol.asyncDispose]();
       await lease[Symbol.asyncDispose]();
@@ -402,10 +401,10 @@ function firstLine(command: string): string {
   return line.length > 60 ? `${line.slice(0, 60)}…` : line;
 }
 
-function treeOfFiles(files: Extract<Result, { kind: "files" }>, session: Session): Tree {
+function treeOfFiles(files: Extract<Result, { kind: "files" }>): Tree {
   return {
     kind: "files",
-    root: session.directory(files.name),
+    root: files.root,
     excludes: files.excludes,
     includes: files.includes,
     ...(files.gitModes === true ? { gitModes: true } : {}),

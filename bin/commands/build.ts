@@ -130,7 +130,6 @@ async function build(
       onSource: (source) => void sources.set(source.file, source),
       onExplained,
       ...(maxStorage === null ? {} : { maxStorage }),
-      stdout: process.stdout.isTTY ? null : process.stdout,
       emit(event) {
         if (event.kind === "warning") warnings.push(event);
         if (event.kind !== "note" || config.verbose) display.event(event);

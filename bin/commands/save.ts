@@ -41,7 +41,6 @@ export const command: Command = {
       images: flags.positionals,
       platform: asked === null ? null : parsePlatform(asked),
       path,
-      stdout: path === null ? process.stdout : null,
     };
     const mode = progressMode(flags.one("progress") ?? "quiet", context.config.env);
     const done = await transfer("Saving", mode, context, async (engine, options) => {

@@ -13,7 +13,8 @@ import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import { BuildError, redactUrl } from "../../solver/graph/error.ts";
 import { asStep, type Emit } from "../../solver/graph/event.ts";
 import { formatPlatform, type Platform, type SourceOp } from "../../solver/graph/op.ts";
-import type { ContainerConfig, ImageConfig, LayerId, Session } from "../../solver/graph/request.ts";
+import type { ContainerConfig, ImageConfig, LayerId } from "../../solver/graph/request.ts";
+import type { Session } from "../../solver/graph/session.ts";
 import type { OpenTransport } from "../../worker/sources/http.ts";
 import { keepNameless } from "./local-images.ts";
 

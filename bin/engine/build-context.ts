@@ -8,7 +8,8 @@ import type { Definition } from "../../solver/graph/definition.ts";
 import { BuildError, redactUrl } from "../../solver/graph/error.ts";
 import { openGraph } from "../../solver/graph/llb.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
-import type { CallContext, Session } from "../../solver/graph/request.ts";
+import type { CallContext } from "../../solver/graph/request.ts";
+import type { Session } from "../../solver/graph/session.ts";
 import { cleanUpSignal } from "../../solver/graph/scope.ts";
 import { DOCKERFILE_MAX_BYTES } from "./context-files.ts";
 import { contextSource, HTTP_CONTEXT_FILE } from "./frontend-options.ts";
@@ -77,7 +78,7 @@ export async function fetchHttpContext(
 /** A context that came through standard input, or none at all, is a directory of the store for this build. */
 export async function sessionWithContext(parts: EngineParts, request: BuildRequest): Promise<Session> {
   const { context, session } = request;
-  if (context.kind === "directory" || context.kind === "remote") return session;
+  if (context.kind === "directory" || context.kind === "client" || context.kind === "remote") return session;
   const dir = join(parts.store.tempDir(), `context-${randomBytes(6).toString("hex")}`);
   onDisk("making a directory for the context", parts.store.dir, () => mkdirSync(dir, { mode: 0o700 }));
   parts.use({ [Symbol.asyncDispose]: () => removeContext(parts, dir) });
@@ -91,10 +92,11 @@ export async function sessionWithContext(parts: EngineParts, request: BuildReque
     utimesSync(file, context.modifiedSeconds ?? 0, context.modifiedSeconds ?? 0); // as of all that comes by http(s)
   }
   return {
-    directory: (name) => (name === MAIN_DIRECTORY ? dir : session.directory(name)),
+    files: async (name) => (name === MAIN_DIRECTORY ? { kind: "here", path: dir } : session.files(name)),
     secret: (id) => session.secret(id),
     sshSocket: (id) => session.sshSocket(id),
     credentials: (hostName) => session.credentials(hostName),
+    outputs: session.outputs,
   };
 }
 

@@ -2,7 +2,6 @@
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { Writable } from "node:stream";
 import type { Converted } from "../../frontend/frontend.ts";
 import type { ExportOutcome } from "../../exporters/exporter.ts";
 import type { ImageOptions, Output } from "../../exporters/output-grammar.ts";
@@ -31,7 +30,7 @@ export const EMPTY_REPORT: BuildReport = {
 export async function solveAndExport(
   build: OpenBuild,
   converted: Converted,
-  { trace, stdout }: { readonly trace: TraceRequest; readonly stdout: Writable | null },
+  trace: TraceRequest,
   context: CallContext,
 ): Promise<BuildReport> {
   const { parts, request, worker, solver, registry, imports } = build;
@@ -59,7 +58,8 @@ export async function solveAndExport(
     definition.root === null ? [] : [definition.root],
   );
   const { checkOutputs, runOutputs } = await import("../../exporters/exporter.ts");
-  checkOutputs(outputs, { isIndex: converted.multiPlatform || converted.images.length > 1, stdout });
+  const client = context.session.outputs;
+  checkOutputs(outputs, { isIndex: converted.multiPlatform || converted.images.length > 1, client });
   await checkPlaces(outputs, request);
   const definition = mergeDefinitions(converted.images.map((image) => image.definition));
   const caches =
@@ -126,7 +126,7 @@ export async function solveAndExport(
           rmSync(scratch, { recursive: true, force: true });
         }
       },
-      stdout,
+      client,
       loaders: [
         ["docker", "load"],
         ["podman", "load"],

@@ -74,7 +74,14 @@ export async function runBuild(
   const readRemote = async (path: string): Promise<Uint8Array | null> => {
     return host.readFile(sourceGraph(source, request), path, { signal: options.signal });
   };
-  const frontendRequest = await frontendOptions(request, session, source, readRemote, options.emit);
+  const { emit, signal } = options;
+  const frontendRequest = await frontendOptions(request, source, {
+    session,
+    store,
+    readRemote,
+    emit,
+    signal,
+  });
   const text = {
     file: frontendRequest.dockerfile.name,
     text: new TextDecoder().decode(frontendRequest.dockerfile.data),
@@ -108,9 +115,7 @@ export async function runBuild(
   });
   const trace = traceOf(request, converted.declared, options);
   const attempt = (context: CallContext): Promise<BuildReport> =>
-    withLostLayersMade(context, (context) =>
-      solveAndExport(build, converted, { trace, stdout: options.stdout ?? null }, context),
-    );
+    withLostLayersMade(context, (context) => solveAndExport(build, converted, trace, context));
   const report = await (caches === null
     ? attempt(context)
     : caches.withoutBrokenCaches(imports, context, attempt));

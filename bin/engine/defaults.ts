@@ -3,7 +3,7 @@
 import { isAbsolute } from "node:path";
 import { parseNewName } from "../../cache/registry/reference.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
-import type { Session } from "../../solver/graph/request.ts";
+import type { Session } from "../../solver/graph/session.ts";
 import type { BuildRequest } from "./request.ts";
 
 /** What a caller of buildRequest() has to say. */
@@ -12,7 +12,8 @@ export type PartialBuildRequest = Pick<BuildRequest, "context"> & Partial<BuildR
 /** Name in the session of the directory that is the main context. */
 export const MAIN_DIRECTORY = "context";
 
-/** A whole request, frozen; the defaults are those of `tsbuild build`. Without a session there are no secrets, agents or credentials.
+/** A whole request, frozen; the defaults are those of `tsbuild build`. Without a session there are no secrets, agents or credentials, and
+ *  nothing can be sent to the client.
  *  Throws USAGE. */
 export function buildRequest(asked: PartialBuildRequest): BuildRequest {
   const request: BuildRequest = {
@@ -74,12 +75,14 @@ export function checkTag(text: string): void {
 
 function contextOnly(context: BuildRequest["context"]): Session {
   return {
-    directory(name) {
-      if (name === MAIN_DIRECTORY && context.kind === "directory") return context.path;
+    async files(name) {
+      if (name === MAIN_DIRECTORY && context.kind === "directory")
+        return { kind: "here", path: context.path };
       throw new BuildError("CONTEXT_MISSING", `no build context named "${name}"`);
     },
     secret: async () => null,
-    sshSocket: () => null,
+    sshSocket: async () => null,
     credentials: async () => null,
+    outputs: null,
   };
 }

@@ -5,7 +5,7 @@ import { availableParallelism } from "node:os";
 import type { Measure } from "../../cache/collect.ts";
 import type { Registry } from "../../cache/registry/client.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import type { Credentials, Session } from "../../solver/graph/request.ts";
+import type { Credentials, Session } from "../../solver/graph/session.ts";
 import { cleanUpSignal, heldByUsers, Scope } from "../../solver/graph/scope.ts";
 import { type Limits, openSharing } from "../../solver/solver.ts";
 import type { ProbeOptions } from "../../worker/probe.ts";

@@ -1,6 +1,8 @@
 // What the frontend is given: Dockerfile and ignore files read from where they are, flags as FrontendOptions.
 
 import { basename, dirname, join } from "node:path";
+import type { Store } from "../../cache/store.ts";
+import type { HeldDirectory } from "../../cache/synced-files.ts";
 import type { FrontendOptions } from "../../frontend/frontend.ts";
 import { gitContext } from "../../frontend/git-ref.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
@@ -8,7 +10,7 @@ import { BuildError, redactUrl } from "../../solver/graph/error.ts";
 import type { Emit } from "../../solver/graph/event.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
-import type { Session } from "../../solver/graph/request.ts";
+import type { Session } from "../../solver/graph/session.ts";
 import { MAIN_DIRECTORY } from "./defaults.ts";
 import type { BuildRequest } from "./request.ts";
 import { readContextFile, readUserFile } from "./context-files.ts";
@@ -35,14 +37,27 @@ export function contextSource({ context, buildArgs }: BuildRequest): SourceOp {
   return { kind: "source", identifier: context.url, attrs: { "http.filename": HTTP_CONTEXT_FILE } };
 }
 
+/** What reading a request's files takes. */
+export interface Reading {
+  readonly session: Session;
+  readonly store: Store;
+  readonly readRemote: ReadRemote;
+  readonly emit: Emit;
+  readonly signal: AbortSignal;
+}
+
 /** Reads what is needed and checks what the frontend cannot know. Throws DOCKERFILE_MISSING, USAGE. */
 export async function frontendOptions(
   request: BuildRequest,
-  session: Session,
   source: SourceOp,
-  readRemote: ReadRemote,
-  emit: Emit,
+  reading: Reading,
 ): Promise<FrontendOptions> {
+  const { emit } = reading;
+  await using main =
+    request.context.kind === "remote"
+      ? null
+      : await clientDirectory(MAIN_DIRECTORY, wantedFiles(request), reading);
+  const read = readerOf(request, main?.path ?? null, reading.readRemote);
   // What comes out of a context that is fetched is no step of its own: the fetch is one.
   const isRemote = request.context.kind === "remote";
   const definition = `build definition from ${dockerfileName(request)}`;
@@ -50,17 +65,17 @@ export async function frontendOptions(
     isRemote && request.dockerfile.kind !== "bytes" ? null : emit,
     definition,
     "dockerfile",
-    () => readDockerfile(request, session, readRemote),
+    () => readDockerfile(request, read),
   );
   // Ignore files are for directories only.
-  const isDirectory = request.context.kind === "directory";
-  const dockerignore = await shown(isDirectory ? emit : null, ".dockerignore", "context", () =>
-    readIgnore(request, session, dockerfile),
+  const isDirectory = request.context.kind === "directory" || request.context.kind === "client";
+  const dockerignore = await shown(isDirectory ? emit : null, ".dockerignore", "context", async () =>
+    isDirectory ? await readIgnore(request, dockerfile, read) : null,
   );
   return {
     dockerfile,
     dockerignore,
-    namedIgnores: await readNamedIgnores(request, session),
+    namedIgnores: await readNamedIgnores(request, reading),
     context: source,
     ...(request.context.kind === "remote" ? { contextName: request.context.url } : {}),
     target: request.target,
@@ -111,31 +126,57 @@ function dockerfileName({ dockerfile }: BuildRequest): string {
   return dockerfile.kind === "path" ? basename(dockerfile.path) : "Dockerfile";
 }
 
-async function readDockerfile(
-  request: BuildRequest,
-  session: Session,
-  readRemote: ReadRemote,
-): Promise<NamedFile> {
-  const { dockerfile, context } = request;
-  if (dockerfile.kind === "bytes") return { name: "Dockerfile", data: dockerfile.data };
-  const asked = dockerfile.kind === "path" ? dockerfile.path : "Dockerfile";
-  const read = (path: string): Promise<Uint8Array | null> => {
-    if (context.kind === "remote") return readRemote(path);
-    const dir = session.directory(MAIN_DIRECTORY);
-    return dockerfile.kind === "path" ? readNamed(request, dir, path) : readContextFile(dir, path);
-  };
-  // "dockerfile" is one too, in any directory.
-  const lower = basename(asked) === "Dockerfile" ? [join(dirname(asked), "dockerfile")] : [];
-  for (const path of [asked, ...lower]) {
-    const data = await read(path);
-    if (data !== null) return { name: basename(path), data };
-  }
-  throw missing(asked);
+/** Reads a file of the main context, or one that -f names. null: there is none. */
+interface FileReader {
+  context(path: string): Promise<Uint8Array | null>;
+  /** -f: a path of this machine beside a directory, else one in the context. */
+  named(path: string): Promise<Uint8Array | null>;
 }
 
-/** -f: a path of this machine beside a directory, else one in the context. */
-function readNamed({ context }: BuildRequest, dir: string, path: string): Promise<Uint8Array | null> {
-  return context.kind === "directory" ? readUserFile(path, dir) : readContextFile(dir, path);
+function readerOf({ context }: BuildRequest, dir: string | null, readRemote: ReadRemote): FileReader {
+  const inContext = (path: string) => (dir === null ? readRemote(path) : readContextFile(dir, path));
+  return {
+    context: inContext,
+    named: (path) =>
+      context.kind === "directory" && dir !== null ? readUserFile(path, dir) : inContext(path),
+  };
+}
+
+/** Where the session's directory is on this machine, with at least these files in it. */
+async function clientDirectory(
+  name: string,
+  follow: readonly string[],
+  { session, store, signal }: Reading,
+): Promise<HeldDirectory> {
+  const files = await session.files(name);
+  if (files.kind === "here") return { path: files.path, [Symbol.asyncDispose]: async () => {} };
+  const { syncFiles } = await import("../../cache/synced-files.ts");
+  const rules = { includes: [], excludes: [], follow };
+  return await syncFiles(files, { name, ...rules }, store, { signal, onBytes: () => {} });
+}
+
+/** The paths that may be read of the main context before there is a graph. */
+function wantedFiles(request: BuildRequest): string[] {
+  const dockerfiles = request.dockerfile.kind === "bytes" ? [] : dockerfilePaths(request);
+  const own = dockerfiles.map((path) => `${path}.dockerignore`);
+  return [...dockerfiles, ...own, ".dockerignore"];
+}
+
+/** "dockerfile" is one too, in any directory. */
+function dockerfilePaths({ dockerfile }: BuildRequest): string[] {
+  const asked = dockerfile.kind === "path" ? dockerfile.path : "Dockerfile";
+  return basename(asked) === "Dockerfile" ? [asked, join(dirname(asked), "dockerfile")] : [asked];
+}
+
+async function readDockerfile(request: BuildRequest, read: FileReader): Promise<NamedFile> {
+  const { dockerfile } = request;
+  if (dockerfile.kind === "bytes") return { name: "Dockerfile", data: dockerfile.data };
+  const paths = dockerfilePaths(request);
+  for (const path of paths) {
+    const data = dockerfile.kind === "path" ? await read.named(path) : await read.context(path);
+    if (data !== null) return { name: basename(path), data };
+  }
+  throw missing(paths[0] ?? "");
 }
 
 function missing(path: string): BuildError {
@@ -152,18 +193,16 @@ function missing(path: string): BuildError {
  *  as a whole: dockerui, config.go. */
 async function readIgnore(
   request: BuildRequest,
-  session: Session,
   dockerfile: NamedFile,
+  read: FileReader,
 ): Promise<NamedFile | null> {
-  if (request.context.kind !== "directory") return null;
   const own = `${dockerfile.name}.dockerignore`;
-  const dir = session.directory(MAIN_DIRECTORY);
   if (request.dockerfile.kind === "path") {
-    const data = await readNamed(request, dir, `${request.dockerfile.path}.dockerignore`);
+    const data = await read.named(`${request.dockerfile.path}.dockerignore`);
     if (data !== null) return { name: own, data };
   }
   for (const name of request.dockerfile.kind === "default" ? [own, ".dockerignore"] : [".dockerignore"]) {
-    const data = await readContextFile(dir, name);
+    const data = await read.context(name);
     if (data !== null) return { name, data };
   }
   return null;
@@ -171,13 +210,14 @@ async function readIgnore(
 
 async function readNamedIgnores(
   request: BuildRequest,
-  session: Session,
+  reading: Reading,
 ): Promise<ReadonlyMap<string, NamedFile>> {
   const ignores = new Map<string, NamedFile>();
   for (const value of request.buildContexts.values()) {
     if (!value.startsWith("local:")) continue;
     const name = value.slice(6);
-    const data = await readContextFile(session.directory(name), ".dockerignore");
+    await using directory = await clientDirectory(name, [".dockerignore"], reading);
+    const data = await readContextFile(directory.path, ".dockerignore");
     if (data !== null) ignores.set(name, { name: ".dockerignore", data });
   }
   return ignores;

@@ -167,7 +167,7 @@ export function outputDeps(
     files: async () => {
       throw new Error("no files are written");
     },
-    stdout: null,
+    client: options.session.outputs,
     loaders: [],
     env: parts.config.env,
   };

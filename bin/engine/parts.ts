@@ -4,7 +4,7 @@ import type { ImportedResults } from "../../cache/remote-cache/imports.ts";
 import type { Registry } from "../../cache/registry/client.ts";
 import type { Transport } from "../../cache/registry/transport.ts";
 import type { Store } from "../../cache/store.ts";
-import type { Session } from "../../solver/graph/request.ts";
+import type { Session } from "../../solver/graph/session.ts";
 import type { Limits, Sharing, Solver } from "../../solver/solver.ts";
 import type { Keeper } from "../../worker/keeper/keeper.ts";
 import type { LocalWorker } from "../../worker/worker.ts";

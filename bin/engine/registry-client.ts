@@ -2,7 +2,7 @@
 
 import type { Elsewhere, Registry } from "../../cache/registry/client.ts";
 import type { Transport, TransportOptions } from "../../cache/registry/transport.ts";
-import type { Credentials } from "../../solver/graph/request.ts";
+import type { Credentials } from "../../solver/graph/session.ts";
 import type { EngineConfig, Environment } from "./request.ts";
 
 export interface RegistryClientOptions {

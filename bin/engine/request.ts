@@ -1,7 +1,6 @@
 // What an engine is given and what it gives back, as data: it never looks at the environment, a command line, a terminal or the user
 // itself. Flags become these values in bin/; callers without flags start from buildRequest().
 
-import type { Writable } from "node:stream";
 import type { CheckOutcome } from "../../cache/check.ts";
 import type { Measure } from "../../cache/collect.ts";
 import type { OpenStore } from "../../cache/store.ts";
@@ -10,7 +9,8 @@ import type { S3Credentials } from "../../cache/remote-cache/s3-calls.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { Emit } from "../../solver/graph/event.ts";
 import type { Platform } from "../../solver/graph/op.ts";
-import type { Descriptor, Entitlement, Session } from "../../solver/graph/request.ts";
+import type { Descriptor, Entitlement } from "../../solver/graph/request.ts";
+import type { Session } from "../../solver/graph/session.ts";
 import type { ExplainedBuild } from "../../solver/solver.ts";
 import type { ResourceLimits } from "../../worker/cgroup-limits.ts";
 import type { Annotation } from "../../exporters/annotations.ts";
@@ -70,6 +70,8 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 /** Where the main context comes from. */
 export type ContextSource =
   | { readonly kind: "directory"; readonly path: string } // absolute; known to be a directory
+  /** The session's directory MAIN_DIRECTORY, which may be elsewhere. `key`: tells it from others, for --explain. */
+  | { readonly kind: "client"; readonly key: string }
   | { readonly kind: "remote"; readonly url: string } // git or http(s), as written
   /** No files at all: `tsbuild build - < Dockerfile`. */
   | { readonly kind: "empty" }
@@ -82,7 +84,7 @@ export type ContextSource =
 /** Where the Dockerfile comes from. */
 export type DockerfileSource =
   | { readonly kind: "default" } // Dockerfile in the context
-  | { readonly kind: "path"; readonly path: string } // as written: relative to the working directory, or to a remote context
+  | { readonly kind: "path"; readonly path: string } // as written: relative to the working directory, or to a context elsewhere
   | { readonly kind: "remote"; readonly url: string } // http(s)
   | { readonly kind: "bytes"; readonly data: Uint8Array }; // standard input
 
@@ -135,7 +137,7 @@ export interface BuildRequest {
   /** Caches to import, asked in this order. */
   readonly cacheFrom: readonly CacheFrom[];
   readonly cacheTo: readonly CacheTo[];
-  /** The user's side: directories, secrets, agents, credentials. */
+  /** The client's side: directories, secrets, agents, credentials, outputs. */
   readonly session: Session;
 }
 
@@ -219,8 +221,6 @@ export interface EngineBuildOptions extends EngineOptions {
   readonly onSource: (source: SourceText) => void;
   /** How large the store may become; left out: a share of the disk. */
   readonly maxStorage?: StorageLimit;
-  /** Where outputs to "-" go; left out: nowhere, and asking for one is an error. */
-  readonly stdout?: Writable | null;
   /** Called when the steps have ended, well or not: which ran, and why. */
   readonly onExplained?: (build: ExplainedBuild) => void;
 }

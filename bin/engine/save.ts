@@ -1,6 +1,5 @@
 // save: images of the local store into one archive.
 
-import type { Writable } from "node:stream";
 import { formatReference, parseReference } from "../../cache/registry/reference.ts";
 import type { Store } from "../../cache/store.ts";
 import {
@@ -35,9 +34,8 @@ export interface SaveRequest {
   readonly images: readonly string[];
   /** null: all that are here. */
   readonly platform: Platform | null;
-  /** Path of the archive; null: `stdout`. */
+  /** Path of the archive; null: it is sent to the client. */
   readonly path: string | null;
-  readonly stdout: Writable | null;
 }
 
 /** Throws IMAGE_UNKNOWN, PLATFORM_UNSUPPORTED, OUTPUT_FAILED, and what packing throws. */
@@ -82,7 +80,7 @@ export async function saveImages(
   const { emit, signal } = options;
   emit({ kind: "vertex", vertex, name: `saving ${request.images.join(", ")}`, inputs: [], at: [] });
   emit({ kind: "started", vertex, atMs: Date.now() });
-  const deps = { ...outputDeps(parts, worker, vertex, options), stdout: request.stdout };
+  const deps = outputDeps(parts, worker, vertex, options);
   const context = { signal, emit, vertex, epochSeconds: null, nowMs: Date.now };
   await saveTogether([...all.values()], output, deps, context);
 }

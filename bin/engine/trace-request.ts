@@ -3,7 +3,6 @@
 import type { Converted } from "../../frontend/frontend.ts";
 import type { TraceRequest } from "../../solver/solver.ts";
 import { redactUrl } from "../../solver/graph/error.ts";
-import { MAIN_DIRECTORY } from "./defaults.ts";
 import type { BuildRequest, EngineBuildOptions } from "./request.ts";
 
 /** Of a build of what `declared` is of. */
@@ -29,10 +28,12 @@ export function traceOf(
   };
 }
 
-function placeOf({ context, session }: BuildRequest): string {
+function placeOf({ context }: BuildRequest): string {
   switch (context.kind) {
     case "directory":
-      return session.directory(MAIN_DIRECTORY);
+      return context.path;
+    case "client":
+      return `client ${context.key}`;
     case "remote":
       return redactUrl(context.url);
     case "empty":

@@ -2,7 +2,7 @@
 // RFC 9110 section 11; distribution spec "Token Authentication Specification".
 
 import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
-import type { Credentials } from "../../solver/graph/request.ts";
+import type { Credentials } from "../../solver/graph/session.ts";
 import { unlessAborted } from "../../solver/graph/scope.ts";
 import { apiHost, type Manner } from "./reference.ts";
 import { type Kept, openRemembered } from "./remembered.ts";

@@ -3,7 +3,8 @@
 
 import { type Digest, digestOf, isDigest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import type { Credentials, Descriptor } from "../../solver/graph/request.ts";
+import type { Descriptor } from "../../solver/graph/request.ts";
+import type { Credentials } from "../../solver/graph/session.ts";
 import { MANIFEST_MAX_BYTES, MEDIA_TYPES, parseDocument } from "./documents.ts";
 import type { Places } from "./places.ts";
 import {

@@ -3,7 +3,7 @@
 import { devNull } from "node:os";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import { readFileOf } from "../outside.ts";
-import type { Credentials } from "../../solver/graph/request.ts";
+import type { Credentials } from "../../solver/graph/session.ts";
 import { callHelper, helperFailed, type HelperOptions, isUnknownServer } from "./docker-helper.ts";
 
 export interface DockerConfigOptions extends HelperOptions {

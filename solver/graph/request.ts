@@ -1,9 +1,10 @@
-// What can be asked of a builder, and what the asking side provides.
+// What can be asked of a builder, and what comes out of it.
 
 import type { Definition } from "./definition.ts";
 import type { Digest } from "./digest.ts";
 import type { Emit } from "./event.ts";
 import type { Attrs, Platform } from "./op.ts";
+import type { Session } from "./session.ts";
 
 /** OCI descriptor; size in bytes. image-spec descriptor.md */
 export interface Descriptor {
@@ -20,25 +21,6 @@ export interface CallContext {
   readonly session: Session;
   readonly emit: Emit;
 }
-
-/** Limit on one secret, as BuildKit has it. */
-export const SECRET_MAX_BYTES: number = 500 * 1024;
-
-/** What the asker provides: direct calls locally, RPC from afar. */
-export interface Session {
-  /** Directory on this machine behind `local://name`; throws CONTEXT_MISSING. Only sessions of this machine have one. */
-  directory(name: string): string;
-  /** Content of a secret, or null when there is none of that id. */
-  secret(id: string): Promise<Uint8Array | null>;
-  /** Path of the agent socket (or null) behind an ssh id; "default" when the Dockerfile names none. */
-  sshSocket(id: string): string | null;
-  /** Credentials for one registry host (host[:port]), or null: anonymous. */
-  credentials(host: string): Promise<Credentials | null>;
-}
-export type Credentials =
-  | { readonly kind: "basic"; readonly username: string; readonly password: string }
-  | { readonly kind: "identity-token"; readonly token: string }
-  | { readonly kind: "registry-token"; readonly token: string };
 
 /** Grants for what a Dockerfile may not have by itself; buildx's --allow. */
 export type Entitlement = "network.host" | "security.insecure" | "device";
@@ -106,7 +88,8 @@ export type Result =
   | { readonly kind: "layers"; readonly layers: readonly LayerId[] }
   | {
       readonly kind: "files";
-      readonly name: string; // session directory
+      readonly name: string; // of the session's directory
+      readonly root: string; // where it is on this machine, while the build runs; absolute
       readonly excludes: readonly string[]; // .dockerignore patterns in moby's patternmatcher syntax
       readonly includes: readonly string[]; // empty: all
       readonly gitModes?: boolean; // modes are 755 and 644 only

@@ -44,11 +44,11 @@ describe("session of this machine", () => {
     throws(() => open(large), /larger than 500 KiB/);
   });
 
-  it("has the agents it was given", () => {
+  it("has the agents it was given", async () => {
     const session = openLocalSession(config({}), { ...none, ssh: [["default", "/run/agent"]] });
-    equal(session.sshSocket("default"), "/run/agent");
-    equal(session.sshSocket(""), "/run/agent");
-    equal(session.sshSocket("other"), null);
+    equal(await session.sshSocket("default"), "/run/agent");
+    equal(await session.sshSocket(""), "/run/agent");
+    equal(await session.sshSocket("other"), null);
   });
 
   it("finds credentials in DOCKER_CONFIG", async () => {
@@ -63,10 +63,10 @@ describe("session of this machine", () => {
     equal(await session.credentials("other.example"), null);
   });
 
-  it("knows only the directories it was given", () => {
+  it("knows only the directories it was given", async () => {
     const session = openLocalSession(config({}), { ...none, directories: new Map([["context", dir]]) });
-    equal(session.directory("context"), dir);
-    throws(() => session.directory("../etc"), /no build context named/);
+    deepEqual(await session.files("context"), { kind: "here", path: dir });
+    await rejects(session.files("../etc"), /no build context named/);
   });
 });
 

@@ -61,7 +61,7 @@ export async function openFixture(change: Partial<ExportDeps> = {}): Promise<Fix
     files: async () => {
       throw new Error("no files are exported in this test");
     },
-    stdout: null,
+    client: null,
     loaders: [],
     env: process.env,
     ...change,

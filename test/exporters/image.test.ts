@@ -10,6 +10,7 @@ import {
 } from "node:fs";
 import { PassThrough } from "node:stream";
 import { join } from "node:path";
+import { toStream } from "../../bin/local-session.ts";
 import { runOutputs } from "../../exporters/exporter.ts";
 import { goTime } from "../../exporters/go-json.ts";
 import { type ImageLayer, makeImage } from "../../exporters/image.ts";
@@ -169,7 +170,7 @@ describe("outputs", () => {
     const reading = collect(stdout);
     const file = join(fixture.dir, "same.tar");
     const outputs = [parseOutput("type=oci,dest=-"), parseOutput(`type=oci,dest=${file}`)];
-    await runOutputs([image], outputs, { ...fixture.deps, stdout }, fixture.context());
+    await runOutputs([image], outputs, { ...fixture.deps, client: toStream(stdout) }, fixture.context());
     stdout.end();
     assert.ok((await reading).equals(readFileSync(file)));
     await assert.rejects(runOutputs([image], outputs, fixture.deps, fixture.context()), {

@@ -14,7 +14,7 @@ describe("--output", () => {
     assert.deepEqual(parseOutput("-"), {
       kind: "files",
       form: "tar",
-      dest: { kind: "stdout" },
+      dest: { kind: "client", name: "-" },
       platformSplit: null,
       epochSeconds: null,
     });
@@ -52,7 +52,10 @@ describe("--output", () => {
 
   it("loads into docker what has type docker and no destination", () => {
     assert.equal((parseOutput("type=docker") as ArchiveOutput).dest, null);
-    assert.deepEqual((parseOutput("type=docker,dest=-") as ArchiveOutput).dest, { kind: "stdout" });
+    assert.deepEqual((parseOutput("type=docker,dest=-") as ArchiveOutput).dest, {
+      kind: "client",
+      name: "-",
+    });
   });
 
   const bad: readonly (readonly [string, RegExp])[] = [

@@ -14,7 +14,7 @@ import type { LayerId, Result } from "../../solver/graph/request.ts";
 const [SRC, BASE] = [digestOf("src"), digestOf("base")];
 const KEY = "k".repeat(64) as CacheKey;
 const layers = (...ids: string[]): Result => ({ kind: "layers", layers: ids as LayerId[] });
-const FILES: Result = { kind: "files", name: "context", excludes: [], includes: [] };
+const FILES: Result = { kind: "files", name: "context", root: "/", excludes: [], includes: [] };
 
 /** A copy from input 0 onto input 1. */
 const COPYING: EdgeFacts = {

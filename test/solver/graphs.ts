@@ -7,10 +7,12 @@ import type { Digest } from "../../solver/graph/digest.ts";
 import type { ProgressEvent } from "../../solver/graph/event.ts";
 import { makeVertex } from "../../solver/graph/llb.ts";
 import type { Attrs, ExecMount, ExecOp, FileAction, Platform } from "../../solver/graph/op.ts";
-import type { CallContext, Session } from "../../solver/graph/request.ts";
+import type { CallContext } from "../../solver/graph/request.ts";
+import type { Session } from "../../solver/graph/session.ts";
 import { openSolver, type Limits, type OnResult, type Solver } from "../../solver/solver.ts";
 import { openMemoryStore } from "../support/memory-store.ts";
 import { type Arithmetic, type Numbers, openArithmetic } from "../support/arithmetic.ts";
+import { NO_SESSION } from "../support/session.ts";
 
 export const EXEC: ExecOp = {
   ...{
@@ -127,13 +129,6 @@ export function openDraft(): Graph {
     definition: () => ({ vertices, notes, root: null }),
   };
 }
-
-const NO_SESSION: Session = {
-  directory: () => "/",
-  secret: async () => null,
-  sshSocket: () => null,
-  credentials: async () => null,
-};
 
 export function contextOf(
   events: ProgressEvent[] = [],

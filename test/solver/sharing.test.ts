@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ProgressEvent } from "../../solver/graph/event.ts";
-import type { Session } from "../../solver/graph/request.ts";
+import type { Session } from "../../solver/graph/session.ts";
 import { openMemoryStore } from "../support/memory-store.ts";
 import { contextOf, openDraft, openLab, ran } from "./graphs.ts";
 

@@ -124,7 +124,7 @@ export function openArithmetic(store: Store): Arithmetic {
       const [scheme, name] = op.identifier.split("://") as [string, string];
       if (scheme === "local") {
         if (op.attrs["fetched"] !== undefined) return { digest: null, result: null };
-        return { digest: null, result: { kind: "files", name, excludes: [], includes: [] } };
+        return { digest: null, result: { kind: "files", name, root: "/", excludes: [], includes: [] } };
       }
       const numbers = self.images.get(name);
       if (numbers === undefined) throw new BuildError("IMAGE_UNKNOWN", `no image ${name}`);

@@ -113,6 +113,7 @@ export function openMemoryStore(): MemoryStore {
       },
     },
     cacheMounts: { acquire: noFiles, read: async () => null, list: () => [] },
+    syncedFiles: { acquire: noFiles, read: async () => null, list: () => [] },
     lease() {
       const held = new Set<LayerId>();
       leases.add(held);

@@ -22,6 +22,7 @@ import type { CallContext } from "../../solver/graph/request.ts";
 import { fetchGit } from "../../worker/sources/git.ts";
 import { needs } from "../support/needs.ts";
 import { type TemporaryDir, temporaryDir } from "../support/store.ts";
+import { NO_SESSION } from "../support/session.ts";
 
 describe("a git repository of a stranger", () => {
   let temporary: TemporaryDir;
@@ -30,12 +31,7 @@ describe("a git repository of a stranger", () => {
   let base: string;
   const context: CallContext = {
     signal: new AbortController().signal,
-    session: {
-      directory: (name) => assert.fail(name),
-      secret: async () => null,
-      sshSocket: () => null,
-      credentials: async () => null,
-    },
+    session: NO_SESSION,
     emit: () => {},
   };
 

@@ -3,22 +3,22 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Session } from "../../solver/graph/request.ts";
+import type { Session } from "../../solver/graph/session.ts";
 import { gitCredentials, plainRemote, runGit } from "../../worker/sources/git-run.ts";
 import { itAsRoot } from "../support/privileges.ts";
+import { NO_SESSION } from "../support/session.ts";
 
 describe("git as a source", () => {
   const session = (given: {
     secrets?: Record<string, string>;
     agents?: Record<string, string>;
   }): Session => ({
-    directory: (name) => assert.fail(name),
+    ...NO_SESSION,
     secret: async (id) => {
       const text = given.secrets?.[id];
       return text === undefined ? null : Buffer.from(text);
     },
-    sshSocket: (id) => given.agents?.[id] ?? null,
-    credentials: async () => null,
+    sshSocket: async (id) => given.agents?.[id] ?? null,
   });
 
   it("asks the agent of --ssh default where the repository is behind ssh, and no other", async () => {

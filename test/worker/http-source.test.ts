@@ -11,16 +11,15 @@ import type { SourceOp } from "../../solver/graph/op.ts";
 import type { CallContext } from "../../solver/graph/request.ts";
 import { downloadHttp, fetchHttp, pinHttp } from "../../worker/sources/http.ts";
 import { type Request, startServer } from "../support/registry.ts";
+import { NO_SESSION } from "../support/session.ts";
 
 const data = randomBytes(3_000_000);
 const secrets: Readonly<Record<string, string>> = { HTTP_AUTH_TOKEN_localhost: "t-1" };
 let context: CallContext = {
   signal: new AbortController().signal,
   session: {
-    directory: (name) => assert.fail(name),
+    ...NO_SESSION,
     secret: async (id) => (secrets[id] === undefined ? null : Buffer.from(secrets[id])),
-    sshSocket: () => null,
-    credentials: async () => null,
   },
   emit: () => {},
 };

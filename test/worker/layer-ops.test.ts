@@ -13,6 +13,7 @@ import { openSolver } from "../../solver/solver.ts";
 import { openWorker } from "../../worker/worker.ts";
 import { temporaryDir } from "../support/store.ts";
 import { openSandboxUnderTest, type SandboxUnderTest } from "./sandbox-fixture.ts";
+import { NO_SESSION } from "../support/session.ts";
 
 describe("merge and diff", () => {
   let sandbox: SandboxUnderTest;
@@ -56,12 +57,7 @@ describe("merge and diff", () => {
     const names = new Map<string, string>();
     const call: CallContext = {
       signal,
-      session: {
-        directory: () => context,
-        secret: async () => null,
-        sshSocket: () => null,
-        credentials: async () => null,
-      },
+      session: { ...NO_SESSION, files: async () => ({ kind: "here", path: context }) },
       emit: (event) => {
         if (event.kind === "vertex") names.set(event.vertex, event.name);
         if (event.kind === "started") ran.push(names.get(event.vertex) ?? "");

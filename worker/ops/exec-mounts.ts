@@ -5,7 +5,8 @@ import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { saysWaiting } from "../../solver/graph/event.ts";
 import type { ExecMount } from "../../solver/graph/op.ts";
-import { type CallContext, type LayerId, type Result, SECRET_MAX_BYTES } from "../../solver/graph/request.ts";
+import type { CallContext, LayerId, Result } from "../../solver/graph/request.ts";
+import { SECRET_MAX_BYTES } from "../../solver/graph/session.ts";
 import type { Scope } from "../../solver/graph/scope.ts";
 import type { Keeper } from "../keeper/keeper.ts";
 import type { ExecJobMount } from "../keeper/messages.ts";
@@ -118,7 +119,7 @@ export async function makeMount(
       return [{ kind: "secret", target, data, uid: mount.uid, gid: mount.gid, mode: mount.mode }];
     }
     case "ssh": {
-      const socket = context.session.sshSocket(mount.id === "" ? "default" : mount.id);
+      const socket = await context.session.sshSocket(mount.id === "" ? "default" : mount.id);
       if (socket === null) {
         if (mount.optional) return [];
         throw new BuildError(

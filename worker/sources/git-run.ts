@@ -3,7 +3,7 @@
 
 import { dirname } from "node:path";
 import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
-import type { Session } from "../../solver/graph/request.ts";
+import type { Session } from "../../solver/graph/session.ts";
 import { refusalOf } from "../../cache/disk-fault.ts";
 import { runProgram } from "../../cache/program.ts";
 
@@ -98,7 +98,7 @@ export async function runGit(args: readonly string[], place: GitPlace, sink?: Si
  *  secrets, through the environment so that it stands in no list of processes (git-config(1), GIT_CONFIG_COUNT). */
 export async function gitCredentials(remote: string, session: Session): Promise<Record<string, string>> {
   if (!/^https?:\/\//.test(remote)) {
-    const agent = session.sshSocket("default");
+    const agent = await session.sshSocket("default");
     return agent === null ? {} : { SSH_AUTH_SOCK: agent };
   }
   const host = new URL(remote).hostname;

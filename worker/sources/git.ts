@@ -4,7 +4,8 @@ import { closeSync } from "node:fs";
 import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
 import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
-import type { CallContext, LayerId, Session } from "../../solver/graph/request.ts";
+import type { CallContext, LayerId } from "../../solver/graph/request.ts";
+import type { Session } from "../../solver/graph/session.ts";
 import { openAnswers, type Tasks } from "../../solver/graph/tasks.ts";
 import {
   moveIn,

@@ -1,10 +1,13 @@
-// Files of the asker, read where they are: never copied first, never sent. Unchanged files are not read again.
+// Files of the client. Those on this machine are read where they are: never copied first, never sent; those elsewhere from a copy in the
+// store that is brought up to date. Unchanged files are not read again.
 
 import { existsSync } from "node:fs";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
-import type { Result, Session } from "../../solver/graph/request.ts";
+import type { CallContext, Result } from "../../solver/graph/request.ts";
+import { Scope } from "../../solver/graph/scope.ts";
+import type { FileRules, RemoteFiles } from "../../solver/graph/session.ts";
 import { keepSelection } from "../../cache/selection-files.ts";
 import { openStatCache, type StatCache } from "../../cache/stat-cache.ts";
 import type { Store } from "../../cache/store.ts";
@@ -15,21 +18,23 @@ import type { Selector } from "../keeper/messages.ts";
 /** Bytes more of live files: picked, and read because it was not known what is in them. */
 export type BytesRead = (picked: number, read: number) => void;
 
-export interface LocalSource {
-  /** The live result of a `local://name` source. Throws CONTEXT_MISSING. */
-  result(op: SourceOp, session: Session): Extract<Result, { kind: "files" }>;
+export interface LocalSource extends AsyncDisposable {
+  /** The live result of a `local://name` source; until this is disposed it is where it says. Files elsewhere are brought up to date, which
+   *  `vertex` shows. Throws CONTEXT_MISSING, and for files elsewhere what syncFiles() does. */
+  result(op: SourceOp, vertex: Digest, context: CallContext): Promise<Extract<Result, { kind: "files" }>>;
   /** Digest of what the selectors pick; remembers what it hashed. onBytes: see Worker.contentDigest. */
   digest(
     files: Extract<Result, { kind: "files" }>,
     selectors: readonly Selector[],
-    session: Session,
     options: { readonly signal: AbortSignal; readonly onBytes?: BytesRead | undefined },
   ): Promise<Digest>;
-  /** Writes what was learnt about files. To be called once no build runs on them any more. */
-  flush(): void;
 }
 
-/** Opens the local source over a store's stat cache. */
+/** Reports of bytes that come in are at least so far apart. */
+const REPORT_MS = 100;
+
+/** Opens the local source over a store's stat cache. Disposing it writes what was learnt about files, and lets go of copies: to be called
+ *  once no build runs on them any more. */
 export function openLocalSource(store: Store): LocalSource {
   const caches = new Map<string, StatCache>();
   const cacheOf = (root: string): StatCache => {
@@ -39,10 +44,51 @@ export function openLocalSource(store: Store): LocalSource {
     caches.set(root, cache);
     return cache;
   };
+  const scope = new Scope(null);
+  /** One copy for all of a build: it does not change under its steps. */
+  const copies = new Map<string, Promise<string>>();
+  const copyOf = (
+    name: string,
+    files: RemoteFiles,
+    rules: FileRules,
+    vertex: Digest,
+    { signal, emit }: CallContext,
+  ): Promise<string> => {
+    const key = JSON.stringify([name, rules]);
+    const known = copies.get(key);
+    if (known !== undefined) return known;
+    const copy = (async () => {
+      const { syncFiles } = await import("../../cache/synced-files.ts");
+      let saidMs = Number.NEGATIVE_INFINITY;
+      const say = (current: number, done: boolean): void => {
+        const atMs = Date.now();
+        if (!done && atMs - saidMs < REPORT_MS) return;
+        saidMs = atMs;
+        emit({ kind: "bytes", vertex, label: `receiving ${name}:`, atMs, current, total: null, done });
+      };
+      let bytes = 0;
+      const held = await syncFiles(files, { name, ...rules }, store, {
+        signal,
+        onBytes(count) {
+          bytes += count;
+          say(bytes, false);
+        },
+      });
+      say(bytes, true);
+      return scope.use(held).path;
+    })();
+    copies.set(key, copy);
+    copy.catch(() => copies.delete(key)); // who asked is told
+    return copy;
+  };
   return {
-    result(op, session) {
+    async result(op, vertex, context) {
       const name = op.identifier.replace(/^local:\/\//, "");
-      const root = session.directory(name);
+      const excludes = patterns(op.attrs.excludepatterns);
+      const includes = patterns(op.attrs.includepattern);
+      const files = await context.session.files(name);
+      const rules: FileRules = { includes, excludes, follow: patterns(op.attrs.followpaths) };
+      const root = files.kind === "here" ? files.path : await copyOf(name, files, rules, vertex, context);
       if (!existsSync(root))
         throw new BuildError(
           "CONTEXT_MISSING",
@@ -51,13 +97,14 @@ export function openLocalSource(store: Store): LocalSource {
       return {
         kind: "files",
         name,
-        excludes: patterns(op.attrs.excludepatterns),
-        includes: patterns(op.attrs.includepattern),
+        root,
+        excludes,
+        includes,
         ...(op.attrs["local.mode"] === "git" ? { gitModes: true } : {}),
       };
     },
-    async digest(files, selectors, session, { signal, onBytes }) {
-      const root = session.directory(files.name);
+    async digest(files, selectors, { signal, onBytes }) {
+      const { root } = files;
       const cache = cacheOf(root);
       const [{ readFailure, selectDigestLive }, { liveTree }, { filterTree }] = await Promise.all([
         import("../../cache/path-hash.ts"),
@@ -82,9 +129,10 @@ export function openLocalSource(store: Store): LocalSource {
         tree.close();
       }
     },
-    flush() {
+    async [Symbol.asyncDispose]() {
       for (const cache of caches.values()) cache.flush();
       caches.clear();
+      await scope[Symbol.asyncDispose]();
     },
   };
 }

@@ -62,11 +62,11 @@ function filesOf(coverage: string): string[] {
 }
 
 describe("buildRequest", () => {
-  it("fills in what `tsbuild build` would take", () => {
+  it("fills in what `tsbuild build` would take", async () => {
     using dir = temporaryDir();
     const request = buildRequest({ context: { kind: "directory", path: dir.path } });
     assert.deepEqual(request.dockerfile, { kind: "default" });
-    assert.equal(request.session.directory("context"), dir.path);
+    assert.deepEqual(await request.session.files("context"), { kind: "here", path: dir.path });
     assert.ok(Object.isFrozen(request));
   });
 

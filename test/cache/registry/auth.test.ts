@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { isTokenServiceOf, parseChallenges } from "../../../cache/registry/auth.ts";
 import { openRegistry } from "../../../cache/registry/client.ts";
 import { parseReference } from "../../../cache/registry/reference.ts";
-import type { Credentials } from "../../../solver/graph/request.ts";
+import type { Credentials } from "../../../solver/graph/session.ts";
 import { digestOf } from "../../../solver/graph/digest.ts";
 import { startServer } from "../../support/registry.ts";
 

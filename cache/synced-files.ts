@@ -1,0 +1,331 @@
+// Copies of directories of clients elsewhere, kept in the store and brought up to date by their differences.
+//
+//   synced/…      slots as of cache mounts (cache-mounts.ts): the copy of one directory, for one build at a time
+//   slot-<n>/boot which boot of the machine has written the copy
+//
+// A regular file is the same as in the copy when type, mode, size and time are: what BuildKit goes by (fsutil). So a copy must not say
+// what is not so. A file gets its time once it is whole, a kill leaves one that is sent again; and what another boot of the machine wrote
+// is sent again as a whole, since a power cut may have kept inodes without their bytes.
+//
+// The listing is the client's and may be anything: order, names and kinds are checked before anything is touched, and names are used below
+// descriptors, never as paths through links (threat model P1, C6).
+
+import { closeSync, constants, fchmodSync } from "node:fs";
+import { dirname } from "node:path";
+import { digestOf } from "../solver/graph/digest.ts";
+import { BuildError, printable } from "../solver/graph/error.ts";
+import type { FileEntry, FileRules, FileTransfer, RemoteFiles } from "../solver/graph/session.ts";
+import { fchmodat, openat2, O, RESOLVE, utimensat } from "../worker/sys/file.ts";
+import { archiveFault } from "./layers/archive.ts";
+import { ENTRIES_MAX, KEPT_PATHS_MAX_BYTES, treeWriter, type TreeWriter } from "./layers/entry.ts";
+import { removeAt } from "./layers/remove-tree.ts";
+import type { TarEntry } from "./layers/tar.ts";
+import { openDirectory, openIn, readIn, writeAll, writeWholeIn } from "./outside.ts";
+import { bootId } from "./owner.ts";
+import type { Store } from "./store.ts";
+import { baseOf, bytesOf, joinPath, parentOf, PATH_MAX_BYTES, type TreeStat } from "./tree.ts";
+import { type LiveTree, liveTree } from "./tree-live.ts";
+
+/** A directory that stays as it is until it is disposed. */
+export interface HeldDirectory extends AsyncDisposable {
+  readonly path: string; // absolute
+}
+
+const KEY_MAX_CHARS = 4096;
+const NAME_MAX_BYTES = 255;
+const OWNER_RWX = 0o700;
+
+/**
+ * Brings the copy of a client's directory up to date and holds it. `name`: what the session calls the directory. Files that `excludes` hide
+ * are not in it. onBytes: told of contents as they come. Throws SOURCE_FAILED for what is no listing, LIMIT_EXCEEDED, STORE_FULL, and what
+ * the transfer throws.
+ */
+export async function syncFiles(
+  files: RemoteFiles,
+  { name, ...rules }: FileRules & { readonly name: string },
+  store: Store,
+  { signal, onBytes }: { readonly signal: AbortSignal; readonly onBytes: (count: number) => void },
+): Promise<HeldDirectory> {
+  if (files.key.length > KEY_MAX_CHARS) throw invalid("its key is too long");
+  // What is excluded may change without all being sent again.
+  const seedKey = digestOf(JSON.stringify([rules.includes, rules.follow]));
+  const hold = await store.syncedFiles.acquire(`${name} of ${files.key}`, "private", { signal, seedKey });
+  try {
+    await using transfer = await files.open(rules, { signal });
+    try {
+      await update(hold.path, transfer, { signal, onBytes });
+    } catch (error) {
+      throw archiveFault(error, "receiving files of the client", hold.path);
+    }
+    hold.seeded();
+    return hold;
+  } catch (error) {
+    await hold[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** An entry as it was checked. Paths are byte strings. */
+interface Listed extends Omit<FileEntry, "path" | "linkName"> {
+  readonly index: number; // in the client's listing
+  readonly path: string;
+  readonly linkName: string;
+}
+
+async function update(
+  dir: string,
+  transfer: FileTransfer,
+  options: { readonly signal: AbortSignal; readonly onBytes: (count: number) => void },
+): Promise<void> {
+  const listed = await readListing(transfer, options.signal);
+  const slot = openDirectory(dirname(dir));
+  const isOfThisBoot = readBoot(slot) === bootId();
+  const root = openIn(slot, baseOf(dir), constants.O_RDONLY | constants.O_DIRECTORY);
+  const copy = liveTree(dir, () => null);
+  const writer = treeWriter(root, { form: "archive", idMap: "none", note: () => {} });
+  try {
+    const { changed, touched } = compare(listed, copy, root, isOfThisBoot);
+    removeUnlisted(listed, copy, touched, root);
+    await write(changed, writer, transfer, options);
+    finishDirectories(listed, touched, root);
+    if (!isOfThisBoot) await writeWholeIn(slot, BOOT, (fd) => writeAll(fd, Buffer.from(bootId(), "latin1")));
+  } finally {
+    writer.close();
+    copy.close();
+    closeSync(root);
+    closeSync(slot);
+  }
+}
+/** "": a new copy, or no file that could be believed. */
+function readBoot(slot: number): string {
+  try {
+    return readIn(slot, BOOT, BOOT_MAX_BYTES)?.toString("latin1") ?? "";
+  } catch {
+    return "";
+  }
+}
+const BOOT = "boot";
+const BOOT_MAX_BYTES = 1024;
+
+/** Reads and checks the listing; what is neither file, directory, link nor FIFO is left out. */
+async function readListing(
+  transfer: FileTransfer,
+  signal: AbortSignal,
+): Promise<ReadonlyMap<string, Listed>> {
+  const listed = new Map<string, Listed>();
+  /** The directories on the way to the last entry, with the last name seen in each. */
+  const open: { readonly path: string; last: string }[] = [{ path: "", last: "" }];
+  let index = -1;
+  let pathBytes = 0;
+  for await (const entry of transfer.listing()) {
+    signal.throwIfAborted();
+    index++;
+    const path = bytesOf(entry.path);
+    const name = baseOf(path);
+    pathBytes += path.length;
+    if (index >= ENTRIES_MAX || pathBytes > KEPT_PATHS_MAX_BYTES)
+      throw new BuildError("LIMIT_EXCEEDED", `the client's directory has more than ${index} files`, {
+        hint: "exclude what the build does not need in .dockerignore",
+      });
+    if (["", ".", ".."].includes(name) || name.includes("\0") || name.length > NAME_MAX_BYTES)
+      throw invalid(`${shown(entry)} has a name that no file can have`);
+    if (path.length > PATH_MAX_BYTES) throw invalid(`${shown(entry)} is longer than a path can be`);
+    while (open.length > 0 && open.at(-1)?.path !== parentOf(path)) open.pop();
+    const parent = open.at(-1);
+    if (parent === undefined || path.startsWith("/") || name <= parent.last)
+      throw invalid(`${shown(entry)} is out of order`);
+    parent.last = name;
+    if (entry.type === "directory") open.push({ path, last: "" });
+    if (entry.type === "other") continue;
+    const linkName = bytesOf(entry.linkName);
+    if (entry.type === "symlink" && (linkName === "" || linkName.includes("\0")))
+      throw invalid(`${shown(entry)} is a link to nothing`);
+    if (entry.type === "hardlink" && listed.get(linkName)?.type !== "file")
+      throw invalid(`${shown(entry)} is a hard link to no earlier file`);
+    const mtimeNs = entry.mtimeNs < 0n || entry.mtimeNs > MAX_TIME_NS ? 0n : entry.mtimeNs;
+    const mode = entry.mode & 0o7777;
+    listed.set(path, { ...entry, index, path, linkName, mode, mtimeNs });
+  }
+  return listed;
+}
+const MAX_TIME_NS = (1n << 63n) - 1n;
+
+/** What is not the same in the copy, in the listing's order; and directories whose mode or time has to be set in the end. */
+interface Differences {
+  readonly changed: ReadonlyMap<string, Listed>;
+  readonly touched: Set<string>;
+}
+
+function compare(
+  listed: ReadonlyMap<string, Listed>,
+  copy: LiveTree,
+  root: number,
+  isOfThisBoot: boolean,
+): Differences {
+  const changed = new Map<string, Listed>();
+  const touched = new Set<string>();
+  for (const entry of listed.values()) {
+    const { path, type } = entry;
+    const parent = parentOf(path);
+    const there = changed.get(parent)?.type === "directory" ? null : copy.lstat(path);
+    if (there?.type === "directory" && (there.mode & OWNER_RWX) !== OWNER_RWX) {
+      // Closed to this process, which is not root: opened for now.
+      const directory = openBelow(root, parent);
+      fchmodat(directory, Buffer.from(baseOf(path), "latin1"), there.mode | OWNER_RWX);
+      closeSync(directory);
+      touched.add(path);
+    }
+    if (there !== null && isSame(entry, there, { copy, changed, isOfThisBoot })) continue;
+    if (type === "directory" && there?.type === "directory") {
+      touched.add(path); // its own mode or time alone
+      continue;
+    }
+    changed.set(path, entry);
+    touched.add(parent);
+    if (type === "directory") touched.add(path);
+  }
+  return { changed, touched };
+}
+
+function isSame(
+  entry: Listed,
+  there: TreeStat,
+  {
+    copy,
+    changed,
+    isOfThisBoot,
+  }: {
+    readonly copy: LiveTree;
+    readonly changed: ReadonlyMap<string, Listed>;
+    readonly isOfThisBoot: boolean;
+  },
+): boolean {
+  const { path, type, linkName } = entry;
+  if (type === "hardlink") {
+    return there.ino === copy.lstat(linkName)?.ino && !changed.has(linkName);
+  }
+  if (there.type !== type || there.mtimeNs !== entry.mtimeNs) return false;
+  if (type === "symlink") return copy.readlink(path) === linkName;
+  if (there.mode !== entry.mode) return false;
+  return type !== "file" || (isOfThisBoot && there.size === entry.size);
+}
+
+function removeUnlisted(
+  listed: ReadonlyMap<string, Listed>,
+  copy: LiveTree,
+  touched: Set<string>,
+  root: number,
+): void {
+  const todo = [""];
+  for (let path = todo.pop(); path !== undefined; path = todo.pop()) {
+    const gone: string[] = [];
+    for (const { name, stat } of copy.children(path)) {
+      const child = joinPath(path, name);
+      const entry = listed.get(child);
+      if (entry === undefined) gone.push(name);
+      else if (entry.type === "directory" && stat.type === "directory") todo.push(child);
+    }
+    if (gone.length === 0) continue;
+    touched.add(path);
+    const directory = openBelow(root, path);
+    try {
+      for (const name of gone) removeAt(directory, Buffer.from(name, "latin1"));
+    } finally {
+      closeSync(directory);
+    }
+  }
+}
+
+async function write(
+  changed: ReadonlyMap<string, Listed>,
+  writer: TreeWriter,
+  transfer: FileTransfer,
+  { signal, onBytes }: { readonly signal: AbortSignal; readonly onBytes: (count: number) => void },
+): Promise<void> {
+  const wanted: Listed[] = [];
+  for (const entry of changed.values()) {
+    if (entry.type === "file") wanted.push(entry);
+    else if (entry.type !== "hardlink") writer.entry(memberOf(entry));
+  }
+  if (wanted.length > 0) {
+    const all = wanted.values();
+    let current: Listed | null = null;
+    let offset = 0;
+    for await (const { index, data } of transfer.contents(wanted.map((entry) => entry.index))) {
+      signal.throwIfAborted();
+      if (current === null) {
+        current = all.next().value ?? null;
+        if (current !== null) writer.entry(memberOf(current));
+        offset = 0;
+      }
+      if (current?.index !== index) throw invalid("it sent a file that was not asked for");
+      if (data === null) {
+        writer.end();
+        current = null;
+        continue;
+      }
+      writer.data(Buffer.from(data.buffer, data.byteOffset, data.byteLength), offset);
+      offset += data.length;
+      onBytes(data.length);
+    }
+    if (current !== null || all.next().done !== true) throw invalid("it stopped sending in the middle");
+  }
+  for (const entry of changed.values()) if (entry.type === "hardlink") writer.entry(memberOf(entry));
+}
+
+/** As the writer of archives takes it. Directories stay open to this process until the end; a file has as many bytes as came, whatever the
+ *  listing said before. */
+function memberOf({ type, path, linkName, mode, mtimeNs }: Listed): TarEntry {
+  return {
+    name: Buffer.from(path, "latin1"),
+    linkName: Buffer.from(linkName, "latin1"),
+    type: MEMBER_TYPES[type as keyof typeof MEMBER_TYPES],
+    mode: type === "directory" ? mode | OWNER_RWX : mode,
+    uid: 0,
+    gid: 0,
+    size: 0,
+    mtimeNs,
+    devMajor: 0,
+    devMinor: 0,
+    xattrs: new Map(),
+  };
+}
+const MEMBER_TYPES = {
+  file: "file",
+  directory: "dir",
+  symlink: "symlink",
+  hardlink: "link",
+  fifo: "fifo",
+} as const;
+
+/** Modes and times of directories in which something was made or removed; children first, since a parent may be closed then. */
+function finishDirectories(listed: ReadonlyMap<string, Listed>, touched: Set<string>, root: number): void {
+  const deepestFirst = [...touched].sort((a, b) => (a < b ? 1 : -1));
+  for (const path of deepestFirst) {
+    const entry = listed.get(path);
+    if (entry?.type !== "directory") continue; // the top, or what a link or file has taken the place of
+    const fd = openBelow(root, path);
+    try {
+      fchmodSync(fd, entry.mode);
+      utimensat(fd, null, entry.mtimeNs, entry.mtimeNs);
+    } finally {
+      closeSync(fd);
+    }
+  }
+}
+
+/** A directory of the copy, by no link. */
+function openBelow(root: number, path: string): number {
+  return openat2(root, Buffer.from(path === "" ? "." : path, "latin1"), {
+    flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW,
+    resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS,
+  });
+}
+
+function invalid(why: string): BuildError {
+  return new BuildError("SOURCE_FAILED", `the client sent an invalid directory: ${why}`);
+}
+
+function shown({ path }: FileEntry): string {
+  return JSON.stringify(printable(path, 200));
+}

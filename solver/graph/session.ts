@@ -1,0 +1,82 @@
+// What the client of a build provides: its files, secrets, agents and credentials, and where outputs go. Direct calls when the client is
+// this machine's user, messages when it is somewhere else; nothing here says which.
+
+/** The client of one request. */
+export interface Session {
+  /** The directory behind `local://name`. Rejects with CONTEXT_MISSING. */
+  files(name: string): Promise<ClientFiles>;
+  /** Content of a secret, or null when there is none of that id. */
+  secret(id: string): Promise<Uint8Array | null>;
+  /** Path on this machine of an agent socket (or null) for an ssh id; "default" when the Dockerfile names none. */
+  sshSocket(id: string): Promise<string | null>;
+  /** Credentials for one registry host (host[:port]), or null: anonymous. */
+  credentials(host: string): Promise<Credentials | null>;
+  /** Takes outputs whose destination is the client; null: it takes none (its standard output is a terminal). */
+  readonly outputs: ClientOutputs | null;
+}
+
+/** Limit on one secret, as BuildKit has it. */
+export const SECRET_MAX_BYTES: number = 500 * 1024;
+
+export type Credentials =
+  | { readonly kind: "basic"; readonly username: string; readonly password: string }
+  | { readonly kind: "identity-token"; readonly token: string }
+  | { readonly kind: "registry-token"; readonly token: string };
+
+/** A directory of the client. "here": on this machine, where it is read in place (absolute path). "elsewhere": what is needed of it is
+ *  copied into the store, and the copy is brought up to date for each build. */
+export type ClientFiles = { readonly kind: "here"; readonly path: string } | RemoteFiles;
+
+export interface RemoteFiles {
+  readonly kind: "elsewhere";
+  /** Says which directory of which client this is, from build to build. Only the differences to an earlier copy of that key are sent. */
+  readonly key: string;
+  /** Begins to send what `rules` select. The caller disposes the transfer. */
+  open(rules: FileRules, options: { readonly signal: AbortSignal }): Promise<FileTransfer>;
+}
+
+/** Which files of a directory are wanted: those that `includes` or `follow` select (all, if both are empty) and `excludes` does not hide. */
+export interface FileRules {
+  /** Patterns in moby's patternmatcher syntax (.dockerignore). */
+  readonly includes: readonly string[];
+  readonly excludes: readonly string[];
+  /** Paths, each with what the links on its way lead to: BuildKit's followpaths. */
+  readonly follow: readonly string[];
+}
+
+/** One transfer of files, in two phases, as fsutil has it: the whole listing, then contents. */
+export interface FileTransfer extends AsyncDisposable {
+  /** All but the directory itself: parents before children, names of one directory in the order of their bytes. To be read once, to its end. */
+  listing(): AsyncIterable<FileEntry>;
+  /** Contents of regular files by their position in the listing (from 0): file by file in the order asked, each with its pieces and then
+   *  null. A file that has vanished is empty. To be called once, after the listing. */
+  contents(wanted: readonly number[]): AsyncIterable<FilePiece>;
+}
+
+/** One entry of a listing. fsutil's Stat. */
+export interface FileEntry {
+  readonly path: string; // relative, "/" between names; bytes that are no UTF-8 cannot be sent
+  /** hardlink: another name of an earlier regular file. Other kinds (sockets, devices) are left out. */
+  readonly type: "file" | "directory" | "symlink" | "hardlink" | "fifo" | "other";
+  readonly mode: number; // permission, set-id and sticky bits
+  readonly size: number; // bytes
+  readonly mtimeNs: bigint;
+  readonly linkName: string; // symlink: its text; hardlink: the path of the earlier file; else ""
+}
+
+export interface FilePiece {
+  readonly index: number;
+  readonly data: Uint8Array | null;
+}
+
+/** Outputs that are sent to the client. `name`: that of the destination, "-" for standard output. */
+export interface ClientOutputs {
+  /** Sends one file. Resolves when the client has all of it; throws OUTPUT_FAILED. */
+  file(
+    name: string,
+    data: AsyncIterable<Uint8Array>,
+    options: { readonly signal: AbortSignal },
+  ): Promise<void>;
+  /** Sends what is in a directory of this machine. */
+  directory(name: string, path: string, options: { readonly signal: AbortSignal }): Promise<void>;
+}
