@@ -103,11 +103,16 @@ export function lifecycleProgram(plan: Lifecycle): ReturnType<Program["assemble"
 function placeKernelFiles(program: Program, cgroups: Lifecycle["cgroups"]): void {
   const fd = OWN_FD;
   const closed = SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC;
-  newMount(program, fd, "proc", [], closed, "/proc");
+  newMount(program, fd, { type: "proc", attributeBits: closed, what: "/proc" });
   program.call("move_mount", [fd, "", SYS.AT_FDCWD, "/proc", SYS.MOVE_F_EMPTY], { what: "mounting /proc" });
   const absent = program.label();
   if (cgroups === "hidden") {
-    newMount(program, fd, "tmpfs", [["mode", "0555"]], closed | SYS.ATTR_RDONLY, "an empty /sys/fs/cgroup");
+    newMount(program, fd, {
+      type: "tmpfs",
+      options: [["mode", "0555"]],
+      attributeBits: closed | SYS.ATTR_RDONLY,
+      what: "an empty /sys/fs/cgroup",
+    });
   } else {
     const all = SYS.OPEN_TREE_CLONE | SYS.AT_RECURSIVE;
     program.open(fd, "open_tree", [SYS.AT_FDCWD, CGROUP_DIR, all], { onError: absent });

@@ -52,6 +52,20 @@ export interface StepMount {
   readonly readonly: boolean;
 }
 
+/** A mount to be made of a file system of its own. */
+export interface NewMount {
+  /** Of the file system: "tmpfs". */
+  readonly type: string;
+  readonly options?: readonly (readonly [key: string, value: string])[];
+  readonly attributeBits: number;
+  /** For messages: "mounting …". */
+  readonly what: string;
+  /** Where to go on when it cannot be made; left out: the program ends. */
+  readonly onError?: Label;
+  /** Keys of options that need not be taken. */
+  readonly ignored?: readonly string[];
+}
+
 export interface StepPlan {
   readonly arch: LauncherArch;
   readonly scratchDir: string; // an empty directory of the host where the root is placed for a moment
@@ -220,7 +234,12 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   enterRoot(program, plan);
   placeKernelMounts(program, plan, fds);
   const aux = OWN_FD + 40;
-  newMount(program, aux, "tmpfs", [["mode", "0700"]], SYS.ATTR_NOSUID | SYS.ATTR_NODEV, "files of the step");
+  newMount(program, aux, {
+    type: "tmpfs",
+    options: [["mode", "0700"]],
+    attributeBits: SYS.ATTR_NOSUID | SYS.ATTR_NODEV,
+    what: "files of the step",
+  });
   placeAside(program, aux, ASIDE.files);
   placeData(program, aux, 0, plan.resolvConf.text, plan.resolvConf.path);
   placeData(program, aux, 1, plan.hosts.text, plan.hosts.path);
@@ -292,22 +311,18 @@ interface KernelMounts {
 function openKernelMounts(program: Program, plan: StepPlan): KernelMounts {
   const proc = OWN_FD;
   const sys = OWN_FD + 1;
-  newMount(program, proc, "proc", [], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/proc");
+  const closed = SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC;
+  newMount(program, proc, { type: "proc", attributeBits: closed, what: "/proc" });
   if (plan.network.kind === "host") {
     // A sysfs of its own needs a network namespace of its own: the host's is shown read-only.
     program.open(sys, "open_tree", [SYS.AT_FDCWD, "/sys", SYS.OPEN_TREE_CLONE | SYS.AT_RECURSIVE], {
       what: "/sys",
     });
   } else {
-    newMount(program, sys, "sysfs", [], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/sys");
+    newMount(program, sys, { type: "sysfs", attributeBits: closed, what: "/sys" });
   }
   if (!plan.insecure || plan.network.kind === "host") {
-    setAttributes(
-      program,
-      sys,
-      SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC,
-      plan.network.kind === "host",
-    );
+    setAttributes(program, sys, SYS.ATTR_RDONLY | closed, plan.network.kind === "host");
   }
   const devices = DEVICES.map((name, index) => {
     const fd = OWN_FD + 2 + index;
@@ -347,17 +362,15 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
   });
   placeCgroup(program);
   const dev = DEV_FD;
-  newMount(
-    program,
-    dev,
-    "tmpfs",
-    [
+  newMount(program, dev, {
+    type: "tmpfs",
+    options: [
       ["mode", "0755"],
       ["size", "65536k"],
     ],
-    SYS.ATTR_NOSUID,
-    "/dev",
-  );
+    attributeBits: SYS.ATTR_NOSUID,
+    what: "/dev",
+  });
   for (const device of fds.devices) {
     program.call("mknodat", [dev, device.name, SYS.S_IFREG | 0o666, 0]);
   }
@@ -389,37 +402,37 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
     program.here(placed);
   }
   const pts = OWN_FD + 31;
-  newMount(
-    program,
-    pts,
-    "devpts",
-    [
+  newMount(program, pts, {
+    type: "devpts",
+    options: [
       ["ptmxmode", "0666"],
       ["mode", "0620"],
       // Group 5 may have no number outside. Some kernels say so here, older ones fail the mount.
       ...(plan.singleId ? [] : [["gid", "5"] as const]),
     ],
-    SYS.ATTR_NOSUID | SYS.ATTR_NOEXEC,
-    "/dev/pts",
-    { ignored: ["gid"] },
-  );
+    attributeBits: SYS.ATTR_NOSUID | SYS.ATTR_NOEXEC,
+    what: "/dev/pts",
+    ignored: ["gid"],
+  });
   program.call("move_mount", [pts, "", SYS.AT_FDCWD, "/dev/pts", SYS.MOVE_F_EMPTY]);
   const shm = OWN_FD + 32;
-  newMount(
-    program,
-    shm,
-    "tmpfs",
-    [
+  const closed = SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC;
+  newMount(program, shm, {
+    type: "tmpfs",
+    options: [
       ["mode", "1777"],
       ["size", "65536k"],
     ],
-    SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC,
-    "/dev/shm",
-  );
+    attributeBits: closed,
+    what: "/dev/shm",
+  });
   program.call("move_mount", [shm, "", SYS.AT_FDCWD, "/dev/shm", SYS.MOVE_F_EMPTY]);
   const mqueue = OWN_FD + 33;
   const noQueues = program.label(); // a kernel may be built without
-  newMount(program, mqueue, "mqueue", [], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/dev/mqueue", {
+  newMount(program, mqueue, {
+    type: "mqueue",
+    attributeBits: closed,
+    what: "/dev/mqueue",
     onError: noQueues,
   });
   program.call("move_mount", [mqueue, "", SYS.AT_FDCWD, "/dev/mqueue", SYS.MOVE_F_EMPTY]);
@@ -439,10 +452,10 @@ function placeCgroup(program: Program): void {
   const refused = program.label();
   const made = program.label();
   const absent = program.label();
-  newMount(program, fd, "cgroup2", [], attributeBits, path, { onError: refused });
+  newMount(program, fd, { type: "cgroup2", attributeBits, what: path, onError: refused });
   program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { next: made, onError: absent });
   program.here(refused);
-  newMount(program, fd, "tmpfs", [["mode", "0755"]], attributeBits, path);
+  newMount(program, fd, { type: "tmpfs", options: [["mode", "0755"]], attributeBits, what: path });
   program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { onError: absent });
   program.here(absent);
   program.here(made);
@@ -484,17 +497,15 @@ function placeMount(program: Program, mount: StepMount, aux: number, index: numb
       place(source.fd);
       return;
     case "tmpfs":
-      newMount(
-        program,
-        fd,
-        "tmpfs",
-        [
+      newMount(program, fd, {
+        type: "tmpfs",
+        options: [
           ["mode", "1777"],
           ...(source.sizeBytes === null ? [] : [["size", String(source.sizeBytes)] as const]),
         ],
-        SYS.ATTR_NOSUID | SYS.ATTR_NODEV,
-        target,
-      );
+        attributeBits: SYS.ATTR_NOSUID | SYS.ATTR_NODEV,
+        what: target,
+      });
       place(fd);
       return;
     case "data": {
@@ -552,18 +563,16 @@ function protectKernelFiles(program: Program, plan: StepPlan): void {
     program.here(absent);
   }
   const empty = OWN_FD + 45;
-  newMount(
-    program,
-    empty,
-    "tmpfs",
-    [
+  newMount(program, empty, {
+    type: "tmpfs",
+    options: [
       ["mode", "0555"],
       ["size", "0"],
       ["nr_inodes", "1"],
     ],
-    SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC,
-    "masks",
-  );
+    attributeBits: SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC,
+    what: "masks",
+  });
   placeAside(program, empty, ASIDE.masks);
   const mask = (path: string, fromFd: number, fromPath: string, flags: number): void => {
     const absent = program.label();
@@ -721,23 +730,18 @@ function searchPath(env: readonly string[]): string[] {
 export function newMount(
   program: Program,
   fd: number,
-  type: string,
-  options: readonly (readonly [string, string])[],
-  attributeBits: number,
-  what: string,
-  failing: { readonly onError?: Label; readonly ignored?: readonly string[] } = {},
+  { type, options = [], attributeBits, what, ignored = [], ...failing }: NewMount,
 ): void {
   const context = OWN_FD + 50;
-  const onError = failing.onError === undefined ? {} : { onError: failing.onError };
-  program.open(context, "fsopen", [type, 1], { what: `mounting ${what}`, ...onError });
+  program.open(context, "fsopen", [type, 1], { what: `mounting ${what}`, ...failing });
   for (const [key, value] of options) {
     program.call("fsconfig", [context, SYS.FSCONFIG_STRING, key, value, 0], {
       what: `mounting ${what} (${key}=${value})`,
-      ...(failing.ignored?.includes(key) === true ? { onError: "ignore" } : onError),
+      ...(ignored.includes(key) ? { onError: "ignore" } : failing),
     });
   }
-  program.call("fsconfig", [context, SYS.FSCONFIG_CREATE, 0, 0, 0], { what: `mounting ${what}`, ...onError });
-  program.open(fd, "fsmount", [context, 1, attributeBits], { what: `mounting ${what}`, ...onError });
+  program.call("fsconfig", [context, SYS.FSCONFIG_CREATE, 0, 0, 0], { what: `mounting ${what}`, ...failing });
+  program.open(fd, "fsmount", [context, 1, attributeBits], { what: `mounting ${what}`, ...failing });
 }
 
 /** Adds attributes to a detached mount. */
