@@ -7,6 +7,7 @@
 import { loopbackUp } from "../launcher/network.ts";
 import { openProgram, type Arg, type Label, type Program } from "../launcher/program.ts";
 import type { LauncherArch } from "../launcher/elf.ts";
+import { STEP_FD } from "../launcher/step-fd.ts";
 import { type ProcessBound, writePidMax } from "./process-bound.ts";
 import {
   installFilter,
@@ -19,21 +20,6 @@ import {
 import type { StepFilter } from "./seccomp-notify.ts";
 import { capsetArguments, DEFAULT_CAPABILITIES, LAST_CAPABILITY } from "./capabilities.ts";
 
-/** Descriptors of a step's launcher. Mount descriptors follow from `first` on. */
-/** aliveRead, aliveWrite: a pipe (O_NONBLOCK) that only the launcher outside holds open, see `childSide`. */
-export const STEP_FD = {
-  program: 0,
-  stdout: 1,
-  stderr: 2,
-  status: 3,
-  aliveRead: 4,
-  aliveWrite: 5,
-  first: 6,
-} as const;
-/** Numbers the program moves its own descriptors to; above all that is handed in. */
-export const OWN_FD = 400;
-/** The step's /dev, as long as it is set up. */
-const DEV_FD = OWN_FD + 30;
 /** Where mounts that are only cloned are placed for that time. */
 const ASIDE = { files: ".files", masks: ".masks" } as const;
 
@@ -233,20 +219,19 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   const fds = openKernelMounts(program, plan);
   enterRoot(program, plan);
   placeKernelMounts(program, plan, fds);
-  const aux = OWN_FD + 40;
-  newMount(program, aux, {
+  newMount(program, STEP_FD.files, {
     type: "tmpfs",
     options: [["mode", "0700"]],
     attributeBits: SYS.ATTR_NOSUID | SYS.ATTR_NODEV,
     what: "files of the step",
   });
-  placeAside(program, aux, ASIDE.files);
-  placeData(program, aux, 0, plan.resolvConf.text, plan.resolvConf.path);
-  placeData(program, aux, 1, plan.hosts.text, plan.hosts.path);
-  plan.mounts.forEach((mount, index) => placeMount(program, mount, aux, index + 2));
-  writePidMax(program, OWN_FD + 46, plan.processes);
+  placeAside(program, STEP_FD.files, ASIDE.files);
+  placeData(program, 0, plan.resolvConf.text, plan.resolvConf.path);
+  placeData(program, 1, plan.hosts.text, plan.hosts.path);
+  plan.mounts.forEach((mount, index) => placeMount(program, mount, index + 2));
+  writePidMax(program, STEP_FD.pidMax, plan.processes);
   if (!plan.insecure) protectKernelFiles(program, plan);
-  takeAway(program, aux, ASIDE.files);
+  takeAway(program, STEP_FD.files, ASIDE.files);
   finishRoot(program, plan);
   dropPrivileges(program, plan);
   execute(program, plan);
@@ -266,8 +251,7 @@ function parentSide(program: Program, child: Label, plan: StepPlan): void {
   });
   program.call("write", [STEP_FD.status, pid, 16], { onError: "ignore" });
   // Descriptors of mounts must not keep them alive behind the step; status and the sign of life stay.
-  if (plan.notify !== null)
-    tellUntilEnd(program, plan.notify.outsideFd, { fd: STEP_FD.status, kind: STEP_STATUS.told });
+  if (plan.notify !== null) tellUntilEnd(program, plan.notify.outsideFd, STEP_STATUS.told);
   program.call("close", [STEP_FD.aliveRead], { onError: "ignore" });
   program.call("close_range", [STEP_FD.first, SYS.LAST_FD, 0], { onError: "ignore" });
   program.call("close", [STEP_FD.stdout], { onError: "ignore" });
@@ -309,8 +293,7 @@ interface KernelMounts {
 /** Makes /proc, /sys and the device nodes as detached mounts while the host's are still visible: the kernel allows new
  *  proc and sysfs mounts only to who can see a whole one (mount_too_revealing in fs/namespace.c). */
 function openKernelMounts(program: Program, plan: StepPlan): KernelMounts {
-  const proc = OWN_FD;
-  const sys = OWN_FD + 1;
+  const { proc, sys } = STEP_FD;
   const closed = SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC;
   newMount(program, proc, { type: "proc", attributeBits: closed, what: "/proc" });
   if (plan.network.kind === "host") {
@@ -325,7 +308,7 @@ function openKernelMounts(program: Program, plan: StepPlan): KernelMounts {
     setAttributes(program, sys, SYS.ATTR_RDONLY | closed, plan.network.kind === "host");
   }
   const devices = DEVICES.map((name, index) => {
-    const fd = OWN_FD + 2 + index;
+    const fd = STEP_FD.devices + index;
     const absent = program.label();
     program.open(fd, "open_tree", [SYS.AT_FDCWD, `/dev/${name}`, SYS.OPEN_TREE_CLONE], {
       what: `/dev/${name}`,
@@ -361,7 +344,7 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
     what: "mounting /sys (is it a directory of the image?)",
   });
   placeCgroup(program);
-  const dev = DEV_FD;
+  const { dev, pts, shm, mqueue } = STEP_FD;
   newMount(program, dev, {
     type: "tmpfs",
     options: [
@@ -401,7 +384,6 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
     program.call("unlinkat", [SYS.AT_FDCWD, `/dev/${device.name}`, 0], { onError: "ignore" });
     program.here(placed);
   }
-  const pts = OWN_FD + 31;
   newMount(program, pts, {
     type: "devpts",
     options: [
@@ -415,7 +397,6 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
     ignored: ["gid"],
   });
   program.call("move_mount", [pts, "", SYS.AT_FDCWD, "/dev/pts", SYS.MOVE_F_EMPTY]);
-  const shm = OWN_FD + 32;
   const closed = SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC;
   newMount(program, shm, {
     type: "tmpfs",
@@ -427,7 +408,6 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
     what: "/dev/shm",
   });
   program.call("move_mount", [shm, "", SYS.AT_FDCWD, "/dev/shm", SYS.MOVE_F_EMPTY]);
-  const mqueue = OWN_FD + 33;
   const noQueues = program.label(); // a kernel may be built without
   newMount(program, mqueue, {
     type: "mqueue",
@@ -446,7 +426,7 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
 
 /** /sys/fs/cgroup of the step's own cgroup namespace, read-only; empty where that cannot be mounted. */
 function placeCgroup(program: Program): void {
-  const fd = OWN_FD + 35;
+  const fd = STEP_FD.cgroup;
   const path = "/sys/fs/cgroup";
   const attributeBits = SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC;
   const refused = program.label();
@@ -462,7 +442,7 @@ function placeCgroup(program: Program): void {
 }
 
 /** A file on the step's private tmpfs, bound read-only to its place. */
-function placeData(program: Program, aux: number, index: number, text: string, target: string): void {
+function placeData(program: Program, index: number, text: string, target: string): void {
   placeMount(
     program,
     {
@@ -470,20 +450,19 @@ function placeData(program: Program, aux: number, index: number, text: string, t
       readonly: true,
       source: { kind: "data", data: new TextEncoder().encode(text), uid: 0, gid: 0, mode: 0o644 },
     },
-    aux,
     index,
   );
 }
 
-function placeMount(program: Program, mount: StepMount, aux: number, index: number): void {
+/** `index`: another for each mount of the step; names its file, if it has one. */
+function placeMount(program: Program, mount: StepMount, index: number): void {
   const { source, target } = mount;
-  const fd = OWN_FD + 41;
+  const { files, file, mount: fd, target: at } = STEP_FD;
   const isFile = source.kind === "data" || (source.kind === "fd" && source.isFile);
   makeTarget(program, target, isFile);
   const place = (from: number): void => {
     // Found and used as one descriptor; links of the image are followed inside the root, those of /proc are not (P1, P2).
     const how = words(BigInt(SYS.O_PATH), 0n, BigInt(SYS.RESOLVE_IN_ROOT | SYS.RESOLVE_NO_MAGICLINKS));
-    const at = OWN_FD + 44;
     program.open(at, "openat2", [SYS.AT_FDCWD, target, how, how.length], {
       what: `finding the mount target ${target}`,
     });
@@ -510,8 +489,7 @@ function placeMount(program: Program, mount: StepMount, aux: number, index: numb
       return;
     case "data": {
       const name = `f${index}`;
-      const file = OWN_FD + 42;
-      program.open(file, "openat", [aux, name, SYS.O_RDWR | SYS.O_CREAT | SYS.O_EXCL, 0o600], {
+      program.open(file, "openat", [files, name, SYS.O_RDWR | SYS.O_CREAT | SYS.O_EXCL, 0o600], {
         what: target,
       });
       if (source.data.length > 0)
@@ -523,7 +501,7 @@ function placeMount(program: Program, mount: StepMount, aux: number, index: numb
       }
       program.call("fchmod", [file, source.mode]);
       program.call("close", [file]);
-      program.open(fd, "open_tree", [aux, name, SYS.OPEN_TREE_CLONE], { what: target });
+      program.open(fd, "open_tree", [files, name, SYS.OPEN_TREE_CLONE], { what: target });
       if (mount.readonly)
         setAttributes(
           program,
@@ -550,7 +528,7 @@ function makeTarget(program: Program, target: string, isFile: boolean): void {
 }
 
 function protectKernelFiles(program: Program, plan: StepPlan): void {
-  const fd = OWN_FD + 43;
+  const { mask: fd, empty } = STEP_FD;
   for (const path of READONLY_PATHS) {
     const absent = program.label();
     program.open(fd, "open_tree", [SYS.AT_FDCWD, path, SYS.OPEN_TREE_CLONE | SYS.AT_RECURSIVE], {
@@ -562,7 +540,6 @@ function protectKernelFiles(program: Program, plan: StepPlan): void {
     });
     program.here(absent);
   }
-  const empty = OWN_FD + 45;
   newMount(program, empty, {
     type: "tmpfs",
     options: [
@@ -593,8 +570,8 @@ function protectKernelFiles(program: Program, plan: StepPlan): void {
 
 /** Gives a mount a place in the step's own /dev. Before Linux 6.15 only what has a place can be cloned (open_tree(2)). */
 function placeAside(program: Program, fd: number, name: string): void {
-  program.call("mkdirat", [DEV_FD, name, 0o700]);
-  program.call("move_mount", [fd, "", DEV_FD, name, SYS.MOVE_F_EMPTY], {
+  program.call("mkdirat", [STEP_FD.dev, name, 0o700]);
+  program.call("move_mount", [fd, "", STEP_FD.dev, name, SYS.MOVE_F_EMPTY], {
     what: "mounting files of the step",
   });
 }
@@ -604,7 +581,7 @@ function takeAway(program: Program, fd: number, name: string): void {
   program.call("fchdir", [fd]);
   program.call("umount2", [".", SYS.MNT_DETACH], { what: "taking files of the step out of sight" });
   program.call("chdir", ["/"]);
-  program.call("unlinkat", [DEV_FD, name, SYS.AT_REMOVEDIR]);
+  program.call("unlinkat", [STEP_FD.dev, name, SYS.AT_REMOVEDIR]);
 }
 
 function finishRoot(program: Program, plan: StepPlan): void {
@@ -732,7 +709,7 @@ export function newMount(
   fd: number,
   { type, options = [], attributeBits, what, ignored = [], ...failing }: NewMount,
 ): void {
-  const context = OWN_FD + 50;
+  const context = STEP_FD.fsContext;
   program.open(context, "fsopen", [type, 1], { what: `mounting ${what}`, ...failing });
   for (const [key, value] of options) {
     program.call("fsconfig", [context, SYS.FSCONFIG_STRING, key, value, 0], {
