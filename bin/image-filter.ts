@@ -74,18 +74,17 @@ export function nameTest(pattern: string): ImageTest {
 
 /** Go's path.Match. Throws USAGE for a pattern that is none. */
 function globOf(pattern: string): RegExp {
-  const text = pattern.replace(
-    /\\(.)|(\*+)|(\?)|\[(\^?)((?:\\.|[^\]\\])+)\]|([\s\S])/g,
-    (_all, escaped?: string, star?: string, one?: string, not?: string, set?: string, plain?: string) => {
-      if (escaped !== undefined) return quoted(escaped);
-      if (star !== undefined) return "[^/]*";
-      if (one !== undefined) return "[^/]";
-      if (set !== undefined) return `[${not ?? ""}${set.replace(/[[&~^]/g, "\\$&")}]`;
-      return quoted(plain ?? "");
-    },
-  );
+  // The last alternative takes what no other does, so that the parts are all of the pattern.
+  const parts = pattern.matchAll(/\\(.)|(\*+)|(\?)|\[(\^?)((?:\\.|[^\]\\])+)\]|([\s\S])/g);
+  const texts = Array.from(parts, ([, escaped, star, one, not, set, plain]) => {
+    if (escaped !== undefined) return quoted(escaped);
+    if (star !== undefined) return "[^/]*";
+    if (one !== undefined) return "[^/]";
+    if (set !== undefined) return `[${not ?? ""}${set.replace(/[[&~^]/g, "\\$&")}]`;
+    return quoted(plain ?? "");
+  });
   try {
-    return new RegExp(`^${text}$`, "s");
+    return new RegExp(`^${texts.join("")}$`, "s");
   } catch (cause) {
     throw new BuildError("USAGE", `invalid pattern ${JSON.stringify(pattern)}`, { cause });
   }

@@ -16,20 +16,33 @@ import { during, lineOf, moment, type Report } from "./shown.ts";
 /** Characters of a step's name beside its layer. */
 const NAME_MAX = 50;
 
-/**
- * Has the layers of all images made in the wanted form, then the documents, which are in the content store afterwards. isPlain: the
- * manifest names plain tars, and no blobs are made.
- */
+/** In which form an image is wanted. */
+export interface ImageForm {
+  readonly options: ImageOptions;
+  /** The manifest names plain tars, and no blobs are made. */
+  readonly isPlain: boolean;
+}
+
+/** What the layers of one image have in common, whatever becomes of each. */
+interface LayerMaking extends ImageForm {
+  readonly epochSeconds: number | null;
+  readonly deps: ExportDeps;
+  /** Takes those that are elsewhere, by digest. */
+  readonly remotes: Map<Digest, RemoteBlob>;
+}
+
+/** Has the layers of all images made in the wanted form, then the documents, which are in the content store afterwards. */
 export async function assemble(
   images: readonly BuiltImage[],
-  options: ImageOptions,
-  isPlain: boolean,
+  form: ImageForm,
   deps: ExportDeps,
   context: OutputContext,
   lease: Lease,
 ): Promise<Assembled> {
+  const { options } = form;
   const epochSeconds = epochOf(options.epochSeconds, context.epochSeconds);
   const remotes = new Map<Digest, RemoteBlob>();
+  const making: LayerMaking = { ...form, epochSeconds, deps, remotes };
   const { signal } = context;
   const makeOptions = { ociTypes: options.ociTypes, annotations: options.annotations, epochSeconds };
   const isIndex = context.multiPlatform || images.length > 1;
@@ -42,7 +55,7 @@ export async function assemble(
         return Promise.all(
           image.layers.map((id, index) => {
             const label = `exporting ${platform}layer ${index + 1}/${image.layers.length}`;
-            return layerOf(id, label, options, epochSeconds, isPlain, deps, remotes, { ...context, signal });
+            return layerOf(id, label, making, { ...context, signal });
           }),
         );
       }),
@@ -71,11 +84,7 @@ export async function assemble(
 async function layerOf(
   id: LayerId,
   label: string,
-  options: ImageOptions,
-  epochSeconds: number | null,
-  isPlain: boolean,
-  deps: ExportDeps,
-  remotes: Map<Digest, RemoteBlob>,
+  { options, isPlain, epochSeconds, deps, remotes }: LayerMaking,
   context: OutputContext,
 ): Promise<ImageLayer> {
   const { signal } = context;

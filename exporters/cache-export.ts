@@ -56,6 +56,18 @@ export interface ExtraBlob {
   readonly open: (() => AsyncIterable<Uint8Array>) | null;
 }
 
+/** What goes into a cache. */
+export interface CacheContent {
+  readonly chain: BuiltChain;
+  readonly extra: readonly ExtraBlob[];
+}
+
+/** Where a cache goes, and in which form. */
+export interface CacheTarget {
+  readonly place: CachePlace;
+  readonly form: CacheForm;
+}
+
 export interface CacheExportOutcome {
   readonly records: number;
   readonly layers: number;
@@ -72,25 +84,21 @@ const UPLOADS_AT_ONCE = 6;
 /** Exports a build to a place; damaged blobs of layers are made again. Throws REGISTRY_*, OUTPUT_FAILED, and what packing throws; then the place's name still stands for
  *  what it stood for. */
 export async function exportCache(
-  chain: BuiltChain,
-  extra: readonly ExtraBlob[],
-  place: CachePlace,
-  form: CacheForm,
+  content: CacheContent,
+  target: CacheTarget,
   deps: CacheDeps,
   options: CacheExportOptions,
 ): Promise<CacheExportOutcome> {
-  const wanted = wantedStacks(chain, form.mode);
+  const wanted = wantedStacks(content.chain, target.form.mode);
   return withWholeBlobs([...allLayers(wanted)], deps.store, options, () =>
-    exportStacks(chain, wanted, extra, place, form, deps, options),
+    exportStacks(wanted, content, target, deps, options),
   );
 }
 
 async function exportStacks(
-  chain: BuiltChain,
   wanted: Wanted,
-  extra: readonly ExtraBlob[],
-  place: CachePlace,
-  form: CacheForm,
+  { chain, extra }: CacheContent,
+  { place, form }: CacheTarget,
   deps: CacheDeps,
   options: CacheExportOptions,
 ): Promise<CacheExportOutcome> {

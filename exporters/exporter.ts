@@ -165,7 +165,9 @@ export async function saveTogether(
       for (const { images, names, annotations, ociTypes, isIndex, asItIs } of all) {
         const each = { ...context, multiPlatform: isIndex };
         const how = { ...output.image, annotations, ociTypes };
-        const assembled = asItIs()?.assembled ?? (await assemble(images, how, false, deps, each, lease));
+        const assembled =
+          asItIs()?.assembled ??
+          (await assemble(images, { options: how, isPlain: false }, deps, each, lease));
         named.push({ assembled, names });
       }
       await exportTogether(named, dest, deps, { ...context, multiPlatform: false });
@@ -249,7 +251,13 @@ async function runOutput(
       await exportFiles(images, output, deps, context);
       return { output, descriptor: null, configDigest: null, imageName: null, loaderMessage: null };
     case "archive": {
-      const assembled = await assemble(images, output.image, false, deps, context, lease);
+      const assembled = await assemble(
+        images,
+        { options: output.image, isPlain: false },
+        deps,
+        context,
+        lease,
+      );
       const loaderMessage = await exportArchive(assembled, output, deps, context);
       const imageName = output.image.names.join(",") || null;
       return outcomeOf(output, assembled, imageName, loaderMessage);
@@ -258,10 +266,10 @@ async function runOutput(
       // An image that only gets a name here needs no blobs: its manifest names the plain tars, which can be made from
       // the layers at any time. Nothing is compressed before it leaves.
       const isPlain = !output.push && !output.image.compressionChosen && !output.image.forceCompression;
-      const assembled = await assemble(images, output.image, isPlain, deps, context, lease);
+      const assembled = await assemble(images, { options: output.image, isPlain }, deps, context, lease);
       const names = namesOf(output, assembled.top.descriptor.digest);
       if (output.store) {
-        nameImage(assembled, images, output, names, isPlain, deps.store, context.nowMs());
+        nameImage({ assembled, images, names, isPlain }, output, deps.store, context.nowMs());
         for (const name of names) moment(context, `naming to ${name}`);
       }
       if (output.push) {

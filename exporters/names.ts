@@ -11,14 +11,21 @@ import type { BuiltImage } from "../solver/graph/request.ts";
 import type { Assembled } from "./assembled.ts";
 import type { ImageOutput } from "./output-grammar.ts";
 
-/** Gives a built image its names. isPlain: no form of its layers was asked for, so a name that stands for the same image as a
- *  registry has it goes on to do so; of anything else no registry has confirmed the digest yet. */
+/** A built image that gets names. */
+export interface Naming {
+  readonly assembled: Assembled;
+  /** What it was assembled from: a name keeps the layers of each platform. */
+  readonly images: readonly BuiltImage[];
+  readonly names: readonly string[];
+  /** No form of its layers was asked for, so a name that stands for the same image as a registry has it goes on to do so; of
+   *  anything else no registry has confirmed the digest yet. */
+  readonly isPlain: boolean;
+}
+
+/** Gives a built image its names. */
 export function nameImage(
-  assembled: Assembled,
-  images: readonly BuiltImage[],
+  { assembled, images, names, isPlain }: Naming,
   output: ImageOutput,
-  names: readonly string[],
-  isPlain: boolean,
   store: Store,
   nowMs: number,
 ): void {

@@ -43,14 +43,12 @@ export async function exportArchive(
 ): Promise<string | null> {
   const { signal } = context;
   await fetchRemotes(assembled, deps, context);
-  const { names } = output.image;
-  const entries = indexEntries(assembled, names);
+  const image: NamedImage = { assembled, names: output.image.names };
+  const isDocker = output.format === "docker";
   if (!output.tar) {
     if (output.dest?.kind !== "path") throw new Error("a layout directory needs a path");
     const { path } = output.dest;
-    await during(context, "writing layout", () =>
-      writeDirectory(assembled, output, path, entries, deps, signal),
-    );
+    await during(context, "writing layout", () => writeDirectory(path, image, isDocker, deps, signal));
     return null;
   }
   // What a program or a pipe has read cannot be begun anew.
@@ -62,10 +60,7 @@ export async function exportArchive(
     );
   const { dest } = output;
   return await during(context, "sending tarball", async (report) => {
-    const data = counted(
-      tarBytes(members([{ assembled, names }], output.format === "docker", deps, signal)),
-      report,
-    );
+    const data = counted(tarBytes(members([image], isDocker, deps, signal)), report);
     if (dest === null) return await loadToDocker(data, { commands: deps.loaders, env: deps.env, signal });
     await writeOutput(dest, data, { signal, client: deps.client });
     return null;
@@ -175,13 +170,14 @@ function members(
 // A layout that is there already gets the image added: blobs first, the index last and at once. The directory is the user's, what
 // is in it may be anybody's: everything is looked up below its descriptor, and no link is followed (threat model P1, P4).
 async function writeDirectory(
-  assembled: Assembled,
-  output: ArchiveOutput,
   path: string,
-  entries: readonly Descriptor[],
+  image: NamedImage,
+  isDocker: boolean,
   deps: ExportDeps,
   signal: AbortSignal,
 ): Promise<void> {
+  const { assembled, names } = image;
+  const entries = indexEntries(assembled, names);
   makeOutputDirectory(path);
   const fds: number[] = [];
   try {
@@ -203,8 +199,7 @@ async function writeDirectory(
     for (const { bytes, descriptor } of documentsOf(assembled))
       await put(blobs, hexOf(descriptor.digest), bytes);
     await put(top, "oci-layout", LAYOUT_FILE);
-    if (output.format === "docker")
-      await put(top, "manifest.json", dockerManifest([{ assembled, names: output.image.names }]));
+    if (isDocker) await put(top, "manifest.json", dockerManifest([image]));
     await put(top, "index.json", indexJson(mergeEntries(top, path, entries)));
   } catch (error) {
     if (fds.length === 1 && (error as NodeJS.ErrnoException).code === "ENOTDIR") {

@@ -20,6 +20,13 @@ const UPLOADS_AT_ONCE = 6;
 
 export type PushDeps = Pick<ExportDeps, "store" | "registry">;
 
+/** One repository that an image is pushed to. */
+interface Target {
+  readonly repository: Reference;
+  /** Repositories of the same host that have the image's blobs by now: they are mounted from there. */
+  readonly mountFrom: readonly string[];
+}
+
 /** Pushes an image under all names. What a registry has is not sent; other repositories of it are mounted from. Throws REGISTRY_*. */
 export async function pushImage(
   assembled: Assembled,
@@ -39,8 +46,12 @@ export async function pushImage(
   for (const group of byRepository.values()) {
     const [first] = group;
     if (first === undefined) continue;
+    const target: Target = {
+      repository: first,
+      mountFrom: pushed.filter(({ host }) => host === first.host).map(({ repository }) => repository),
+    };
     try {
-      await during(context, "pushing layers", () => pushBlobs(assembled, first, pushed, deps, context));
+      await during(context, "pushing layers", () => pushBlobs(assembled, target, deps, context));
       await pushManifests(assembled, group, output.pushByDigest, deps, context);
     } catch (error) {
       throw context.signal.aborted ? error : asPush(error);
@@ -58,8 +69,7 @@ function asPush(error: unknown): unknown {
 
 async function pushBlobs(
   assembled: Assembled,
-  repository: Reference,
-  pushed: readonly Reference[],
+  target: Target,
   deps: PushDeps,
   context: OutputContext,
 ): Promise<void> {
@@ -67,7 +77,7 @@ async function pushBlobs(
   const waiting = [...layersOf(assembled), ...configsOf(assembled)];
   const work = async (signal: AbortSignal) => {
     for (let descriptor = waiting.shift(); descriptor !== undefined; descriptor = waiting.shift()) {
-      await pushBlob(assembled, descriptor, repository, pushed, deps, { ...context, signal });
+      await pushBlob(assembled, descriptor, target, deps, { ...context, signal });
     }
   };
   await scope.all(Array.from({ length: Math.min(UPLOADS_AT_ONCE, waiting.length) }, () => work));
@@ -76,8 +86,7 @@ async function pushBlobs(
 async function pushBlob(
   assembled: Assembled,
   descriptor: Descriptor,
-  repository: Reference,
-  pushed: readonly Reference[],
+  { repository, mountFrom: known }: Target,
   deps: PushDeps,
   context: OutputContext,
 ): Promise<void> {
@@ -85,7 +94,7 @@ async function pushBlob(
   const { digest, size } = descriptor;
   const isConfig = assembled.images.some(({ config }) => config.descriptor.digest === digest);
   const line = lineOf(context, `pushing ${isConfig ? "config" : "layer"} ${digest}`);
-  const mountFrom = pushed.filter(({ host }) => host === repository.host).map((one) => one.repository);
+  const mountFrom = [...known];
   const remote = assembled.remotes.get(descriptor.digest);
   if (remote !== undefined && isRepository(remote.from)) {
     const from = parseReference(remote.from);

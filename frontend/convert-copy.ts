@@ -26,6 +26,18 @@ import { windowsPath } from "./windows-paths.ts";
 import { atPlace } from "./place.ts";
 import type { Step } from "./stages.ts";
 
+/** One COPY or ADD that is being converted; what all its parts are made with. */
+interface CopyConversion {
+  readonly conversion: Conversion;
+  readonly state: StageState;
+  readonly copy: Copy;
+  readonly step: Step;
+  readonly flags: CopyFlags;
+  /** The instruction as it is shown, and the same with its place among the steps. */
+  readonly name: string;
+  readonly title: string;
+}
+
 /** One thing that is copied: from which input, and how. */
 interface Part {
   readonly from: Input | null;
@@ -46,16 +58,17 @@ export function convertCopy(conversion: Conversion, state: StageState, copy: Cop
   }
   const name = shownText(conversion, state, copy, copy.original);
   const title = stepName(conversion, state, name, step.isTrigger);
+  const asked: CopyConversion = { conversion, state, copy, step, flags, name, title };
   const parts = [
-    ...sources.map((source) => readSource(conversion, state, copy, step, source, flags, title)),
-    ...copy.heredocs.map((heredoc) => documentPart(conversion, state, copy, heredoc)),
+    ...sources.map((source) => readSource(asked, source)),
+    ...copy.heredocs.map((heredoc) => documentPart(asked, heredoc)),
   ];
   const dest = atPlace(copy.at, () => destOf(state, shownDest));
   // With --chmod the copy may need the files below it, as in BuildKit.
   if (flags.link && flags.chmod === "") {
-    addLinked(conversion, state, copy, parts, dest, flags, name, title, step.isTrigger);
+    addLinked(asked, parts, dest);
   } else {
-    state.fs = addCopies(conversion, state, copy, state.fs, parts, dest, flags, title, null);
+    state.fs = addCopies(asked, state.fs, parts, dest, null);
   }
   addHistory(state.image, historyText(copy, flags, sources, shownDest), true, conversion.created);
 }
@@ -70,21 +83,14 @@ function historyText(copy: Copy, flags: CopyFlags, sources: readonly string[], d
   return `${text} ${dest} # buildkit`;
 }
 
-function readSource(
-  conversion: Conversion,
-  state: StageState,
-  copy: Copy,
-  step: Step,
-  source: string,
-  flags: CopyFlags,
-  title: string,
-): Part {
+function readSource(asked: CopyConversion, source: string): Part {
+  const { copy, flags } = asked;
   const isAdd = copy.kind === "add";
   const git = atPlace(copy.at, () => parseGitRef(source));
   if (git !== null && !git.looksLocal) {
     if (!isAdd)
       throw new BuildError("DOCKERFILE_SYNTAX", "source can't be a git ref for COPY", { at: copy.at });
-    return gitPart(conversion, state, copy, git, flags, title);
+    return gitPart(asked, git);
   }
   if (/^https?:\/\//.test(source)) {
     if (!isAdd) {
@@ -93,22 +99,15 @@ function readSource(
         hint: "use ADD",
       });
     }
-    return urlPart(conversion, state, copy, source, flags, title);
+    return urlPart(asked, source);
   }
   if (flags.checksum !== "") {
     throw new BuildError("DOCKERFILE_SYNTAX", "checksum requires HTTP(S) or Git sources", { at: copy.at });
   }
-  return pathPart(conversion, state, copy, step, source, flags);
+  return pathPart(asked, source);
 }
 
-function gitPart(
-  conversion: Conversion,
-  state: StageState,
-  copy: Copy,
-  git: GitRef,
-  flags: CopyFlags,
-  title: string,
-): Part {
+function gitPart({ conversion, state, copy, flags, title }: CopyConversion, git: GitRef): Part {
   if (flags.checksum !== "" && git.checksum !== "" && flags.checksum !== git.checksum) {
     const both = `${JSON.stringify(flags.checksum)} != ${JSON.stringify(git.checksum)}`;
     throw new BuildError("DOCKERFILE_SYNTAX", `checksum mismatch ${both}`, {
@@ -130,14 +129,7 @@ function gitPart(
   return { from, action: { ...PLAIN, src: "/", dirCopyContents: true } };
 }
 
-function urlPart(
-  conversion: Conversion,
-  state: StageState,
-  copy: Copy,
-  url: string,
-  flags: CopyFlags,
-  title: string,
-): Part {
+function urlPart({ conversion, state, copy, flags, title }: CopyConversion, url: string): Part {
   if (flags.checksum !== "" && !/^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/.test(flags.checksum)) {
     throw new BuildError("DIGEST_INVALID", `invalid checksum digest format: ${flags.checksum}`, {
       at: copy.at,
@@ -170,14 +162,7 @@ export function fileNameOf(url: string): string {
   return base === "" || base === "." || base === ".." || base === "/" ? "__unnamed__" : base;
 }
 
-function pathPart(
-  conversion: Conversion,
-  state: StageState,
-  copy: Copy,
-  step: Step,
-  source: string,
-  flags: CopyFlags,
-): Part {
+function pathPart({ conversion, state, copy, step, flags }: CopyConversion, source: string): Part {
   const isAdd = copy.kind === "add";
   const [stage] = step.sources;
   let from: Input | null;
@@ -229,7 +214,7 @@ function checkIgnored({ ignore, checks }: Conversion, copy: Copy, source: string
   checks.warn("CopyIgnoredFile", copyIgnoredFile(copy.kind === "add" ? "Add" : "Copy", path), copy.at);
 }
 
-function documentPart(conversion: Conversion, state: StageState, copy: Copy, heredoc: Heredoc): Part {
+function documentPart({ conversion, state, copy }: CopyConversion, heredoc: Heredoc): Part {
   const content = heredoc.expand
     ? expandIn(conversion, state, copy, heredoc.content, { escape: "\\", skipQuotes: true })
     : heredoc.content;
@@ -305,14 +290,10 @@ function destOf(state: StageState, dest: string): string {
 
 /** One FileOp on `base`: each action works on the result of the one before. */
 function addCopies(
-  conversion: Conversion,
-  state: StageState,
-  copy: Copy,
+  { conversion, state, copy, flags, title }: CopyConversion,
   base: Input | null,
   parts: readonly Part[],
   dest: string,
-  flags: CopyFlags,
-  title: string,
   group: Parameters<typeof noteOf>[3],
 ): Input {
   const inputs = openInputs();
@@ -338,20 +319,11 @@ function addCopies(
 }
 
 /** --link: the files are copied onto nothing, in a layer of their own that fits on any base. */
-function addLinked(
-  conversion: Conversion,
-  state: StageState,
-  copy: Copy,
-  parts: readonly Part[],
-  dest: string,
-  flags: CopyFlags,
-  name: string,
-  title: string,
-  isTrigger: boolean,
-): void {
+function addLinked(asked: CopyConversion, parts: readonly Part[], dest: string): void {
+  const { conversion, state, copy, step, name, title } = asked;
   const id = `link ${title} ${copy.at.file}:${copy.at.start.line}`;
   const group = { id, name: title, weak: true };
-  const linked = addCopies(conversion, state, copy, null, parts, dest, flags, title, group);
+  const linked = addCopies(asked, null, parts, dest, group);
   if (state.fs === null) {
     state.fs = linked; // onto nothing: the copy is all there is
     return;
@@ -360,7 +332,7 @@ function addLinked(
     { kind: "merge", inputs: [0, 1] },
     null,
     [state.fs, linked],
-    noteOf(stepNameAgain(conversion, state, `LINK ${name}`, isTrigger), copy.at, state.ignoreCache, {
+    noteOf(stepNameAgain(conversion, state, `LINK ${name}`, step.isTrigger), copy.at, state.ignoreCache, {
       ...group,
       weak: false,
     }),

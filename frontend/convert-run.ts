@@ -28,6 +28,14 @@ import type { Step } from "./stages.ts";
 
 type Run = Extract<Instruction, { kind: "run" }>;
 
+/** One RUN that is being converted. */
+interface RunConversion {
+  readonly conversion: Conversion;
+  readonly state: StageState;
+  readonly run: Run;
+  readonly step: Step;
+}
+
 /** Where a script from a here document lies while it runs. */
 const SCRIPT_DIR = "/dev/pipes";
 const DEFAULT_SHELL = ["/bin/sh", "-c"];
@@ -46,7 +54,7 @@ export function convertRun(conversion: Conversion, state: StageState, run: Run, 
     const input = inputs.add(script);
     mounts.push({ kind: "bind", input, selector: "", target: SCRIPT_DIR, readonly: true, output: null });
   }
-  const more = readMounts(conversion, state, run, step, inputs);
+  const more = readMounts({ conversion, state, run, step }, inputs);
   for (const mount of more.mounts) mounts.push(mount);
   if (options.shmSizeBytes !== null && options.shmSizeBytes > 0) {
     mounts.push({ kind: "tmpfs", target: "/dev/shm", sizeBytes: options.shmSizeBytes });
@@ -192,13 +200,8 @@ const NO_MOUNTS: { readonly [K in keyof Mounts]: readonly Mounts[K][number][] } 
   secretEnv: [],
 };
 
-function readMounts(
-  conversion: Conversion,
-  state: StageState,
-  run: Run,
-  step: Step,
-  inputs: InputList,
-): typeof NO_MOUNTS {
+function readMounts(asked: RunConversion, inputs: InputList): typeof NO_MOUNTS {
+  const { conversion, state, run, step } = asked;
   const texts = flagValues(run.flags, "mount");
   if (texts.length === 0) return NO_MOUNTS;
   const found: Mounts = { mounts: [], agents: [], secretEnv: [] };
@@ -207,7 +210,7 @@ function readMounts(
     const mount = parseMount(text, (value) => expandIn(conversion, state, run, value));
     if (mount.type === "secret") addSecret(mount, state, run, secrets, found);
     else if (mount.type === "ssh") found.agents.push(sshMount(mount, state, run, found.agents.length));
-    else found.mounts.push(fileMount(conversion, state, run, step, mount, index, inputs));
+    else found.mounts.push(fileMount(asked, mount, step.sources[index] ?? null, inputs));
   });
   found.mounts.push(...secrets);
   return found;
@@ -253,15 +256,14 @@ function sshMount(mount: RunMount, state: StageState, run: Run, index: number): 
   };
 }
 
+/** stage: the one that --mount=from= names; null: the context. */
 function fileMount(
-  conversion: Conversion,
-  state: StageState,
-  run: Run,
-  step: Step,
+  asked: RunConversion,
   mount: RunMount,
-  index: number,
+  stage: Step["sources"][number],
   inputs: InputList,
 ): ExecMount {
+  const { conversion, state, run } = asked;
   const target = mountTarget(state, mount.target);
   if (target === "/") {
     throw new BuildError("MOUNT_INVALID", `invalid mount target ${JSON.stringify(mount.target || target)}`, {
@@ -270,7 +272,7 @@ function fileMount(
     });
   }
   if (mount.type === "tmpfs") return { kind: "tmpfs", target, sizeBytes: mount.sizeBytes || null };
-  const source = mountSource(conversion, state, mount, step.sources[index] ?? null, run);
+  const source = mountSource(asked, mount, stage);
   const path = cleanPath(`/${mount.source}`);
   const hasOwner = mount.uid !== null || mount.gid !== null || mount.mode !== null;
   const start = path === "/" && hasOwner ? ownedDirectory(conversion, state, mount, source) : source;
@@ -293,11 +295,9 @@ function fileMount(
 }
 
 function mountSource(
-  conversion: Conversion,
-  state: StageState,
+  { conversion, state, run }: RunConversion,
   mount: RunMount,
   stage: Step["sources"][number],
-  run: Run,
 ): Input | null {
   if (stage === null) return mount.type === "cache" ? null : conversion.context();
   const source = conversion.states.get(stage);

@@ -47,7 +47,9 @@ export function chainOf(job: Job, records: ResultRecords): readonly ChainStep[] 
           : null;
       }),
       otherKeys: (rename) =>
-        found === null || definition === null ? [] : otherKeys(node, key, definition, found, results, rename),
+        found === null || definition === null
+          ? []
+          : otherKeys({ node, key, found, definition }, results, rename),
     });
   }
   return steps;
@@ -79,12 +81,17 @@ function definitionOf(node: Node, job: Job, found: Found | null): readonly KeyPa
   return keyOf(node.facts.op, parts as KeyPart[]) === key ? (parts as KeyPart[]) : null;
 }
 
+/** A step with a record, and the parts its key was made of. */
+interface RecordedStep {
+  readonly node: Node;
+  readonly key: CacheKey;
+  readonly found: Found;
+  readonly definition: readonly KeyPart[];
+}
+
 /** Keys by result and by content, with the names that layers have on a machine that imports them. */
 function otherKeys(
-  node: Node,
-  key: string,
-  definition: readonly KeyPart[],
-  found: Found,
+  { node, key, found, definition }: RecordedStep,
   results: ReadonlyMap<Digest, readonly (Result | null)[]>,
   rename: (layers: readonly LayerId[]) => readonly LayerId[] | null,
 ): readonly CacheKey[] {

@@ -42,8 +42,8 @@ export function compareOps(before: StepTrace, now: StepTrace, context: OpContext
     return [{ kind: "command", before: textOf(before), after: textOf(now), via: null }];
   const changes: OpChange[] = [];
   for (const name of new Set([...Object.keys(before.op), ...Object.keys(now.op)])) {
-    const [old, value] = [before.op[name] ?? null, now.op[name] ?? null];
-    if (old !== value) changes.push(...compareField(name, old, value, before, now, context));
+    if ((before.op[name] ?? null) !== (now.op[name] ?? null))
+      changes.push(...compareField(name, before, now, context));
   }
   return changes.map((change) => ("via" in change ? { ...change, via: viaOf(change, context) } : change));
 }
@@ -63,12 +63,11 @@ const OPTIONS: Readonly<Record<string, string>> = {
 
 function compareField(
   name: string,
-  old: string | null,
-  value: string | null,
   before: StepTrace,
   now: StepTrace,
   context: OpContext,
 ): readonly OpChange[] {
+  const [old, value] = [before.op[name] ?? null, now.op[name] ?? null];
   const [a, b] = [parsed(old), parsed(value)];
   switch (name) {
     case "platform":

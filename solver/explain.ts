@@ -73,39 +73,41 @@ export function explainSteps(
   earlier: readonly EarlierBuild[],
   context: ExplainContext,
 ): readonly Explanation[] {
-  const aligned = earlier.map((build, at) => ({ build, pairs: alignSteps(build.steps, steps, at === 0) }));
+  const all = earlier.map(
+    (build, at): Aligned => ({ steps, build, pairs: alignSteps(build.steps, steps, at === 0) }),
+  );
   return steps.flatMap((step, index) => {
     if (step.end !== "ran" && step.end !== "failed") return [];
     const { vertex, name, unchanged } = step;
     const explanation = { vertex, step: name, ...(unchanged === true ? { unchanged } : {}) };
     if (step.forced !== null)
       return [{ ...explanation, changes: [{ kind: "no-cache" as const, scope: step.forced }] }];
-    for (const { build, pairs } of aligned) {
-      const at = pairs[index] ?? null;
-      if (at === null) continue;
-      const changes = compare({ steps, at: index }, { steps: build.steps, at }, pairs, build, context);
-      return [{ ...explanation, changes }];
+    for (const aligned of all) {
+      const before = aligned.build.steps[aligned.pairs[index] ?? -1];
+      if (before === undefined) continue;
+      return [{ ...explanation, changes: compare(step, before, aligned, context) }];
     }
     return [{ ...explanation, changes: [{ kind: "new-step" as const }] }];
   });
 }
 
-interface Place {
+/** The steps of this build beside those of an earlier one. */
+interface Aligned {
   readonly steps: readonly StepTrace[];
-  readonly at: number;
+  readonly build: EarlierBuild;
+  /** For each step the one of the earlier build that it was then. */
+  readonly pairs: readonly (number | null)[];
 }
 
 function compare(
-  now: Place,
-  old: Place,
-  pairs: readonly (number | null)[],
-  build: EarlierBuild,
+  step: StepTrace,
+  before: StepTrace,
+  aligned: Aligned,
   context: ExplainContext,
 ): readonly Change[] {
-  const [step, before] = [now.steps[now.at] as StepTrace, old.steps[old.at] as StepTrace];
   const changes: Change[] = [
     ...compareOps(before, step, {
-      argsBefore: build.buildArgs,
+      argsBefore: aligned.build.buildArgs,
       argsNow: context.buildArgs,
       argNames: context.argNames,
     }),
@@ -114,7 +116,7 @@ function compare(
   const seen = new Set<string>();
   for (const [index, input] of step.inputs.entries()) {
     const other = before.inputs[index];
-    for (const change of compareInputs(now.steps, input, old.steps, other, pairs, context)) {
+    for (const change of compareInputs(input, other, aligned, context)) {
       const key = JSON.stringify(change);
       if (!seen.has(key)) changes.push(change);
       seen.add(key);
@@ -124,11 +126,9 @@ function compare(
 }
 
 function compareInputs(
-  steps: readonly StepTrace[],
   input: InputTrace,
-  oldSteps: readonly StepTrace[],
   other: InputTrace | undefined,
-  pairs: readonly (number | null)[],
+  { steps, build, pairs }: Aligned,
   context: ExplainContext,
 ): readonly Change[] {
   const below = steps[input.step] as StepTrace;
@@ -138,7 +138,7 @@ function compareInputs(
   if (input.files !== null && other.files !== null) {
     return input.files === other.files ? [] : compareFiles(other.files, input.files, context);
   }
-  const was = oldSteps[other.step] as StepTrace;
+  const was = build.steps[other.step] as StepTrace;
   if (input.content !== null && input.content === other.content) return [];
   if (isSame(was, below) && input.output === other.output) return [];
   if (below.source !== null && was.source !== null) return compareSources(was, below);

@@ -62,6 +62,11 @@ export interface Worker extends AsyncDisposable {
   /** Likely to be needed soon: starts the keeper ahead. `connected`: and a network for its steps. Resolves when it begins. */
   warm(connected: boolean): Promise<void>;
 }
+/** What the layers of a step are called, and which they may stand for: see Worker.run. */
+interface StepLayers {
+  readonly name: string;
+  readonly earlier: EarlierLayers;
+}
 /** By output, newest first. */
 export type EarlierLayers = readonly (readonly LayerId[])[];
 export interface RunOutcome {
@@ -209,9 +214,8 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     vertex: Vertex,
     op: FileOp,
     inputs: readonly Result[],
+    { name, earlier }: StepLayers,
     context: CallContext,
-    name: string,
-    earlier: EarlierLayers,
   ): Promise<RunOutcome> => {
     const first = op.actions[0];
     const last = op.actions.at(-1);
@@ -258,9 +262,8 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     vertex: Vertex,
     op: MergeOp | DiffOp,
     inputs: readonly Result[],
+    { name, earlier }: StepLayers,
     context: CallContext,
-    name: string,
-    earlier: EarlierLayers,
   ): Promise<RunOutcome> => {
     const listed = await Promise.all(
       inputs.map(
@@ -353,7 +356,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       const { op } = vertex;
       switch (op.kind) {
         case "file":
-          return runFile(vertex, op, inputs, context, name, earlier);
+          return runFile(vertex, op, inputs, { name, earlier }, context);
         case "exec": {
           const deps: ExecDeps = {
             store,
@@ -378,7 +381,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
           return runSource(op, context);
         case "merge":
         case "diff":
-          return runLayers(vertex, op, inputs, context, name, earlier);
+          return runLayers(vertex, op, inputs, { name, earlier }, context);
         case "build":
           throw new BuildError("SOURCE_FAILED", `this ${op.kind} step is not supported`);
       }

@@ -166,6 +166,13 @@ export interface CacheExportParts extends MountParts {
   readonly imports: ImportedResults | null;
 }
 
+/** What a build has come to. */
+export interface BuildOutcome {
+  readonly images: readonly BuiltImage[];
+  readonly solution: Solution;
+  readonly definition: Definition;
+}
+
 /** Images with the inline cache in their configs, if one was asked for. */
 export async function withInlineCaches(
   images: readonly BuiltImage[],
@@ -179,7 +186,7 @@ export async function withInlineCaches(
     import("../../exporters/cache-export.ts"),
     import("../../cache/remote-cache/config.ts"),
   ]);
-  const chain = chainOf(images, solution, parts);
+  const chain = chainOf({ images, solution }, parts);
   return Promise.all(
     images.map(async (image) => {
       const value = await inlineCache(chain, image.layers, parts, { signal });
@@ -212,9 +219,7 @@ function earlyTargets({ cacheTo }: BuildRequest): readonly PlaceTarget[] {
 
 /** Exports the build to all places asked for, one after the other. Throws what an export throws, unless ignore-error is set. */
 export async function exportCaches(
-  images: readonly BuiltImage[],
-  solution: Solution,
-  definition: Definition,
+  outcome: BuildOutcome,
   request: BuildRequest,
   parts: CacheExportParts,
   early: EarlyExport | null,
@@ -223,17 +228,25 @@ export async function exportCaches(
   const targets = request.cacheTo.filter((one) => one.kind === "place");
   if (targets.length === 0) return;
   await early?.finish();
-  const chain = chainOf(images, solution, parts);
+  const content: ExportContent = {
+    chain: chainOf(outcome, parts),
+    mountIds: mountIds(outcome.definition),
+  };
   for (const target of targets) {
     const sentBytes = early?.sentBytes(earlyTargets(request).indexOf(target)) ?? 0;
-    await exportTo(target, chain, definition, parts, sentBytes, context);
+    await exportTo(target, content, parts, sentBytes, context);
   }
+}
+
+/** What every place gets, as far as it asks for it. */
+interface ExportContent {
+  readonly chain: BuiltChain;
+  readonly mountIds: readonly string[];
 }
 
 async function exportTo(
   target: PlaceTarget,
-  chain: BuiltChain,
-  definition: Definition,
+  { chain, mountIds }: ExportContent,
   parts: CacheExportParts,
   /** Sent already while the build went on. */
   earlyBytes: number,
@@ -246,14 +259,17 @@ async function exportTo(
   emit({ kind: "started", vertex, atMs: Date.now() });
   try {
     const place = await openPlace(target.at, parts.registry, parts.objects);
-    await using mounts = target.mounts ? await packMounts(parts, mountIds(definition), place, signal) : null;
+    await using mounts = target.mounts ? await packMounts(parts, mountIds, place, signal) : null;
     for (const { id, left } of mounts?.reports ?? [])
       if (left !== null && left !== IN_USE)
         warn(emit, `the cache mount ${shownId(id)} is not exported to ${name}: ${left}`);
     const deps = { store: parts.store, layers: parts.layers, registry: parts.registry };
-    const outcome = await exportCache(chain, mounts?.blobs ?? [], place, target.form, deps, {
-      ...{ signal, emit, vertex, nowMs: Date.now },
-    });
+    const outcome = await exportCache(
+      { chain, extra: mounts?.blobs ?? [] },
+      { place, form: target.form },
+      deps,
+      { signal, emit, vertex, nowMs: Date.now },
+    );
     const sentBytes = outcome.sentBytes + earlyBytes;
     const line = `${outcome.records} records, ${outcome.layers} layers; ${sentBytes} bytes sent\n`;
     emit({ kind: "log", vertex, atMs: Date.now(), fd: 1, data: Buffer.from(line) });
@@ -271,8 +287,7 @@ async function exportTo(
 }
 
 function chainOf(
-  images: readonly BuiltImage[],
-  solution: Solution,
+  { images, solution }: Pick<BuildOutcome, "images" | "solution">,
   { imports }: CacheExportParts,
 ): BuiltChain {
   return {

@@ -142,7 +142,7 @@ export async function solveAndExport(
       nowMs: Date.now,
     },
   );
-  await caches?.exportCaches(images, solution, definition, request, cacheParts, early, context);
+  await caches?.exportCaches({ images, solution, definition }, request, cacheParts, early, context);
   return reportOf(outcomes);
 }
 

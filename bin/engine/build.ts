@@ -99,10 +99,12 @@ export async function runBuild(
   if (request.call.name !== "build") {
     return {
       ...EMPTY_REPORT,
-      answer: await answerCall(frontend, request, frontendRequest, host, text, {
-        signal: options.signal,
-        note,
-      }),
+      answer: await answerCall(
+        frontend,
+        request.call.name,
+        { options: frontendRequest, host, source: text },
+        { signal: options.signal, note },
+      ),
     };
   }
   const converted = await frontend.convert(frontendRequest, host, {
@@ -157,15 +159,21 @@ async function withLostLayersMade<T>(
   }
 }
 
+/** What a frontend is asked about. */
+interface Question {
+  readonly options: FrontendOptions;
+  readonly host: FrontendHost;
+  /** The Dockerfile of `options` as text. */
+  readonly source: { readonly file: string; readonly text: string };
+}
+
 async function answerCall(
   frontend: typeof import("../../frontend/frontend.ts"),
-  request: BuildRequest,
-  options: FrontendOptions,
-  host: FrontendHost,
-  source: { readonly file: string; readonly text: string },
+  name: BuildRequest["call"]["name"],
+  { options, host, source }: Question,
   call: { readonly signal: AbortSignal; readonly note: (message: string) => void },
 ): Promise<NonNullable<BuildReport["answer"]>> {
-  switch (request.call.name) {
+  switch (name) {
     case "check":
       return { kind: "check", result: await frontend.check(options, host, call) };
     case "outline":

@@ -79,7 +79,7 @@ export async function pushImage(
     );
     if (pushed !== null) return pushed;
   }
-  return await pushPacked(found, reference, name, platform, worker, deps, how);
+  return await pushPacked({ found, reference, name, platform }, worker, deps, how);
 }
 
 /**
@@ -166,12 +166,20 @@ async function platformsAt(
   );
 }
 
+/** An image of the local store that is to be pushed. */
+interface PushWish {
+  readonly found: LocalImage;
+  /** As the user wrote it. */
+  readonly reference: string;
+  /** The same in full. */
+  readonly name: string;
+  /** null: all that are here. */
+  readonly platform: Platform | null;
+}
+
 /** Layers are packed as gzip on the way. */
 async function pushPacked(
-  found: LocalImage,
-  reference: string,
-  name: string,
-  platform: Platform | null,
+  { found, reference, name, platform }: PushWish,
   worker: LocalWorker,
   deps: ExportDeps,
   { vertex, ...context }: OutputContext,

@@ -52,6 +52,13 @@ type Known =
   | { readonly kind: "basic"; readonly header: string }
   | { readonly kind: "bearer"; readonly realm: URL; readonly service: string };
 
+/** What a token is for, and where it is to be had. */
+interface TokenWish {
+  readonly endpoint: Endpoint;
+  readonly from: Extract<Known, { kind: "bearer" }>;
+  readonly scopes: readonly string[];
+}
+
 const HEADER_MAX_CHARS = 8192;
 const TOKEN_ANSWER_MAX_BYTES = 1 << 20;
 // Token specification: 60 s when expires_in is absent. Some services say 0 or years; both are brought to reason.
@@ -73,32 +80,27 @@ export function openAuthorizer(
   const tokens = openRemembered<string>(TOKENS_MAX);
   const sentTo = new Map<string, "basic" | "bearer">();
 
-  const keyOf = (
-    { origin }: Endpoint,
-    { realm, service }: Known & { kind: "bearer" },
-    scopes: readonly string[],
-  ) => JSON.stringify([origin, realm.href, service, ...scopes]);
+  const keyOf = ({ endpoint: { origin }, from: { realm, service }, scopes }: TokenWish) =>
+    JSON.stringify([origin, realm.href, service, ...scopes]);
 
-  async function tokenFor(
-    endpoint: Endpoint,
-    known: Known & { kind: "bearer" },
-    scopes: readonly string[],
-    signal: AbortSignal,
-  ): Promise<string> {
+  async function tokenFor(wish: TokenWish, signal: AbortSignal): Promise<string> {
+    const { endpoint, from } = wish;
     const ask = async () => {
       const found = await unlessAborted(credentials(endpoint.host), signal);
-      if (found !== null && (found.kind === "registry-token" || isTokenServiceOf(endpoint, known.realm)))
+      if (found !== null && (found.kind === "registry-token" || isTokenServiceOf(endpoint, from.realm)))
         sentTo.set(endpoint.origin, "bearer");
-      return await fetchToken(endpoint, known.realm, known.service, scopes, found, transport, signal);
+      return await fetchToken(wish, found, transport, signal);
     };
-    return await tokens.get(keyOf(endpoint, known, scopes), ask, { signal });
+    return await tokens.get(keyOf(wish), ask, { signal });
   }
 
   return {
     async header(endpoint, scopes, { signal }) {
       const known = knownOf.get(endpoint.origin);
       if (known === undefined) return null;
-      return known.kind === "basic" ? known.header : await tokenFor(endpoint, known, scopes, signal);
+      return known.kind === "basic"
+        ? known.header
+        : await tokenFor({ endpoint, from: known, scopes }, signal);
     },
     async learn(endpoint, challenges, scopes, used, { signal }) {
       const bearer = challenges.find((challenge) => challenge.scheme === "bearer");
@@ -110,10 +112,11 @@ export function openAuthorizer(
           known = { kind: "bearer", realm, service };
           knownOf.set(endpoint.origin, known);
         }
-        const kept = await tokenFor(endpoint, known, scopes, signal);
+        const wish: TokenWish = { endpoint, from: known, scopes };
+        const kept = await tokenFor(wish, signal);
         if (kept !== used) return true; // another request has got a new one meanwhile
-        tokens.forget(keyOf(endpoint, known, scopes));
-        return (await tokenFor(endpoint, known, scopes, signal)) !== used;
+        tokens.forget(keyOf(wish));
+        return (await tokenFor(wish, signal)) !== used;
       }
       if (challenges.some((challenge) => challenge.scheme === "basic")) {
         const found = await unlessAborted(credentials(endpoint.host), signal);
@@ -131,10 +134,7 @@ export function openAuthorizer(
 }
 
 async function fetchToken(
-  endpoint: Endpoint,
-  realm: URL,
-  service: string,
-  scopes: readonly string[],
+  { endpoint, from: { realm, service }, scopes }: TokenWish,
   credentials: Credentials | null,
   transport: Transport,
   signal: AbortSignal,

@@ -42,6 +42,12 @@ export interface CacheService {
   ): Promise<boolean>;
 }
 
+/** What an entry is to hold; opened anew each time it is sent. */
+interface EntryBytes {
+  readonly size: number;
+  readonly open: () => AsyncIterable<Uint8Array>;
+}
+
 /** For messages. */
 export const SERVICE_NAME = "GitHub Actions cache";
 
@@ -164,7 +170,7 @@ function twirpService(access: ServiceAccess, web: WebCalls): CacheService {
       const reserved = await ask("CreateCacheEntry", entry, [200, 409], signal);
       const { ok, signed_upload_url: url } = jsonOf(reserved);
       if (reserved.status === 409 || ok !== true) return false;
-      await sendBlocks(signedUrl(url, access), size, open, access, web, signal);
+      await sendBlocks(web, access, signedUrl(url, access), { size, open }, signal);
       // int64 is text in proto3's JSON.
       const done = await ask(
         "FinalizeCacheEntryUpload",
@@ -180,11 +186,10 @@ function twirpService(access: ServiceAccess, web: WebCalls): CacheService {
 
 /** https://learn.microsoft.com/rest/api/storageservices/put-blob, put-block, put-block-list */
 async function sendBlocks(
-  url: URL,
-  size: number,
-  open: () => AsyncIterable<Uint8Array>,
-  access: ServiceAccess,
   web: WebCalls,
+  access: ServiceAccess,
+  url: URL,
+  { size, open }: EntryBytes,
   signal: AbortSignal,
 ): Promise<void> {
   const put = async (

@@ -31,6 +31,13 @@ export interface S3Options {
   readonly singleMaxBytes?: number;
 }
 
+/** A bucket and what asks it. */
+interface OpenBucket {
+  readonly bucket: S3Bucket;
+  readonly calls: S3Calls;
+  readonly web: WebCalls;
+}
+
 const FROM = "s3:";
 /** Larger blobs go in parts, of which each can be sent again. */
 const SINGLE_MAX_BYTES = 64 << 20;
@@ -45,6 +52,7 @@ const TRANSFER_MIN_BYTES = 1 << 20;
 /** A cache in a bucket. */
 export function s3Store(bucket: S3Bucket, layout: S3Layout, options: S3Options, web: WebCalls): ObjectStore {
   const calls = openS3Calls(bucket, web);
+  const opened: OpenBucket = { bucket, calls, web };
   const blobKey = ({ digest }: Descriptor): string => `${layout.prefix}${layout.blobsPrefix}${digest}`;
   const documentKey = (name: string): string => `${layout.prefix}${layout.manifestsPrefix}${name}`;
   const { name } = bucket;
@@ -93,7 +101,7 @@ export function s3Store(bucket: S3Bucket, layout: S3Layout, options: S3Options, 
         await answer.discard();
       }
     },
-    blob: (descriptor, transfer) => readBlob(bucket, calls, blobKey(descriptor), descriptor, transfer, web),
+    blob: (descriptor, transfer) => readBlob(opened, blobKey(descriptor), descriptor, transfer),
     async putBlob(descriptor, open, { signal }) {
       const key = blobKey(descriptor);
       const known = await calls.call({ method: "HEAD", key, ok: [200, 404], signal });
@@ -106,8 +114,8 @@ export function s3Store(bucket: S3Bucket, layout: S3Layout, options: S3Options, 
         await touch(key, { signal });
         return false;
       }
-      if (descriptor.size > singleMaxBytes) await sendParts(calls, name, key, descriptor, open(), signal);
-      else await sendWhole(calls, key, descriptor, open, signal);
+      if (descriptor.size > singleMaxBytes) await sendParts(opened, key, descriptor, open(), signal);
+      else await sendWhole(opened, key, descriptor, open, signal);
       return true;
     },
   };
@@ -125,8 +133,8 @@ export function s3Blob(
   base.hash = "";
   // The base is that of the blobs: what reads has no need of the bucket's name.
   const bucket = { name: `s3 at ${base.host}${base.pathname}`, bucket: "", base, region, credentials };
-  const calls = openS3Calls(bucket, web);
-  return (descriptor, options) => readBlob(bucket, calls, descriptor.digest, descriptor, options, web);
+  const opened: OpenBucket = { bucket, calls: openS3Calls(bucket, web), web };
+  return (descriptor, options) => readBlob(opened, descriptor.digest, descriptor, options);
 }
 
 /** All that is needed to read blobs later, but for the credentials: where they are, and the region that signatures name. */
@@ -138,12 +146,10 @@ function fromOf({ base, region }: S3Bucket, { prefix, blobsPrefix }: S3Layout): 
 }
 
 function readBlob(
-  bucket: S3Bucket,
-  calls: S3Calls,
+  { bucket, calls, web }: OpenBucket,
   key: string,
   descriptor: Descriptor,
   { signal, onBytes }: TransferOptions,
-  web: WebCalls,
 ): AsyncIterable<Uint8Array> {
   const name = `${bucket.name} ${descriptor.digest}`;
   return resumedBlob({
@@ -172,7 +178,7 @@ function readBlob(
 }
 
 async function sendWhole(
-  calls: S3Calls,
+  { calls }: OpenBucket,
   key: string,
   descriptor: Descriptor,
   open: () => AsyncIterable<Uint8Array>,
@@ -196,8 +202,7 @@ async function sendWhole(
 /** https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html. What fails leaves no parts behind: they would be
  *  paid for. */
 async function sendParts(
-  calls: S3Calls,
-  name: string,
+  { bucket: { name }, calls }: OpenBucket,
   key: string,
   { size }: Descriptor,
   data: AsyncIterable<Uint8Array>,

@@ -13,7 +13,7 @@ describe("live files that change while they are copied", () => {
     const copied =
       others.length === 0
         ? graph.copy(first, "/a", "/in", null)
-        : graph.sum("/in", 0, "/in", null, [first, ...others]);
+        : graph.sum("/in", 0, "/in", null, { mounts: [first, ...others] });
     const last = graph.sum("last", 10, "/last", copied);
     let isFirst = true;
     lab.worker.during = async (name) => {

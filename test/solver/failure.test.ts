@@ -21,7 +21,7 @@ describe("a step that fails", () => {
     const good = graph.sum("good", 1, "/good", null);
     const bad = graph.sum("bad", 1, "/bad", null);
     graph.note(bad, { name: "RUN bad", at: [AT] });
-    const all = graph.sum("all", 0, "/all", null, [good, bad]);
+    const all = graph.sum("all", 0, "/all", null, { mounts: [good, bad] });
     const events: ProgressEvent[] = [];
     return { lab, graph, good, bad, all, events };
   }

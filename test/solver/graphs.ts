@@ -60,18 +60,17 @@ export const COPY: FileAction & { kind: "copy" } = {
   ...{ alwaysReplaceExistingDestPaths: false, requiredPaths: [] },
 };
 
+export interface SumExtras {
+  readonly mounts?: readonly Input[];
+  /** Of the op, in place of those that all sums have. */
+  readonly fields?: Partial<ExecOp>;
+}
+
 /** A graph as it is written down. */
 export interface Graph {
   source(identifier: string, attrs?: Attrs): Input;
   /** Writes at `where` the sum of `amount` and all files of root and mounts. */
-  sum(
-    name: string,
-    amount: number,
-    where: string,
-    root: Input | null,
-    mounts?: readonly Input[],
-    also?: Partial<ExecOp>,
-  ): Input;
+  sum(name: string, amount: number, where: string, root: Input | null, more?: SumExtras): Input;
   file(path: string, number: number, base: Input | null): Input;
   copy(from: Input, src: string, dest: string, base: Input | null, platform?: Platform): Input;
   merge(...inputs: Input[]): Input;
@@ -90,7 +89,7 @@ export function openDraft(): Graph {
   const present = (inputs: readonly (Input | null)[]): Input[] => inputs.filter((input) => input !== null);
   return {
     source: (identifier, attrs = {}) => add(makeVertex({ kind: "source", identifier, attrs }, null, [])),
-    sum(name, amount, where, root, mounts = [], also = {}) {
+    sum(name, amount, where, root, { mounts = [], fields = {} } = {}) {
       const inputs = present([root, ...mounts]);
       const first = root === null ? 0 : 1;
       const bind = (
@@ -106,7 +105,7 @@ export function openDraft(): Graph {
         ...mounts.map((_, index) => bind(first + index, `/mnt/${index}`, true, null)),
       ];
       const args = ["sum", name, String(amount), where];
-      return add(makeVertex({ ...EXEC, args, mounts: all, ...also }, null, inputs));
+      return add(makeVertex({ ...EXEC, args, mounts: all, ...fields }, null, inputs));
     },
     file(path, number, base) {
       const data = new TextEncoder().encode(String(number));

@@ -69,7 +69,7 @@ function draw({ plans }: World): { graph: Graph; root: Input; all: Input[] } {
     const path = `/${kind}${value}`;
     const made = {
       sum: () => graph.sum(`s${index}`, value, path, first),
-      mount: () => graph.sum(`m${index}`, value, path, first, [second]),
+      mount: () => graph.sum(`m${index}`, value, path, first, { mounts: [second] }),
       file: () => graph.file(path, value, first),
       copy: () => graph.copy(first, paths.get(first.vertex) as string, path, second),
       "copy-live": () => graph.copy(graph.source("local://context"), "/a", path, first),

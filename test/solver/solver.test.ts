@@ -96,7 +96,7 @@ describe("solver", () => {
       for (const number of way) tool = graph.file("/tool", number, tool);
       return {
         graph,
-        root: graph.sum("use", 1, "/used", graph.source("docker-image://base"), [tool as Input]),
+        root: graph.sum("use", 1, "/used", graph.source("docker-image://base"), { mounts: [tool as Input] }),
       };
     };
     const [direct, detour] = [build([4]), build([3, 4])];
@@ -337,7 +337,7 @@ describe("solver", () => {
     let long = graph.sum("long 0", 1, "/long", null);
     for (const step of [1, 2, 3]) long = graph.sum(`long ${step}`, 1, "/long", long);
     const other = graph.sum("other", 1, "/other", null);
-    await lab.solve(graph, graph.sum("all", 0, "/all", null, [short, other, long]));
+    await lab.solve(graph, graph.sum("all", 0, "/all", null, { mounts: [short, other, long] }));
     const order = [...lab.worker.runs.keys()];
     assert.deepEqual(order.slice(0, 3), ["short", "long 0", "other"]);
   });
@@ -350,7 +350,7 @@ describe("solver", () => {
     };
     const graph = openDraft();
     const parts = ["first", "light", "heavy"].map((name) => graph.sum(name, 1, `/${name}`, null));
-    const all = graph.sum("all", 0, "/all", null, parts);
+    const all = graph.sum("all", 0, "/all", null, { mounts: parts });
     await lab.solve(graph, all);
     assert.deepEqual(Object.keys(ran(lab)), ["first", "light", "heavy", "all"]);
     await lab.solve(graph, all, { noCache: true });

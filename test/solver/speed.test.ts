@@ -23,8 +23,10 @@ describe("deciding", () => {
       for (let stage = 0; stage < VERTICES / 40; stage += 1) {
         let last = graph.file(`/stage${stage}`, stage, null);
         for (let step = 1; step < 40; step += 1)
-          last = graph.sum(`s${stage}-${step}`, 1, `/f${step}`, last, [], {
-            env: ["PATH=/bin", `N=${step}`],
+          last = graph.sum(`s${stage}-${step}`, 1, `/f${step}`, last, {
+            fields: {
+              env: ["PATH=/bin", `N=${step}`],
+            },
           });
         roots.push(last);
       }

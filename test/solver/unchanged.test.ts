@@ -11,7 +11,7 @@ import { contextOf, type Graph, type Lab, type LabOptions, openDraft, openLab, r
 function summing(): { graph: Graph; first: Input; root: Input } {
   const graph = openDraft();
   const context = graph.source("local://context");
-  const first = graph.sum("first", 0, "/sum", graph.source("docker-image://base"), [context]);
+  const first = graph.sum("first", 0, "/sum", graph.source("docker-image://base"), { mounts: [context] });
   const second = graph.sum("second", 1, "/more", first);
   return { graph, first, root: graph.sum("third", 1, "/most", second) };
 }

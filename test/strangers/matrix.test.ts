@@ -51,7 +51,7 @@ for (const account of accounts()) {
         if (way.never[kind.name] !== undefined) continue;
         it(`${kind.name} by ${way.name}`, async () => {
           served = shop.at(`${way.name} ${kind.name}`.replaceAll(/[^a-z]+/gi, "-"));
-          await attempt(shop, account, way, kind, served, server.origin);
+          await attempt({ shop, account, dir: served, web: server.origin }, way, kind);
           removeTree(served);
         });
       }
@@ -59,14 +59,16 @@ for (const account of accounts()) {
   });
 }
 
-async function attempt(
-  shop: Workshop,
-  account: Account,
-  way: Way,
-  kind: Kind,
-  dir: string,
-  web: string,
-): Promise<void> {
+/** Where and as whom something is tried. */
+interface Ground {
+  readonly shop: Workshop;
+  readonly account: Account;
+  readonly dir: string;
+  /** Address at which the files of `dir` are served. */
+  readonly web: string;
+}
+
+async function attempt({ shop, account, dir, web }: Ground, way: Way, kind: Kind): Promise<void> {
   const secret = `sentinel-${randomBytes(12).toString("hex")}`;
   const outside = join(dir, "outside");
   mkdirSync(join(outside, "sub"), { recursive: true });

@@ -60,6 +60,15 @@ const ARM64 = [
   "c80b80d2a00f80d2010000d4", //         die: exit_group(125)
 ].join("");
 
+/** A program header of elf(5). */
+interface Segment {
+  readonly type: number;
+  readonly flags: number;
+  readonly at: number;
+  readonly fileBytes: number;
+  readonly memoryBytes: number;
+}
+
 export type LauncherArch = "x64" | "arm64";
 
 /** The launcher as an ELF file. elf(5): one read-execute segment with the code, one empty read-write one for the program. */
@@ -79,14 +88,7 @@ export function launcherElf(arch: LauncherArch): Uint8Array {
   elf.writeUInt16LE(56, 54); // e_phentsize
   elf.writeUInt16LE(3, 56); // e_phnum
   elf.writeUInt16LE(64, 58); // e_shentsize
-  const segment = (
-    index: number,
-    type: number,
-    flags: number,
-    at: number,
-    fileBytes: number,
-    memoryBytes: number,
-  ): void => {
+  const segment = (index: number, { type, flags, at, fileBytes, memoryBytes }: Segment): void => {
     const base = 64 + index * 56;
     elf.writeUInt32LE(type, base);
     elf.writeUInt32LE(flags, base + 4);
@@ -96,9 +98,12 @@ export function launcherElf(arch: LauncherArch): Uint8Array {
     elf.writeBigUInt64LE(BigInt(memoryBytes), base + 40);
     elf.writeBigUInt64LE(0x1_0000n, base + 48); // 64 KiB pages exist on arm64
   };
-  segment(0, 1, 5, codeBase, elf.length, elf.length); // PT_LOAD r-x
-  segment(1, 1, 6, PROGRAM_BASE, 0, PROGRAM_MAX_BYTES); // PT_LOAD rw-, zero filled
-  segment(2, 0x6474_e551, 6, 0, 0, 0); // PT_GNU_STACK rw-
+  const [PT_LOAD, PT_GNU_STACK, RX, RW] = [1, 0x6474_e551, 5, 6];
+  const { length } = elf;
+  segment(0, { type: PT_LOAD, flags: RX, at: codeBase, fileBytes: length, memoryBytes: length });
+  // Zero filled.
+  segment(1, { type: PT_LOAD, flags: RW, at: PROGRAM_BASE, fileBytes: 0, memoryBytes: PROGRAM_MAX_BYTES });
+  segment(2, { type: PT_GNU_STACK, flags: RW, at: 0, fileBytes: 0, memoryBytes: 0 });
   elf.set(code, headerBytes);
   return elf;
 }

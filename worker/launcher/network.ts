@@ -1,11 +1,10 @@
 // Records that make a network namespace: for the keeper's start, for the pool of namespaces and for steps without a network.
 
 import type { Program } from "./program.ts";
+import { STEP_FD } from "./step-fd.ts";
 
 const CLONE_NEWNET = 0x4000_0000;
 const MS_BIND = 0x1000;
-/** A descriptor number nothing else of a program has. */
-const SOCKET_FD = 399;
 
 /** Ends the program in a new network namespace with loopback up, which stays where it is bound to the file `path`. `own`: addresses of
  *  which it answers all (answerEverything). */
@@ -23,9 +22,11 @@ export function loopbackUp(program: Program): void {
   const request = new Uint8Array(40);
   request.set(new TextEncoder().encode("lo"));
   new DataView(request.buffer).setUint16(16, 0x41, true);
-  program.open(SOCKET_FD, "socket", [2 /* AF_INET */, 2 /* SOCK_DGRAM */, 0]);
-  program.call("ioctl", [SOCKET_FD, 0x8914 /* SIOCSIFFLAGS */, request], { what: "bringing up loopback" });
-  program.call("close", [SOCKET_FD]);
+  program.open(STEP_FD.socket, "socket", [2 /* AF_INET */, 2 /* SOCK_DGRAM */, 0]);
+  program.call("ioctl", [STEP_FD.socket, 0x8914 /* SIOCSIFFLAGS */, request], {
+    what: "bringing up loopback",
+  });
+  program.call("close", [STEP_FD.socket]);
 }
 
 /** An address of the namespace itself, which connections seem to come from. */
@@ -46,7 +47,7 @@ const LOOPBACK_INDEX = 1;
 function answerEverything(program: Program, own: readonly OwnAddress[]): void {
   const kernel = new Uint8Array(12); // struct sockaddr_nl
   kernel[0] = AF_NETLINK;
-  program.open(SOCKET_FD, "socket", [AF_NETLINK, SOCK_RAW, 0]);
+  program.open(STEP_FD.socket, "socket", [AF_NETLINK, SOCK_RAW, 0]);
   for (const { family, bytes } of own) {
     // struct ifaddrmsg: family, prefix length, IFA_F_NODAD, scope, index
     const address = [family, bytes.length * 8, 2, 0, LOOPBACK_INDEX, 0, 0, 0];
@@ -63,12 +64,12 @@ function answerEverything(program: Program, own: readonly OwnAddress[]): void {
         [RTA.PREFSRC, bytes],
       ]),
     ]) {
-      program.call("sendto", [SOCKET_FD, message, message.length, 0, kernel, kernel.length], {
+      program.call("sendto", [STEP_FD.socket, message, message.length, 0, kernel, kernel.length], {
         what: "making routes of a network namespace",
       });
     }
   }
-  program.call("close", [SOCKET_FD]);
+  program.call("close", [STEP_FD.socket]);
 }
 
 /** struct nlmsghdr, the message, and attributes as struct rtattr. netlink(7) */

@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { Socket } from "node:net";
 import { constants as os } from "node:os";
 import { launcherArch } from "../launcher/install.ts";
+import { STEP_FD } from "../launcher/step-fd.ts";
 import type { ExecOutcome } from "../keeper/messages.ts";
 import { close, O, pipe2 } from "../sys/file.ts";
 import { launcherInMemory } from "./launcher-file.ts";
@@ -29,7 +30,7 @@ import {
   type SandboxOptions,
   type Step,
 } from "./step.ts";
-import { statusLength, STEP_FD, STEP_STATUS, type StepPlan, stepProgram } from "./step-program.ts";
+import { statusLength, STEP_STATUS, type StepPlan, stepProgram } from "./step-program.ts";
 
 const { SIGKILL } = os.signals;
 
@@ -197,7 +198,7 @@ function planOf(
 function readStatus(child: ChildProcess, step: Step, notify: Notify | null): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const messages: Buffer[] = [];
-    const pipe = child.stdio[3] as Socket;
+    const pipe = child.stdio[STEP_FD.status] as Socket;
     let rest: Buffer = Buffer.alloc(0);
     pipe.on("data", (data: Buffer) => {
       rest = Buffer.concat([rest, data]);

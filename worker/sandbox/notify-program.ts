@@ -6,15 +6,10 @@
 
 import type { StepFilter } from "./seccomp-notify.ts";
 import type { Arg, Label, Program } from "../launcher/program.ts";
+import { STEP_FD } from "../launcher/step-fd.ts";
 
 /** struct seccomp_notif. linux/seccomp.h */
 export const NOTIFICATION_BYTES = 80;
-/** Descriptors of the launcher outside: what tells of the step's end, zeroes, the listener. */
-const CHILD_FD = 1;
-const ZERO_FD = 2;
-export const LISTENER_FD = 4;
-/** Above all that is handed in. */
-const EARLY_ZERO_FD = 398;
 
 const [SECCOMP_SET_MODE_FILTER, FLAG_NEW_LISTENER, FLAG_WAIT_KILLABLE] = [1, 8, 32];
 const SECCOMP_IOCTL_NOTIF_RECV = 0xc050_2100;
@@ -76,7 +71,7 @@ function rules(filter: Uint8Array): Arg {
 /** What tellUntilEnd needs, before the step is cloned and takes the launcher's root with it (pivot_root(2)): zeroes, and the signal
  *  of the step's end kept until it is asked for. Not for a step that only stops. */
 export function prepareToTell(program: Program): void {
-  program.open(EARLY_ZERO_FD, "openat", [AT_FDCWD, "/dev/zero", 0, 0], { what: "/dev/zero" });
+  program.open(STEP_FD.earlyZero, "openat", [AT_FDCWD, "/dev/zero", 0, 0], { what: "/dev/zero" });
   program.call("rt_sigaction", [SIGCHLD, { words: [SIG_DFL, SA_NOCLDSTOP, 0, 0] }, 0, 8]);
   program.call("rt_sigprocmask", [SIG_BLOCK, CHILD_SIGNAL, 0, 8]);
 }
@@ -86,51 +81,49 @@ export function unblockEndSignal(program: Program): void {
   program.call("rt_sigprocmask", [SIG_UNBLOCK, CHILD_SIGNAL, 0, 8]);
 }
 
-/** Waits until the step has ended, and writes what its filter tells to `status` meanwhile, behind a header of (`kind`, 0). For the
- *  launcher outside, once the step is cloned. `fd`: its end of the pair of sockets; 0, 1, 2 and 4 are its to use. */
-export function tellUntilEnd(
-  program: Program,
-  fd: number,
-  status: { readonly fd: number; readonly kind: bigint },
-): void {
+/** Waits until the step has ended, and writes what its filter tells to the status meanwhile, behind a header of (`kind`, 0). For the
+ *  launcher outside, once the step is cloned. `fd`: its end of the pair of sockets, as it was handed in. */
+export function tellUntilEnd(program: Program, fd: number, kind: bigint): void {
+  const { outsideSocket: socket, outsideChild, outsideZero, outsideListener: listener } = STEP_FD;
   const told = new Uint8Array(NOTIFICATION_BYTES);
   const head = new Uint8Array(16);
-  new DataView(head.buffer).setBigUint64(0, status.kind, true);
+  new DataView(head.buffer).setBigUint64(0, kind, true);
   const [end, loop, busy, nothing] = [program.label(), program.label(), program.label(), program.label()];
   const failing = { onError: end };
-  for (const free of [1, 2, LISTENER_FD]) program.call("close", [free], { onError: "ignore" });
-  program.call("dup3", [fd, 0, 0]);
-  program.call("dup3", [EARLY_ZERO_FD, ZERO_FD, 0]);
-  program.call("close_range", [status.fd + 3, LAST_FD, 0]);
-  program.call("signalfd4", [-1, CHILD_SIGNAL, 8, 0], failing); // becomes 1
-  // The listener becomes 4. 0: the step ended before it had one.
-  program.call("recvmsg", [0, message(new Uint8Array(CONTROL_BYTES)), 0], { onZero: end, onError: end });
+  for (const free of [outsideChild, outsideZero, listener])
+    program.call("close", [free], { onError: "ignore" });
+  program.call("dup3", [fd, socket, 0]);
+  program.call("dup3", [STEP_FD.earlyZero, outsideZero, 0]);
+  program.call("close_range", [STEP_FD.first, LAST_FD, 0]);
+  program.call("signalfd4", [-1, CHILD_SIGNAL, 8, 0], failing); // becomes outsideChild
+  // The listener becomes outsideListener. 0: the step ended before it had one.
+  program.call("recvmsg", [socket, message(new Uint8Array(CONTROL_BYTES)), 0], { onZero: end, onError: end });
   program.here(loop);
-  const both = { words: [pollIn(CHILD_FD), pollIn(LISTENER_FD)] };
+  const both = { words: [pollIn(outsideChild), pollIn(listener)] };
   program.call("ppoll", [both, 2, 0, 0, 0], failing);
-  program.call("ppoll", [{ words: [pollIn(CHILD_FD)] }, 1, { words: [0, 0] }, 0, 0], {
+  program.call("ppoll", [{ words: [pollIn(outsideChild)] }, 1, { words: [0, 0] }, 0, 0], {
     onZero: busy,
     next: end,
     onError: end,
   });
   program.here(busy);
-  program.call("read", [ZERO_FD, told, NOTIFICATION_BYTES], failing); // the kernel wants it zeroed
-  program.call("ioctl", [LISTENER_FD, SECCOMP_IOCTL_NOTIF_RECV, told], { onError: nothing });
-  program.call("writev", [status.fd, { words: [head, head.length, told, told.length] }, 2], {
+  program.call("read", [outsideZero, told, NOTIFICATION_BYTES], failing); // the kernel wants it zeroed
+  program.call("ioctl", [listener, SECCOMP_IOCTL_NOTIF_RECV, told], { onError: nothing });
+  program.call("writev", [STEP_FD.status, { words: [head, head.length, told, told.length] }, 2], {
     next: loop,
     ...failing,
   });
   // ENOENT: the caller was killed meanwhile. Or all are gone (POLLHUP, which needs no asking for), some time before the end of the
   // first is told, since Linux gives back filters early: to poll for that would be to spin.
   program.here(nothing);
-  program.call("ppoll", [{ words: [LISTENER_FD] }, 1, { words: [0, 0] }, 0, 0], {
+  program.call("ppoll", [{ words: [listener] }, 1, { words: [0, 0] }, 0, 0], {
     onZero: loop,
     next: end,
     ...failing,
   });
   program.here(end);
   // Whoever still waits for an answer hears ENOSYS.
-  for (const held of [0, LISTENER_FD]) program.call("close", [held], { onError: "ignore" });
+  for (const held of [socket, listener]) program.call("close", [held], { onError: "ignore" });
 }
 
 /** struct pollfd, poll(2). */

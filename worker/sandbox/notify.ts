@@ -6,12 +6,12 @@
 import { readSync } from "node:fs";
 import { constants as os } from "node:os";
 import { BuildError } from "../../solver/graph/error.ts";
+import { STEP_FD } from "../launcher/step-fd.ts";
 import { close, O, openat } from "../sys/file.ts";
 import { ioctl } from "../sys/ioctl.ts";
 import { isSysError } from "../sys/libc.ts";
 import { fsconfigCreate, fsmount, fsopen } from "../sys/mount.ts";
 import { pidfdGetfd, pidfdOpen, socketpair } from "../sys/process.ts";
-import { LISTENER_FD } from "./notify-program.ts";
 import { SOCKETCALL, TOLD_CALLS } from "./seccomp-notify.ts";
 
 /** A call as a step made it, with 32-bit programs' ways undone. */
@@ -91,7 +91,7 @@ export function openNotify(answer: Answerer): Notify {
 function listenerOf(launcherPid: number): number {
   const pidfd = pidfdOpen(launcherPid);
   try {
-    return pidfdGetfd(pidfd, LISTENER_FD);
+    return pidfdGetfd(pidfd, STEP_FD.outsideListener);
   } finally {
     close(pidfd);
   }

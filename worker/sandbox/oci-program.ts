@@ -10,20 +10,23 @@
 
 import { openProgram, type Arg, type Program } from "../launcher/program.ts";
 import type { LauncherArch } from "../launcher/elf.ts";
-import {
-  DEVICES,
-  execute,
-  newMount,
-  OWN_FD,
-  RUSAGE_BYTES,
-  setAttributes,
-  SYS,
-  words,
-} from "./step-program.ts";
+import { DEVICES, execute, newMount, RUSAGE_BYTES, setAttributes, SYS, words } from "./step-program.ts";
 import { OCI_ROOTFS } from "./oci-config.ts";
 
-/** Descriptors of the lifecycle's launcher; those handed in follow from `first` on. */
-export const OCI_FD = { program: 0, stdout: 1, stderr: 2, status: 3, first: 4 } as const;
+/** Descriptors of the lifecycle's launcher. */
+export const OCI_FD = {
+  program: 0,
+  stdout: 1,
+  stderr: 2,
+  /** For OCI_STATUS and failed calls. */
+  status: 3,
+  /** What is handed in follows from here on, and has to stay below `own`. */
+  first: 4,
+  /** What the program opens and places at once. For newMount there is STEP_FD.fsContext besides. */
+  own: 400,
+  /** From here on copies of what the container's process gets, on their way to their places. */
+  moved: 500,
+} as const;
 /** Descriptors the container's process starts with, behind its program at 0. `stdin` and `tty` are there when wanted. */
 export const ENTRY_FD = { status: 3, launcher: 4, stdout: 5, stderr: 6, input: 7 } as const;
 /** What the container's process executes, by the descriptor. */
@@ -36,8 +39,6 @@ export const PID_FILE = "pid";
 
 const PR_SET_CHILD_SUBREAPER = 36;
 const CGROUP_DIR = "/sys/fs/cgroup";
-/** Above all that is handed in; the runtime's own copies go through here. */
-const MOVED_FD = OWN_FD + 100;
 
 export interface Lifecycle {
   readonly arch: LauncherArch;
@@ -101,13 +102,18 @@ export function lifecycleProgram(plan: Lifecycle): ReturnType<Program["assemble"
 
 /** A /proc of the pid namespace the runtime is in, no cgroups to be managed, and device nodes that nobody can change. */
 function placeKernelFiles(program: Program, cgroups: Lifecycle["cgroups"]): void {
-  const fd = OWN_FD;
+  const fd = OCI_FD.own;
   const closed = SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC;
-  newMount(program, fd, "proc", [], closed, "/proc");
+  newMount(program, fd, { type: "proc", attributeBits: closed, what: "/proc" });
   program.call("move_mount", [fd, "", SYS.AT_FDCWD, "/proc", SYS.MOVE_F_EMPTY], { what: "mounting /proc" });
   const absent = program.label();
   if (cgroups === "hidden") {
-    newMount(program, fd, "tmpfs", [["mode", "0555"]], closed | SYS.ATTR_RDONLY, "an empty /sys/fs/cgroup");
+    newMount(program, fd, {
+      type: "tmpfs",
+      options: [["mode", "0555"]],
+      attributeBits: closed | SYS.ATTR_RDONLY,
+      what: "an empty /sys/fs/cgroup",
+    });
   } else {
     const all = SYS.OPEN_TREE_CLONE | SYS.AT_RECURSIVE;
     program.open(fd, "open_tree", [SYS.AT_FDCWD, CGROUP_DIR, all], { onError: absent });
@@ -157,7 +163,7 @@ function runtimeCall(program: Program, plan: Lifecycle, args: readonly string[],
 
 /** What `delete` says of a container that never was would hide why. */
 function silence(program: Program): void {
-  const fd = OWN_FD;
+  const fd = OCI_FD.own;
   program.open(fd, "openat", [SYS.AT_FDCWD, "/dev/null", SYS.O_WRONLY, 0], { what: "/dev/null" });
   for (const stream of [OCI_FD.stdout, OCI_FD.stderr]) program.call("dup3", [fd, stream, 0]);
 }
@@ -175,10 +181,10 @@ function containerDescriptors(program: Program, plan: Lifecycle): void {
   if (plan.cgroupFd !== null)
     program.call("write", [plan.cgroupFd, "0", 1], { what: "entering the step's cgroup" });
   // Out of the way first: places and sources overlap.
-  plan.entryFds.forEach((fd, index) => program.call("dup3", [fd, MOVED_FD + index, 0]));
-  program.call("close_range", [OCI_FD.status, MOVED_FD - 1, 0], { what: "closing descriptors" });
+  plan.entryFds.forEach((fd, index) => program.call("dup3", [fd, OCI_FD.moved + index, 0]));
+  program.call("close_range", [OCI_FD.status, OCI_FD.moved - 1, 0], { what: "closing descriptors" });
   plan.entryFds.forEach((_fd, index) =>
-    program.call("dup3", [MOVED_FD + index, index === 0 ? 0 : ENTRY_FD.status + index - 1, 0]),
+    program.call("dup3", [OCI_FD.moved + index, index === 0 ? 0 : ENTRY_FD.status + index - 1, 0]),
   );
   program.call("close_range", [ENTRY_FD.status + plan.entryFds.length - 1, SYS.LAST_FD, 0], {
     what: "closing descriptors",

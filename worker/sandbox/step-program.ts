@@ -7,6 +7,7 @@
 import { loopbackUp } from "../launcher/network.ts";
 import { openProgram, type Arg, type Label, type Program } from "../launcher/program.ts";
 import type { LauncherArch } from "../launcher/elf.ts";
+import { STEP_FD } from "../launcher/step-fd.ts";
 import { type ProcessBound, writePidMax } from "./process-bound.ts";
 import {
   installFilter,
@@ -19,21 +20,6 @@ import {
 import type { StepFilter } from "./seccomp-notify.ts";
 import { capsetArguments, DEFAULT_CAPABILITIES, LAST_CAPABILITY } from "./capabilities.ts";
 
-/** Descriptors of a step's launcher. Mount descriptors follow from `first` on. */
-/** aliveRead, aliveWrite: a pipe (O_NONBLOCK) that only the launcher outside holds open, see `childSide`. */
-export const STEP_FD = {
-  program: 0,
-  stdout: 1,
-  stderr: 2,
-  status: 3,
-  aliveRead: 4,
-  aliveWrite: 5,
-  first: 6,
-} as const;
-/** Numbers the program moves its own descriptors to; above all that is handed in. */
-export const OWN_FD = 400;
-/** The step's /dev, as long as it is set up. */
-const DEV_FD = OWN_FD + 30;
 /** Where mounts that are only cloned are placed for that time. */
 const ASIDE = { files: ".files", masks: ".masks" } as const;
 
@@ -50,6 +36,20 @@ export interface StepMount {
         readonly mode: number;
       };
   readonly readonly: boolean;
+}
+
+/** A mount to be made of a file system of its own. */
+export interface NewMount {
+  /** Of the file system: "tmpfs". */
+  readonly type: string;
+  readonly options?: readonly (readonly [key: string, value: string])[];
+  readonly attributeBits: number;
+  /** For messages: "mounting …". */
+  readonly what: string;
+  /** Where to go on when it cannot be made; left out: the program ends. */
+  readonly onError?: Label;
+  /** Keys of options that need not be taken. */
+  readonly ignored?: readonly string[];
 }
 
 export interface StepPlan {
@@ -219,15 +219,19 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   const fds = openKernelMounts(program, plan);
   enterRoot(program, plan);
   placeKernelMounts(program, plan, fds);
-  const aux = OWN_FD + 40;
-  newMount(program, aux, "tmpfs", [["mode", "0700"]], SYS.ATTR_NOSUID | SYS.ATTR_NODEV, "files of the step");
-  placeAside(program, aux, ASIDE.files);
-  placeData(program, aux, 0, plan.resolvConf.text, plan.resolvConf.path);
-  placeData(program, aux, 1, plan.hosts.text, plan.hosts.path);
-  plan.mounts.forEach((mount, index) => placeMount(program, mount, aux, index + 2));
-  writePidMax(program, OWN_FD + 46, plan.processes);
+  newMount(program, STEP_FD.files, {
+    type: "tmpfs",
+    options: [["mode", "0700"]],
+    attributeBits: SYS.ATTR_NOSUID | SYS.ATTR_NODEV,
+    what: "files of the step",
+  });
+  placeAside(program, STEP_FD.files, ASIDE.files);
+  placeData(program, 0, plan.resolvConf.text, plan.resolvConf.path);
+  placeData(program, 1, plan.hosts.text, plan.hosts.path);
+  plan.mounts.forEach((mount, index) => placeMount(program, mount, index + 2));
+  writePidMax(program, STEP_FD.pidMax, plan.processes);
   if (!plan.insecure) protectKernelFiles(program, plan);
-  takeAway(program, aux, ASIDE.files);
+  takeAway(program, STEP_FD.files, ASIDE.files);
   finishRoot(program, plan);
   dropPrivileges(program, plan);
   execute(program, plan);
@@ -247,8 +251,7 @@ function parentSide(program: Program, child: Label, plan: StepPlan): void {
   });
   program.call("write", [STEP_FD.status, pid, 16], { onError: "ignore" });
   // Descriptors of mounts must not keep them alive behind the step; status and the sign of life stay.
-  if (plan.notify !== null)
-    tellUntilEnd(program, plan.notify.outsideFd, { fd: STEP_FD.status, kind: STEP_STATUS.told });
+  if (plan.notify !== null) tellUntilEnd(program, plan.notify.outsideFd, STEP_STATUS.told);
   program.call("close", [STEP_FD.aliveRead], { onError: "ignore" });
   program.call("close_range", [STEP_FD.first, SYS.LAST_FD, 0], { onError: "ignore" });
   program.call("close", [STEP_FD.stdout], { onError: "ignore" });
@@ -290,27 +293,22 @@ interface KernelMounts {
 /** Makes /proc, /sys and the device nodes as detached mounts while the host's are still visible: the kernel allows new
  *  proc and sysfs mounts only to who can see a whole one (mount_too_revealing in fs/namespace.c). */
 function openKernelMounts(program: Program, plan: StepPlan): KernelMounts {
-  const proc = OWN_FD;
-  const sys = OWN_FD + 1;
-  newMount(program, proc, "proc", [], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/proc");
+  const { proc, sys } = STEP_FD;
+  const closed = SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC;
+  newMount(program, proc, { type: "proc", attributeBits: closed, what: "/proc" });
   if (plan.network.kind === "host") {
     // A sysfs of its own needs a network namespace of its own: the host's is shown read-only.
     program.open(sys, "open_tree", [SYS.AT_FDCWD, "/sys", SYS.OPEN_TREE_CLONE | SYS.AT_RECURSIVE], {
       what: "/sys",
     });
   } else {
-    newMount(program, sys, "sysfs", [], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/sys");
+    newMount(program, sys, { type: "sysfs", attributeBits: closed, what: "/sys" });
   }
   if (!plan.insecure || plan.network.kind === "host") {
-    setAttributes(
-      program,
-      sys,
-      SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC,
-      plan.network.kind === "host",
-    );
+    setAttributes(program, sys, SYS.ATTR_RDONLY | closed, plan.network.kind === "host");
   }
   const devices = DEVICES.map((name, index) => {
-    const fd = OWN_FD + 2 + index;
+    const fd = STEP_FD.devices + index;
     const absent = program.label();
     program.open(fd, "open_tree", [SYS.AT_FDCWD, `/dev/${name}`, SYS.OPEN_TREE_CLONE], {
       what: `/dev/${name}`,
@@ -346,18 +344,16 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
     what: "mounting /sys (is it a directory of the image?)",
   });
   placeCgroup(program);
-  const dev = DEV_FD;
-  newMount(
-    program,
-    dev,
-    "tmpfs",
-    [
+  const { dev, pts, shm, mqueue } = STEP_FD;
+  newMount(program, dev, {
+    type: "tmpfs",
+    options: [
       ["mode", "0755"],
       ["size", "65536k"],
     ],
-    SYS.ATTR_NOSUID,
-    "/dev",
-  );
+    attributeBits: SYS.ATTR_NOSUID,
+    what: "/dev",
+  });
   for (const device of fds.devices) {
     program.call("mknodat", [dev, device.name, SYS.S_IFREG | 0o666, 0]);
   }
@@ -388,38 +384,35 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
     program.call("unlinkat", [SYS.AT_FDCWD, `/dev/${device.name}`, 0], { onError: "ignore" });
     program.here(placed);
   }
-  const pts = OWN_FD + 31;
-  newMount(
-    program,
-    pts,
-    "devpts",
-    [
+  newMount(program, pts, {
+    type: "devpts",
+    options: [
       ["ptmxmode", "0666"],
       ["mode", "0620"],
       // Group 5 may have no number outside. Some kernels say so here, older ones fail the mount.
       ...(plan.singleId ? [] : [["gid", "5"] as const]),
     ],
-    SYS.ATTR_NOSUID | SYS.ATTR_NOEXEC,
-    "/dev/pts",
-    { ignored: ["gid"] },
-  );
+    attributeBits: SYS.ATTR_NOSUID | SYS.ATTR_NOEXEC,
+    what: "/dev/pts",
+    ignored: ["gid"],
+  });
   program.call("move_mount", [pts, "", SYS.AT_FDCWD, "/dev/pts", SYS.MOVE_F_EMPTY]);
-  const shm = OWN_FD + 32;
-  newMount(
-    program,
-    shm,
-    "tmpfs",
-    [
+  const closed = SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC;
+  newMount(program, shm, {
+    type: "tmpfs",
+    options: [
       ["mode", "1777"],
       ["size", "65536k"],
     ],
-    SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC,
-    "/dev/shm",
-  );
+    attributeBits: closed,
+    what: "/dev/shm",
+  });
   program.call("move_mount", [shm, "", SYS.AT_FDCWD, "/dev/shm", SYS.MOVE_F_EMPTY]);
-  const mqueue = OWN_FD + 33;
   const noQueues = program.label(); // a kernel may be built without
-  newMount(program, mqueue, "mqueue", [], SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC, "/dev/mqueue", {
+  newMount(program, mqueue, {
+    type: "mqueue",
+    attributeBits: closed,
+    what: "/dev/mqueue",
     onError: noQueues,
   });
   program.call("move_mount", [mqueue, "", SYS.AT_FDCWD, "/dev/mqueue", SYS.MOVE_F_EMPTY]);
@@ -433,23 +426,23 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
 
 /** /sys/fs/cgroup of the step's own cgroup namespace, read-only; empty where that cannot be mounted. */
 function placeCgroup(program: Program): void {
-  const fd = OWN_FD + 35;
+  const fd = STEP_FD.cgroup;
   const path = "/sys/fs/cgroup";
   const attributeBits = SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC;
   const refused = program.label();
   const made = program.label();
   const absent = program.label();
-  newMount(program, fd, "cgroup2", [], attributeBits, path, { onError: refused });
+  newMount(program, fd, { type: "cgroup2", attributeBits, what: path, onError: refused });
   program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { next: made, onError: absent });
   program.here(refused);
-  newMount(program, fd, "tmpfs", [["mode", "0755"]], attributeBits, path);
+  newMount(program, fd, { type: "tmpfs", options: [["mode", "0755"]], attributeBits, what: path });
   program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { onError: absent });
   program.here(absent);
   program.here(made);
 }
 
 /** A file on the step's private tmpfs, bound read-only to its place. */
-function placeData(program: Program, aux: number, index: number, text: string, target: string): void {
+function placeData(program: Program, index: number, text: string, target: string): void {
   placeMount(
     program,
     {
@@ -457,20 +450,19 @@ function placeData(program: Program, aux: number, index: number, text: string, t
       readonly: true,
       source: { kind: "data", data: new TextEncoder().encode(text), uid: 0, gid: 0, mode: 0o644 },
     },
-    aux,
     index,
   );
 }
 
-function placeMount(program: Program, mount: StepMount, aux: number, index: number): void {
+/** `index`: another for each mount of the step; names its file, if it has one. */
+function placeMount(program: Program, mount: StepMount, index: number): void {
   const { source, target } = mount;
-  const fd = OWN_FD + 41;
+  const { files, file, mount: fd, target: at } = STEP_FD;
   const isFile = source.kind === "data" || (source.kind === "fd" && source.isFile);
   makeTarget(program, target, isFile);
   const place = (from: number): void => {
     // Found and used as one descriptor; links of the image are followed inside the root, those of /proc are not (P1, P2).
     const how = words(BigInt(SYS.O_PATH), 0n, BigInt(SYS.RESOLVE_IN_ROOT | SYS.RESOLVE_NO_MAGICLINKS));
-    const at = OWN_FD + 44;
     program.open(at, "openat2", [SYS.AT_FDCWD, target, how, how.length], {
       what: `finding the mount target ${target}`,
     });
@@ -484,23 +476,20 @@ function placeMount(program: Program, mount: StepMount, aux: number, index: numb
       place(source.fd);
       return;
     case "tmpfs":
-      newMount(
-        program,
-        fd,
-        "tmpfs",
-        [
+      newMount(program, fd, {
+        type: "tmpfs",
+        options: [
           ["mode", "1777"],
           ...(source.sizeBytes === null ? [] : [["size", String(source.sizeBytes)] as const]),
         ],
-        SYS.ATTR_NOSUID | SYS.ATTR_NODEV,
-        target,
-      );
+        attributeBits: SYS.ATTR_NOSUID | SYS.ATTR_NODEV,
+        what: target,
+      });
       place(fd);
       return;
     case "data": {
       const name = `f${index}`;
-      const file = OWN_FD + 42;
-      program.open(file, "openat", [aux, name, SYS.O_RDWR | SYS.O_CREAT | SYS.O_EXCL, 0o600], {
+      program.open(file, "openat", [files, name, SYS.O_RDWR | SYS.O_CREAT | SYS.O_EXCL, 0o600], {
         what: target,
       });
       if (source.data.length > 0)
@@ -512,7 +501,7 @@ function placeMount(program: Program, mount: StepMount, aux: number, index: numb
       }
       program.call("fchmod", [file, source.mode]);
       program.call("close", [file]);
-      program.open(fd, "open_tree", [aux, name, SYS.OPEN_TREE_CLONE], { what: target });
+      program.open(fd, "open_tree", [files, name, SYS.OPEN_TREE_CLONE], { what: target });
       if (mount.readonly)
         setAttributes(
           program,
@@ -539,7 +528,7 @@ function makeTarget(program: Program, target: string, isFile: boolean): void {
 }
 
 function protectKernelFiles(program: Program, plan: StepPlan): void {
-  const fd = OWN_FD + 43;
+  const { mask: fd, empty } = STEP_FD;
   for (const path of READONLY_PATHS) {
     const absent = program.label();
     program.open(fd, "open_tree", [SYS.AT_FDCWD, path, SYS.OPEN_TREE_CLONE | SYS.AT_RECURSIVE], {
@@ -551,19 +540,16 @@ function protectKernelFiles(program: Program, plan: StepPlan): void {
     });
     program.here(absent);
   }
-  const empty = OWN_FD + 45;
-  newMount(
-    program,
-    empty,
-    "tmpfs",
-    [
+  newMount(program, empty, {
+    type: "tmpfs",
+    options: [
       ["mode", "0555"],
       ["size", "0"],
       ["nr_inodes", "1"],
     ],
-    SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC,
-    "masks",
-  );
+    attributeBits: SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC,
+    what: "masks",
+  });
   placeAside(program, empty, ASIDE.masks);
   const mask = (path: string, fromFd: number, fromPath: string, flags: number): void => {
     const absent = program.label();
@@ -584,8 +570,8 @@ function protectKernelFiles(program: Program, plan: StepPlan): void {
 
 /** Gives a mount a place in the step's own /dev. Before Linux 6.15 only what has a place can be cloned (open_tree(2)). */
 function placeAside(program: Program, fd: number, name: string): void {
-  program.call("mkdirat", [DEV_FD, name, 0o700]);
-  program.call("move_mount", [fd, "", DEV_FD, name, SYS.MOVE_F_EMPTY], {
+  program.call("mkdirat", [STEP_FD.dev, name, 0o700]);
+  program.call("move_mount", [fd, "", STEP_FD.dev, name, SYS.MOVE_F_EMPTY], {
     what: "mounting files of the step",
   });
 }
@@ -595,7 +581,7 @@ function takeAway(program: Program, fd: number, name: string): void {
   program.call("fchdir", [fd]);
   program.call("umount2", [".", SYS.MNT_DETACH], { what: "taking files of the step out of sight" });
   program.call("chdir", ["/"]);
-  program.call("unlinkat", [DEV_FD, name, SYS.AT_REMOVEDIR]);
+  program.call("unlinkat", [STEP_FD.dev, name, SYS.AT_REMOVEDIR]);
 }
 
 function finishRoot(program: Program, plan: StepPlan): void {
@@ -721,23 +707,18 @@ function searchPath(env: readonly string[]): string[] {
 export function newMount(
   program: Program,
   fd: number,
-  type: string,
-  options: readonly (readonly [string, string])[],
-  attributeBits: number,
-  what: string,
-  failing: { readonly onError?: Label; readonly ignored?: readonly string[] } = {},
+  { type, options = [], attributeBits, what, ignored = [], ...failing }: NewMount,
 ): void {
-  const context = OWN_FD + 50;
-  const onError = failing.onError === undefined ? {} : { onError: failing.onError };
-  program.open(context, "fsopen", [type, 1], { what: `mounting ${what}`, ...onError });
+  const context = STEP_FD.fsContext;
+  program.open(context, "fsopen", [type, 1], { what: `mounting ${what}`, ...failing });
   for (const [key, value] of options) {
     program.call("fsconfig", [context, SYS.FSCONFIG_STRING, key, value, 0], {
       what: `mounting ${what} (${key}=${value})`,
-      ...(failing.ignored?.includes(key) === true ? { onError: "ignore" } : onError),
+      ...(ignored.includes(key) ? { onError: "ignore" } : failing),
     });
   }
-  program.call("fsconfig", [context, SYS.FSCONFIG_CREATE, 0, 0, 0], { what: `mounting ${what}`, ...onError });
-  program.open(fd, "fsmount", [context, 1, attributeBits], { what: `mounting ${what}`, ...onError });
+  program.call("fsconfig", [context, SYS.FSCONFIG_CREATE, 0, 0, 0], { what: `mounting ${what}`, ...failing });
+  program.open(fd, "fsmount", [context, 1, attributeBits], { what: `mounting ${what}`, ...failing });
 }
 
 /** Adds attributes to a detached mount. */
