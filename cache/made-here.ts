@@ -4,7 +4,7 @@
 //
 // Nobody's word counts here: a diffId is noted only when the directory was packed, or unpacked and compared (claims.ts).
 
-import type { Descriptor, LayerId } from "../solver/graph/request.ts";
+import { isBaseLayer, type Descriptor, type LayerId } from "../solver/graph/request.ts";
 import { type Digest, hexOf } from "../solver/graph/digest.ts";
 import type { LayerRecord, Records } from "./store.ts";
 
@@ -49,7 +49,7 @@ export function findMade(
   get: (id: LayerId) => LayerRecord | null,
   id: LayerId,
 ): MadeHere | null {
-  if (!id.startsWith("d-")) return null;
+  if (!isBaseLayer(id)) return null;
   const made = records.get<LayerId>(MADE_SPACE, id);
   const record = made === null ? null : get(made);
   if (record === null) return null;

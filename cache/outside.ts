@@ -29,6 +29,7 @@ import { dirname } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { type Digest, digestFromHex } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
+import { O, RESOLVE } from "../worker/sys/constants.ts";
 
 const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY } = constants;
 
@@ -151,7 +152,7 @@ export function openRegularFile(path: string | Buffer): number {
  *  (openat2(2), RESOLVE_IN_ROOT); "nowhere": they lead to nothing; null: a file stands where a directory should be. Loads
  *  native code, which takes 20 ms: for what openRegularIn refuses as a link. Throws FILE_INVALID for what is no regular file. */
 export async function openInRoot(directory: number, path: string): Promise<number | "nowhere" | null> {
-  const [{ O, openat2, RESOLVE }, { isSysError }] = await Promise.all([
+  const [{ openat2 }, { isSysError }] = await Promise.all([
     import("../worker/sys/file.ts"),
     import("../worker/sys/libc.ts"),
   ]);

@@ -11,6 +11,7 @@ import { namesIn, openDirectory, openIn, statIn } from "./outside.ts";
 import { RECORD_SPACES, summedSpaces } from "./record-spaces.ts";
 import { STAT_SPACE, savedAtMs } from "./stat-cache.ts";
 import type { ImageRecord, LayerRecord, OpenStore, ResultRecord } from "./store.ts";
+import { MANIFEST_MAX_BYTES } from "./registry/documents.ts";
 
 export interface Survey {
   readonly entries: readonly UsageEntry[];
@@ -23,9 +24,6 @@ export interface Survey {
   /** Entry id of a cache mount, or of a copy of a client's files → its path. */
   readonly mountPaths: ReadonlyMap<string, string>;
 }
-
-/** Largest document looked into for references: containerd's and docker's limit for manifests. */
-const MANIFEST_MAX_BYTES = 4 * 2 ** 20;
 
 /** What leads to a thing: how often, when last, and its first name. */
 interface Trace {

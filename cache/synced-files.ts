@@ -15,7 +15,7 @@ import { dirname } from "node:path";
 import { digestOf } from "../solver/graph/digest.ts";
 import { BuildError, printable } from "../solver/graph/error.ts";
 import type { FileEntry, FileRules, FileTransfer, RemoteFiles } from "../solver/graph/session.ts";
-import { fchmodat, openat2, O, RESOLVE, utimensat } from "../worker/sys/file.ts";
+import { fchmodat, openat2, utimensat } from "../worker/sys/file.ts";
 import { archiveFault } from "./layers/archive.ts";
 import { ENTRIES_MAX, KEPT_PATHS_MAX_BYTES, treeWriter, type TreeWriter } from "./layers/entry.ts";
 import { removeAt } from "./layers/remove-tree.ts";
@@ -25,6 +25,7 @@ import { bootId } from "./owner.ts";
 import type { Store } from "./store.ts";
 import { baseOf, bytesOf, joinPath, parentOf, PATH_MAX_BYTES, type TreeStat } from "./tree.ts";
 import { type LiveTree, liveTree } from "./tree-live.ts";
+import { O, RESOLVE } from "../worker/sys/constants.ts";
 
 /** A directory that stays as it is until it is disposed. */
 export interface HeldDirectory extends AsyncDisposable {

@@ -4,7 +4,7 @@ import type { Lease, RemoteBlob } from "../cache/store.ts";
 import type { Digest } from "../solver/graph/digest.ts";
 import { redactUrl } from "../solver/graph/error.ts";
 import { formatPlatform } from "../solver/graph/op.ts";
-import type { BuiltImage, LayerId } from "../solver/graph/request.ts";
+import { isBaseLayer, type BuiltImage, type LayerId } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
 import type { Assembled } from "./assembled.ts";
 import type { ExportDeps, OutputContext } from "./exporter.ts";
@@ -89,7 +89,7 @@ async function layerOf(
 ): Promise<ImageLayer> {
   const { signal } = context;
   // Ids of base layers begin so; BuildKit too leaves them alone when it rewrites times.
-  const pinned = id.startsWith("d-");
+  const pinned = isBaseLayer(id);
   const clampTo = options.rewriteTimestamp && !pinned ? epochSeconds : null;
   // What the record of a base layer says besides comes from whoever brought it first, perhaps another image.
   const record = pinned ? null : deps.store.layers.get(id);

@@ -24,7 +24,7 @@ import { pullLayer } from "../cache/registry/image.ts";
 import type { RemoteBlob } from "../cache/store.ts";
 import { type Digest, digestFromHex, digestOf } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
-import type { Descriptor, LayerId } from "../solver/graph/request.ts";
+import { isBaseLayer, type Descriptor, type LayerId } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
 import type { ExportDeps, LayerVariant } from "./exporter.ts";
 import type { LayerCompression } from "./output-grammar.ts";
@@ -238,7 +238,7 @@ export async function inlineCache(
   const wanted = wantedStacks({ ...chain, finals: [final] }, "min");
   const layers = new Map<LayerId, CachedLayer>();
   for (const id of final) {
-    const isBase = id.startsWith("d-"); // then its id says it all, and nothing has to be fetched
+    const isBase = isBaseLayer(id); // then its id says it all, and nothing has to be fetched
     const known = isBase
       ? { diffId: digestFromHex(id.slice(2)), tarBytes: null }
       : await deps.layers.diffId(id, null, options);
@@ -283,7 +283,7 @@ export function layerVariant(id: LayerId, form: CacheForm): LayerVariant {
     level: form.compressionLevel,
     force: form.forceCompression,
     epochSeconds: null,
-    pinned: id.startsWith("d-"),
+    pinned: isBaseLayer(id),
   };
 }
 
@@ -302,7 +302,7 @@ async function packedLayers(
     packed.set(id, {
       descriptor,
       diffId,
-      isBase: id.startsWith("d-"),
+      isBase: isBaseLayer(id),
       tarBytes: record?.tarBytes?.[""] ?? null,
       createdAtMs: record?.createdAtMs ?? 0,
     });
@@ -333,7 +333,7 @@ function recordsOf(
     const found = stack.map((id) => {
       const layer = layers.get(id);
       if (layer !== undefined) return cachedLayerId(layer);
-      return id.startsWith("d-") ? id : null;
+      return isBaseLayer(id) ? id : null;
     });
     return found.includes(null) ? null : (found as LayerId[]);
   };

@@ -81,7 +81,7 @@ export function readFrom(
   if (image.text === "") {
     throw new BuildError("DOCKERFILE_SYNTAX", `base name (${from.image}) should not be blank`, {
       at: from.at,
-      hint: nearest(image.unmatched, globalArgs.keys()),
+      hint: argumentHint(image.unmatched, globalArgs.keys()),
     });
   }
   const usedArgs = new Set(image.matched);
@@ -94,7 +94,7 @@ function readPlatform(from: From, flag: string, used: Set<string>, options: From
   const expanded = atPlace(from.at, () => expandWord(flag, globalArgs, { escape }));
   reportUndeclared(expanded.unmatched, from, options);
   for (const name of expanded.matched) used.add(name);
-  const hint = nearest(expanded.unmatched, globalArgs.keys());
+  const hint = argumentHint(expanded.unmatched, globalArgs.keys());
   if (expanded.text === "") {
     throw new BuildError("PLATFORM_UNSUPPORTED", `empty platform value from expression ${flag}`, {
       at: from.at,
@@ -151,7 +151,7 @@ export function checkDefaults(froms: readonly From[], { defaultArgs, escape, che
   }
 }
 
-function nearest(names: readonly string[], known: Iterable<string>): string | null {
+function argumentHint(names: readonly string[], known: Iterable<string>): string | null {
   const options = [...known];
   for (const name of names) {
     const near = suggest(name, options, true);

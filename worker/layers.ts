@@ -7,7 +7,7 @@
 import { BuildError, type ErrorCode } from "../solver/graph/error.ts";
 import type { Digest } from "../solver/graph/digest.ts";
 import { saysWaiting } from "../solver/graph/event.ts";
-import type { CallContext, Descriptor, LayerId } from "../solver/graph/request.ts";
+import { isBaseLayer, type CallContext, type Descriptor, type LayerId } from "../solver/graph/request.ts";
 import { openTasks } from "../solver/graph/tasks.ts";
 import { asRefuted, asVerified, type Claim, type Claims, isSure, sureForms } from "../cache/claims.ts";
 import type { LayerRecord, RemoteBlob, Store } from "../cache/store.ts";
@@ -293,7 +293,7 @@ export function openUnpacker(deps: UnpackerDeps): Unpacker {
       { signal: context.signal },
     );
     const { diffId: digest, tarBytes: size } = packed;
-    if (record.id.startsWith("d-") && digest !== record.diffId) return; // its directory is not what it was
+    if (isBaseLayer(record.id) && digest !== record.diffId) return; // its directory is not what it was
     ingest.commit({ digest, size, trusted: true });
     const descriptor = { mediaType: "application/vnd.oci.image.layer.v1.tar", digest, size };
     store.layers.update(record.id, { diffId: digest, blobs: { ...record.blobs, uncompressed: descriptor } });

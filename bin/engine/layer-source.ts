@@ -6,7 +6,7 @@ import { COMPRESSORS } from "../../cache/layers/compress-block.ts";
 import type { LayerRecord, Store } from "../../cache/store.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import type { Descriptor, LayerId } from "../../solver/graph/request.ts";
+import { isBaseLayer, type Descriptor, type LayerId } from "../../solver/graph/request.ts";
 import { openTasks } from "../../solver/graph/tasks.ts";
 import type { Keeper } from "../../worker/keeper/keeper.ts";
 import type { Contents, LayerForm } from "../../worker/worker.ts";
@@ -74,7 +74,7 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
     } as const;
     const outcome = await watched(job.out, onBytes, () => deps.keeper().run(job, { signal }));
     const record = recordOf(id);
-    if (id.startsWith("d-") && epochSeconds === null && outcome.diffId !== record.diffId) {
+    if (isBaseLayer(id) && epochSeconds === null && outcome.diffId !== record.diffId) {
       // Its id says what it is: another tar of the same files is another layer.
       throw new BuildError("STORE_CORRUPT", `no blob of ${record.description || "a base layer"} can be had`, {
         hint: "pull or build the image again",

@@ -8,12 +8,13 @@ import type { ImageRecord, Store } from "../../cache/store.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
-import type {
-  BuiltImage,
-  CallContext,
-  Descriptor,
-  ImageConfig,
-  LayerId,
+import {
+  isBaseLayer,
+  type BuiltImage,
+  type CallContext,
+  type Descriptor,
+  type ImageConfig,
+  type LayerId,
 } from "../../solver/graph/request.ts";
 import type { LocalWorker } from "../../worker/worker.ts";
 import type { EngineTransferOptions } from "./request.ts";
@@ -76,7 +77,7 @@ function layersOf(record: ImageRecord, platform: Platform, config: ImageConfig):
   const diffIds = config.rootfs?.diff_ids ?? [];
   const isOf = (ids: readonly LayerId[]): boolean =>
     ids.length === diffIds.length &&
-    ids.every((id, index) => !id.startsWith("d-") || id === `d-${diffIds[index]?.slice("sha256:".length)}`);
+    ids.every((id, index) => !isBaseLayer(id) || id === `d-${diffIds[index]?.slice("sha256:".length)}`);
   const named = record.layers[formatPlatform(platform)];
   return [...(named === undefined ? [] : [named]), ...Object.values(record.layers)].find(isOf) ?? null;
 }
@@ -133,7 +134,7 @@ export function claimLayers({ claims }: LocalWorker, images: readonly LocalBuilt
     // Of layers that were made here, or never left with their image, the manifest only names the plain tars.
     layers.forEach((id, at) => {
       const descriptor = blobs[at];
-      if (!id.startsWith("d-") || descriptor === undefined) return;
+      if (!isBaseLayer(id) || descriptor === undefined) return;
       const isBlob = store.layers.idOf(descriptor.digest) !== id || store.content.has(descriptor.digest);
       if (isBlob) claims.add([id], [{ descriptor }]);
     });

@@ -4,13 +4,14 @@ import { createHash } from "node:crypto";
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { type Digest, digestFromHex } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import { AT, close, fchmod, O, openat } from "../../worker/sys/file.ts";
+import { close, fchmod, openat } from "../../worker/sys/file.ts";
 import { type CompressionKind, detectCompression, readDecompressed } from "./decompress.ts";
 import { treeWriter } from "./entry.ts";
 import { noteImplied } from "./implied.ts";
 import { idMapKind } from "./ids.ts";
 import { setOwner } from "./owner.ts";
 import { tarReader } from "./tar.ts";
+import { AT, O } from "../../worker/sys/constants.ts";
 
 /** Uncompressed size of one layer or archive. */
 export const TAR_MAX_BYTES: number = 1024 ** 4;

@@ -12,7 +12,6 @@
 import { ftruncateSync, writeSync } from "node:fs";
 import { BuildError } from "../../solver/graph/error.ts";
 import {
-  AT,
   close,
   fchmod,
   fchmodat,
@@ -21,12 +20,9 @@ import {
   lsetxattr,
   mkdirat,
   mknodat,
-  O,
   openat,
   openat2,
   procPath,
-  RESOLVE,
-  S,
   statxOrNull,
   symlinkat,
   utimensat,
@@ -46,6 +42,7 @@ import {
 import { setOwner } from "./owner.ts";
 import type { TarEntry, TarHandler } from "./tar.ts";
 import { removeAt } from "./remove-tree.ts";
+import { AT, O, RESOLVE, S } from "../../worker/sys/constants.ts";
 
 /** Members of one archive. */
 export const ENTRIES_MAX = 10_000_000;

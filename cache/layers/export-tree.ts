@@ -5,7 +5,6 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { BuildError } from "../../solver/graph/error.ts";
 import { cloneContent } from "../../worker/sys/clone.ts";
 import {
-  AT,
   close,
   fchmodat,
   fchownat,
@@ -16,13 +15,10 @@ import {
   llistxattr,
   mkdirat,
   mknodat,
-  O,
   openat,
   openat2,
   procPath,
-  RESOLVE,
   readlinkat,
-  S,
   type Stat,
   statxOrNull,
   symlinkat,
@@ -35,6 +31,7 @@ import { idMapKind } from "./ids.ts";
 import { treeTar } from "./tree-tar.ts";
 import { removeAt } from "./remove-tree.ts";
 import { DIRECTORY, type Visit, walkTree } from "./walk.ts";
+import { AT, O, RESOLVE, S } from "../../worker/sys/constants.ts";
 
 export interface ExportOptions {
   /** All times become this (seconds); null: as they are. */

@@ -12,21 +12,19 @@
 import { readSync } from "node:fs";
 import { createHash } from "node:crypto";
 import {
-  AT,
   close,
   fstat,
   lgetxattr,
   llistxattr,
-  O,
   openat,
   procPath,
   readlinkat,
-  S,
   type Stat,
 } from "../../worker/sys/file.ts";
 import { isSysError } from "../../worker/sys/libc.ts";
 import { type Digest, digestFromHex } from "../../solver/graph/digest.ts";
 import { DIRECTORY, type DeepVisit, walkDeepTree } from "./walk.ts";
+import { AT, O, S } from "../../worker/sys/constants.ts";
 
 export interface Listing {
   /** Bytes on disk, each inode once, the directory itself included. */

@@ -21,7 +21,6 @@
 import { createHmac, randomBytes } from "node:crypto";
 import { workerData } from "node:worker_threads";
 import {
-  AT,
   close,
   fchownat,
   fremovexattr,
@@ -32,12 +31,12 @@ import {
   lsetxattr,
   openat,
   procPath,
-  S,
 } from "../../worker/sys/file.ts";
 import { isSysError } from "../../worker/sys/libc.ts";
 import { noteKey } from "../note-key.ts";
 import { GIDS, NO_ID, UIDS } from "./ids.ts";
 import { DIRECTORY, walkTree } from "./walk.ts";
+import { AT, S } from "../../worker/sys/constants.ts";
 
 /** "1 uid:gid seal" on a regular file or a directory: form 1 of the note. Left out of images, applied when they are written. */
 export const OWNER_XATTR = "user.tsbuild.owner";

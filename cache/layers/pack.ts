@@ -6,10 +6,11 @@
 import { createHash } from "node:crypto";
 import { closeSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
 import { type Digest, digestFromHex } from "../../solver/graph/digest.ts";
-import { AT, close, O, openat } from "../../worker/sys/file.ts";
+import { close, openat } from "../../worker/sys/file.ts";
 import { BLOCK_BYTES, type CompressOptions, compressBlocks } from "./compress.ts";
 import { type CompressionKind, readDecompressed } from "./decompress.ts";
 import { treeTar } from "./tree-tar.ts";
+import { AT, O } from "../../worker/sys/constants.ts";
 
 export interface PackRequest {
   readonly dir: string;

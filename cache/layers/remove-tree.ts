@@ -1,20 +1,10 @@
 // Removes trees that hold what others wrote: nothing is followed, any depth is taken.
 
 import { basename, dirname } from "node:path";
-import {
-  AT,
-  close,
-  fchmod,
-  fchmodat,
-  O,
-  openat,
-  procPath,
-  S,
-  statxOrNull,
-  unlinkat,
-} from "../../worker/sys/file.ts";
+import { close, fchmod, fchmodat, openat, procPath, statxOrNull, unlinkat } from "../../worker/sys/file.ts";
 import { isSysError } from "../../worker/sys/libc.ts";
 import { DIRECTORY, walkDeepTree } from "./walk.ts";
+import { AT, O, S } from "../../worker/sys/constants.ts";
 
 /** Removes a file or a whole tree; a path that is not there is fine. Without privileges, directories that lack
  *  permissions are given them. The path must be one of our own, what lies below may be anybody's. Throws SysError. */

@@ -10,11 +10,9 @@ import {
   flistxattr,
   lgetxattr,
   llistxattr,
-  O,
   openat,
   procPath,
   readlinkat,
-  S,
   type Stat,
 } from "../../worker/sys/file.ts";
 import {
@@ -30,6 +28,7 @@ import { OWNER_XATTR, ownerOf } from "./owner.ts";
 import type { TarType } from "./tar.ts";
 import { TAR_HEADER_MAX_BYTES, writeHeader } from "./tar-write.ts";
 import { type Visit, walkTree } from "./walk.ts";
+import { O, S } from "../../worker/sys/constants.ts";
 
 export interface TreeTarOptions {
   readonly form: "layer" | "tree";

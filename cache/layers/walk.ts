@@ -2,7 +2,8 @@
 // time and memory that grow with the number of entries only: a path is kept while it may have a use, and no longer.
 
 import { PATH_MAX_BYTES, pathTooLong } from "../tree.ts";
-import { AT, close, fstat, O, openat, readdir, S, type Stat, statx } from "../../worker/sys/file.ts";
+import { close, fstat, openat, readdir, type Stat, statx } from "../../worker/sys/file.ts";
+import { AT, O, S } from "../../worker/sys/constants.ts";
 
 /** Flags that open a directory by a name that is not a link. */
 export const DIRECTORY: number = O.RDONLY | O.DIRECTORY | O.NOFOLLOW;

@@ -3,9 +3,10 @@
 // A step may rewrite the directory while it is read: each directory is opened from its parent's descriptor without following a
 // link, so whatever is swapped for whatever, no name is looked up outside of the mount (threat model P1, P2).
 
-import { close, fstat, O, openat, procPath, S, type Stat } from "../../worker/sys/file.ts";
+import { close, fstat, openat, procPath, type Stat } from "../../worker/sys/file.ts";
 import { isSysError } from "../../worker/sys/libc.ts";
 import { DIRECTORY } from "../layers/walk.ts";
+import { O, S } from "../../worker/sys/constants.ts";
 
 /** Keeps the directories on one path open: neighbours share them. Paths as in mount-index.ts, so the depth has a limit. */
 export interface MountCursor {

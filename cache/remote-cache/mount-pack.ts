@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { type Digest, digestOf, hexOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import { AT, close, fstat, openat, readdir, readlinkat, S, type Stat, statx } from "../../worker/sys/file.ts";
+import { close, fstat, openat, readdir, readlinkat, type Stat, statx } from "../../worker/sys/file.ts";
 import { DIRECTORY } from "../layers/walk.ts";
 import { readFileOf } from "../outside.ts";
 import { type MountCursor, openFile, openMountCursor, orGone } from "./mount-cursor.ts";
@@ -27,6 +27,7 @@ import {
   parseMountIndex,
   PIECE_BYTES,
 } from "./mount-index.ts";
+import { AT, S } from "../../worker/sys/constants.ts";
 
 export interface PackMountRequest {
   readonly dir: string;

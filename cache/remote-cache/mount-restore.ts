@@ -5,15 +5,12 @@ import { writeSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { BuildError } from "../../solver/graph/error.ts";
 import {
-  AT,
   close,
   fchmod,
   fchownat,
   mkdirat,
-  O,
   openat,
   readdir,
-  S,
   symlinkat,
   utimensat,
 } from "../../worker/sys/file.ts";
@@ -32,6 +29,7 @@ import {
   parseMountIndex,
   PIECE_BYTES,
 } from "./mount-index.ts";
+import { AT, O, S } from "../../worker/sys/constants.ts";
 
 export interface RestoreMountRequest {
   /** File with the index, checked against its digest. */

@@ -1,4 +1,5 @@
-// "Did you mean": which known word a mistyped one was probably meant to be.
+// "Did you mean": which known word a mistyped one was probably meant to be. In Dockerfiles it is BuildKit's rule that counts
+// (frontend/suggest.ts), since its errors are to be the same.
 
 /** The candidate that `word` was probably meant to be: fewest edits, at most a third of its length. null: none is near. */
 export function nearest(word: string, candidates: readonly string[]): string | null {

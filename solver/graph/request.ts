@@ -39,6 +39,11 @@ declare const layerBrand: unique symbol;
 /** Name of one layer in the store: "d-<hex>" for a base layer by its diffId, "r-<random>" for what a step made. */
 export type LayerId = string & { readonly [layerBrand]: "LayerId" };
 
+/** Does its name say what it holds, as that of an image's layer does? */
+export function isBaseLayer(id: LayerId): boolean {
+  return id.startsWith("d-");
+}
+
 /** application/vnd.oci.image.config.v1+json, with Docker's additions. image-spec config.md */
 export interface ImageConfig {
   created?: string;

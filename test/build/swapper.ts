@@ -3,7 +3,8 @@
 //
 // Arguments: pairs of paths.
 
-import { AT, RENAME, renameat2 } from "../../worker/sys/file.ts";
+import { renameat2 } from "../../worker/sys/file.ts";
+import { AT, RENAME } from "../../worker/sys/constants.ts";
 
 const paths = process.argv.slice(2);
 let swaps = 0;

@@ -4,8 +4,9 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { AT, close, fsetxattr, lsetxattr, mkdirat, O, openat } from "../../worker/sys/file.ts";
+import { close, fsetxattr, lsetxattr, mkdirat, openat } from "../../worker/sys/file.ts";
 import { isMachineRoot } from "../support/privileges.ts";
+import { AT, O } from "../../worker/sys/constants.ts";
 
 export interface Kind {
   readonly name: string;

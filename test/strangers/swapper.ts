@@ -1,7 +1,8 @@
 // Exchanges two names for as long as it lives: node swapper.js DIR A B. Prints "ready" after the first exchange, and how many
 // it made when it is told to end.
 
-import { AT, O, openat, RENAME, renameat2 } from "../../worker/sys/file.ts";
+import { openat, renameat2 } from "../../worker/sys/file.ts";
+import { AT, O, RENAME } from "../../worker/sys/constants.ts";
 
 const [dir = "", a = "", b = ""] = process.argv.slice(2);
 const fd = openat(AT.FDCWD, dir, O.RDONLY | O.DIRECTORY);

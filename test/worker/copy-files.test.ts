@@ -10,9 +10,10 @@ import { copyFiles } from "../../worker/ops/copy-files.ts";
 import { fdTree } from "../../worker/ops/fd-tree.ts";
 import { openPlace, type Place } from "../../worker/ops/place.ts";
 import type { FileCopy } from "../../worker/ops/transfer.ts";
-import { O, openat } from "../../worker/sys/file.ts";
+import { openat } from "../../worker/sys/file.ts";
 import { describeAsRoot } from "../support/privileges.ts";
 import { type Bench, copy, openBench } from "./file-op-fixture.ts";
+import { O } from "../../worker/sys/constants.ts";
 
 /** Enough for a second thread (1,536 empty files are). */
 const COUNT = 2_500;

@@ -17,12 +17,12 @@ import type { Program } from "../../worker/launcher/program.ts";
 import { stepResolvConf } from "../../worker/sandbox/network.ts";
 import { AF, sockaddr } from "../../worker/sandbox/socket-address.ts";
 import { SOCK } from "../../worker/sandbox/sockets.ts";
-import { O } from "../../worker/sys/file.ts";
 import { needs } from "../support/needs.ts";
 import { isRoot } from "../support/privileges.ts";
 import { processesWith, temporaryDir } from "../support/store.ts";
 import { type Account, accounts } from "../support/unprivileged.ts";
 import { openSandboxUnderTest, PATH, type SandboxUnderTest } from "./sandbox-fixture.ts";
+import { O } from "../../worker/sys/constants.ts";
 
 const { errno } = constants;
 const CONNECT = arch() === "arm64" ? 203 : 42;

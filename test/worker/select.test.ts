@@ -20,8 +20,9 @@ import { copySelector, findMatches, walkMatch } from "../../cache/tree-select.ts
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { CopyAction } from "../../solver/graph/op.ts";
 import { fdTree } from "../../worker/ops/fd-tree.ts";
-import { AT, O, openat } from "../../worker/sys/file.ts";
+import { openat } from "../../worker/sys/file.ts";
 import { copy, type Files, writeTree } from "./file-op-fixture.ts";
+import { AT, O } from "../../worker/sys/constants.ts";
 
 describe("selecting paths of a tree", () => {
   let dir: string;

@@ -13,24 +13,18 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
-  AT,
   close,
   copyFileRange,
-  DT,
   fstat,
   lgetxattr,
   llistxattr,
   lsetxattr,
   mkdirat,
-  O,
   openat,
   openat2,
   readdir,
   readlinkat,
   renameat2,
-  RENAME,
-  RESOLVE,
-  S,
   statx,
   statxOrNull,
   symlinkat,
@@ -40,6 +34,7 @@ import {
 import { SysError, umask } from "../../worker/sys/libc.ts";
 import { overlayMount } from "../../worker/sys/mount.ts";
 import { describeAsRoot } from "../support/privileges.ts";
+import { AT, DT, O, RENAME, RESOLVE, S } from "../../worker/sys/constants.ts";
 
 describe("system calls", () => {
   let dir: string;

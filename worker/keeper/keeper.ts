@@ -2,7 +2,6 @@
 // lives in its own mount and pid namespace; it dies with the front, and with it every container and mount.
 
 import type { ChildProcess } from "node:child_process";
-import { constants } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as later } from "node:timers/promises";
 import { DiskRefused } from "../../cache/disk-fault.ts";
@@ -15,7 +14,7 @@ import { unlessAborted } from "../../solver/graph/scope.ts";
 import { launcherArch, withLauncher } from "../launcher/install.ts";
 import { signalName, signalWords, watchForOutOfMemory } from "../killed.ts";
 import { bindNewNetwork } from "../launcher/network.ts";
-import { O_CLOEXEC, openProgram } from "../launcher/program.ts";
+import { openProgram } from "../launcher/program.ts";
 import type {
   ApplyJob,
   ApplyOutcome,
@@ -56,6 +55,7 @@ import {
 import type { OciRuntime } from "../sandbox/oci-runtime.ts";
 import { thawError } from "./wire-error.ts";
 import { type IdMaps, writeIdMaps } from "./userns.ts";
+import { AT, CLONE, MS, O, PR, S, SIG } from "../sys/constants.ts";
 
 /** Handle on a running command. `stdin(null)` ends its input. */
 export interface ExecControl {
@@ -113,13 +113,6 @@ const GONE_WAIT_MS = 500;
 /** Only against waiting for ever: fifty keepers that start at once on two slow cores take half a minute. */
 const START_TIMEOUT_MS = 120_000;
 
-const CLONE = { NEWNS: 0x0002_0000, NEWUSER: 0x1000_0000, NEWPID: 0x2000_0000 };
-const PR_SET_PDEATHSIG = 1;
-const SIGKILL = 9;
-const SIGCHLD = 17;
-const MS_REC_PRIVATE = 0x4000 | 0x4_0000;
-const MS_NOSUID_NODEV_NOEXEC = 2 | 4 | 8;
-
 /** What the keeper process is told on its command line, as JSON. */
 export interface KeeperSettings {
   readonly singleId: boolean;
@@ -145,24 +138,24 @@ function keeperProgram(
 ): Uint8Array {
   const program = openProgram(launcherArch(), FD.acknowledge);
   const child = program.label();
-  program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
+  program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
   program.call("unshare", [CLONE.NEWUSER], { what: "making a user namespace" });
   program.call("write", [FD.acknowledge, "u", 1]);
   program.call("read", [FD.program, new Uint8Array(8), 1]); // the front has written the id maps
   program.call("setresgid", [0, 0, 0]);
   program.call("setresuid", [0, 0, 0]);
   program.call("setgroups", [0, 0], { onError: "ignore" }); // refused in single-id mode
-  program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]); // new credentials clear it (prctl(2))
+  program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]); // new credentials clear it (prctl(2))
   program.call("unshare", [CLONE.NEWNS | CLONE.NEWPID], { what: "making mount and pid namespaces" });
-  program.call("clone", [SIGCHLD, 0, 0, 0, 0], { onZero: child, intoNextArg: 0 });
+  program.call("clone", [SIG.CHLD, 0, 0, 0, 0], { onZero: child, intoNextArg: 0 });
   const how = new Uint8Array(STATUS_BYTES);
   program.call("wait4", [0, how, 0, 0]);
   program.call("write", [FD.acknowledge, how, STATUS_BYTES], { onError: "ignore" });
   program.call("exit_group", [0]);
   program.here(child);
-  program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
-  program.call("mount", ["none", "/", 0, MS_REC_PRIVATE, 0], { what: "making mounts private" });
-  program.open(FD.program, "openat", [-100, "/dev/null", 0, 0]);
+  program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
+  program.call("mount", ["none", "/", 0, MS.REC | MS.PRIVATE, 0], { what: "making mounts private" });
+  program.open(FD.program, "openat", [AT.FDCWD, "/dev/null", 0, 0]);
   const startsHelper = pasta === null ? null : networkAhead(program, pasta);
   // open() sets close-on-exec, which is wrong for a standard descriptor.
   program.call("dup3", [2, FD.acknowledge, 0]);
@@ -187,27 +180,26 @@ function networkAhead(
   const helper = program.label();
   const maker = program.label();
   const quiet = { onError: "ignore" } as const;
-  const { O_RDWR, S_IFIFO, S_IFREG } = constants;
-  program.call("mount", ["tmpfs", dir, "tmpfs", MS_NOSUID_NODEV_NOEXEC, "mode=700"], quiet);
-  program.call("mknodat", [-100, files.namespace, S_IFREG | 0o600, 0], quiet);
-  program.call("mknodat", [-100, files.ready, S_IFIFO | 0o600, 0], quiet);
-  program.call("mknodat", [-100, files.words, S_IFIFO | 0o600, 0], quiet);
+  program.call("mount", ["tmpfs", dir, "tmpfs", MS.NOSUID | MS.NODEV | MS.NOEXEC, "mode=700"], quiet);
+  program.call("mknodat", [AT.FDCWD, files.namespace, S.IFREG | 0o600, 0], quiet);
+  program.call("mknodat", [AT.FDCWD, files.ready, S.IFIFO | 0o600, 0], quiet);
+  program.call("mknodat", [AT.FDCWD, files.words, S.IFIFO | 0o600, 0], quiet);
   // Open before there is a helper: who finds no writer later knows that the helper is gone.
-  program.open(FD.words, "openat", [-100, files.words, O_RDWR | O_CLOEXEC, 0], quiet);
-  program.call("clone", [SIGCHLD, 0, 0, 0, 0], { onZero: helper, onError: "ignore" });
+  program.open(FD.words, "openat", [AT.FDCWD, files.words, O.RDWR | O.CLOEXEC, 0], quiet);
+  program.call("clone", [SIG.CHLD, 0, 0, 0, 0], { onZero: helper, onError: "ignore" });
   return () => {
     program.here(helper);
-    program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
+    program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
     // From here on a record that fails tells nobody but the FIFO's reader, by its end.
     program.call("dup3", [FD.program, FD.acknowledge, 0]);
     program.call("dup3", [FD.acknowledge, FD.program, 0]);
     program.call("dup3", [FD.words, 2, 0]);
-    program.call("clone", [SIGCHLD, 0, 0, 0, 0], { onZero: maker, intoNextArg: 0 });
+    program.call("clone", [SIG.CHLD, 0, 0, 0, 0], { onZero: maker, intoNextArg: 0 });
     program.call("wait4", [0, 0, 0, 0]);
     program.call("close_range", [FD.ipc, 0xffff_ffff, 0]);
     program.call("execve", [file, { pointers: [file, ...pastaArgs(files)] }, { pointers: [] }]);
     program.here(maker);
-    program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
+    program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
     bindNewNetwork(program, files.namespace);
   };
 }
@@ -484,7 +476,7 @@ export function startKeeper(options: {
             signal: io.signal,
             stop(id) {
               send({ type: "kill", id, signal: 15 });
-              killTimer = setTimeout(() => send({ type: "kill", id, signal: SIGKILL }), KILL_GRACE_MS);
+              killTimer = setTimeout(() => send({ type: "kill", id, signal: SIG.KILL }), KILL_GRACE_MS);
             },
             graceMs: KILL_GRACE_MS + STOP_GRACE_MS,
             onOutput: io.onOutput,

@@ -6,6 +6,7 @@ import type { ThreadJob } from "./messages.ts";
 import type { CopyFilesJob } from "../ops/copy-files.ts";
 import type { ThreadAnswer, ThreadData } from "./threads.ts";
 import { freezeError } from "./freeze-error.ts";
+import { AT, O } from "../sys/constants.ts";
 
 const { singleId, loading } = workerData as ThreadData;
 // Before there is a job, which could be cancelled meanwhile.
@@ -46,8 +47,8 @@ async function run(job: ThreadJob | CopyFilesJob): Promise<unknown> {
     case "restore-mount":
       return (await import("../../cache/remote-cache/mount-restore.ts")).restoreMount(job);
     case "sync": {
-      const { close, O, openat, syncfs } = await import("../sys/file.ts");
-      const directory = openat(-100, job.dir, O.RDONLY | O.DIRECTORY);
+      const { close, openat, syncfs } = await import("../sys/file.ts");
+      const directory = openat(AT.FDCWD, job.dir, O.RDONLY | O.DIRECTORY);
       try {
         syncfs(directory);
       } finally {

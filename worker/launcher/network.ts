@@ -2,17 +2,15 @@
 
 import type { Program } from "./program.ts";
 import { STEP_FD } from "./step-fd.ts";
-
-const CLONE_NEWNET = 0x4000_0000;
-const MS_BIND = 0x1000;
+import { CLONE, MS } from "../sys/constants.ts";
 
 /** Ends the program in a new network namespace with loopback up, which stays where it is bound to the file `path`. `own`: addresses of
  *  which it answers all (answerEverything). */
 export function bindNewNetwork(program: Program, path: string, own: readonly OwnAddress[] = []): void {
-  program.call("unshare", [CLONE_NEWNET], { what: "making a network namespace" });
+  program.call("unshare", [CLONE.NEWNET], { what: "making a network namespace" });
   loopbackUp(program);
   if (own.length > 0) answerEverything(program, own);
-  program.call("mount", ["/proc/self/ns/net", path, 0, MS_BIND, 0], { what: "keeping a network namespace" });
+  program.call("mount", ["/proc/self/ns/net", path, 0, MS.BIND, 0], { what: "keeping a network namespace" });
   program.call("exit_group", [0]);
 }
 

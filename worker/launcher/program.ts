@@ -3,6 +3,7 @@
 import { Buffer } from "node:buffer";
 import { BuildError } from "../../solver/graph/error.ts";
 import { PROGRAM_BASE, PROGRAM_MAX_BYTES, RECORDS_OFFSET, RECORD_WORDS, type LauncherArch } from "./elf.ts";
+import { O } from "../sys/constants.ts";
 
 /** Numbers per architecture: x86-64 table, arm64 = asm-generic/unistd.h. */
 const NUMBERS = {
@@ -122,7 +123,6 @@ interface Entry {
 }
 
 const RECORD_BYTES = RECORD_WORDS * 8;
-export const O_CLOEXEC = 0o2000000; // node:fs has no name for it
 
 /** Starts an empty program. `statusFd`: descriptor on which failures are told (record address and -errno, 16 bytes). */
 export function openProgram(arch: LauncherArch, statusFd: number): Program {
@@ -136,7 +136,7 @@ export function openProgram(arch: LauncherArch, statusFd: number): Program {
     },
     open(fd, name, args, options = {}) {
       program.call(name, args, { ...options, intoNextArg: 0 });
-      program.call("dup3", [0, fd, O_CLOEXEC]);
+      program.call("dup3", [0, fd, O.CLOEXEC]);
     },
     label() {
       labels.push(null);

@@ -7,11 +7,12 @@ import type { Content } from "../../cache/path-hash.ts";
 import type { TreeReader } from "../../cache/tree.ts";
 import { startThread, type ThreadAnswer, type ThreadData } from "../keeper/threads.ts";
 import { thawError } from "../keeper/wire-error.ts";
-import { O, openat } from "../sys/file.ts";
+import { openat } from "../sys/file.ts";
 import { inWords } from "./failure.ts";
 import { fdTree } from "./fd-tree.ts";
 import { type IdMode, openPlace, type Place } from "./place.ts";
 import { copyFile, type FileCopy } from "./transfer.ts";
+import { O } from "../sys/constants.ts";
 
 /** What a helping thread is asked. Descriptors count in the whole process. */
 export interface CopyFilesJob {

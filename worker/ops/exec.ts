@@ -13,6 +13,7 @@ import { openBlame } from "./blame.ts";
 import { watchForOutOfMemory } from "../killed.ts";
 import type { CgroupUsage, StepCgroup } from "../cgroup.ts";
 import type { ExecJob, ExecJobMount, ExecOutcome, OtherNetwork } from "../keeper/messages.ts";
+import { SIG } from "../sys/constants.ts";
 
 export interface ExecDeps extends MountDeps {
   readonly entitlements: ReadonlySet<Entitlement>;
@@ -31,7 +32,6 @@ export interface ExecDeps extends MountDeps {
 
 /** Host name every step sees, as in BuildKit. */
 export const STEP_HOSTNAME = "buildkitsandbox";
-const SIGKILL = 9;
 const OUT_OF_MEMORY = "memory had run out meanwhile, and the kernel ended a process";
 /** Runs the command and returns one Result per output. Throws EXEC_FAILED, SECRET_MISSING, ENTITLEMENT_DENIED, MOUNT_INVALID… */
 export async function runExecOp(
@@ -108,7 +108,7 @@ export async function runExecOp(
     outcome.code === null ||
     !(op.validExitCodes.length === 0 ? [0] : op.validExitCodes).includes(outcome.code)
   ) {
-    const killedHint = outcome.signal === SIGKILL && wasOutOfMemory() ? OUT_OF_MEMORY : null;
+    const killedHint = outcome.signal === SIG.KILL && wasOutOfMemory() ? OUT_OF_MEMORY : null;
     throw execFailure(op, outcome, limitHint(used) ?? killedHint ?? blame.hint());
   }
 

@@ -3,10 +3,11 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { copyTree, writeTreeTar } from "../../cache/layers/export-tree.ts";
-import { AT, close, procPath } from "../sys/file.ts";
-import { MOVE_MOUNT, moveMount, overlayMount, UMOUNT, umount2 } from "../sys/mount.ts";
+import { close, procPath } from "../sys/file.ts";
+import { moveMount, overlayMount, umount2 } from "../sys/mount.ts";
 import { stackOf } from "./stack.ts";
 import type { ExportJob } from "../keeper/messages.ts";
+import { AT, MOVE_MOUNT, UMOUNT } from "../sys/constants.ts";
 
 /** Writes the trees to job.dest: a tar file, or an existing directory. Returns the bytes of the tar, or of all files. Throws SysError. */
 export function runExportJob(job: ExportJob): number {

@@ -12,18 +12,16 @@ import {
   fstat,
   lgetxattr,
   llistxattr,
-  O,
   openat,
   openat2,
   procPath,
   readdir,
   readlinkat,
-  RESOLVE,
-  S,
   type Stat,
   statxOrNull,
 } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
+import { O, RESOLVE, S } from "../sys/constants.ts";
 
 /** Keeps one directory open: neighbours in a walk share it. One, and not all on its path, because a path may have 2,000 parts
  *  and a process 1,024 descriptors; the kernel walks a path in one call. */

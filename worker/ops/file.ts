@@ -18,7 +18,7 @@ import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ChownOpt, FileAction } from "../../solver/graph/op.ts";
 import type { FileJob, FileOutcome, Tree } from "../keeper/messages.ts";
-import { close, fchmod, fstat, O, openat, S, utimensat } from "../sys/file.ts";
+import { close, fchmod, fstat, openat, utimensat } from "../sys/file.ts";
 import { overlayMount } from "../sys/mount.ts";
 import { runCopy } from "./copy.ts";
 import { inWords, inWordsAsync } from "./failure.ts";
@@ -29,6 +29,7 @@ import { type IdMode, openPlace, type Place, shown, writeFully } from "./place.t
 import { stackOf } from "./stack.ts";
 import { dropUnchanged } from "./unchanged.ts";
 import { unpackMatch } from "./unpack.ts";
+import { O, S } from "../sys/constants.ts";
 
 /** Runs the job; blocks its thread. Throws BuildError: CONTEXT_PATH_MISSING, COPY_FAILED, USER_UNKNOWN, STORE_FULL,
  *  ARCHIVE_INVALID, CONTEXT_CHANGED. What a failed job leaves in `upper` is for the caller to drop. */

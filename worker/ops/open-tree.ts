@@ -3,10 +3,11 @@
 import type { TreeReader } from "../../cache/tree.ts";
 import { filterTree } from "../../cache/tree-filter.ts";
 import type { Tree } from "../keeper/messages.ts";
-import { AT, O, openat } from "../sys/file.ts";
+import { openat } from "../sys/file.ts";
 import { overlayMount } from "../sys/mount.ts";
 import { emptyTree, fdTree } from "./fd-tree.ts";
 import { stackOf } from "./stack.ts";
+import { AT, O } from "../sys/constants.ts";
 
 export interface OpenTree {
   readonly tree: TreeReader;

@@ -3,8 +3,9 @@
 import { readSync } from "node:fs";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ChownOpt, UserOpt } from "../../solver/graph/op.ts";
-import { close, fstat, O, openat2, RESOLVE, S } from "../sys/file.ts";
+import { close, fstat, openat2 } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
+import { O, RESOLVE, S } from "../sys/constants.ts";
 
 export interface Owner {
   readonly uid: number;

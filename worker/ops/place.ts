@@ -7,7 +7,6 @@ import { removeAt } from "../../cache/layers/remove-tree.ts";
 import { baseOf, cleanPath, joinPath, nativePath, parentOf, resolvePath, textOf } from "../../cache/tree.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import {
-  AT,
   fchmod,
   fchmodat,
   fsetxattr,
@@ -15,10 +14,8 @@ import {
   lsetxattr,
   mkdirat,
   mknodat,
-  O,
   openat,
   procPath,
-  S,
   statxOrNull,
   symlinkat,
   unlinkat,
@@ -27,6 +24,7 @@ import {
 import { isSysError } from "../sys/libc.ts";
 import { type DirCursor, type FdTree, fdTree, openCursor } from "./fd-tree.ts";
 import type { Owner } from "./owner.ts";
+import { AT, O, S } from "../sys/constants.ts";
 
 /** What a new file or directory is given. null: as the kernel makes it (owner: root, times: now). */
 export interface Look {

@@ -12,7 +12,6 @@ import { removeTree } from "../../cache/layers/remove-tree.ts";
 import { nativePath, parentOf } from "../../cache/tree.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import {
-  AT,
   close,
   fchmod,
   fchownat,
@@ -21,15 +20,13 @@ import {
   fsetxattr,
   fstat,
   mkdirat,
-  O,
   openat,
   openat2,
-  RESOLVE,
-  S,
   statxOrNull,
   utimensat,
 } from "../sys/file.ts";
 import { STACK_MAX } from "../sys/stack-limit.ts";
+import { AT, O, RESOLVE, S } from "../sys/constants.ts";
 
 /** The directories to be stacked for these layers, oldest first. Throws LIMIT_EXCEEDED for more than the kernel stacks. */
 export function stackOf(layers: readonly string[]): readonly string[] {

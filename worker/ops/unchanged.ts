@@ -11,16 +11,13 @@
 
 import { sameEntry } from "../../cache/layers/listing.ts";
 import {
-  AT,
   close,
   type DirEntry,
   fgetxattr,
   fstat,
-  O,
   openat,
   readdir,
   readlinkat,
-  S,
   type Stat,
   statx,
   statxOrNull,
@@ -29,6 +26,7 @@ import {
 } from "../sys/file.ts";
 import { overlayMount } from "../sys/mount.ts";
 import { stackOf } from "./stack.ts";
+import { AT, O, S } from "../sys/constants.ts";
 
 const DIRECTORY = O.RDONLY | O.DIRECTORY | O.NOFOLLOW;
 

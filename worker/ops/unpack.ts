@@ -3,10 +3,11 @@
 import { extractArchive, isArchive } from "../../cache/layers/archive.ts";
 import type { TreeReader } from "../../cache/tree.ts";
 import type { Match } from "../../cache/tree-select.ts";
-import { close, O, openat } from "../sys/file.ts";
+import { close, openat } from "../sys/file.ts";
 import type { Owner } from "./owner.ts";
 import { type Look, type Place, shown } from "./place.ts";
 import { BuildError } from "../../solver/graph/error.ts";
+import { O } from "../sys/constants.ts";
 
 /** Unpacks a file of the source into a directory (a resolved path of the place) if it is an archive; else false, and
  *  nothing has changed. The directory is made, with `made` as its look; members have the times they state, and the owners

@@ -6,7 +6,7 @@ import { constants as os } from "node:os";
 import { launcherArch } from "../launcher/install.ts";
 import { STEP_FD } from "../launcher/step-fd.ts";
 import type { ExecOutcome } from "../keeper/messages.ts";
-import { close, O, pipe2 } from "../sys/file.ts";
+import { close, pipe2 } from "../sys/file.ts";
 import { launcherInMemory } from "./launcher-file.ts";
 import { scratchDir } from "./mount-sources.ts";
 import { stepResolvConf } from "./network.ts";
@@ -31,6 +31,7 @@ import {
   type Step,
 } from "./step.ts";
 import { statusLength, STEP_STATUS, type StepPlan, stepProgram } from "./step-program.ts";
+import { O } from "../sys/constants.ts";
 
 const { SIGKILL } = os.signals;
 

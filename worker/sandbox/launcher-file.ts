@@ -3,8 +3,9 @@
 import { readlinkSync, writeSync } from "node:fs";
 import { launcherElf } from "../launcher/elf.ts";
 import { launcherArch } from "../launcher/install.ts";
-import { AT, close, O, openat } from "../sys/file.ts";
-import { fsconfigCreate, fsmount, fsopen, MOUNT_ATTR, mountSetattr } from "../sys/mount.ts";
+import { close, openat } from "../sys/file.ts";
+import { fsconfigCreate, fsmount, fsopen, mountSetattr } from "../sys/mount.ts";
+import { AT, MOUNT_ATTR, O } from "../sys/constants.ts";
 
 /** A path to execute, good for as long as this process lives. A step that gets hold of the file behind it (its
  *  interpreter may be /proc/self/exe, CVE-2019-5736) can neither write it nor reach a directory of the host from it.

@@ -5,12 +5,13 @@ import { join } from "node:path";
 import { makeDirectories } from "../../cache/outside.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ExecJobMount } from "../keeper/messages.ts";
-import { AT, close, fchmod, fchownat, fstat, O, openat, openat2, RESOLVE, S } from "../sys/file.ts";
+import { close, fchmod, fchownat, fstat, openat, openat2 } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
-import { MOVE_MOUNT, moveMount, OPEN_TREE, openTree, overlayMount, UMOUNT, umount2 } from "../sys/mount.ts";
+import { moveMount, openTree, overlayMount, umount2 } from "../sys/mount.ts";
 import { stackOf } from "../ops/stack.ts";
 import { openSshRelay } from "./ssh-relay.ts";
 import type { StepMount } from "./step-program.ts";
+import { AT, MOVE_MOUNT, O, OPEN_TREE, RESOLVE, S, UMOUNT } from "../sys/constants.ts";
 
 export interface MountSourceContext {
   readonly storeDir: string;

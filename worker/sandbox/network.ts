@@ -20,10 +20,11 @@ import {
   pastaArgs,
   RESOLVER,
 } from "../keeper/network-helper.ts";
-import { AT, close, mknodat, O, openat, pipe2, S } from "../sys/file.ts";
-import { MOUNT_ATTR, MOVE_MOUNT, moveMount, UMOUNT, umount2 } from "../sys/mount.ts";
+import { close, mknodat, openat, pipe2 } from "../sys/file.ts";
+import { moveMount, umount2 } from "../sys/mount.ts";
 import { type Forwarder, openForwarder, ownAddresses } from "./forwarder.ts";
 import { detachedTmpfs } from "./launcher-file.ts";
+import { AT, MOUNT_ATTR, MOVE_MOUNT, O, PR, S, SIG, UMOUNT } from "../sys/constants.ts";
 
 export interface StepNetwork {
   /** Descriptor of the namespace, for setns(2); belongs to the pool. */
@@ -46,8 +47,6 @@ export interface NetworkPool {
 }
 
 const START_TIMEOUT_MS = 10_000;
-const PR_SET_PDEATHSIG = 1;
-const SIGKILL = 9;
 
 interface Helper {
   kill(): void;
@@ -182,7 +181,7 @@ export function openNetworkPool(
 /** A new network namespace with loopback up, bound to the file `path`. `own`: as bindNewNetwork takes it. */
 function makeNamespace(launcher: string, path: string, own: readonly OwnAddress[] = []): Promise<void> {
   const program = openProgram(launcherArch(), 1);
-  program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
+  program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
   bindNewNetwork(program, path, own);
   const { bytes, describe } = program.assemble();
   return new Promise((resolve, reject) => {

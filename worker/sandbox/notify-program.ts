@@ -7,17 +7,16 @@
 import type { StepFilter } from "./seccomp-notify.ts";
 import type { Arg, Label, Program } from "../launcher/program.ts";
 import { STEP_FD } from "../launcher/step-fd.ts";
+import { AT, SIG } from "../sys/constants.ts";
 
 /** struct seccomp_notif. linux/seccomp.h */
 export const NOTIFICATION_BYTES = 80;
 
 const [SECCOMP_SET_MODE_FILTER, FLAG_NEW_LISTENER, FLAG_WAIT_KILLABLE] = [1, 8, 32];
 const SECCOMP_IOCTL_NOTIF_RECV = 0xc050_2100;
-const [AT_FDCWD, LAST_FD, SIGCHLD, SIG_DFL, SA_NOCLDSTOP, SIG_BLOCK, SIG_UNBLOCK] = [
-  -100, 0xffff_ffff, 17, 0, 1, 0, 1,
-];
+const [LAST_FD, SIG_DFL, SA_NOCLDSTOP, SIG_BLOCK, SIG_UNBLOCK] = [0xffff_ffff, 0, 1, 0, 1];
 /** A set of signals. signal(7): none is numbered 0. */
-const CHILD_SIGNAL: Arg = { words: [1 << (SIGCHLD - 1)] };
+const CHILD_SIGNAL: Arg = { words: [1 << (SIG.CHLD - 1)] };
 /** struct cmsghdr with one descriptor: SOL_SOCKET, SCM_RIGHTS. unix(7), cmsg(3) */
 const CONTROL_BYTES = 24;
 const CONTROL_FD_OFFSET = 16;
@@ -71,8 +70,8 @@ function rules(filter: Uint8Array): Arg {
 /** What tellUntilEnd needs, before the step is cloned and takes the launcher's root with it (pivot_root(2)): zeroes, and the signal
  *  of the step's end kept until it is asked for. Not for a step that only stops. */
 export function prepareToTell(program: Program): void {
-  program.open(STEP_FD.earlyZero, "openat", [AT_FDCWD, "/dev/zero", 0, 0], { what: "/dev/zero" });
-  program.call("rt_sigaction", [SIGCHLD, { words: [SIG_DFL, SA_NOCLDSTOP, 0, 0] }, 0, 8]);
+  program.open(STEP_FD.earlyZero, "openat", [AT.FDCWD, "/dev/zero", 0, 0], { what: "/dev/zero" });
+  program.call("rt_sigaction", [SIG.CHLD, { words: [SIG_DFL, SA_NOCLDSTOP, 0, 0] }, 0, 8]);
   program.call("rt_sigprocmask", [SIG_BLOCK, CHILD_SIGNAL, 0, 8]);
 }
 

@@ -7,12 +7,13 @@ import { readSync } from "node:fs";
 import { constants as os } from "node:os";
 import { BuildError } from "../../solver/graph/error.ts";
 import { STEP_FD } from "../launcher/step-fd.ts";
-import { close, O, openat } from "../sys/file.ts";
+import { close, openat } from "../sys/file.ts";
 import { ioctl } from "../sys/ioctl.ts";
 import { isSysError } from "../sys/libc.ts";
 import { fsconfigCreate, fsmount, fsopen } from "../sys/mount.ts";
 import { pidfdGetfd, pidfdOpen, socketpair } from "../sys/process.ts";
 import { SOCKETCALL, TOLD_CALLS } from "./seccomp-notify.ts";
+import { O } from "../sys/constants.ts";
 
 /** A call as a step made it, with 32-bit programs' ways undone. */
 export interface ToldCall {

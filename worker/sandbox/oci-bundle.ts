@@ -4,20 +4,9 @@
 import { existsSync, readSync, writeSync } from "node:fs";
 import { BuildError } from "../../solver/graph/error.ts";
 import { launcherArch } from "../launcher/install.ts";
-import {
-  AT,
-  close,
-  fchmod,
-  fchownat,
-  mkdirat,
-  O,
-  openat,
-  openat2,
-  RESOLVE,
-  statxOrNull,
-} from "../sys/file.ts";
+import { close, fchmod, fchownat, mkdirat, openat, openat2, statxOrNull } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
-import { MOUNT_ATTR, mountSetattr, OPEN_TREE, openTree } from "../sys/mount.ts";
+import { mountSetattr, openTree } from "../sys/mount.ts";
 import { detachedTmpfs } from "./launcher-file.ts";
 import { stepResolvConf } from "./network.ts";
 import { OCI_ROOTFS, ociConfig, ociConfigText, type OciMount, type OciPlan } from "./oci-config.ts";
@@ -27,6 +16,7 @@ import { hostsFile, stepRlimits } from "./rootfs.ts";
 import { isFileSource, type PreparedMount, type PreparedStep, type Step } from "./step.ts";
 import { DEVICES, STEP_MOUNT_POINTS } from "./step-program.ts";
 import { makeTarget, resolveTarget } from "./targets.ts";
+import { AT, MOUNT_ATTR, O, OPEN_TREE, RESOLVE } from "../sys/constants.ts";
 
 export interface OciBundle {
   readonly fd: number; // detached mount

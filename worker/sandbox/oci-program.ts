@@ -12,6 +12,7 @@ import { openProgram, type Arg, type Program } from "../launcher/program.ts";
 import type { LauncherArch } from "../launcher/elf.ts";
 import { DEVICES, execute, newMount, RUSAGE_BYTES, setAttributes, SYS, words } from "./step-program.ts";
 import { OCI_ROOTFS } from "./oci-config.ts";
+import { AT, CLONE, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, PR, SIG } from "../sys/constants.ts";
 
 /** Descriptors of the lifecycle's launcher. */
 export const OCI_FD = {
@@ -37,7 +38,6 @@ export const REAPED_BYTES: number = 24 + RUSAGE_BYTES;
 /** The file the runtime writes the container's pid to. */
 export const PID_FILE = "pid";
 
-const PR_SET_CHILD_SUBREAPER = 36;
 const CGROUP_DIR = "/sys/fs/cgroup";
 
 export interface Lifecycle {
@@ -62,10 +62,10 @@ export interface Lifecycle {
 /** The whole life of one container. */
 export function lifecycleProgram(plan: Lifecycle): ReturnType<Program["assemble"]> {
   const program = openProgram(plan.arch, OCI_FD.status);
-  program.call("prctl", [SYS.PR_SET_PDEATHSIG, SYS.SIGKILL, 0, 0, 0]);
-  program.call("prctl", [PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0]);
-  program.call("unshare", [SYS.CLONE_NEWNS], { what: "making the runtime's mount namespace" });
-  program.call("mount", ["none", "/", 0, SYS.MS_REC_PRIVATE, 0], { what: "making mounts private" });
+  program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
+  program.call("prctl", [PR.SET_CHILD_SUBREAPER, 1, 0, 0, 0]);
+  program.call("unshare", [CLONE.NEWNS], { what: "making the runtime's mount namespace" });
+  program.call("mount", ["none", "/", 0, MS.REC | MS.PRIVATE, 0], { what: "making mounts private" });
   placeKernelFiles(program, plan.cgroups);
   placeBundle(program, plan);
   program.call("umask", [0o022]);
@@ -91,7 +91,7 @@ export function lifecycleProgram(plan: Lifecycle): ReturnType<Program["assemble"
   // From here on only the container holds the step's streams, so that they end with it.
   program.call("close_range", [OCI_FD.first, SYS.LAST_FD, 0], { onError: "ignore" });
   // The pid file is the last a runtime does: without it there is no container, and the runtime has said why.
-  program.call("faccessat", [SYS.AT_FDCWD, `${bundleDir}/${PID_FILE}`, 0], { onError: end });
+  program.call("faccessat", [AT.FDCWD, `${bundleDir}/${PID_FILE}`, 0], { onError: end });
   program.call("write", [OCI_FD.status, words(OCI_STATUS.created, 0n), 16], { onError: "ignore" });
   startAndReap(program, plan);
   program.here(end);
@@ -103,30 +103,32 @@ export function lifecycleProgram(plan: Lifecycle): ReturnType<Program["assemble"
 /** A /proc of the pid namespace the runtime is in, no cgroups to be managed, and device nodes that nobody can change. */
 function placeKernelFiles(program: Program, cgroups: Lifecycle["cgroups"]): void {
   const fd = OCI_FD.own;
-  const closed = SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC;
+  const closed = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC;
   newMount(program, fd, { type: "proc", attributeBits: closed, what: "/proc" });
-  program.call("move_mount", [fd, "", SYS.AT_FDCWD, "/proc", SYS.MOVE_F_EMPTY], { what: "mounting /proc" });
+  program.call("move_mount", [fd, "", AT.FDCWD, "/proc", MOVE_MOUNT.F_EMPTY_PATH], {
+    what: "mounting /proc",
+  });
   const absent = program.label();
   if (cgroups === "hidden") {
     newMount(program, fd, {
       type: "tmpfs",
       options: [["mode", "0555"]],
-      attributeBits: closed | SYS.ATTR_RDONLY,
+      attributeBits: closed | MOUNT_ATTR.RDONLY,
       what: "an empty /sys/fs/cgroup",
     });
   } else {
-    const all = SYS.OPEN_TREE_CLONE | SYS.AT_RECURSIVE;
-    program.open(fd, "open_tree", [SYS.AT_FDCWD, CGROUP_DIR, all], { onError: absent });
-    setAttributes(program, fd, SYS.ATTR_RDONLY, true);
+    const all = OPEN_TREE.CLONE | AT.RECURSIVE;
+    program.open(fd, "open_tree", [AT.FDCWD, CGROUP_DIR, all], { onError: absent });
+    setAttributes(program, fd, MOUNT_ATTR.RDONLY, true);
   }
-  program.call("move_mount", [fd, "", SYS.AT_FDCWD, CGROUP_DIR, SYS.MOVE_F_EMPTY], { onError: absent });
+  program.call("move_mount", [fd, "", AT.FDCWD, CGROUP_DIR, MOVE_MOUNT.F_EMPTY_PATH], { onError: absent });
   program.here(absent);
   for (const name of DEVICES) {
     // A runtime without the right to make nodes binds the host's, and a bind is as read-only as what it was made from.
     const missing = program.label();
-    program.open(fd, "open_tree", [SYS.AT_FDCWD, `/dev/${name}`, SYS.OPEN_TREE_CLONE], { onError: missing });
-    setAttributes(program, fd, SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NOEXEC, false);
-    program.call("move_mount", [fd, "", SYS.AT_FDCWD, `/dev/${name}`, SYS.MOVE_F_EMPTY], {
+    program.open(fd, "open_tree", [AT.FDCWD, `/dev/${name}`, OPEN_TREE.CLONE], { onError: missing });
+    setAttributes(program, fd, MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC, false);
+    program.call("move_mount", [fd, "", AT.FDCWD, `/dev/${name}`, MOVE_MOUNT.F_EMPTY_PATH], {
       what: `/dev/${name}`,
     });
     program.here(missing);
@@ -135,7 +137,7 @@ function placeKernelFiles(program: Program, cgroups: Lifecycle["cgroups"]): void
 
 function placeBundle(program: Program, plan: Lifecycle): void {
   const place = (fd: number, path: string, what: string): void => {
-    program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { what });
+    program.call("move_mount", [fd, "", AT.FDCWD, path, MOVE_MOUNT.F_EMPTY_PATH], { what });
   };
   place(plan.bundleFd, plan.bundleDir, "placing the bundle");
   place(plan.rootFd, `${plan.bundleDir}/${OCI_ROOTFS}`, "placing the root file system");
@@ -148,7 +150,7 @@ function placeBundle(program: Program, plan: Lifecycle): void {
 function runtimeCall(program: Program, plan: Lifecycle, args: readonly string[], isCreate: boolean): void {
   const child = program.label();
   const after = program.label();
-  program.call("clone", [SYS.SIGCHLD, 0, 0, 0, 0], {
+  program.call("clone", [SIG.CHLD, 0, 0, 0, 0], {
     onZero: child,
     intoNextArg: 0,
     what: "starting the runtime",
@@ -164,14 +166,14 @@ function runtimeCall(program: Program, plan: Lifecycle, args: readonly string[],
 /** What `delete` says of a container that never was would hide why. */
 function silence(program: Program): void {
   const fd = OCI_FD.own;
-  program.open(fd, "openat", [SYS.AT_FDCWD, "/dev/null", SYS.O_WRONLY, 0], { what: "/dev/null" });
+  program.open(fd, "openat", [AT.FDCWD, "/dev/null", O.WRONLY, 0], { what: "/dev/null" });
   for (const stream of [OCI_FD.stdout, OCI_FD.stderr]) program.call("dup3", [fd, stream, 0]);
 }
 
 function execRuntime(program: Program, plan: Lifecycle, args: readonly string[]): void {
   const argv: Arg = { pointers: [...plan.runtime, ...args] };
   const failed = program.label();
-  program.call("prctl", [SYS.PR_SET_PDEATHSIG, SYS.SIGKILL, 0, 0, 0]);
+  program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
   program.call("execve", [plan.runtime[0] ?? "", argv, { pointers: plan.env }], { onError: failed });
   program.here(failed);
   program.call("exit_group", [127]);
@@ -198,7 +200,7 @@ function startAndReap(program: Program, plan: Lifecycle): void {
   const none = program.label();
   const told = program.label();
   const starting = words(OCI_STATUS.starting, 0n);
-  program.call("clone", [SYS.SIGCHLD, 0, 0, 0, 0], {
+  program.call("clone", [SIG.CHLD, 0, 0, 0, 0], {
     onZero: start,
     next: told,
     storeAt: { of: starting, offset: 8 },
@@ -238,7 +240,7 @@ export function entryProgram(plan: Entry): ReturnType<Program["assemble"]> {
     if (plan.input === "stdin") {
       program.call("dup3", [ENTRY_FD.input, 0, 0]);
     } else {
-      program.call("openat", [SYS.AT_FDCWD, "/dev/null", 0, 0], { intoNextArg: 0 });
+      program.call("openat", [AT.FDCWD, "/dev/null", 0, 0], { intoNextArg: 0 });
       program.call("dup3", [0, 0, 0]);
     }
     program.call("dup3", [ENTRY_FD.stdout, 1, 0]);

@@ -6,7 +6,7 @@ import { Socket } from "node:net";
 import { constants as os } from "node:os";
 import type { ExecOutcome } from "../keeper/messages.ts";
 import { launcherArch } from "../launcher/install.ts";
-import { AT, close, fchownat, O, openat, pipe2 } from "../sys/file.ts";
+import { close, fchownat, openat, pipe2 } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
 import { scratchDir } from "./mount-sources.ts";
 import { openBundle, type OciBundle, STATE_DIR, writeConfig } from "./oci-bundle.ts";
@@ -27,6 +27,7 @@ import {
   type Step,
 } from "./step.ts";
 import { followContainer, runtimeError, type Said } from "./oci-watch.ts";
+import { AT, O } from "../sys/constants.ts";
 
 /** What a runtime says is kept up to this size. */
 const WORDS_MAX_BYTES = 16 << 10;

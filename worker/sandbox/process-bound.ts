@@ -10,6 +10,7 @@ import { readFileSync } from "node:fs";
 import { release } from "node:os";
 import { launcherArch } from "../launcher/install.ts";
 import { openProgram, type Program } from "../launcher/program.ts";
+import { AT, CLONE, O, PR, SIG } from "../sys/constants.ts";
 
 export type ProcessBound =
   | { readonly kind: "none" }
@@ -19,9 +20,6 @@ export type ProcessBound =
 /** Numbers below this are given out once only (RESERVED_PIDS of kernel/pid.c). */
 const RESERVED_PIDS = 300;
 const PID_MAX_LIMIT = 4_194_304;
-const [AT_FDCWD, O_WRONLY, SIGCHLD, SIGKILL, PR_SET_PDEATHSIG, CLONE_NEWPID] = [
-  -100, 1, 17, 9, 1, 0x2000_0000,
-];
 const PID_MAX_FILE = "/proc/sys/kernel/pid_max";
 
 /** What keeps the bound on this kernel. */
@@ -43,7 +41,7 @@ function ownHardLimit(): number {
 export function writePidMax(program: Program, fd: number, bound: ProcessBound): void {
   if (bound.kind !== "pid_max") return;
   const text = String(bound.value);
-  program.open(fd, "openat", [AT_FDCWD, PID_MAX_FILE, O_WRONLY, 0], {
+  program.open(fd, "openat", [AT.FDCWD, PID_MAX_FILE, O.WRONLY, 0], {
     what: "setting the limit of processes",
   });
   program.call("write", [fd, text, text.length], { what: "setting the limit of processes" });
@@ -57,10 +55,10 @@ export function boundContainer(launcher: string, pid: number, bound: ProcessBoun
   const fd = 10; // not the lowest that is free: dup3(2) refuses to move a descriptor to itself
   const program = openProgram(launcherArch(), 2);
   const child = program.label();
-  program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
+  program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
   program.open(fd, "pidfd_open", [pid, 0]); // ESRCH: it is gone already
-  program.call("setns", [fd, CLONE_NEWPID]);
-  program.call("clone", [SIGCHLD, 0, 0, 0, 0], { onZero: child, intoNextArg: 0 });
+  program.call("setns", [fd, CLONE.NEWPID]);
+  program.call("clone", [SIG.CHLD, 0, 0, 0, 0], { onZero: child, intoNextArg: 0 });
   program.call("wait4", [0, 0, 0, 0]);
   program.call("exit_group", [0]);
   program.here(child);

@@ -9,9 +9,8 @@ import { SysError } from "../sys/libc.ts";
 import { close } from "../sys/file.ts";
 import { pidfdGetfd, pidfdOpen } from "../sys/process.ts";
 import type { Answer, ToldCall } from "./notify.ts";
+import { CLONE, PR, SIG } from "../sys/constants.ts";
 
-const CLONE_NEWNET = 0x4000_0000;
-const [PR_SET_PDEATHSIG, SIGKILL] = [1, 9];
 const [NAMESPACE_FD, PIDFD_FD, SOCKET_FD] = [3, 11, 12];
 const [AF_UNIX, AF_INET, AF_INET6, AF_NETLINK] = [1, 2, 10, 16];
 export const SOCK = { STREAM: 1, DGRAM: 2, RAW: 3, SEQPACKET: 5, MASK: 0xf, CLOEXEC: 0o2000000 } as const;
@@ -30,11 +29,11 @@ export interface SocketWish {
 /** A new socket, close-on-exec here. Throws SysError. */
 export function makeSocket(launcher: string, wish: SocketWish): Promise<number> {
   const program = openProgram(launcherArch(), 1);
-  program.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
+  program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
   const { network } = wish;
   if (network !== null) {
     if ("pid" in network) program.open(PIDFD_FD, "pidfd_open", [network.pid, 0]);
-    program.call("setns", ["pid" in network ? PIDFD_FD : NAMESPACE_FD, CLONE_NEWNET]);
+    program.call("setns", ["pid" in network ? PIDFD_FD : NAMESPACE_FD, CLONE.NEWNET]);
   }
   program.open(SOCKET_FD, "socket", [wish.family, wish.type, wish.protocol]);
   if (wish.address !== undefined) {

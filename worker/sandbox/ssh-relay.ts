@@ -3,8 +3,8 @@
 import { chmodSync, chownSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { close } from "../sys/file.ts";
-import { MOUNT_ATTR } from "../sys/mount.ts";
 import { detachedTmpfs } from "./launcher-file.ts";
+import { MOUNT_ATTR } from "../sys/constants.ts";
 
 export interface SshRelay {
   /** A detached mount of the listening socket; closed by close(). */

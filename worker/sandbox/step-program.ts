@@ -19,6 +19,21 @@ import {
 } from "./notify-program.ts";
 import type { StepFilter } from "./seccomp-notify.ts";
 import { capsetArguments, DEFAULT_CAPABILITIES, LAST_CAPABILITY } from "./capabilities.ts";
+import {
+  AT,
+  CLONE,
+  FSCONFIG,
+  MOUNT_ATTR,
+  MOVE_MOUNT,
+  MS,
+  O,
+  OPEN_TREE,
+  PR,
+  RESOLVE,
+  S,
+  SIG,
+  UMOUNT,
+} from "../sys/constants.ts";
 
 /** Where mounts that are only cloned are placed for that time. */
 const ASIDE = { files: ".files", masks: ".masks" } as const;
@@ -97,43 +112,9 @@ export function statusLength(kind: bigint): number {
   return 16 + (kind === STEP_STATUS.exit ? RUSAGE_BYTES : kind === STEP_STATUS.told ? NOTIFICATION_BYTES : 0);
 }
 
-/** Constants of the kernel, by their names in its headers. */
+/** Constants of the kernel that only programs of steps use. */
 export const SYS = {
-  AT_FDCWD: -100,
-  O_PATH: 0o10000000,
-  O_RDWR: 2,
-  O_WRONLY: 1,
-  O_CREAT: 0o100,
-  O_EXCL: 0o200,
-  AT_EMPTY_PATH: 0x1000,
-  AT_REMOVEDIR: 0x200,
-  AT_RECURSIVE: 0x8000,
-  OPEN_TREE_CLONE: 1,
-  MOVE_F_EMPTY: 0x04,
-  MOVE_T_EMPTY: 0x40,
-  RESOLVE_NO_MAGICLINKS: 0x02,
-  RESOLVE_IN_ROOT: 0x10,
   X_OK: 1,
-  FSCONFIG_STRING: 1,
-  FSCONFIG_FLAG: 0,
-  FSCONFIG_CREATE: 6,
-  ATTR_RDONLY: 1,
-  ATTR_NOSUID: 2,
-  ATTR_NODEV: 4,
-  ATTR_NOEXEC: 8,
-  MS_REC_PRIVATE: 0x4_4000,
-  MNT_DETACH: 2,
-  CLONE_NEWNS: 0x0002_0000,
-  CLONE_NEWCGROUP: 0x0200_0000,
-  CLONE_NEWUTS: 0x0400_0000,
-  CLONE_NEWIPC: 0x0800_0000,
-  CLONE_NEWPID: 0x2000_0000,
-  CLONE_NEWNET: 0x4000_0000,
-  SIGCHLD: 17,
-  SIGKILL: 9,
-  S_IFREG: 0o100000,
-  PR_SET_PDEATHSIG: 1,
-  PR_CAPBSET_DROP: 24,
   TIOCSCTTY: 0x540e,
   CLOSE_RANGE_CLOEXEC: 4,
   LAST_FD: 0xffff_ffff,
@@ -192,15 +173,15 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   const program = openProgram(plan.arch, STEP_FD.status);
   const child = program.label();
   const namespaces =
-    SYS.CLONE_NEWNS |
-    SYS.CLONE_NEWPID |
-    SYS.CLONE_NEWIPC |
-    SYS.CLONE_NEWUTS |
-    (plan.network.kind === "none" ? SYS.CLONE_NEWNET : 0);
+    CLONE.NEWNS |
+    CLONE.NEWPID |
+    CLONE.NEWIPC |
+    CLONE.NEWUTS |
+    (plan.network.kind === "none" ? CLONE.NEWNET : 0);
 
-  program.call("prctl", [SYS.PR_SET_PDEATHSIG, SYS.SIGKILL, 0, 0, 0]);
+  program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
   if (plan.network.kind === "join")
-    program.call("setns", [plan.network.fd, SYS.CLONE_NEWNET], { what: "joining the step's network" });
+    program.call("setns", [plan.network.fd, CLONE.NEWNET], { what: "joining the step's network" });
   program.call("unshare", [namespaces], { what: "making the step's namespaces" });
   parentSide(program, child, plan);
 
@@ -210,10 +191,10 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   if (plan.cgroupFd !== null)
     program.call("write", [plan.cgroupFd, "0", 1], { what: "entering the step's cgroup" });
   // After it: the top of a cgroup namespace is where its maker was (cgroup_namespaces(7)).
-  program.call("unshare", [SYS.CLONE_NEWCGROUP], { what: "making the step's cgroup namespace" });
+  program.call("unshare", [CLONE.NEWCGROUP], { what: "making the step's cgroup namespace" });
   program.call("setsid", []);
   program.call("umask", [0o022]);
-  program.call("mount", ["none", "/", 0, SYS.MS_REC_PRIVATE, 0], { what: "making mounts private" });
+  program.call("mount", ["none", "/", 0, MS.REC | MS.PRIVATE, 0], { what: "making mounts private" });
   if (plan.network.kind === "none") loopbackUp(program);
 
   const fds = openKernelMounts(program, plan);
@@ -222,7 +203,7 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   newMount(program, STEP_FD.files, {
     type: "tmpfs",
     options: [["mode", "0700"]],
-    attributeBits: SYS.ATTR_NOSUID | SYS.ATTR_NODEV,
+    attributeBits: MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV,
     what: "files of the step",
   });
   placeAside(program, STEP_FD.files, ASIDE.files);
@@ -244,7 +225,7 @@ function parentSide(program: Program, child: Label, plan: StepPlan): void {
   const exit = new Uint8Array(16 + RUSAGE_BYTES);
   new DataView(exit.buffer).setBigUint64(0, STEP_STATUS.exit, true);
   if (plan.notify !== null) prepareToTell(program);
-  program.call("clone", [SYS.SIGCHLD, 0, 0, 0, 0], {
+  program.call("clone", [SIG.CHLD, 0, 0, 0, 0], {
     onZero: child,
     storeAt: { of: pid, offset: 8 },
     what: "starting the step",
@@ -273,7 +254,7 @@ function childSide(program: Program): void {
 function dieWithLauncher(program: Program): void {
   const orphaned = program.label();
   const alive = program.label();
-  program.call("prctl", [SYS.PR_SET_PDEATHSIG, SYS.SIGKILL, 0, 0, 0]);
+  program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
   program.call("read", [STEP_FD.aliveRead, new Uint8Array(8), 1], {
     onZero: orphaned,
     onError: alive,
@@ -294,28 +275,28 @@ interface KernelMounts {
  *  proc and sysfs mounts only to who can see a whole one (mount_too_revealing in fs/namespace.c). */
 function openKernelMounts(program: Program, plan: StepPlan): KernelMounts {
   const { proc, sys } = STEP_FD;
-  const closed = SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC;
+  const closed = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC;
   newMount(program, proc, { type: "proc", attributeBits: closed, what: "/proc" });
   if (plan.network.kind === "host") {
     // A sysfs of its own needs a network namespace of its own: the host's is shown read-only.
-    program.open(sys, "open_tree", [SYS.AT_FDCWD, "/sys", SYS.OPEN_TREE_CLONE | SYS.AT_RECURSIVE], {
+    program.open(sys, "open_tree", [AT.FDCWD, "/sys", OPEN_TREE.CLONE | AT.RECURSIVE], {
       what: "/sys",
     });
   } else {
     newMount(program, sys, { type: "sysfs", attributeBits: closed, what: "/sys" });
   }
   if (!plan.insecure || plan.network.kind === "host") {
-    setAttributes(program, sys, SYS.ATTR_RDONLY | closed, plan.network.kind === "host");
+    setAttributes(program, sys, MOUNT_ATTR.RDONLY | closed, plan.network.kind === "host");
   }
   const devices = DEVICES.map((name, index) => {
     const fd = STEP_FD.devices + index;
     const absent = program.label();
-    program.open(fd, "open_tree", [SYS.AT_FDCWD, `/dev/${name}`, SYS.OPEN_TREE_CLONE], {
+    program.open(fd, "open_tree", [AT.FDCWD, `/dev/${name}`, OPEN_TREE.CLONE], {
       what: `/dev/${name}`,
       ...(name === "null" ? {} : { onError: absent }),
     });
     // Reading and writing a device needs no writable mount, changing its mode or owner does: root's node is the host's.
-    setAttributes(program, fd, SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NOEXEC, false);
+    setAttributes(program, fd, MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC, false);
     program.here(absent);
     return { name, fd };
   });
@@ -323,24 +304,24 @@ function openKernelMounts(program: Program, plan: StepPlan): KernelMounts {
 }
 
 function enterRoot(program: Program, plan: StepPlan): void {
-  program.call("move_mount", [plan.rootFd, "", SYS.AT_FDCWD, plan.scratchDir, SYS.MOVE_F_EMPTY], {
+  program.call("move_mount", [plan.rootFd, "", AT.FDCWD, plan.scratchDir, MOVE_MOUNT.F_EMPTY_PATH], {
     what: "placing the root file system",
   });
   program.call("fchdir", [plan.rootFd], { what: "entering the root file system" });
   program.call("pivot_root", [".", "."], { what: "changing the root file system" });
-  program.call("umount2", [".", SYS.MNT_DETACH], { what: "leaving the host's file system" });
+  program.call("umount2", [".", UMOUNT.DETACH], { what: "leaving the host's file system" });
   program.call("chdir", ["/"]);
 }
 
 function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts): void {
-  program.call("mkdirat", [SYS.AT_FDCWD, "/proc", 0o755], { onError: "ignore" });
-  program.call("mkdirat", [SYS.AT_FDCWD, "/sys", 0o755], { onError: "ignore" });
-  program.call("mkdirat", [SYS.AT_FDCWD, "/dev", 0o755], { onError: "ignore" });
+  program.call("mkdirat", [AT.FDCWD, "/proc", 0o755], { onError: "ignore" });
+  program.call("mkdirat", [AT.FDCWD, "/sys", 0o755], { onError: "ignore" });
+  program.call("mkdirat", [AT.FDCWD, "/dev", 0o755], { onError: "ignore" });
   // Without T_SYMLINKS: an image whose /proc is a link is refused, not followed.
-  program.call("move_mount", [fds.proc, "", SYS.AT_FDCWD, "/proc", SYS.MOVE_F_EMPTY], {
+  program.call("move_mount", [fds.proc, "", AT.FDCWD, "/proc", MOVE_MOUNT.F_EMPTY_PATH], {
     what: "mounting /proc (is it a directory of the image?)",
   });
-  program.call("move_mount", [fds.sys, "", SYS.AT_FDCWD, "/sys", SYS.MOVE_F_EMPTY], {
+  program.call("move_mount", [fds.sys, "", AT.FDCWD, "/sys", MOVE_MOUNT.F_EMPTY_PATH], {
     what: "mounting /sys (is it a directory of the image?)",
   });
   placeCgroup(program);
@@ -351,11 +332,11 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
       ["mode", "0755"],
       ["size", "65536k"],
     ],
-    attributeBits: SYS.ATTR_NOSUID,
+    attributeBits: MOUNT_ATTR.NOSUID,
     what: "/dev",
   });
   for (const device of fds.devices) {
-    program.call("mknodat", [dev, device.name, SYS.S_IFREG | 0o666, 0]);
+    program.call("mknodat", [dev, device.name, S.IFREG | 0o666, 0]);
   }
   for (const dir of ["pts", "shm", "mqueue"]) program.call("mkdirat", [dev, dir, 0o755]);
   for (const [name, target] of [
@@ -368,20 +349,20 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
   ] as const) {
     program.call("symlinkat", [target, dev, name]);
   }
-  if (plan.consoleFd !== null) program.call("mknodat", [dev, "console", SYS.S_IFREG | 0o620, 0]);
-  program.call("move_mount", [dev, "", SYS.AT_FDCWD, "/dev", SYS.MOVE_F_EMPTY], {
+  if (plan.consoleFd !== null) program.call("mknodat", [dev, "console", S.IFREG | 0o620, 0]);
+  program.call("move_mount", [dev, "", AT.FDCWD, "/dev", MOVE_MOUNT.F_EMPTY_PATH], {
     what: "mounting /dev (is it a directory of the image?)",
   });
   for (const device of fds.devices) {
     const absent = program.label();
     const placed = program.label();
-    program.call("move_mount", [device.fd, "", SYS.AT_FDCWD, `/dev/${device.name}`, SYS.MOVE_F_EMPTY], {
+    program.call("move_mount", [device.fd, "", AT.FDCWD, `/dev/${device.name}`, MOVE_MOUNT.F_EMPTY_PATH], {
       what: `/dev/${device.name}`,
       next: placed,
       onError: absent,
     });
     program.here(absent); // the host has no such device: an ordinary file in its place would mislead
-    program.call("unlinkat", [SYS.AT_FDCWD, `/dev/${device.name}`, 0], { onError: "ignore" });
+    program.call("unlinkat", [AT.FDCWD, `/dev/${device.name}`, 0], { onError: "ignore" });
     program.here(placed);
   }
   newMount(program, pts, {
@@ -392,12 +373,12 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
       // Group 5 may have no number outside. Some kernels say so here, older ones fail the mount.
       ...(plan.singleId ? [] : [["gid", "5"] as const]),
     ],
-    attributeBits: SYS.ATTR_NOSUID | SYS.ATTR_NOEXEC,
+    attributeBits: MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC,
     what: "/dev/pts",
     ignored: ["gid"],
   });
-  program.call("move_mount", [pts, "", SYS.AT_FDCWD, "/dev/pts", SYS.MOVE_F_EMPTY]);
-  const closed = SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC;
+  program.call("move_mount", [pts, "", AT.FDCWD, "/dev/pts", MOVE_MOUNT.F_EMPTY_PATH]);
+  const closed = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC;
   newMount(program, shm, {
     type: "tmpfs",
     options: [
@@ -407,7 +388,7 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
     attributeBits: closed,
     what: "/dev/shm",
   });
-  program.call("move_mount", [shm, "", SYS.AT_FDCWD, "/dev/shm", SYS.MOVE_F_EMPTY]);
+  program.call("move_mount", [shm, "", AT.FDCWD, "/dev/shm", MOVE_MOUNT.F_EMPTY_PATH]);
   const noQueues = program.label(); // a kernel may be built without
   newMount(program, mqueue, {
     type: "mqueue",
@@ -415,10 +396,10 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
     what: "/dev/mqueue",
     onError: noQueues,
   });
-  program.call("move_mount", [mqueue, "", SYS.AT_FDCWD, "/dev/mqueue", SYS.MOVE_F_EMPTY]);
+  program.call("move_mount", [mqueue, "", AT.FDCWD, "/dev/mqueue", MOVE_MOUNT.F_EMPTY_PATH]);
   program.here(noQueues);
   if (plan.consoleFd !== null) {
-    program.call("move_mount", [plan.consoleFd, "", SYS.AT_FDCWD, "/dev/console", SYS.MOVE_F_EMPTY], {
+    program.call("move_mount", [plan.consoleFd, "", AT.FDCWD, "/dev/console", MOVE_MOUNT.F_EMPTY_PATH], {
       what: "/dev/console",
     });
   }
@@ -428,15 +409,18 @@ function placeKernelMounts(program: Program, plan: StepPlan, fds: KernelMounts):
 function placeCgroup(program: Program): void {
   const fd = STEP_FD.cgroup;
   const path = "/sys/fs/cgroup";
-  const attributeBits = SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC;
+  const attributeBits = MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC;
   const refused = program.label();
   const made = program.label();
   const absent = program.label();
   newMount(program, fd, { type: "cgroup2", attributeBits, what: path, onError: refused });
-  program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { next: made, onError: absent });
+  program.call("move_mount", [fd, "", AT.FDCWD, path, MOVE_MOUNT.F_EMPTY_PATH], {
+    next: made,
+    onError: absent,
+  });
   program.here(refused);
   newMount(program, fd, { type: "tmpfs", options: [["mode", "0755"]], attributeBits, what: path });
-  program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { onError: absent });
+  program.call("move_mount", [fd, "", AT.FDCWD, path, MOVE_MOUNT.F_EMPTY_PATH], { onError: absent });
   program.here(absent);
   program.here(made);
 }
@@ -462,17 +446,17 @@ function placeMount(program: Program, mount: StepMount, index: number): void {
   makeTarget(program, target, isFile);
   const place = (from: number): void => {
     // Found and used as one descriptor; links of the image are followed inside the root, those of /proc are not (P1, P2).
-    const how = words(BigInt(SYS.O_PATH), 0n, BigInt(SYS.RESOLVE_IN_ROOT | SYS.RESOLVE_NO_MAGICLINKS));
-    program.open(at, "openat2", [SYS.AT_FDCWD, target, how, how.length], {
+    const how = words(BigInt(O.PATH), 0n, BigInt(RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS));
+    program.open(at, "openat2", [AT.FDCWD, target, how, how.length], {
       what: `finding the mount target ${target}`,
     });
-    program.call("move_mount", [from, "", at, "", SYS.MOVE_F_EMPTY | SYS.MOVE_T_EMPTY], {
+    program.call("move_mount", [from, "", at, "", MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH], {
       what: `mounting ${target}`,
     });
   };
   switch (source.kind) {
     case "fd":
-      if (mount.readonly) setAttributes(program, source.fd, SYS.ATTR_RDONLY, true);
+      if (mount.readonly) setAttributes(program, source.fd, MOUNT_ATTR.RDONLY, true);
       place(source.fd);
       return;
     case "tmpfs":
@@ -482,14 +466,14 @@ function placeMount(program: Program, mount: StepMount, index: number): void {
           ["mode", "1777"],
           ...(source.sizeBytes === null ? [] : [["size", String(source.sizeBytes)] as const]),
         ],
-        attributeBits: SYS.ATTR_NOSUID | SYS.ATTR_NODEV,
+        attributeBits: MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV,
         what: target,
       });
       place(fd);
       return;
     case "data": {
       const name = `f${index}`;
-      program.open(file, "openat", [files, name, SYS.O_RDWR | SYS.O_CREAT | SYS.O_EXCL, 0o600], {
+      program.open(file, "openat", [files, name, O.RDWR | O.CREAT | O.EXCL, 0o600], {
         what: target,
       });
       if (source.data.length > 0)
@@ -501,12 +485,12 @@ function placeMount(program: Program, mount: StepMount, index: number): void {
       }
       program.call("fchmod", [file, source.mode]);
       program.call("close", [file]);
-      program.open(fd, "open_tree", [files, name, SYS.OPEN_TREE_CLONE], { what: target });
+      program.open(fd, "open_tree", [files, name, OPEN_TREE.CLONE], { what: target });
       if (mount.readonly)
         setAttributes(
           program,
           fd,
-          SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC,
+          MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC,
           false,
         );
       place(fd);
@@ -522,8 +506,8 @@ function makeTarget(program: Program, target: string, isFile: boolean): void {
   parts.forEach((part, index) => {
     path += `/${part}`;
     if (isFile && index === parts.length - 1)
-      program.call("mknodat", [SYS.AT_FDCWD, path, SYS.S_IFREG | 0o644, 0], { onError: "ignore" });
-    else program.call("mkdirat", [SYS.AT_FDCWD, path, 0o755], { onError: "ignore" });
+      program.call("mknodat", [AT.FDCWD, path, S.IFREG | 0o644, 0], { onError: "ignore" });
+    else program.call("mkdirat", [AT.FDCWD, path, 0o755], { onError: "ignore" });
   });
 }
 
@@ -531,11 +515,11 @@ function protectKernelFiles(program: Program, plan: StepPlan): void {
   const { mask: fd, empty } = STEP_FD;
   for (const path of READONLY_PATHS) {
     const absent = program.label();
-    program.open(fd, "open_tree", [SYS.AT_FDCWD, path, SYS.OPEN_TREE_CLONE | SYS.AT_RECURSIVE], {
+    program.open(fd, "open_tree", [AT.FDCWD, path, OPEN_TREE.CLONE | AT.RECURSIVE], {
       onError: absent,
     });
-    setAttributes(program, fd, SYS.ATTR_RDONLY, true);
-    program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], {
+    setAttributes(program, fd, MOUNT_ATTR.RDONLY, true);
+    program.call("move_mount", [fd, "", AT.FDCWD, path, MOVE_MOUNT.F_EMPTY_PATH], {
       what: `protecting ${path}`,
     });
     program.here(absent);
@@ -547,31 +531,33 @@ function protectKernelFiles(program: Program, plan: StepPlan): void {
       ["size", "0"],
       ["nr_inodes", "1"],
     ],
-    attributeBits: SYS.ATTR_RDONLY | SYS.ATTR_NOSUID | SYS.ATTR_NODEV | SYS.ATTR_NOEXEC,
+    attributeBits: MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC,
     what: "masks",
   });
   placeAside(program, empty, ASIDE.masks);
   const mask = (path: string, fromFd: number, fromPath: string, flags: number): void => {
     const absent = program.label();
-    program.call("faccessat", [SYS.AT_FDCWD, path, 0], { onError: absent });
-    program.open(fd, "open_tree", [fromFd, fromPath, SYS.OPEN_TREE_CLONE | flags]);
-    program.call("move_mount", [fd, "", SYS.AT_FDCWD, path, SYS.MOVE_F_EMPTY], { what: `masking ${path}` });
+    program.call("faccessat", [AT.FDCWD, path, 0], { onError: absent });
+    program.open(fd, "open_tree", [fromFd, fromPath, OPEN_TREE.CLONE | flags]);
+    program.call("move_mount", [fd, "", AT.FDCWD, path, MOVE_MOUNT.F_EMPTY_PATH], {
+      what: `masking ${path}`,
+    });
     program.here(absent);
   };
-  for (const path of MASKED_FILES) mask(path, SYS.AT_FDCWD, "/dev/null", 0);
+  for (const path of MASKED_FILES) mask(path, AT.FDCWD, "/dev/null", 0);
   const dirs = [
     ...MASKED_DIRS,
     ...plan.maskedDirs,
     ...(plan.network.kind === "host" ? MASKED_HOST_DIRS : []),
   ];
-  for (const path of dirs) mask(path, empty, "", SYS.AT_EMPTY_PATH);
+  for (const path of dirs) mask(path, empty, "", AT.EMPTY_PATH);
   takeAway(program, empty, ASIDE.masks);
 }
 
 /** Gives a mount a place in the step's own /dev. Before Linux 6.15 only what has a place can be cloned (open_tree(2)). */
 function placeAside(program: Program, fd: number, name: string): void {
   program.call("mkdirat", [STEP_FD.dev, name, 0o700]);
-  program.call("move_mount", [fd, "", STEP_FD.dev, name, SYS.MOVE_F_EMPTY], {
+  program.call("move_mount", [fd, "", STEP_FD.dev, name, MOVE_MOUNT.F_EMPTY_PATH], {
     what: "mounting files of the step",
   });
 }
@@ -579,9 +565,9 @@ function placeAside(program: Program, fd: number, name: string): void {
 /** Ends what placeAside did; clones stay. By descriptor, since a mount of the step may cover the place. */
 function takeAway(program: Program, fd: number, name: string): void {
   program.call("fchdir", [fd]);
-  program.call("umount2", [".", SYS.MNT_DETACH], { what: "taking files of the step out of sight" });
+  program.call("umount2", [".", UMOUNT.DETACH], { what: "taking files of the step out of sight" });
   program.call("chdir", ["/"]);
-  program.call("unlinkat", [STEP_FD.dev, name, SYS.AT_REMOVEDIR]);
+  program.call("unlinkat", [STEP_FD.dev, name, AT.REMOVEDIR]);
 }
 
 function finishRoot(program: Program, plan: StepPlan): void {
@@ -589,7 +575,7 @@ function finishRoot(program: Program, plan: StepPlan): void {
   program.call("sethostname", [hostname, hostname.length], { what: "setting the host name" });
   if (plan.cwd !== "/") makeTarget(program, plan.cwd, false);
   if (plan.rootReadonly) {
-    program.call("mount_setattr", [SYS.AT_FDCWD, "/", 0, attributes(SYS.ATTR_RDONLY), 32], {
+    program.call("mount_setattr", [AT.FDCWD, "/", 0, attributes(MOUNT_ATTR.RDONLY), 32], {
       what: "making the root read-only",
     });
   }
@@ -603,7 +589,7 @@ function finishRoot(program: Program, plan: StepPlan): void {
 function dropPrivileges(program: Program, plan: StepPlan): void {
   // Standard streams belong to whoever runs, so that /dev/stdout can be opened by any user.
   if (plan.stdinFd === null) {
-    program.call("openat", [SYS.AT_FDCWD, "/dev/null", 0, 0], { intoNextArg: 0 });
+    program.call("openat", [AT.FDCWD, "/dev/null", 0, 0], { intoNextArg: 0 });
     program.call("dup3", [0, 0, 0]);
   } else {
     program.call("dup3", [plan.stdinFd, 0, 0]);
@@ -637,7 +623,7 @@ function dropPrivileges(program: Program, plan: StepPlan): void {
     for (let capability = 0; capability <= LAST_CAPABILITY; capability++) {
       if (DEFAULT_CAPABILITIES.includes(capability)) continue;
       // EINVAL: a capability this kernel does not know.
-      program.call("prctl", [SYS.PR_CAPBSET_DROP, capability, 0, 0, 0], { onError: "ignore" });
+      program.call("prctl", [PR.CAPBSET_DROP, capability, 0, 0, 0], { onError: "ignore" });
     }
   }
   const groups = new Uint8Array(plan.groups.length * 4);
@@ -681,8 +667,8 @@ export function execute(program: Program, plan: Pick<StepPlan, "args" | "env">):
       const next = program.label();
       const run = program.label();
       const failed = program.label();
-      program.call("faccessat", [SYS.AT_FDCWD, candidate, SYS.X_OK], { onError: next });
-      program.call("faccessat", [SYS.AT_FDCWD, `${candidate}/.`, 0], { onError: run, onZero: next }); // a directory
+      program.call("faccessat", [AT.FDCWD, candidate, SYS.X_OK], { onError: next });
+      program.call("faccessat", [AT.FDCWD, `${candidate}/.`, 0], { onError: run, onZero: next }); // a directory
       program.here(run);
       program.call("execve", [candidate, argv, envp], { onError: failed });
       program.here(failed);
@@ -712,12 +698,12 @@ export function newMount(
   const context = STEP_FD.fsContext;
   program.open(context, "fsopen", [type, 1], { what: `mounting ${what}`, ...failing });
   for (const [key, value] of options) {
-    program.call("fsconfig", [context, SYS.FSCONFIG_STRING, key, value, 0], {
+    program.call("fsconfig", [context, FSCONFIG.SET_STRING, key, value, 0], {
       what: `mounting ${what} (${key}=${value})`,
       ...(ignored.includes(key) ? { onError: "ignore" } : failing),
     });
   }
-  program.call("fsconfig", [context, SYS.FSCONFIG_CREATE, 0, 0, 0], { what: `mounting ${what}`, ...failing });
+  program.call("fsconfig", [context, FSCONFIG.CMD_CREATE, 0, 0, 0], { what: `mounting ${what}`, ...failing });
   program.open(fd, "fsmount", [context, 1, attributeBits], { what: `mounting ${what}`, ...failing });
 }
 
@@ -725,7 +711,7 @@ export function newMount(
 export function setAttributes(program: Program, fd: number, set: number, recursive: boolean): void {
   program.call(
     "mount_setattr",
-    [fd, "", SYS.AT_EMPTY_PATH | (recursive ? SYS.AT_RECURSIVE : 0), attributes(set), 32],
+    [fd, "", AT.EMPTY_PATH | (recursive ? AT.RECURSIVE : 0), attributes(set), 32],
     {
       what: "changing mount attributes",
     },

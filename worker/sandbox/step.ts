@@ -8,9 +8,9 @@ import { dirname, join } from "node:path";
 import { idMapKind, GIDS, UIDS } from "../../cache/layers/ids.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ExecJob, ExecJobMount, ExecOutcome, OtherNetwork } from "../keeper/messages.ts";
-import { AT, close, O, openat } from "../sys/file.ts";
+import { close, openat } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
-import { OPEN_TREE, openTree, overlayMount } from "../sys/mount.ts";
+import { openTree, overlayMount } from "../sys/mount.ts";
 import { lowersOf, mountSource } from "./mount-sources.ts";
 import type { NetworkPool, StepNetwork } from "./network.ts";
 import { KILLED } from "./outcome.ts";
@@ -21,6 +21,7 @@ import { openTerminal, type Terminal } from "./terminal.ts";
 import { dropFewUnchanged } from "../ops/unchanged.ts";
 import { dropUnchangedDirs } from "./unchanged-dirs.ts";
 import { type ExecUser, resolveUser } from "./user.ts";
+import { AT, O, OPEN_TREE } from "../sys/constants.ts";
 
 export interface RunningExec {
   readonly outcome: Promise<ExecOutcome>;

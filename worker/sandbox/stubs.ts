@@ -5,16 +5,12 @@
 // each of the two the time is put back to what it was just before.
 
 import {
-  AT,
   close,
   fchmodat,
   mkdirat,
   mknodat,
-  O,
   openat,
   openat2,
-  RESOLVE,
-  S,
   type Stat,
   statx,
   unlinkat,
@@ -22,6 +18,7 @@ import {
 } from "../sys/file.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { isSysError } from "../sys/libc.ts";
+import { AT, O, RESOLVE, S } from "../sys/constants.ts";
 
 /** One missing path: everything from the first of `names` on was not there before the step. */
 interface Stub {

@@ -1,18 +1,8 @@
 // [keeper] Where a mount goes when a link of the image leads to a place that does not exist yet.
 
-import {
-  close,
-  fchmodat,
-  mkdirat,
-  mknodat,
-  O,
-  openat2,
-  readlinkat,
-  RESOLVE,
-  S,
-  statxOrNull,
-} from "../sys/file.ts";
+import { close, fchmodat, mkdirat, mknodat, openat2, readlinkat, statxOrNull } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
+import { O, RESOLVE, S } from "../sys/constants.ts";
 
 /** As many links as the kernel follows, path_resolution(7). */
 const LINKS_MAX = 40;

@@ -2,15 +2,15 @@
 
 import { writeSync } from "node:fs";
 import { ReadStream } from "node:tty";
-import { AT, close, O, openat } from "../sys/file.ts";
+import { close, openat } from "../sys/file.ts";
 import { ioctl } from "../sys/ioctl.ts";
 import { isSysError } from "../sys/libc.ts";
-import { OPEN_TREE, openTree } from "../sys/mount.ts";
+import { openTree } from "../sys/mount.ts";
+import { AT, O, OPEN_TREE } from "../sys/constants.ts";
 
 const TIOCSPTLCK = 0x4004_5431;
 const TIOCGPTPEER = 0x5441;
 const TIOCSWINSZ = 0x5414;
-const O_NOCTTY = 0o400;
 
 export interface Terminal {
   readonly slave: number;
@@ -30,9 +30,9 @@ const WRITE_RETRY_MS = 20;
 
 /** Opens a terminal pair of the given size (characters). */
 export function openTerminal(rows: number, columns: number): Terminal {
-  const master = openat(AT.FDCWD, "/dev/ptmx", O.RDWR | O.NONBLOCK | O_NOCTTY);
+  const master = openat(AT.FDCWD, "/dev/ptmx", O.RDWR | O.NONBLOCK | O.NOCTTY);
   ioctl(master, TIOCSPTLCK, Buffer.alloc(4));
-  const slave = ioctl(master, TIOCGPTPEER, BigInt(O.RDWR | O_NOCTTY | O.CLOEXEC));
+  const slave = ioctl(master, TIOCGPTPEER, BigInt(O.RDWR | O.NOCTTY | O.CLOEXEC));
   const mount = cloneSlave(slave);
   const queue: Uint8Array[] = [];
   let retry: NodeJS.Timeout | null = null;

@@ -1,19 +1,8 @@
 // [keeper] Directories overlayfs copied up only because a mount target was made in them for a moment: with the target gone
 // they say nothing the layers below do not say. BuildKit leaves such directories out of a layer; so do we.
 
-import {
-  AT,
-  close,
-  fgetxattr,
-  O,
-  openat,
-  openat2,
-  readdir,
-  RESOLVE,
-  type Stat,
-  statxOrNull,
-  unlinkat,
-} from "../sys/file.ts";
+import { close, fgetxattr, openat, openat2, readdir, type Stat, statxOrNull, unlinkat } from "../sys/file.ts";
+import { AT, O, RESOLVE } from "../sys/constants.ts";
 
 /** Removes from an upper directory (not mounted any more) the parents of `targets` that are empty and equal what the layers
  *  below show. `lowers`: oldest first. Paths with links on the way are left alone. */

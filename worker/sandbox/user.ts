@@ -1,9 +1,10 @@
 // [keeper] USER against the /etc/passwd and /etc/group of the root file system, as runc and BuildKit read them.
 
-import { close, O, openat2, RESOLVE, fstat, S } from "../sys/file.ts";
+import { close, openat2, fstat } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
 import { readSync } from "node:fs";
 import { BuildError } from "../../solver/graph/error.ts";
+import { O, RESOLVE, S } from "../sys/constants.ts";
 
 export interface ExecUser {
   readonly uid: number;

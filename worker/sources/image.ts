@@ -5,7 +5,7 @@ import { BuildError, redactUrl } from "../../solver/graph/error.ts";
 import { type Digest, digestOf, isDigest } from "../../solver/graph/digest.ts";
 import type { Attrs, Platform } from "../../solver/graph/op.ts";
 import { formatPlatform } from "../../solver/graph/op.ts";
-import type { Descriptor, ImageConfig, LayerId } from "../../solver/graph/request.ts";
+import { isBaseLayer, type Descriptor, type ImageConfig, type LayerId } from "../../solver/graph/request.ts";
 import { openAnswers } from "../../solver/graph/tasks.ts";
 import { type Claims, withRemote } from "../../cache/claims.ts";
 import { IMAGE_SPACE, isNameless } from "../../cache/image-record.ts";
@@ -131,7 +131,7 @@ export function openImageSource(
     const blobs = document.layers;
     const isHere = (id: LayerId, at: number): boolean =>
       store.layers.get(id) !== null ||
-      (id.startsWith("d-") && store.content.has((blobs[at] as Descriptor).digest));
+      (isBaseLayer(id) && store.content.has((blobs[at] as Descriptor).digest));
     if (layers.length !== blobs.length || !layers.every(isHere)) return null;
     const known = asElsewhere(layers, parseConfig(config, document.layers.length, name), name);
     document.layers.forEach((descriptor, index) => {
@@ -141,7 +141,7 @@ export function openImageSource(
       if (store.layers.get(id) === null)
         store.layers.update(id, { diffId: `sha256:${id.slice(2)}` as Digest });
       const [from] = image.confirmed ?? [];
-      if (id.startsWith("d-") && isBlob)
+      if (isBaseLayer(id) && isBlob)
         claims.add([id], [{ descriptor, ...(from === undefined ? {} : { from }) }]);
     });
     const isPrivate = image.confirmed?.includes(formatRepository(parseReference(name))) !== true;

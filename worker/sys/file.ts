@@ -3,7 +3,6 @@
 // One file although it is long: it is a table, to be looked up like section 2 of the manual.
 // Descriptors get O_CLOEXEC without asking: a step must inherit none of ours.
 
-import { constants } from "node:fs";
 import {
   bind,
   bindSyscall,
@@ -16,73 +15,7 @@ import {
   SysError,
   showPath,
 } from "./libc.ts";
-
-/** Flags of open(2). O_DIRECTORY and O_NOFOLLOW differ by architecture, so they come from Node. */
-export const O: Readonly<Record<OpenFlag, number>> = {
-  RDONLY: 0,
-  WRONLY: 1,
-  RDWR: 2,
-  CREAT: 0o100,
-  EXCL: 0o200,
-  TRUNC: 0o1000,
-  APPEND: 0o2000,
-  NONBLOCK: 0o4000,
-  DIRECTORY: constants.O_DIRECTORY,
-  NOFOLLOW: constants.O_NOFOLLOW,
-  CLOEXEC: 0o2000000,
-  PATH: 0o10000000,
-};
-type OpenFlag =
-  | "RDONLY"
-  | "WRONLY"
-  | "RDWR"
-  | "CREAT"
-  | "EXCL"
-  | "TRUNC"
-  | "APPEND"
-  | "NONBLOCK"
-  | "DIRECTORY"
-  | "NOFOLLOW"
-  | "CLOEXEC"
-  | "PATH";
-
-/** Flags of the *at calls, linux/fcntl.h. */
-export const AT = {
-  FDCWD: -100,
-  SYMLINK_NOFOLLOW: 0x100,
-  REMOVEDIR: 0x200,
-  SYMLINK_FOLLOW: 0x400,
-  EMPTY_PATH: 0x1000,
-  RECURSIVE: 0x8000,
-} as const;
-
-/** How openat2(2) may walk. */
-export const RESOLVE = {
-  NO_XDEV: 0x01,
-  NO_MAGICLINKS: 0x02,
-  NO_SYMLINKS: 0x04,
-  BENEATH: 0x08,
-  IN_ROOT: 0x10,
-} as const;
-
-/** File types and bits of st_mode, inode(7). */
-export const S = {
-  IFMT: 0o170000,
-  IFSOCK: 0o140000,
-  IFLNK: 0o120000,
-  IFREG: 0o100000,
-  IFBLK: 0o060000,
-  IFDIR: 0o040000,
-  IFCHR: 0o020000,
-  IFIFO: 0o010000,
-  PERM: 0o7777,
-} as const;
-
-/** d_type of readdir(3). */
-export const DT = { UNKNOWN: 0, FIFO: 1, CHR: 2, DIR: 4, BLK: 6, REG: 8, LNK: 10, SOCK: 12 } as const;
-
-/** Flags of renameat2(2). */
-export const RENAME = { NOREPLACE: 1, EXCHANGE: 2 } as const;
+import { AT, O } from "./constants.ts";
 
 /** What statx(2) tells. Sizes in bytes, times in nanoseconds since the epoch. */
 export interface Stat {
@@ -452,9 +385,6 @@ export function pipe2(flags = 0): [read: number, write: number] {
   check("pipe2", cPipe2(ends, flags | O.CLOEXEC));
   return [ends.readInt32LE(0), ends.readInt32LE(4)];
 }
-
-/** Operations of flock(2). */
-export const LOCK = { SH: 1, EX: 2, NB: 4, UN: 8 } as const;
 
 /** flock(2). With LOCK.NB false is returned when somebody else holds it. */
 export function flock(fd: number, operation: number): boolean {

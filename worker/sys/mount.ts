@@ -6,9 +6,10 @@
 import { mkdtempSync, rmdirSync } from "node:fs";
 import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
-import { AT, close, mkdirat, O, openat, statxOrNull } from "./file.ts";
+import { close, mkdirat, openat, statxOrNull } from "./file.ts";
 import { bind, bindSyscall, check, cpath, cstring, NR, type PathLike, showPath, SysError } from "./libc.ts";
 import { TAKES_PARTS } from "./stack-limit.ts";
+import { AT, FSCONFIG, MOUNT_ATTR, O, OPEN_TREE, UMOUNT } from "./constants.ts";
 
 const cFsopen = bindSyscall(NR.fsopen, ["ptr", "int"]);
 const cFsconfig = bindSyscall(NR.fsconfig, ["int", "int", "ptr", "ptr", "int"]);
@@ -18,19 +19,6 @@ const cOpenTree = bindSyscall(NR.openTree, ["int", "ptr", "int"]);
 const cMountSetattr = bindSyscall(NR.mountSetattr, ["int", "ptr", "int", "ptr", "int64"]);
 const cMount = bind("mount", "int", ["ptr", "ptr", "ptr", "int64", "ptr"]);
 const cUmount2 = bind("umount2", "int", ["ptr", "int"]);
-
-/** Attributes of fsmount(2) and mount_setattr(2). */
-export const MOUNT_ATTR = { RDONLY: 0x01, NOSUID: 0x02, NODEV: 0x04, NOEXEC: 0x08, NOATIME: 0x10 } as const;
-/** Flags of open_tree(2). */
-export const OPEN_TREE = { CLONE: 0x1 } as const;
-/** Flags of move_mount(2). */
-export const MOVE_MOUNT = { F_EMPTY_PATH: 0x04, T_SYMLINKS: 0x10, T_EMPTY_PATH: 0x40 } as const;
-/** Flags of umount2(2). */
-export const UMOUNT = { FORCE: 1, DETACH: 2, NOFOLLOW: 8 } as const;
-/** Propagation for mountSetattr. */
-export const PROPAGATION = { PRIVATE: 0x40000, SLAVE: 0x80000, SHARED: 0x100000 } as const;
-
-const FSCONFIG = { SET_FLAG: 0, SET_STRING: 1, CMD_CREATE: 6 } as const;
 
 /** fsopen(2): a configuration context for a file system of this type. */
 export function fsopen(type: string): number {

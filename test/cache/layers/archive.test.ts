@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { extractArchive, isArchive } from "../../../cache/layers/archive.ts";
-import { AT, close, O, openat } from "../../../worker/sys/file.ts";
+import { close, openat } from "../../../worker/sys/file.ts";
 import { describeAsRoot } from "../../support/privileges.ts";
 import { listTree, type Member, makeTar, run, temporary } from "./support.ts";
+import { AT, O } from "../../../worker/sys/constants.ts";
 
 describe("isArchive", () => {
   const temp = temporary();

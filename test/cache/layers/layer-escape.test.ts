@@ -6,9 +6,10 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { applyLayer } from "../../../cache/layers/apply.ts";
 import { extractArchive } from "../../../cache/layers/archive.ts";
-import { AT, close, O, openat } from "../../../worker/sys/file.ts";
+import { close, openat } from "../../../worker/sys/file.ts";
 import { describeAsRoot } from "../../support/privileges.ts";
 import { listTree, type Member, makeTar, temporary } from "./support.ts";
+import { AT, O } from "../../../worker/sys/constants.ts";
 
 describeAsRoot("layer escape", () => {
   const temp = temporary();

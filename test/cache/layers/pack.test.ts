@@ -17,7 +17,8 @@ import { join } from "node:path";
 import { applyLayer } from "../../../cache/layers/apply.ts";
 import { setOwner } from "../../../cache/layers/owner.ts";
 import { type PackRequest, packLayer } from "../../../cache/layers/pack.ts";
-import { AT, close, lgetxattr, lsetxattr, mknodat, O, openat, S } from "../../../worker/sys/file.ts";
+import { close, lgetxattr, lsetxattr, mknodat, openat } from "../../../worker/sys/file.ts";
+import { AT, O, S } from "../../../worker/sys/constants.ts";
 import { describeAsRoot } from "../../support/privileges.ts";
 import { listTree, run, temporary } from "./support.ts";
 
