@@ -459,6 +459,21 @@ export function sandboxSuite(
     });
 
     describe("mounts", () => {
+      it("are refused when there are more than the launcher has descriptors for", async () => {
+        const directory = {
+          kind: "directory",
+          path: box.layer(),
+          readonly: false,
+          owner: null,
+          fileAllowed: false,
+        } as const;
+        const mounts = Array.from({ length: 420 }, (_, index) => {
+          return { ...directory, target: `/m/${index}` };
+        });
+        await assert.rejects(box.sh("true", { mounts }), { code: "LIMIT_EXCEEDED" });
+        assert.equal(await out("ls /m | wc -l", { mounts: mounts.slice(0, 300) }), "300");
+      });
+
       it("secrets are read-only files in memory with their owner and mode, and leave nothing (S1)", async () => {
         const value = randomBytes(500 * 1024)
           .toString("hex")

@@ -2,7 +2,9 @@
 //
 // The launcher is started with the low ones (sandbox/builtin.ts); what is handed in besides (pipes, sockets, mounts) follows from
 // aliveRead on, in the order it is asked for, and has to stay below earlyZero: what the program opens itself is moved to numbers
-// from there on.
+// from there on: nextFd() refuses more.
+
+import { BuildError } from "../../solver/graph/error.ts";
 
 export const STEP_FD = {
   // What the launcher starts with.
@@ -70,3 +72,17 @@ export const STEP_FD = {
   /** The file system that newMount configures; also in the program around an OCI runtime. */
   fsContext: 450,
 } as const;
+
+/** The next number for what is handed in, of a program that opens its own descriptors from `own` on. Throws LIMIT_EXCEEDED: a mount that took the
+ *  number of the step's /proc would be closed, or put in its place. */
+export function nextFd(first: number, passed: readonly number[], own: number): number {
+  const next = first + passed.length;
+  if (next < own) return next;
+  throw new BuildError(
+    "LIMIT_EXCEEDED",
+    `the step has more mounts than the sandbox takes, which is about ${own - 20}`,
+    {
+      hint: "mount one directory with all of them in it",
+    },
+  );
+}

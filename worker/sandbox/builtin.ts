@@ -4,7 +4,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { Socket } from "node:net";
 import { constants as os } from "node:os";
 import { launcherArch } from "../launcher/install.ts";
-import { STEP_FD } from "../launcher/step-fd.ts";
+import { nextFd, STEP_FD } from "../launcher/step-fd.ts";
 import type { ExecOutcome } from "../keeper/messages.ts";
 import { close, pipe2 } from "../sys/file.ts";
 import { launcherInMemory } from "./launcher-file.ts";
@@ -56,8 +56,9 @@ async function launch(step: Step, prepared: PreparedStep): Promise<ExecOutcome> 
   const passed: number[] = [];
   const given: number[] = [];
   const pass = (fd: number): number => {
+    const number = nextFd(STEP_FD.aliveRead, passed, STEP_FD.earlyZero);
     passed.push(fd);
-    return STEP_FD.aliveRead + passed.length - 1;
+    return number;
   };
   const pipe = (flags = 0): [number, number] => {
     const ends = pipe2(flags);

@@ -28,6 +28,7 @@ import {
 } from "./step.ts";
 import { followContainer, runtimeError, type Said } from "./oci-watch.ts";
 import { AT, O } from "../sys/constants.ts";
+import { nextFd } from "../launcher/step-fd.ts";
 
 /** What a runtime says is kept up to this size. */
 const WORDS_MAX_BYTES = 16 << 10;
@@ -115,8 +116,9 @@ function start(
   const given: number[] = []; // ends that are only for the launcher, closed once it has them
   const kept: number[] = [];
   const pass = (fd: number): number => {
+    const number = nextFd(OCI_FD.first, passed, OCI_FD.own);
     passed.push(fd);
-    return OCI_FD.first + passed.length - 1;
+    return number;
   };
   const pipe = (mine: 0 | 1): [mine: number, theirs: number] => {
     const ends = pipe2();
