@@ -207,9 +207,7 @@ describe("git addresses", function () {
       };
     };
     for (const more of [
-      "app.git?submodules=0",
       "app.git?submodules=0#v1",
-      "app.git?submodules=0#light",
       "app.git?submodules=0#both",
       `app.git?submodules=0#${commits.first}`,
       "wide.git?submodules=0",
