@@ -73,10 +73,14 @@ function suite(): void {
           detached: true,
         });
         try {
+          const children = (): number[] => pids().filter((pid) => parentOf(pid) === process.pid);
+          const others = children();
           for (let round = 0; round < 150; round++) {
             const keeper = startKeeper({ storeDir, maps, path: process.env["PATH"] ?? "", env: {} });
             await delay(randomInt(9));
             await keeper[Symbol.asyncDispose]();
+            assert.deepEqual(children(), others, `round ${round}`);
+            assert.deepEqual(processesOf(storeDir, ""), [], `round ${round}`);
           }
         } finally {
           process.kill(-(busy.pid ?? 0), "SIGKILL");
