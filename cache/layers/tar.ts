@@ -25,6 +25,8 @@ import {
 } from "./tar-fields.ts";
 
 const BLOCK = 512;
+/** A line of a sparse map: what wholeNumber() takes, and its end. */
+const SPARSE_LINE_MAX_BYTES = 17;
 /** Longest pax record block or GNU long name; Go's archive/tar has the same limit (maxSpecialFileSize). */
 export const TAR_SPECIAL_MAX_BYTES: number = 1 << 20;
 
@@ -341,7 +343,12 @@ export function tarReader(handler: TarHandler): TarReader {
       if (count > TAR_SPARSE_MAX_PIECES) throw invalid("a sparse file has too many pieces");
       state.linesNeeded = 1 + count * 2;
     }
-    if (state.lines < state.linesNeeded) return state;
+    if (state.lines < state.linesNeeded) {
+      // A line without an end would be kept for as long as the archive goes on.
+      if (state.blocks.length * BLOCK > state.linesNeeded * SPARSE_LINE_MAX_BYTES)
+        throw invalid("the map of a sparse file is wrong");
+      return state;
+    }
     const lines = state.blocks.join("").split("\n", state.linesNeeded);
     return startSparse(state.entry, state.remaining, pairs(lines.slice(1).map(wholeNumber)));
   }

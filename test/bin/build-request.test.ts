@@ -139,15 +139,16 @@ describe("flags of build", () => {
   });
 
   it("takes the flags of docker's first builder that mean nothing any more", async () => {
-    await read([
-      "--rm",
-      "--force-rm=false",
-      "--compress",
-      "--squash",
-      "--security-opt",
-      "x",
-      "--isolation=default",
-    ]);
+    const idle = ["--rm", "--force-rm=false", "--compress", "--squash", "--isolation=default"];
+    const request = async (args: readonly string[]) => {
+      const { session: _session, ...rest } = buildRequest({
+        context: { kind: "empty" },
+        ...(await read(args)),
+      });
+      return rest;
+    };
+    deepEqual(await request([...idle, "--security-opt", "x"]), await request([]));
+    throws(() => read(["--cache-level=1"]), /unknown flag: --cache-level/);
   });
 
   it("takes SOURCE_DATE_EPOCH of the environment unless it is an argument", async () => {

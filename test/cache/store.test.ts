@@ -15,7 +15,13 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { thisProcess } from "../../cache/owner.ts";
 import { openStore } from "../../cache/store.ts";
+import { storeSuite } from "../suites/store.ts";
 import { child, freshDirectory } from "./store-support.ts";
+
+describe("The store on disk", () => {
+  const dir = freshDirectory();
+  storeSuite("as every store", () => openStore(dir()));
+});
 
 describe("openStore", () => {
   const dir = freshDirectory();

@@ -137,7 +137,15 @@ describe("flags", () => {
   });
 
   it("does not look at the flags of ARG, STOPSIGNAL and HEALTHCHECK NONE", async () => {
-    await parse("FROM a\nARG --x y\nSTOPSIGNAL --x 9\nHEALTHCHECK --x NONE\n");
+    const { instructions } = await parse("FROM a\nARG --x y\nSTOPSIGNAL --x 9\nHEALTHCHECK --x NONE\n");
+    const [, arg, signal, check] = instructions;
+    assert.deepEqual(arg?.kind === "arg" && arg.args.map(({ key }) => key), ["y"]);
+    assert.equal(signal?.kind === "stopsignal" && signal.value, "9");
+    assert.equal(check?.kind === "healthcheck" && check.test, "NONE");
+    assert.equal(
+      (await failure("FROM a\nHEALTHCHECK --x CMD y\n")).message.includes("unknown flag: --x"),
+      true,
+    );
   });
 });
 

@@ -3,8 +3,10 @@
 
 import { parseArgs } from "node:util";
 import fc from "fast-check";
+import { DISK_PROPERTIES } from "./on-disk.ts";
 import { PARSER_PROPERTIES } from "./outside.ts";
 import { PROPERTIES } from "./properties.ts";
+import { TAR_PROPERTIES } from "./tars.ts";
 
 const { values } = parseArgs({
   options: {
@@ -14,9 +16,12 @@ const { values } = parseArgs({
   },
 });
 const end = Date.now() + Number(values.minutes) * 60_000;
-const chosen = Object.entries({ ...PROPERTIES, ...PARSER_PROPERTIES }).filter(([name]) =>
-  name.includes(values.only),
-);
+const chosen = Object.entries({
+  ...PROPERTIES,
+  ...PARSER_PROPERTIES,
+  ...TAR_PROPERTIES,
+  ...DISK_PROPERTIES,
+}).filter(([name]) => name.includes(values.only));
 if (chosen.length === 0) throw new Error(`no property has ${values.only} in its name`);
 let seed = values.seed === undefined ? Date.now() & 0x7fffffff : Number(values.seed);
 const counts = new Map<string, number>();

@@ -1,9 +1,11 @@
-// A Store without a disk, for properties that need thousands of builds. Layers, records, leases and locks behave as the
-// contract says; there are no files, so what hands out paths throws.
+// A Store without a disk, for properties that need thousands of builds. Blobs, layers, records, leases and locks behave as the
+// contract says (test/suites/store.ts); there are no files, so what hands out paths throws.
 
 import type { LayerRecord, Store } from "../../cache/store.ts";
 import { type Digest, digestOf, hexOf } from "../../solver/graph/digest.ts";
+import { BuildError } from "../../solver/graph/error.ts";
 import type { LayerId } from "../../solver/graph/request.ts";
+import { unlessAborted } from "../../solver/graph/scope.ts";
 
 export interface MemoryStore extends Store {
   /** Writes so far, by space; several at once count once. */
@@ -18,27 +20,34 @@ export interface MemoryStore extends Store {
 export function openMemoryStore(): MemoryStore {
   const blobs = new Map<Digest, Uint8Array>();
   const layers = new Map<LayerId, LayerRecord>();
-  const spaces = new Map<string, Map<string, string>>();
-  const locks = new Map<string, Promise<unknown>>();
+  /** JSON, or bytes as a whole. */
+  const spaces = new Map<string, Map<string, string | Uint8Array>>();
+  const locks = new Map<string, Promise<void>>();
   const leases = new Set<Set<LayerId>>();
   const writes: { readonly spaces: readonly string[] }[] = [];
   const noFiles = (): never => {
     throw new Error("a store in memory has no files");
   };
-  const space = (name: string): Map<string, string> => {
+  const space = (name: string): Map<string, string | Uint8Array> => {
     let found = spaces.get(name);
     if (found === undefined) spaces.set(name, (found = new Map()));
     return found;
   };
+  const valueOf = <T>(kept: string | Uint8Array): T =>
+    (typeof kept === "string" ? JSON.parse(kept) : kept.slice()) as T;
   const get = <T>(name: string, key: string): T | null => {
-    const text = space(name).get(key);
-    return text === undefined ? null : (JSON.parse(text) as T);
+    const kept = space(name).get(key);
+    return kept === undefined ? null : valueOf<T>(kept);
   };
   const put = (name: string, key: string, value: unknown): void => {
     if (value === null) space(name).delete(key);
-    else space(name).set(key, JSON.stringify(value));
+    else space(name).set(key, value instanceof Uint8Array ? value.slice() : JSON.stringify(value));
   };
-  const blob = (digest: Digest): Uint8Array => blobs.get(digest) ?? noFiles();
+  const blob = (digest: Digest): Uint8Array => {
+    const data = blobs.get(digest);
+    if (data === undefined) throw new BuildError("STORE_CORRUPT", `${digest} is not in the store`);
+    return data;
+  };
 
   return {
     dir: "/nowhere",
@@ -48,7 +57,11 @@ export function openMemoryStore(): MemoryStore {
     content: {
       has: (digest) => blobs.has(digest),
       size: (digest) => blobs.get(digest)?.length ?? null,
-      read: blob,
+      read(digest, maxBytes) {
+        const data = blob(digest);
+        if (data.length > maxBytes) throw new BuildError("LIMIT_EXCEEDED", `${digest} is too large`);
+        return data;
+      },
       async *stream(digest) {
         yield blob(digest);
       },
@@ -56,7 +69,7 @@ export function openMemoryStore(): MemoryStore {
       path: noFiles,
       put(data) {
         const digest = digestOf(data);
-        blobs.set(digest, data);
+        blobs.set(digest, Uint8Array.from(data));
         return digest;
       },
       ingest: noFiles,
@@ -109,7 +122,7 @@ export function openMemoryStore(): MemoryStore {
       commit: async () => {},
       flush: async () => {},
       *entries<T>(name: string) {
-        for (const [key, text] of space(name)) yield { key, value: JSON.parse(text) as T };
+        for (const [key, kept] of space(name)) yield { key, value: valueOf<T>(kept) };
       },
     },
     cacheMounts: { acquire: noFiles, read: async () => null, list: () => [] },
@@ -119,6 +132,7 @@ export function openMemoryStore(): MemoryStore {
       leases.add(held);
       return {
         addLayers: (ids) => {
+          if (!leases.has(held)) throw new Error("the lease has ended");
           for (const id of ids) held.add(id);
         },
         addBlobs: () => {},
@@ -126,19 +140,21 @@ export function openMemoryStore(): MemoryStore {
       };
     },
     async exclusively(key, work, { signal }) {
-      while (locks.has(key)) {
-        await locks.get(key)?.then(
-          () => {},
-          () => {},
-        );
-        signal.throwIfAborted();
-      }
-      const running = work();
-      locks.set(key, running);
+      signal.throwIfAborted();
+      const before = locks.get(key) ?? null;
+      let leave = (): void => {};
+      const own = new Promise<void>((resolve) => {
+        leave = resolve;
+      });
+      // Who gives up in line lets those behind go on when the one before has done.
+      const turn = before === null ? own : before.then(() => own);
+      locks.set(key, turn);
       try {
-        return await running;
+        if (before !== null) await unlessAborted(before, signal);
+        return await work();
       } finally {
-        locks.delete(key);
+        leave();
+        if (locks.get(key) === turn) locks.delete(key);
       }
     },
     isFull: () => false,

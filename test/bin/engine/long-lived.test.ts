@@ -92,8 +92,12 @@ describe("an engine that lives long", function () {
 
   it("starts the keeper again after its death", async () => {
     await build(text(`FROM base\n${fresh("echo a > /a")}`));
+    const first = keepers();
     await killKeepers();
-    await build(text(`FROM base\n${fresh("echo b > /b")}`));
+    const { log } = await build(text(`FROM base\n${fresh("echo ran $((40 + 2))")}`));
+    assert.match(log, /^ran 42$/m);
+    const second = keepers();
+    assert.ok(!second.some((pid) => first.includes(pid)), `${first.join()} and ${second.join()}`);
   });
 
   it("fails the builds whose steps died with the keeper, with one error, and no others", async () => {

@@ -1,0 +1,4 @@
+import { openMemoryStore } from "../support/memory-store.ts";
+import { storeSuite } from "../suites/store.ts";
+
+storeSuite("The store in memory", async () => openMemoryStore());
