@@ -34,7 +34,7 @@ for (const account of accounts()) {
         assert.match(stderr, /max: 67108864$/m);
       } else {
         assert.equal(code, 1);
-        assert.match(stderr, /^ERROR: .*--memory cannot be kept: /m);
+        assert.match(stderr, /^ERROR: .*--memory cannot be applied: /m);
         assert.match(stderr, /^hint: /m);
       }
     });

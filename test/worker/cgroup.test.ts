@@ -199,7 +199,7 @@ describe("a step's cgroup", () => {
           (error) =>
             error instanceof BuildError &&
             error.code === "SANDBOX_UNAVAILABLE" &&
-            /^--\S+ cannot be kept: .*controller/.test(error.message) &&
+            /^--\S+ cannot be applied: .*controller/.test(error.message) &&
             error.hint !== null,
         );
       });

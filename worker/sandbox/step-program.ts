@@ -1,8 +1,8 @@
 // The system calls of one step, in order, as a program for the launcher: namespaces, root, mounts, limits, privileges, execve.
 //
-// All host paths are gone before the first path of the image is looked at: sources of mounts come as descriptors of detached
-// mounts, /proc and /sys are made (not placed) while the old root is still there, then pivot_root. From then on every path
-// is resolved by the kernel inside the new root, so a link in the image can lead nowhere else (threat model P1, P7, P8).
+// No host path is reachable when the first path of the image is resolved: sources of mounts are descriptors of detached
+// mounts, /proc and /sys are created (not attached) while the old root still exists, then pivot_root. From then on every path
+// is resolved by the kernel inside the new root, so a link in the image cannot lead outside (threat model P1, P7, P8).
 
 import { loopbackUp } from "../launcher/network.ts";
 import { openProgram, type Arg, type Label, type Program } from "../launcher/program.ts";
@@ -201,7 +201,7 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   program.call("prctl", [SYS.PR_SET_PDEATHSIG, SYS.SIGKILL, 0, 0, 0]);
   if (plan.network.kind === "join")
     program.call("setns", [plan.network.fd, SYS.CLONE_NEWNET], { what: "joining the step's network" });
-  program.call("unshare", [namespaces], { what: "making the step's namespaces" });
+  program.call("unshare", [namespaces], { what: "creating the step's namespaces" });
   parentSide(program, child, plan);
 
   program.here(child);
@@ -210,7 +210,7 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   if (plan.cgroupFd !== null)
     program.call("write", [plan.cgroupFd, "0", 1], { what: "entering the step's cgroup" });
   // After it: the top of a cgroup namespace is where its maker was (cgroup_namespaces(7)).
-  program.call("unshare", [SYS.CLONE_NEWCGROUP], { what: "making the step's cgroup namespace" });
+  program.call("unshare", [SYS.CLONE_NEWCGROUP], { what: "creating the step's cgroup namespace" });
   program.call("setsid", []);
   program.call("umask", [0o022]);
   program.call("mount", ["none", "/", 0, SYS.MS_REC_PRIVATE, 0], { what: "making mounts private" });
@@ -326,11 +326,11 @@ function openKernelMounts(program: Program, plan: StepPlan): KernelMounts {
 
 function enterRoot(program: Program, plan: StepPlan): void {
   program.call("move_mount", [plan.rootFd, "", SYS.AT_FDCWD, plan.scratchDir, SYS.MOVE_F_EMPTY], {
-    what: "placing the root file system",
+    what: "attaching the root file system",
   });
   program.call("fchdir", [plan.rootFd], { what: "entering the root file system" });
-  program.call("pivot_root", [".", "."], { what: "changing the root file system" });
-  program.call("umount2", [".", SYS.MNT_DETACH], { what: "leaving the host's file system" });
+  program.call("pivot_root", [".", "."], { what: "switching to the root file system" });
+  program.call("umount2", [".", SYS.MNT_DETACH], { what: "detaching the host's file system" });
   program.call("chdir", ["/"]);
 }
 
@@ -472,7 +472,7 @@ function placeMount(program: Program, mount: StepMount, aux: number, index: numb
     const how = words(BigInt(SYS.O_PATH), 0n, BigInt(SYS.RESOLVE_IN_ROOT | SYS.RESOLVE_NO_MAGICLINKS));
     const at = OWN_FD + 44;
     program.open(at, "openat2", [SYS.AT_FDCWD, target, how, how.length], {
-      what: `finding the mount target ${target}`,
+      what: `opening the mount target ${target}`,
     });
     program.call("move_mount", [from, "", at, "", SYS.MOVE_F_EMPTY | SYS.MOVE_T_EMPTY], {
       what: `mounting ${target}`,
@@ -593,7 +593,7 @@ function placeAside(program: Program, fd: number, name: string): void {
 /** Ends what placeAside did; clones stay. By descriptor, since a mount of the step may cover the place. */
 function takeAway(program: Program, fd: number, name: string): void {
   program.call("fchdir", [fd]);
-  program.call("umount2", [".", SYS.MNT_DETACH], { what: "taking files of the step out of sight" });
+  program.call("umount2", [".", SYS.MNT_DETACH], { what: "hiding files of the step" });
   program.call("chdir", ["/"]);
   program.call("unlinkat", [DEV_FD, name, SYS.AT_REMOVEDIR]);
 }
@@ -624,7 +624,7 @@ function dropPrivileges(program: Program, plan: StepPlan): void {
   }
   if (plan.ttyFd !== null) {
     for (const fd of [0, 1, 2]) program.call("dup3", [plan.ttyFd, fd, 0]);
-    program.call("ioctl", [0, SYS.TIOCSCTTY, 0], { what: "taking the terminal" });
+    program.call("ioctl", [0, SYS.TIOCSCTTY, 0], { what: "acquiring the terminal" });
     program.call("fchown", [0, plan.uid, plan.gid], { onError: "ignore" });
   } else if (plan.uid !== 0) {
     for (const fd of [1, 2]) program.call("fchown", [fd, plan.uid, plan.gid], { onError: "ignore" });
