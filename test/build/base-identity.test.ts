@@ -231,7 +231,7 @@ describe("an image that claims to consist of a base that was built here", () => 
     const root = shop.at("other");
     const failed = await shop.run(["build", ...from(evil), app], { root });
     assert.equal(failed.code, 1);
-    assert.match(failed.stderr, /but the image says/);
+    assert.match(failed.stderr, /but the image config says/);
     const { stderr } = await shop.ok(["build", "--progress=plain", ...from(dest), "-t", "app", app], {
       root,
     });

@@ -122,7 +122,7 @@ describe("layers", () => {
       mkdirSync(join(dir(), "owner-key"), { recursive: true });
       writeFileSync(join(dir(), "version"), "1\n");
       await using store = await openStore(dir(), alone);
-      assert.deepEqual(store.mended, ["owner-key: was a directory and no file; set aside"]);
+      assert.deepEqual(store.mended, ["owner-key: was a directory, not a file; set aside"]);
       assert.equal(makeLayer(store, "new").unpacked, true);
     });
   });

@@ -151,7 +151,7 @@ describeAsRoot("layer escape", () => {
       const notes: string[] = [];
       await unpack(form, place, [{ name: "x", type: "char", devMajor: 0, devMinor: 0 }], notes);
       assert.equal(existsSync(join(place.root, "x")), false);
-      assert.match(notes.join(), /"x" is the overlay's mark/);
+      assert.match(notes.join(), /"x" is how overlayfs marks/);
     }
   });
 

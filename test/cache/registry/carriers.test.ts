@@ -163,7 +163,7 @@ describe("carriers", () => {
         await using deaf = await startDeaf();
         await assert.rejects(
           carrier.send(exchange(`http://${deaf.host}`), { ...DIRECT, dialTimeoutMs: 300 }),
-          { name: "Fault", code: "ETIMEDOUT", message: "no connection in time" },
+          { name: "Fault", code: "ETIMEDOUT", message: "connection timed out" },
         );
         await using server = await startServer(
           (_request, response) => void setTimeout(() => response.end("late"), 600),
