@@ -1,13 +1,13 @@
 // State of one vertex inside one build, and advance(): what happens to it next. Pure: the scheduler performs requests
-// and brings back their answers as messages, so every rule of caching can be read, and tested, here.
+// and returns the responses as messages, so every caching rule can be read, and tested, here.
 //
 //   pinning ─▶ keying ─▶ keyed ─▶ looking-up ─▶ gathering ─▶ looking-up ─▶ hashing ─▶ looking-up ─▶ running ─▶ settled
 //   (sources)  (inputs' keys)  (wanted)  by definition  (inputs' results)  by result  (contents)  by content
 //
-// Whatever is found ends the way at once. Keys are made bottom up for all vertices, results are wanted top down: what
-// lies only below a hit is never asked for.
+// A hit at any lookup settles the edge at once. Keys are computed bottom up for all vertices, results are requested top down:
+// vertices that are only needed below a hit are never requested.
 //
-// Long because it is one machine: a rule moved elsewhere would be a rule to look for.
+// Long because it is one state machine, and its rules are easier to find in one file.
 
 import {
   type CacheKey,
@@ -36,7 +36,7 @@ export interface EdgeFacts {
   /** readsOf() the op. */
   readonly reads: readonly (readonly Selector[] | null)[];
   /**
-   * Which records may answer. all: any. results: something below is forced to run anew, so only records of exactly the
+   * Which records may answer. all: any. results: something below is forced to run again, so only records of exactly the
    * results it gives. none: this vertex itself is forced.
    */
   readonly trust: "all" | "results" | "none";

@@ -1,5 +1,5 @@
-// Single flight: equal work asked for by several at once, of one build or of many in this process, happens once.
-// Nothing is merged: each asker keeps its own graph and only waits for the same promise.
+// Single flight: equal work requested several times at once, by one or more builds in this process, runs once.
+// Nothing is merged: each build keeps its own graph and only waits for the same promise.
 
 import type { Digest } from "./graph/digest.ts";
 import { BuildError, type ErrorCode } from "./graph/error.ts";
@@ -41,7 +41,7 @@ interface Flight<T> extends Waiters<Member<T>> {
 /** Events kept for who joins later. A step that says more loses its beginning for them only. */
 const TOLD_MAX = 2_000;
 
-/** Failures that speak of the asking side and not of the work: another asker may fare better. */
+/** Failures that speak of the asking side and not of the work: another caller may fare better. */
 const OF_THE_SESSION: ReadonlySet<ErrorCode> = new Set([
   "CONTEXT_MISSING",
   "ENTITLEMENT_DENIED",
@@ -115,7 +115,7 @@ export function openFlights<T>(): Flights<T> {
   };
 }
 
-/** Is a failure of this flight none of the work itself, so that another asker should try on its own? */
+/** Is a failure of this flight none of the work itself, so that another caller should try on its own? */
 function mayFareBetter<T>(flight: Flight<T>, member: Member<T>, error: unknown): boolean {
   if (flight.owner.context.signal.aborted) return true; // its session may have gone under the work
   if (flight.owner.context.session === member.context.session) return false;

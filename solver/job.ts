@@ -1,4 +1,4 @@
-// One client's build: the part of a definition that its roots need, with all that is known of each vertex.
+// One client's build: the part of a definition that its roots need, with everything known about each vertex.
 
 import { ingredientsOf, type KeyPart, opName, opText } from "./cache-key.ts";
 import { type Edge, type EdgeFacts, openEdge, type Request } from "./edge.ts";
@@ -58,7 +58,7 @@ export function loadJob(request: SolveRequest, roots: readonly Input[]): Job {
     const below = vertex.inputs.map((input) => {
       const node = nodes.get(input.vertex);
       if (node === undefined)
-        throw new Error(`definition: ${vertex.digest} stands before its input ${input.vertex}`);
+        throw new Error(`definition: ${vertex.digest} comes before its input ${input.vertex}`);
       want(node, input.output);
       return node;
     });
@@ -149,7 +149,7 @@ export function chainsMs(job: Job, durationMs: (op: string) => number | null): R
 }
 
 /** Takes away the interest of one user (or root) in a vertex. Gives the vertices that nobody can need any more through
- *  it, inputs before users; `isOver` tells which have their own end and are passed by. */
+ *  it, inputs before users; `isOver` tells which have their own end and are skipped. */
 export function release(job: Job, node: Node, isOver: (node: Node) => boolean): readonly Node[] {
   const spared: Node[] = [];
   const open = [node];

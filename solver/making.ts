@@ -1,5 +1,5 @@
-// Making one result: a slot in the queue of its kind, the lock of its key, a last look at the records, the worker, the
-// record. This is what a flight carries.
+// Produces one result: a slot in the queue of its kind, the lock of its key, a final lookup of the records, the worker, the
+// record. This is what a flight runs.
 
 import type PQueue from "p-queue";
 import type { ImportedResults } from "../cache/remote-cache/imports.ts";
@@ -37,9 +37,9 @@ export interface Means {
   readonly store: Store;
   readonly limits: () => Promise<Limits>;
   readonly nowMs: () => number;
-  /** Caches of this build; left out: none. */
+  /** Caches of this build; omitted: none. */
   readonly imports?: ImportedResults;
-  /** Builds with other terms (limits of steps, the runtime, entitlements) do their work for themselves; left out: "". */
+  /** Builds with other terms (limits of steps, the runtime, entitlements) do their work for themselves; omitted: "". */
   readonly terms?: string;
   /** Keeps the worker and all that it uses until disposed: work that others wait for outlives the build that began it. */
   readonly hold?: () => AsyncDisposable;
@@ -84,7 +84,7 @@ export async function make(
       },
       {
         signal: context.signal,
-        onWait: saysWaiting(context.emit, node.vertex.digest, "the same step of another build"),
+        onWait: saysWaiting(context.emit, node.vertex.digest, "the same step in another build"),
         sparesWork: true,
       },
     ),

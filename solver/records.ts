@@ -1,4 +1,4 @@
-// Keys to results on disk: asking, believing, recording, keeping young. One of these for each build.
+// Keys to results on disk: lookup, verification, recording, updating the time of last use. One instance per build.
 
 import { createHash } from "node:crypto";
 import { sureForms } from "../cache/claims.ts";

@@ -1,4 +1,4 @@
-// Does what advance() asks for, until the roots are settled, something fails, or the client cancels.
+// Executes what advance() decides, until the roots are settled, something fails, or the client cancels.
 
 import { setMaxListeners } from "node:events";
 import { debuglog } from "node:util";

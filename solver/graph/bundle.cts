@@ -1,12 +1,12 @@
-// Starts a process or thread from one file instead of from a hundred modules, with the code V8 compiled for it before.
+// Starts a process or thread from one file instead of from a hundred modules, with code that V8 compiled before.
 //
 // Node spends about 0.7 ms on each ES module (resolve, read, compile, link): 130 of them are most of a fully cached build.
-// `npm run build` puts the modules of an entry into dist/bundle/NAME.cjs (bin/bundle.mjs); the package has nothing else. In a checkout
-// the compiled code lies beside it, made by the same command; an installed package makes it at its first builds, in a directory
-// of the user's (code-cache.cts says where, and whom to believe). Nothing depends on either: without bundle the modules are
-// loaded, without compiled code, or with that of another Node, the bundle is compiled as usual.
+// `npm run build` bundles the modules of an entry point into dist/bundle/NAME.cjs (bin/bundle.mjs); the package contains only these. In a
+// checkout the same command saves the compiled code next to the bundle; for an installed package its first builds save it in a directory
+// of the user (code-cache.cts says where, and when it is trusted). Both are optional: without a bundle the modules are
+// loaded; without compiled code, or with that of another Node, the bundle is compiled as usual.
 //
-// Run as a script or a thread (`node bundle.cjs NAME MODULE ARGUMENT…`) it starts NAME, or MODULE where there is no bundle.
+// Run as a script or a thread (`node bundle.cjs NAME MODULE ARGUMENT…`) it starts NAME, or MODULE if there is no bundle.
 
 const fs: typeof import("node:fs") = require("node:fs");
 const nodeModule: typeof import("node:module") = require("node:module");
@@ -129,7 +129,7 @@ function codePlace(
   const code = readCode(own, null);
   if (given === beside) return { code, file: own }; // bin/bundle.mjs
   if (code !== null || given === "") {
-    // What was given has not been looked at, so no other process is told of it.
+    // What was given has not been checked, so no other process is told of it.
     if (name === FRONT) delete process.env["TSBUILD_CODE_CACHE"];
     return { code, file: null };
   }
@@ -154,7 +154,7 @@ function userDirectory(make: boolean): string | null {
   try {
     return ownPath(wanted);
   } catch {
-    // Not there, or not to be looked at. Root may be given the home of another user (sudo -E) and makes nothing in it.
+    // Not there, or not to be examined. Root may be given the home of another user (sudo -E) and makes nothing in it.
     if (!make) return null;
   }
   try {

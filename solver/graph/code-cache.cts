@@ -1,8 +1,8 @@
-// Keeps what V8 compiled of a bundle, for the next process that starts from it: bundle.cts reads it. Loaded by the first few builds after
-// an installation only: three, and those whose keeper still has some to add.
+// Saves V8's compiled code of a bundle for the next process that starts from it; bundle.cts reads it. Loaded only by the first few builds
+// after an installation: three, and those whose keeper still has code to add.
 //
-// The code is written to a draft and renamed, so a reader finds all or nothing, also after kill -9; after a power cut it is told
-// by its length and its blocks. It may be removed at any time.
+// The code is written to a temporary file and renamed, so a reader finds all or nothing, even after kill -9; damage by a power cut is
+// detected by its length and blocks. It may be removed at any time.
 
 const fs: typeof import("node:fs") = require("node:fs");
 const path: typeof import("node:path") = require("node:path");

@@ -1,4 +1,4 @@
-// "Did you mean": which known word a mistyped one was probably meant to be.
+// "Did you mean": the known word that is nearest to a mistyped one.
 
 /** The candidate that `word` was probably meant to be: fewest edits, at most a third of its length. null: none is near. */
 export function nearest(word: string, candidates: readonly string[]): string | null {

@@ -1,6 +1,6 @@
 // Patterns over paths with "/": those of .dockerignore and COPY --exclude, which also match everything below a directory
-// they match, and Go's filepath.Match for wildcards in COPY and ADD. Matching takes time proportional to path times
-// pattern, whatever the pattern.
+// they match, and Go's filepath.Match for wildcards in COPY and ADD. Matching time is proportional to path times
+// pattern, for any pattern.
 
 import { BuildError } from "./error.ts";
 
@@ -86,7 +86,7 @@ function judge(patterns: readonly Pattern[], path: string, parent: Decision | nu
   const matched: boolean[] = [];
   for (const [position, pattern] of patterns.entries()) {
     let hit = parent?.matched[position] === true;
-    // Only a pattern that would change the answer is looked at; one that matched a directory above counts always.
+    // Only a pattern that would change the answer is examined; one that matched a directory above counts always.
     if (!hit && pattern.isException === excluded) hit = pattern.match(path);
     matched.push(hit);
     if (hit && excluded !== !pattern.isException) {
@@ -109,7 +109,7 @@ function compilePattern(written: string, index: number): Pattern | null {
   if (isException) {
     if (text.length === 1) {
       throw new BuildError("DOCKERFILE_SYNTAX", 'illegal exclusion pattern: "!"', {
-        hint: "a pattern has to follow the exclamation mark",
+        hint: "an exclamation mark must be followed by a pattern",
       });
     }
     text = text.slice(1);
@@ -224,7 +224,7 @@ function isInClass(token: Extract<Token, { kind: "class" }>, char: string): bool
   return inside !== token.negated;
 }
 
-/** Runs all ways through the tokens side by side: one flag a token, one pass over the path. */
+/** Runs all ways through the tokens in parallel: one flag a token, one pass over the path. */
 function automaton(tokens: readonly Token[]): (path: string) => boolean {
   const count = tokens.length;
   let now = new Uint8Array(count + 1);
@@ -298,7 +298,7 @@ export function compileGlob(pattern: string): (name: string) => boolean {
 
 function malformed(pattern: string): BuildError {
   return new BuildError("DOCKERFILE_SYNTAX", `syntax error in pattern: ${JSON.stringify(pattern)}`, {
-    hint: "a [ has to be closed, its ranges have to go upwards, and a \\ has to stand before a character",
+    hint: "a [ must be closed, its ranges must be ascending, and a \\ must be followed by a character",
   });
 }
 

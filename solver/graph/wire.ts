@@ -1,6 +1,6 @@
-// Protobuf messages as tables. A table gives the field numbers once; reading, writing and the TypeScript type
-// follow from it. Writing is deterministic: fields by number, maps sorted by key, zero values left out (proto3),
-// which is what Go's deterministic marshalling does too. https://protobuf.dev/programming-guides/encoding/
+// Protobuf messages as tables. A table defines the field numbers once; reading, writing and the TypeScript type
+// follow from it. Writing is deterministic: fields by number, maps sorted by key, zero values omitted (proto3),
+// as in Go's deterministic marshalling. https://protobuf.dev/programming-guides/encoding/
 
 import Pbf from "pbf";
 import { BuildError } from "./error.ts";
