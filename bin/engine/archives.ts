@@ -66,13 +66,13 @@ export async function loadArchive(
     }).catch((error: unknown) => {
       throw renamed(error, path, shown);
     });
-    if (images.length === 0) throw new BuildError("IMAGE_INVALID", `${shown} holds no image`);
+    if (images.length === 0) throw new BuildError("IMAGE_INVALID", `${shown} contains no image`);
     if (name !== null && images.length > 1)
       throw new BuildError(
         "IMAGE_INVALID",
-        `${shown} holds ${images.length} images, which cannot have one name`,
+        `${shown} contains ${images.length} images, which cannot share one name`,
         {
-          hint: "leave out the name: they are loaded under those they have, or by their IDs",
+          hint: "omit the name: they keep their own names, or are loaded by ID",
         },
       );
     const loaded: Loaded[] = [];

@@ -1,4 +1,4 @@
-// --cache-from and --cache-to of one build: opens the caches, tells of them, and puts the build's own result into them.
+// --cache-from and --cache-to of one build: opens the caches, reports on them, and exports the build's result to them.
 
 import { sureForms } from "../../cache/claims.ts";
 import type { CacheSource, ImportedResults, ImportProblem } from "../../cache/remote-cache/imports.ts";
@@ -126,7 +126,7 @@ export function mountRestorer(
       });
     } catch (error) {
       if (signal.aborted) throw error;
-      warn(emit, `the cache mount ${shownId(id)} begins empty: ${messageOf(error)}`);
+      warn(emit, `the cache mount ${shownId(id)} starts empty: ${messageOf(error)}`);
     }
   };
 }
@@ -153,7 +153,7 @@ export async function withoutBrokenCaches<T>(
       for (const event of held) context.emit(event);
       throw error;
     }
-    warn(context.emit, `the build goes on without imported caches: ${messageOf(error)}`);
+    warn(context.emit, `the build continues without imported caches: ${messageOf(error)}`);
     imports.giveUp();
   }
   return work(context);
@@ -293,11 +293,11 @@ function mountIds(definition: Definition): readonly string[] {
 }
 
 function importWords(name: string, problem: ImportProblem): string {
-  if (problem.kind === "absent") return `there is no cache ${name} to import`;
+  if (problem.kind === "absent") return `cache ${name} not found, nothing to import`;
   const words = problem.words.startsWith(`${name}: `) ? problem.words.slice(name.length + 2) : problem.words;
   return problem.kind === "unread"
     ? `the cache ${name} is not used: ${words}`
-    : `the cache ${name} is used in part only: ${words}`;
+    : `the cache ${name} is only partly used: ${words}`;
 }
 
 function warn(emit: Emit, message: string): void {

@@ -1,4 +1,4 @@
-// The second half of a build: steps to images, images to outputs and caches.
+// The second half of a build: from steps to images, from images to outputs and caches.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";

@@ -1,5 +1,5 @@
-// Build caches that a request names: where they lie, and in which form they are written. The words of --cache-from and
-// --cache-to for them: cache-flags.ts. Secrets are functions, so that whatever is printed or kept of a request has none of them.
+// Build caches of a request: their location and format. cache-flags.ts parses --cache-from and --cache-to into these.
+// Secrets are functions, so that no printed or stored request contains them.
 
 import type { S3Credentials } from "../../cache/remote-cache/s3-calls.ts";
 import type { CacheForm } from "../../exporters/cache-export.ts";
@@ -77,6 +77,6 @@ export function nameOfLocation(at: CacheLocation): string {
 
 /** Why type=gha cannot do anything here, in two sentences: problem and hint. */
 export const WITHOUT_SERVICE: readonly [string, string] = [
-  "type=gha works inside GitHub Actions: there is no address or no token of its cache service",
-  "set ACTIONS_RUNTIME_TOKEN and ACTIONS_RESULTS_URL (crazy-max/ghaction-github-runtime shows them to a job's steps), or give url_v2= and token=",
+  "type=gha only works in GitHub Actions: the URL or token of its cache service is missing",
+  "set ACTIONS_RUNTIME_TOKEN and ACTIONS_RESULTS_URL (crazy-max/ghaction-github-runtime exposes them to a job's steps), or use url_v2= and token=",
 ];

@@ -1,4 +1,4 @@
-// Contents of cache mounts on their way out of the store and back: packed and restored by the keeper, which may read files of all
+// Export and import of cache mounts: packed and restored by the keeper, which can read files of all
 // owners; sent and fetched here.
 
 import { createHash } from "node:crypto";
@@ -67,7 +67,7 @@ export async function packMounts(
   signal: AbortSignal,
 ): Promise<PackedMounts & AsyncDisposable> {
   const { store } = parts;
-  const before = await readCache(place, { signal }).catch(() => null); // a broken cache is written anew
+  const before = await readCache(place, { signal }).catch(() => null); // a broken cache is rewritten
   const dir = mkdtempSync(join(store.tempDir(), "mounts-"));
   const blobs = new Map<Digest, ExtraBlob>();
   const reports: MountReport[] = [];
@@ -222,7 +222,7 @@ export async function importMountsFrom(
   if (lacking !== undefined) {
     throw new BuildError(
       "IMAGE_UNKNOWN",
-      `the cache ${place.name} has no cache mount ${JSON.stringify(lacking)}`,
+      `the build cache ${place.name} has no cache mount ${JSON.stringify(lacking)}`,
     );
   }
   for (const [id, index] of cache.mounts) {

@@ -1,5 +1,5 @@
-// The Dockerfile and the ignore files of a directory. What lies in a context may be a stranger's: a link there leads to other files
-// of the context, never out of it. What the user names outside of it is his own, also when it is a link.
+// The Dockerfile and the ignore files of a directory. A context may be untrusted: a link in it can lead to other files
+// of the context, never outside. Paths outside the context that the user gives are trusted, even if they are links.
 
 import { closeSync, realpathSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
@@ -40,7 +40,7 @@ async function readByLinks(root: number, name: string): Promise<Buffer | null> {
   if (fd === null) return null;
   if (fd === "nowhere") {
     throw new BuildError("DOCKERFILE_MISSING", `failed to read ${name}: no such file in the build context`, {
-      hint: "it is a link that leads out of the build context or to nothing; files outside of it are not read",
+      hint: "it is a symbolic link that is broken or points outside the build context; files outside are not read",
     });
   }
   try {
@@ -78,7 +78,7 @@ async function inWords(path: string, read: () => Promise<Buffer | null>): Promis
     }
     if (code === "LIMIT_EXCEEDED") {
       const limit = `${DOCKERFILE_MAX_BYTES >> 20} MiB`;
-      throw new BuildError("LIMIT_EXCEEDED", `${path} is longer than ${limit}`, { cause });
+      throw new BuildError("LIMIT_EXCEEDED", `${path} is larger than ${limit}`, { cause });
     }
     if (cause instanceof BuildError || code === undefined) throw cause;
     throw new BuildError("DOCKERFILE_MISSING", `failed to read ${path}: ${code}`, { cause });

@@ -1,4 +1,4 @@
-// The keepers of an engine: one for each OCI runtime that steps were asked to run in, started by the first job and again after its death.
+// The keepers of an engine: one per OCI runtime requested for steps, started by its first job and restarted when it dies.
 
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Store } from "../../cache/store.ts";

@@ -1,4 +1,4 @@
-// Layers as blobs for the exporters: packed by the keeper, once per form, remembered in the layer's record.
+// Layers as blobs for the exporters: packed by the keeper, once per format, cached in the layer's record.
 
 import { statSync } from "node:fs";
 import type { LayerBlob, LayerOptions, LayerSource, LayerVariant } from "../../exporters/exporter.ts";
@@ -17,7 +17,7 @@ const MEDIA_TYPES = {
   uncompressed: "application/vnd.oci.image.layer.v1.tar",
 } as const;
 
-/** How often a blob that is being made is looked at. */
+/** How often a blob that is being made is examined. */
 const WATCHED_MS = 250;
 
 export interface LayerSourceDeps {
@@ -76,9 +76,13 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
     const record = recordOf(id);
     if (id.startsWith("d-") && epochSeconds === null && outcome.diffId !== record.diffId) {
       // Its id says what it is: another tar of the same files is another layer.
-      throw new BuildError("STORE_CORRUPT", `no blob of ${record.description || "a base layer"} can be had`, {
-        hint: "pull or build the image again",
-      });
+      throw new BuildError(
+        "STORE_CORRUPT",
+        `no blob of ${record.description || "a base layer"} is available`,
+        {
+          hint: "pull or build the image again",
+        },
+      );
     }
     const times = epochSeconds === null ? "" : `epoch=${epochSeconds}`;
     const changes: Partial<Omit<LayerRecord, "id">> =

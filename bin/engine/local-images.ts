@@ -104,7 +104,7 @@ export function findImage(store: Store, text: string): LocalImage {
   throw new BuildError("IMAGE_UNKNOWN", `No such image: ${text}`, {
     hint:
       near === null
-        ? "'tsbuild images' lists the local ones, 'tsbuild pull' fetches one"
+        ? "run 'tsbuild images' to list local images, 'tsbuild pull' to fetch one"
         : `did you mean ${near}?`,
   });
 }

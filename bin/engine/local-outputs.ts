@@ -1,4 +1,4 @@
-// Images of the local store as exporters want them: for push and save.
+// Images of the local store in the form exporters need, for push and save.
 
 import { type Annotation, annotationsIn } from "../../exporters/annotations.ts";
 import { type ExportDeps, type StoredImage, storedImage } from "../../exporters/exporter.ts";
@@ -59,7 +59,7 @@ export function builtImages({ record, manifests }: LocalImage, reference: string
     const platform = platformOf(one);
     const layers = layersOf(record, platform, config);
     if (layers === null)
-      throw new BuildError("STORE_CORRUPT", `${reference}: the layers of the image are not known`, {
+      throw new BuildError("STORE_CORRUPT", `${reference}: the layers of the image are unknown`, {
         hint: "build or pull it again",
       });
     return { platform, layers, config, blobs };

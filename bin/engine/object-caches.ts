@@ -1,5 +1,5 @@
-// Build caches in object stores: opens them for a build, and finds their blobs again when only a layer's record names them. Nothing
-// is loaded before one is used.
+// Build caches in object stores: opens them for a build, and finds their blobs again when only a layer's record refers to them. Loaded
+// only when one is used.
 
 import type { Elsewhere, TransferOptions } from "../../cache/registry/client.ts";
 import type { ServiceAccess } from "../../cache/remote-cache/gha-service.ts";
@@ -114,7 +114,7 @@ export function openObjectCaches({ env, cacheKeys }: ObjectCachesOptions): Objec
     }
     throw new BuildError(
       "REGISTRY_DENIED",
-      "a layer is in the cache of GitHub Actions, which only the job that imported it may read",
+      "a layer is in a GitHub Actions cache that only the job that imported it can read",
       { hint: "build the image again" },
     );
   }

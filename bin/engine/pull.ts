@@ -1,4 +1,4 @@
-// pull: an image of a registry into the local store. push: push.ts.
+// pull: fetches an image from a registry into the local store. push: push.ts.
 
 import { IMAGE_SPACE } from "../../cache/image-record.ts";
 import type { ImageRecord } from "../../cache/store.ts";

@@ -1,7 +1,7 @@
-// push: an image of the local store to the registry that its name says.
+// push: sends an image of the local store to the registry in its name.
 //
-// What a registry has had before leaves byte for byte, so that it has the same digest everywhere. What never left has no blobs yet:
-// its layers are packed, and the names stand for what was pushed from then on (exporters/names.ts).
+// An image that a registry has had before is sent byte for byte, so that it has the same digest everywhere. One that was never pushed
+// has no blobs yet: its layers are packed, and from then on the names refer to what was pushed (exporters/names.ts).
 
 import {
   confirmPushed,
@@ -113,16 +113,16 @@ async function toBePushed(
     throw new BuildError(
       "OUTPUT_INVALID",
       lost.length > 0
-        ? `${shown} is for ${what.join(", ")} too in the registry, and would be for ${listed(images)} alone`
-        : `${shown}: of its platforms ${what.join(", ")} are not here`,
+        ? `${shown} also has ${what.join(", ")} in the registry; this push would leave only ${listed(images)}`
+        : `${shown}: the platforms ${what.join(", ")} are not in the local store`,
       {
-        hint: `pull them first (tsbuild pull --platform …), or push one alone: tsbuild push --platform ${only === undefined ? "…" : formatPlatform(only.platform)} ${shown}`,
+        hint: `pull them first (tsbuild pull --platform …), or push a single one: tsbuild push --platform ${only === undefined ? "…" : formatPlatform(only.platform)} ${shown}`,
       },
     );
   }
   // docker says so, too
   const from = assembled.top.descriptor.digest;
-  const message = `not all platforms of the image are here (${lacking.join(", ")}): only the one for ${listed(images)} is pushed: ${from} -> ${only.manifest.descriptor.digest}`;
+  const message = `some platforms of the image are not in the local store (${lacking.join(", ")}): pushing only ${listed(images)}: ${from} -> ${only.manifest.descriptor.digest}`;
   emit({ kind: "note", message });
   return onlyOf(stored, only);
 }
@@ -137,7 +137,7 @@ function suitable(images: Images, platform: Platform, named: Reference): Images[
   throw new BuildError(
     "PLATFORM_UNSUPPORTED",
     `image ${familiarReference(named)} was found, but its platform is not ${formatPlatform(platform)}`,
-    { hint: `it is here for ${listed(images)}` },
+    { hint: `it is in the local store for ${listed(images)}` },
   );
 }
 
@@ -182,8 +182,10 @@ async function pushPacked(
   if (images.length === 0) {
     throw new BuildError(
       "PLATFORM_UNSUPPORTED",
-      `image ${familiarReference(parseReference(reference))} was found, but its platform is not ${platform === null ? "here" : formatPlatform(platform)}`,
-      { hint: `it is here for ${all.map((image) => formatPlatform(image.platform)).join(", ")}` },
+      `image ${familiarReference(parseReference(reference))} was found, but its platform is not ${platform === null ? "in the local store" : formatPlatform(platform)}`,
+      {
+        hint: `it is in the local store for ${all.map((image) => formatPlatform(image.platform)).join(", ")}`,
+      },
     );
   }
   const plain = parseOutput(`type=image,name=${name},push=true,store=false`);

@@ -1,4 +1,4 @@
-// The registry client as the engine's settings want it: proxies, mirrors, certificate authorities.
+// The registry client for the engine's settings: proxies, mirrors, certificate authorities.
 
 import type { Elsewhere, Registry } from "../../cache/registry/client.ts";
 import type { Transport, TransportOptions } from "../../cache/registry/transport.ts";

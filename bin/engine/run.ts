@@ -1,4 +1,4 @@
-// `tsbuild run`: a built or pulled image started in the same sandbox that RUN uses.
+// `tsbuild run`: runs a built or pulled image in the sandbox that RUN uses.
 
 import { randomBytes } from "node:crypto";
 import { isAbsolute, join } from "node:path";
@@ -40,7 +40,7 @@ export async function runImage(
     registry: async () => {
       if (request.pull === "never") {
         throw new BuildError("IMAGE_UNKNOWN", `No such image: ${request.image}`, {
-          hint: "'tsbuild images' lists the local ones",
+          hint: "run 'tsbuild images' to list local images",
         });
       }
       return parts.registry(options.session);

@@ -1,4 +1,4 @@
-// save: images of the local store into one archive.
+// save: writes images of the local store to one archive.
 
 import type { Writable } from "node:stream";
 import { formatReference, parseReference } from "../../cache/registry/reference.ts";

@@ -10,7 +10,7 @@ import { type TemporaryDir, temporaryDir } from "../support/store.ts";
 import { openWorkshop } from "./fixture.ts";
 
 const SECRET = "TOP SECRET of the host";
-const OUT = { code: "DOCKERFILE_MISSING", hint: /link that leads out of the build context/ };
+const OUT = { code: "DOCKERFILE_MISSING", hint: /points outside the build context/ };
 
 describe("a Dockerfile in a stranger's context", () => {
   let dir: TemporaryDir;
@@ -110,7 +110,7 @@ describe("an excerpt of a Dockerfile", () => {
       for (const [args, input] of ways) {
         const outcome = await shop.run(args, input === undefined ? {} : { input });
         assert.equal(outcome.code, 1, args.join(" "));
-        assert.match(outcome.stderr, /leads out of the build context/, args.join(" "));
+        assert.match(outcome.stderr, /points outside the build context/, args.join(" "));
         assert.doesNotMatch(outcome.stdout + outcome.stderr, /SECRET|root:/, args.join(" "));
       }
     });
