@@ -9,8 +9,8 @@ import { BuildError } from "../../solver/graph/error.ts";
 /** The frontend refuses longer Dockerfiles; nothing longer is read. */
 export const DOCKERFILE_MAX_BYTES: number = 16 << 20;
 
-/** Bytes of a regular file; null: there is none. `path` is absolute, maybe below `context`. Throws DOCKERFILE_MISSING for what is
- *  no file or a link out of the context, LIMIT_EXCEEDED. */
+/** Bytes of a regular file; null: it does not exist. `path` is absolute, possibly below `context`. Throws DOCKERFILE_MISSING if it is
+ *  not a file or a link out of the context, LIMIT_EXCEEDED. */
 export async function readUserFile(path: string, context: string): Promise<Uint8Array | null> {
   const below = pathBelow(context, path);
   return below === null
@@ -18,7 +18,7 @@ export async function readUserFile(path: string, context: string): Promise<Uint8
     : readContextFile(context, below);
 }
 
-/** The same for `path` relative to the context's directory, whatever it holds: ".." ends there. */
+/** The same for `path` relative to the context's directory: ".." cannot leave it. */
 export async function readContextFile(context: string, path: string): Promise<Uint8Array | null> {
   const name = join("/", path).slice(1);
   return inWords(join(context, name), async () => {
@@ -34,7 +34,7 @@ export async function readContextFile(context: string, path: string): Promise<Ui
   });
 }
 
-/** Links lead as if the context were the root, like BuildKit has it. */
+/** Links are resolved with the context as root, as in BuildKit. */
 async function readByLinks(root: number, name: string): Promise<Buffer | null> {
   const fd = await openInRoot(root, name);
   if (fd === null) return null;
@@ -50,7 +50,7 @@ async function readByLinks(root: number, name: string): Promise<Buffer | null> {
   }
 }
 
-/** The path relative to the context when it lies there, also when one of the two is written by way of a link. */
+/** The path relative to the context if it is inside, even if one of the two contains a link. */
 function pathBelow(context: string, path: string): string | null {
   const direct = relative(context, path);
   if (isBelow(direct)) return direct;
@@ -66,7 +66,7 @@ function isBelow(path: string): boolean {
   return path !== ".." && !path.startsWith("../");
 }
 
-/** Failures of reading `path` as errors of the user; null: there is no such file. */
+/** Converts failures of reading `path` to user errors; null: there is no such file. */
 async function inWords(path: string, read: () => Promise<Buffer | null>): Promise<Buffer | null> {
   try {
     return await read();

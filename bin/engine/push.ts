@@ -36,7 +36,7 @@ import { transferWorker } from "./pull.ts";
 import { findImage, type LocalImage } from "./local-images.ts";
 import { asItIs, bestOf, builtImages, chosenOf, claimLayers, outputDeps, wordsOf } from "./local-outputs.ts";
 
-/** Sends an image under its name. `platform`: of an index that one alone; null: all of it. Throws IMAGE_UNKNOWN, PLATFORM_UNSUPPORTED,
+/** Sends an image under its name. `platform`: only that one of an index; null: all. Throws IMAGE_UNKNOWN, PLATFORM_UNSUPPORTED,
  *  REGISTRY_*, OUTPUT_INVALID where others would lose their images. */
 export async function pushImage(
   parts: EngineParts,
@@ -83,8 +83,8 @@ export async function pushImage(
 }
 
 /**
- * The image as a whole where the repository has, or is given, all of it; else the only one that is here, unless its name stands for more
- * than that in the registry.
+ * The whole index if the repository has, or gets, all of it; otherwise the only local image, unless the name has more platforms
+ * in the registry.
  */
 async function toBePushed(
   stored: StoredImage,
@@ -151,7 +151,7 @@ async function isThere(registry: Registry, reference: Reference, signal: AbortSi
   }
 }
 
-/** Platforms that the name stands for in the registry now; none: it stands for nothing, or for one image. */
+/** Platforms of the name in the registry; none: it does not exist, or is a single image. */
 async function platformsAt(
   registry: Registry,
   named: Reference,
@@ -166,7 +166,7 @@ async function platformsAt(
   );
 }
 
-/** Layers are packed as gzip on the way. */
+/** Layers are packed as gzip for the push. */
 async function pushPacked(
   found: LocalImage,
   reference: string,
@@ -190,7 +190,7 @@ async function pushPacked(
   }
   const plain = parseOutput(`type=image,name=${name},push=true,store=false`);
   if (plain.kind !== "image") throw new Error("no image");
-  // What the image says of itself is said in the registry, too.
+  // Annotations of the image are pushed, too.
   const { annotations, ociTypes } = wordsOf(found, deps.store);
   const isIndex = context.multiPlatform && platform === null;
   const own = isIndex ? annotations : annotations.filter(({ target }) => target.startsWith("manifest"));

@@ -41,7 +41,7 @@ export async function openRegistryClient(
   });
 }
 
-/** What downloads by URL go through. The caller disposes it. */
+/** The transport of downloads by URL. The caller disposes it. */
 export async function openUserTransport(env: Environment): Promise<Transport> {
   const [{ openTransport }, options] = await Promise.all([
     import("../../cache/registry/transport.ts"),

@@ -14,12 +14,12 @@ import type { Keeper } from "../../worker/keeper/keeper.ts";
 export interface StoreSync {
   /** The keeper runs: layers of earlier builds may be synced while steps run. */
   begin(keeper: Keeper): void;
-  /** The build is over. Resolves soon; what is synced is marked. */
+  /** The build has ended. Resolves soon; synced layers are marked. */
   end(keeper: Keeper): Promise<void>;
 }
 
 const QUIET_MS = 45_000;
-/** Beside steps, unless layers have waited for LONG_MS: a machine that always writes must not put it off forever. */
+/** While steps run, unless layers have waited for LONG_MS: constant writing must not delay it forever. */
 const BESIDE_MAX_BYTES = 64 << 20;
 const LONG_MS = 30 * 60_000;
 /** Share of the build's time, at the speed of a slow disk; a build of a second may leave 3 MB to write. */
@@ -27,7 +27,7 @@ const END_SHARE = 0.03;
 const DISK_BYTES_PER_MS = 100_000;
 const END_MIN_BYTES = 1 << 20;
 
-/** Opens it for one engine; once `signal` is aborted nothing is synced any more. `dirtyBytes`: what the file systems of this machine have not written yet. */
+/** Opens it for one engine; once `signal` is aborted nothing is synced any more. `dirtyBytes`: unwritten data of all file systems. */
 export function openStoreSync(
   store: Store,
   signal: AbortSignal,
@@ -50,7 +50,7 @@ export function openStoreSync(
       const quiet = ages.filter(({ ageMs }) => ageMs > QUIET_MS);
       const isLate = quiet.some(({ ageMs }) => ageMs > LONG_MS);
       if (quiet.length === 0 || (!isLate && dirtyBytes() > BESIDE_MAX_BYTES)) return;
-      // Failing is not syncing: the layers stay marked as they are.
+      // A failed sync does not count: the layers stay unmarked.
       beside = sync(
         keeper,
         quiet.map(({ id }) => id),
