@@ -1,4 +1,4 @@
-// `tsbuild doctor` as root and as an ordinary user, on this machine as it is and on ones that really lack something.
+// `tsbuild doctor` as root and as an ordinary user, on this machine and on machines that really lack something.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";

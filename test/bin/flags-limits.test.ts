@@ -1,4 +1,4 @@
-// --memory and its like: docker's forms and bounds.
+// --memory and similar flags: docker's formats and ranges.
 
 import assert from "node:assert/strict";
 import { parseFlags } from "../../bin/args.ts";

@@ -1,4 +1,4 @@
-// hosts.toml and certs.d against registries that look at certificates and headers.
+// hosts.toml and certs.d with registries that check certificates and headers.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

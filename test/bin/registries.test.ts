@@ -1,4 +1,4 @@
-// Mirrors, insecure registries and authorities, as a user sets them up.
+// Mirrors, insecure registries and authorities, as configured by a user.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

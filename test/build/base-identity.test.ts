@@ -1,5 +1,5 @@
-// A base image is what it holds, wherever it came from: one machine builds it and pushes it, others pull it, and all of them find
-// what any of them has built on it.
+// A base image is identified by its content, wherever it came from: one machine builds and pushes it, others pull it, and all of them
+// find what any of them has built on it.
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, rmSync } from "node:fs";

@@ -1,4 +1,4 @@
-// Cache mounts leave the store while others change them: cache-mount-rounds.ts has the longer race.
+// Cache mounts are exported while other processes change them: cache-mount-rounds.ts has the longer race.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

@@ -1,4 +1,4 @@
-// Contexts that come as a whole, through standard input or by http(s), and archives for ADD. Docker documentation, "Build
+// Contexts in archives, through standard input or by http(s), and archives for ADD. Docker documentation, "Build
 // context"; Dockerfile reference, "ADD".
 
 import assert from "node:assert/strict";

@@ -1,4 +1,4 @@
-// More layers than overlayfs stacks.
+// More layers than overlayfs can mount.
 
 import assert from "node:assert/strict";
 import { STACK_MAX, takesParts } from "../../worker/sys/stack-limit.ts";

@@ -1,4 +1,4 @@
-// Where outputs go, others may have put links before: nothing is written, changed or removed where they lead.
+// Output directories may contain links created by others: nothing is written, changed or removed through them.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

@@ -1,5 +1,5 @@
-// Root file systems as debootstrap and others pack them hold device nodes. Those cannot be made in a user namespace, not by
-// real root's either.
+// Root file systems packed by debootstrap and others contain device nodes. Those cannot be created in a user namespace, not even
+// by real root.
 
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-// A store on a file system that is full: a clear error, nothing left of what failed, and a store that works as soon as there is room.
+// A store on a full file system: a clear error, no leftovers of the failure, and a store that works as soon as there is space.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

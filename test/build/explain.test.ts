@@ -1,4 +1,4 @@
-// One change between two builds, and what --explain says of the first step that ran for it.
+// One change between two builds, and what --explain reports for the first step that ran because of it.
 
 import assert from "node:assert/strict";
 import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";

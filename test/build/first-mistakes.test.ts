@@ -1,4 +1,4 @@
-// What is said of mistakes that everybody makes once.
+// Error messages for common beginners' mistakes.
 
 import assert from "node:assert/strict";
 import { accounts } from "../support/unprivileged.ts";

@@ -1,4 +1,4 @@
-// Owners in images are what the builder was told, never what a step wrote beside its files.
+// Owners in images are those given to the builder, never those a step writes into attributes of its files.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

@@ -1,4 +1,4 @@
-// Damage on purpose: what fsck says of it, what --repair makes of it, and that the next build makes it good.
+// Deliberate damage: what fsck reports, what --repair does, and that the next build restores everything.
 
 import assert from "node:assert/strict";
 import {

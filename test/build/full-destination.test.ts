@@ -1,4 +1,4 @@
-// Outputs that cannot be written: which file system it is, what helps there, and before the first step where that can be known.
+// Outputs that cannot be written: the error names the file system and a fix, before the first step if possible.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";

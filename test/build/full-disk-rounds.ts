@@ -1,5 +1,5 @@
-// Builds, prunes and checks on a disk with less and less room: whatever is refused, no process dies of it, what failed leaves nothing
-// behind, and what deletes works. With room again the next build is right.
+// Builds, prunes and checks on a disk with less and less space: no process dies, failures leave nothing
+// behind, and deleting works. With space again the next build is correct.
 //
 // As a script, as root: node dist/test/build/full-disk-rounds.js ROUNDS [tmpfs|ext4]
 

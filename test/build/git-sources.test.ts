@@ -1,4 +1,4 @@
-// What the parts of a git address mean, the same for main contexts, named contexts and ADD. Docker documentation, "Build context",
+// The parts of a git URL, the same for main contexts, named contexts and ADD. Docker documentation, "Build context",
 // Git repositories, URL queries.
 
 import assert from "node:assert/strict";

@@ -1,4 +1,4 @@
-// What is said when a name leads to no image: first what the local store has, then what the registry said.
+// Errors for a name without an image: first what the local store has, then the registry's error.
 
 import assert from "node:assert/strict";
 import { openWorkshop, type Workshop } from "./fixture.ts";

@@ -1,4 +1,4 @@
-// import: from an address, from standard input, with instructions.
+// import: from a URL, from standard input, with instructions.
 
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";

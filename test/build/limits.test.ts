@@ -1,4 +1,4 @@
-// Limits of RUN, and what is told of what it used. Which limits can be kept depends on the machine; the rest is refused.
+// Limits of RUN, and reports of resource usage. Which limits are available depends on the machine; others are refused.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

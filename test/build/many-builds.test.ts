@@ -1,4 +1,4 @@
-// Fifty builds at one time on one store, of the same and of different Dockerfiles: each distinct step runs once.
+// Fifty concurrent builds on one store, of the same and of different Dockerfiles: each distinct step runs once.
 
 import assert from "node:assert/strict";
 import { openWorkshop, type Workshop } from "./fixture.ts";

@@ -1,4 +1,4 @@
-// Builds where neither pasta nor slirp4netns is installed: no step is given the host's network without a word.
+// Builds with neither pasta nor slirp4netns installed: no step uses the host's network without a warning.
 
 import assert from "node:assert/strict";
 import { readlinkSync, symlinkSync } from "node:fs";

@@ -1,4 +1,4 @@
-// --oci-runtime: the same image whoever runs the steps.
+// --oci-runtime: the same image with every runtime.
 
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";

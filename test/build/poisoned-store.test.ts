@@ -1,5 +1,5 @@
-// An image may say anything of its layers. What a hostile one says must not reach the builds of others that use the same store:
-// neither the bytes that they export, nor whether they work at all (threat model C1, C3, D5).
+// An image may make any claims about its layers. Those of a hostile one must not affect builds of others in the same store:
+// neither the bytes they export, nor whether they work at all (threat model C1, C3, D5).
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -167,7 +167,7 @@ describe("an image that lies about its layers", () => {
     assert.doesNotMatch(JSON.stringify(history), /evil/);
   });
 
-  describe("in a store that believed it", () => {
+  describe("in a store that trusted it", () => {
     /** As stores were written that took the last claim for the truth. */
     async function poison(): Promise<void> {
       await using store = await openStore(shop.root);

@@ -1,5 +1,5 @@
-// An index of which some platforms were pulled: its name stands here for what it stands for in the registry, and a push takes nothing
-// away from anybody there.
+// An index of which only some platforms were pulled: its local name refers to the registry's index, and a push removes nothing
+// from it.
 
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";

@@ -1,4 +1,4 @@
-// Caches that leave one store and come into another: real registries and directories, fresh stores as a CI machine has them.
+// Caches exported from one store and imported into another: real registries and directories, new stores as on a CI machine.
 
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";

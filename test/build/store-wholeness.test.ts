@@ -1,4 +1,4 @@
-// The store's files and directories, spoiled one at a time. The script of the same name does each in every way.
+// The store's files and directories, damaged one at a time. The script of the same name does each in every way.
 
 import { oneOfEach, openWholeness, type Wholeness } from "./store-wholeness.ts";
 

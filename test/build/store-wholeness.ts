@@ -1,5 +1,5 @@
-// Every file and directory of a used store, spoiled in every way: the next commands work or say which file and what mends it, none
-// hangs, `fsck --repair` mends, the next build is right, and nothing outside of the store is touched.
+// Every file and directory of a used store, damaged in every way: the next commands work or name the file and the fix, none
+// hangs, `fsck --repair` repairs it, the next build is correct, and nothing outside the store is touched.
 //
 // As a script: node dist/test/build/store-wholeness.js [PART OF A CASE'S NAME | --short]
 

@@ -1,4 +1,4 @@
-// The one set of words for a disk that takes no more.
+// Error messages for full and unwritable disks.
 
 import assert from "node:assert/strict";
 import { tmpdir } from "node:os";

@@ -217,7 +217,7 @@ describe("layers", () => {
     assert.deepEqual([store.layers.get(id)?.unpacked, store.layers.get(id)?.listing], [true, undefined]);
   });
 
-  it("that were not synced before a power cut are not believed afterwards", async () => {
+  it("that were not synced before a power cut are not used afterwards", async () => {
     await using store = await openStore(dir());
     const lost = makeLayer(store, "lost").id;
     const kept = makeLayer(store, "kept").id;

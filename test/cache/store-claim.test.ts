@@ -1,4 +1,4 @@
-// Whose a store is, and what may be made of a directory. Threat model S5.
+// The owner of a store, and which directories may become one. Threat model S5.
 
 import assert from "node:assert/strict";
 import {

@@ -1,5 +1,5 @@
-// A Store without a disk, for properties that need thousands of builds. Layers, records, leases and locks behave as the
-// contract says; there are no files, so what hands out paths throws.
+// A Store without a disk, for properties that need thousands of builds. Layers, records, leases and locks behave according to the
+// contract; there are no files, so functions that return paths throw.
 
 import type { LayerRecord, Store } from "../../cache/store.ts";
 import { type Digest, digestOf, hexOf } from "../../solver/graph/digest.ts";

@@ -1,4 +1,4 @@
-// The keeper's life: nothing grows while steps come and go, and nothing is left when a process of the chain is killed.
+// The keeper's lifetime: nothing grows with the number of steps, and nothing is left when a process of the chain is killed.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";

@@ -1,4 +1,4 @@
-// Threat model T1 to T6: whatever a layer or archive says, nothing outside its root changes.
+// Threat model T1 to T6: whatever a layer or archive contains, nothing outside its root changes.
 
 import assert from "node:assert/strict";
 import { existsSync, lstatSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-// Both ways to make an exchange keep the same promises, in the clear, by TLS and through proxies.
+// Both implementations of exchanges behave the same, without TLS, with TLS and through proxies.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

@@ -1,4 +1,4 @@
-// What of containerd's docs/hosts.md is read, in the order of that page.
+// Support for containerd's docs/hosts.md, in the order of that page.
 
 import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
