@@ -1,10 +1,10 @@
-// Headline figures of tsbuild beside buildah on this machine: the same inputs, runs interleaved (A B A B ...), medians and ratios.
+// Headline figures of tsbuild compared with buildah on this machine: the same inputs, runs interleaved (A B A B ...), medians and ratios.
 //
 //   npm run bench                    all workloads, 5 rounds
-//   npm run bench -- context 3       workloads whose name has "context", 3 rounds
+//   npm run bench -- context 3       workloads whose name contains "context", 3 rounds
 //
-// Both start with a store of their own in a temporary directory. buildah runs with `--layers` (its cache), its overlay driver and
-// `--isolation chroot`, its fastest; tsbuild with the flags anybody would use.
+// Both start with their own store in a temporary directory. buildah runs with `--layers` (its cache), its overlay driver and
+// `--isolation chroot`, its fastest; tsbuild with default flags.
 
 import { execFileSync } from "node:child_process";
 import { appendFileSync, chmodSync, copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";

@@ -1,10 +1,10 @@
-// What a RUN costs: one more `RUN true` beside `runc run` of `true` on the same root file system, interleaved (A B A B ...), medians
-// and ratios. As root or as an ordinary user, who gets runc's rootless form.
+// The cost of a RUN: one more `RUN true` compared with `runc run` of `true` on the same root file system, interleaved (A B A B ...), medians
+// and ratios. As root or as an ordinary user, with runc's rootless mode.
 //
 //   npm run build && node bench/run-latency.mjs [ROUNDS]      default: 15
 //
-// "step": the command from the message to the keeper to its result, in a build that is running: the time of a build of STEPS steps
-// less that of a build of one, by STEPS - 1. "build": the whole process `tsbuild build` for a Dockerfile with one line more.
+// "step": the command from the message to the keeper to its result, in a running build: the time of a build of STEPS steps
+// less that of a build of one, divided by STEPS - 1. "build": the whole process `tsbuild build` for a Dockerfile with one more line.
 
 import { execFileSync } from "node:child_process";
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";

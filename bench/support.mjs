@@ -1,4 +1,4 @@
-// What the benchmarks have in common.
+// Shared by the benchmarks.
 
 import { spawnSync } from "node:child_process";
 import { mkdtempSync } from "node:fs";

@@ -1,4 +1,4 @@
-// What load and import share: where the archive is, and the display.
+// Shared by load and import: the archive's source, and the progress display.
 
 import { resolve } from "node:path";
 import type { Store } from "../cache/store.ts";
@@ -16,8 +16,8 @@ export function archiveSource(text: string, cwd: string, command: string): Archi
   throw new BuildError("USAGE", `requested ${command} from stdin, but stdin is empty`, {
     hint:
       command === "load"
-        ? "name the archive with -i FILE, or redirect standard input"
-        : "name a file or an http(s) address, or redirect standard input",
+        ? "use -i FILE, or redirect standard input"
+        : "give a file or an http(s) URL, or redirect standard input",
   });
 }
 

@@ -1,4 +1,4 @@
-// The command line: one table of flags for each command, which is parsed by and also prints the help.
+// The command line: one table of flags per command, used for parsing and for the help.
 // node:util parseArgs does the splitting (0.7 ms to load; commander takes 14), the rest follows pflag, which
 // docker's commands use: --flag=value, --flag value, -f value, -fvalue, -f=value, --bool=false, -it, "--".
 

@@ -1,4 +1,4 @@
-// Keys for S3 as the tools of AWS find them: in the environment, else in the shared file.
+// S3 credentials, found as AWS tools do: in the environment, else in the shared credentials file.
 // https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
 
 import { join } from "node:path";

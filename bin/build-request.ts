@@ -1,4 +1,4 @@
-// `tsbuild build`: flags to a BuildRequest. What it does not know or cannot do is refused here, with the flag's name.
+// `tsbuild build`: flags to a BuildRequest. Unknown or unsupported values are rejected here, with the flag's name.
 
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
@@ -146,20 +146,20 @@ function refuseUnavailable(flags: ParsedFlags): void {
   for (const name of ["provenance", "sbom"]) {
     const value = flags.one(name);
     if (value !== null && !/^(?:false|0|disabled=true)$/i.test(value)) {
-      throw new BuildError("USAGE", `--${name}=${value}: attestations are not available yet`, {
+      throw new BuildError("USAGE", `--${name}=${value}: attestations are not supported yet`, {
         hint: `use --${name}=false`,
       });
     }
   }
   for (const value of flags.all("attest")) {
     if (!parseCsv(value).includes("disabled=true")) {
-      throw new BuildError("USAGE", `--attest=${value}: attestations are not available yet`);
+      throw new BuildError("USAGE", `--attest=${value}: attestations are not supported yet`);
     }
   }
   const builder = flags.one("builder");
   if (builder !== null && builder !== "" && builder !== "default") {
-    throw new BuildError("USAGE", `--builder=${builder}: there is no builder of that name`, {
-      hint: "builds run in this process; remote builders are not available yet",
+    throw new BuildError("USAGE", `--builder=${builder}: no such builder`, {
+      hint: "builds run in this process; remote builders are not supported yet",
     });
   }
 }

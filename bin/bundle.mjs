@@ -1,5 +1,5 @@
-// Part of `npm run build`: one file per entry, which is all the package has of the code, and for this checkout what V8 compiled while a
-// small build ran from it. solver/graph/bundle.cts loads both and says why.
+// Part of `npm run build`: bundles each entry point into one file, the only code in the package, and saves V8's compiled code for this
+// checkout by running a small build. solver/graph/bundle.cts loads both and says why.
 
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";

@@ -1,4 +1,4 @@
-// Attributes of one --cache-from or --cache-to: CSV of key=value as buildx reads it, taken one by one.
+// Attributes of one --cache-from or --cache-to: CSV of key=value as parsed by buildx, consumed one by one.
 
 import { BuildError } from "../solver/graph/error.ts";
 import { parseCsv } from "./flags-values.ts";
@@ -56,13 +56,13 @@ export function readAttributes(text: string, flag: string): Attributes {
       const value = take(name);
       if (value === null) return null;
       const known = BOOLEANS.get(value.toLowerCase());
-      if (known === undefined) throw wrong(`${name}=${value} is neither true nor false`);
+      if (known === undefined) throw wrong(`${name}=${value} must be true or false`);
       return known;
     },
     integer(name) {
       const value = take(name);
       if (value === null || value === "") return null;
-      if (!/^-?\d{1,4}$/.test(value)) throw wrong(`${name}=${value} is no number`);
+      if (!/^-?\d{1,4}$/.test(value)) throw wrong(`${name}=${value} is not a number`);
       return Number(value);
     },
     choice(name, choices) {

@@ -1,7 +1,7 @@
-// type=s3 and type=gha of --cache-from and --cache-to, with the environment that BuildKit and buildx look at.
+// type=s3 and type=gha of --cache-from and --cache-to, with the environment variables that BuildKit and buildx use.
 // https://docs.docker.com/build/cache/backends/s3/, https://docs.docker.com/build/cache/backends/gha/
 //
-// Secrets are handed on as functions, so that whatever is printed or kept of a request has none of them.
+// Secrets are passed as functions, so that no printed or stored request contains them.
 
 import type { Attributes } from "./cache-attributes.ts";
 import type { GhaLocation, S3Location } from "./engine/cache-location.ts";
@@ -15,8 +15,8 @@ const RESULTS_HOST = "results-receiver.actions.githubusercontent.com";
 /** Takes the attributes of type=s3. Throws USAGE. */
 export function readS3(attributes: Attributes, env: Environment): S3Location {
   const bucket = attributes.take("bucket") || env.AWS_BUCKET;
-  if (!bucket) throw attributes.wrong("type=s3 needs bucket=NAME", "or set AWS_BUCKET");
-  if (/[/?#\s]/.test(bucket)) throw attributes.wrong(`bucket=${bucket} is no name of a bucket`);
+  if (!bucket) throw attributes.wrong("type=s3 requires bucket=NAME", "or set AWS_BUCKET");
+  if (/[/?#\s]/.test(bucket)) throw attributes.wrong(`bucket=${bucket} is not a valid bucket name`);
   const endpoint = attributes.take("endpoint_url") || env.AWS_ENDPOINT_URL_S3 || env.AWS_ENDPOINT_URL || null;
   if (endpoint !== null) checkUrl(endpoint, "endpoint_url", attributes);
   const region =
@@ -24,8 +24,8 @@ export function readS3(attributes: Attributes, env: Environment): S3Location {
     env.AWS_REGION ||
     env.AWS_DEFAULT_REGION ||
     (endpoint === null ? null : "us-east-1");
-  if (region === null) throw attributes.wrong("type=s3 needs region=NAME", "or set AWS_REGION");
-  if (!/^[\w-]+$/.test(region)) throw attributes.wrong(`region=${region} is no region`);
+  if (region === null) throw attributes.wrong("type=s3 requires region=NAME", "or set AWS_REGION");
+  if (!/^[\w-]+$/.test(region)) throw attributes.wrong(`region=${region} is not a valid region`);
   const names = (attributes.take("name") || "buildkit").split(";").filter((name) => name !== "");
   const uploadsAtOnce = attributes.integer("upload_parallelism") ?? 4;
   if (uploadsAtOnce < 1) throw attributes.wrong("upload_parallelism must be at least 1");
@@ -33,7 +33,7 @@ export function readS3(attributes: Attributes, env: Environment): S3Location {
   const secretAccessKey = attributes.take("secret_access_key");
   const sessionToken = attributes.take("session_token");
   if ((accessKeyId === null) !== (secretAccessKey === null))
-    throw attributes.wrong("access_key_id and secret_access_key go together");
+    throw attributes.wrong("access_key_id and secret_access_key must be used together");
   return {
     kind: "s3",
     bucket,
@@ -58,7 +58,7 @@ export function readGha(attributes: Attributes, env: Environment): GhaLocation {
   const scope = attributes.take("scope") || "buildkit";
   // Keys are lists in version 1, and cut off at 512 characters by the service.
   if (/[,\s]/.test(scope) || scope.length > 400)
-    throw attributes.wrong(`scope=${scope} is no name of a scope`);
+    throw attributes.wrong(`scope=${scope} is not a valid scope name`);
   const version =
     attributes.choice("version", ["1", "2"]) ??
     (/^(?:1|t|true)$/i.test(env.ACTIONS_CACHE_SERVICE_V2 ?? "") ? "2" : null);
@@ -92,12 +92,12 @@ function duration(attributes: Attributes, name: string, initial: string): number
   try {
     return parseDuration(text);
   } catch {
-    throw attributes.wrong(`${name}=${text} is no duration`, "write it like 24h or 10m");
+    throw attributes.wrong(`${name}=${text} is not a duration`, "use a duration like 24h or 10m");
   }
 }
 
 function checkUrl(text: string, name: string, attributes: Attributes): void {
   const url = URL.canParse(text) ? new URL(text) : null;
   if (url === null || !/^https?:$/.test(url.protocol) || url.username !== "" || url.search !== "")
-    throw attributes.wrong(`${name} is no http or https address`);
+    throw attributes.wrong(`${name} is not an http or https URL`);
 }

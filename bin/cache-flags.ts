@@ -1,4 +1,4 @@
-// The words of --cache-from and --cache-to: CSV of key=value as buildx reads it, with the attributes of BuildKit's caches.
+// Parses --cache-from and --cache-to: CSV of key=value as in buildx, with the attributes of BuildKit's caches.
 // docs: https://docs.docker.com/build/cache/backends/
 
 import { resolve } from "node:path";
@@ -21,7 +21,7 @@ const TYPES = "registry, local, inline, s3 and gha";
 export function parseCacheFrom(text: string, cwd: string, env: Environment): CacheFrom | null {
   const attributes = readAttributes(text, "cache-from");
   const type = attributes.take("type") ?? "";
-  // The reference of an inline cache is that of an image, and images are looked into.
+  // The reference of an inline cache is that of an image, and images are checked.
   if (type === "inline" && !attributes.has("ref")) return null;
   const from: CacheFrom = {
     at: location(type === "inline" ? "registry" : type, "src", attributes, cwd, env),
@@ -53,7 +53,7 @@ export function parseCacheTo(text: string, cwd: string, env: Environment): Cache
   };
   if (form.imageManifest && !form.ociTypes) {
     throw attributes.wrong(
-      "oci-mediatypes=false needs image-manifest=false: Docker's manifests hold images only",
+      "oci-mediatypes=false requires image-manifest=false: Docker manifests can only describe images",
     );
   }
   const mounts = attributes.boolean("mounts") ?? false;
@@ -71,7 +71,7 @@ function location(
   switch (type) {
     case "registry": {
       const ref = attributes.take("ref");
-      if (ref === null || ref === "") throw attributes.wrong("type=registry needs ref=NAME");
+      if (ref === null || ref === "") throw attributes.wrong("type=registry requires ref=NAME");
       return {
         kind: "registry",
         ref: formatReference(withDefaultTag(parseReference(ref))),
@@ -80,10 +80,10 @@ function location(
     }
     case "local": {
       const path = attributes.take(pathName);
-      if (path === null || path === "") throw attributes.wrong(`type=local needs ${pathName}=DIRECTORY`);
+      if (path === null || path === "") throw attributes.wrong(`type=local requires ${pathName}=DIRECTORY`);
       const digest = pathName === "src" ? attributes.take("digest") : null;
       if (digest !== null && !isDigest(digest))
-        throw attributes.wrong(`digest=${digest} is no sha256 digest`);
+        throw attributes.wrong(`digest=${digest} is not a sha256 digest`);
       return { kind: "local", path: resolve(cwd, path), tag: attributes.take("tag") || "latest", digest };
     }
     case "s3":
@@ -91,10 +91,10 @@ function location(
     case "gha":
       return readGha(attributes, env);
     case "":
-      throw attributes.wrong("it needs a type", `known are ${TYPES}`);
+      throw attributes.wrong("a type is required", `known are ${TYPES}`);
     default:
       throw attributes.wrong(
-        type === "azblob" ? "type=azblob is not available" : `unknown type "${type}"`,
+        type === "azblob" ? "type=azblob is not supported" : `unknown type "${type}"`,
         `available are ${TYPES}`,
       );
   }

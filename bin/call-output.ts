@@ -1,4 +1,4 @@
-// Answers of --call as text and as JSON, field for field as buildx prints them.
+// Results of --call as text and as JSON, field for field as buildx prints them.
 
 import type { CheckWarning, Outline, Target } from "../frontend/frontend.ts";
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";

@@ -1,4 +1,4 @@
-// Colours of the terminal: BuildKit's defaults, BUILDKIT_COLORS over them, none with NO_COLOR (no-color.org).
+// Terminal colours: BuildKit's defaults, overridden by BUILDKIT_COLORS, none with NO_COLOR (no-color.org).
 
 import type { Environment } from "./engine/request.ts";
 import type { Colours } from "./progress-tty.ts";

@@ -1,4 +1,4 @@
-// The commands: name, one line for the help, and where the rest is. Only the one that is called is loaded.
+// The commands: name, one line for the help, and the module. Only the module of the called command is loaded.
 
 import type { CommandFlags, ParsedFlags } from "./args.ts";
 import type { Config } from "./config.ts";

@@ -1,4 +1,4 @@
-// Settings of the command: flags, environment and defaults become these values once, here.
+// Settings of the command: flags, environment and defaults are read once, here.
 
 import { homedir, userInfo } from "node:os";
 import { join, resolve } from "node:path";

@@ -1,4 +1,4 @@
-// PATH | URL | - and -f: where the context and the Dockerfile come from. Standard input is read here and nowhere else.
+// PATH | URL | - and -f: where the context and the Dockerfile come from. Only this file reads standard input for a build.
 
 import { createWriteStream, statSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
@@ -99,11 +99,11 @@ async function readStdinContext(
       throw new BuildError(
         "USAGE",
         "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles",
-        { hint: "leave out -f, or give a context besides -" },
+        { hint: "omit -f, or use a context other than -" },
       );
     }
     const data = await readDockerfile(all());
-    if (data.length === 0) throw new BuildError("USAGE", "standard input holds no Dockerfile: it is empty");
+    if (data.length === 0) throw new BuildError("USAGE", "no Dockerfile on standard input: it is empty");
     return { context: { kind: "empty" }, dockerfile: { kind: "bytes", data } };
   }
   const context: ContextSource = {
@@ -133,7 +133,7 @@ async function readDockerfile(input: AsyncIterable<Uint8Array>): Promise<Uint8Ar
     if (length > DOCKERFILE_MAX_BYTES) {
       throw new BuildError(
         "LIMIT_EXCEEDED",
-        `the Dockerfile is longer than ${DOCKERFILE_MAX_BYTES >> 20} MiB`,
+        `the Dockerfile is larger than ${DOCKERFILE_MAX_BYTES >> 20} MiB`,
       );
     }
     chunks.push(chunk);

@@ -1,4 +1,4 @@
-// Proxies of Docker's client configuration: `proxies` in config.json, as build arguments. Docker documentation, "Use a proxy server
+// Proxies of Docker's client configuration (`proxies` in config.json) as build arguments. Docker documentation, "Use a proxy server
 // with the Docker CLI".
 
 import { join } from "node:path";

@@ -1,5 +1,5 @@
-// How an error looks: the log of the step, or the end of what was shown of it, the lines of the Dockerfile with the failing ones marked, the message,
-// what to do next. The form is BuildKit's and buildx's, so that tools which read theirs read ours.
+// How an error is displayed: the log of the step, or the part not shown yet, the lines of the Dockerfile with the failing ones marked, the
+// message, and the hint. The format is BuildKit's and buildx's, so that tools which parse theirs can parse ours.
 
 import { tmpdir } from "node:os";
 import { refusalOf } from "../cache/disk-fault.ts";
@@ -93,7 +93,7 @@ export function renderLog(step: Step, colours: Colours | null): string {
     const { file, isCut } = unseen;
     const where =
       file === null
-        ? "could not be kept"
+        ? "could not be saved"
         : `are in ${file}, ${isCut ? "as far as there was room for them" : "as all of the log is"}`;
     lines.push(`[the first ${unseen.lines} lines ${where}]`);
   }
@@ -156,7 +156,7 @@ export function renderFailure(thrown: unknown, options: FailureOptions): string 
   if (error instanceof BuildError && error.hint)
     out += `${paint("hint:", options.colours?.warning)} ${cleanText(error.hint)}\n`;
   if (!(error instanceof BuildError) && !options.debug)
-    out += "hint: this looks like a bug in tsbuild; --debug prints where\n";
+    out += "hint: this looks like a bug in tsbuild; use --debug for a stack trace\n";
   if (cleanUp !== null) out += `also, while cleaning up: ${headline(cleanUp)}\n`;
   if (options.debug) out += stackOf(error);
   return out;

@@ -1,4 +1,4 @@
-// Why steps ran, in words.
+// The output of --explain: why steps ran.
 
 import type { ExplainedBuild } from "../solver/solver.ts";
 import { cleanText } from "./log-text.ts";
@@ -34,7 +34,7 @@ function linesOf(changes: readonly Change[]): readonly string[] {
 export function describeChange(change: Change): string {
   switch (change.kind) {
     case "no-cache":
-      return change.scope === "build" ? "asked to run: --no-cache" : "asked to run: --no-cache-filter";
+      return change.scope === "build" ? "not cached: --no-cache" : "not cached: --no-cache-filter";
     case "new-step":
       return "not built before";
     case "result-gone":
@@ -42,9 +42,9 @@ export function describeChange(change: Change): string {
     case "file":
       return fileLine(change);
     case "files":
-      if (change.total === 0) return "files: hard links among them changed";
+      if (change.total === 0) return "files: hard links between them changed";
       return change.total === null
-        ? "files changed (no list of the earlier ones is kept)"
+        ? "files changed (the earlier list of files was not kept)"
         : `and ${change.total} more files`;
     case "build-arg":
       return `build argument ${change.name}: ${values(change)}`;
@@ -64,10 +64,10 @@ export function describeChange(change: Change): string {
       return `content of ${cleanText(change.address)}: ${values(change)}`;
     case "parent-step": {
       const step = cleanText(change.step);
-      if (change.before !== null) return `it follows another step: ${cleanText(change.before)} → ${step}`;
+      if (change.before !== null) return `follows a different step: ${cleanText(change.before)} → ${step}`;
       return change.ran
         ? `an earlier step ran and its result changed: ${step}`
-        : `an earlier step has another (cached) result: ${step}`;
+        : `an earlier step has a different (cached) result: ${step}`;
     }
   }
 }

@@ -1,4 +1,4 @@
-// Limits of steps and runs: --memory and its like, with the names, forms and bounds of docker.
+// Resource limits of steps and runs: --memory and similar flags, with docker's names, formats and ranges.
 
 import { BuildError } from "../solver/graph/error.ts";
 import type { ResourceLimits } from "../worker/cgroup-limits.ts";
@@ -13,25 +13,25 @@ export const LIMIT_FLAGS: readonly FlagSpec[] = [
     name: "cpu-quota",
     kind: "string",
     value: "int",
-    help: "CPU time a step may use in each period, in microseconds",
+    help: "CPU time of a step per period, in microseconds",
   },
   {
     name: "cpu-shares",
     short: "c",
     kind: "string",
     value: "int",
-    help: "CPU weight beside others (2 to 262144)",
+    help: "Relative CPU weight (2 to 262144)",
   },
   { name: "cpuset-cpus", kind: "string", help: "CPUs a step may use (0-3, 0,1)" },
   { name: "cpuset-mems", kind: "string", help: "Memory nodes a step may use (0-3, 0,1)" },
-  { name: "memory", short: "m", kind: "string", value: "bytes", help: "Memory a step may use" },
+  { name: "memory", short: "m", kind: "string", value: "bytes", help: "Memory limit of a step" },
   {
     name: "memory-swap",
     kind: "string",
     value: "bytes",
-    help: "Memory and swap together; -1: as much swap as there is",
+    help: "Memory plus swap; -1: unlimited swap",
   },
-  { name: "pids-limit", kind: "string", value: "int", help: "Processes a step may have; -1: any number" },
+  { name: "pids-limit", kind: "string", value: "int", help: "Limit of processes in a step; -1: unlimited" },
 ];
 
 /** The least docker takes. */
@@ -48,7 +48,7 @@ export function readLimits(flags: ParsedFlags, exitCode = 1): ResourceLimits | n
     if (unlimited && text === "-1") return null;
     const value = Number(text);
     if (!/^\d+$/.test(text) || value < min || value > max) {
-      throw wrong(`invalid --${name}=${text}`, `it is a whole number from ${min} to ${max}`);
+      throw wrong(`invalid --${name}=${text}`, `use a whole number from ${min} to ${max}`);
     }
     return value;
   };
@@ -61,7 +61,7 @@ export function readLimits(flags: ParsedFlags, exitCode = 1): ResourceLimits | n
     const text = flags.one(name);
     if (text === null || text === "") return null;
     if (!/^\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*$/.test(text))
-      throw wrong(`invalid --${name}=${text}`, "write it like 0-3 or 0,1");
+      throw wrong(`invalid --${name}=${text}`, "use a list like 0-3 or 0,1");
     return text;
   };
 
@@ -70,7 +70,7 @@ export function readLimits(flags: ParsedFlags, exitCode = 1): ResourceLimits | n
     throw wrong("minimum memory limit allowed is 6MB");
   const memorySwapBytes = flags.one("memory-swap") === "-1" ? -1 : size("memory-swap");
   if (memorySwapBytes !== null && memoryBytes === null)
-    throw wrong("--memory-swap needs --memory: it is the sum of memory and swap");
+    throw wrong("--memory-swap requires --memory: it is the sum of memory and swap");
   if (memorySwapBytes !== null && memorySwapBytes !== -1 && memorySwapBytes < (memoryBytes ?? 0))
     throw wrong("--memory-swap is less than --memory: it is the sum of memory and swap");
   const limits: ResourceLimits = {

@@ -1,4 +1,4 @@
-// How registries are reached: flags, and where this user's and the machine's configuration files are.
+// Registry access: flags, and the paths of the user's and the machine's configuration files.
 
 import { join } from "node:path";
 import { BuildError } from "../solver/graph/error.ts";
@@ -24,7 +24,7 @@ export const REGISTRY_FLAGS: readonly FlagSpec[] = [
     name: "cert-dir",
     kind: "list",
     value: "dir",
-    help: "Directory like /etc/containers/certs.d, for certificates and hosts.toml",
+    help: "Directory with certificates and hosts.toml, like /etc/containers/certs.d",
   },
 ];
 
@@ -33,7 +33,8 @@ export function registryFlags(flags: ParsedFlags): NonNullable<ConfigFlags["regi
   return {
     insecure: flags.all("insecure-registry").map((text) => {
       const host = text.replace(/^https?:\/\//, "").replace(/\/$/, "");
-      if (host === "" || host.includes("/")) throw invalid("--insecure-registry", text, "it is HOST[:PORT]");
+      if (host === "" || host.includes("/"))
+        throw invalid("--insecure-registry", text, "the form is HOST[:PORT]");
       return host;
     }),
     mirrors: flags.all("registry-mirror").map((text) => {
@@ -42,7 +43,7 @@ export function registryFlags(flags: ParsedFlags): NonNullable<ConfigFlags["regi
         throw invalid(
           "--registry-mirror",
           text,
-          "it is [HOST=]MIRROR[:PORT][/NAMESPACE], with http:// or without",
+          "the form is [HOST=]MIRROR[:PORT][/NAMESPACE], with or without http://",
         );
       }
       return { host, mirror };

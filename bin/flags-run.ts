@@ -1,4 +1,4 @@
-// The flags of `tsbuild run`, with the names and meaning of `docker run`, and how they become a RunRequest.
+// The flags of `tsbuild run`, with the names and meaning of `docker run`, and their conversion to a RunRequest.
 
 import { statSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
@@ -13,17 +13,17 @@ import { REGISTRY_FLAGS } from "./flags-registry.ts";
 
 /** Flags of docker run that cannot be kept here: why, and what to do instead. */
 const REFUSED: readonly (readonly [name: string, why: string, hint: string | null])[] = [
-  ["privileged", "runs never get more than a user's own rights", null],
-  ["detach", "there is no daemon that could own it", null],
+  ["privileged", "containers never get more privileges than the user", null],
+  ["detach", "there is no daemon that could run it", null],
   [
     "publish",
-    "ports of a run are not passed on",
-    "with --network=host the program listens on this machine's own addresses",
+    "ports cannot be published",
+    "with --network=host the program listens on the host's own addresses",
   ],
   [
     "publish-all",
-    "ports of a run are not passed on",
-    "with --network=host the program listens on this machine's own addresses",
+    "ports cannot be published",
+    "with --network=host the program listens on the host's own addresses",
   ],
 ];
 
@@ -39,12 +39,12 @@ export const RUN_FLAGS: CommandFlags = {
     { name: "entrypoint", kind: "string", help: "Overwrite the default ENTRYPOINT of the image" },
     { name: "env", short: "e", kind: "list", help: "Set environment variables" },
     { name: "env-file", kind: "list", help: "Read in a file of environment variables" },
-    { name: "hostname", short: "h", kind: "string", help: "Host name inside" },
-    { name: "interactive", short: "i", kind: "bool", help: "Pass standard input on" },
+    { name: "hostname", short: "h", kind: "string", help: "Container host name" },
+    { name: "interactive", short: "i", kind: "bool", help: "Keep standard input open" },
     { name: "mount", kind: "list", help: "Attach a mount (type=bind|tmpfs,source=..,target=..[,readonly])" },
-    { name: "name", kind: "string", help: "Name for the run" },
+    { name: "name", kind: "string", help: "Assign a name to the container" },
     { name: "network", kind: "string", initial: '"default"', help: 'Network ("default", "host", "none")' },
-    { name: "platform", kind: "string", help: "Which image of an index" },
+    { name: "platform", kind: "string", help: "Platform of the image, if there are several" },
     { name: "privileged", kind: "bool", help: "" },
     { name: "publish", short: "p", kind: "list", help: "" },
     { name: "publish-all", short: "P", kind: "bool", help: "" },
@@ -55,14 +55,14 @@ export const RUN_FLAGS: CommandFlags = {
       help: 'Pull the image before running ("always", "missing", "never")',
     },
     { name: "read-only", kind: "bool", help: "Mount the root file system as read only" },
-    { name: "rm", kind: "bool", help: "Remove the files of the run when it ends (always done)" },
+    { name: "rm", kind: "bool", help: "Remove the container when it exits (always on)" },
     { name: "shm-size", kind: "string", value: "bytes", help: "Size of /dev/shm" },
     { name: "tmpfs", kind: "list", help: "Mount a tmpfs directory (path[:size=64m])" },
     { name: "tty", short: "t", kind: "bool", help: "Allocate a pseudo-TTY" },
     { name: "ulimit", kind: "list", value: "ulimit", help: "Ulimit options" },
     { name: "user", short: "u", kind: "string", help: "Username or UID (format: <name|uid>[:<group|gid>])" },
     { name: "volume", short: "v", kind: "list", help: "Bind mount a directory or file (host:path[:ro])" },
-    { name: "workdir", short: "w", kind: "string", help: "Working directory inside" },
+    { name: "workdir", short: "w", kind: "string", help: "Working directory inside the container" },
     ...LIMIT_FLAGS,
     ...RUNTIME_FLAGS,
   ],
@@ -169,7 +169,7 @@ function readVolume(text: string, cwd: string): Volume {
   );
   if (unknown !== undefined) throw badMount(text, `unknown option "${unknown}"`);
   if (!/^[./~]/.test(source))
-    throw badMount(text, "named volumes are not supported; begin the host part with / or ./");
+    throw badMount(text, "named volumes are not supported; start the host path with / or ./");
   return checkedVolume(text, resolve(cwd, source), target, words.includes("ro"));
 }
 

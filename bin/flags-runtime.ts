@@ -1,4 +1,4 @@
-// --oci-runtime of build and run, and TSBUILD_OCI_RUNTIME: which program runs the steps instead of the built-in sandbox.
+// --oci-runtime of build and run, and TSBUILD_OCI_RUNTIME: the program that runs steps instead of the built-in sandbox.
 
 import { resolve } from "node:path";
 import type { FlagSpec, ParsedFlags } from "./args.ts";

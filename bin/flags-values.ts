@@ -1,4 +1,4 @@
-// Values of flags: text from the command line to typed data, once. Forms and limits are those of buildx and docker.
+// Values of flags: parsed once from text to typed data. Formats and limits are those of buildx and docker.
 // All functions throw USAGE with the value in the message.
 
 import { BuildError } from "../solver/graph/error.ts";
@@ -28,7 +28,7 @@ export function parseCsv(text: string): string[] {
         field += '"';
       }
       if (at < text.length && text[at] !== ",")
-        throw invalid(`text behind a quoted field in ${JSON.stringify(text)}`);
+        throw invalid(`text after a quoted field in ${JSON.stringify(text)}`);
       fields.push(field);
     } else {
       const comma = text.indexOf(",", at);
@@ -202,7 +202,7 @@ export function parsePairs(values: readonly string[], env: Environment | null): 
   for (const text of values) {
     const at = text.indexOf("=");
     const key = at < 0 ? text : text.slice(0, at);
-    if (key === "") throw invalid(`invalid value "${text}": it has no name`);
+    if (key === "") throw invalid(`invalid value "${text}": the name is empty`);
     if (at >= 0) pairs.set(key, text.slice(at + 1));
     else if (env === null) pairs.set(key, "");
     else {

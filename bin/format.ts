@@ -1,4 +1,4 @@
-// How commands print values for people: sizes, ages, tables, and --format with the part of Go templates that is in use.
+// Human-readable output: sizes, ages, tables, and --format with the commonly used subset of Go templates.
 
 import { BuildError } from "../solver/graph/error.ts";
 
@@ -49,7 +49,9 @@ export function parseDuration(text: string): number {
   };
   const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|[smhdw])/g)];
   if (parts.length === 0 || parts.map(([part]) => part).join("") !== text) {
-    throw new BuildError("USAGE", `invalid duration "${text}"`, { hint: "write it like 24h, 7d or 1h30m" });
+    throw new BuildError("USAGE", `invalid duration "${text}"`, {
+      hint: "use a duration like 24h, 7d or 1h30m",
+    });
   }
   return parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * (units[unit as string] as number), 0);
 }
@@ -101,8 +103,8 @@ export function fillTemplate(template: string, fields: Fields): string {
   return template.replace(/\{\{-?\s*(.*?)\s*-?\}\}/g, (whole, expression: string) => {
     const match = /^(json\s+)?((?:\.\w*)+)$/.exec(expression);
     if (match === null) {
-      throw new BuildError("USAGE", `--format: cannot do ${whole}`, {
-        hint: "known are {{.Field}}, {{json .}} and {{json .Field}}",
+      throw new BuildError("USAGE", `--format: ${whole} is not supported`, {
+        hint: "supported are {{.Field}}, {{json .}} and {{json .Field}}",
       });
     }
     const path = (match[2] as string).split(".").filter((name) => name !== "");

@@ -1,4 +1,4 @@
-// Files whose paths the user gives: read up to a limit. He may name a pipe as well, as <(command) does in a shell.
+// Reads files given by the user, up to a limit. They may be pipes, as with <(command) in a shell.
 
 import { closeSync, fstatSync } from "node:fs";
 import { openGiven, readAll } from "../cache/outside.ts";

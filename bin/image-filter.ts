@@ -1,4 +1,4 @@
-// What `tsbuild images` shows: name patterns and --filter, as docker has them (docker image ls, "Filtering").
+// Filters of `tsbuild images`: name patterns and --filter, as in docker (docker image ls, "Filtering").
 
 import { familiarReference, parseReference } from "../cache/registry/reference.ts";
 import type { Store } from "../cache/store.ts";
@@ -111,7 +111,7 @@ function parseFilter(text: string): { readonly field: string; readonly value: st
 function parseBoolean(value: string): boolean {
   if (["1", "true"].includes(value.toLowerCase())) return true;
   if (["0", "false"].includes(value.toLowerCase())) return false;
-  throw new BuildError("USAGE", `invalid filter 'dangling=${value}'`, { hint: "it is true or false" });
+  throw new BuildError("USAGE", `invalid filter 'dangling=${value}'`, { hint: "use true or false" });
 }
 
 function labelTest(value: string): ImageTest {

@@ -1,4 +1,4 @@
-// Store and engine of a command. What had to be mended when the store was opened is said on standard error.
+// Store and engine of a command. Repairs made when the store was opened are reported on standard error.
 
 import type { OpenStore } from "../cache/store.ts";
 import type { Config } from "./config.ts";

@@ -1,8 +1,8 @@
-// What output of steps may do to a terminal or a CI log (threat model E8).
-//   always   escape sequences are taken out whole (CSI, OSC, DCS and the like, also when they come in pieces), and so
-//            are all other control characters but tab and newline; bytes that are not UTF-8 become U+FFFD; CR LF is LF
-//   terminal SGR sequences (colours) stay; a lone CR starts the line over, as a terminal would show it
-//   plain    no sequences at all; a lone CR ends the line, so that each state of a progress bar is its own line
+// Makes output of steps safe for a terminal or a CI log (threat model E8).
+//   always   escape sequences are removed completely (CSI, OSC, DCS and the like, even when split), and so
+//            are all other control characters except tab and newline; bytes that are not UTF-8 become U+FFFD; CR LF is LF
+//   terminal SGR sequences (colours) stay; a single CR restarts the line, as on a terminal
+//   plain    no sequences at all; a single CR ends the line, so that each state of a progress bar is a separate line
 // Memory is bounded: an unfinished escape sequence is dropped after SEQUENCE_MAX characters, a line is broken at LINE_MAX.
 
 /** Longest escape sequence that is waited for, in characters. */

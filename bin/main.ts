@@ -1,4 +1,4 @@
-// The command: find which one is meant, run it, turn the outcome into an exit code. Everything heavy loads later.
+// The command line entry: finds the command, runs it, converts the outcome to an exit code. Expensive modules load later.
 
 import { refusalOf } from "../cache/disk-fault.ts";
 import { BuildError } from "../solver/graph/error.ts";
@@ -35,7 +35,7 @@ for (const stream of [process.stdout, process.stderr]) {
     const refusal = refusalOf(error, "output", `/proc/self/fd/${stream.fd}`);
     if (refusal === null) throw error;
     const { words, hint } = refusal;
-    throw new BuildError("OUTPUT_FAILED", `the output could not be written: ${words}`, {
+    throw new BuildError("OUTPUT_FAILED", `cannot write the output: ${words}`, {
       cause: error,
       hint,
     });

@@ -1,4 +1,4 @@
-// --progress=rawjson: one JSON object a line on standard error, in the form of BuildKit's SolveStatus.
+// --progress=rawjson: one JSON object per line on standard error, in the format of BuildKit's SolveStatus.
 
 import type { ProgressEvent } from "../solver/graph/event.ts";
 import type { SourceRange } from "../solver/graph/error.ts";

@@ -1,9 +1,9 @@
-// Plain progress: one line a fact, in the form of BuildKit's plain mode, which CI logs and tools know how to read.
+// Plain progress: one line per event, in the format of BuildKit's plain mode, which CI logs and tools can parse.
 //   #5 [build 2/4] RUN make
 //   #5 0.123 compiling
 //   #5 DONE 0.3s
-// Steps running side by side take turns: one is current, the others wait in the background until it ends or has had
-// its time, so that lines of one step stay together.
+// Parallel steps take turns: one is current, the others are buffered until it ends or its
+// time is over, so that lines of one step stay together.
 
 import type { ProgressEvent } from "../solver/graph/event.ts";
 import type { Display } from "./progress.ts";

@@ -1,4 +1,4 @@
-// What is known of the steps of a running build: the events folded up, for the displays and for printing errors.
+// The state of the steps of a running build, computed from events; for the displays and for printing errors.
 
 import type { Digest } from "../solver/graph/digest.ts";
 import type { ProgressEvent } from "../solver/graph/event.ts";

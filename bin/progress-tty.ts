@@ -1,5 +1,5 @@
-// Live progress on a terminal: a header with time and count, a line a step, the last lines of what is running. Redrawn in
-// place, at most ten times a second and only when something changed; one write a frame, so that it does not flicker.
+// Live progress on a terminal: a header with time and count, one line per step, the last lines of running steps. Redrawn in
+// place, at most ten times per second and only on changes; one write per frame, to avoid flicker.
 
 import type { ProgressEvent } from "../solver/graph/event.ts";
 import type { Display } from "./progress.ts";
@@ -65,7 +65,7 @@ export function openTtyDisplay(options: TtyOptions): Display & { draw(): void } 
     dirty = false;
   }
 
-  /** Nothing to say, nothing shown: the screen may be somebody else's in a moment. */
+  /** Nothing to say, nothing shown: the screen may be another program's in a moment. */
   function show(whole: boolean): void {
     if (state.started.length === 0) return;
     const { columns, rows } = options.size();

@@ -1,4 +1,4 @@
-// The ProgressEvent stream to the user: which display, and where it writes.
+// Sends the ProgressEvent stream to the user: chooses the display and its output.
 
 import { BuildError } from "../solver/graph/error.ts";
 import type { ProgressEvent } from "../solver/graph/event.ts";

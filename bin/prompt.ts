@@ -1,4 +1,4 @@
-// What the user types or passes on: questions at a terminal, and all of standard input. Questions go to standard error: standard output is for results.
+// User input: prompts on a terminal, and standard input as a whole. Prompts go to standard error: standard output is for results.
 
 import { addAbortSignal, Writable } from "node:stream";
 import { BuildError } from "../solver/graph/error.ts";

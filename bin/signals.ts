@@ -1,4 +1,4 @@
-// Ctrl-C and its kin: the first aborts and is waited for, but not for long; the second leaves at once.
+// Ctrl-C and similar signals: the first cancels and waits for a limited time; the second exits at once.
 
 import { constants } from "node:os";
 

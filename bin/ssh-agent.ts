@@ -1,5 +1,5 @@
-// An agent for the keys of --ssh ID=KEY,KEY: it lists them and signs, nothing else. It lives in this process, so the keys
-// enter no step. Protocol: draft-ietf-sshm-ssh-agent.
+// An agent for the keys of --ssh ID=KEY,KEY: it lists them and signs, nothing else. It runs in this process, so the keys
+// never enter a step. Protocol: draft-ietf-sshm-ssh-agent.
 
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Socket } from "node:net";

@@ -1,7 +1,7 @@
 // Private key files of ssh for --ssh ID=KEY: OpenSSH's own format (openssh-key-v1, PROTOCOL.key of OpenSSH) and PEM. Node's
-// crypto signs and knows every form of PEM; what it lacks, OpenSSH's container and the forms of keys and signatures in
-// messages, is here. Of the packages for it one compiles native code when it is installed (ssh2), the other is a megabyte and
-// names one in 256 of its ECDSA signatures wrongly (sshpk 1.18).
+// crypto signs and reads all PEM formats; the rest, OpenSSH's container and the key and signature formats in
+// messages, is here. Of the available packages one compiles native code at install time (ssh2), the other is a megabyte and
+// encodes one in 256 of its ECDSA signatures wrongly (sshpk 1.18).
 
 import { createPrivateKey, createPublicKey, type JsonWebKey, type KeyObject, sign } from "node:crypto";
 import { BuildError } from "../solver/graph/error.ts";
@@ -47,13 +47,13 @@ export function readSshKey(text: string, path: string): SshKey {
 
 function locked(path: string): BuildError {
   return new BuildError("USAGE", `failed to parse ${path}: this private key is passphrase protected`, {
-    hint: "add it to an agent (ssh-add) and forward that: --ssh default",
+    hint: "add it to an agent (ssh-add) and forward the agent: --ssh default",
   });
 }
 
 function noKey(path: string, cause?: unknown): BuildError {
   return new BuildError("USAGE", `failed to parse ${path}: neither an agent's socket nor a private key`, {
-    hint: "Ed25519, ECDSA and RSA keys are read, in OpenSSH's format or PEM",
+    hint: "supported are Ed25519, ECDSA and RSA keys in OpenSSH or PEM format",
     cause,
   });
 }

@@ -1,4 +1,4 @@
-// What stands behind --ssh: a socket for each id, of the user's agent or of one we serve for key files. As buildx reads the flag.
+// Implementation of --ssh: a socket for each id, of the user's agent or of a built-in agent for key files. Parsed as in buildx.
 
 import { mkdtempSync, rmSync, type Stats, statSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -24,7 +24,7 @@ export interface SshSockets extends AsyncDisposable {
   readonly paths: ReadonlyMap<string, string>;
 }
 
-/** Opens the agents asked for. Everything is looked at now, so that a wrong path fails before the build (USAGE). Agents of
+/** Opens the agents asked for. Everything is examined now, so that a wrong path fails before the build (USAGE). Agents of
  *  our own listen below `tempDir()` until disposed. */
 export async function openSshSockets(
   sources: readonly SshSource[],
@@ -47,7 +47,7 @@ export async function openSshSockets(
       const stats = given.map((path) => statOf(source, path));
       const [first = ""] = given;
       if (stats.some((stat) => stat.isSocket())) {
-        if (given.length > 1) throw invalid(source, "one socket or several keys, not both");
+        if (given.length > 1) throw invalid(source, "use one socket or several keys, not both");
         paths.set(source.id, first);
         continue;
       }
@@ -78,7 +78,7 @@ function givenPaths(source: SshSource, config: Config): readonly string[] {
   const own = config.env.SSH_AUTH_SOCK;
   if (own) return [own];
   throw new BuildError("USAGE", `--ssh=${source.id}: SSH_AUTH_SOCK is not set`, {
-    hint: "start an agent (ssh-agent), or name a socket or a private key: --ssh default=PATH",
+    hint: "start an agent (ssh-agent), or give a socket or a private key: --ssh default=PATH",
   });
 }
 

@@ -1,4 +1,4 @@
-// The data types of ssh's messages, as keys, signatures and the agent's protocol are made of them (RFC 4251, section 5).
+// The data types of ssh messages, used by keys, signatures and the agent protocol (RFC 4251, section 5).
 
 /** Each field behind its length. */
 export function strings(...fields: readonly Buffer[]): Buffer {
@@ -40,7 +40,7 @@ export function readFields(data: Buffer): FieldReader {
   };
   const bytes = (): Buffer => {
     const length = number();
-    if (length > data.length - at) throw new RangeError("a field is cut off");
+    if (length > data.length - at) throw new RangeError("a field is truncated");
     at += length;
     return data.subarray(at - length, at);
   };

@@ -1,6 +1,6 @@
-// The log of one step for as long as nobody has seen it: a terminal shows only the last lines of what runs, so that a step that
-// fails has to be shown afterwards, and in whole. The newest text is kept in memory; a log that outgrows that is written to a
-// file as well, from its first line, which stays only when the step fails.
+// The log of one step that is not displayed: a terminal shows only the last lines of running steps, so the complete log of a failed
+// step has to be shown afterwards. The newest text is kept in memory; a longer log is also written to a
+// file, from its first line, which is kept only if the step fails.
 
 import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,4 @@
-// What each step used of the machine: in --metadata-file, and with --verbose in a line below slow steps.
+// Resources used by each step: in --metadata-file, and with --verbose in a line below slow steps.
 
 import type { Digest } from "../solver/graph/digest.ts";
 import type { ProgressEvent } from "../solver/graph/event.ts";

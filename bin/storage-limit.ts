@@ -1,4 +1,4 @@
-// --max-storage and TSBUILD_MAX_STORAGE: how large the store may become.
+// --max-storage and TSBUILD_MAX_STORAGE: the maximum size of the store.
 
 import { BuildError } from "../solver/graph/error.ts";
 import type { StorageLimit } from "./engine/request.ts";
@@ -15,7 +15,7 @@ export function parseStorageLimit(text: string | null | undefined): StorageLimit
   } catch (cause) {
     throw new BuildError("USAGE", `invalid --max-storage: ${JSON.stringify(text)}`, {
       cause,
-      hint: "write it like 20GB, 10% or unlimited",
+      hint: "use a size like 20GB, 10% or unlimited",
     });
   }
 }

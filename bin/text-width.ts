@@ -1,4 +1,4 @@
-// How many columns of a terminal a text takes, and cutting it without splitting a character.
+// The width of a text in terminal columns, and truncation without splitting a character.
 
 /** Characters of no width: marks, joiners, variation selectors, and controls (which never get here). */
 const ZERO = /^[\p{Mn}\p{Me}\p{Cf}\p{Cc}]/u;

@@ -1,4 +1,4 @@
-// pull, push, save, load and import: one piece of work with its display.
+// pull, push, save, load and import: one task with its progress display.
 
 import type { Emit } from "../solver/graph/event.ts";
 import { colourTable } from "./colours.ts";

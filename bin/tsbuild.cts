@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The command's entry. CommonJS, because a start through Node's ES module loader costs 10 ms more.
+// The entry point of the command. CommonJS, because starting through Node's ES module loader costs 10 ms more.
 
 const bundle: {
   runBundle(name: string, options: { readonly keep: boolean }): boolean;

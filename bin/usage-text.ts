@@ -1,4 +1,4 @@
-// What the store holds, in words: for du and prune.
+// Output of du and prune: what the store contains.
 
 import type { UsageEntry } from "../cache/collect.ts";
 import { type Column, humanDuration, humanSize, renderTable } from "./format.ts";

@@ -1,13 +1,13 @@
-// Cache mounts: directories of RUN --mount=type=cache, kept from build to build. Copies of clients' directories (synced-files.ts) are kept
-// in the same way, in synced/.
+// Cache mounts: directories of RUN --mount=type=cache, kept between builds. Copies of clients' directories (synced-files.ts) are kept
+// the same way, in synced/.
 //
 //   mounts/<sha256 of id and seed>/id                    the id as written, for du
-//   mounts/<...>/slot-<n>/fs                             the directory; several when `private` or busy ones made copies
+//   mounts/<...>/slot-<n>/fs                             the directory; several if `private` or busy ones caused copies
 //   mounts/<...>/fresh-<n>                               slot n is not filled yet
-//   mounts/<...>/hold-<n>-<s|x>-<owner>-<serial>         somebody uses slot n, shared or alone
+//   mounts/<...>/hold-<n>-<s|x>-<owner>-<serial>         slot n is in use, shared or exclusively
 //
-// Which slot is taken is decided under a lock of the mount, by chooseSlot(). Sharing as in BuildKit: `shared` joins others or takes
-// a free one, `private` takes a free one or makes one, `locked` waits until one is free.
+// chooseSlot() selects a slot under a lock of the mount. Sharing as in BuildKit: `shared` joins others or uses
+// a free one, `private` uses a free one or creates one, `locked` waits until one is free.
 
 import { createHash } from "node:crypto";
 import {
@@ -83,7 +83,7 @@ export function openCacheMounts(options: CacheMountsOptions): MountFiles {
 
   /** Under the mount's lock. null: nothing free, wait. */
   async function tryAcquire(dir: string, id: string, sharing: Sharing): Promise<CacheMountHold | null> {
-    onDisk("making a cache mount", dir, () => {
+    onDisk("creating a cache mount", dir, () => {
       if (!isDirectory(dir)) {
         makeDirectories(options.dir, 0o700);
         if (lookAt(dir) !== null) setAside(dir, options.quarantine);
@@ -101,7 +101,7 @@ export function openCacheMounts(options: CacheMountsOptions): MountFiles {
     const number = chooseSlot(slots, sharing);
     if (number === null) return null;
     const slot = slots.find((one) => one.number === number);
-    return onDisk("taking a cache mount", dir, () => {
+    return onDisk("acquiring a cache mount", dir, () => {
       const fresh = slot === undefined || slot.fresh;
       if (fresh) {
         // Half filled by somebody who died: begins again.
@@ -124,7 +124,7 @@ export function openCacheMounts(options: CacheMountsOptions): MountFiles {
       const slot = readSlots(dir).find(({ fresh, holds }) => !fresh && !holds.includes("x"));
       return slot === undefined
         ? null
-        : onDisk("taking a cache mount", dir, () => hold(dir, slot.number, "s", false));
+        : onDisk("acquiring a cache mount", dir, () => hold(dir, slot.number, "s", false));
     };
     return await options.exclusively(lockKey(name), take, { signal });
   }

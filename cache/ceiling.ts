@@ -1,9 +1,9 @@
-// The ceiling of a store: what it may have on disk. Looked at after each build in which something ran. While the whole file system
-// has less in use than the ceiling, that is one statfs(2). It is also one as long as the store cannot have reached the ceiling
-// since it was added up: not by the layers and blobs that builds have brought in, each of which knows its own, and not even if all
-// that the file system has grown by were its. The file system alone says too little: others may free what the store takes. Else it
-// is added up again, which takes 0.1 s for 1,000 layers; anyway after RECKONED_FOR_MS, because cache mounts grow unseen. Over the
-// ceiling cache goes, least recently used first, down to LOW_WATER of it, so that not every build has to remove something.
+// The storage limit of a store. Checked after each build in which something ran. While the whole file system uses less than the limit,
+// the check is one statfs(2). It is also only that as long as the store cannot have reached the limit since its size was last
+// measured: counting the layers and blobs that builds have added, whose sizes are known, and even assuming that all growth of the
+// file system is the store's. The file system alone is not enough: others may free what the store uses. Otherwise the size is
+// measured again, which takes 0.1 s for 1,000 layers; in any case after RECKONED_FOR_MS, because cache mounts grow unnoticed. Above the
+// limit cache is removed, least recently used first, down to LOW_WATER of it, so that not every build has to remove something.
 
 import { statfsSync } from "node:fs";
 import { type Measure, prune, type PruneOutcome, usage } from "./collect.ts";
@@ -20,7 +20,7 @@ interface Reckoning {
   readonly totalBytes: number;
   /** In use of the whole file system. */
   readonly usedBytes: number;
-  /** Layers and blobs that builds have brought in since. Left out: none, and of versions that did not count them. */
+  /** Layers and blobs that builds have brought in since. Omitted: none, and of versions that did not count them. */
   readonly broughtBytes?: number;
 }
 const RECKONING = { space: "ceiling", key: "last" } as const;
@@ -51,7 +51,7 @@ export async function keepBelow(store: OpenStore, options: CeilingOptions): Prom
   const { records } = store;
   const usedBytes = diskBytes(store.dir).used;
   const brought = broughtNow(store);
-  // Builds side by side add to one number; a sum that has theirs already is too large, and leads to a new one.
+  // Builds in parallel add to one number; a sum that has theirs already is too large, and leads to a new one.
   const last = records.merge<Reckoning>(RECKONING.space, RECKONING.key, (old) =>
     old === null ? null : { ...old, broughtBytes: (old.broughtBytes ?? 0) + brought },
   );

@@ -1,10 +1,10 @@
-// fsck: is everything in the store what its name says, and does every record lead somewhere? A repair sets aside or drops what
-// is not, so that the next build makes or fetches it again. May run beside builds; prune waits for it.
+// fsck: does everything in the store match its name, and does every record refer to something that exists? A repair sets aside or drops
+// what does not, so that the next build rebuilds or fetches it. May run in parallel with builds; prune waits for it.
 //
-// Blobs are hashed. A layer's directory is packed as a tar and compared: one of a step with the diffId of its first packing, one
-// of an image with what its blob unpacks to. Where neither is known yet, the digest is noted for the next time. What a step made
-// and nobody packed has a listing from when it was made: names, modes, owners, sizes and times are compared with that. A blob that
-// is only said to hold a layer (claims.ts) is looked into: what is true is noted, what is not is forgotten.
+// Blobs are hashed. A layer's directory is packed as a tar and compared: a step's layer with the diffId of its first packing, an
+// image's layer with the diffId of its unpacked blob. If neither is known yet, the digest is recorded for the next time. A step's layer
+// that was never packed has a listing from its creation: names, modes, owners, sizes and times are compared with that. A blob that
+// is only claimed to contain a layer (claims.ts) is unpacked: true claims are recorded, false ones removed.
 
 import { closeSync, constants, openSync } from "node:fs";
 import { type Digest, isDigest } from "../solver/graph/digest.ts";
@@ -69,7 +69,7 @@ export interface CheckOptions {
 /** Name in LayerRecord.diffIds of the digest our own packing of an image's layer gives. With one id it is another where links
  *  have owners, which cannot be noted. */
 const treeName = (store: OpenStore): string => (store.layers.hasOneId ? "tree-one-id" : "tree");
-/** Layers compared side by side: as many as the keeper has threads for. */
+/** Layers compared in parallel: as many as the keeper has threads for. */
 const WIDTH = 2;
 
 /** Checks the whole store. */
@@ -85,7 +85,7 @@ async function check(store: OpenStore, options: CheckOptions): Promise<CheckOutc
 
   for (const what of store.mended) problems.push({ kind: "store", id: store.dir, what, repaired: true });
   for (const { digest, what } of store.content.strangers()) {
-    found("blob", digest, `damaged: it is ${what} and no file`);
+    found("blob", digest, `damaged: it is ${what}, not a file`);
     if (options.repair) store.content.setAside(digest);
   }
   let blobBytes = 0;
@@ -96,7 +96,7 @@ async function check(store: OpenStore, options: CheckOptions): Promise<CheckOutc
     blobBytes += size;
     if (await isBlobWhole(store.content.path(digest), digest, options.signal)) continue;
     bad.add(digest);
-    found("blob", digest, "damaged: its bytes are not what its digest says");
+    found("blob", digest, "damaged: content does not match its digest");
     if (options.repair) store.content.setAside(digest);
   }
 
@@ -106,7 +106,11 @@ async function check(store: OpenStore, options: CheckOptions): Promise<CheckOutc
       if (value.diffId !== null) {
         refuted.set(value.diffId, (refuted.get(value.diffId) ?? new Set<Digest>()).add(blob));
       }
-      found("layer", value.id, `an image says that the blob ${blob} holds it, which holds something else`);
+      found(
+        "layer",
+        value.id,
+        `an image claims that the blob ${blob} contains it, but that blob contains something else`,
+      );
       if (options.repair) store.layers.update(value.id, asRefuted(store.layers.get(value.id) ?? value, blob));
     }
   }
@@ -122,7 +126,7 @@ async function check(store: OpenStore, options: CheckOptions): Promise<CheckOutc
     if (options.repair) dropLayer(store, record, bad);
   });
   for (const id of await store.layers.orphans()) {
-    found("leftover", id, "a layer without a record");
+    found("leftover", id, "layer without a record");
     if (options.repair) store.layers.retire(id);
   }
 
@@ -137,7 +141,7 @@ async function check(store: OpenStore, options: CheckOptions): Promise<CheckOutc
   for (const { key, value } of results) {
     const lost = value.outputs.flatMap((output) => output ?? []).find((id) => !isThere(id));
     if (lost === undefined) continue;
-    found("result", key, `the step ${JSON.stringify(value.name)} needs a layer that is not there: ${lost}`);
+    found("result", key, `the cached step ${JSON.stringify(value.name)} needs a missing layer: ${lost}`);
     if (options.repair) store.records.remove("result", key);
   }
   if (options.repair) {
@@ -158,7 +162,7 @@ async function check(store: OpenStore, options: CheckOptions): Promise<CheckOutc
     if (options.repair) store.records.remove(IMAGE_SPACE, key);
   }
   const left = store.layers.discarded();
-  for (const dir of left) found("leftover", dir, "unfinished work of a process that is gone");
+  for (const dir of left) found("leftover", dir, "unfinished work of a process that has ended");
   if (options.repair) {
     await store.records.commit();
     await options.tools.remove(store.layers.discarded());
@@ -191,7 +195,7 @@ async function isBlobWhole(path: string, digest: Digest, signal: AbortSignal): P
 
 type Verdict = "same" | "unknown" | { readonly what: string };
 
-const NOT_KNOWN_SYNCED = "made before the machine was started anew, and not known to have reached the disk";
+const NOT_KNOWN_SYNCED = "made before the last reboot, and may not have been written to disk completely";
 
 async function checkLayer(
   store: OpenStore,
@@ -206,7 +210,7 @@ async function checkLayer(
     if (raw === null) return "unknown"; // removed meanwhile
     // A record may be on disk before the directory is: a power cut leaves it alone.
     const why = raw.synced === true ? "" : `: ${NOT_KNOWN_SYNCED}`;
-    return { what: `its directory is not there${why}` };
+    return { what: `its directory is missing${why}` };
   }
   const record = store.layers.get(stored.id);
   if (record === null || !record.unpacked) return { what: NOT_KNOWN_SYNCED };
@@ -219,7 +223,7 @@ async function checkLayer(
       store.layers.update(record.id, { sizeBytes, listing, shape });
     } else if (listed !== null && record.listing !== listed.listing) {
       const aspect = record.shape === listed.shape ? "times" : "names, modes, owners or sizes";
-      return { what: `damaged: its files have not the ${aspect} they were made with` };
+      return { what: `damaged: ${aspect} of its files have changed` };
     }
     now = await tools.diffIdOf(dir);
   } catch (error) {
@@ -237,7 +241,7 @@ async function checkLayer(
     return record.listing === undefined ? "unknown" : "same";
   }
   if (known !== now)
-    return { what: `damaged: its files are not those it was made of (${now}, not ${known})` };
+    return { what: `damaged: the content of its files has changed (${now}, expected ${known})` };
   if (!isStep && record.diffIds[treeName(store)] === undefined)
     store.layers.update(record.id, { diffIds: { ...record.diffIds, [treeName(store)]: now } });
   return "same";
@@ -351,7 +355,7 @@ function lackOf(
   };
   const root = has(image.target.digest) ? read(image.target.digest) : null;
   const manifests = root?.manifests?.map(({ digest }) => digest).filter(has) ?? [image.target.digest];
-  // What was loaded has its layers from the blobs its own manifest names; for other images that is hearsay (claims.ts).
+  // What was loaded has its layers from the blobs its own manifest names; for other images that is an unverified claim (claims.ts).
   const ofItsOwn = new Set<LayerId>();
   // A damaged one is not read: that would set it aside.
   for (const manifest of manifests.filter(has).map(read)) {
@@ -363,19 +367,20 @@ function lackOf(
     });
   }
   const lost = ids.find((id) => !isThere(id) && !ofItsOwn.has(id));
-  if (lost !== undefined) return `its layer ${lost} is not there: build or pull it again`;
-  if (root === null && !has(image.target.digest)) return "its manifest is not there: build or pull it again";
+  if (lost !== undefined) return `its layer ${lost} is missing: build or pull the image again`;
+  if (root === null && !has(image.target.digest))
+    return "its manifest is missing: build or pull the image again";
   for (const digest of manifests) {
     const manifest = read(digest);
-    if (manifest === null) return "its manifest cannot be read: build or pull it again";
+    if (manifest === null) return "its manifest cannot be read: build or pull the image again";
     if (manifest.manifests === undefined && !has(manifest.config?.digest))
-      return "its config is not there: build or pull it again";
+      return "its config is missing: build or pull the image again";
     const diffIds =
       typeof manifest.config?.digest === "string" ? diffIdsIn(read(manifest.config.digest as Digest)) : [];
     if (manifest.layers?.some(({ digest }, at) => isFalse(diffIds[at] as Digest, digest as Digest)) === true)
-      return "a blob that its manifest names is not the layer that its config names: build or pull it again";
+      return "a blob in its manifest does not match the layer in its config: build or pull the image again";
     if (ids.length === 0 && manifest.layers?.some((layer) => !has(layer.digest)) === true)
-      return "a layer of it is not there: build or pull it again";
+      return "a layer of it is missing: build or pull the image again";
   }
   return null;
 }

@@ -1,8 +1,8 @@
-// Before a store is opened: is the directory one, is it ours, and is each part of it what it must be? Nothing is made, changed or
-// followed before the answer is yes; a directory that is no store keeps its mode and stays as it is.
+// Checks a directory before it is opened as a store: its type, its owner, and each of its parts. Nothing is created, changed or
+// followed before the check succeeds; a directory that is not a store keeps its mode and stays unchanged.
 //
-// Ownership counts for root as well: programs of a store are executed, its layers mounted and its names deleted. Who else could
-// write into it could have root run what they like (threat model S5, and CVE-2026-33747 for a tool's own state).
+// Ownership matters for root as well: programs of a store are executed, its layers mounted and its names deleted. Anyone who could
+// write to it could have root run arbitrary code (threat model S5, and CVE-2026-33747 for a tool's own state).
 
 import { randomBytes } from "node:crypto";
 import {
@@ -54,12 +54,12 @@ const FILES = ["owner-key"];
 const MARKS = ["blobs", "layers", "db", "locks", "owners"];
 
 export interface ClaimOptions {
-  /** Also mends what may be on purpose or cannot be known for certain: links in place of parts, a lost version file. */
+  /** Also repairs what may be on purpose or cannot be known for certain: links in place of parts, a lost version file. */
   readonly repair: boolean;
 }
 
 /** Makes sure that `root` is a store of this version, ours, closed to others and whole in its parts; makes it of a new or empty
- *  directory. Returns what had to be mended, in words. Throws STORE_UNUSABLE, STORE_CORRUPT. */
+ *  directory. Returns what had to be repaired, in words. Throws STORE_UNUSABLE, STORE_CORRUPT. */
 export function claim(root: string, { repair }: ClaimOptions): string[] {
   const isNew = makeRoot(root);
   const stat = statSync(root);
@@ -69,19 +69,19 @@ export function claim(root: string, { repair }: ClaimOptions): string[] {
   if (typeof version === "number" && version !== VERSION) {
     throw new BuildError(
       "STORE_UNUSABLE",
-      `the store ${root} has layout version ${version}, this tsbuild knows ${VERSION}`,
-      { hint: version > VERSION ? "use a newer tsbuild, or another store directory" : null },
+      `the store ${root} has layout version ${version}, this tsbuild supports ${VERSION}`,
+      { hint: version > VERSION ? "use a newer tsbuild or another store directory" : null },
     );
   }
   const isEmpty = version === "missing" && checkBeginning(root, repair);
   if (version === "damaged" && !(repair && looksLikeStore(root))) {
     throw new BuildError("STORE_UNUSABLE", `the version file of the store ${root} is damaged`, {
-      hint: looksLikeStore(root) ? `${MEND} writes it anew` : `remove ${root} and build again`,
+      hint: looksLikeStore(root) ? `${MEND} rewrites it` : `remove ${root} and build again`,
     });
   }
   if ((stat.mode & 0o022) !== 0 && !isEmpty) {
     throw new BuildError("STORE_UNUSABLE", `other users can write to the store ${root}`, {
-      hint: `if nobody else has put anything there: chmod 700 ${root}`,
+      hint: `if nobody else has written to it: chmod 700 ${root}`,
     });
   }
   // From here on it is ours to change.
@@ -91,7 +91,7 @@ export function claim(root: string, { repair }: ClaimOptions): string[] {
   if (version === "damaged") setAside(join(root, "version"), join(root, "tmp/quarantine"));
   if (version !== VERSION && !isEmpty) {
     begin(root);
-    mended.push("version: written anew");
+    mended.push("version: rewritten");
   }
   if (isNew || isEmpty) for (const part of ["tmp", "blobs", ""]) syncDirectory(join(root, part));
   return mended;
@@ -113,8 +113,8 @@ export function placeOf(root: string): string {
     if (uid !== 0 && uid !== own && !isUnmapped(uid)) {
       throw new BuildError(
         "STORE_UNUSABLE",
-        `the store ${place} lies in a directory of another user: ${above} (uid ${uid}, this is uid ${own})`,
-        { hint: "its owner could put another one in its place: name a directory of your own, with --root" },
+        `the store ${place} is in a directory of another user: ${above} (uid ${uid}, this is uid ${own})`,
+        { hint: "its owner could replace the store: use a directory of your own, with --root" },
       );
     }
     if (above === dirname(above)) return place;
@@ -134,16 +134,16 @@ function makeRoot(root: string): boolean {
   if (isThere()) return false;
   // Another process may make it at any moment: only a link that still leads nowhere is one.
   if (lookAt(root)?.isSymbolicLink() === true && !isThere())
-    throw new BuildError("STORE_UNUSABLE", `${root} is a link to something that is not there`);
+    throw new BuildError("STORE_UNUSABLE", `${root} is a broken symbolic link`);
   try {
     return makeDirectories(root, 0o700);
   } catch (cause) {
     if (isRefusal(cause)) throw cause;
     const { errno = 0, message } = cause as NodeJS.ErrnoException;
     const why = getSystemErrorMap().get(errno)?.[1] ?? message;
-    throw new BuildError("STORE_UNUSABLE", `no store can be made at ${root}: ${why}`, {
+    throw new BuildError("STORE_UNUSABLE", `cannot create a store at ${root}: ${why}`, {
       cause,
-      hint: "name another place with --root or TSBUILD_ROOT",
+      hint: "use another directory with --root or TSBUILD_ROOT",
     });
   }
 }
@@ -154,8 +154,8 @@ function checkOwner(path: string, uid: number): void {
   throw new BuildError("STORE_UNUSABLE", `${path} belongs to another user (uid ${uid}, this is uid ${own})`, {
     hint:
       own === 0
-        ? "programs of a store are executed, so root uses only its own: give another --root, or chown -R it to root if you trust what is in it"
-        : "give every user a store of their own",
+        ? "tsbuild executes programs from its store, so root only uses its own: use another --root, or chown -R it to root if you trust its content"
+        : "each user needs a store of their own",
   });
 }
 
@@ -176,19 +176,19 @@ function readVersion(root: string): number | "missing" | "damaged" {
   }
 }
 
-/** No version file: true when nothing is there that speaks against making a store; false when there is one to be mended. */
+/** No version file: true when nothing is there that speaks against making a store; false when there is one to be repaired. */
 function checkBeginning(root: string, repair: boolean): boolean {
   if (readdirSync(root).every((name) => name.startsWith("version."))) return true;
   // Another process may have been faster by all of this.
   if (readVersion(root) === VERSION) return true;
   if (!looksLikeStore(root)) {
-    throw new BuildError("STORE_UNUSABLE", `${root} is not empty and not a store`, {
-      hint: "give an empty or a new directory",
+    throw new BuildError("STORE_UNUSABLE", `${root} is neither empty nor a store`, {
+      hint: "use an empty or a new directory",
     });
   }
   if (repair) return false;
-  throw new BuildError("STORE_UNUSABLE", `the version file of the store ${root} is not there`, {
-    hint: `${MEND} writes it anew`,
+  throw new BuildError("STORE_UNUSABLE", `the version file of the store ${root} is missing`, {
+    hint: `${MEND} rewrites it`,
   });
 }
 
@@ -225,18 +225,14 @@ function checkParts(root: string, repair: boolean): string[] {
       return true;
     }
     if (stat.isSymbolicLink() && !repair) {
-      throw new BuildError(
-        "STORE_UNUSABLE",
-        `${path} is a link, and must be a directory of the store itself`,
-        {
-          hint: `remove the link, or ${MEND} sets it aside; a store elsewhere is named as a whole, with --root`,
-        },
-      );
+      throw new BuildError("STORE_UNUSABLE", `${path} is a symbolic link, but must be a directory`, {
+        hint: `remove the link, or ${MEND} sets it aside; to move the whole store, use --root`,
+      });
     }
     const away = `${path}.${randomBytes(4).toString("hex")}`;
     renameSync(path, away);
     aside.push(away);
-    mended.push(`${name}: was ${kindOf(stat)} and no directory; set aside`);
+    mended.push(`${name}: was ${kindOf(stat)}, not a directory; set aside`);
     return false;
   };
   for (const name of PARTS) if (!isRight(name)) makePart(join(root, name));
@@ -244,7 +240,7 @@ function checkParts(root: string, repair: boolean): string[] {
   for (const name of FILES) {
     if (!isDirectory(join(root, name))) continue; // what else may be there, who writes the file replaces
     setAside(join(root, name), join(root, "tmp/quarantine"));
-    mended.push(`${name}: was a directory and no file; set aside`);
+    mended.push(`${name}: was a directory, not a file; set aside`);
   }
   for (const away of aside) setAside(away, join(root, "tmp/quarantine"));
   return mended;

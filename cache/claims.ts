@@ -1,10 +1,10 @@
-// What others say of layers: "the blob of this digest holds the layer of this diffId". A manifest and a config say so together, and so
-// does a build cache, and nobody has looked. Digest and diffId name different bytes, so that a blob has its digest says nothing
-// of the diffId (threat model C1).
+// Unverified claims about layers: "the blob with this digest contains the layer with this diffId". A manifest and a config make such a
+// claim together, and so does a build cache, and nobody has verified it. Digest and diffId are of different bytes, so verifying a blob's
+// digest does not verify the diffId (threat model C1).
 //
-// Therefore such a claim counts for what made it alone: a build may pass on unseen what an image that it uses says of its own layers,
-// and is then as good or bad as that image. What all may rely on is what was unpacked here (LayerRecord.verified and blobs). Of a
-// stranger's claims the store keeps only where a blob of some digest can be had: bytes that come from there are compared.
+// Therefore a claim applies only to the image or cache that made it: a build may pass on, unverified, what an image says about its own
+// layers, and is then as good or bad as that image. Only what was unpacked here can be trusted by all (LayerRecord.verified and blobs).
+// Of untrusted claims the store keeps only where a blob of some digest is available: bytes fetched from there are verified.
 
 import type { Digest } from "../solver/graph/digest.ts";
 import type { Descriptor, LayerId } from "../solver/graph/request.ts";

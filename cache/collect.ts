@@ -1,10 +1,10 @@
-// What the store holds, and giving disk space back.
+// Disk usage of the store, and garbage collection.
 //
-// In use is what an image name leads to (manifests, configs, blobs, layers) and what a live process has leased; it is never
-// removed. All else is cache: it goes least recently used first, until `keepBytes` is met.
+// In use is everything reachable from an image name (manifests, configs, blobs, layers) and everything leased by a live process; it is
+// never removed. The rest is cache: it is removed least recently used first, until `keepBytes` is met.
 //
-// Nothing is deleted before it is unfindable: prune() takes records out and renames files away, then reads the leases again and
-// puts back what somebody has leased in between (leases.ts has the other half of the argument).
+// Nothing is deleted while it can be found: prune() removes records and renames files first, then reads the leases again and
+// restores what was leased in between (leases.ts has the other half of the argument).
 
 import { readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -41,7 +41,7 @@ export interface UsageEntry {
 }
 
 export interface PruneOptions {
-  /** Also takes what can be had again at little cost: unpacked layers of images whose blobs are here, digests of contexts, and
+  /** Also takes what can be recreated at little cost: unpacked layers of images whose blobs are here, digests of contexts, and
    *  what was set aside as damaged. */
   readonly all: boolean;
   /** Stops as soon as the store is not larger; null: takes all there is to take. */
@@ -50,7 +50,7 @@ export interface PruneOptions {
   readonly olderThanMs: number | null;
   /** All must hold: "field=value", "field!=value", "field~=expression", "field". See prune-filter.ts. */
   readonly filters: readonly string[];
-  /** Removes images without a name first, as docker's `image prune` does; left out: they stay. */
+  /** Removes images without a name first, as docker's `image prune` does; omitted: they stay. */
   readonly dangling?: boolean;
   /** See survey(). */
   readonly measure?: Measure;

@@ -1,8 +1,8 @@
 // Blobs by digest, one read-only file each: blobs/sha256/<hex>.
 //
-// A blob gets its name by rename(2) after its bytes are checked and flushed, so a file under its digest is whole, also after a
-// power cut. The directory entry is flushed later, once for many: before the first record that may name the blob (syncNames(),
-// called by the records' commit), which keeps "references after objects" and spares a small build one flush for each blob.
+// A blob gets its name by rename(2) after its bytes are verified and flushed, so a file under its digest is complete, even after a
+// power cut. The directory entry is flushed later, once for many: before the first record that may refer to the blob (syncNames(),
+// called by the records' commit), which keeps "references after objects" and saves small builds one flush per blob.
 
 import { createHash, type Hash } from "node:crypto";
 import {
@@ -108,8 +108,8 @@ export function openContent(options: ContentOptions): ContentFiles {
     setAside(digest);
     return new BuildError(
       "STORE_CORRUPT",
-      `the blob ${path(digest)} is damaged on disk and has been set aside in ${options.quarantine}`,
-      { cause, hint: "run the build again: the blob will be fetched or made anew" },
+      `the blob ${path(digest)} is damaged on disk and was moved to ${options.quarantine}`,
+      { cause, hint: "run the build again: the blob will be fetched or rebuilt" },
     );
   }
 
@@ -179,7 +179,7 @@ export function openContent(options: ContentOptions): ContentFiles {
     try {
       return readRegular(path(digest)).equals(data);
     } catch {
-      // Unreadable or just removed: written anew, and that reports what is wrong with the disk.
+      // Unreadable or just removed: rewritten, and that reports what is wrong with the disk.
       return false;
     }
   }
@@ -226,7 +226,7 @@ function openRegular(file: string): number {
   const descriptor = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   if (fstatSync(descriptor).isFile()) return descriptor;
   closeSync(descriptor);
-  throw Object.assign(new Error(`${file} is no file`), { code: "EINVAL" });
+  throw Object.assign(new Error(`${file} is not a regular file`), { code: "EINVAL" });
 }
 
 function readRegular(file: string): Buffer {

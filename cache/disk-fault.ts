@@ -1,4 +1,4 @@
-// System errors of disks in the user's words: of the store's, and where any disk takes no more.
+// Disk errors as user errors: those of the store's disk, and of any disk that is full or not writable.
 
 import { constants, realpathSync, statfsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
@@ -52,14 +52,13 @@ export class DiskRefused extends Error {
 export type DiskUse = "store" | "output" | "temporary";
 
 const HELP: Readonly<Record<DiskUse, string>> = {
-  store:
-    "free some space there, with `tsbuild prune` for example, or name a store on another disk with --root",
-  output: "free some space there, or name another destination",
-  temporary: "free some space there, or set TMPDIR to a directory on another disk",
+  store: "free some space, for example with `tsbuild prune`, or use a store on another disk with --root",
+  output: "free some space, or use another destination",
+  temporary: "free some space, or set TMPDIR to a directory on another disk",
 };
 const READONLY_HELP: Readonly<Record<DiskUse, string>> = {
-  store: "name a store on another file system with --root or TSBUILD_ROOT",
-  output: "name another destination",
+  store: "use a store on another file system with --root or TSBUILD_ROOT",
+  output: "use another destination",
   temporary: "set TMPDIR to a directory on another file system",
 };
 
@@ -77,17 +76,17 @@ export function refusalOf(
     const words =
       errno === "ENOSPC"
         ? `no space left on the device ${place}`
-        : `the device ${place} refuses it (${errno})`;
+        : `the device ${place} refuses the write (${errno})`;
     return { words, hint: null };
   }
   const disk = use === "store" ? `${place} (the disk of the store)` : place;
   switch (errno) {
     case "EDQUOT":
-      return { words: `the disk quota on ${disk} is used up`, hint: HELP[use] };
+      return { words: `the disk quota on ${disk} is exceeded`, hint: HELP[use] };
     case "EFBIG":
       return {
-        words: `a file on ${disk} would be larger than is allowed`,
-        hint: "`ulimit -f` says how large files of this process may be; the file system has a limit as well",
+        words: `a file on ${disk} would exceed the size limit`,
+        hint: "`ulimit -f` shows the limit of this process; the file system may have one too",
       };
     case "EROFS":
       return { words: `${disk} is a read-only file system`, hint: READONLY_HELP[use] };
@@ -125,14 +124,14 @@ export function diskFault(error: unknown, doing: string, place: string): unknown
   switch (errnoOf(error)) {
     case "EACCES":
     case "EPERM":
-      return new BuildError("STORE_UNUSABLE", `the store cannot be written to: ${doing}`, {
+      return new BuildError("STORE_UNUSABLE", `the store is not writable: ${doing}`, {
         cause: error,
-        hint: "the store must be on a writable file system and belong to the user who builds",
+        hint: "the store must be on a writable file system and owned by the user who builds",
       });
     case "EIO":
-      return new BuildError("STORE_UNUSABLE", `the disk of the store fails while ${doing}`, {
+      return new BuildError("STORE_UNUSABLE", `I/O error on the disk of the store while ${doing}`, {
         cause: error,
-        hint: "its errors are in the kernel's log (dmesg); `tsbuild fsck` says what of the store is damaged",
+        hint: "see the kernel's log (dmesg); `tsbuild fsck` lists what is damaged in the store",
       });
     case "EISDIR":
     case "ENOTDIR":
@@ -141,7 +140,7 @@ export function diskFault(error: unknown, doing: string, place: string): unknown
       const { path } = error as NodeJS.ErrnoException;
       return new BuildError(
         "STORE_CORRUPT",
-        `${path ?? "a file of the store"} is not what it must be: ${doing}`,
+        `${path ?? "a file of the store"} has the wrong type: ${doing}`,
         {
           cause: error,
           hint: "`tsbuild fsck --repair` sets it aside",

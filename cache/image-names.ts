@@ -1,10 +1,9 @@
-// Names of images beside the database: names/<sha256 of the name>. The records stay what counts; these files are for the day their
+// Image names next to the database: names/<sha256 of the name>. The records are authoritative; these files are used if the
 // database is lost. Each has the image record and the records of its layers, so that a restored name can be listed, run and pushed.
 //
-// A file is written in the transaction that writes its record, so the two change in one order over all processes. It is not
-// flushed: after a power cut one may be old or torn (its first line is the sha256 of the rest). The first open after each start of
-// the machine therefore makes the files follow the records again. A database without the mark is a new one: there the records
-// follow the files.
+// A file is written in the transaction that writes its record, so both change in the same order in all processes. It is not
+// flushed: after a power cut one may be old or torn (its first line is the sha256 of the rest). Therefore the first open after each
+// boot updates the files from the records. A database without the mark is new: then the records are restored from the files.
 
 import { createHash, randomBytes } from "node:crypto";
 import { closeSync, openSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
@@ -58,7 +57,7 @@ export function openImageNames(options: { readonly dir: string; readonly quarant
 
   function write(file: string, text: string): void {
     const draft = `${file}.${randomBytes(6).toString("hex")}`;
-    onDisk("noting the name of an image", dir, () => {
+    onDisk("storing the name of an image", dir, () => {
       try {
         writeFileSync(draft, text, { mode: 0o600, flag: "wx" });
         publish(draft, file);
@@ -91,7 +90,9 @@ export function openImageNames(options: { readonly dir: string; readonly quarant
     const restored = isNew ? restore(records, layers) : [];
     // A store that was opened before had one with the mark.
     if (isNew && !isTold && readdirSync(dir).some((name) => name.startsWith("boot-")))
-      restored.unshift("db/data.mdb: was empty or gone; what it knew of steps and layers is made again");
+      restored.unshift(
+        "db/data.mdb: was empty or missing; records of steps and layers are lost, the cache is rebuilt",
+      );
     try {
       if (isNew) records.put(MARK.space, MARK.key, 1);
       await records.commit();
@@ -122,7 +123,7 @@ export function openImageNames(options: { readonly dir: string; readonly quarant
         for (const record of kept.layers) layers.recover(record);
         records.merge<ImageRecord>(IMAGE_SPACE, kept.image.name, (old) => old ?? kept.image);
         const what = isNameless(kept.image.name) ? "the image" : "the name";
-        restored.push(`${what} ${kept.image.name}: restored from its file, the database had lost it`);
+        restored.push(`${what} ${kept.image.name}: restored from its file; it was missing in the database`);
       }
     } finally {
       closeSync(directory);
@@ -155,7 +156,7 @@ function textOf(image: ImageRecord, read: ReadRecord): string {
   return `${createHash("sha256").update(text).digest("hex")}\n${text}\n`;
 }
 
-/** null: none that can be believed. */
+/** null: none that can be trusted. */
 function keptIn(directory: number, file: string): KeptName | null {
   let text: string;
   try {

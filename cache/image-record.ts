@@ -1,5 +1,5 @@
-// Images of the local store: one record for each name. An image that has no name has a record under its ID, as docker keeps
-// dangling images: it can be run, tagged and saved by that, and stays until it is removed or a prune takes it.
+// Images of the local store: one record per name. An image without a name has a record under its ID, as docker keeps
+// dangling images: it can be run, tagged and saved by ID, and stays until it is removed or pruned.
 
 import type { Digest } from "../solver/graph/digest.ts";
 

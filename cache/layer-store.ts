@@ -1,19 +1,19 @@
-// Layers: layers/<id>/fs is a layer's directory in overlay form, its record says the rest.
+// Layers: layers/<id>/fs is a layer's directory in overlay form, its record has the rest.
 //
-// A layer is made in active/<owner>-<n>/{fs,work} and gets its name by renaming the outer directory. The outer one is ours and
+// A layer is created in active/<owner>-<n>/{fs,work} and gets its name by renaming the outer directory. The outer one is ours and
 // writable whatever the step did to the mode and owner of fs: rename(2) must write "..", so moving fs itself would fail
 // for a root directory of mode 0555 or of a subordinate id.
 //
-// Power cuts: the files of a step are not flushed one by one. The outer directory holds an empty file
+// Power cuts: the files of a step are not flushed one by one. The outer directory contains an empty file
 // "boot-<boot id>" and the record has the boot id and whether syncfs(2) has run since. A directory of an earlier boot that was
-// never synced may be torn: it counts as absent. R2 of the threat model.
+// never synced may be torn: it counts as missing. R2 of the threat model.
 //
-// The record comes a moment after the directory. An empty file "by-<owner>" says whose it is: without a record, that of a dead
-// process is nobody's.
+// The record is written shortly after the directory. An empty file "by-<owner>" identifies the creator: without a record, a layer of
+// a dead process is unowned.
 //
-// Ids: with one id on a machine, files carry notes of their owners and belong to somebody else on disk (layers/owner.ts). Such
-// layers count as absent where there are several ids, and the other way round; both marks say which it is. Those made with one
-// id can be packed, and so unpacked again, by whoever has several.
+// Ids: with a single id on a machine, files have owner notes and a different owner on disk (layers/owner.ts). Such
+// layers count as missing if there are several ids, and vice versa; both kinds are marked. Those created with one
+// id can be packed, and so unpacked again, by users with several.
 
 import { randomBytes } from "node:crypto";
 import {
@@ -51,7 +51,7 @@ export interface LayerDirs extends LayerStore {
   giveBack(): void;
   /** Layers whose directories this process has made since the last call. */
   newlyMade(): readonly LayerId[];
-  /** Puts back the record of a layer that the database has lost, as far as its directory is there and to be believed. */
+  /** Puts back the record of a layer that the database has lost, as far as its directory is there and to be trusted. */
   recover(record: LayerRecord): void;
 }
 
@@ -72,7 +72,7 @@ export interface LayerStoreOptions {
 type StoredLayer = LayerRecord & {
   readonly boot: string;
   readonly synced: boolean;
-  /** See LayerStoreOptions; left out: null, and records of versions that did not know. */
+  /** See LayerStoreOptions; omitted: null, and records of versions that did not know. */
   readonly oneId?: string | null;
 };
 type Change = Partial<Omit<StoredLayer, "id">>;
@@ -82,7 +82,7 @@ export const LAYER_SPACE = "layer";
 const UNSYNCED_SPACE = "unsynced";
 const LAYER_ID = /^(d-[0-9a-f]{64}|r-[0-9a-f]{32})$/;
 const isLayerId = (name: string): name is LayerId => LAYER_ID.test(name);
-/** Name of an empty file beside a layer: with what follows, who made it. */
+/** Name of an empty file next to a layer: with what follows, who made it. */
 const MAKER = "by-";
 
 export function openLayerStore(options: LayerStoreOptions): LayerDirs {
@@ -107,7 +107,7 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
     return unpacked && oneId !== options.oneId;
   }
 
-  /** As it is to be believed in this boot and with these ids. */
+  /** As it is to be trusted in this boot and with these ids. */
   function believed(stored: StoredLayer | null): LayerRecord | null {
     if (stored === null) return null;
     if (!isOther(stored)) return whole(stored);
@@ -120,7 +120,7 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
     return options.oneId === null && whole(stored)?.unpacked === true && stored.oneId === options.keyName();
   }
 
-  /** As it is to be believed in this boot, whatever the ids. */
+  /** As it is to be trusted in this boot, whatever the ids. */
   function whole(stored: StoredLayer): LayerRecord | null {
     const { boot, synced, oneId: _, ...record } = stored;
     if (!record.unpacked) return unlisted(record);
@@ -170,7 +170,7 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
     return withoutDirectory(stored);
   }
 
-  /** What is left of a layer whose directory is not there or not to be believed: what blobs or registries still have can
+  /** What is left of a layer whose directory is not there or not to be trusted: what blobs or registries still have can
    *  be unpacked again; a step's layer without them never was. */
   function withoutDirectory(record: StoredLayer): LayerRecord | null {
     const isElsewhere = sureForms(record).length > 0 || record.remotes.length > 0;
@@ -243,7 +243,7 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
     };
   }
 
-  /** Is the directory that is there to be believed? Records come a moment after directories, so the mark counts, too. */
+  /** Is the directory that is there to be trusted? Records come a moment after directories, so the mark counts, too. */
   function isWhole(id: LayerId): boolean {
     if (!isDirectory(directory(id))) return false;
     return existsSync(mark(outer(id))) || get(id)?.unpacked === true;
@@ -341,7 +341,7 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
     markSynced(ids) {
       for (const id of ids) {
         records.merge<StoredLayer>(LAYER_SPACE, id, (old) => {
-          // Unpacked anew in the meantime by somebody of another boot cannot be: there is one boot at a time.
+          // Unpacked again in the meantime by somebody of another boot cannot be: there is one boot at a time.
           return old === null || old.boot !== owner.boot ? old : { ...old, synced: true };
         });
         records.remove(UNSYNCED_SPACE, id);
@@ -388,7 +388,7 @@ function mkdirWithMode(dir: string, mode: number): void {
   chmodSync(dir, mode);
 }
 
-/** overlayfs leaves empty directories in its work directory (mode 000). Not empty or not ours: it stays, beside the layer. */
+/** overlayfs leaves empty directories in its work directory (mode 000). Not empty or not ours: it stays, next to the layer. */
 function removeWork(work: string): void {
   for (const dir of [join(work, "work"), join(work, "index"), work]) {
     try {

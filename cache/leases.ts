@@ -1,15 +1,15 @@
-// Leases: what running processes hold against collection. One file for each open store, owners/<owner>.leases, to which lines are
-// only appended; the file counts as long as its owner lives. No record: a lease ends with its process, so it needs no disk
+// Leases: keep data used by running processes from collection. One file per open store, owners/<owner>.leases, to which lines are
+// only appended; the file is valid as long as its owner lives. Not a record: a lease ends with its process, so it needs no disk
 // flush, and write(2) makes it visible to the collector in microseconds.
 //
 //   "l <lease> <layer id>"   "b <lease> <digest>"   "- <lease>"
 //
-// Collector and holder cannot miss each other. The holder first writes its line, then looks whether the thing is there. The
-// collector first makes the thing unfindable, then reads the lines, and puts back what it finds leased. Whatever the
-// order in time, one of the two sees the other. A last line without its end is of a write(2) not yet returned.
+// Collector and holder cannot miss each other. The holder first writes its line, then checks whether the data exists. The
+// collector first makes the data unfindable, then reads the lines, and restores what is leased. In any
+// order, one of the two sees the other. A last line without its end belongs to a write(2) that has not returned yet.
 //
-// What takes over from a lease is a record, an image name say. A lease therefore ends only when the records written before are
-// visible to others, and the collector reads leases before names: one of the two it sees.
+// A lease is replaced by a record, for example an image name. Therefore it ends only when the records written before are
+// visible to others, and the collector reads leases before names: it sees one of the two.
 
 import { closeSync, openSync, readdirSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -36,7 +36,7 @@ export interface Leases {
   close(): void;
 }
 
-/** The file of a process that lives long starts anew after that much, or twice what it holds then. */
+/** The file of a process that lives long starts again after that much, or twice what it holds then. */
 const FILE_MAX_BYTES = 2 ** 18;
 /** Some millions of lines that are all held are no reason to stop. */
 const READ_MAX_BYTES = 2 ** 28;
@@ -161,9 +161,9 @@ function readLeases(path: string): Held[] {
     if (errnoOf(error) === "ENOENT") return []; // its owner has just closed
     if (!(error instanceof BuildError) && errnoOf(error) !== "EISDIR") throw error;
     // What it holds is not known, so nothing may be removed.
-    throw new BuildError("STORE_UNUSABLE", `${path} says what a running build holds, and cannot be read`, {
+    throw new BuildError("STORE_UNUSABLE", `${path} lists what a running build uses, and cannot be read`, {
       cause: error,
-      hint: "wait until that build is over, or end it",
+      hint: "wait until that build ends, or stop it",
     });
   }
   const leases = new Map<string, Held[]>();

@@ -1,17 +1,17 @@
-// Locks over all processes of a store, without flock(2), which Node has not.
+// Locks across all processes of a store, without flock(2), which Node does not have.
 //
-// A held lock is a symbolic link locks/<hash of the key> whose text names the holder and one acquisition:
-// "<owner>/<number>". symlink(2) makes link and text in one step or fails with EEXIST, so there is never a half-written
+// A held lock is a symbolic link locks/<hash of the key> whose target is the holder and one acquisition:
+// "<owner>/<number>". symlink(2) creates link and target in one step or fails with EEXIST, so there is never a half-written
 // lock and at most one of many takers wins. The holder removes it with unlink(2).
 //
 // Taking over from a dead holder, and why there are never two winners:
-//   1. A taker reads text T and learns that T's owner is dead. Dead is for ever: an owner's id holds its start time and is
-//      never used again.
-//   2. It enters alone(), lmdb's write lock: a robust mutex in shared memory which the kernel frees when its holder dies. So
+//   1. A taker reads target T and finds T's owner dead. That is final: an owner's id contains its start time and is
+//      never reused.
+//   2. It enters alone(), lmdb's write lock: a robust mutex in shared memory which the kernel releases when its holder dies. So
 //      at most one process is between 3 and 4.
-//   3. It reads the text again. While it is still T, nobody can change the link: symlink(2) fails as long as it exists, its
-//      holder is dead, and whoever else thinks it stale waits for alone(). If it is not T, somebody was faster: back to start.
-//   4. It unlinks the link and leaves alone(). A kill between 3 and 4 leaves the link as it was.
+//   3. It reads the target again. While it is still T, nobody can change the link: symlink(2) fails as long as it exists, its
+//      holder is dead, and other takers wait for alone(). If it is not T, another taker was faster: start again.
+//   4. It unlinks the link and leaves alone(). A kill between 3 and 4 leaves the link unchanged.
 //   5. All compete with symlink(2) again.
 
 import { createHash } from "node:crypto";

@@ -1,8 +1,8 @@
-// Layers that a step of this store made and that others know by their diffId: an image that was built here has the same layers
-// wherever it comes from, so whoever builds on it sees them by diffId ("d-…"), as after a pull. The directory, or the tar, of the
-// step's layer then stands in for what would be fetched.
+// Layers that a step of this store produced and that are known by diffId elsewhere: an image that was built here has the same layers
+// wherever it comes from, so builds on it refer to them by diffId ("d-…"), as after a pull. The directory, or the tar, of the
+// step's layer is then used instead of fetching it.
 //
-// Nobody's word counts here: a diffId is noted only when the directory was packed, or unpacked and compared (claims.ts).
+// Claims are not used here: a diffId is recorded only when the directory was packed, or unpacked and compared (claims.ts).
 
 import { isBaseLayer, type Descriptor, type LayerId } from "../solver/graph/request.ts";
 import { type Digest, hexOf } from "../solver/graph/digest.ts";

@@ -1,5 +1,5 @@
-// A name that no registry gave an image for: what the local store has instead. A typo near a local name, or an image that is here for
-// another platform, is then not taken for a fault of the network.
+// When no registry has an image: similar images in the local store. A typo in a local name, or an image that is here for
+// another platform, is then not mistaken for a network error.
 
 import { BuildError } from "../solver/graph/error.ts";
 import { nearest } from "../solver/graph/nearest.ts";
@@ -38,8 +38,8 @@ function whatIsHere(
     const has = `${wanted} is in the local store`;
     if (platforms.some((one) => one === platform || one.startsWith(`${platform}/`))) {
       return isSkipped
-        ? { has: `${has}, but was to be pulled`, hint: "without --pull the local image is used" }
-        : { has: `${has}, but its layers are not`, hint: "build or pull it again" };
+        ? { has: `${has}, but was not used`, hint: "without --pull, the local image is used" }
+        : { has: `${has}, but its layers are missing`, hint: "build or pull it again" };
     }
     const only = platforms.join(", ");
     return {
@@ -58,7 +58,7 @@ function whatIsHere(
   const more = near.length > NAMES_SHOWN ? ` and ${near.length - NAMES_SHOWN} more` : "";
   return {
     has: `${wanted} is not in the local store, which has ${shown}${more}`,
-    hint: others.length > 0 ? "name one of these tags, or pull the one you want" : `did you mean ${shown}?`,
+    hint: others.length > 0 ? "use one of these tags, or pull the one you want" : `did you mean ${shown}?`,
   };
 }
 

@@ -1,7 +1,7 @@
-// The key that owner notes of a store's layers are sealed with (layers/owner.ts): 32 random bytes in the file `owner-key`.
+// The key that signs owner notes of a store's layers (layers/owner.ts): 32 random bytes in the file `owner-key`.
 //
-// Losing it costs layers, never owners: layers made with one id carry the key's name in their records (layer-store.ts), and
-// those of another key count as not there. So a file that a power cut has torn is simply made anew.
+// Losing it loses layers, never owners: records of layers created with one id contain the key's name (layer-store.ts), and
+// those with another key count as missing. So a file torn by a power cut is simply recreated.
 
 import { createHash, randomBytes } from "node:crypto";
 import {
@@ -39,7 +39,7 @@ function replace(draft: string, file: string): void {
     renameSync(draft, file);
   } catch (cause) {
     if (errnoOf(cause) !== "EISDIR") throw cause;
-    throw new BuildError("STORE_UNUSABLE", `${file} is a directory, where the store has a file`, {
+    throw new BuildError("STORE_UNUSABLE", `${file} is a directory, but must be a file`, {
       cause,
       hint: "remove it",
     });

@@ -1,8 +1,8 @@
-// Trees and files that others made, opened with Node's own calls: what the front reads and writes without native code.
+// Access to untrusted trees and files with Node's own calls: what the front reads and writes without native code.
 //
 // A name is never resolved as a path. Each component is looked up below the descriptor of its directory, without following
-// a link (`/proc/self/fd/N/name` is what openat(2) does with N), and what was opened is what is checked and used (threat
-// model P1, P2). Nothing here blocks on a FIFO, opens a device, or reads without an end (P9, C6). The keeper has openat2(2)
+// a link (`/proc/self/fd/N/name` has the effect of openat(2) with N), and what was opened is what is checked and used (threat
+// model P1, P2). Nothing here blocks on a FIFO, opens a device, or reads without a limit (P9, C6). The keeper uses openat2(2)
 // for the same (`worker/sys/file.ts`).
 
 import { createHash, randomBytes } from "node:crypto";
@@ -40,7 +40,7 @@ export function pathIn(directory: number, name: string | Buffer): Buffer {
   const base = `/proc/self/fd/${directory}/`;
   if (bytes.length === 0) return Buffer.from(`${base}.`);
   if (bytes.includes(0x2f) || bytes.includes(0) || bytes.equals(DOT) || bytes.equals(DOT_DOT)) {
-    throw new Error(`${JSON.stringify(bytes.toString())} is not the name of a file`);
+    throw new Error(`${JSON.stringify(bytes.toString())} is not a valid file name`);
   }
   return Buffer.concat([Buffer.from(base), bytes]);
 }
@@ -53,7 +53,7 @@ export function openDirectory(path: string | Buffer): number {
 }
 
 /** Opens whatever is at a path the user named for reading: neither waits for the other end of a FIFO nor becomes its terminal.
- *  What it is must be looked at before it is read. Throws the system's error. */
+ *  What it is must be examined before it is read. Throws the system's error. */
 export function openGiven(path: string | Buffer): number {
   return openSync(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
 }
@@ -93,7 +93,7 @@ export function openDirectoryIn(
 
 /** mkdir(2) of a path the user named, and of the parents that are missing; links on the way are his. False: a directory is there
  *  already. Throws the system's error, of the first that could not be made.
- *  The one place for it: mkdirSync's `recursive` (Node 20) tries for ever where mkdir(2) says ENOENT below a directory that is there,
+ *  The one place for it: mkdirSync's `recursive` (Node 20) tries forever where mkdir(2) says ENOENT below a directory that is there,
  *  as it does below /proc. */
 export function makeDirectories(path: string, mode = 0o777): boolean {
   const isMade = (): boolean => {

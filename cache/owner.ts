@@ -1,9 +1,9 @@
-// Who owns unfinished things in the store, and whether that process still lives.
+// Who owns unfinished work in the store, and whether that process is still alive.
 //
-// An owner is written into names: <boot>.<pid namespace>.<pid>.<start time>.<random>. Process ids are used again, start times (ticks
-// since boot, proc_pid_stat(5) field 22) are not. Inside one pid namespace /proc answers at once. A process of another pid
+// An owner is part of names: <boot>.<pid namespace>.<pid>.<start time>.<random>. Process ids are reused, start times (ticks
+// since boot, proc_pid_stat(5) field 22) are not. Inside one pid namespace /proc has the answer. A process of another pid
 // namespace (a store shared by containers) cannot be found there; for those every owner listens on a Unix socket
-// in the store: connect(2) says ECONNREFUSED as soon as the kernel has closed the dead process's descriptors.
+// in the store: connect(2) fails with ECONNREFUSED as soon as the kernel has closed the dead process's descriptors.
 
 import { randomBytes } from "node:crypto";
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
@@ -15,7 +15,7 @@ import { errnoOf } from "./disk-fault.ts";
 export interface Owner {
   /** Fit for a file name; has no "-". */
   readonly id: string;
-  /** Short id of the running kernel's boot: the same until the machine is started anew. */
+  /** Short id of the running kernel's boot: the same until the machine reboots. */
   readonly boot: string;
   /** false only when the process is certainly gone; what is gone stays gone. */
   isAlive(id: string): Promise<boolean>;

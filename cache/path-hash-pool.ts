@@ -1,4 +1,4 @@
-// Hashing on threads: for contexts so large that one core would be waited for.
+// Hashing in threads, for contexts too large for one core.
 
 import type { Digest } from "../solver/graph/digest.ts";
 import { entryOf } from "../solver/graph/entry.ts";
@@ -7,7 +7,7 @@ import { BuildError, type ErrorCode } from "../solver/graph/error.ts";
 /** More do not help: two cores already hash as fast as most disks read. */
 const THREADS = 2;
 
-/** A file that takes longer than opening its directory anew. */
+/** A file that takes longer than reopening its directory. */
 const LARGE_BYTES = 1 << 20;
 
 /** What a hashing thread is given, and what it says when it is done. */
@@ -72,7 +72,7 @@ function runThread(
     worker.on("exit", () => {
       signal.removeEventListener("abort", onAbort);
       if (signal.aborted) reject(signal.reason);
-      else if (answer === null) reject(failure ?? new Error("a hashing thread ended without an answer"));
+      else if (answer === null) reject(failure ?? new Error("a hashing thread ended without a result"));
       else if ("failed" in answer)
         reject(new BuildError(answer.failed.code, answer.failed.message, answer.failed));
       else resolve(answer.hashed);

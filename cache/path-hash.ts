@@ -1,7 +1,7 @@
-// Content keys: the digest of what selectors pick out of a tree. It covers names, types, modes, owners, sizes, content,
+// Content keys: the digest of the paths that selectors match in a tree. It covers names, types, modes, owners, sizes, content,
 // link targets, hard links and attributes; no times, so that a fresh checkout keeps its keys.
 //
-// The same fold is fed while files are copied, so that what was really copied can be compared with what was keyed.
+// The same digest is computed while files are copied, so that what was actually copied can be compared with the key.
 
 import { createHash, hash } from "node:crypto";
 import { closeSync, readSync } from "node:fs";
@@ -225,7 +225,7 @@ function readable<T>(work: () => T): T {
   }
 }
 
-/** A failed call of node:fs on a live directory, as the user's error; anything else as it is. */
+/** A failed call of node:fs on a live directory, as the user's error; anything else unchanged. */
 export function readFailure(error: unknown): unknown {
   const { code, path } = (error ?? {}) as NodeJS.ErrnoException;
   if (error instanceof BuildError || code === undefined) return error;
@@ -246,7 +246,7 @@ export function readFailure(error: unknown): unknown {
         `${shown} in the build context cannot be read: permission denied`,
         {
           cause: error,
-          hint: "make it readable, or leave it out with .dockerignore",
+          hint: "make it readable, or exclude it with .dockerignore",
         },
       );
     default:

@@ -1,7 +1,7 @@
-// Programs of this machine that the front runs (git, credential helpers): with an end, whatever they and their children do.
+// Runs programs of this machine for the front (git, credential helpers), with limits on whatever they and their children do.
 //
-// Each has a process group of its own, which is told to end and then killed when it is cancelled or takes too long. What counts
-// is that the program has ended, not that its output has: a child it leaves behind may keep that open for ever.
+// Each has its own process group, which gets SIGTERM and then SIGKILL when it is cancelled or takes too long. The end of the program
+// matters, not the end of its output: a child it leaves behind may keep that open forever.
 
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as later } from "node:timers/promises";
@@ -9,7 +9,7 @@ import { setTimeout as later } from "node:timers/promises";
 export interface ProgramOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
-  /** Its standard input; left out: nothing. */
+  /** Its standard input; omitted: nothing. */
   readonly input?: string;
   readonly signal: AbortSignal;
   /** Longest time for all of it. */

@@ -1,5 +1,5 @@
-// Filters of `du` and `prune`: --filter type=exec.cachemount and the like. Fields and forms are those of BuildKit's disk usage
-// filters as buildx gives them (docs/reference/buildx_du.md, "--filter").
+// Filters of `du` and `prune`: --filter type=exec.cachemount and the like. Fields and formats are those of BuildKit's disk usage
+// filters as documented by buildx (docs/reference/buildx_du.md, "--filter").
 
 import { BuildError } from "../solver/graph/error.ts";
 import type { UsageEntry } from "./collect.ts";

@@ -1,4 +1,4 @@
-// The spaces of the records: all there are, who writes each, and what becomes of it when disk space is given back.
+// All spaces of the records: who writes each, and how pruning treats it.
 
 export interface RecordSpace {
   /** The file that says what a value is. */
@@ -10,38 +10,42 @@ export interface RecordSpace {
    * counted-elsewhere: it is about a layer or an image, which is the entry, and goes with that.
    * mark: one small record of the store itself; no entry.
    * bounded: one entry for all of it, which stays: it is bounded, or small and of use for long.
-   * cheap: one entry for all of it, which `prune --all` takes: it is had again by asking once more.
+   * cheap: one entry for all of it, which `prune --all` takes: it is recreated by asking once more.
    */
   readonly kept: "own" | "counted-elsewhere" | "mark" | "bounded" | "cheap";
 }
 
 export const RECORD_SPACES: Readonly<Record<string, RecordSpace>> = {
-  image: { owner: "cache/image-record.ts", holds: "names of images", kept: "counted-elsewhere" },
+  image: { owner: "cache/image-record.ts", holds: "image names", kept: "counted-elsewhere" },
   layer: { owner: "cache/layer-store.ts", holds: "layers", kept: "counted-elsewhere" },
-  unsynced: { owner: "cache/layer-store.ts", holds: "layers not yet flushed", kept: "counted-elsewhere" },
-  result: { owner: "solver/records.ts", holds: "results of steps", kept: "own" },
-  stat: { owner: "cache/stat-cache.ts", holds: "digests of a context's files", kept: "own" },
+  unsynced: {
+    owner: "cache/layer-store.ts",
+    holds: "layers not yet flushed to disk",
+    kept: "counted-elsewhere",
+  },
+  result: { owner: "solver/records.ts", holds: "cached steps", kept: "own" },
+  stat: { owner: "cache/stat-cache.ts", holds: "digests of build context files", kept: "own" },
   trace: {
     owner: "solver/traces.ts",
-    holds: "what earlier builds were made of, for explain",
+    holds: "inputs of earlier builds, for explain",
     kept: "bounded",
   },
   "selection-files": {
     owner: "cache/selection-files.ts",
-    holds: "files of contexts, for explain",
+    holds: "lists of build context files, for explain",
     kept: "bounded",
   },
   selection: { owner: "worker/worker.ts", holds: "digests of files in layers", kept: "bounded" },
-  materialized: { owner: "worker/worker.ts", holds: "contexts kept as layers", kept: "bounded" },
-  duration: { owner: "solver/records.ts", holds: "how long steps take", kept: "bounded" },
-  output: { owner: "solver/records.ts", holds: "layers that steps made before", kept: "bounded" },
-  ceiling: { owner: "cache/ceiling.ts", holds: "how large the store was", kept: "mark" },
-  store: { owner: "cache/image-names.ts", holds: "whether its names are complete", kept: "mark" },
-  made: { owner: "cache/made-here.ts", holds: "layers of images that were made here", kept: "bounded" },
-  built: { owner: "bin/engine/build.ts", holds: "Dockerfiles that were built to their end", kept: "cheap" },
-  http: { owner: "worker/sources/http.ts", holds: "what was downloaded by URL", kept: "cheap" },
-  "git-time": { owner: "worker/sources/git.ts", holds: "times of commits", kept: "cheap" },
-  machine: { owner: "worker/probe.ts", holds: "what this machine allows", kept: "cheap" },
+  materialized: { owner: "worker/worker.ts", holds: "build contexts stored as layers", kept: "bounded" },
+  duration: { owner: "solver/records.ts", holds: "durations of steps", kept: "bounded" },
+  output: { owner: "solver/records.ts", holds: "earlier outputs of steps", kept: "bounded" },
+  ceiling: { owner: "cache/ceiling.ts", holds: "size of the store", kept: "mark" },
+  store: { owner: "cache/image-names.ts", holds: "whether image names are complete", kept: "mark" },
+  made: { owner: "cache/made-here.ts", holds: "layers of images that were built here", kept: "bounded" },
+  built: { owner: "bin/engine/build.ts", holds: "Dockerfiles that were built successfully", kept: "cheap" },
+  http: { owner: "worker/sources/http.ts", holds: "downloads by URL", kept: "cheap" },
+  "git-time": { owner: "worker/sources/git.ts", holds: "git commit times", kept: "cheap" },
+  machine: { owner: "worker/probe.ts", holds: "capabilities of this machine", kept: "cheap" },
 };
 
 /** Those whose records are one entry together, with their name. */

@@ -1,12 +1,12 @@
-// The two files of the database, and space for lmdb before it asks for some.
+// The two files of the database, and reserving space for lmdb before it needs it.
 //
-// lmdb must not meet a full disk. Where a write of pages fails, lmdb-js 3.5 prints a message of up to 140 bytes into 100 (mdb.c,
-// mdb_page_flush), and the process dies sooner or later: "malloc(): invalid size". A page of the mapped lock file that has no
-// block when it is written to is SIGBUS. So both files are made in full, with zeros, and before each commit the database file is made longer
-// by as much as the transaction can need: file systems that write in place (ext4, xfs, tmpfs) then ask for nothing more. Those
-// that copy on write (btrfs) ask for space each time; there a commit is refused while little is free.
+// lmdb must not meet a full disk. If writing pages fails, lmdb-js 3.5 prints a message of up to 140 bytes into 100 (mdb.c,
+// mdb_page_flush), and the process dies sooner or later: "malloc(): invalid size". Writing to a page of the mapped lock file that has no
+// block raises SIGBUS. So both files are created in full, with zeros, and before each commit the database file is extended
+// by as much as the transaction can need: file systems that write in place (ext4, xfs, tmpfs) then need no more space. Those
+// that copy on write (btrfs) need space each time; there a commit is refused while little is free.
 //
-// Beyond what a commit needs the file has room for taking everything out of the database: a store on a full disk is tidied up without new
+// In addition the file has space for removing everything from the database: a store on a full disk can be pruned without new
 // space.
 
 import {
@@ -108,7 +108,7 @@ export function makeFiles(path: string): void {
       makeWhole(`${path}-lock`, Buffer.alloc(0), LOCK_BYTES, { isSynced: false });
     else if ((lock.mode & 0o777) !== 0o600) chmodSync(`${path}-lock`, 0o600);
   } catch (error) {
-    throw diskFault(error, "opening its records", dirname(path));
+    throw diskFault(error, "opening its database", dirname(path));
   }
 }
 
@@ -140,7 +140,7 @@ export function looksWhole(path: string): boolean {
     descriptor = openSync(path, "r");
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return true;
-    throw diskFault(error, "opening its records", dirname(path));
+    throw diskFault(error, "opening its database", dirname(path));
   }
   try {
     const head = Buffer.alloc(64);

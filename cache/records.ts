@@ -1,12 +1,12 @@
 // Records: small values by key in one lmdb file. The only importer of lmdb.
 //
-// Writes wait in memory, where this process reads them, and go out together: one transaction for all that came within
+// Writes are buffered in memory, where this process reads them, and committed together: one transaction for all writes within
 // COMMIT_DELAY_MS or until commit() or flush() is called. A commit is lmdb's plain, synchronous one: pages, fdatasync(2), meta page.
-// It is atomic for processes that are killed and for power cuts, and asks the disk for no space: that is seen to before
-// (records-file.ts), and what fails is thrown here. A commit costs 0.3 ms on an SSD that lies about flushes and 1 to
-// 10 ms on one that does not, which is why a small build should have one, at its end.
+// It is atomic for killed processes and power cuts, and needs no new disk space: that is reserved before
+// (records-file.ts), and failures are thrown here. A commit takes 0.3 ms on an SSD that does not really flush and 1 to
+// 10 ms on one that does, which is why a small build should have one, at its end.
 //
-// There is no cache of decoded values in front: a read with a fresh snapshot costs 1 µs, and a snapshot taken for each read
+// There is no cache of decoded values: a read with a fresh snapshot takes 1 µs, and a snapshot per read
 // is what makes other processes' commits visible.
 
 import { existsSync, unlinkSync } from "node:fs";
@@ -98,11 +98,11 @@ export function openRecords(dir: string, options: RecordsOptions): RecordsFile {
     try {
       return work();
     } catch (error) {
-      if (!isDamage(error)) throw diskFault(error, "working with its records", dir);
+      if (!isDamage(error)) throw diskFault(error, "accessing its database", dir);
       putAway(path, options.quarantine); // the next open starts with an empty one
       throw new BuildError("STORE_CORRUPT", "the store's database is damaged and has been set aside", {
         cause: error,
-        hint: "run the command again: image names are kept, steps start without a cache",
+        hint: "run the command again: image names are kept, the build cache is lost",
       });
     }
   }
@@ -238,9 +238,9 @@ function openOrSetAside(path: string, options: RecordsOptions): RootDatabase<Buf
     const stranger = ["", "-lock"]
       .map((suffix) => lookAt(path + suffix))
       .find((stat) => stat?.isFile() === false);
-    if (stranger) putAwayAndTell(`was ${kindOf(stranger)} and no file`);
+    if (stranger) putAwayAndTell(`was ${kindOf(stranger)}, not a file`);
     // Looked at before lmdb does: lmdb-js 3.5 ends the process with SIGSEGV when the file is not a database.
-    else if (!looksWhole(path)) putAwayAndTell("was no database");
+    else if (!looksWhole(path)) putAwayAndTell("was not a database");
     makeFiles(path);
     const db = open(path);
     try {
@@ -250,7 +250,7 @@ function openOrSetAside(path: string, options: RecordsOptions): RootDatabase<Buf
       return db;
     } catch (error) {
       void db.close(); // it closes before it returns
-      if (!isDamage(error)) throw diskFault(error, "opening its records", dirname(path));
+      if (!isDamage(error)) throw diskFault(error, "opening its database", dirname(path));
     }
     putAwayAndTell("was damaged");
     makeFiles(path);
@@ -271,7 +271,7 @@ let turns = 0;
 /**
  * Opens, commits and closes come one at a time, over all processes. lmdb's own lock does not know of opens, and lmdb-js 3.5 sets
  * the number of the last transaction back to what it was when an open began (mdb.c, mdb_env_open2): what was committed
- * meanwhile is overwritten by the next commit. Of several that make a database one begins anew what another has written to; and
+ * meanwhile is overwritten by the next commit. Of several that make a database one starts again what another has written to; and
  * who closes last destroys the mutexes in the lock file, also for one that waits to open it. A turn is a link like those of locks.ts,
  * but that of a killed process is taken over without lmdb's lock, which may not be there yet: two that do so in the same microseconds
  * may both go on, as they would without turns. `work` must end without giving up the thread.
@@ -301,8 +301,8 @@ function giveUp(holder: string, waitedMs: number): void {
   const process = describeProcess(processIn(holder));
   if (waitedMs < (process?.stopped === true ? STOPPED_MAX_MS : WAIT_MAX_MS)) return;
   const who = process?.words ?? "a process of another container";
-  throw new BuildError("STORE_UNUSABLE", `the store's records are still being written to by ${who}`, {
-    hint: "let it go on (SIGCONT) or end it, and run the command again",
+  throw new BuildError("STORE_UNUSABLE", `the store's database is still being written to by ${who}`, {
+    hint: "resume that process (SIGCONT) or end it, and run the command again",
   });
 }
 
@@ -320,7 +320,7 @@ function giveTurn(turn: string, holder: string): void {
   try {
     unlinkSync(turn);
   } catch (error) {
-    if (errnoOf(error) !== "ENOENT") throw diskFault(error, "leaving its records to others", dirname(turn));
+    if (errnoOf(error) !== "ENOENT") throw diskFault(error, "closing its database", dirname(turn));
   }
 }
 

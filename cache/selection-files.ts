@@ -1,11 +1,11 @@
-// What a selection was made of: path, mode and content of each of its files, kept under the selection's digest, so that a
-// step that runs again can name the file that changed.
+// The files of a selection: path, mode and content of each, stored under the selection's digest, so that --explain
+// can name the file that changed when a step runs again.
 //
-// Only differences are ever asked for, so a list has 48 bits of each digest. Deflated: 12 bytes for a file of a source tree.
-// Lists belong to the traces of builds (solver/traces.ts) and go with them.
+// Lists are only compared, so they contain 48 bits of each digest. Deflated: 12 bytes per file of a source tree.
+// Lists belong to the traces of builds (solver/traces.ts) and are removed with them.
 //
 // Format 1, deflated: "1\n", then for each entry "<type letter><octal mode>\0<content>\0<path>\0". content: of a file
-// 12 hex digits of its sha256, of a link its target. A mode that does not count is left out.
+// 12 hex digits of its sha256, of a link its target. An irrelevant mode is omitted.
 
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { type Digest, hexOf } from "../solver/graph/digest.ts";

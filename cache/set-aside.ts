@@ -1,5 +1,5 @@
-// What stands in the store where something else must be goes into quarantine: moved, never opened, followed or deleted, whatever it
-// is. `tsbuild prune --all` removes it for good.
+// Moves unexpected file types in the store to quarantine: moved, never opened, followed or deleted.
+// `tsbuild prune --all` removes them for good.
 
 import { randomBytes } from "node:crypto";
 import { type Stats, lstatSync, renameSync } from "node:fs";

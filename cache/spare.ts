@@ -1,6 +1,6 @@
-// A little of the disk that is kept for the day when it is full. Deleting needs some: a lock is a link (its text takes a block), a process makes
-// itself known by a socket and a file, a name in another directory may take a block for that. Who comes to delete gives the spare up,
-// works with what that frees, and makes it anew at the end. Many files and not one, because inodes run out as well.
+// Disk space reserved for deleting when the disk is full. Deleting needs some: a lock is a link (its target takes a block), a process
+// registers with a socket and a file, a new name in a directory may take a block. Commands that delete free the reserve,
+// use that space, and recreate it at the end. Many files instead of one, because inodes run out as well.
 
 import { randomBytes, randomFillSync } from "node:crypto";
 import { mkdirSync, readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";

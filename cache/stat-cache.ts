@@ -1,12 +1,12 @@
 // Stat cache: digests of a context's files by path and stat, so that unchanged files are not read again.
 //
-// One value for each context directory, read whole at open and replaced whole by flush(): nothing is written by a build
-// that does not end well. An entry is believed only while size, mtime, ctime, inode, device and mode are all the same.
+// One value per context directory, read completely at open and replaced completely by flush(): a build that fails writes
+// nothing. An entry is valid only while size, mtime, ctime, inode, device and mode are all the same.
 //
-// Two ways to be wrong are closed by leaving entries out:
-// - Clock grain. A file changed twice within one tick has one ctime. The cache is opened before any file is looked at, so a file
-//   whose ctime lies more than GRAIN_MS before that moment gets another ctime with its next change; only such are kept.
-// - Power cuts. The kernel may have written a file's inode but not its bytes. In another boot only entries are believed whose
+// Two possible errors are avoided by omitting entries:
+// - Clock granularity. A file changed twice within one tick has one ctime. The cache is opened before any file is read, so a file
+//   whose ctime is more than GRAIN_MS before that moment gets another ctime with its next change; only such files are stored.
+// - Power cuts. The kernel may have written a file's inode but not its bytes. In another boot only entries are valid whose
 //   ctime was BOOT_MS older than the flush: written back long before (dirty_expire_centisecs is 30 s).
 //
 // Format 1: "TSST", u32 version, boot id (12 bytes ASCII), f64 time of the flush (ms), u32 count, count entries of ENTRY_BYTES,

@@ -1,5 +1,5 @@
-// The door of the cache: the only keeper of state on disk. Contracts first; openStore() below. Longer than other files because
-// it holds the words that all rooms share.
+// The door of the cache: all state on disk. Contracts first; openStore() below. Longer than other files because
+// it defines types that all rooms share.
 
 import { randomBytes } from "node:crypto";
 import { readdirSync, renameSync, rmSync } from "node:fs";
@@ -25,120 +25,120 @@ import { isFull, keepSpare, useSpare } from "./spare.ts";
 /** Blobs by digest. Invisible before commit, immutable after. */
 export interface ContentStore {
   has(digest: Digest): boolean;
-  /** Size in bytes, or null when the blob is not here. */
+  /** Size in bytes, or null if the blob does not exist. */
   size(digest: Digest): number | null;
-  /** Whole blob, checked against its digest; throws STORE_CORRUPT (and sets the blob aside), LIMIT_EXCEEDED over maxBytes. */
+  /** The whole blob, verified against its digest; throws STORE_CORRUPT (and sets the blob aside), LIMIT_EXCEEDED over maxBytes. */
   read(digest: Digest, maxBytes: number): Uint8Array;
   /** Bytes of a blob in chunks; verifies while reading and throws STORE_CORRUPT at the end of a damaged one. */
   stream(digest: Digest, options: { readonly signal: AbortSignal }): AsyncIterable<Uint8Array>;
-  /** Reads the blob to its end: are its bytes those of its digest? false: they are not, and it has been set aside, or it is not here. */
+  /** Reads and verifies the whole blob. false: it does not exist, or does not match its digest and was set aside. */
   isWhole(digest: Digest, options: { readonly signal: AbortSignal }): Promise<boolean>;
   /** Absolute path, for the keeper (same machine, same user) and sendfile-like copies. The file is read-only. */
   path(digest: Digest): string;
   /** Writes bytes already in memory. Idempotent. */
   put(data: Uint8Array): Digest;
-  /** A private file to be filled by anybody on this machine; commit hashes nothing when `digest` comes from who wrote it
-   *  with hashing (`trusted`), else verifies. Disposed without commit: gone. */
+  /** A private file that any process on this machine may write; commit does not hash it if the writer computed `digest`
+   *  (`trusted`), otherwise it verifies. Disposed without commit: deleted. */
   ingest(): Ingest;
 }
 export interface Ingest extends AsyncDisposable {
   readonly path: string;
   write(chunk: Uint8Array): void;
-  /** Makes the blob visible: size and digest checked when given, fsync, rename, fsync of the directory. Returns them. */
+  /** Makes the blob visible: verifies size and digest if given, fsync, rename, fsync of the directory. Returns them. */
   commit(expected: { readonly digest?: Digest; readonly size?: number; readonly trusted?: boolean }): {
     digest: Digest;
     size: number;
   };
 }
 
-/** Where a blob that is not here can be fetched from. */
+/** Where a missing blob can be fetched from. */
 export interface RemoteBlob {
   readonly descriptor: Descriptor;
-  /** Registry reference (host/repo), `oci-layout:/abs/path`, or an object store's own words (`s3:…`, `gha:…`). */
+  /** Registry reference (host/repo), `oci-layout:/abs/path`, or an object store's location (`s3:…`, `gha:…`). */
   readonly from: string;
 }
 
-/** All that is known of one layer. */
+/** Everything known about one layer. */
 export interface LayerRecord {
   readonly id: LayerId;
-  /** Digest of the uncompressed tar with times as they are; null until packed once (steps) . */
+  /** Digest of the uncompressed tar with unchanged times; null until packed once (steps). */
   readonly diffId: Digest | null;
-  /** Directory present and whole (upper directory in overlay form, userxattr whiteouts). */
+  /** The directory exists and is complete (upper directory in overlay form, userxattr whiteouts). */
   readonly unpacked: boolean;
-  /** Bytes on disk of the directory, 0 when unknown. */
+  /** Bytes on disk of the directory, 0 if unknown. */
   readonly sizeBytes: number;
   readonly createdAtMs: number;
-  /** Compressed (or plain) blobs that hold this layer, by variant ("gzip", "zstd", "plain", "gzip+epoch=0"…). */
+  /** Compressed or uncompressed blobs that contain this layer, by variant ("gzip", "zstd", "plain", "gzip+epoch=0"…). */
   readonly blobs: Readonly<Record<string, Descriptor>>;
   /** DiffIds of variants whose tar differs ("epoch=0" → digest). */
   readonly diffIds: Readonly<Record<string, Digest>>;
-  /** Bytes of the plain tar, by the same names ("" for times as they are). */
+  /** Size of the uncompressed tar, by the same names ("" for unchanged times). */
   readonly tarBytes?: Readonly<Record<string, number>>;
-  /** Where blobs can be had that somebody said to hold this layer: hearsay (claims.ts). */
+  /** Where blobs can be fetched that are claimed, unverified, to contain this layer (claims.ts). */
   readonly remotes: readonly RemoteBlob[];
-  /** Blobs of others that were unpacked here to this diffId; size and media type are what their bytes are. Left out: none. */
+  /** External blobs that were unpacked here to this diffId; size and media type are verified. Omitted: none. */
   readonly verified?: readonly Descriptor[];
-  /** Of the directory as it was made, and the same without times (layers/listing.ts); left out: not measured. */
+  /** Of the directory at its creation, and the same without times (layers/listing.ts); omitted: not measured. */
   readonly listing?: Digest;
   readonly shape?: Digest;
-  /** Text for du: what made it. */
+  /** Description for du: what created it. */
   readonly description: string;
 }
 
 export interface LayerStore {
-  /** null: nothing known. A directory that a power cut may have torn counts as not unpacked. */
+  /** null: unknown. A directory that a power cut may have damaged counts as not unpacked. */
   get(id: LayerId): LayerRecord | null;
   /** Merges fields into the record (creating it), one transaction. */
   update(id: LayerId, change: Partial<Omit<LayerRecord, "id">>): LayerRecord;
-  /** Absolute path of the layer's directory (whether it is there or not). */
+  /** Absolute path of the layer's directory (whether it exists or not). */
   directory(id: LayerId): string;
   /** A private directory pair on the same file system for an overlay: upper is the future layer. */
   prepare(): ActiveLayer;
-  /** Is its directory there, but made with other ids than this process has, so that it does not count? A blob of such a layer
-   *  may be had by packing the directory (PackJob.oneId). */
+  /** Does its directory exist, but with other ids than this process has, so that it counts as missing? A blob of such a layer
+   *  can be created by packing the directory (PackJob.oneId). */
   isOfOtherIds(id: LayerId): boolean;
   /** Layer id of a base layer. */
   idOf(diffId: Digest): LayerId;
-  /** What was made here and is the same as this layer of an image: it need not be fetched. To be held as what it stands in for.
-   *  null: nothing is known. */
+  /** A local layer that is the same as this layer of an image, which then need not be fetched. Must be leased like the original.
+   *  null: none known. */
   made(id: LayerId): MadeHere | null;
   list(): LayerRecord[];
-  /** Layers whose files the disk may not have yet: whoever calls syncfs(2) on the store reads this before and gives the
-   *  same ids to markSynced() after. Layers never marked are dropped when the machine has been started anew. */
+  /** Layers whose files may not be on disk yet: callers of syncfs(2) on the store read this before and pass the
+   *  same ids to markSynced() after. Layers never marked are dropped after a reboot. */
   unsynced(): LayerId[];
   markSynced(ids: readonly LayerId[]): void;
-  /** Directories nobody uses that this process could not or should not delete (files of subordinate ids, leavings of dead
-   *  processes): for the keeper's RemoveJob, any time. Those already gone are not listed. */
+  /** Unused directories that this process could not or should not delete (files of subordinate ids, leftovers of dead
+   *  processes): for the keeper's RemoveJob, at any time. Already deleted ones are not listed. */
   discarded(): readonly string[];
 }
 export interface ActiveLayer extends AsyncDisposable {
   readonly id: LayerId; // fresh "r-…"
   readonly upper: string;
   readonly work: string;
-  /** Renames upper to its place under `as` (default: id) and writes the record. When `as` is there already, this one is dropped. */
+  /** Renames upper to its final name `as` (default: id) and writes the record. If `as` already exists, this one is dropped. */
   commit(change: Partial<Omit<LayerRecord, "id">>, as?: LayerId): LayerRecord;
 }
 
-/** Small values by key, lmdb on disk; reads are synchronous. Namespaces keep kinds apart. Values are JSON, or a Uint8Array
- *  as a whole. Writes are seen by this process at once and by others when committed: a few ms later, or with commit(). */
+/** Small values by key, lmdb on disk; reads are synchronous. Spaces separate kinds. Values are JSON, or a Uint8Array
+ *  as a whole. Writes are visible to this process at once and to others when committed: a few ms later, or with commit(). */
 export interface Records {
   get<T>(space: string, key: string): T | null;
   put(space: string, key: string, value: unknown): void;
-  /** Several at once, atomically, visible to other processes together. */
+  /** Several writes at once, atomic for other processes. */
   batch(
     changes: readonly { readonly space: string; readonly key: string; readonly value: unknown | null }[],
   ): void;
   remove(space: string, key: string): void;
-  /** Replaces a value by a function of it; the function runs again at commit, on what other processes left there. */
+  /** Replaces a value by a function of it; the function runs again at commit, on the value other processes committed. */
   merge<T>(space: string, key: string, change: (old: T | null) => T | null): T | null;
-  /** Resolves when all writes so far are visible to other processes (and outlive a SIGKILL). */
+  /** Resolves when all writes so far are visible to other processes (and survive a SIGKILL). */
   commit(): Promise<void>;
-  /** Resolves when all writes so far are on disk (and outlive a power cut). */
+  /** Resolves when all writes so far are on disk (and survive a power cut). */
   flush(): Promise<void>;
   entries<T>(space: string): Iterable<{ readonly key: string; readonly value: T }>;
 }
 
-/** What a step's key led to. One entry for each output. */
+/** The result for a step's key. One entry per output. */
 export interface ResultRecord {
   readonly outputs: readonly (readonly LayerId[] | null)[];
   readonly createdAtMs: number;
@@ -153,32 +153,32 @@ export interface ImageRecord {
   readonly name: string; // docker.io/library/app:latest
   readonly target: Descriptor; // manifest or index in the content store
   readonly createdAtMs: number;
-  /** Layers held for each manifest in it (platform text → ids), so that run needs no unpack. */
+  /** Layers kept for each manifest in it (platform → ids), so that run needs no unpacking. */
   readonly layers: Readonly<Record<string, readonly LayerId[]>>;
-  /** Repositories (docker.io/library/app) whose registry has `target`: it was pushed there or came from there. Left out: none. */
+  /** Repositories (docker.io/library/app) whose registry has `target`: it was pushed there or pulled from there. Omitted: none. */
   readonly confirmed?: readonly string[];
 }
 
-/** Waiting for what another process holds. */
+/** Waiting for a lock of another process. */
 export interface WaitOptions {
   readonly signal: AbortSignal;
-  /** Called when it takes longer than a moment, and whenever there is something new to say: "process 17 (node), which is stopped". */
+  /** Called if it takes longer than a moment, and whenever the text changes: "process 17 (node), which is stopped". */
   readonly onWait?: (holder: string) => void;
-  /** The lock only spares work that is done twice: while its holder is stopped (SIGSTOP, a freezer), `work` runs without it
+  /** The lock only avoids duplicate work: while its holder is stopped (SIGSTOP, a freezer), `work` runs without it
    *  after a while. */
   readonly sparesWork?: boolean;
 }
 
 /** Directories for RUN --mount=type=cache. */
 export interface CacheMounts {
-  /** Holds the directory of an id under the sharing rule (locked waits, private takes a free copy). */
+  /** Acquires the directory of an id with the given sharing mode (locked waits, private uses a free copy). */
   acquire(
     id: string,
     sharing: "shared" | "private" | "locked",
     options: WaitOptions & { readonly seedKey: string },
   ): Promise<CacheMountHold>;
-  /** Shares the filled directory of an id that begins empty, so that no step has it alone meanwhile. null: there is none, or steps
-   *  have it alone (locked, private); nothing is made and nothing waited for. */
+  /** Acquires the filled, initially empty directory of an id as shared, so that no step has it exclusively meanwhile. null: there is none,
+   *  or steps use it exclusively (locked, private); creates nothing and does not wait. */
   read(id: string, options: { readonly signal: AbortSignal }): Promise<CacheMountHold | null>;
   list(): {
     readonly id: string;
@@ -190,12 +190,12 @@ export interface CacheMounts {
 export interface CacheMountHold extends AsyncDisposable {
   readonly path: string;
   readonly fresh: boolean; // just made: owner, mode and seed content are still to be set
-  /** A fresh directory has been filled: others who share it may come in now. Disposing says the same. */
+  /** A new directory has been filled: others may share it now. Disposing has the same effect. */
   seeded(): void;
 }
 
-/** Holds ids and digests (and what they need) against collection until disposed; dies with the process. What was there
- *  before may be collected up to the moment add…() returns: first add, then look whether it (still) is there. */
+/** Protects ids and digests (and what they need) from collection until disposed; ends with the process. Existing data
+ *  may be collected until add…() returns: first add, then check whether it still exists. */
 export interface Lease extends AsyncDisposable {
   addLayers(ids: readonly LayerId[]): void;
   addBlobs(digests: readonly Digest[]): void;
@@ -210,40 +210,40 @@ export interface Store extends AsyncDisposable {
   /** Copies of directories of clients elsewhere: synced-files.ts. */
   readonly syncedFiles: CacheMounts;
   lease(): Lease;
-  /** Runs `work` once per key at a time over all processes of this store; the others wait for the lock. Records written in
-   *  `work` are visible to whoever comes next. Not reentrant. Rejects with signal.reason when aborted while waiting. */
+  /** Runs `work` for one caller per key at a time across all processes of this store; others wait for the lock. Records written in
+   *  `work` are visible to the next one. Not reentrant. Rejects with signal.reason when aborted while waiting. */
   exclusively<T>(key: string, work: () => Promise<T>, options: WaitOptions): Promise<T>;
-  /** A directory for temporary files, on the store's file system; emptied of dead processes' leavings when a store opens. */
+  /** A directory for temporary files, on the store's file system; leftovers of dead processes are removed when a store opens. */
   tempDir(): string;
-  /** Has its file system not a block or an inode left, so that what was written last may be cut short? */
+  /** Is its file system out of blocks or inodes, so that the last writes may be truncated? */
   isFull(): boolean;
 }
 
-/** A store as opened by this process: what Store offers, and what collect.ts needs besides. */
+/** A store opened by this process: Store, plus what collect.ts needs. */
 export interface OpenStore extends Store {
   readonly content: ContentFiles;
   readonly layers: LayerDirs;
   readonly cacheMounts: MountFiles;
   readonly syncedFiles: MountFiles;
-  /** What live processes hold by leases. */
+  /** Everything leased by live processes. */
   pinned(): Promise<Pinned>;
-  /** Commits what is pending, at the end of all work. On a disk too full for that (STORE_FULL) directories whose records could not be
-   *  written are taken out of sight: who can deletes them (layers.discarded()) before it closes the store. */
+  /** Commits pending writes, at the end of all work. If the disk is too full for that (STORE_FULL), directories whose records could not be
+   *  written are renamed away, to be deleted (layers.discarded()) before the store is closed. */
   settle(): Promise<void>;
-  /** What was not as it must be when it was opened and has been mended, in words. */
+  /** Messages about repairs made when the store was opened. */
   readonly mended: readonly string[];
 }
 
-/** Opens the store in `dir`, making it when there is none, and clears up after dead processes. Throws STORE_UNUSABLE (newer version,
- *  somebody else's directory, read-only), STORE_FULL. Any number of processes may have it open. */
+/** Opens the store in `dir`, creating it if needed, and cleans up after dead processes. Throws STORE_UNUSABLE (newer version,
+ *  directory of another user, read-only), STORE_FULL. Any number of processes may have it open. */
 export async function openStore(
   dir: string,
   options: {
-    /** Has the keeper of this user one id only? Its layers are of no use otherwise, nor the others to it. */
+    /** Does this user's keeper have only one id? Layers made with one id cannot be used with several, and vice versa. */
     readonly hasOneId?: boolean;
     /** See ClaimOptions. */
     readonly repair?: boolean;
-    /** It is opened to give space back: on a full disk what is kept for that may be used (spare.ts). */
+    /** Opened to free space: on a full disk the reserved space may be used (spare.ts). */
     readonly tidying?: boolean;
   } = {},
 ): Promise<OpenStore> {
@@ -254,7 +254,7 @@ export async function openStore(
   const at = (name: string) => join(root, name);
   const quarantine = at("tmp/quarantine");
   const names = openImageNames({ dir: at("names"), quarantine });
-  // First what may fail: an owner is known to others until it closes.
+  // First everything that may fail: an owner is visible to others until it closes.
   const records = openRecords(at("db"), {
     quarantine,
     beforeCommit: () => content.syncNames(),
@@ -327,7 +327,7 @@ export async function openStore(
     mended,
     exclusively: locks.exclusively,
     tempDir() {
-      onDisk("making a temporary directory", root, () => makeDirectories(temporary, 0o700));
+      onDisk("creating a temporary directory", root, () => makeDirectories(temporary, 0o700));
       return temporary;
     },
     async [Symbol.asyncDispose]() {
@@ -350,8 +350,8 @@ export async function openStore(
   };
 }
 
-/** Deletes temporary files. A tree of others among them (a context that came as a tar, a checkout) may be deeper than a path of ours can
- *  say, or hold what this process may not delete: that goes to active/, from where the keeper removes it. */
+/** Deletes temporary files. Untrusted trees among them (a context from a tar, a checkout) may be deeper than the path
+ *  limit, or contain files that this process cannot delete: those are moved to active/, from where the keeper removes them. */
 function removeFiles(path: string, active: string, ownerId: string): void {
   try {
     rmSync(path, { recursive: true, force: true });
@@ -360,8 +360,8 @@ function removeFiles(path: string, active: string, ownerId: string): void {
   }
 }
 
-/** Deletes what dead processes left in ingest/, tmp/ and owners/; returns the names they left in active/, which may be large and
- *  of other ids: those are the keeper's. */
+/** Deletes leftovers of dead processes in ingest/, tmp/ and owners/; returns the names they left in active/, which may be large and
+ *  have other owners: the keeper removes those. */
 async function sweepFiles(root: string, owner: Owner): Promise<string[]> {
   const alive = new Map<string, boolean>();
   async function leftIn(dir: string): Promise<string[]> {

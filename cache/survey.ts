@@ -1,4 +1,4 @@
-// A look over the whole store: what is there, what leads to it, who uses it. collect.ts decides with it.
+// A survey of the whole store: what exists, what refers to it, what is in use. Used by collect.ts for its decisions.
 
 import { closeSync, constants } from "node:fs";
 import { type Digest, isDigest } from "../solver/graph/digest.ts";
@@ -19,7 +19,7 @@ export interface Survey {
   readonly blobs: ReadonlySet<Digest>;
   /** In use by images only, but their blobs are here: the unpacked directory can be made again. */
   readonly repackable: ReadonlySet<string>;
-  /** Spaces of records that are had again by asking once more; each is one entry. */
+  /** Spaces of records that are recreated by asking once more; each is one entry. */
   readonly cheap: ReadonlySet<string>;
   /** Entry id of a cache mount, or of a copy of a client's files → its path. */
   readonly mountPaths: ReadonlyMap<string, string>;
@@ -83,7 +83,7 @@ const FRESH_MS = 60_000;
 /** Bytes on disk below directories that hold files of other owners: what only the keeper can add up. null: it could not. */
 export type Measure = (dirs: readonly string[]) => Promise<readonly (number | null)[]>;
 
-/** `measure` is asked for directories this process may not look into as a whole; left out: what it can see of them counts. */
+/** `measure` is asked for directories this process may not look into as a whole; omitted: what it can see of them counts. */
 export async function survey(store: OpenStore, measure: Measure | null = null): Promise<Survey> {
   const documents = new Map<Digest, unknown>();
   const used = await needed(store, documents);

@@ -1,6 +1,6 @@
 // Include and exclude patterns over a tree, as BuildKit applies them to a context (.dockerignore) and to one COPY
-// (--exclude, --parents): moby/patternmatcher decides on a path, and a directory that is left out is there all the same
-// when something below it is in.
+// (--exclude, --parents): moby/patternmatcher decides on a path, and an excluded directory is still included
+// if something below it is.
 
 import { compilePatterns, matchPath, type Patterns } from "../solver/graph/patterns.ts";
 import { childPath, cleanPath, joinPath, textOf, type TreeReader, type TreeStat } from "./tree.ts";

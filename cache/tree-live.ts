@@ -1,8 +1,8 @@
 // A live directory (the build context) as a tree, with Node's synchronous calls: the front reads it without loading any
 // native code. Measured on 20,000 files: walk and lstat 0.13 s.
 //
-// The directory belongs to the user and may change or lie while it is read. Nothing here is trusted further than a
-// cache key: what is copied is read again by the keeper through descriptors, and hashed as it is copied.
+// The directory belongs to the user and may change while it is read. Its data is only used for
+// cache keys: what is copied is read again by the keeper through descriptors, and hashed as it is copied.
 
 import {
   type BigIntStats,
@@ -141,7 +141,7 @@ export function openLiveFiles(root: string): LiveFiles {
       closeSync(fd);
       throw new BuildError(
         "CONTEXT_CHANGED",
-        `${JSON.stringify(textOf(path))} changed while it was read: not a file any more`,
+        `${JSON.stringify(textOf(path))} changed while it was read: no longer a regular file`,
       );
     },
     close() {

@@ -1,5 +1,5 @@
-// Which paths of a tree a selector picks: the sources of a COPY with BuildKit's rules (fsutil/copy), or a subtree.
-// Hashing and copying walk by the same functions, so that a content key covers exactly what is copied.
+// Which paths of a tree a selector matches: the sources of a COPY with BuildKit's rules (fsutil/copy), or a subtree.
+// Hashing and copying use the same functions, so that a content key covers exactly what is copied.
 
 import { BuildError } from "../solver/graph/error.ts";
 import type { CopyAction } from "../solver/graph/op.ts";
@@ -84,9 +84,9 @@ export function missing(tree: TreeReader, asked: string, resolved: string): Buil
       hint:
         rule === null
           ? tree.live
-            ? `there is no ${shown.slice(1)} in the build context`
+            ? `${shown.slice(1)} does not exist in the build context`
             : null
-          : `the pattern ${JSON.stringify(rule)} in .dockerignore leaves it out`,
+          : `it is excluded by the pattern ${JSON.stringify(rule)} in .dockerignore`,
     },
   );
 }

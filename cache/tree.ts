@@ -1,8 +1,8 @@
-// A file tree that can be read: what path selection, hashing and copying have in common for live directories (the build
+// A readable file tree: what path selection, hashing and copying have in common for live directories (the build
 // context) and for mounted layers.
 //
 // Names are bytes, not text (threat model T7). Inside this room a path is a *byte string*: one char per byte. Such
-// strings compare and sort as their bytes do, and cost nothing where a name is ASCII.
+// strings compare and sort as their bytes do, and are cheap for ASCII names.
 
 import type { Digest } from "../solver/graph/digest.ts";
 import { BuildError, printable } from "../solver/graph/error.ts";
@@ -94,7 +94,7 @@ export function pathTooLong(path: string): BuildError {
     "LIMIT_EXCEEDED",
     `the path "${shown(path.slice(0, 40))}…${shown(path.slice(-40))}" is longer than ${PATH_MAX_BYTES} bytes`,
     {
-      hint: "no file with such a path can be copied or be in an image: remove it, or give the directories shorter names",
+      hint: "files with such paths cannot be copied or be in an image: remove it, or use shorter directory names",
     },
   );
 }

@@ -1,4 +1,4 @@
-// Annotations of outputs: where they go and for which platform. buildx --annotation, BuildKit exptypes/annotations.go.
+// Annotations of outputs: their target and platform. buildx --annotation, BuildKit exptypes/annotations.go.
 
 import type { Index, Manifest } from "../cache/registry/documents.ts";
 import { BuildError, printable } from "../solver/graph/error.ts";

@@ -1,4 +1,4 @@
-// An image put together: its layers in the wanted form, its documents in the content store.
+// Assembles an image: its layers in the required format, its documents in the content store.
 
 import type { Lease, RemoteBlob } from "../cache/store.ts";
 import type { Digest } from "../solver/graph/digest.ts";

@@ -1,4 +1,4 @@
-// An image whose documents are made, and how to get at the bytes of its layers.
+// An image with finished documents, and access to the bytes of its layers.
 
 import { pullLayer } from "../cache/registry/image.ts";
 import type { RemoteBlob } from "../cache/store.ts";

@@ -1,6 +1,6 @@
-// Layers of finished steps leave for the build's caches while later steps run: packed and sent one after the other, beside the work.
-// It only brings forward what the export at the end does (cache-export.ts), which looks at everything again: whatever fails here is
-// left to it, and what a failed build has sent is a blob that nothing names.
+// Sends layers of finished steps to the build's caches while later steps run: packed and sent one by one, in the background.
+// The export at the end of the build (cache-export.ts) checks everything again, so errors here are ignored. A failed build leaves
+// only unreferenced blobs.
 
 import type { CachePlace } from "../cache/remote-cache/place.ts";
 import type { LayerId, Result } from "../solver/graph/request.ts";

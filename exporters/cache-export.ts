@@ -1,5 +1,5 @@
-// Build caches leave the house: the key chain of a build and the layers it names become records, layers packed as blobs, and a
-// manifest over all that (cache/remote-cache/config.ts has the format). What is there already is not sent.
+// Exports build caches: the key chain of a build and the layers in it become records, layers packed as blobs, and a
+// manifest over all that (cache/remote-cache/config.ts has the format). Existing blobs are not sent.
 
 import type { ChainStep } from "../cache/remote-cache/chain.ts";
 import {
@@ -195,9 +195,13 @@ export async function exportMounts(
         : [document.config, ...document.layers];
   let config = all.find(({ mediaType }) => mediaType === CACHE_CONFIG_TYPE);
   if (document !== null && config === undefined) {
-    throw new BuildError("OUTPUT_INVALID", `${place.name} is not a build cache, and would be overwritten`, {
-      hint: "name another reference or directory",
-    });
+    throw new BuildError(
+      "OUTPUT_INVALID",
+      `${place.name} exists and is not a build cache: it would be overwritten`,
+      {
+        hint: "use another reference or directory",
+      },
+    );
   }
   if (config === undefined) {
     const { bytes } = encodeCacheConfig([]);

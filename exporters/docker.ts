@@ -1,4 +1,4 @@
-// What docker needs beside an OCI layout, and handing images over to it (or to podman).
+// What docker needs in addition to an OCI layout, and loading images into it (or into podman).
 
 import { endOf } from "../cache/program.ts";
 import { familiarReference, parseReference } from "../cache/registry/reference.ts";

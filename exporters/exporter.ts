@@ -1,4 +1,4 @@
-// The door of the exporters: a built image leaves the house, by several ways at once.
+// The door of the exporters: exports a built image to several outputs at once.
 
 import type { Registry } from "../cache/registry/client.ts";
 import { familiarReference, formatReference, parseReference } from "../cache/registry/reference.ts";
@@ -27,22 +27,22 @@ export { pushImage as pushTo } from "./registry.ts";
 export { isAttestation, onlyOf, type StoredImage, storedImage, withOnly } from "./stored.ts";
 export { withWholeBlobs } from "./whole.ts";
 
-/** The form in which a layer is wanted. */
+/** The requested format of a layer. */
 export interface LayerVariant {
   readonly compression: LayerCompression;
   readonly level: number | null;
-  /** Only a blob of just this compression will do; else a base layer may come as it is. */
+  /** Exactly this compression is required; otherwise a base layer may keep its own. */
   readonly force: boolean;
-  /** Times in it are at most this, in seconds; null: as they are. */
+  /** Clamps file times to this, in seconds; null: unchanged. */
   readonly epochSeconds: number | null;
-  /** A layer of the base image: its content, and without `force` its blob, stay as they are. */
+  /** A layer of the base image: its content, and without `force` its blob, stay unchanged. */
   readonly pinned: boolean;
-  /** What has no blob yet is named as the plain tar that it would be, and none is made. Left out: false. */
+  /** A layer without a blob is described by its uncompressed tar, without creating it. Omitted: false. */
   readonly unmade?: boolean;
 }
 
 export interface LayerBlob {
-  /** Media type in OCI's or Docker's words. The blob is in the content store, unless `remote` says where it can be had. */
+  /** OCI's or Docker's media type. The blob is in the content store, or at `remote`. */
   readonly descriptor: Descriptor;
   readonly diffId: Digest;
   readonly remote: RemoteBlob | null;
@@ -50,15 +50,15 @@ export interface LayerBlob {
 
 export interface LayerOptions {
   readonly signal: AbortSignal;
-  /** Called when there is something to do, with the bytes made so far (of `total` where that is known); not called for a layer
-   *  whose blob is there. */
+  /** Called with progress, the bytes produced so far (of `total` if known); not called for a layer
+   *  whose blob exists. */
   readonly onBytes?: Report;
 }
 
-/** Layers as blobs; packs what has not been packed in that form. Equal calls at one time are one packing, told to the first. */
+/** Layers as blobs; packs layers not yet packed in that format. Concurrent equal calls pack once and report progress to the first. */
 export interface LayerSource {
   blob(id: LayerId, variant: LayerVariant, options: LayerOptions): Promise<LayerBlob>;
-  /** Digest and size of the plain tar, without making a blob. */
+  /** Digest and size of the uncompressed tar, without creating a blob. */
   diffId(
     id: LayerId,
     epochSeconds: number | null,
@@ -69,10 +69,10 @@ export interface LayerSource {
 export interface ExportDeps {
   readonly store: Store;
   readonly layers: LayerSource;
-  /** Opened by who needs it: most outputs talk to no registry. */
+  /** Opened when needed: most outputs do not use a registry. */
   readonly registry: () => Promise<Registry>;
   readonly files: FilesKeeper;
-  /** Takes outputs whose destination is the client (dest=-); null: it takes none, as a terminal does. */
+  /** Receives outputs whose destination is the client (dest=-); null: it accepts none, as a terminal. */
   readonly client: ClientOutputs | null;
   /** Command lines for `--load`, tried in order: [["docker","load"],["podman","load"]]. */
   readonly loaders: readonly (readonly string[])[];
@@ -82,13 +82,13 @@ export interface ExportDeps {
 export interface ExportContext {
   readonly signal: AbortSignal;
   readonly emit: Emit;
-  /** The step each output is shown as, begun by the caller and ended here; null or left out: it is not shown. */
+  /** The progress step of each output, started by the caller and ended here; null or omitted: not shown. */
   readonly vertices: readonly (Digest | null)[];
-  /** The result is an index although it may have one image only. */
+  /** The result is an index even if it has only one image. */
   readonly multiPlatform: boolean;
   /** SOURCE_DATE_EPOCH of the build; null: none. */
   readonly epochSeconds: number | null;
-  /** The clock: of progress and of names in the image store; never in an image. */
+  /** The clock, for progress and for names in the image store; never for image content. */
   readonly nowMs: () => number;
 }
 
@@ -103,15 +103,15 @@ export interface ExportOutcome {
   readonly descriptor: Descriptor | null;
   /** Of the only image; null for files and several platforms. */
   readonly configDigest: Digest | null;
-  /** In the words of `image.name` of BuildKit: as written where an image is stored or pushed, full in an archive; null: none. */
+  /** As in BuildKit's `image.name`: as written if an image is stored or pushed, the full name in an archive; null: none. */
   readonly imageName: string | null;
-  /** What a program that loaded the image said. */
+  /** Output of the program that loaded the image. */
   readonly loaderMessage: string | null;
 }
 
 /**
- * Runs outputs side by side; the first failure stops the others. Throws OUTPUT_INVALID, OUTPUT_FAILED, REGISTRY_*, and what
- * packing throws. What was written under a final name before a failure elsewhere stays.
+ * Runs outputs in parallel; the first failure stops the others. Throws OUTPUT_INVALID, OUTPUT_FAILED, REGISTRY_*, and errors
+ * of packing. Files that were completed before another output failed are kept.
  */
 export async function runOutputs(
   images: readonly BuiltImage[],
@@ -138,16 +138,16 @@ export async function runOutputs(
 export interface SavedImage {
   readonly images: readonly BuiltImage[];
   readonly names: readonly string[];
-  /** For an image that has to be put together: what it says of itself, and whether it is an index. */
+  /** For an image that has to be assembled: its metadata, and whether it is an index. */
   readonly annotations: readonly Annotation[];
   readonly ociTypes: boolean;
   readonly isIndex: boolean;
-  /** The image byte for byte, as far as it is wanted; null: it has to be put together. Asked again after damage. */
+  /** The requested parts of the image, byte for byte; null: it has to be assembled. Called again after damage. */
   readonly asItIs: () => StoredImage | null;
 }
 
-/** Images with their names, as `docker save` writes them: one archive. What has the digests of a registry keeps them; layers of others
- *  go in the form they are in. Throws as runOutputs. */
+/** Writes images with their names to one archive, as `docker save` does. Images from a registry keep their digests; layers of others
+ *  keep their format. Throws as runOutputs. */
 export async function saveTogether(
   all: readonly SavedImage[],
   output: ArchiveOutput,
@@ -175,7 +175,7 @@ export async function saveTogether(
   );
 }
 
-/** What can be known to be wrong is said before any work. `isIndex`: the result is an index; client: as in ExportDeps. Throws
+/** Checks outputs before any work. `isIndex`: the result is an index; client: as in ExportDeps. Throws
  *  OUTPUT_INVALID. */
 export function checkOutputs(
   outputs: readonly Output[],
@@ -223,7 +223,7 @@ export function checkOutputs(
   }
 }
 
-/** What is pushed by its digest gets no tag, so none may be asked for. BuildKit util/push, Push. */
+/** An image pushed by digest gets no tag, so a tag is an error. BuildKit util/push, Push. */
 function checkDigestOnly(writtenNames: string): void {
   for (const name of writtenNames.split(",")) {
     if (name === "") continue;
@@ -232,7 +232,7 @@ function checkDigestOnly(writtenNames: string): void {
     throw new BuildError(
       "OUTPUT_INVALID",
       `failed to push ${name}: can't push tagged ref ${formatReference(reference)} by digest`,
-      { hint: `leave out the tag: ${familiarReference({ ...reference, tag: null, digest: null })}` },
+      { hint: `omit the tag: ${familiarReference({ ...reference, tag: null, digest: null })}` },
     );
   }
 }
@@ -263,8 +263,8 @@ async function runOutput(
       return outcomeOf(output, assembled, imageName, loaderMessage);
     }
     case "image": {
-      // An image that only gets a name here needs no blobs: its manifest names the plain tars, which can be made from
-      // the layers at any time. Nothing is compressed before it leaves.
+      // An image that is only named locally needs no blobs: its manifest has the uncompressed tars, which can be created from
+      // the layers at any time. Layers are compressed only on export.
       const isPlain = !output.push && !output.image.compressionChosen && !output.image.forceCompression;
       const assembled = await assemble(images, { options: output.image, isPlain }, deps, context, lease);
       const names = namesOf(output, assembled.top.descriptor.digest);

@@ -1,4 +1,4 @@
-// Outputs as files: they appear under their name whole or not at all.
+// Output files: they appear under their name only when complete.
 
 import { closeSync, constants, fstatSync, openSync, readlinkSync, statSync, write } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -25,8 +25,8 @@ export interface WriteOptions {
 }
 
 /**
- * Writes a stream to a file (a draft beside it, fsync, rename; the umask decides its mode), straight to a device or
- * pipe, or sends it to the client.
+ * Writes a stream to a file (a temporary file next to it, fsync, rename; the umask decides its mode), straight to a device or
+ * pipe, or to the client.
  */
 export async function writeOutput(
   dest: Destination,
@@ -42,7 +42,7 @@ export async function writeOutput(
 }
 
 /**
- * Lets `make` fill a new file beside `path`, then gives it that name. Links are followed. Throws OUTPUT_FAILED; OUTPUT_INVALID
+ * Lets `make` fill a new file next to `path`, then gives it that name. Links are followed. Throws OUTPUT_FAILED; OUTPUT_INVALID
  * for a directory and what else is no regular file.
  */
 export async function writeFileWhole(
@@ -128,7 +128,7 @@ export function openTarget(path: string): Target {
     const stat = fstatSync(fd);
     if (stat.isDirectory()) {
       throw new BuildError("OUTPUT_INVALID", `destination file ${path} is a directory`, {
-        hint: "name a file, or use tar=false",
+        hint: "use a file name, or tar=false",
       });
     }
     if (!stat.isFile()) {
@@ -140,7 +140,7 @@ export function openTarget(path: string): Target {
     const there = statIn(target.directory, target.name);
     if (there?.ino === stat.ino && there.dev === stat.dev) return target;
     closeSync(target.directory);
-    throw new BuildError("OUTPUT_FAILED", `cannot write ${path}: it was moved while it was opened`);
+    throw new BuildError("OUTPUT_FAILED", `cannot write ${path}: it was moved while it was being opened`);
   } finally {
     closeSync(fd);
   }
@@ -264,8 +264,8 @@ export async function writeToStream(
   if (failure !== null) {
     const fd = (stream as { readonly fd?: unknown }).fd;
     const refusal = refusalOf(failure, "output", typeof fd === "number" ? `/proc/self/fd/${fd}` : "");
-    const why = refusal?.words ?? "its reader went away";
-    throw new BuildError("OUTPUT_FAILED", `the output could not be written: ${why}`, {
+    const why = refusal?.words ?? "the reader closed the pipe";
+    throw new BuildError("OUTPUT_FAILED", `cannot write the output: ${why}`, {
       cause: failure,
       hint: refusal?.hint ?? null,
     });
@@ -276,7 +276,7 @@ export async function writeToStream(
 export function requireClient(client: ClientOutputs | null): ClientOutputs {
   if (client !== null) return client;
   throw new BuildError("OUTPUT_INVALID", "refusing to write an image or tar to a terminal", {
-    hint: "name a file with dest=FILE, or redirect standard output",
+    hint: "use dest=FILE, or redirect standard output",
   });
 }
 
@@ -294,8 +294,8 @@ export function outputError(error: unknown, path: string, signal: AbortSignal | 
     EACCES: "permission denied",
     ENOENT: "no such file or directory",
     ENOTDIR: "a parent is not a directory",
-    EISDIR: "a directory has the name of a file",
-    ELOOP: "a link leads in circles, or stands where none may",
+    EISDIR: "a directory exists with that name",
+    ELOOP: "a symbolic link loop, or a symbolic link where none is allowed",
   };
   return new BuildError("OUTPUT_FAILED", `cannot write ${path}: ${words[code] ?? error.message}`, {
     cause: error,

@@ -1,4 +1,4 @@
-// type=local and type=tar: the root file system as files. Layer files are the keeper's, so it is asked to write them.
+// type=local and type=tar: the root file system as files. Only the keeper can read all files of layers, so it writes them.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";

@@ -234,7 +234,7 @@ function normalizeHistory(
   }
   fillTimes(history);
   if (epochSeconds !== null) {
-    // The base's own times stay, up to the first entry that had to be mended: patchImageConfig.
+    // The base's own times stay, up to the first entry that had to be repaired: patchImageConfig.
     const isAsGiven = (entry: HistoryEntry, index: number): boolean =>
       index < baseHistory &&
       entry.created === given?.[index]?.created &&

@@ -1,4 +1,4 @@
-// Names of the local image store: what an image is called here, and with which digest a registry has it.
+// Names of the local image store: an image's local name, and the digest under which a registry has it.
 
 import { IMAGE_SPACE } from "../cache/image-record.ts";
 import { type Index, type Manifest, MANIFEST_MAX_BYTES, parseDocument } from "../cache/registry/documents.ts";
@@ -55,7 +55,7 @@ export function nameImage(
 
 /**
  * A registry has the image now, as `assembled` and under these names. From here on they stand for that, and so do the other names
- * of what they stood for, if it is the same image: only the form of its layers can be another, because what never left the house
+ * of what they stood for, if it is the same image: only the form of its layers can be another, because what was never exported
  * has none.
  */
 export function confirmPushed(assembled: Assembled, names: readonly string[], store: Store): void {

@@ -1,4 +1,4 @@
-// OCI layouts, written: as a tar or a directory, for type=oci and, with Docker's manifest.json, type=docker.
+// Writes OCI layouts: as a tar or a directory, for type=oci and, with Docker's manifest.json, type=docker.
 // image-spec image-layout.md; member order, modes and annotations as containerd's images/archive/exporter.go.
 
 import { closeSync } from "node:fs";
@@ -51,7 +51,7 @@ export async function exportArchive(
     await during(context, "writing layout", () => writeDirectory(path, image, isDocker, deps, signal));
     return null;
   }
-  // What a program or a pipe has read cannot be begun anew.
+  // What a program or a pipe has read cannot be restarted.
   if (output.dest === null || output.dest.kind === "client")
     await checkBlobs(
       layersOf(assembled).map(({ digest }) => digest),

@@ -1,4 +1,4 @@
-// What -o/--output can say: CSV of key=value as buildx reads it, with the attributes of BuildKit's exporters.
+// Parses -o/--output: CSV of key=value as in buildx, with the attributes of BuildKit's exporters.
 // docs: https://docs.docker.com/build/exporters/, BuildKit exptypes/exporters.go
 
 import { formatReference, parseNewName } from "../cache/registry/reference.ts";
@@ -98,7 +98,10 @@ export function parseOutput(text: string, onUnknown: ((attribute: string) => voi
   const fields = splitCsv(text);
   if (fields.length === 1 && fields[0] === text && !text.startsWith("type=")) {
     if (text === "")
-      throw invalid("an output needs a type or a path", "for example -o type=oci,dest=image.tar or -o out");
+      throw invalid(
+        "an output must have a type or a path",
+        "for example -o type=oci,dest=image.tar or -o out",
+      );
     return text === "-"
       ? { kind: "files", form: "tar", dest: STDOUT, platformSplit: null, epochSeconds: null }
       : {
@@ -115,7 +118,7 @@ export function parseOutput(text: string, onUnknown: ((attribute: string) => voi
     if (equals < 0)
       throw invalid(
         `invalid value ${JSON.stringify(printable(field, 100))} in --output ${printable(text, 100)}`,
-        "attributes are written key=value",
+        "attributes have the form key=value",
       );
     const written = field.slice(0, equals).trim();
     // Keys are read without regard to case, but the key of an annotation is the user's.
@@ -217,7 +220,7 @@ function imageOptionsOf(attributes: Attributes): ImageOptions {
   const ociTypes = attributes.plainBoolean("oci-mediatypes") ?? true;
   // Those of an index or a descriptor exist only in OCI's types.
   if (!ociTypes && annotations.some(({ target }) => target !== "manifest")) {
-    throw invalid('cannot export annotations with "oci-mediatypes=false"', "leave out one of the two");
+    throw invalid('cannot export annotations with "oci-mediatypes=false"', "omit one of the two");
   }
   const names = (attributes.text("name") ?? "")
     .split(",")
@@ -293,7 +296,7 @@ function attributesOf(pairs: Map<string, string>, type: string): Attributes {
       if (unknown !== undefined) {
         throw invalid(
           `unknown attribute ${JSON.stringify(printable(unknown, 60))} for output type ${type}`,
-          "see --help of tsbuild build for what an output can have",
+          "see 'tsbuild build --help'",
         );
       }
     },
@@ -317,7 +320,7 @@ function splitCsv(text: string): readonly string[] {
       const field = text.slice(at, comma < 0 ? undefined : comma);
       if (field.includes('"'))
         throw invalid(
-          `a quote inside of an unquoted field: ${printable(text, 100)}`,
+          `a quote inside an unquoted field: ${printable(text, 100)}`,
           'write "key=value,with,commas"',
         );
       fields.push(field);

@@ -1,4 +1,4 @@
-// Push: blobs side by side, then configs, manifests, and names last, so that a name never stands for something unfinished.
+// Push: blobs in parallel, then configs, manifests, and names last, so that a name never refers to something incomplete.
 
 import {
   formatRepository,

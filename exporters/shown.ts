@@ -1,5 +1,5 @@
-// What an export shows of itself: lines inside its step that begin and end, in the words of BuildKit's exporters (exporter/
-// containerimage/writer.go, util/push/push.go), with the bytes of what is on its way.
+// Progress of an export: lines within its step that start and end, with the wording of BuildKit's exporters (exporter/
+// containerimage/writer.go, util/push/push.go), with the bytes transferred.
 
 import type { Digest } from "../solver/graph/digest.ts";
 import type { Emit } from "../solver/graph/event.ts";

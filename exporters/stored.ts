@@ -1,4 +1,4 @@
-// An image of the local store as it is, byte for byte: what a registry has confirmed once is pushed again under the same digest.
+// An image of the local store unchanged, byte for byte: what a registry has confirmed is pushed again with the same digest.
 
 import {
   CONFIG_MAX_BYTES,

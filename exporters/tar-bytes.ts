@@ -1,5 +1,5 @@
-// A tar of plain members as a stream of bytes, always the same for the same members, written by tar-stream. Layers are not
-// written here but in threads of the keeper, without streams (cache/layers/tar-write.ts).
+// A tar of plain members as a stream of bytes, the same for the same members, written by tar-stream. Layers are
+// written in threads of the keeper instead, without streams (cache/layers/tar-write.ts).
 
 import type { Pack } from "tar-stream";
 

@@ -1,5 +1,5 @@
-// Damaged blobs on the way out. A blob is compared with its digest while it leaves; one that is damaged is set aside by that. Then all
-// blobs of the layers concerned are read, so that one look finds all damage, and the export begins anew: the layer source finds
+// Damaged blobs during export. A blob is verified while it is read; a damaged one is set aside. Then all
+// blobs of the layers concerned are read, to find all damage at once, and the export restarts: the layer source finds
 // them missing and fetches or packs them again (threat model R3).
 
 import { sureForms } from "../cache/claims.ts";
@@ -23,7 +23,7 @@ export async function withWholeBlobs<T>(
     return await work();
   } catch (error) {
     if (signal.aborted || !(error instanceof BuildError) || error.code !== "STORE_CORRUPT") throw error;
-    emit({ kind: "note", message: `${error.message}; it is fetched or made again` });
+    emit({ kind: "note", message: `${error.message}; it will be fetched or rebuilt` });
     const records = [...new Set(layers)].flatMap((id) => store.layers.get(id) ?? []);
     const blobs = records.flatMap((record) => [
       ...sureForms(record),
@@ -50,8 +50,8 @@ export async function checkBlobs(
   if (first === undefined) return;
   throw new BuildError(
     "STORE_CORRUPT",
-    `the blob ${store.content.path(first)} is damaged on disk and has been set aside`,
-    { hint: "run the build again: the blob will be fetched or made anew" },
+    `the blob ${store.content.path(first)} is damaged on disk and was set aside`,
+    { hint: "run the build again: the blob will be fetched or rebuilt" },
   );
 }
 

@@ -1,6 +1,6 @@
-// Can what was asked for be written where it shall go? Found out before the first step runs, by making a file there and taking it away:
-// nothing else knows of read-only mounts, quotas, full disks and the ways of /proc. What is there stays as it is, and parents that
-// are missing are made when there is something to put into them.
+// Checks before the first step whether the requested outputs can be written, by creating and removing a file:
+// only this detects read-only mounts, quotas, full disks and special file systems such as /proc. Existing files stay unchanged;
+// missing parents are created when there is something to write.
 
 import { randomBytes } from "node:crypto";
 import {

@@ -1,4 +1,4 @@
-// Instructions for an image that comes without a Dockerfile: `import --change`. They are read and applied as in a stage.
+// Instructions for an image without a Dockerfile: `import --change`. They are parsed and applied as in a stage.
 
 import { BuildError } from "../solver/graph/error.ts";
 import type { Platform } from "../solver/graph/op.ts";

@@ -1,5 +1,5 @@
-// The build checks: what each is called, and what it is about. Names and descriptions are those of
-// https://docs.docker.com/reference/build-checks/, so that links and `# check=skip=` lines of others work.
+// The build checks: names and descriptions, from
+// https://docs.docker.com/reference/build-checks/, so that existing links and `# check=skip=` lines work.
 
 export interface CheckRule {
   readonly description: string;

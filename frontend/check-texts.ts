@@ -1,4 +1,4 @@
-// What each build check says. Tools show and match these sentences, so they are BuildKit's to the letter.
+// The message of each build check. Tools show and match these messages, so they are exactly BuildKit's.
 
 import { suggest } from "./suggest.ts";
 import { quote } from "../solver/graph/go-quote.ts";

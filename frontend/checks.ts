@@ -1,5 +1,5 @@
 // Build checks: which run, what they found, whether findings fail the build. Rules that need only the text are here; those
-// that need values (variables, base images, .dockerignore) are found while converting and reported by `warn`.
+// that need values (variables, base images, .dockerignore) run during conversion and report through `warn`.
 
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";
 import { type RuleName, ruleOf, ruleUrl } from "./check-rules.ts";
@@ -83,7 +83,7 @@ export function openChecks(
       const rules = [...new Set(found.map((warning) => warning.rule))].sort();
       return new BuildError("CHECKS_FAILED", `lint violation found for rules: ${rules.join(", ")}`, {
         at: found[0]?.at ?? null,
-        hint: `mend them, or switch them off with "# check=skip=${rules.join(",")}"`,
+        hint: `fix them, or disable the checks with "# check=skip=${rules.join(",")}"`,
       });
     },
   };

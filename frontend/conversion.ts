@@ -1,4 +1,4 @@
-// One conversion from a parsed Dockerfile: options and platform become what convert.ts works on.
+// One conversion of a parsed Dockerfile: turns options and platform into the input of convert.ts.
 
 import type { Input } from "../solver/graph/definition.ts";
 import { BuildError, locate } from "../solver/graph/error.ts";
@@ -56,7 +56,7 @@ export function isMultiPlatform({ platforms, buildArgs }: FrontendOptions): bool
   }
   if (isSeveral && !asked) {
     throw new BuildError("USAGE", "conflicting config: returning multiple target platforms is not allowed", {
-      hint: "BUILDKIT_MULTI_PLATFORM says that the result is one image",
+      hint: "BUILDKIT_MULTI_PLATFORM=false allows only one platform",
     });
   }
   return asked;

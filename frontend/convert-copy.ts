@@ -112,13 +112,13 @@ function gitPart({ conversion, state, copy, flags, title }: CopyConversion, git:
     const both = `${JSON.stringify(flags.checksum)} != ${JSON.stringify(git.checksum)}`;
     throw new BuildError("DOCKERFILE_SYNTAX", `checksum mismatch ${both}`, {
       at: copy.at,
-      hint: "--checksum and the address name different ones",
+      hint: "--checksum and the URL have different checksums",
     });
   }
   if (flags.keepGitDir !== null && git.keepGitDir !== null && flags.keepGitDir !== git.keepGitDir) {
     throw new BuildError("DOCKERFILE_SYNTAX", "inconsistent keep-git-dir configuration", {
       at: copy.at,
-      hint: "the flag and the URL say different things",
+      hint: "the flag and the URL contradict each other",
     });
   }
   const op = gitSource(git, {

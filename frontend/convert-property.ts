@@ -1,4 +1,4 @@
-// Instructions that only set a property of the image config: of a stage, and of an image that comes without a Dockerfile.
+// Instructions that only set a property of the image config, of a stage or of an image without a Dockerfile.
 
 import { BuildError } from "../solver/graph/error.ts";
 import type { Healthcheck } from "../solver/graph/request.ts";

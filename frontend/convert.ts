@@ -1,4 +1,4 @@
-// Stages to vertices: each stage is folded over its instructions, from its base image to what a target needs.
+// Stages to vertices: each stage is converted instruction by instruction, from its base image to what a target needs.
 
 import { BuildError, locate } from "../solver/graph/error.ts";
 import { stageChecks } from "./checks.ts";

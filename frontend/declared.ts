@@ -1,4 +1,4 @@
-// Which build arguments a Dockerfile declares, for those who explain a build: not what they are worth in a stage.
+// Which build arguments a Dockerfile declares, for explaining a build; their values in a stage are not evaluated.
 
 import type { Instruction } from "./instruction.ts";
 

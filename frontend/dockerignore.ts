@@ -31,7 +31,7 @@ export function readIgnore(data: Uint8Array): IgnoreFile {
     }
     if (patterns.length === IGNORE_MAX_PATTERNS) {
       throw new BuildError("LIMIT_EXCEEDED", `an ignore file has more than ${IGNORE_MAX_PATTERNS} patterns`, {
-        hint: "name directories instead of the files in them",
+        hint: "list directories instead of single files",
       });
     }
     patterns.push(isException ? `!${pattern}` : pattern);

@@ -1,5 +1,5 @@
-// SOURCE_DATE_EPOCH: seconds, or where they come from. reproducible-builds.org/specs/source-date-epoch; BuildKit takes
-// "context", named contexts and the name of a stage that only adds a remote source as well (dockerfile2llb, epoch.go).
+// SOURCE_DATE_EPOCH: seconds, or their source. reproducible-builds.org/specs/source-date-epoch; BuildKit also accepts
+// "context", named contexts and the name of a stage that only adds a remote source (dockerfile2llb, epoch.go).
 
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";
 import type { SourceOp } from "../solver/graph/op.ts";
@@ -62,7 +62,7 @@ function sourceNamed(text: string, request: EpochRequest): SourceOp | null {
   const stage = table.byName(text);
   if (stage !== null) return atPlace(stage.at, () => stageSource(stage, request));
   throw new BuildError("USAGE", `invalid SOURCE_DATE_EPOCH: ${text}`, {
-    hint: "give seconds since 1970, context, or the name of a named context or of a stage that only adds a remote source",
+    hint: "use seconds since 1970, context, or the name of a named context or of a stage that only adds a remote source",
   });
 }
 

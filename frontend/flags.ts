@@ -1,4 +1,4 @@
-// The flags each instruction knows, and what is wrong with those that were given.
+// The flags of each instruction, and their validation.
 
 import { BuildError } from "../solver/graph/error.ts";
 import type { Flag } from "./instruction.ts";

@@ -1,4 +1,4 @@
-// FROM lines and the ARGs before them: the values that decide which stages and images there are. Dockerfile reference,
+// FROM lines and the ARGs before them: the values that determine stages and images. Dockerfile reference,
 // "FROM", "Understand how ARG and FROM interact".
 
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";

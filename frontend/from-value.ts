@@ -1,6 +1,6 @@
-// Variables in COPY --from and RUN --mount=from, which name the stage, image or context to take files from. They decide
-// which stages there are, so they are filled in before any stage is converted: from ARG and ENV above in the stage and the
-// stages below it, then from the arguments before the first FROM. Beyond BuildKit (docs/differences.md).
+// Variables in COPY --from and RUN --mount=from, which name the stage, image or context to read files from. They determine
+// the stages, so they are expanded before any stage is converted: from earlier ARG and ENV in the stage and the
+// stages it is based on, then from the arguments before the first FROM. Beyond BuildKit (docs/differences.md).
 
 import { BuildError } from "../solver/graph/error.ts";
 import type { Instruction } from "./instruction.ts";
@@ -69,11 +69,11 @@ function empty(
 ): BuildError {
   if (missing === undefined) return new BuildError("DOCKERFILE_SYNTAX", `from=${text} is empty`, { at });
   const near = suggest(missing, known, true);
-  return new BuildError("DOCKERFILE_SYNTAX", `from=${text} names nothing: ${missing} is not set here`, {
+  return new BuildError("DOCKERFILE_SYNTAX", `from=${text} is empty: ${missing} is not set here`, {
     at,
     hint:
       near === null
-        ? "only ARG and ENV of this Dockerfile count, not those of base images"
+        ? "only ARG and ENV of this Dockerfile are used, not those of base images"
         : `did you mean $${near}?`,
   });
 }

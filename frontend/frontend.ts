@@ -1,4 +1,4 @@
-// The door of the frontend: Dockerfile in, definitions and image configs out. Pure but for what it is handed.
+// The door of the frontend: Dockerfile in, definitions and image configs out. No side effects except through functions passed in.
 
 import type { Definition } from "../solver/graph/definition.ts";
 import type { Digest } from "../solver/graph/digest.ts";
@@ -14,22 +14,22 @@ import { outlineOf, targetsOf } from "./outline.ts";
 import { parseDockerfile, readDockerfile } from "./parse.ts";
 import { checkSyntax, findSyntax } from "./syntax.ts";
 
-/** What a Dockerfile build can be asked; the words are buildx's. */
+/** Options of a Dockerfile build, with buildx's names. */
 export interface FrontendOptions {
   readonly dockerfile: { readonly name: string; readonly data: Uint8Array };
   /** .dockerignore (or NAME.dockerignore) of the main context; null: none. name is for messages. */
   readonly dockerignore: { readonly name: string; readonly data: Uint8Array } | null;
   /** The main context: `local://context` for a directory, or git/http(s) source. */
   readonly context: SourceOp;
-  /** The context as the user wrote it, for names of steps. */
+  /** The context as written by the user, for names of steps. */
   readonly contextName?: string;
   readonly target: string | null;
   readonly buildArgs: ReadonlyMap<string, string>;
   readonly labels: ReadonlyMap<string, string>;
-  /** Platforms asked for with --platform; empty: the build platform, result not an index. */
+  /** Platforms given with --platform; empty: the build platform, and the result is not an index. */
   readonly platforms: readonly Platform[];
   readonly buildPlatform: Platform;
-  /** "git": files of directories count with the modes git would keep, 755 or 644. Left out: as they are. */
+  /** "git": modes of context files are normalized as in git, to 755 or 644. Omitted: unchanged. */
   readonly contextMode?: "git";
   /** --build-context: name → docker-image://…, oci-layout://…, git or http(s) URL, or `local:NAME` (session directory). */
   readonly namedContexts: ReadonlyMap<string, string>;
@@ -43,18 +43,18 @@ export interface FrontendOptions {
   readonly ulimits: readonly { readonly name: string; readonly soft: number; readonly hard: number }[];
   readonly cgroupParent: string;
   readonly hostname: string | null;
-  /** SOURCE_DATE_EPOCH where no build argument gives one; null: the Dockerfile may. */
+  /** SOURCE_DATE_EPOCH if no build argument sets it; null: the Dockerfile may set it. */
   readonly sourceDateEpoch: number | null;
 }
 
 export interface ResolvedImage {
   readonly digest: Digest; // of the manifest or index that the reference stands for
   readonly config: Uint8Array; // image config of the chosen platform
-  /** The digest is known to this machine alone: it is not shown. Left out: false. */
+  /** The digest exists only on this machine and is not shown. Omitted: false. */
   readonly isPrivate?: boolean;
 }
 
-/** What the frontend may ask the outside. */
+/** Functions through which the frontend accesses images and sources. */
 export interface FrontendHost {
   /** identifier: docker-image://REF or oci-layout://PATH[:tag][@digest] as in a SourceOp. Throws IMAGE_UNKNOWN, PLATFORM_UNSUPPORTED… */
   resolveImage(
@@ -63,13 +63,13 @@ export interface FrontendHost {
     platform: Platform,
     options: { readonly signal: AbortSignal; readonly vertexName: string },
   ): Promise<ResolvedImage>;
-  /** A file (≤ 16 MiB) out of a source that has to be fetched first (git, http, image), or null when it is not there. */
+  /** A file (≤ 16 MiB) of a source that has to be fetched first (git, http, image), or null if it does not exist. */
   readFile(
     source: Definition,
     path: string,
     options: { readonly signal: AbortSignal },
   ): Promise<Uint8Array | null>;
-  /** Time of a source in seconds: of the commit, Last-Modified, else that of the newest file of an archive; null: it has none. For
+  /** Time of a source in seconds: of the commit, Last-Modified, or the newest file of an archive; null: none. For
    *  SOURCE_DATE_EPOCH. */
   sourceTime?(source: SourceOp, options: { readonly signal: AbortSignal }): Promise<number | null>;
 }
@@ -78,7 +78,7 @@ export interface ConvertedImage {
   readonly platform: Platform;
   readonly definition: Definition;
   readonly config: ImageConfig;
-  /** So many entries at the start of its history are those of the base image. */
+  /** Number of history entries at the start that belong to the base image. */
   readonly baseHistory: number;
 }
 export interface CheckWarning {
@@ -96,7 +96,7 @@ export interface Converted {
   readonly declared: DeclaredArgs;
 }
 
-/** Answers of --call, ready to be printed as JSON (buildx's field names). */
+/** Results of --call, ready to be printed as JSON (buildx's field names). */
 export interface Outline {
   readonly name: string;
   readonly description: string;
@@ -129,13 +129,13 @@ export interface CheckResult {
 
 export interface CallOptions {
   readonly signal: AbortSignal;
-  /** Told once which frontend was asked for by name and is served here. */
+  /** Called once with the requested frontend name that the built-in frontend implements. */
   readonly note?: (message: string) => void;
-  /** Told what the build checks of convert() found, whether it ends well or throws. */
+  /** Called with the findings of convert()'s build checks, whether it succeeds or throws. */
   readonly onWarnings?: (warnings: readonly CheckWarning[]) => void;
 }
 
-/** Dockerfile to definitions and image configs, one for each platform. Throws BuildError with the place in the file. */
+/** Converts a Dockerfile to definitions and image configs, one per platform. Throws BuildError with the position in the file. */
 export async function convert(
   options: FrontendOptions,
   host: FrontendHost,
@@ -149,7 +149,7 @@ export async function convert(
     if (error !== null) throw error;
     const request = { options, host, call, parsed, checks };
     const conversions = await settleAll(
-      // Findings are the same for all platforms, or about platforms nobody can change: once is enough.
+      // Findings are the same for all platforms, or cannot be fixed for one platform: once is enough.
       targetPlatforms(options).map((platform, index) =>
         convertFor(index === 0 ? request : { ...request, checks: openChecks(null) }, platform),
       ),
@@ -168,7 +168,7 @@ export async function convert(
   }
 }
 
-/** --call=check: what the build checks find, and the error a build would end with before its first step. */
+/** --call=check: the findings of the build checks, and the error that would end a build before its first step. */
 export async function check(
   options: FrontendOptions,
   host: FrontendHost,
@@ -189,7 +189,7 @@ export async function check(
   if (error !== null) return { warnings: checks.list(), error, source };
   try {
     const [platform = options.buildPlatform] = targetPlatforms(options);
-    // Asked for no stage, it looks at all of them.
+    // Without a target, all stages are checked.
     const allStages = options.target === null || options.target === "";
     await convertFor({ options, host, call, parsed, checks, allStages }, platform);
     return { warnings: checks.list(), error: checks.failure(), source };
@@ -214,7 +214,7 @@ export async function outline(
   return outlineOf(converted);
 }
 
-/** --call=targets: the stages. Throws BuildError for what is no Dockerfile. */
+/** --call=targets: the stages. Throws BuildError if it is not a Dockerfile. */
 export async function targets(
   options: FrontendOptions,
   _host: FrontendHost,

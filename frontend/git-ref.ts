@@ -1,4 +1,4 @@
-// Git repositories as sources: which texts name one, and the source op for it. Forms: Docker documentation, "Build
+// Git repositories as sources: recognizes their URLs, and creates the source op. Formats: Docker documentation, "Build
 // context", Git repositories; scp-like addresses as in git-clone(1), "GIT URLS".
 
 import { posix } from "node:path";

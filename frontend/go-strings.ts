@@ -1,5 +1,5 @@
-// Blank characters and trimming as the Go standard library has them: Dockerfile syntax is defined by a Go
-// program, and JavaScript's own idea of white space differs (U+0085 is missing, U+FEFF is too much).
+// White space and trimming as in the Go standard library: Dockerfile syntax is defined by a Go
+// program, and JavaScript's definition of white space differs (no U+0085, but U+FEFF).
 
 /** Go unicode.IsSpace: property White_Space. */
 export function isSpace(code: number): boolean {

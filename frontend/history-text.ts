@@ -1,4 +1,4 @@
-// Values as they stand in history lines. BuildKit prints them with Go's fmt; tools read these lines, so they are equal.
+// Values in history lines. BuildKit prints them with Go's fmt; tools parse these lines, so they must be equal.
 
 import type { Healthcheck } from "../solver/graph/request.ts";
 import { quote } from "../solver/graph/go-quote.ts";

@@ -1,4 +1,4 @@
-// The image config a stage builds up, with its history. image-spec config.md; Docker's additions (OnBuild, Shell,
+// The image config of a stage, with its history. image-spec config.md; Docker's additions (OnBuild, Shell,
 // Healthcheck) from docker-image-spec v1.3.
 
 import { BuildError, redactUrl } from "../solver/graph/error.ts";
@@ -38,14 +38,14 @@ export function readBaseImage(data: Uint8Array, name: string): BaseImage {
   const text = (from: Record<string, unknown>, key: string): string => {
     const value = from[key];
     if (value === undefined || value === null) return "";
-    if (typeof value !== "string") throw invalid(name, `${key} is no text`);
+    if (typeof value !== "string") throw invalid(name, `${key} is not a string`);
     return value;
   };
   const texts = (key: string): string[] | undefined => {
     const value = config[key];
     if (value === undefined || value === null) return undefined;
     if (!Array.isArray(value) || !value.every((entry) => typeof entry === "string")) {
-      throw invalid(name, `${key} is no list of texts`);
+      throw invalid(name, `${key} is not a list of strings`);
     }
     return [...value];
   };
@@ -95,14 +95,14 @@ function parseJson(data: Uint8Array, name: string): unknown {
 function readObject(value: unknown, name: string, what: string): Record<string, unknown> {
   if (typeof value === "object" && value !== null && !Array.isArray(value))
     return value as Record<string, unknown>;
-  throw invalid(name, `${what} is no object`);
+  throw invalid(name, `${what} is not an object`);
 }
 
 function readLabels(value: unknown, name: string): Record<string, string> | undefined {
   if (value === undefined || value === null) return undefined;
   const labels = readObject(value, name, "Labels");
   if (!Object.values(labels).every((label) => typeof label === "string"))
-    throw invalid(name, "a label is no text");
+    throw invalid(name, "a label is not a string");
   return { ...(labels as Record<string, string>) };
 }
 
@@ -112,7 +112,7 @@ function readHealthcheck(value: unknown, name: string): Healthcheck | undefined 
   const count = (key: string): number | undefined => {
     const number = raw[key];
     if (number === undefined || number === null) return undefined;
-    if (!Number.isInteger(number)) throw invalid(name, `Healthcheck.${key} is no number`);
+    if (!Number.isInteger(number)) throw invalid(name, `Healthcheck.${key} is not a number`);
     return number as number;
   };
   const test = raw["Test"];
@@ -130,7 +130,7 @@ function readHealthcheck(value: unknown, name: string): Healthcheck | undefined 
 function readHistory(value: unknown, name: string): HistoryEntry[] {
   if (value === undefined || value === null) return [];
   if (!Array.isArray(value) || value.length > HISTORY_MAX_ENTRIES)
-    throw invalid(name, "its history is no list");
+    throw invalid(name, "its history is not a list");
   return value.map((entry: unknown) => {
     const raw = readObject(entry, name, "a history entry");
     const text = (key: string): string | undefined => (typeof raw[key] === "string" ? raw[key] : undefined);
@@ -145,7 +145,7 @@ function readHistory(value: unknown, name: string): HistoryEntry[] {
 }
 
 function invalid(name: string, what: string): BuildError {
-  return new BuildError("IMAGE_INVALID", `the config of ${name} is not usable: ${what}`);
+  return new BuildError("IMAGE_INVALID", `the config of ${name} is not valid: ${what}`);
 }
 
 /** A copy for a stage to change. */

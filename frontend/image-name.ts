@@ -1,4 +1,4 @@
-// Names of images as FROM takes them: "alpine" is docker.io/library/alpine:latest. Grammar and defaults:
+// Image names in FROM: "alpine" is docker.io/library/alpine:latest. Grammar and defaults:
 // distribution/reference, which Docker and BuildKit use.
 
 import { BuildError } from "../solver/graph/error.ts";

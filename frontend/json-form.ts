@@ -1,5 +1,5 @@
-// The JSON form of arguments: ["a", "b"]. What is not a JSON list of strings is the shell form, but a list holding
-// something else than strings is an error.
+// The JSON form of arguments: ["a", "b"]. Anything that is not a JSON list is the shell form; a list that contains
+// something other than strings is an error.
 
 import { BuildError } from "../solver/graph/error.ts";
 import { trimLeft } from "./go-strings.ts";

@@ -1,4 +1,4 @@
-// Lines of a Dockerfile: one by one, joined where they continue, with the way back from joined text to the file.
+// Lines of a Dockerfile: single lines, continuation lines joined, with a mapping from joined text back to the file.
 
 import { BuildError, type Position, type SourceRange } from "../solver/graph/error.ts";
 import { isSpace, trimLeft, trimNewline } from "./go-strings.ts";

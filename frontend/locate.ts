@@ -1,5 +1,5 @@
-// Columns for a syntax error: from the lines of the instruction to the word in it that is wrong. dockerfile-ast knows where
-// every word of an instruction stands in the file, also across continuations; it is loaded only once there is an error.
+// Columns for a syntax error: finds the wrong word in the lines of an instruction. dockerfile-ast knows the position of
+// every word of an instruction, even across continuations; it is loaded only after an error.
 
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";
 

@@ -1,5 +1,5 @@
-// The arguments of an instruction, read by its grammar only: words, JSON, pairs, one text. Whether they make sense is the
-// business of parse-instruction.ts, which runs when the whole file has been read.
+// Parses the arguments of an instruction by its grammar only: words, JSON, pairs, one text. parse-instruction.ts validates
+// them after the whole file has been parsed.
 
 import { BuildError } from "../solver/graph/error.ts";
 import { trimSpace } from "./go-strings.ts";
@@ -104,7 +104,7 @@ function pairs(name: string, rest: string, escape: string): Arguments {
         throw new BuildError(
           "DOCKERFILE_SYNTAX",
           `Syntax error - can't find = in ${quote(word)}. Must be of the form: name=value`,
-          { cause: new WordError(word), hint: "put quotes around a value with blanks" },
+          { cause: new WordError(word), hint: "quote values that contain spaces" },
         );
       }
       return { key: word.slice(0, equals), value: word.slice(equals + 1), legacy: false, comment: "" };

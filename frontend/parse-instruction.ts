@@ -1,5 +1,5 @@
-// One instruction becomes typed data: do its arguments and flags make sense? The grammar (parse-arguments.ts) has been read
-// over the whole file before, so of two faults in a file the same one is reported as by BuildKit.
+// Converts one instruction to typed data and validates its arguments and flags. The grammar (parse-arguments.ts) was checked
+// for the whole file before, so of two errors in a file the same one is reported as in BuildKit.
 
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";
 import { checkFlags, flagValue } from "./flags.ts";
@@ -125,7 +125,10 @@ function readFrom(raw: RawInstruction): {
       );
     }
   } else if (words.length !== 1) {
-    throw syntax("FROM requires either one or three arguments", "write FROM IMAGE or FROM IMAGE AS NAME");
+    throw syntax(
+      "FROM requires either one or three arguments",
+      "the form is FROM IMAGE or FROM IMAGE AS NAME",
+    );
   }
   checkFlags("from", raw.flags);
   return {
@@ -211,7 +214,7 @@ function readShell(raw: RawInstruction): readonly string[] {
   throw syntax(
     "SHELL requires the arguments to be in JSON form",
     /"[a-z]:\\[^\\]/i.test(raw.line)
-      ? "back-slashes have to be doubled in JSON"
+      ? "backslashes must be doubled in JSON"
       : 'as in SHELL ["/bin/sh", "-c"]',
   );
 }

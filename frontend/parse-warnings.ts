@@ -1,4 +1,4 @@
-// Build checks on single instructions as they are read, before it is known whether the instruction is valid.
+// Build checks on single instructions during parsing, before it is known whether the instruction is valid.
 
 import type { RuleName } from "./check-rules.ts";
 import type { ParseWarning } from "./instruction.ts";

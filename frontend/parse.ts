@@ -1,6 +1,6 @@
-// A Dockerfile's text becomes instructions: lines, comments, continuations, here documents, directives. BuildKit reads line
-// by line with a few habits that a grammar would not have, so the lines are ours. dockerfile-ast places errors in
-// columns (see locate.ts): reading every file with it would cost 45 ms to load and 50 µs an instruction.
+// Parses a Dockerfile into instructions: lines, comments, continuations, here documents, directives. BuildKit parses line
+// by line with some quirks that a grammar would not have, so the line handling is ours. dockerfile-ast finds error
+// columns (see locate.ts): parsing every file with it would cost 45 ms to load and 50 µs per instruction.
 
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";
 import { emptyContinuation } from "./check-texts.ts";
@@ -129,7 +129,7 @@ function checkAll(lexed: Lexed, instructions: Instruction[], warnings: ParseWarn
     else if (stages === 0 && instruction.kind !== "arg") {
       throw syntax("no build stage in current context", {
         at: raw.at,
-        hint: "only ARG may stand before the first FROM",
+        hint: "only ARG is allowed before the first FROM",
       });
     }
     instructions.push(instruction);
@@ -214,7 +214,7 @@ function readInstruction(
         const raw = lines.takeUntil((line) => endsHeredoc(heredoc, line));
         if (raw === null) {
           throw syntax("unterminated heredoc", {
-            hint: `a line with nothing but ${heredoc.name} has to end it`,
+            hint: `it must end with a line that contains only ${heredoc.name}`,
           });
         }
         (heredocs ??= []).push({ ...heredoc, content: heredoc.chomp ? chompHeredoc(raw) : raw, raw });

@@ -1,4 +1,4 @@
-// Errors of what an instruction leads to get the instruction's place.
+// Adds the position of the instruction to errors it causes.
 
 import { BuildError, locate, type SourceRange } from "../solver/graph/error.ts";
 

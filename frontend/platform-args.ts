@@ -1,4 +1,4 @@
-// The arguments every build has: TARGETPLATFORM and its kin (Dockerfile reference, "Automatic platform ARGs in the global
+// The predefined platform arguments: TARGETPLATFORM and so on (Dockerfile reference, "Automatic platform ARGs in the global
 // scope").
 
 import { formatPlatform, type Platform } from "../solver/graph/op.ts";

@@ -1,4 +1,4 @@
-// EXPOSE's ports: 80, 80/udp, 8000-8010; mappings to host ports are read and dropped. docker/go-connections/nat.
+// EXPOSE's ports: 80, 80/udp, 8000-8010; mappings to host ports are parsed and ignored. docker/go-connections/nat.
 
 import { isIP } from "node:net";
 import { BuildError } from "../solver/graph/error.ts";

@@ -1,4 +1,4 @@
-// The flags of RUN that are no mounts: --network and --security. Dockerfile reference, "RUN --network", "RUN --security".
+// The flags of RUN other than mounts: --network and --security. Dockerfile reference, "RUN --network", "RUN --security".
 
 import { BuildError } from "../solver/graph/error.ts";
 import type { ExecOp } from "../solver/graph/op.ts";

@@ -203,14 +203,14 @@ export function parseDevice(text: string): RunDevice {
 
 /** One record of CSV (RFC 4180). Throws MOUNT_INVALID for quotes that do not match. */
 function splitFields(text: string): readonly string[] {
-  if (text === "") throw invalid("there is nothing in it, where options are expected");
+  if (text === "") throw invalid("it is empty, but options are expected");
   if (!text.includes('"')) return text.split(",");
   const fields: string[] = [];
   let rest = text;
   for (;;) {
     const quoted = /^"((?:[^"]|"")*)"(?=,|$)/.exec(rest);
     const plain = quoted ?? /^([^",]*)(?=,|$)/.exec(rest);
-    if (plain === null) throw invalid(`${JSON.stringify(text)} has quotes that do not match`);
+    if (plain === null) throw invalid(`${JSON.stringify(text)} has unbalanced quotes`);
     fields.push((plain[1] ?? "").replaceAll('""', '"'));
     if (plain[0].length === rest.length) return fields;
     rest = rest.slice(plain[0].length + 1);

@@ -1,4 +1,4 @@
-// Where stages start: base images and named contexts. Docker documentation, "--build-context".
+// Sources that stages start from: base images and named contexts. Docker documentation, "--build-context".
 
 import type { Input } from "../solver/graph/definition.ts";
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";
@@ -94,7 +94,7 @@ interface ImageOptions {
   readonly shown: string;
   /** Name of the step, given the pinned reference. */
   title(name: string): string;
-  /** An image of another platform is taken as it is. */
+  /** An image of another platform is taken unchanged. */
   readonly isImplicit: boolean;
   readonly isContext?: boolean;
 }
@@ -224,7 +224,7 @@ async function loadContext(
   });
 }
 
-/** A directory of the asker, less what its ignore file says. */
+/** A directory of the client, less what its ignore file says. */
 export function localSource(
   name: string,
   ignore: Uint8Array | null,

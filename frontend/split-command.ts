@@ -1,4 +1,4 @@
-// An instruction's text taken apart: keyword, flags, and the rest that each instruction reads in its own way.
+// Splits an instruction's text: keyword, flags, and the rest, which each instruction parses in its own way.
 
 import { isSpace, trimLeft, trimSpace } from "./go-strings.ts";
 

@@ -1,4 +1,4 @@
-// What a stage is at one point of its instructions, and what all instructions need to be turned into steps.
+// The state of a stage at one point of its instructions, and what all instructions need for conversion.
 
 import type { Input, VertexNote } from "../solver/graph/definition.ts";
 import { BuildError, redactUrl, type SourceRange } from "../solver/graph/error.ts";
@@ -34,7 +34,7 @@ export interface Conversion {
   /** For "did you mean". */
   readonly stageNames: readonly string[];
   readonly targetPlatform: Platform;
-  /** Nobody asked for a platform: an image of another one is taken as it is. */
+  /** Nobody asked for a platform: an image of another one is taken unchanged. */
   readonly isTargetImplicit: boolean;
   readonly isMultiPlatform: boolean;
   readonly proxyEnv: ProxyEnv | null;
@@ -63,7 +63,7 @@ export function spend(conversion: Pick<Conversion, "spent">, length: number): vo
   throw new BuildError(
     "LIMIT_EXCEEDED",
     `the steps of the Dockerfile expand to more than ${EXPANDED_MAX_LENGTH} characters`,
-    { hint: "each RUN counts with all variables that are set" },
+    { hint: "each RUN counts all variables that are set" },
   );
 }
 

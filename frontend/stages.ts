@@ -1,5 +1,5 @@
-// Stages: which there are, what each is built on and copies from, and which of them a target needs. Only those are
-// converted, and only their base images are asked for.
+// Stages: names, bases and copy sources, and which stages a target needs. Only those are
+// converted, and only their base images are resolved.
 
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";
 import type { Platform } from "../solver/graph/op.ts";
@@ -192,7 +192,7 @@ function readSources(
     if (stage !== undefined) return [stage];
     throw new BuildError("STAGE_UNKNOWN", `invalid stage index ${from}`, {
       at: instruction.at,
-      hint: `stages count from 0; there are ${numbered.length}`,
+      hint: `stages are numbered from 0; there are ${numbered.length}`,
     });
   }
   return flagValues(instruction.flags, "mount").map((mount) => {
@@ -224,7 +224,7 @@ export function findTarget(table: StageTable, target: string | null): Stage {
         ? `did you mean ${near}?`
         : names.length > 0
           ? `there are ${names.slice(0, 20).join(", ")}`
-          : "no stage has a name: write FROM … AS NAME",
+          : "no stage has a name: use FROM … AS NAME",
   });
 }
 

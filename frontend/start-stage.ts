@@ -1,4 +1,4 @@
-// How stages start: their bases are found, triggers in them become steps, and the state is that of the base.
+// Starts stages: resolves base images, converts their ONBUILD triggers to steps, and sets the initial state.
 
 import { BuildError } from "../solver/graph/error.ts";
 import type { Platform } from "../solver/graph/op.ts";
@@ -43,7 +43,7 @@ export async function resolveBases(
   }
   throw new BuildError(
     "LIMIT_EXCEEDED",
-    `ONBUILD triggers lead to more than ${TRIGGER_ROUNDS_MAX} rounds of images`,
+    `ONBUILD triggers are nested more than ${TRIGGER_ROUNDS_MAX} images deep`,
     { at: targets[0]?.at ?? null },
   );
 }

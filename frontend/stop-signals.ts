@@ -1,4 +1,4 @@
-// STOPSIGNAL: which signals there are. signal(7); moby/sys/signal for the real-time names.
+// STOPSIGNAL: valid signals. signal(7); moby/sys/signal for the real-time names.
 
 const NAMES: ReadonlySet<string> = new Set([
   ..."ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT SEGV STKFLT STOP SYS".split(

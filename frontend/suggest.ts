@@ -1,4 +1,4 @@
-// "did you mean": the nearest of the words that would have been right.
+// "did you mean": the nearest of the valid words.
 
 const MAX_DISTANCE = 2;
 const MAX_WORD = 64; // longer words are not misspelt names; keeps the table small on hostile input

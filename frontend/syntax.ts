@@ -1,5 +1,5 @@
-// `# syntax=` and the build argument BUILDKIT_SYNTAX: which frontend a file is written for. The official ones are this one;
-// images with another frontend are never run (threat model D6). Dockerfile reference, "syntax"; moby/buildkit
+// `# syntax=` and the build argument BUILDKIT_SYNTAX: the frontend a file is written for. The official names mean the built-in one;
+// frontend images are never run (threat model D6). Dockerfile reference, "syntax"; moby/buildkit
 // frontend/dockerfile/parser/directives.go, DetectSyntax.
 
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";
@@ -38,18 +38,18 @@ export function checkSyntax(wish: SyntaxWish | null, note: (message: string) => 
   const { image, origin, at } = wish;
   const said = origin === "syntax" ? `syntax=${image}` : `BUILDKIT_SYNTAX=${image}`;
   if (isOfficial(image)) {
-    note(`${said}: read by the built-in Dockerfile frontend`);
+    note(`${said}: using the built-in Dockerfile frontend`);
     return;
   }
   throw new BuildError(
     "DOCKERFILE_UNSUPPORTED",
-    `the frontend ${JSON.stringify(image)} is not supported: images with a frontend are not run`,
+    `the frontend ${JSON.stringify(image)} is not supported: frontend images are not run`,
     {
       at,
       hint:
         origin === "syntax"
           ? "if the file is a plain Dockerfile, remove the line or build with --build-arg BUILDKIT_SYNTAX=docker/dockerfile:1"
-          : "leave the build argument out, or name docker/dockerfile:1",
+          : "omit the build argument, or use docker/dockerfile:1",
     },
   );
 }

@@ -1,5 +1,5 @@
-// Paths in images of Windows, which are built on Linux out of COPY and metadata: drive letters and backslashes as BuildKit
-// has them, util/system/path.go. Inside a build they have slashes and no drive; the config has them with backslashes.
+// Paths in Windows images, which are built on Linux from COPY and metadata: drive letters and backslashes as in BuildKit,
+// util/system/path.go. Within a build they have slashes and no drive; the config has backslashes.
 
 import { posix } from "node:path";
 import { BuildError } from "../solver/graph/error.ts";

@@ -1,6 +1,6 @@
 // Patterns of ${x#p} ${x%p} ${x/p/r}: "*" any text within a line, "?" one character, "\" before "*", "?" and "\".
-// Matching keeps the order of preference of a backtracking regular expression (leftmost, then greedy or lazy), but
-// every pair of position and token is tried at most once, so no pattern is slower than text times pattern.
+// Matching keeps the preference order of a backtracking regular expression (leftmost, then greedy or lazy), but
+// every pair of position and token is tried at most once, so the cost is at most text times pattern.
 
 import { BuildError } from "../solver/graph/error.ts";
 
@@ -103,7 +103,7 @@ function openMatcher(
   if (pairs > MATCH_MAX_STEPS) {
     throw new BuildError(
       "LIMIT_EXCEEDED",
-      "a pattern in a substitution is too long for the text it is matched with",
+      "a pattern in a substitution is too long for the text it is matched against",
     );
   }
   const tried = new Uint8Array(Math.ceil(pairs / 8));

@@ -1,4 +1,4 @@
-// Words of a Dockerfile: quotes, escapes and ${variables}, as BuildKit's shell lexer reads them (Dockerfile reference,
+// Words of a Dockerfile: quotes, escapes and ${variables}, as in BuildKit's shell lexer (Dockerfile reference,
 // "Environment replacement"). One pass; nested ${} recurse with a limit.
 
 import { BuildError } from "../solver/graph/error.ts";
@@ -354,7 +354,7 @@ function syntax(message: string): BuildError {
 interface Splitter {
   /** Text in which blanks end words. */
   split(text: string): void;
-  /** Text that belongs to the word as it is. */
+  /** Text that belongs to the word unchanged. */
   keep(text: string): void;
   finish(): readonly string[];
 }

@@ -1,5 +1,5 @@
-// Which step of an earlier build a step corresponds to. Names are "[STAGE n/m] INSTRUCTION"; steps move when others come or
-// go, so the texts are aligned stage by stage, and what stands between two equal ones is paired in order.
+// Matches a step with a step of an earlier build. Names are "[STAGE n/m] INSTRUCTION"; step numbers change when steps are added or
+// removed, so the texts are aligned stage by stage, and steps between two equal ones are paired in order.
 
 import type { StepTrace } from "./trace.ts";
 

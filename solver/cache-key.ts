@@ -1,15 +1,15 @@
-// Cache keys: names of results before they exist. What counts, op by op, and how it is hashed.
+// Cache keys: names of results before they exist. What is part of a key, op by op, and how it is hashed.
 //
-// A key is a hash over the op and one *part* for each input. A part says what the input is in one of three ways:
+// A key is a hash over the op and one *part* for each input. A part identifies the input in one of three ways:
 //   key:K#N       by definition: output N of the step whose definition key is K
-//   layers:A,B    by result: the layers it has, known from a record or from running it
+//   layers:A,B    by result: its layers, known from a record or from running it
 //   content:D     by content: digest of the paths the op reads of it
 // The definition key takes inputs by definition (live files by content, they have no other name), the result key by
-// result, the content key by content where the op reads only parts of an input. The parts carry their kind, so keys
-// of the three sorts share one name space, and equal parts are equal keys.
+// result, the content key by content where the op reads only parts of an input. The parts include their kind, so keys
+// of the three kinds share one name space, and equal parts are equal keys.
 //
-// Never in a key: values of secrets, notes and names of vertices, proxy settings, addresses behind extra hosts, the
-// control group a command runs in, credentials and hints of sources.
+// Never in a key: values of secrets, notes and names of vertices, proxy settings, addresses of extra hosts, the
+// cgroup a command runs in, credentials and hints of sources.
 
 import { hash } from "node:crypto";
 import type { Digest } from "./graph/digest.ts";

@@ -1,4 +1,4 @@
-// The key chain of a build that is done: every result with all names it can be asked for on another machine. For the export of
+// The key chain of a finished build: every result with all keys under which another machine can look it up. For the export of
 // caches.
 
 import type { ChainStep } from "../cache/remote-cache/chain.ts";

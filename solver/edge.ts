@@ -1,13 +1,13 @@
 // State of one vertex inside one build, and advance(): what happens to it next. Pure: the scheduler performs requests
-// and brings back their answers as messages, so every rule of caching can be read, and tested, here.
+// and returns the responses as messages, so every caching rule can be read, and tested, here.
 //
 //   pinning ─▶ keying ─▶ keyed ─▶ looking-up ─▶ gathering ─▶ looking-up ─▶ hashing ─▶ looking-up ─▶ running ─▶ settled
 //   (sources)  (inputs' keys)  (wanted)  by definition  (inputs' results)  by result  (contents)  by content
 //
-// Whatever is found ends the way at once. Keys are made bottom up for all vertices, results are wanted top down: what
-// lies only below a hit is never asked for.
+// A hit at any lookup settles the edge at once. Keys are computed bottom up for all vertices, results are requested top down:
+// vertices that are only needed below a hit are never requested.
 //
-// Long because it is one machine: a rule moved elsewhere would be a rule to look for.
+// Long because it is one state machine, and its rules are easier to find in one file.
 
 import {
   type CacheKey,
@@ -26,25 +26,25 @@ import { WHOLE } from "./selectors.ts";
 import type { Pin } from "../worker/worker.ts";
 import type { Selector } from "../worker/keeper/messages.ts";
 
-/** What never changes about a vertex. */
+/** The constant facts of a vertex. */
 export interface EdgeFacts {
   readonly inputs: readonly Input[];
-  /** source: pinned first. layers: made of its inputs' layers, mostly without work. step: done by the worker. */
+  /** source: pinned first. layers: computed from its inputs' layers, mostly without work. step: run by the worker. */
   readonly sort: "source" | "layers" | "step";
-  /** opText() of what counts of the op. */
+  /** opText() of the parts of the op that are in keys. */
   readonly op: string;
   /** readsOf() the op. */
   readonly reads: readonly (readonly Selector[] | null)[];
   /**
-   * Which records may answer. all: any. results: something below is forced to run anew, so only records of exactly the
+   * Which records may be used. all: any. results: something below is forced to run again, so only records of exactly the
    * results it gives. none: this vertex itself is forced.
    */
   readonly trust: "all" | "results" | "none";
-  /** The result of a `layers` op over these inputs when it can be had without the worker. */
+  /** The result of a `layers` op over these inputs if it needs no worker. */
   readonly stack: (results: readonly Result[]) => Result | null;
 }
 
-/** The parts that make a vertex's keys; all but `definition` grow as more is known. */
+/** The parts of a vertex's keys; all but `definition` grow as more is known. */
 export interface Parts {
   readonly definition: readonly KeyPart[];
   readonly result: readonly KeyPart[] | null;
@@ -105,7 +105,7 @@ export type Message =
   | { readonly kind: "input-result"; readonly index: number; readonly result: Result }
   | { readonly kind: "found"; readonly outputs: Known<Result> }
   | { readonly kind: "missed" }
-  /** key: that of what was really read; the same as asked for unless live files changed meanwhile. */
+  /** key: that of what was actually read; the requested one unless live files changed meanwhile. */
   | { readonly kind: "ran"; readonly outputs: Known<Result>; readonly key: CacheKey | null };
 
 export type Request =
@@ -124,13 +124,13 @@ export type Request =
       readonly aliases: readonly CacheKey[];
     }
   | { readonly kind: "want-input"; readonly index: number }
-  /** parts null: a source without a name; its result is recorded nowhere. */
+  /** parts null: a source without a key; its result is not recorded. */
   | { readonly kind: "run"; readonly parts: Parts | null; readonly results: readonly Result[] }
   | { readonly kind: "announce"; readonly key: CacheKey | null; readonly result: Result | null }
   | {
       readonly kind: "settle";
       readonly outputs: Known<Result>;
-      /** pinned: known without work. found: from a record. made: stacked from inputs. ran: by the worker. */
+      /** pinned: known without work. found: from a record. made: computed from inputs. ran: by the worker. */
       readonly how: "pinned" | "found" | "made" | "ran";
     };
 
@@ -139,7 +139,7 @@ export interface Step {
   readonly requests: readonly Request[];
 }
 
-/** A vertex nobody has asked for yet. Its keys are made all the same, those of its users need them. */
+/** A vertex that has not been requested yet. Its keys are computed anyway, because keys of its users need them. */
 export function openEdge(facts: EdgeFacts): Step {
   if (facts.sort === "source")
     return { edge: { phase: "pinning", wanted: false }, requests: [{ kind: "pin" }] };
@@ -147,7 +147,7 @@ export function openEdge(facts: EdgeFacts): Step {
   return keying(facts, { phase: "keying", wanted: false, parts: none, results: none }, []);
 }
 
-/** The next state and what is to be done. Throws for a message that its state cannot get: a bug in the scheduler. */
+/** The next state and the requests to perform. Throws for a message that is invalid in its state: a bug in the scheduler. */
 export function advance(facts: EdgeFacts, edge: Edge, message: Message): Step {
   if (edge.phase === "settled") return { edge, requests: [] }; // late news of inputs it no longer needs
   switch (message.kind) {
@@ -180,7 +180,7 @@ export function keysOf(op: string, parts: Parts): readonly CacheKey[] {
   return [...new Set(all.map((some) => keyOf(op, some)))];
 }
 
-/** What an edge in this state waits for, in words; null: for nothing. A state that waits for nothing must be an end. */
+/** Describes what an edge in this state waits for; null: nothing. A state that waits for nothing must be final. */
 export function waitsFor(edge: Edge): string | null {
   switch (edge.phase) {
     case "pinning":
@@ -208,7 +208,7 @@ function want(facts: EdgeFacts, edge: Edge): Step {
       return { edge: { ...edge, wanted: true }, requests: [] };
     case "keying":
       if (edge.wanted) return { edge, requests: [] };
-      // A key by definition will not be asked for: inputs may start while others are still being hashed.
+      // There is no lookup by definition: inputs may start while others are still being hashed.
       return {
         edge: { ...edge, wanted: true },
         requests: asksByDefinition(facts) ? [] : wantMissing(edge.results),
@@ -231,7 +231,7 @@ function pinned(facts: EdgeFacts, edge: Edge, pin: Pin): Step {
       requests: [{ kind: "announce", key, result: pin.result }, ...settled.requests],
     };
   }
-  // Without name and result only its content can tell, so it is fetched first, wanted or not: keys above need it.
+  // Without key and result only its content identifies it, so it is fetched first, requested or not: keys of users need it.
   if (parts === null || key === null) {
     return { edge: { phase: "running", key: null }, requests: [{ kind: "run", parts: null, results: [] }] };
   }
@@ -258,7 +258,7 @@ function inputKey(facts: EdgeFacts, edge: Edge, message: Message & { readonly ki
       return keying(facts, { ...edge, parts: replaced(edge.parts, index, part) }, []);
     case "keyed":
     case "gathering": {
-      // The input read other files than its key said. Whoever has not looked further yet goes by what was read.
+      // The input read other files than in its key. Edges that have not continued yet use the key of what was read.
       const parts = edge.parts.with(index, part);
       const renamed = keyOf(facts.op, parts);
       return {
@@ -291,7 +291,7 @@ function inputResult(facts: EdgeFacts, edge: Edge, index: number, result: Result
     : gathering(facts, { ...edge, results });
 }
 
-/** Are all parts of the key there? Then the vertex has its name. */
+/** Are all parts of the key known? Then the vertex has its key. */
 function keying(
   facts: EdgeFacts,
   edge: Edge & { readonly phase: "keying" },
@@ -306,7 +306,7 @@ function keying(
   return { edge: next.edge, requests: [...requests, ...next.requests] };
 }
 
-/** Named and wanted: ask by definition, or go for the results of the inputs. ask: they are not asked for yet. */
+/** Has a key and is requested: look up by definition, or request the results of the inputs. ask: they are not requested yet. */
 function pursue(
   facts: EdgeFacts,
   key: CacheKey,
@@ -368,7 +368,7 @@ function missed(facts: EdgeFacts, edge: Edge & { readonly phase: "looking-up" })
   return run(edge.parts, edge.key, results);
 }
 
-/** After the result key: have those inputs hashed that may count by content and do not yet. */
+/** After the result key: hash those inputs that may be identified by content and are not yet. */
 function contents(facts: EdgeFacts, key: CacheKey, parts: Parts, results: readonly Result[]): Step {
   const known = parts.result ?? parts.definition;
   const content = known.map((part, index) =>
@@ -394,7 +394,7 @@ function hashing(
   return lookUp(facts, "content", edge.key, parts, edge.results);
 }
 
-/** Asks by the newest of the keys; one that was asked before (equal parts) is a miss already. */
+/** Looks up the newest key; one that was looked up before (equal parts) is a miss. */
 function lookUp(
   facts: EdgeFacts,
   by: "result" | "content",
@@ -416,7 +416,7 @@ function run(parts: Parts, key: CacheKey, results: readonly Result[]): Step {
   return { edge: { phase: "running", key }, requests: [{ kind: "run", parts, results }] };
 }
 
-/** Users hear of another name before they get the result, so none of them records under the old one. */
+/** Users get a changed key before they get the result, so none of them records under the old one. */
 function ran(facts: EdgeFacts, named: CacheKey | null, outputs: Known<Result>, key: CacheKey | null): Step {
   const settled = settle(key, outputs, "ran");
   if (facts.sort === "source" && named === null) {
@@ -435,7 +435,7 @@ function settle(
   return { edge: { phase: "settled", key, outputs }, requests: [{ kind: "settle", outputs, how }] };
 }
 
-/** Ops on layers are first tried by hand, which costs less than asking; forced ones and what is above ask otherwise. */
+/** Ops on layers are first computed directly, which is cheaper than a lookup; forced ones and their users differ. */
 function asksByDefinition(facts: EdgeFacts): boolean {
   return facts.trust === "all" && facts.sort !== "layers";
 }

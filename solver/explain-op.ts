@@ -1,4 +1,4 @@
-// What differs between two forms of one op, in the words of a Dockerfile: command, environment, build arguments, options.
+// Differences between two versions of one op, in Dockerfile terms: command, environment, build arguments, options.
 
 import { splitName } from "./align.ts";
 import type { StepTrace } from "./trace.ts";

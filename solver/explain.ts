@@ -1,4 +1,4 @@
-// Why a step ran: which ingredients of its key differ from those of the same step in the nearest earlier build. Pure.
+// Why a step ran: which parts of its key differ from those of the same step in the nearest earlier build. Pure.
 
 import type { FileChange, SelectedFile } from "../cache/selection-files.ts";
 import { compareSelections } from "../cache/selection-files.ts";
@@ -9,7 +9,7 @@ import type { InputTrace, StepTrace } from "./trace.ts";
 
 /** One thing that differs. Values are null where there were none. */
 export type Change =
-  /** build: --no-cache; step: --no-cache-filter, or an ADD that is always asked anew. */
+  /** build: --no-cache; step: --no-cache-filter, or an ADD that is always requested again. */
   | { readonly kind: "no-cache"; readonly scope: "build" | "step" }
   /** No earlier build had this step. */
   | { readonly kind: "new-step" }

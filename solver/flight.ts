@@ -1,5 +1,5 @@
-// Single flight: equal work asked for by several at once, of one build or of many in this process, happens once.
-// Nothing is merged: each asker keeps its own graph and only waits for the same promise.
+// Single flight: equal work requested several times at once, by one or more builds in this process, runs once.
+// Nothing is merged: each build keeps its own graph and only waits for the same promise.
 
 import type { Digest } from "./graph/digest.ts";
 import { BuildError, type ErrorCode } from "./graph/error.ts";
@@ -7,16 +7,16 @@ import type { Emit, ProgressEvent } from "./graph/event.ts";
 import type { CallContext } from "./graph/request.ts";
 import { awaitAs, type Waiters } from "./graph/tasks.ts";
 
-/** One who waits for the work. */
+/** One caller that waits for the work. */
 export interface Member<T> {
-  /** Its own name for the step; events of the work are told under it. */
+  /** Its own name for the step; events of the work are reported under it. */
   readonly vertex: Digest;
   readonly context: CallContext;
   /** Called with the value before `release` of the work is. */
   readonly landed: (value: T) => void;
 }
 
-/** `release` gives back what held the value until every member had its own hold. */
+/** `release` ends the lease that protected the value until every member had its own. */
 export interface Shared<T> {
   readonly value: T;
   readonly release: () => PromiseLike<void>;
@@ -24,9 +24,9 @@ export interface Shared<T> {
 
 export interface Flights<T> {
   /**
-   * Runs `work` for all who ask under `key` while it is in flight. It gets the session of the first; its signal aborts
-   * once nobody is left who waits. Rejects with the member's `signal.reason` when that aborts: at once while others
-   * wait on, else after the work has stopped.
+   * Runs `work` for all callers with `key` while it is in flight. It gets the session of the first; its signal aborts
+   * once nobody waits any more. Rejects with the member's `signal.reason` when that aborts: at once if others
+   * still wait, otherwise after the work has stopped.
    */
   share(key: string, member: Member<T>, work: (context: CallContext) => Promise<Shared<T>>): Promise<T>;
 }
@@ -34,14 +34,14 @@ export interface Flights<T> {
 interface Flight<T> extends Waiters<Member<T>> {
   readonly owner: Member<T>;
   readonly outcome: Promise<T>;
-  /** What late comers missed. */
+  /** Events that later members missed. */
   readonly told: ProgressEvent[];
 }
 
-/** Events kept for who joins later. A step that says more loses its beginning for them only. */
+/** Limit of events kept for members that join later. With more, the start of the log is lost for them only. */
 const TOLD_MAX = 2_000;
 
-/** Failures that speak of the asking side and not of the work: another asker may fare better. */
+/** Failures caused by the caller and not by the work: another caller may succeed. */
 const OF_THE_SESSION: ReadonlySet<ErrorCode> = new Set([
   "CONTEXT_MISSING",
   "ENTITLEMENT_DENIED",
@@ -115,14 +115,14 @@ export function openFlights<T>(): Flights<T> {
   };
 }
 
-/** Is a failure of this flight none of the work itself, so that another asker should try on its own? */
+/** Was a failure of this flight caused by its caller, so that another one should try itself? */
 function mayFareBetter<T>(flight: Flight<T>, member: Member<T>, error: unknown): boolean {
   if (flight.owner.context.signal.aborted) return true; // its session may have gone under the work
   if (flight.owner.context.session === member.context.session) return false;
   return error instanceof BuildError && OF_THE_SESSION.has(error.code);
 }
 
-/** The event as another member should hear it: under its own name of the step. */
+/** The event for another member: with its own name of the step. */
 function retold(event: ProgressEvent, owner: Digest, member: Digest): ProgressEvent {
   return "vertex" in event && event.vertex === owner && owner !== member
     ? { ...event, vertex: member }

@@ -1,4 +1,4 @@
-// One client's build: the part of a definition that its roots need, with all that is known of each vertex.
+// One client's build: the part of a definition that its roots need, with everything known about each vertex.
 
 import { ingredientsOf, type KeyPart, opName, opText } from "./cache-key.ts";
 import { type Edge, type EdgeFacts, openEdge, type Request } from "./edge.ts";
@@ -15,21 +15,21 @@ export interface Node {
   readonly vertex: Vertex;
   readonly note: VertexNote | null;
   readonly facts: EdgeFacts;
-  /** Inputs of others that this is. */
+  /** The inputs of other vertices that refer to this one. */
   readonly users: { readonly node: Node; readonly index: number }[];
-  /** Outputs that a root or a user takes. */
+  /** Outputs that a root or a user needs. */
   readonly outputs: number[];
-  /** The one thing that changes: advance() makes the next. */
+  /** The only mutable part: advance() returns the next one. */
   edge: Edge;
   /** Users that wait for the result. */
   readonly waiting: { readonly node: Node; readonly index: number }[];
-  /** Users and roots that may still come for the result; at none the vertex is not needed any more. */
+  /** Users and roots that may still need the result; at zero the vertex is not needed any more. */
   interest: number;
-  /** Its result came out of work done in this build, or is made of such. */
+  /** Its result was produced by work in this build, or depends on such a result. */
   isNew: boolean;
-  /** It ran, and made what it had made before. */
+  /** It ran, and its output was unchanged. */
   isUnchanged: boolean;
-  /** How it ended so far, and what its keys were made of: for the trace. */
+  /** Its outcome so far, and the ingredients of its keys: for the trace. */
   end: StepEnd;
   readonly seen: {
     definition: readonly (KeyPart | null)[] | null;
@@ -41,12 +41,12 @@ export interface Node {
 export interface Job {
   readonly nodes: ReadonlyMap<Digest, Node>; // inputs before their users
   readonly roots: readonly Input[];
-  /** What the new edges ask for first. */
+  /** The first requests of the new edges. */
   readonly first: readonly { readonly node: Node; readonly requests: readonly Request[] }[];
 }
 
-/** The vertices that the roots need, in the order of the definition. Throws for a definition with holes (a bug: who
- *  reads definitions from outside checks them). */
+/** The vertices that the roots need, in the order of the definition. Throws for an incomplete definition (a bug: external
+ *  definitions are checked when they are decoded). */
 export function loadJob(request: SolveRequest, roots: readonly Input[]): Job {
   const { definition } = request;
   const needed = reachable(definition.vertices, roots);
@@ -58,7 +58,7 @@ export function loadJob(request: SolveRequest, roots: readonly Input[]): Job {
     const below = vertex.inputs.map((input) => {
       const node = nodes.get(input.vertex);
       if (node === undefined)
-        throw new Error(`definition: ${vertex.digest} stands before its input ${input.vertex}`);
+        throw new Error(`definition: ${vertex.digest} comes before its input ${input.vertex}`);
       want(node, input.output);
       return node;
     });
@@ -135,8 +135,8 @@ const USUAL_MS: Readonly<Record<Op["kind"], number>> = {
   build: 1_000,
 };
 
-/** For each vertex the time from its start to the last result, along its longest chain of users. What is longest goes
- *  first: starting it late would make the whole build late. */
+/** For each vertex the time from its start to the last result, along its longest chain of users. The longest starts
+ *  first: starting it late would delay the whole build. */
 export function chainsMs(job: Job, durationMs: (op: string) => number | null): ReadonlyMap<Digest, number> {
   const chains = new Map<Digest, number>();
   for (const node of [...job.nodes.values()].reverse()) {
@@ -148,8 +148,8 @@ export function chainsMs(job: Job, durationMs: (op: string) => number | null): R
   return chains;
 }
 
-/** Takes away the interest of one user (or root) in a vertex. Gives the vertices that nobody can need any more through
- *  it, inputs before users; `isOver` tells which have their own end and are passed by. */
+/** Removes one user (or root) of a vertex. Returns the vertices that are no longer needed because of
+ *  it, inputs before users; vertices for which `isOver` is true have ended and are skipped. */
 export function release(job: Job, node: Node, isOver: (node: Node) => boolean): readonly Node[] {
   const spared: Node[] = [];
   const open = [node];

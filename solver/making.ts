@@ -1,5 +1,5 @@
-// Making one result: a slot in the queue of its kind, the lock of its key, a last look at the records, the worker, the
-// record. This is what a flight carries.
+// Produces one result: a slot in the queue of its kind, the lock of its key, a final lookup of the records, the worker, the
+// record. This is what a flight runs.
 
 import type PQueue from "p-queue";
 import type { ImportedResults } from "../cache/remote-cache/imports.ts";
@@ -24,24 +24,24 @@ import type { Node } from "./job.ts";
 import { kept, type ResultRecords } from "./records.ts";
 import { WHOLE } from "./selectors.ts";
 
-/** How much may run at once, by the kind of op: source, exec, and file for all others. */
+/** Limits of parallel work by kind of op: source, exec, and file for all others. */
 export interface Limits {
   readonly exec: PQueue;
   readonly file: PQueue;
   readonly source: PQueue;
 }
 
-/** What the making needs from outside. */
+/** Dependencies. */
 export interface Means {
   readonly worker: Worker;
   readonly store: Store;
   readonly limits: () => Promise<Limits>;
   readonly nowMs: () => number;
-  /** Caches of this build; left out: none. */
+  /** Caches of this build; omitted: none. */
   readonly imports?: ImportedResults;
-  /** Builds with other terms (limits of steps, the runtime, entitlements) do their work for themselves; left out: "". */
+  /** Builds with other terms (limits of steps, the runtime, entitlements) do not share work; omitted: "". */
   readonly terms?: string;
-  /** Keeps the worker and all that it uses until disposed: work that others wait for outlives the build that began it. */
+  /** Keeps the worker and everything it uses until disposed: shared work outlives the build that started it. */
   readonly hold?: () => AsyncDisposable;
 }
 
@@ -52,21 +52,21 @@ export interface Task {
   readonly priority: number;
 }
 
-/** A result that was made, or found because another process had just made it. */
+/** A new result, or one that another process has just recorded. */
 export interface Made {
   readonly outputs: readonly (Result | null)[];
   readonly how: "ran" | "found";
-  /** What was read of live files: what the key says, something else that is known, or something nobody knows. */
+  /** What was read of live files: as in the key, different but known, or unknown. */
   readonly read: "as-keyed" | Digest | "unknown";
-  /** null: cannot be recorded (a result that is no layers). */
+  /** null: cannot be recorded (a result without layers). */
   readonly record: ResultRecord | null;
-  /** Keys it is recorded under already. */
+  /** Keys under which it is already recorded. */
   readonly recordedAs: readonly CacheKey[];
-  /** It ran, and made what it had made before: the earlier layers stand for the new ones. */
+  /** It ran, and its output was unchanged: the earlier layers are used. */
   readonly unchanged: boolean;
 }
 
-/** Finds or makes the result; records it. Never joins others: that is the flight's part. */
+/** Finds or produces the result; records it. Sharing with others is up to the flight. */
 export async function make(
   task: Task,
   means: Means,
@@ -84,14 +84,14 @@ export async function make(
       },
       {
         signal: context.signal,
-        onWait: saysWaiting(context.emit, node.vertex.digest, "the same step of another build"),
+        onWait: saysWaiting(context.emit, node.vertex.digest, "the same step in another build"),
         sparesWork: true,
       },
     ),
   );
 }
 
-/** Runs a source that has no name yet; recorded nowhere. */
+/** Runs a source that has no key yet; not recorded. */
 export async function fetchUnnamed(node: Node, means: Means, context: CallContext): Promise<Made> {
   const task = { node, parts: { definition: [], result: null, content: null }, results: [], priority: 0 };
   const outcome = await inSlot(task, means, context.signal, () =>
@@ -107,8 +107,8 @@ export async function fetchUnnamed(node: Node, means: Means, context: CallContex
   };
 }
 
-/** Keys of what was really read, and the first of them, the key by definition. Without a way to know, users go by the
- *  layers that came out, and nothing is recorded. */
+/** Keys of what was actually read, and the first of them, the key by definition. If that is unknown, users are keyed by the
+ *  resulting layers, and nothing is recorded. */
 export function keysAsRead(
   task: Pick<Task, "node" | "parts">,
   made: Made,
@@ -122,7 +122,7 @@ export function keysAsRead(
   return { key: keyOf(op, actual.definition), keys: keysOf(op, actual) };
 }
 
-/** null: nobody knows. */
+/** null: unknown. */
 function partsAsRead(parts: Parts, read: Made["read"]): Parts | null {
   if (read === "unknown") return null;
   if (read === "as-keyed") return parts;
@@ -133,7 +133,7 @@ function partsAsRead(parts: Parts, read: Made["read"]): Parts | null {
   };
 }
 
-/** Name for what a step makes of these parts. */
+/** Name for the output of a step with these parts. */
 function outputsOf({ node }: Pick<Task, "node">, parts: Parts): string {
   return outputName(node.vertex.op, node.facts.op, parts.content ?? parts.result ?? parts.definition);
 }
@@ -146,7 +146,7 @@ function withLive(
   return parts.map((part, index) => (isContentPart(definition[index] as KeyPart) ? contentPart(read) : part));
 }
 
-/** Somebody may have been faster while this waited for its turn. */
+/** Another build may have been faster while this one waited. */
 function recorded({ node, parts }: Task, records: ResultRecords): Made | null {
   const { op, trust } = node.facts;
   if (trust === "none") return null;
@@ -197,15 +197,15 @@ async function run(task: Task, means: Means, records: ResultRecords, context: Ca
   return { ...made, recordedAs: keys };
 }
 
-/** Does the newest layer of an output come from an earlier run? An output that was not made is as it was. */
+/** Does the newest layer of an output come from an earlier run? A missing output counts as unchanged. */
 function isEarlier(layers: readonly LayerId[] | null, earlier: readonly LayerId[] | undefined): boolean {
   const newest = layers?.at(-1);
   return newest === undefined || earlier?.includes(newest) === true;
 }
 
 /**
- * Live files may change between hashing and copying. The worker's digest of what it read settles it: for a copy from one
- * place also when it differs. Else the files are hashed again: the same as before means nothing changed.
+ * Live files may change between hashing and copying. The worker's digest of what it read is authoritative: for a copy from one
+ * source even if it differs. Otherwise the files are hashed again: an equal digest means nothing changed.
  */
 async function whatWasRead(
   { node, parts, results }: Task,
@@ -243,11 +243,11 @@ function queueOf(op: Op, limits: Limits): PQueue {
   return op.kind === "source" ? limits.source : limits.file;
 }
 
-/** Runs work within its limit. An abort takes it out of the queue; once it runs, only its own end ends it. */
+/** Runs work within its limit. An abort removes it from the queue; once it runs, it is awaited. */
 async function inSlot<T>(task: Task, means: Means, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
   const queue = queueOf(task.node.vertex.op, await means.limits());
   signal.throwIfAborted();
-  // p-queue gives up on a running task whose signal aborts, without waiting for it: so its signal is one that does not.
+  // p-queue abandons a running task whose signal aborts, without waiting for it: so it gets a signal that never aborts.
   const queued = new AbortController();
   let isRunning = false;
   const leave = (): void => {

@@ -1,5 +1,5 @@
-// Live files are read for the keys of the steps that take them, all at the same time and before any of them runs. Their source is
-// shown at work for as long, with the bytes of what is taken and of what had to be read for it.
+// Live files are read for the keys of the steps that use them, all in parallel and before any of them runs. Meanwhile their source is
+// shown as running, with the bytes used by steps and the bytes that had to be read.
 
 import type { Digest } from "./graph/digest.ts";
 import type { Reporter } from "./reporter.ts";

@@ -1,4 +1,4 @@
-// Keys to results on disk: asking, believing, recording, keeping young. One of these for each build.
+// Keys to results on disk: lookup, verification, recording, updating the time of last use. One instance per build.
 
 import { createHash } from "node:crypto";
 import { sureForms } from "../cache/claims.ts";
@@ -14,39 +14,39 @@ export interface Found {
   readonly record: ResultRecord;
 }
 
-/** What running an op taught. */
+/** Data from running an op. */
 export interface Lesson {
-  /** opName(): it took so long. */
+  /** opName(): its duration. */
   readonly op: string;
-  /** outputName(): it made these layers; null: nobody knows of what. */
+  /** outputName(): its output layers; null: inputs unknown. */
   readonly output: string | null;
 }
 
 export interface ResultRecords extends AsyncDisposable {
-  /** Holds layers against collection until disposed. */
+  /** Leases layers until disposed. */
   hold(outputs: readonly (Result | null)[]): void;
-  /** New layers were made upon these results: what stands on something imported counts as imported. */
+  /** New layers depend on these results: layers that depend on an imported result count as imported. */
   derive(from: readonly Result[], outputs: readonly (Result | null)[]): void;
-  /** What is recorded under a key, or null. Believed only if the wanted outputs still exist; they are held from then on. */
+  /** The record of a key, or null. Valid only if the requested outputs still exist; they are leased from then on. */
   find(key: CacheKey, wanted: readonly number[]): Found | null;
-  /** Records a result under all its keys at once, and what there is to know of the op the next time. */
+  /** Records a result under all its keys at once, with data about the op for the next time. */
   put(keys: readonly CacheKey[], record: ResultRecord, op: Lesson | null): void;
-  /** Layers that a step of this name (outputName()) made: by output, newest first. They are held from then on. */
+  /** Earlier layers of a step with this outputName(): by output, newest first. They are leased from then on. */
   earlier(name: string): EarlierLayers;
-  /** Milliseconds an op (opName()) took the last time, whatever its inputs; null: never seen. */
+  /** Last duration of an op (opName()) in milliseconds, with any inputs; null: unknown. */
   durationMs(op: string): number | null;
-  /** Notes the use of records that were hit, and of `below`: keys of steps that a hit made unnecessary. One transaction. */
+  /** Updates the time of last use of records that were hit, and of `below`: keys of steps that a hit made unnecessary. One transaction. */
   touch(below: Iterable<CacheKey>): void;
 }
 
 const RESULTS = "result";
 const DURATIONS = "duration";
 const OUTPUTS = "output";
-/** Layers remembered for each output of a step: enough for going back and forth between a few forms of a source. */
+/** Layers recorded for each output of a step: enough for switching between a few versions of a source. */
 const EARLIER_MAX = 4;
-/** Use is noted this coarsely: a build that hits everything mostly writes nothing. */
+/** Granularity of the time of last use: a fully cached build mostly writes nothing. */
 const LAST_USED_GRAIN_MS = 3_600_000;
-/** Longer ingredients (a here document) are kept as beginning and digest. */
+/** Longer ingredients (a here document) are stored as prefix and digest. */
 const INGREDIENT_MAX_CHARS = 2_048;
 
 /** Records of one build, and the caches it imports. Dispose it when the results are no longer needed. */
@@ -85,7 +85,7 @@ export function openResultRecords(
     return blobs.some((blob) => store.content.has(blob.digest));
   }
 
-  /** A layer of an image that was built here; what stands in for it is held with it. */
+  /** A layer of an image that was built here; the local layer used for it is leased with it. */
   function isMade(id: LayerId): boolean {
     const made = store.layers.made(id);
     return made !== null && (made.record.unpacked || hasBlob(Object.values(made.blobs)));
@@ -95,7 +95,7 @@ export function openResultRecords(
     return Math.abs(nowMs() - record.lastUsedMs) > LAST_USED_GRAIN_MS; // clocks jump both ways
   }
 
-  /** Also the result when everything wanted of it is still there; it is held from then on. */
+  /** Also the result if all requested outputs still exist; they are leased from then on. */
   function believed(name: string, record: ResultRecord | null, wanted: readonly number[]): Found | null {
     if (record === null || !Array.isArray(record.outputs)) return null;
     const outputs = record.outputs.map((layers): Result | null =>
@@ -146,7 +146,7 @@ export function openResultRecords(
         value: record,
       }));
       if (op !== null) changes.push({ space: DURATIONS, key: op.op, value: record.durationMs });
-      // What came of an imported cache is compared with nothing that is built here.
+      // Results of an imported cache are not compared with local ones.
       if (op !== null && op.output !== null && !isForeign) {
         const known = store.records.get<EarlierLayers>(OUTPUTS, op.output) ?? [];
         const value = record.outputs.map((layers, index) => withNewest(known[index] ?? [], layers?.at(-1)));
@@ -178,7 +178,7 @@ export function openResultRecords(
   };
 }
 
-/** Ingredients fit to be kept in a record: short ones as they are, without what unlocks a URL (threat model S1). */
+/** Ingredients as stored in a record: short ones unchanged, without credentials of URLs (threat model S1). */
 export function kept(ingredients: Ingredients, maxChars: number = INGREDIENT_MAX_CHARS): Ingredients {
   return Object.fromEntries(
     Object.entries(ingredients).map(([name, value]) => {

@@ -1,4 +1,4 @@
-// What one build tells about its vertices: each of the events of a vertex at most once, in an order that makes sense.
+// Events of one build about its vertices: each event of a vertex at most once, in a consistent order.
 
 import type { Vertex, VertexNote } from "./graph/definition.ts";
 import type { Digest } from "./graph/digest.ts";
@@ -9,7 +9,7 @@ export interface Reporter {
   /** For the events of others (log, bytes…); a second "started" of a vertex is dropped. */
   readonly emit: Emit;
   started(vertex: Digest): void;
-  /** What the vertex reads is looked at while `work` goes on; that may be long before it starts, if it does. */
+  /** What the vertex reads is examined while `work` goes on; that may be long before it starts, if it does. */
   looking<T>(vertex: Digest, work: () => Promise<T>): Promise<T>;
   /** The vertex is over. Later calls for it do nothing. */
   ended(vertex: Digest, how: "cached" | "done"): void;

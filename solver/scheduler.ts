@@ -1,4 +1,4 @@
-// Does what advance() asks for, until the roots are settled, something fails, or the client cancels.
+// Executes what advance() decides, until the roots are settled, something fails, or the client cancels.
 
 import { setMaxListeners } from "node:events";
 import { debuglog } from "node:util";
@@ -17,14 +17,14 @@ import { openReporter } from "./reporter.ts";
 import { noteParts } from "./trace.ts";
 import type { Selector } from "../worker/keeper/messages.ts";
 
-/** Called for every result a root or another step takes, as soon as it is there. cached: nothing had to run for it. */
+/** Called for every result that a root or another step uses, as soon as it exists. cached: nothing had to run for it. */
 export type OnResult = (input: Input, result: Result, cached: boolean) => void;
 
 export interface RunOptions {
   readonly means: Means;
   readonly flights: Flights<Made>;
   readonly records: ResultRecords;
-  /** Sets forced runs of this build apart from those of others. */
+  /** Separates forced runs of this build from those of others. */
   readonly name: string;
   readonly onResult: OnResult | null;
 }
@@ -52,7 +52,7 @@ export async function runJob(
   const inner: CallContext = { signal, session: context.session, emit: reporter.emit };
   const digests = new Map<string, Promise<Digest>>();
   const inbox: { readonly node: Node; readonly message: Message }[] = [];
-  /** What waits for the imported caches to be read. */
+  /** Requests that wait for the imported caches to be read. */
   const asked: { readonly node: Node; readonly request: LookUp }[] = [];
   let chains: ReadonlyMap<Digest, number> | null = null;
   let running = 0;
@@ -71,12 +71,12 @@ export async function runJob(
     isWarm = true;
     void worker.warm([...job.nodes.values()].some(isConnectedStep));
   }
-  /** Still to be done, and with a network of its own. */
+  /** Not finished yet, and with its own network. */
   function isConnectedStep({ vertex: { op }, edge }: Node): boolean {
     return op.kind === "exec" && op.network === "sandbox" && edge.phase !== "settled";
   }
 
-  /** First failure: the rest is stopped. */
+  /** The first failure: everything else is stopped. */
   function fail(node: Node | null, thrown: unknown): void {
     if (signal.aborted) return;
     const error = node === null ? thrown : located(node, thrown);
@@ -86,7 +86,7 @@ export async function runJob(
     controller.abort(error);
   }
 
-  /** Work that brings its answer as a message. */
+  /** Work whose result is a message. */
   function start(node: Node, work: () => Promise<Message>): void {
     running += 1;
     work()
@@ -101,7 +101,7 @@ export async function runJob(
       .catch(() => {}); // pump() does not throw
   }
 
-  /** Hands out messages until there are none, then sees whether that was all. */
+  /** Delivers messages until there are none, then checks whether the job is done. */
   function pump(): void {
     if (asked.length > 0 && !signal.aborted) return; // begins again when the caches are read
     try {
@@ -169,7 +169,7 @@ export async function runJob(
   }
 
   function hash(node: Node, { index, result, selectors }: Request & { readonly kind: "hash" }): void {
-    // Live files are read long before the step begins: that is their source at work, not the step.
+    // Live files are read long before the step starts: shown as progress of their source, not of the step.
     const reading =
       result.kind === "files" ? readings.begin(inputOf(node, index).vertex.digest, result.name) : null;
     const look = (): Promise<Digest> => contentDigest(node, index, result, selectors, reading);
@@ -183,7 +183,7 @@ export async function runJob(
     });
   }
 
-  /** Many steps copy from one place; equal questions are asked once. */
+  /** Many steps copy from one source; equal lookups run once. */
   function contentDigest(
     node: Node,
     index: number,
@@ -202,8 +202,8 @@ export async function runJob(
   }
 
   /**
-   * Answered at once: an edge is never seen in between. At the first miss here while imported caches are still being read
-   * nobody is answered, and no message handed out, until they are; work that has begun goes on.
+   * Handled synchronously, without an intermediate state of the edge. At the first miss while imported caches are still being read,
+   * no lookup returns and no message is delivered until they are; running work continues.
    */
   function ask(node: Node, request: LookUp): void {
     const { imports } = means;
@@ -253,7 +253,7 @@ export async function runJob(
     start(node, async () => {
       const made = await share(task);
       const { key, keys } = keysAsRead(task, made);
-      // Whoever made it may have come by other keys than this one.
+      // It may have been produced under other keys than this one.
       const others = keys.filter((other) => !made.recordedAs.includes(other));
       if (made.record !== null) records.put(others, made.record, null);
       if (made.how === "found") return { kind: "found", outputs: made.outputs };
@@ -270,10 +270,10 @@ export async function runJob(
       context: inner,
       landed: (made: Made) => records.hold(made.outputs),
     };
-    // Builds with the same caches share what stands on them; and a forced run is a build's own.
+    // Builds with the same caches share results that depend on them; a forced run belongs to one build.
     const name = node.facts.trust === "none" ? options.name : (means.terms ?? "");
     return flights.share(`${means.imports?.nameOf(key) ?? key} ${name}`, member, async (shared) => {
-      // These outlive this job if others wait on.
+      // These outlive this job if others wait.
       const own = openResultRecords(means.store, means.nowMs, means.imports);
       const hold = means.hold?.();
       const release = async (): Promise<void> => {
@@ -317,7 +317,7 @@ export async function runJob(
     }
   }
 
-  /** The result to all who wait for it. */
+  /** Sends the result to all edges that wait for it. */
   function hand(node: Node, edge: Edge & { readonly phase: "settled" }): void {
     for (const user of node.waiting.splice(0)) {
       const result = edge.outputs[user.node.facts.inputs[user.index]?.output ?? -1] ?? null;
@@ -355,12 +355,12 @@ export async function runJob(
   });
 }
 
-/** Keys of what a hit above made unnecessary. */
+/** Keys of steps that a hit made unnecessary. */
 function* sparedKeys(job: Job): Iterable<CacheKey> {
   for (const { edge } of job.nodes.values()) if (edge.phase === "keyed") yield edge.key;
 }
 
-/** What a step failed with, as the user should see it: with its place in the Dockerfile. */
+/** The error of a step for the user: with its position in the Dockerfile. */
 function located(node: Node, thrown: unknown): BuildError {
   const error =
     thrown instanceof BuildError

@@ -1,5 +1,5 @@
-// Which paths of its inputs an op reads. Where only those count, an input may stand in a cache key by their content
-// instead of by what it is: COPY sources, and mounts of a RUN that leave nothing behind.
+// Which paths of its inputs an op reads. If only those matter, an input may be part of a cache key by their content
+// instead of by its identity: COPY sources, and mounts of a RUN that it does not write to.
 
 import { copySelector } from "../cache/tree-select.ts";
 import type { ExecMount, ExecOp, FileOp, Op } from "./graph/op.ts";

@@ -1,4 +1,4 @@
-// The door of the solver: decides what of a definition must run, and has it run.
+// The door of the solver: decides which vertices of a definition must run, and runs them.
 
 import type { ChainStep } from "../cache/remote-cache/chain.ts";
 import { chainOf } from "./chain.ts";
@@ -16,24 +16,24 @@ export type { Limits, Means } from "./making.ts";
 export type { OnResult } from "./scheduler.ts";
 export type { ExplainedBuild, TraceRequest } from "./traces.ts";
 
-/** Results in the order of the roots asked for. Their layers are held against collection until it is disposed. */
+/** Results in the order of the requested roots. Their layers are leased until it is disposed. */
 export interface Solution extends AsyncDisposable {
   readonly results: readonly Result[];
-  /** All results of the build with their keys, for the export of caches. Only until it is disposed. */
+  /** All results of the build with their keys, for the export of caches. Valid until it is disposed. */
   readonly chain: () => readonly ChainStep[];
 }
 
 export interface SolveOptions {
   readonly onResult?: OnResult;
-  /** Compares the build with earlier ones and keeps it for later; left out: a build nobody will ask about. */
+  /** Compares the build with earlier ones and stores it; omitted: the build is not recorded for --explain. */
   readonly trace?: TraceRequest;
 }
 
 export interface Solver {
   /**
-   * Solves several roots of one definition side by side (one for each platform; mergeDefinitions() makes one of many).
-   * Builds that run at the same time share equal steps. Throws the first BuildError of a step, with `vertex` and `at`,
-   * or `signal.reason`, in both cases after all it had started has stopped.
+   * Solves several roots of one definition in parallel (one per platform; mergeDefinitions() combines several).
+   * Concurrent builds share equal steps. Throws the first BuildError of a step, with `vertex` and `at`,
+   * or `signal.reason`, in both cases after everything it started has stopped.
    */
   solve(
     request: SolveRequest,
@@ -43,21 +43,21 @@ export interface Solver {
   ): Promise<Solution>;
 }
 
-/** What all builds of a process share: work under way. */
+/** Running work, shared by all builds of a process. */
 export interface Sharing {
   readonly flights: Flights<Made>;
-  /** Another one each time. */
+  /** A new one each time. */
   readonly nextJob: () => string;
 }
 
-/** Nothing is under way yet. */
+/** With no running work. */
 export function openSharing(): Sharing {
   let jobs = 0;
   return { flights: openFlights(), nextJob: () => `job ${++jobs}` };
 }
 
-/** The solver of a build, over its worker and the store, which it does not dispose. `limits` is asked for when the first step has to
- *  run (a build that hits everything does not load the queues), and must give the same queues each time. */
+/** The solver of a build; it does not dispose its worker and store. `limits` is called when the first step has to
+ *  run (a fully cached build does not load the queues), and must return the same queues each time. */
 export function openSolver(means: Means, sharing: Sharing = openSharing()): Solver {
   return {
     async solve(request, roots, context, options = {}) {
@@ -82,7 +82,7 @@ export function openSolver(means: Means, sharing: Sharing = openSharing()): Solv
           name: sharing.nextJob(),
           onResult: options.onResult ?? null,
         });
-        // What the caller does next (have the layers packed) is mostly waiting: the comparison is made meanwhile.
+        // The caller's next task (packing layers) is mostly waiting: the comparison runs meanwhile.
         const explained = later(keepIt);
         return {
           results,
@@ -106,7 +106,7 @@ export function openSolver(means: Means, sharing: Sharing = openSharing()): Solv
 
 const LATER_MS = 20;
 
-/** Does it in a while, or when the returned function is called, which also throws what it threw. */
+/** Runs it later, or when the returned function is called, which also rethrows its error. */
 function later(work: () => void): () => void {
   let outcome: { readonly error: unknown } | null = null;
   let isDone = false;

@@ -1,4 +1,4 @@
-// What a build was, step by step, in a form that is kept: so that the next one can say what changed.
+// A stored description of a build, step by step, so that the next build can report what changed.
 
 import { createHash } from "node:crypto";
 import { type Ingredients, ingredientsOf, type KeyPart } from "./cache-key.ts";

@@ -1,5 +1,5 @@
-// Traces of builds on disk: the last few of each line of builds (same context, Dockerfile and target), each with the reasons
-// why its steps ran. What is kept costs a build that hits everything one small write, any other one a few KB.
+// Traces of builds on disk: the last few of each series of builds (same context, Dockerfile and target), each with the reasons
+// why its steps ran. A fully cached build costs one small write, any other a few KB.
 //
 // Records: space "trace", key "line <name>" → Line; key "build <id>" → Body as deflated JSON; key "last" → Last.
 

@@ -1,12 +1,12 @@
 // Runs the differential conformance suite against the built program.
 //
 //   npm run conformance                 every case
-//   npm run conformance -- copy/ run/*  the cases whose name matches a glob or has the part
+//   npm run conformance -- copy/ run/*  the cases whose name matches a glob or contains the part
 //   npm run conformance -- --ratchet    the cases of conformance-passing.txt, each of which must pass
-//   npm run conformance -- --update     every case; those that pass join the list (nothing ever leaves it)
+//   npm run conformance -- --update     every case; those that pass are added to the list (nothing is ever removed)
 //
-// The suite (a Python program and recorded results of BuildKit) is not part of this package: TSBUILD_CONFORMANCE names its
-// directory, by default ../shared/conformance beside the checkout.
+// The suite (a Python program and recorded results of BuildKit) is not part of this package: TSBUILD_CONFORMANCE is its
+// directory, by default ../shared/conformance next to the checkout.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";

@@ -1,4 +1,4 @@
-// Documents are true as far as a program can tell: links lead somewhere, rules that are cited are there, every page is found.
+// Checks of the documents: links point to existing files, cited rules exist, every page is reachable.
 
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";

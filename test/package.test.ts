@@ -1,4 +1,4 @@
-// What `npm pack` makes: one form of the code, links that lead somewhere, a size that is stated and held; and that it works, installed
+// The result of `npm pack`: the code once, valid links, the stated size; and that it works when installed
 // by an ordinary user with nothing but npm.
 
 import assert from "node:assert/strict";

@@ -1,5 +1,5 @@
-// The table of doors. Reads every import statement of the sources and fails on one that goes up, sideways, or past a door.
-// A new door is a line in this file, seen in review.
+// The table of doors. Checks every import statement of the sources and fails on one that goes up, sideways, or past a door.
+// A new door is a line in this file, visible in review.
 
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-// What a step may use at most, and which files of cgroup v2 say so. Documentation/admin-guide/cgroup-v2.rst
+// Resource limits of a step, and the cgroup v2 files that set them. Documentation/admin-guide/cgroup-v2.rst
 
 /** Limits as docker names them; null: none. Units: bytes, microseconds. */
 export interface ResourceLimits {
@@ -7,7 +7,7 @@ export interface ResourceLimits {
   readonly memorySwapBytes: number | null;
   readonly cpuPeriodUs: number | null;
   readonly cpuQuotaUs: number | null;
-  /** Weight beside others, 2 to 262144; docker's default is 1024. */
+  /** Relative weight, 2 to 262144; docker's default is 1024. */
   readonly cpuShares: number | null;
   /** "0-2,4" */
   readonly cpusetCpus: string | null;

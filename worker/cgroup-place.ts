@@ -1,4 +1,4 @@
-// Where cgroups for steps can be made: below a cgroup that is delegated to this user, with the controllers that are needed.
+// Where cgroups for steps can be created: below a cgroup that is delegated to this user, with the required controllers.
 // cgroups(7); Documentation/admin-guide/cgroup-v2.rst, "Delegation" and "No Internal Process Constraint".
 
 import {
@@ -38,7 +38,7 @@ export class Unavailable extends Error {
 const UNIFIED_FIX =
   "boot with systemd.unified_cgroup_hierarchy=1 on the kernel's command line (the default of distributions since 2021)";
 const DELEGATE_FIX =
-  "start the build in a scope of its own: systemd-run --user --scope -p Delegate=yes tsbuild build ...";
+  "run the build in its own scope: systemd-run --user --scope -p Delegate=yes tsbuild build ...";
 /** systemd before 252 delegates memory and pids only. systemd.resource-control(5), user@.service(5) */
 const CONTROLLER_FIX =
   'let users have the controllers: "[Service]\\nDelegate=cpu cpuset io memory pids" in /etc/systemd/system/user@.service.d/delegate.conf, then systemctl daemon-reload, and log in again';
@@ -83,8 +83,8 @@ export function findParent(parent: string, needed: readonly Controller[], undo: 
   }
   if (process.getuid?.() === 0) {
     throw new Unavailable(
-      `no cgroup above this process can be divided (${place.own} holds other processes)`,
-      "name one with --cgroup-parent, or start the build in a scope of its own: systemd-run --scope -p Delegate=yes tsbuild build ...",
+      `no parent cgroup of this process can be used (${place.own} contains other processes)`,
+      "set one with --cgroup-parent, or run the build in its own scope: systemd-run --scope -p Delegate=yes tsbuild build ...",
     );
   }
   const available = words(place.own, "cgroup.controllers");
@@ -109,12 +109,12 @@ function withoutController(name: Controller): Unavailable {
     );
   if (enabled === "0")
     return new Unavailable(
-      `the ${name} controller is switched off`,
+      `the ${name} controller is disabled`,
       `boot with cgroup_enable=${name} on the kernel's command line`,
     );
   return hierarchy === "0"
     ? new Unavailable(`cgroup v2 has no ${name} controller here`, UNIFIED_FIX)
-    : new Unavailable(`cgroup v1 holds the ${name} controller here`, UNIFIED_FIX);
+    : new Unavailable(`the ${name} controller is used by cgroup v1 here`, UNIFIED_FIX);
 }
 
 /** --cgroup-parent: a path from the top of the hierarchy, or the name of a slice of systemd's. Made where it is not there. */
@@ -122,7 +122,8 @@ function namedParent(place: CgroupPlace, parent: string, needed: readonly Contro
   const parts = (parent.endsWith(".slice") && !parent.includes("/") ? slicePath(parent) : parent)
     .split("/")
     .filter((part) => part !== "" && part !== ".");
-  if (parts.includes("..")) throw new Unavailable("the path has a .. in it", "give a path from the top");
+  if (parts.includes(".."))
+    throw new Unavailable("the path must not contain ..", "use a path from the root of the hierarchy");
   let dir = place.mount;
   try {
     for (const part of [...parts, null]) {
@@ -143,8 +144,8 @@ function namedParent(place: CgroupPlace, parent: string, needed: readonly Contro
     throw new Unavailable(
       `${dir} cannot be used (${code})`,
       code === "EBUSY" || code === "EOPNOTSUPP"
-        ? "a cgroup with processes in it cannot be divided: name another"
-        : "it has to be a cgroup delegated to this user that holds this process as well (cgroups(7), Delegation)",
+        ? "a cgroup that contains processes cannot have limited children: use another"
+        : "it must be a cgroup that is delegated to this user and also contains this process (cgroups(7), Delegation)",
       error,
     );
   }

@@ -1,9 +1,9 @@
-// Limits of steps: one cgroup (v2) for each step that asks for one, below a cgroup this process may divide.
+// Limits of steps: one cgroup (v2) per step with limits, below a cgroup in which this process may create children.
 // cgroups(7); Documentation/admin-guide/cgroup-v2.rst, "Delegation" and "No Internal Process Constraint".
 //
-// Nothing is made unless limits or a parent were asked for: moving a process between cgroups waits for the kernel's RCU, which
-// costs a short step more than its work. The front makes and removes the directory; the step's first process enters it by
-// itself through a descriptor the keeper passes on.
+// No cgroup is created unless limits or a parent are requested: moving a process between cgroups waits for the kernel's RCU, which
+// takes longer than a short step. The front creates and removes the directory; the step's first process enters it by
+// itself through a descriptor that the keeper passes.
 
 import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -62,7 +62,7 @@ export function openCgroups(options: {
       if (!(error instanceof Unavailable)) throw error;
       const [first] = settings;
       if (first !== undefined) {
-        throw new BuildError("SANDBOX_UNAVAILABLE", `${first.flag} cannot be kept: ${error.message}`, {
+        throw new BuildError("SANDBOX_UNAVAILABLE", `${first.flag} cannot be applied: ${error.message}`, {
           cause: error,
           hint: error.fix,
         });
@@ -119,8 +119,8 @@ function applyLimit(dir: string, { flag, file, value, optional }: LimitSetting):
     const effective = file.startsWith("cpuset.") ? cgroupText(dir, `${file}.effective`) : null;
     throw new BuildError(
       "SANDBOX_UNAVAILABLE",
-      `${flag} cannot be kept: ${absent ? `this kernel has no ${file}` : `the kernel refuses ${file}=${value} (${code})`}`,
-      { cause, hint: effective === null ? null : `there are ${effective.trim()}` },
+      `${flag} cannot be applied: ${absent ? `this kernel has no ${file}` : `the kernel refuses ${file}=${value} (${code})`}`,
+      { cause, hint: effective === null ? null : `available: ${effective.trim()}` },
     );
   }
 }

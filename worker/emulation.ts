@@ -1,5 +1,5 @@
-// Steps for another architecture: whether the kernel can run their programs, and what to do where it cannot. The kernel hands
-// them to an emulator that somebody registered with it: Documentation/admin-guide/binfmt-misc.rst.
+// Steps for another architecture: whether the kernel can run their programs, and what to do if it cannot. The kernel runs
+// them with an emulator that is registered with it: Documentation/admin-guide/binfmt-misc.rst.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -82,9 +82,9 @@ function refusal(platform: Platform, own: Platform, emulation: Emulation, cause?
 function hintOf(emulation: Emulation): string {
   switch (emulation.kind) {
     case "disabled":
-      return `the kernel's emulators are turned off; as root: echo 1 > ${REGISTRATIONS}/status`;
+      return `the kernel's emulators (binfmt_misc) are disabled; as root: echo 1 > ${REGISTRATIONS}/status`;
     case "unfixed":
-      return `the emulator ${emulation.name} is registered without the flag F (fix binary), so it is not found inside a step: register it again with F, as Debian's qemu-user-static does`;
+      return `the emulator ${emulation.name} is registered without the flag F (fix binary), so steps cannot use it: register it with F, as Debian's qemu-user-static does`;
     case "native":
     case "emulated":
     case "unseen":

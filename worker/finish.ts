@@ -1,8 +1,8 @@
-// What a step wrote becomes a layer: a new one, or an earlier one of the same step that it equals but for its times.
+// Turns the output of a step into a layer: a new one, or an earlier one of the same step that is equal except for times.
 //
-// Every new layer is measured: its size for `du`, its listing for fsck, its shape for the next time the step runs. Where there is
-// an earlier layer to compare with, that comes before the commit, because users of the step wait for what it gives. Else it
-// happens in the background, when no other job wants a thread.
+// Every new layer is measured: its size for `du`, its listing for fsck, its shape for the next time the step runs. If there is
+// an earlier layer to compare with, that happens before the commit, because later steps wait for the result. Otherwise it
+// happens in the background, when no other job needs a thread.
 
 import type { ActiveLayer, LayerRecord, Lease, Store } from "../cache/store.ts";
 import type { CallContext, LayerId } from "../solver/graph/request.ts";

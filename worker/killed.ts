@@ -1,4 +1,4 @@
-// What is said of a process that a signal ended, and whether the kernel ended it for want of memory.
+// Error messages for a process ended by a signal, including whether the kernel killed it for lack of memory.
 
 import { readFileSync } from "node:fs";
 import { constants } from "node:os";
@@ -19,11 +19,11 @@ export function signalWords(
   return wasOutOfMemory
     ? {
         text: "killed by SIGKILL: out of memory",
-        hint: "give the machine or the container more memory, or let less run at a time",
+        hint: "give the machine or the container more memory, or run fewer steps in parallel",
       }
     : {
         text: "killed by SIGKILL",
-        hint: "often that is the kernel when memory runs out (dmesg tells), or somebody's kill -9",
+        hint: "usually the kernel's out-of-memory killer (see dmesg) or a manual kill -9",
       };
 }
 

@@ -1,8 +1,8 @@
-// Layers made ready to be mounted: fetched and unpacked, side by side, each once over all processes of the store.
+// Prepares layers for mounting: fetched and unpacked in parallel, each once across all processes of the store.
 //
-// A blob is what its digest says, but whether it holds the layer is a claim (cache/claims.ts). Whoever looks into a blob here goes
-// through all that are said to hold the layer until one does: a damaged one is set aside and fetched again, one that holds
-// something else is forgotten, one that cannot be had is passed over.
+// A blob is verified by its digest, but whether it contains the layer is only a claim (cache/claims.ts). Code that reads a blob here
+// tries all blobs that are claimed to contain the layer until one does: a damaged one is set aside and fetched again, one that
+// contains something else is forgotten, one that is unavailable is skipped.
 
 import { BuildError, type ErrorCode } from "../solver/graph/error.ts";
 import type { Digest } from "../solver/graph/digest.ts";
@@ -43,7 +43,7 @@ export interface Unpacker {
   fetch(layer: LayerId, vertex: Digest | null, context: CallContext): Promise<void>;
   /** Blobs of others that may be passed on for the layer as they are, best first: what an image in use says of its own layer, or
    *  else a cache in use; then what is known to hold it. Where those in use say different things, and where nothing in use says
-   *  anything, blobs are looked into first; unless they may not be (`unseen`), and then there are none. */
+   *  anything, blobs are checked first; unless they may not be (`unseen`), and then there are none. */
   forms(layer: LayerId, context: CallContext, unseen?: boolean): Promise<readonly LayerForm[]>;
   /** Does `work`, which looks into a blob and says what it found, with one blob after the other until one holds the layer. */
   withBlob<T extends Contents>(
@@ -110,7 +110,7 @@ export function openUnpacker(deps: UnpackerDeps): Unpacker {
     if (!ready.has(id) && store.layers.get(id)?.unpacked === true) ready.add(id);
     return ready.has(id);
   };
-  /** Is there a directory of this store that is the layer's? It is held, then believed. */
+  /** Is there a directory of this store that is the layer's? It is held, then trusted. */
   const hasStandIn = (id: LayerId): boolean => {
     const made = store.layers.made(id);
     if (made === null || made.epochSeconds !== null || !made.record.unpacked) return false;
@@ -159,7 +159,7 @@ export function openUnpacker(deps: UnpackerDeps): Unpacker {
         onBytes: (current) => report(current, false),
         ...(vertex === null
           ? {}
-          : { onWait: saysWaiting(context.emit, vertex, "another build that fetches the same layer") }),
+          : { onWait: saysWaiting(context.emit, vertex, "another build that is fetching the same layer") }),
       });
       report(size, true);
     });
@@ -253,7 +253,7 @@ export function openUnpacker(deps: UnpackerDeps): Unpacker {
         if (diffId !== null && found.diffId !== diffId) {
           throw new BuildError(
             "DIGEST_MISMATCH",
-            `the layer's content is ${found.diffId}, but the image says ${diffId}`,
+            `the layer has diff ID ${found.diffId}, but the image config says ${diffId}`,
           );
         }
         learn(id, descriptor, found);
@@ -263,7 +263,7 @@ export function openUnpacker(deps: UnpackerDeps): Unpacker {
         // Wrong bytes on the disk, or a wrong claim? A blob that is gone was set aside or collected by somebody else.
         if (!(await store.content.isWhole(digest, context))) {
           damaged.push(path);
-          const message = `the blob ${path} is damaged: it is set aside, and fetched or made again`;
+          const message = `the blob ${path} is damaged: it was set aside and will be fetched or rebuilt`;
           context.emit({ kind: "note", message });
         } else if (OF_CONTENT.has((error as BuildError).code)) forget(id, digest);
         else throw error;
@@ -351,7 +351,7 @@ export function openUnpacker(deps: UnpackerDeps): Unpacker {
         },
         {
           signal,
-          onWait: saysWaiting(context.emit, vertex, "another build that unpacks the same layer"),
+          onWait: saysWaiting(context.emit, vertex, "another build that is unpacking the same layer"),
           sparesWork: true,
         },
       );
@@ -459,8 +459,8 @@ function lost(
   return new BuildError(
     "STORE_CORRUPT",
     file === undefined
-      ? `${what} is neither in the store nor known to a registry`
-      : `${what} is lost: its blob ${file} was damaged on disk, and it cannot be had from elsewhere`,
+      ? `${what} is not in the local store, and no registry is known to have it`
+      : `${what} is lost: its blob ${file} was damaged on disk, and there is no other source for it`,
     { hint: "pull or build the image again", cause: failures.at(-1) },
   );
 }

@@ -1,4 +1,4 @@
-// What the machine's files say: settings of the kernel, programs, emulators. Cheap, changes nothing.
+// Settings of the machine read from files: kernel settings, programs, emulators. Cheap, changes nothing.
 
 import { readFileSync, statfsSync, statSync } from "node:fs";
 import { digestOf } from "../solver/graph/digest.ts";

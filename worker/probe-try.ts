@@ -1,5 +1,5 @@
-// What this machine really lets a build do: a keeper is started, and steps are run in it whose command is our own launcher.
-// No image, shell or network beyond the machine is needed.
+// Tests what builds can do on this machine: starts a keeper, and runs steps in it whose command is our own launcher.
+// No image, shell or external network is needed.
 
 import { chmodSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -180,7 +180,7 @@ async function withLayers<T>(
     );
     if (otherNetwork !== undefined) throw new AnotherNetwork(otherNetwork);
     if (code !== 0 && code !== NO_FILTER)
-      throw new Error(`the tried program ended with ${code ?? "a signal"}`);
+      throw new Error(`the test program ended with ${code ?? "a signal"}`);
     return code;
   });
 }

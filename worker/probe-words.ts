@@ -1,4 +1,4 @@
-// What was found out about this machine, in words: what is there, what a lack means for builds, and what to do about it.
+// Messages about this machine: what was found, the consequence of a missing feature for builds, and the fix.
 
 import { release } from "node:os";
 import { BuildError } from "../solver/graph/error.ts";
@@ -83,7 +83,7 @@ export function nodeFinding(): Finding {
         ? null
         : {
             state: "missing",
-            consequence: "Older versions of Node lack what builds need.",
+            consequence: "Builds need features that older versions of Node do not have.",
             fix: `install Node ${NODE_MIN.join(".")} or newer`,
           },
   );
@@ -98,15 +98,15 @@ export function kernelFinding(): Finding {
     !atLeast(version, KERNEL_MIN)
       ? {
           state: "missing",
-          consequence: "The sandbox needs system calls this kernel does not have.",
+          consequence: "The sandbox needs system calls that this kernel does not have.",
           fix: `boot Linux ${KERNEL_MIN.join(".")} or newer`,
         }
       : atLeast(version, KERNEL_DEEP)
         ? null
         : {
             state: "limited",
-            consequence: "Images of more than about 200 layers cannot be built on.",
-            fix: `Linux ${KERNEL_DEEP.join(".")} or newer has no such limit`,
+            consequence: "Base images with more than about 200 layers cannot be used.",
+            fix: `boot Linux ${KERNEL_DEEP.join(".")} or newer, which has no such limit`,
           },
   );
 }
@@ -123,8 +123,8 @@ export function storeFinding(dir: string): Finding {
       ? null
       : {
           state: "limited",
-          consequence: "There is little room for layers: builds may fail with a full disk.",
-          fix: "tsbuild prune --all, or a store elsewhere: --root DIR",
+          consequence: "Disk space is low: builds may fail because the disk is full.",
+          fix: "run tsbuild prune --all, or put the store on another disk: --root DIR",
         },
   );
 }
@@ -132,10 +132,10 @@ export function storeFinding(dir: string): Finding {
 export function namespaceFinding(tried: MachineTried, settings: NamespaceSettings, isRoot: boolean): Finding {
   const kept = tried.singleKeeper ?? tried.keeper;
   if (kept.worked)
-    return finding("namespaces", "user namespaces", "made one, with mounts and processes", null);
+    return finding("namespaces", "user namespaces", "created one, with mounts and processes", null);
   return finding("namespaces", "user namespaces", kept.why, {
     state: "missing",
-    consequence: "Without them no RUN can be started and no layer unpacked.",
+    consequence: "Without them, RUN cannot start and layers cannot be unpacked.",
     fix: namespaceFix(settings, isRoot),
   });
 }
@@ -147,7 +147,7 @@ function namespaceFix(settings: NamespaceSettings, isRoot: boolean): string {
   if (!isRoot && settings.apparmorRestricts === 1)
     return "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0";
   if (settings.filtered)
-    return "let this container make them: docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined";
+    return "allow them in this container: docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined";
   return "sysctl -w user.max_user_namespaces=28633, and the same for user.max_mnt_namespaces and user.max_pid_namespaces";
 }
 
@@ -156,15 +156,15 @@ export function idsFinding(tried: MachineTried, maps: IdMaps, settings: Namespac
   if (!tried.keeper.worked && tried.singleKeeper?.worked === true) {
     return finding("ids", "user and group ids", tried.keeper.why, {
       state: "missing",
-      consequence: "The ids of /etc/subuid and /etc/subgid are there but cannot be taken.",
+      consequence: "Ids are configured in /etc/subuid and /etc/subgid but cannot be used.",
       fix: settings.noNewPrivileges
-        ? "start tsbuild without no_new_privs (NoNewPrivileges=no in a unit; no --security-opt no-new-privileges)"
-        : "apt-get install --reinstall uidmap, so that newuidmap and newgidmap are setuid root again",
+        ? "start tsbuild without no_new_privs (NoNewPrivileges=no in a unit; docker run without --security-opt no-new-privileges)"
+        : "apt-get install --reinstall uidmap, to make newuidmap and newgidmap setuid root again",
     });
   }
   switch (maps.kind) {
     case "root":
-      return idsTried(tried, `${count} of root's own`);
+      return idsTried(tried, `${count}, root's own`);
     case "subids":
       return idsTried(tried, `${count}, from /etc/subuid through newuidmap`);
     case "single": {
@@ -172,7 +172,7 @@ export function idsFinding(tried: MachineTried, maps: IdMaps, settings: Namespac
       return finding("ids", "user and group ids", at < 0 ? maps.why : maps.why.slice(0, at), {
         state: "limited",
         consequence:
-          "Files in images keep their owners, but a RUN that becomes another user or gives files away fails (USER, apt-get, useradd, chown).",
+          "Files in images keep their owners, but a RUN that switches user or changes owners fails (USER, apt-get, useradd, chown).",
         fix: at < 0 ? null : maps.why.slice(at + 2),
       });
     }
@@ -189,7 +189,7 @@ function idsTried(tried: MachineTried, found: string): Finding {
       ? null
       : {
           state: "limited",
-          consequence: `A step of another user than root failed: ${other.why}.`,
+          consequence: `A step that runs as a user other than root failed: ${other.why}.`,
           fix: null,
         },
   );
@@ -203,7 +203,7 @@ export function stepFindings(tried: MachineTried): Finding[] {
     return [
       finding("overlay", "overlayfs", step.why, {
         state: "missing",
-        consequence: "Layers cannot be stacked on this store's file system.",
+        consequence: "overlayfs cannot be mounted on this store's file system.",
         fix: overlayFix(),
       }),
     ];
@@ -213,25 +213,25 @@ export function stepFindings(tried: MachineTried): Finding[] {
     return [
       finding("sandbox", "sandbox", step.why, {
         state: "missing",
-        consequence: "No RUN can be started.",
+        consequence: "RUN cannot start.",
         fix: proc
-          ? "let this container mount /proc: docker run --security-opt systempaths=unconfined"
+          ? "allow this container to mount /proc: docker run --security-opt systempaths=unconfined"
           : "in a container: docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined",
       }),
     ];
   }
   return [
-    finding("overlay", "overlayfs", "stacked two layers and wrote to them", null),
+    finding("overlay", "overlayfs", "mounted two layers and wrote to them", null),
     finding("sandbox", "sandbox", "ran a step", null),
     finding(
       "seccomp",
       "system-call filter",
-      filter?.worked === true ? "was on in the step" : "was not on in the step",
+      filter?.worked === true ? "active in the step" : "not active in the step",
       filter?.worked === true
         ? null
         : {
             state: "limited",
-            consequence: "Steps can make every system call their namespaces allow.",
+            consequence: "Steps can make every system call that their namespaces allow.",
             fix: "use a kernel with CONFIG_SECCOMP_FILTER",
           },
     ),
@@ -239,11 +239,11 @@ export function stepFindings(tried: MachineTried): Finding[] {
 }
 
 function overlayFix(): string {
-  return "modprobe overlay; where that is not it, put the store on ext4, xfs or btrfs: --root DIR or TSBUILD_ROOT";
+  return "modprobe overlay; if that does not help, put the store on ext4, xfs or btrfs: --root DIR or TSBUILD_ROOT";
 }
 
 export function networkFinding(tried: MachineTried, helper: ReturnType<typeof findNetworkHelper>): Finding {
-  const title = "network of steps";
+  const title = "step network";
   if (tried.network === null) return finding("network", title, `${helper.kind}, not tried`, null);
   if (tried.network.kind === "helper") return finding("network", title, `own, through ${helper.kind}`, null);
   const { kind, why } = tried.network;
@@ -252,8 +252,8 @@ export function networkFinding(tried: MachineTried, helper: ReturnType<typeof fi
     state: "limited",
     consequence:
       kind === "forwarded"
-        ? "tsbuild forwards the connections of RUN steps itself: TCP, names and most of UDP, but no ping."
-        : "RUN steps use the host's network, and can reach what listens on its loopback addresses.",
+        ? "tsbuild forwards the connections of RUN steps itself: TCP, DNS and most of UDP, but not ping."
+        : "RUN steps use the host's network and can reach services on its loopback addresses.",
     fix:
       at >= 0
         ? why.slice(at + 2)
@@ -289,20 +289,20 @@ export async function limitsFinding(): Promise<Finding> {
       why ??= error;
     }
   }
-  const words = why?.message.replace(/^\S+ cannot be kept: /, "") ?? "";
+  const words = why?.message.replace(/^\S+ cannot be applied: /, "") ?? "";
   return finding(
     "limits",
-    "limits of steps",
+    "resource limits",
     why === null
       ? kept.join(", ")
       : kept.length > 0
-        ? `${kept.join(", ")}; not ${lacking.join(", ")}: ${words}`
+        ? `${kept.join(", ")}; no ${lacking.join(", ")}: ${words}`
         : words,
     why === null
       ? null
       : {
           state: "limited",
-          consequence: `Builds with ${refused.join(", ")} end with an error; --ulimit always works.`,
+          consequence: `Builds that use ${refused.join(", ")} fail; --ulimit always works.`,
           fix: why.hint,
         },
   );
@@ -317,7 +317,7 @@ export function emulatorsFinding(tried: MachineTried): Finding {
   if (usable.length > 0) return finding("emulators", "emulators", usable.join(", "), null);
   const has = (wanted: string): boolean => kinds.some(({ kind }) => kind === wanted);
   const found = has("unfixed")
-    ? "registered without the flag F, so that steps cannot see them"
+    ? "registered without the flag F, so steps cannot use them"
     : has("emulated") && tried.emulator?.worked === false
       ? tried.emulator.why
       : has("unseen")
@@ -325,7 +325,7 @@ export function emulatorsFinding(tried: MachineTried): Finding {
         : "none registered";
   return finding("emulators", "emulators", found, {
     state: "limited",
-    consequence: "RUN for other platforms than this machine's ends with an error.",
+    consequence: "RUN for other platforms than this machine's fails.",
     fix: "apt-get install qemu-user-static binfmt-support (as root; on the host, if this is a container)",
   });
 }
@@ -337,7 +337,7 @@ export function runtimesFinding(runtimes: Awaited<ReturnType<typeof tryRuntimes>
   const [first] = broken;
   const found =
     runtimes.length === 0
-      ? "none, and none is needed: steps run in tsbuild's own sandbox"
+      ? "none, not required: steps run in tsbuild's own sandbox"
       : [...working, ...broken.map(({ name, why }) => `${name}: ${why}`)].join(", ");
   return finding(
     "runtimes",
@@ -347,7 +347,7 @@ export function runtimesFinding(runtimes: Awaited<ReturnType<typeof tryRuntimes>
       ? null
       : {
           state: "limited",
-          consequence: `Builds with --oci-runtime=${first.name} end with an error; others run steps in tsbuild's own sandbox.`,
+          consequence: `Builds with --oci-runtime=${first.name} fail; builds without it use tsbuild's own sandbox.`,
           fix: working[0] === undefined ? null : `--oci-runtime=${working[0]}`,
         },
   );

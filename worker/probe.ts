@@ -1,5 +1,5 @@
-// What this machine lets builds do, what they go without, and what to do about it: the words of `tsbuild doctor`, and the
-// hint of a build that could not start its steps.
+// What builds can do on this machine, what is missing, and the fix: for `tsbuild doctor`, and for the
+// hint of a build that cannot start its steps.
 
 import type { Store } from "../cache/store.ts";
 import { BuildError } from "../solver/graph/error.ts";
@@ -63,7 +63,7 @@ export async function probeMachine(options: ProbeOptions): Promise<readonly Find
     networkFinding(tried, network),
     await limitsFinding(),
     emulatorsFinding(tried),
-    // Where our own sandbox does not start, that is what has to be mended first.
+    // Where our own sandbox does not start, that is what has to be fixed first.
     ...(tried.step?.worked === true ? [runtimesFinding(await tryRuntimes(RUNTIMES, tries))] : []),
   ];
   store.records.put(SPACE, KEY, { key: keyOf(options), findings });
@@ -87,7 +87,7 @@ export async function withCause(error: BuildError, options: ProbeOptions): Promi
   const lack = (await knownMachine(options)).find(({ state }) => state === "missing");
   const hint =
     lack?.fix == null
-      ? "'tsbuild doctor' looks at what this machine allows"
+      ? "run 'tsbuild doctor' to check what this machine supports"
       : `${lack.consequence} ${lack.fix}`;
   const { code, message, cause, at, vertex, exitCode } = error;
   return new BuildError(code, message, { cause, at, vertex, exitCode, hint });

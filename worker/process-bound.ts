@@ -1,5 +1,5 @@
-// How many processes and threads a step may have when nobody said a number (threat model E9): enough for any build, too few to take
-// the process numbers and the memory of the machine away from everybody else.
+// The default limit of processes and threads of a step (threat model E9): enough for any build, too few to exhaust
+// the process ids and the memory of the machine.
 
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";

@@ -1,4 +1,4 @@
-// The door of the worker: makes one op happen. Contracts first; openWorker() below.
+// The door of the worker: runs one op. Contracts first; openWorker() below.
 
 import { type Claims, openClaims } from "../cache/claims.ts";
 import { pullLayer } from "../cache/registry/image.ts";
@@ -32,26 +32,26 @@ import { type BytesRead, openLocalSource } from "./sources/local.ts";
 
 export type { Contents, LayerForm } from "./layers.ts";
 
-/** What a source stands for right now. */
+/** What a source currently refers to. */
 export interface Pin {
-  /** Names the content: manifest digest, commit, digest of downloaded bytes. null: only its files can tell (a local directory). */
+  /** Identifies the content: manifest digest, commit, digest of downloaded bytes. null: only its files do (a local directory). */
   readonly digest: Digest | null;
-  /** The result when it can be had without work (an image's layers before they are fetched, a live directory). */
+  /** The result if it is available without work (an image's layers before they are fetched, a live directory). */
   readonly result: Result | null;
 }
 
 export interface Worker extends AsyncDisposable {
   pin(op: SourceOp, platform: Platform | null, vertex: Digest, context: CallContext): Promise<Pin>;
-  /** Digest of what the selectors pick out of a result; the paths an op really reads. onBytes: told of live files only. */
+  /** Digest of what the selectors match in a result: the paths an op actually reads. onBytes: called for live files only. */
   contentDigest(
     result: Result,
     selectors: readonly Selector[],
     context: CallContext,
     onBytes?: BytesRead,
   ): Promise<Digest>;
-  /** Runs the op; one Result per output. `name` is how people know the step. `readDigest`: what was really read from live files,
-   *  when it differs from what the key said. `earlier`: for each output, layers this step made before (held by the caller): one
-   *  that the new layer equals but for its times stands in the result for it. */
+  /** Runs the op; one Result per output. `name` is the step's display name. `readDigest`: digest of what was actually read from
+   *  live files, if it differs from the key. `earlier`: for each output, earlier layers of this step (leased by the caller): if
+   *  the new layer equals one except for times, the result has the earlier one. */
   run(
     vertex: Vertex,
     inputs: readonly Result[],
@@ -59,7 +59,7 @@ export interface Worker extends AsyncDisposable {
     name: string,
     earlier: EarlierLayers,
   ): Promise<RunOutcome>;
-  /** Likely to be needed soon: starts the keeper ahead. `connected`: and a network for its steps. Resolves when it begins. */
+  /** Starts the keeper early because it is likely to be needed. `connected`: also a network for its steps. Resolves when it begins. */
   warm(connected: boolean): Promise<void>;
 }
 /** What the layers of a step are called, and which they may stand for: see Worker.run. */
@@ -71,7 +71,7 @@ interface StepLayers {
 export type EarlierLayers = readonly (readonly LayerId[])[];
 export interface RunOutcome {
   readonly outputs: readonly (Result | null)[];
-  /** For ops that read live files: digest (as contentDigest gives) of what was read; null: no live files. */
+  /** For ops that read live files: digest (as from contentDigest) of what was read; null: no live files. */
   readonly readDigest: Digest | null;
 }
 
@@ -83,40 +83,40 @@ export interface WorkerOptions {
   /** For downloads by URL. */
   readonly transport: () => Promise<Transport>;
   readonly entitlements: ReadonlySet<Entitlement>;
-  /** "pull": names of the local image store do not answer for the registry. */
+  /** "pull": image names are resolved by the registry, not by the local image store. */
   readonly resolveMode: "default" | "pull";
   readonly resolvConf: (network: ExecOp["network"]) => string;
   readonly defaultPlatform: Platform;
-  /** What each step may use at most; left out: no limits. */
+  /** Resource limits of each step; omitted: no limits. */
   readonly limits?: ResourceLimits | null;
-  /** Of all that this worker is asked: once aborted, disposing waits for nothing that could be left out. */
+  /** For all requests to this worker: once aborted, disposing does not wait for optional work. */
   readonly signal: AbortSignal;
-  /** Left out: there are no imported caches. */
+  /** Omitted: no imported caches. */
   readonly cacheClaims?: CacheClaims;
-  /** See ExecDeps; left out: cache mounts begin empty. */
+  /** See ExecDeps; omitted: cache mounts start empty. */
   readonly restoreMount?: RestoreMount;
 }
 
 export interface LocalWorker extends Worker {
   readonly images: ImageSource;
-  /** What the images say that were loaded with `images`, and what is added. */
+  /** Claims of the images loaded with `images`, and added ones. */
   readonly claims: Claims;
   readonly unpacker: Unpacker;
-  /** The layers a result stands for; files of the asker become one. */
+  /** The layers of a result; live files of the client become one. */
   layersOf(result: Result, context: CallContext): Promise<readonly LayerId[]>;
   /** A cgroup with the limits of the options, below `parent`: Cgroups.step() of cgroup.ts. */
   cgroup(parent: string, context: CallContext): Promise<StepCgroup | null>;
-  /** Tells what else than its usual network a step had, the first time. */
+  /** Reports once that a step used a network other than the usual one. */
   tellNetwork(found: OtherNetwork, step: string, context: CallContext): void;
 }
 
-/** The worker of this machine. Disposing it does not end the keeper, which belongs to who made it. */
+/** The worker of this machine. Disposing it does not end the keeper, which belongs to its creator. */
 export function openWorker(options: WorkerOptions): LocalWorker {
   const { store, keeper } = options;
   const claims = openClaims();
   const images = openImageSource(store, options.registry, options.resolveMode, claims);
   const local = openLocalSource(store);
-  // New layers are held from before they are visible until the worker closes; by then the records that name them exist.
+  // New layers are leased from before they are visible until the worker closes; by then the records that refer to them exist.
   const lease = store.lease();
   const finisher = openFinisher(store, keeper, lease, options.signal);
   const merge: MergeLayers = (layers, dirs, context) => {
@@ -157,20 +157,20 @@ export function openWorker(options: WorkerOptions): LocalWorker {
   };
 
   let toldNetwork: OtherNetwork["kind"] | null = null;
-  /** Once for a build: what holds for one step holds for the next. Nobody is given the host's network without a word (E5). */
+  /** Once per build: the same applies to all its steps. The host's network is never used without a warning (E5). */
   const tellNetwork = ({ kind, why }: OtherNetwork, step: string, { emit }: CallContext): void => {
     if (toldNetwork === kind) return;
     toldNetwork = kind;
     if (kind === "forwarded") {
-      emit({ kind: "note", message: `tsbuild forwards the connections of steps itself: ${why}` });
+      emit({ kind: "note", message: `tsbuild forwards step connections itself: ${why}` });
       return;
     }
     const message = `${firstLine(step)}: the step used the host's network: ${why}`;
-    const detail = "So do all steps of this build that ask for no network by name.";
+    const detail = "So did all other steps of this build that do not set --network.";
     emit({ kind: "warning", rule: "", message, detail, url: "", at: [] });
   };
 
-  /** Files of the asker as a layer, for mounts: made once per content. */
+  /** Live files of the client as a layer, for mounts: created once per content. */
   const materialized = async (
     files: Extract<Result, { kind: "files" }>,
     context: CallContext,
@@ -193,7 +193,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
           { signal: context.signal },
         );
         const id = await finisher.finish(active, [], `files of ${files.name}`, context);
-        // Files that changed meanwhile are another content: the record says what was really read.
+        // If files changed meanwhile, the content differs: the record has what was actually read.
         store.records.put("materialized", outcome.readDigest ?? digest, id);
         return [id];
       },
@@ -257,7 +257,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     return { outputs, readDigest: outcome.readDigest };
   };
 
-  /** The solver does what can be done on lists of layers alone; what comes here holds files of the asker or strangers. */
+  /** The solver handles what needs only lists of layers; here are live files of the client, or results with no common base. */
   const runLayers = async (
     vertex: Vertex,
     op: MergeOp | DiffOp,
@@ -338,7 +338,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       if (result.kind === "files")
         return local.digest(result, selectors, { signal: context.signal, onBytes });
       const vertex = layersDigest(result.layers);
-      // What layers hold never changes, so what was picked out of them once is known for ever.
+      // Layers are immutable, so the digest of a selection never changes.
       const key = digestOf(JSON.stringify([result.layers, selectors]));
       const known = store.records.get<Digest>("selection", key);
       if (known !== null) return known;
@@ -398,7 +398,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
   };
 }
 
-/** The beginning of a command, for a sentence. */
+/** The start of a command, for messages. */
 function firstLine(command: string): string {
   const [line = ""] = command.split("\n");
   return line.length > 60 ? `${line.slice(0, 60)}…` : line;

@@ -1,4 +1,4 @@
-// tsbuild build: flags to a request, events to the display, the report to what was asked for.
+// tsbuild build: flags to a request, events to the display, the report to the requested outputs.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { isAbsolute, join, relative, resolve } from "node:path";
@@ -64,7 +64,7 @@ export const command: Command = {
       );
       idle.push(...ignored);
       if (idle.length > 0)
-        context.complain(`\nWARNING: ${idle.join(", ")}: without effect in this builder\n`);
+        context.complain(`\nWARNING: ${idle.join(", ")}: not supported by this builder, ignored\n`);
       await printWarnings(warnings, context, sources);
     }
     await writeResults(flags, report, context);
@@ -101,7 +101,7 @@ async function build(
   await prepareResultFiles(flags, outputs, asked.call.name === "build", cwd);
   if (asked.network !== "host")
     ignored.push(
-      ...gatewayHosts(flags.all("add-host")).map((host) => `--add-host ${host} (but with --network=host)`),
+      ...gatewayHosts(flags.all("add-host")).map((host) => `--add-host ${host} (except with --network=host)`),
     );
   const maxStorage = parseStorageLimit(flags.one("max-storage") || config.env.TSBUILD_MAX_STORAGE);
   await using engine = await openLocalEngine(config, { signal });
@@ -252,6 +252,6 @@ async function readOutputs(
     push,
     load,
     cwd,
-    onUnknown: (attribute) => void ignored.push(`${attribute} (of an output)`),
+    onUnknown: (attribute) => void ignored.push(`${attribute} (output attribute)`),
   });
 }

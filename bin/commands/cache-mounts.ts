@@ -1,4 +1,4 @@
-// tsbuild cache-mounts: what RUN --mount=type=cache keeps, and its way to other machines and back.
+// tsbuild cache-mounts: lists, exports, imports and clears the directories of RUN --mount=type=cache.
 
 import { openLocalEngine } from "../local-store.ts";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -17,7 +17,7 @@ export const command: Command = {
     flags: [
       ...REGISTRY_FLAGS,
       { name: "id", kind: "list", help: "Only the cache mount with this id (may be repeated; default: all)" },
-      { name: "force", short: "f", kind: "bool", help: "clear: do not ask for --id" },
+      { name: "force", short: "f", kind: "bool", help: "clear: remove all without --id" },
       { name: "format", kind: "string", help: 'ls: format output ("table", "json" or a Go template)' },
     ],
   },
@@ -26,7 +26,7 @@ export const command: Command = {
     const takesPlace = verb === "export" || verb === "import";
     if (more.length > 0 || (place !== undefined && !takesPlace))
       throw wrong(`too many arguments for cache-mounts ${verb}`);
-    if (takesPlace && place === undefined) throw wrong(`cache-mounts ${verb} needs a cache`);
+    if (takesPlace && place === undefined) throw wrong(`cache-mounts ${verb} requires a cache`);
     switch (verb) {
       case "ls":
       case "list":
@@ -104,13 +104,13 @@ async function exportTo(text: string, flags: ParsedFlags, context: CommandContex
   const { shownId } = await import("../engine/cache-mounts.ts");
   const { parseCacheTo } = await import("../cache-flags.ts");
   const to = parseCacheTo(text, context.cwd, context.config.env);
-  if (to.kind !== "place") throw wrong("cache mounts do not fit into an image");
+  if (to.kind !== "place") throw wrong("cache mounts cannot be exported to an image");
   const { reports, sentBytes } = await withEngine(context, (engine, options) =>
     engine.exportMounts(to.at, idsOf(flags), options),
   );
   for (const { id, files, bytes, leftOut, left: why } of reports) {
     const left = leftOut === 0 ? "" : `, ${leftOut} left out`;
-    const what = why !== null ? `${why}, left as it is` : `${files} files, ${humanSize(bytes)}${left}`;
+    const what = why !== null ? `${why}, skipped` : `${files} files, ${humanSize(bytes)}${left}`;
     context.print(`${cleanText(shownId(id))}: ${what}\n`);
   }
   context.print(`${humanSize(sentBytes)} sent\n`);
@@ -121,13 +121,13 @@ async function importFrom(text: string, flags: ParsedFlags, context: CommandCont
   const { shownId } = await import("../engine/cache-mounts.ts");
   const { parseCacheFrom } = await import("../cache-flags.ts");
   const from = parseCacheFrom(text, context.cwd, context.config.env);
-  if (from === null) throw wrong("there are no cache mounts in an image");
+  if (from === null) throw wrong("cache mounts cannot be imported from an image");
   const reports = await withEngine(context, (engine, options) =>
     engine.importMounts(from.at, idsOf(flags), options),
   );
   for (const { id, files, bytes, isKept } of reports) {
     context.print(
-      `${cleanText(shownId(id))}: ${isKept ? "is here already, left as it is" : `${files} files, ${humanSize(bytes)}`}\n`,
+      `${cleanText(shownId(id))}: ${isKept ? "exists already, skipped" : `${files} files, ${humanSize(bytes)}`}\n`,
     );
   }
   return 0;
@@ -138,7 +138,7 @@ async function clear(flags: ParsedFlags, context: CommandContext): Promise<numbe
   const ids = idsOf(flags);
   if (ids === null && !flags.bool("force")) {
     throw new BuildError("USAGE", "this would remove the content of all cache mounts", {
-      hint: "name some with --id, or use --force",
+      hint: "select some with --id, or use --force",
     });
   }
   return withEngine({ ...context, tidying: true }, async (engine, { signal, emit }) => {
@@ -147,7 +147,7 @@ async function clear(flags: ParsedFlags, context: CommandContext): Promise<numbe
     for (const mount of cacheMounts.list()) {
       if (!isNamed(mount.id, ids)) continue;
       const path = await cacheMounts.remove(mount.path, { signal });
-      if (path === null) context.complain(`${cleanText(shownId(mount.id))}: in use, left as it is\n`);
+      if (path === null) context.complain(`${cleanText(shownId(mount.id))}: in use, skipped\n`);
       else {
         removed.push(path);
         context.print(`${cleanText(shownId(mount.id))}\n`);

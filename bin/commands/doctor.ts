@@ -1,4 +1,4 @@
-// tsbuild doctor: what this machine lets builds do, what they go without, and how to mend it.
+// tsbuild doctor: what builds can do on this machine, what is missing, and how to fix it.
 
 import type { Finding } from "../../worker/probe-words.ts";
 import { colourTable } from "../colours.ts";
@@ -59,8 +59,8 @@ function unusableStore(error: BuildError): Finding {
     title: "store",
     state: "missing",
     found: error.message,
-    consequence: "Nothing can be built or kept without it, and nothing else was tried.",
-    fix: error.hint ?? "choose another with --root DIR or TSBUILD_ROOT",
+    consequence: "Builds need a store; the remaining checks were skipped.",
+    fix: error.hint ?? "use another store with --root DIR or TSBUILD_ROOT",
   };
 }
 
@@ -83,9 +83,9 @@ export function renderFindings(
   });
   const limited = findings.filter(({ state }) => state === "limited").length;
   const verdict = !works
-    ? "Builds do not work here."
+    ? "Builds do not work on this machine."
     : limited === 0
-      ? "Builds work here."
-      : `Builds work here, with ${limited === 1 ? "one limit" : `${limited} limits`}.`;
+      ? "Builds work on this machine."
+      : `Builds work on this machine, with ${limited === 1 ? "one limitation" : `${limited} limitations`}.`;
   return `${lines.join("\n")}\n\n${verdict}\n`;
 }

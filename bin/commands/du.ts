@@ -1,4 +1,4 @@
-// tsbuild du: what the local store holds: a summary as of "docker system df", then the form of "docker buildx du".
+// tsbuild du: disk usage of the local store: a summary like "docker system df", then the format of "docker buildx du".
 
 import type { UsageEntry } from "../../cache/collect.ts";
 import type { Command } from "../commands.ts";
@@ -32,7 +32,7 @@ export const command: Command = {
     const isWanted = filters.length === 0 ? () => true : parseFilters(filters);
     await using engine = await openLocalEngine(config, { signal, tidying: true });
     const entries = (await usage(engine.store, (dirs) => engine.measure(dirs))).filter(isWanted);
-    // of equal use the largest first: what is to be looked at is on top
+    // of equal use the largest first: what is to be examined is on top
     const sorted = entries.toSorted((a, b) => b.lastUsedMs - a.lastUsedMs || b.sizeBytes - a.sizeBytes);
     const nowMs = Date.now();
 

@@ -21,8 +21,8 @@ export const command: Command = {
     const { lastBuild } = await import("../../solver/traces.ts");
     const build = await withStore(config, (store) => lastBuild(store.records));
     if (build === null) {
-      throw new BuildError("USAGE", "nothing was built with this store yet", {
-        hint: `the store is ${config.root}; --root names another`,
+      throw new BuildError("USAGE", "no build was recorded in this store", {
+        hint: `the store is ${config.root}; use --root for another`,
       });
     }
     if (format === "json") {

@@ -1,4 +1,4 @@
-// tsbuild fsck: checks the store, and with --repair mends it.
+// tsbuild fsck: checks the store, and repairs it with --repair.
 
 import type { Problem } from "../../cache/check.ts";
 import type { Command } from "../commands.ts";
@@ -48,7 +48,7 @@ function verdict(problems: readonly Problem[]): string {
   const wrong = problems.filter(({ kind }) => kind !== "leftover").length;
   const left = problems.length - wrong;
   const rest = left === 0 ? "" : `, ${left} left over by killed processes`;
-  if (wrong === 0) return `all is well${rest}`;
+  if (wrong === 0) return `no problems found${rest}`;
   const count = wrong === 1 ? "1 problem" : `${wrong} problems`;
   return `${count}${problems.every((one) => one.repaired) ? " repaired" : "; run fsck --repair"}${rest}`;
 }

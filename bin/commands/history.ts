@@ -1,4 +1,4 @@
-// tsbuild history: the steps an image was made of, newest first.
+// tsbuild history: the steps of an image, newest first.
 
 import { BuildError } from "../../solver/graph/error.ts";
 import type { HistoryEntry } from "../../solver/graph/request.ts";
@@ -25,7 +25,7 @@ export const command: Command = {
         help: "Print sizes and dates in human readable format",
       },
       { name: "no-trunc", kind: "bool", help: "Do not truncate output" },
-      { name: "platform", kind: "string", help: "Which image of an index" },
+      { name: "platform", kind: "string", help: "Platform of the image, if there are several" },
       { name: "quiet", short: "q", kind: "bool", help: "Only show image IDs" },
     ],
   },
@@ -42,7 +42,7 @@ export const command: Command = {
       image.manifests.find((candidate) => platformOf(candidate.config) === wanted) ??
       (asked === null ? image.manifests[0] : undefined);
     if (manifest === undefined) {
-      throw new BuildError("PLATFORM_UNSUPPORTED", `${text} has no image for ${wanted} in the local store`);
+      throw new BuildError("PLATFORM_UNSUPPORTED", `${text} is not in the local store for ${wanted}`);
     }
 
     const whole = flags.bool("no-trunc");

@@ -1,4 +1,4 @@
-// tsbuild import: the tar of a root file system becomes an image of one layer.
+// tsbuild import: creates an image of one layer from the tar of a root file system.
 
 import { redactUrl } from "../../solver/graph/error.ts";
 import type { Command } from "../commands.ts";
@@ -17,7 +17,7 @@ export const command: Command = {
         help: 'Apply a Dockerfile instruction to the image (e.g., "CMD [\\"/bin/sh\\"]", "ENV A=b")',
       },
       { name: "message", short: "m", kind: "string", help: "Commit message for the image's history" },
-      { name: "platform", kind: "string", help: "What the image is for (default: this machine's)" },
+      { name: "platform", kind: "string", help: "Platform of the image (default: this machine's)" },
     ],
   },
   async run(flags, context) {

@@ -1,4 +1,4 @@
-// tsbuild inspect: images as docker's "image inspect" shows them.
+// tsbuild inspect: images in the format of docker's "image inspect".
 
 import type { Store } from "../../cache/store.ts";
 import type { Command } from "../commands.ts";

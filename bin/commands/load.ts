@@ -1,4 +1,4 @@
-// tsbuild load: images of an archive into the local store.
+// tsbuild load: loads images of an archive into the local store.
 
 import type { Command } from "../commands.ts";
 import { progressMode } from "../progress.ts";
@@ -25,7 +25,7 @@ export const command: Command = {
         name: "quiet",
         short: "q",
         kind: "bool",
-        help: "Print nothing but the names, or IDs where there are none",
+        help: "Print only names, or IDs of images without a name",
       },
     ],
   },

@@ -1,4 +1,4 @@
-// tsbuild login: tries user and password at the registry, then keeps them where docker does. Words and rules are those of docker login.
+// tsbuild login: verifies user and password with the registry, then stores them where docker does. Messages and rules are those of docker login.
 
 import { join } from "node:path";
 import type { LoginServer } from "../../cache/registry/docker-login.ts";
@@ -22,8 +22,13 @@ export const command: Command = {
     flags: [
       ...REGISTRY_FLAGS,
       { name: "username", short: "u", kind: "string", help: "Username" },
-      { name: "password", short: "p", kind: "string", help: "Password or access token; others can see it" },
-      { name: "password-stdin", kind: "bool", help: "Take the password or access token from standard input" },
+      {
+        name: "password",
+        short: "p",
+        kind: "string",
+        help: "Password or access token (visible to other users)",
+      },
+      { name: "password-stdin", kind: "bool", help: "Read the password or access token from standard input" },
     ],
   },
   async run(flags, context) {

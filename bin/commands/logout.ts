@@ -1,4 +1,4 @@
-// tsbuild logout: takes the credentials of a registry out of docker's configuration.
+// tsbuild logout: removes the credentials of a registry from docker's configuration.
 
 import { join } from "node:path";
 import type { Command } from "../commands.ts";

@@ -1,4 +1,4 @@
-// tsbuild prune: gives disk space back. What images and running builds use stays.
+// tsbuild prune: frees disk space. Data used by images and running builds is kept.
 
 import { createInterface } from "node:readline/promises";
 import { openLocalEngine } from "../local-store.ts";
@@ -41,7 +41,7 @@ export const command: Command = {
     // What is asked of the cache alone leaves images alone.
     const dangling = filters.length === 0 && keepBytes === null;
     if (!flags.bool("force") && !(await confirm(flags.bool("all"), dangling, signal))) {
-      complain("nothing removed\n");
+      complain("nothing was removed\n");
       return 1;
     }
     const { prune } = await import("../../cache/collect.ts");

@@ -11,14 +11,14 @@ export const command: Command = {
     positionals: { min: 1, max: 1 },
     flags: [
       ...REGISTRY_FLAGS,
-      { name: "platform", kind: "string", help: "Which image of an index (default: this machine's)" },
+      { name: "platform", kind: "string", help: "Platform of the image (default: this machine's)" },
       {
         name: "progress",
         kind: "string",
         initial: '"auto"',
         help: 'Progress output ("auto", "plain", "tty", "rawjson", "quiet")',
       },
-      { name: "quiet", short: "q", kind: "bool", help: "Print nothing but the name" },
+      { name: "quiet", short: "q", kind: "bool", help: "Print only the name" },
     ],
   },
   async run(flags, context) {

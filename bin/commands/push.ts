@@ -20,8 +20,8 @@ export const command: Command = {
         initial: '"auto"',
         help: 'Progress output ("auto", "plain", "tty", "rawjson", "quiet")',
       },
-      { name: "all-tags", short: "a", kind: "bool", help: "Push all tags of a repository that are here" },
-      { name: "quiet", short: "q", kind: "bool", help: "Print nothing but the name" },
+      { name: "all-tags", short: "a", kind: "bool", help: "Push all local tags of a repository" },
+      { name: "quiet", short: "q", kind: "bool", help: "Print only the name" },
     ],
   },
   async run(flags, context) {
@@ -63,6 +63,6 @@ async function allTags(text: string, { config }: CommandContext): Promise<readon
   );
   if (names.length > 0) return names;
   throw new BuildError("IMAGE_UNKNOWN", `An image does not exist locally with the tag: ${text}`, {
-    hint: "'tsbuild images' lists the local ones",
+    hint: "run 'tsbuild images' to list local images",
   });
 }

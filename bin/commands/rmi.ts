@@ -1,4 +1,4 @@
-// tsbuild rmi: takes names away. What they held goes with the next prune.
+// tsbuild rmi: removes image names. Their content is removed by the next prune.
 
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Command } from "../commands.ts";
@@ -13,7 +13,7 @@ export const command: Command = {
         name: "force",
         short: "f",
         kind: "bool",
-        help: "Remove all names of an ID; no error for what is not there",
+        help: "Remove all names of an ID; ignore images that do not exist",
       },
     ],
   },
@@ -33,7 +33,7 @@ export const command: Command = {
           const names = isName ? [record.name] : namesOf(store, image).map(({ name }) => name);
           if (names.length > 1 && !force) {
             throw new BuildError("IMAGE_UNKNOWN", `unable to remove ${text}: it has several names`, {
-              hint: `name one of them, or use --force: ${names.join(", ")}`,
+              hint: `use one of them, or --force: ${names.join(", ")}`,
             });
           }
           // An image that was loaded without a name goes with its last one.

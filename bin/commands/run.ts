@@ -1,4 +1,4 @@
-// tsbuild run: a command in an image, attached to this terminal. Nothing of it stays.
+// tsbuild run: runs a command in an image, attached to this terminal. The container is removed afterwards.
 
 import type { Command } from "../commands.ts";
 import { openLocalEngine } from "../local-store.ts";

@@ -1,4 +1,4 @@
-// tsbuild save: images of the local store as one archive, in the form of docker save.
+// tsbuild save: writes images of the local store to one archive, in the format of docker save.
 
 import { resolve } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -18,9 +18,9 @@ export const command: Command = {
         short: "o",
         kind: "string",
         value: "file",
-        help: "Write to a file, not to standard output",
+        help: "Write to a file instead of standard output",
       },
-      { name: "platform", kind: "string", help: "Which platform of the images (default: all that are here)" },
+      { name: "platform", kind: "string", help: "Platform of the images (default: all local ones)" },
       {
         name: "progress",
         kind: "string",

@@ -36,10 +36,10 @@ export interface RemoteFile {
   readonly session: Session;
 }
 
-/** What a loaded image is known by here. */
+/** The name or ID of a loaded image. */
 export type Loaded = { readonly name: string } | { readonly id: Digest };
 
-/** Takes all images of an archive under their names, or by their IDs where they have none; `name` is for an archive with one. In order.
+/** Loads all images of an archive under their names, or by ID if they have none; `name` is for an archive with one image. In order.
  *  Throws IMAGE_INVALID, DIGEST_MISMATCH, ARCHIVE_INVALID, LIMIT_EXCEEDED, CONTEXT_MISSING. */
 export async function loadArchive(
   store: Store,
@@ -67,13 +67,13 @@ export async function loadArchive(
     }).catch((error: unknown) => {
       throw renamed(error, path, shown);
     });
-    if (images.length === 0) throw new BuildError("IMAGE_INVALID", `${shown} holds no image`);
+    if (images.length === 0) throw new BuildError("IMAGE_INVALID", `${shown} contains no image`);
     if (name !== null && images.length > 1)
       throw new BuildError(
         "IMAGE_INVALID",
-        `${shown} holds ${images.length} images, which cannot have one name`,
+        `${shown} contains ${images.length} images, which cannot share one name`,
         {
-          hint: "leave out the name: they are loaded under those they have, or by their IDs",
+          hint: "omit the name: they keep their own names, or are loaded by ID",
         },
       );
     const loaded: Loaded[] = [];
@@ -105,7 +105,7 @@ export interface ImportOptions extends ArchiveOptions {
   readonly config: ContainerConfig;
 }
 
-/** Makes an image of one layer out of the tar of a root file system; null: without a name. Returns the ID. Throws ARCHIVE_INVALID,
+/** Creates an image of one layer from the tar of a root file system; null: without a name. Returns the ID. Throws ARCHIVE_INVALID,
  *  LIMIT_EXCEEDED, CONTEXT_MISSING, SOURCE_FAILED. */
 export async function importRootfs(
   store: Store,
@@ -167,7 +167,7 @@ export async function importRootfs(
   });
 }
 
-/** Under each of the names; under its ID where there is none. */
+/** Under each of the names, or under its ID if there is none. */
 function nameAll(
   store: Store,
   record: Omit<ImageRecord, "name">,
@@ -195,7 +195,7 @@ async function shownAs<T>(
   return await asStep({ vertex, emit, signal, nowMs: Date.now }, () => work(vertex));
 }
 
-/** What came from the address, as a file of the store; known ones are asked for again. */
+/** A downloaded URL as a file of the store; known ones are revalidated. */
 async function downloaded(
   store: Store,
   { url, transport, session }: RemoteFile,
@@ -209,7 +209,7 @@ async function downloaded(
   return store.content.path(digest);
 }
 
-/** The archive as a file without compression: itself, or a temporary one, which goes with the store. */
+/** The archive as an uncompressed file: itself, or a temporary one, deleted with the store. */
 async function plainFile(store: Store, source: ArchiveSource, signal: AbortSignal): Promise<string> {
   let path: string;
   if (source.kind === "file") ({ path } = source);
@@ -237,7 +237,7 @@ async function copyInput(input: Readable, path: string, signal: AbortSignal): Pr
   await pipeline(input, file, { signal });
 }
 
-/** "none" also for what is no file: whoever reads it says so. Throws CONTEXT_MISSING. */
+/** "none" also if it is not a file: reading it fails later. Throws CONTEXT_MISSING. */
 async function compressionOf(path: string): Promise<string> {
   const [{ detectCompression }, { fstatSync, readSync }] = await Promise.all([
     import("../../cache/layers/decompress.ts"),
@@ -278,7 +278,7 @@ async function copyPlain(path: string, signal: AbortSignal, write: (chunk: Buffe
   }
 }
 
-/** In the user's words, not by the name of a temporary file. */
+/** Replaces the path of a temporary file by what the user gave. */
 function renamed(error: unknown, path: string, shown: string): unknown {
   if (!(error instanceof BuildError) || path === shown || !error.message.includes(path)) return error;
   return new BuildError(error.code, error.message.replaceAll(path, shown), {

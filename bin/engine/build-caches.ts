@@ -1,4 +1,4 @@
-// --cache-from and --cache-to of one build: opens the caches, tells of them, and puts the build's own result into them.
+// --cache-from and --cache-to of one build: opens the caches, reports on them, and exports the build's result to them.
 
 import { sureForms } from "../../cache/claims.ts";
 import type { CacheSource, ImportedResults, ImportProblem } from "../../cache/remote-cache/imports.ts";
@@ -26,7 +26,7 @@ type PlaceTarget = Extract<CacheTo, { kind: "place" }>;
 
 const FETCHES_AT_ONCE = 4;
 
-/** Where a cache lies, opened. */
+/** An opened cache location. */
 export async function openPlace(
   at: CacheLocation,
   registry: OpenRegistry,
@@ -43,7 +43,7 @@ export async function openPlace(
   });
 }
 
-/** Begins to read the caches of a request; null: it names none. */
+/** Starts reading the caches of a request; null: it has none. */
 export async function openBuildImports(
   parts: MountParts,
   request: BuildRequest,
@@ -83,8 +83,8 @@ export async function openBuildImports(
 }
 
 /**
- * Fetches layers of images that only this build can: their cache was opened with keys that later commands do not have. All other
- * layers stay where they are until one is needed.
+ * Fetches layers of images that only this build can fetch: their cache was opened with credentials that later commands do not have.
+ * Other layers are fetched when needed.
  */
 export async function fetchBorrowed(
   images: readonly BuiltImage[],
@@ -109,7 +109,7 @@ export async function fetchBorrowed(
   );
 }
 
-/** Fills cache mounts that are new here from the imported caches. Broken content is a warning, and the mount begins empty. */
+/** Fills new cache mounts from the imported caches. Invalid content is a warning, and the mount starts empty. */
 export function mountRestorer(
   parts: MountParts,
   imports: ImportedResults,
@@ -126,14 +126,14 @@ export function mountRestorer(
       });
     } catch (error) {
       if (signal.aborted) throw error;
-      warn(emit, `the cache mount ${shownId(id)} begins empty: ${messageOf(error)}`);
+      warn(emit, `the cache mount ${shownId(id)} starts empty: ${messageOf(error)}`);
     }
   };
 }
 
 /**
- * Does `work`; once more without the imported caches when it fails with something that may be their fault: a layer that they promised
- * and that cannot be had. Failures of the first time are held back until it is known that they count.
+ * Runs `work`, and again without the imported caches if it fails with an error they may have caused: a layer that they list
+ * but that is not available. Failure events of the first run are held back until the outcome is known.
  */
 export async function withoutBrokenCaches<T>(
   imports: ImportedResults | null,
@@ -153,27 +153,27 @@ export async function withoutBrokenCaches<T>(
       for (const event of held) context.emit(event);
       throw error;
     }
-    warn(context.emit, `the build goes on without imported caches: ${messageOf(error)}`);
+    warn(context.emit, `the build continues without imported caches: ${messageOf(error)}`);
     imports.giveUp();
   }
   return work(context);
 }
 
-/** What the exports of one build share. */
+/** Shared by the exports of one build. */
 export interface CacheExportParts extends MountParts {
   readonly layers: LayerSource;
   readonly registry: OpenRegistry;
   readonly imports: ImportedResults | null;
 }
 
-/** What a build has come to. */
+/** Outcome of a build. */
 export interface BuildOutcome {
   readonly images: readonly BuiltImage[];
   readonly solution: Solution;
   readonly definition: Definition;
 }
 
-/** Images with the inline cache in their configs, if one was asked for. */
+/** Images with the inline cache in their configs, if requested. */
 export async function withInlineCaches(
   images: readonly BuiltImage[],
   solution: Solution,
@@ -195,7 +195,7 @@ export async function withInlineCaches(
   );
 }
 
-/** Sends layers while the build goes on, to places that are elsewhere and take all results; null: there are none. */
+/** Sends layers during the build, to external caches with mode=max; null: there are none. */
 export async function openEarlyExports(
   request: BuildRequest,
   parts: CacheExportParts,
@@ -217,7 +217,7 @@ function earlyTargets({ cacheTo }: BuildRequest): readonly PlaceTarget[] {
   );
 }
 
-/** Exports the build to all places asked for, one after the other. Throws what an export throws, unless ignore-error is set. */
+/** Exports the build to all requested caches, one after the other. Rethrows errors of an export, unless ignore-error is set. */
 export async function exportCaches(
   outcome: BuildOutcome,
   request: BuildRequest,
@@ -248,7 +248,7 @@ async function exportTo(
   target: PlaceTarget,
   { chain, mountIds }: ExportContent,
   parts: CacheExportParts,
-  /** Sent already while the build went on. */
+  /** Already sent during the build. */
   earlyBytes: number,
   { emit, signal }: CallContext,
 ): Promise<void> {
@@ -308,11 +308,11 @@ function mountIds(definition: Definition): readonly string[] {
 }
 
 function importWords(name: string, problem: ImportProblem): string {
-  if (problem.kind === "absent") return `there is no cache ${name} to import`;
+  if (problem.kind === "absent") return `cache ${name} not found, nothing to import`;
   const words = problem.words.startsWith(`${name}: `) ? problem.words.slice(name.length + 2) : problem.words;
   return problem.kind === "unread"
     ? `the cache ${name} is not used: ${words}`
-    : `the cache ${name} is used in part only: ${words}`;
+    : `the cache ${name} is only partly used: ${words}`;
 }
 
 function warn(emit: Emit, message: string): void {

@@ -1,4 +1,4 @@
-// The second half of a build: steps to images, images to outputs and caches.
+// The second half of a build: from steps to images, from images to outputs and caches.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -16,7 +16,7 @@ import { normalizeName } from "./local-images.ts";
 import type { OpenBuild } from "./parts.ts";
 import type { BuildReport, BuildRequest } from "./request.ts";
 
-/** Of what makes no image. */
+/** Of outputs without an image. */
 export const EMPTY_REPORT: BuildReport = {
   imageDigest: null,
   configDigest: null,
@@ -26,7 +26,7 @@ export const EMPTY_REPORT: BuildReport = {
   answer: null,
 };
 
-/** Solves what the frontend made of the Dockerfile and runs the outputs. */
+/** Solves the frontend's definitions and runs the outputs. */
 export async function solveAndExport(
   build: OpenBuild,
   converted: Converted,
@@ -146,7 +146,7 @@ export async function solveAndExport(
   return reportOf(outcomes);
 }
 
-/** What cannot be written at the end is said before the first step. */
+/** Reports unwritable outputs before the first step. */
 async function checkPlaces(outputs: readonly Output[], { cacheTo }: BuildRequest): Promise<void> {
   const caches = cacheTo.flatMap((to) =>
     to.kind === "place" && to.at.kind === "local" && !to.ignoreError ? [to.at.path] : [],
@@ -158,10 +158,10 @@ async function checkPlaces(outputs: readonly Output[], { cacheTo }: BuildRequest
   for (const path of caches) checkDirectory(path);
 }
 
-/** What was asked for with -o, else the local image store; with the names, annotations and times of the other flags. */
+/** The outputs given with -o, or the local image store; with names, annotations and times from the other flags. */
 async function outputsOf(request: BuildRequest, epochSeconds: number | null): Promise<readonly Output[]> {
   const { parseOutput } = await import("../../exporters/output-grammar.ts");
-  // As in buildx, tags take the place of name=.
+  // As in buildx, tags replace name=.
   const tagged =
     request.tags.length === 0
       ? {}
@@ -193,7 +193,7 @@ function exportName(output: Output): string {
 }
 
 function reportOf(outcomes: readonly ExportOutcome[]): BuildReport {
-  // As in BuildKit what the last output says counts; but a digest that a registry has before one that only this store has.
+  // As in BuildKit the last output determines it; but a digest of a registry has priority over one of this store only.
   const isPushed = ({ output }: ExportOutcome): boolean => output.kind === "image" && output.push;
   const image = outcomes.findLast(isPushed) ?? outcomes.findLast((outcome) => outcome.descriptor !== null);
   if (image === undefined || image.descriptor === null) return EMPTY_REPORT;

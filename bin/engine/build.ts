@@ -1,4 +1,4 @@
-// One build: frontend, solver, exporters, in the order of ARCHITECTURE's walk.
+// One build: frontend, solver, exporters, in the order of "The walk" in ARCHITECTURE.md.
 
 import type { FrontendHost, FrontendOptions } from "../../frontend/frontend.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
@@ -87,8 +87,8 @@ export async function runBuild(
     text: new TextDecoder().decode(frontendRequest.dockerfile.data),
   };
   options.onSource(text);
-  // A Dockerfile (or argument) that was never built to its end here surely has a step to run: the keeper starts while the
-  // base images are looked up. One that was is left to the solver, which finds out without it.
+  // A Dockerfile (or argument) that was never built successfully here certainly has a step to run: the keeper starts while
+  // base images are resolved. Otherwise the solver decides whether it is needed.
   const wish = digestOf(
     JSON.stringify([text.text, request.target, [...request.buildArgs], request.platforms]),
   );
@@ -125,14 +125,14 @@ export async function runBuild(
   return report;
 }
 
-/** What must be equal for a step of one build to count for another that runs at the same time. */
+/** What must be equal for concurrent builds to share a running step. */
 function termsOf({ ociRuntime, limits, allow }: BuildRequest): string {
   return JSON.stringify([ociRuntime, limits, [...allow].sort()]);
 }
 
 /**
- * Does `work`; again for as long as it meets blobs that are damaged and cannot be had from elsewhere, a new one each time. Such a blob
- * is out of the way by then, no result that needs it is believed any more, and the step that made it runs again (threat model R3).
+ * Runs `work`, and restarts it for each damaged blob without another source, a new one each time. Such a blob was
+ * set aside, results that need it are no longer used, and the step that created it runs again (threat model R3).
  */
 async function withLostLayersMade<T>(
   context: CallContext,
@@ -154,7 +154,7 @@ async function withLostLayersMade<T>(
         throw error;
       }
       met.add(error.message);
-      context.emit({ kind: "note", message: `${error.message}; the build begins again without it` });
+      context.emit({ kind: "note", message: `${error.message}; restarting the build without it` });
     }
   }
 }

@@ -1,5 +1,5 @@
-// Build caches that a request names: where they lie, and in which form they are written. The words of --cache-from and
-// --cache-to for them: cache-flags.ts. Secrets are functions, so that whatever is printed or kept of a request has none of them.
+// Build caches of a request: their location and format. cache-flags.ts parses --cache-from and --cache-to into these.
+// Secrets are functions, so that no printed or stored request contains them.
 
 import type { S3Credentials } from "../../cache/remote-cache/s3-calls.ts";
 import type { CacheForm } from "../../exporters/cache-export.ts";
@@ -32,10 +32,10 @@ export interface S3Location {
 export interface GhaLocation {
   readonly kind: "gha";
   readonly scope: string;
-  /** null: there is none in the attributes nor the environment. */
+  /** null: neither in the attributes nor in the environment. */
   readonly service: { readonly version: 1 | 2; readonly url: string; readonly token: () => string } | null;
   readonly timeoutMs: number;
-  /** Lists what is there by GitHub's API. */
+  /** Lists existing entries with GitHub's API. */
   readonly listing: {
     readonly repository: string;
     readonly url: string;
@@ -45,7 +45,7 @@ export interface GhaLocation {
 
 export interface CacheFrom {
   readonly at: CacheLocation;
-  /** Contents of cache mounts are taken, too. */
+  /** Also imports contents of cache mounts. */
   readonly mounts: boolean;
 }
 
@@ -54,14 +54,14 @@ export type CacheTo =
       readonly kind: "place";
       readonly at: CacheLocation;
       readonly form: CacheForm;
-      /** Contents of cache mounts go along. */
+      /** Also exports contents of cache mounts. */
       readonly mounts: boolean;
       /** A failed export is a warning. */
       readonly ignoreError: boolean;
     }
   | { readonly kind: "inline" };
 
-/** What people know a cache by: its full reference, or its directory. */
+/** Display name of a cache: its full reference, or its directory. */
 export function nameOfLocation(at: CacheLocation): string {
   switch (at.kind) {
     case "registry":
@@ -75,8 +75,8 @@ export function nameOfLocation(at: CacheLocation): string {
   }
 }
 
-/** Why type=gha cannot do anything here, in two sentences: problem and hint. */
+/** Why type=gha does not work here: problem and hint. */
 export const WITHOUT_SERVICE: readonly [string, string] = [
-  "type=gha works inside GitHub Actions: there is no address or no token of its cache service",
-  "set ACTIONS_RUNTIME_TOKEN and ACTIONS_RESULTS_URL (crazy-max/ghaction-github-runtime shows them to a job's steps), or give url_v2= and token=",
+  "type=gha only works in GitHub Actions: the URL or token of its cache service is missing",
+  "set ACTIONS_RUNTIME_TOKEN and ACTIONS_RESULTS_URL (crazy-max/ghaction-github-runtime exposes them to a job's steps), or use url_v2= and token=",
 ];

@@ -1,4 +1,4 @@
-// Contents of cache mounts on their way out of the store and back: packed and restored by the keeper, which may read files of all
+// Export and import of cache mounts: packed and restored by the keeper, which can read files of all
 // owners; sent and fetched here.
 
 import { createHash } from "node:crypto";
@@ -37,7 +37,7 @@ export interface MountParts {
 }
 
 export interface PackedMounts {
-  /** For the manifest of the cache: indexes and packs, old ones (that the place has) and new ones. */
+  /** For the manifest of the cache: indexes and packs, existing and new ones. */
   readonly blobs: readonly ExtraBlob[];
   readonly reports: readonly MountReport[];
 }
@@ -46,9 +46,9 @@ export interface MountReport {
   readonly id: string;
   readonly files: number;
   readonly bytes: number;
-  /** Names that changed meanwhile, or lie too deep. */
+  /** Names that changed meanwhile, or are too deep. */
   readonly leftOut: number;
-  /** Why it was not packed, and what the place had of it stays: a step has it alone, or it is too large. null: it was. */
+  /** Why it was not packed, so that the cache keeps its old content: exclusive use by a step, or its size. null: it was packed. */
   readonly left: string | null;
 }
 /** As the value of `left`. */
@@ -57,8 +57,8 @@ export const IN_USE = "in use";
 const PULLS_AT_ONCE = 4;
 
 /**
- * Packs the cache mounts with these ids (null: all) as far as they are here, and carries on what else `place` has. Only pieces that no
- * pack of the place holds are packed. Disposed: the temporary files are gone.
+ * Packs the local cache mounts with these ids (null: all), and keeps the others of `place`. Only pieces missing in
+ * existing packs are packed. Disposing deletes the temporary files.
  */
 export async function packMounts(
   parts: MountParts,
@@ -67,7 +67,7 @@ export async function packMounts(
   signal: AbortSignal,
 ): Promise<PackedMounts & AsyncDisposable> {
   const { store } = parts;
-  const before = await readCache(place, { signal }).catch(() => null); // a broken cache is written anew
+  const before = await readCache(place, { signal }).catch(() => null); // a broken cache is rewritten
   const dir = mkdtempSync(join(store.tempDir(), "mounts-"));
   const blobs = new Map<Digest, ExtraBlob>();
   const reports: MountReport[] = [];
@@ -101,7 +101,7 @@ export async function packMounts(
         packed = await parts.keeper().run(job, { signal });
       } catch (error) {
         if (!(error instanceof BuildError && error.code === "LIMIT_EXCEEDED")) throw error;
-        // What one step wrote into its mount is no reason for the others to stay behind.
+        // Content of one mount must not prevent the export of others.
         reports.push({ id, files: 0, bytes: 0, leftOut: 0, left: error.message });
         continue;
       }
@@ -133,8 +133,8 @@ export async function packMounts(
   }
 }
 
-/** Fetches the content of a cache mount and puts it into an empty directory. Throws REGISTRY_*, IMAGE_INVALID…; the directory is
- *  then empty. `onBytes` hears of fetched bytes. */
+/** Fetches the content of a cache mount into an empty directory. Throws REGISTRY_*, IMAGE_INVALID…; the directory is
+ *  then empty. `onBytes` is called with fetched bytes. */
 export async function fillMount(
   parts: MountParts,
   source: MountSource,
@@ -183,7 +183,7 @@ export interface MountTransferOptions {
   readonly registry: () => Promise<Registry>;
 }
 
-/** `tsbuild cache-mounts export`: mounts with these ids (null: all) into a cache, whose results stay. */
+/** `tsbuild cache-mounts export`: mounts with these ids (null: all) to a cache, which keeps its results. */
 export async function exportMountsTo(
   parts: MountParts,
   at: CacheLocation,
@@ -203,8 +203,8 @@ export async function exportMountsTo(
   return { reports: packed.reports, sentBytes };
 }
 
-/** `tsbuild cache-mounts import`: mounts with these ids (null: all) out of a cache. What is here already is left alone. Throws
- *  IMAGE_UNKNOWN when there is no cache. */
+/** `tsbuild cache-mounts import`: mounts with these ids (null: all) from a cache. Existing ones are skipped. Throws
+ *  IMAGE_UNKNOWN if there is no cache. */
 export async function importMountsFrom(
   parts: MountParts,
   at: CacheLocation,
@@ -222,7 +222,7 @@ export async function importMountsFrom(
   if (lacking !== undefined) {
     throw new BuildError(
       "IMAGE_UNKNOWN",
-      `the cache ${place.name} has no cache mount ${JSON.stringify(lacking)}`,
+      `the build cache ${place.name} has no cache mount ${JSON.stringify(lacking)}`,
     );
   }
   for (const [id, index] of cache.mounts) {
@@ -239,17 +239,17 @@ export async function importMountsFrom(
   return reports;
 }
 
-/** The id of a cache mount as a Dockerfile says it: in the store the frontend's name space and "/" stand before it. */
+/** The id of a cache mount as in the Dockerfile: in the store it is prefixed with the frontend's name space and "/". */
 export function shownId(id: string): string {
   return id.startsWith("/") ? id.slice(1) : id;
 }
 
-/** null names all. */
+/** null: all. */
 export function isNamed(id: string, names: readonly string[] | null): boolean {
   return names === null || names.includes(id) || names.includes(shownId(id));
 }
 
-/** Cache mounts that begin empty. Those that begin with files of a stage are known by that stage's layers, which have other names
+/** Cache mounts that start empty. Those that start with files of a stage are identified by that stage's layers, whose ids differ
  *  on every machine. */
 export function plainMounts(store: Store): ReturnType<Store["cacheMounts"]["list"]> {
   return store.cacheMounts

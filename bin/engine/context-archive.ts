@@ -1,4 +1,4 @@
-// A build context that comes as a tar: unpacked into a private directory, by the same code that unpacks ADD's archives.
+// A build context in a tar: unpacked into a private directory, by the code that unpacks archives for ADD.
 
 import { closeSync, constants, openSync } from "node:fs";
 import { archiveFault, extractArchive } from "../../cache/layers/archive.ts";

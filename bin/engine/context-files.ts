@@ -1,5 +1,5 @@
-// The Dockerfile and the ignore files of a directory. What lies in a context may be a stranger's: a link there leads to other files
-// of the context, never out of it. What the user names outside of it is his own, also when it is a link.
+// The Dockerfile and the ignore files of a directory. A context may be untrusted: a link in it can lead to other files
+// of the context, never outside. Paths outside the context that the user gives are trusted, even if they are links.
 
 import { closeSync, realpathSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
@@ -9,8 +9,8 @@ import { BuildError } from "../../solver/graph/error.ts";
 /** The frontend refuses longer Dockerfiles; nothing longer is read. */
 export const DOCKERFILE_MAX_BYTES: number = 16 << 20;
 
-/** Bytes of a regular file; null: there is none. `path` is absolute, maybe below `context`. Throws DOCKERFILE_MISSING for what is
- *  no file or a link out of the context, LIMIT_EXCEEDED. */
+/** Bytes of a regular file; null: it does not exist. `path` is absolute, possibly below `context`. Throws DOCKERFILE_MISSING if it is
+ *  not a file or a link out of the context, LIMIT_EXCEEDED. */
 export async function readUserFile(path: string, context: string): Promise<Uint8Array | null> {
   const below = pathBelow(context, path);
   return below === null
@@ -18,7 +18,7 @@ export async function readUserFile(path: string, context: string): Promise<Uint8
     : readContextFile(context, below);
 }
 
-/** The same for `path` relative to the context's directory, whatever it holds: ".." ends there. */
+/** The same for `path` relative to the context's directory: ".." cannot leave it. */
 export async function readContextFile(context: string, path: string): Promise<Uint8Array | null> {
   const name = join("/", path).slice(1);
   return inWords(join(context, name), async () => {
@@ -34,13 +34,13 @@ export async function readContextFile(context: string, path: string): Promise<Ui
   });
 }
 
-/** Links lead as if the context were the root, like BuildKit has it. */
+/** Links are resolved with the context as root, as in BuildKit. */
 async function readByLinks(root: number, name: string): Promise<Buffer | null> {
   const fd = await openInRoot(root, name);
   if (fd === null) return null;
   if (fd === "nowhere") {
     throw new BuildError("DOCKERFILE_MISSING", `failed to read ${name}: no such file in the build context`, {
-      hint: "it is a link that leads out of the build context or to nothing; files outside of it are not read",
+      hint: "it is a symbolic link that is broken or points outside the build context; files outside are not read",
     });
   }
   try {
@@ -50,7 +50,7 @@ async function readByLinks(root: number, name: string): Promise<Buffer | null> {
   }
 }
 
-/** The path relative to the context when it lies there, also when one of the two is written by way of a link. */
+/** The path relative to the context if it is inside, even if one of the two contains a link. */
 function pathBelow(context: string, path: string): string | null {
   const direct = relative(context, path);
   if (isBelow(direct)) return direct;
@@ -66,7 +66,7 @@ function isBelow(path: string): boolean {
   return path !== ".." && !path.startsWith("../");
 }
 
-/** Failures of reading `path` as errors of the user; null: there is no such file. */
+/** Converts failures of reading `path` to user errors; null: there is no such file. */
 async function inWords(path: string, read: () => Promise<Buffer | null>): Promise<Buffer | null> {
   try {
     return await read();
@@ -78,7 +78,7 @@ async function inWords(path: string, read: () => Promise<Buffer | null>): Promis
     }
     if (code === "LIMIT_EXCEEDED") {
       const limit = `${DOCKERFILE_MAX_BYTES >> 20} MiB`;
-      throw new BuildError("LIMIT_EXCEEDED", `${path} is longer than ${limit}`, { cause });
+      throw new BuildError("LIMIT_EXCEEDED", `${path} is larger than ${limit}`, { cause });
     }
     if (cause instanceof BuildError || code === undefined) throw cause;
     throw new BuildError("DOCKERFILE_MISSING", `failed to read ${path}: ${code}`, { cause });

@@ -1,4 +1,4 @@
-// Requests made without a command line: what is not said is filled in, and what would fail later is refused at once.
+// Requests without a command line: fills in defaults and rejects what would fail later.
 
 import { isAbsolute } from "node:path";
 import { parseNewName } from "../../cache/registry/reference.ts";
@@ -12,7 +12,7 @@ export type PartialBuildRequest = Pick<BuildRequest, "context"> & Partial<BuildR
 /** Name in the session of the directory that is the main context. */
 export const MAIN_DIRECTORY = "context";
 
-/** A whole request, frozen; the defaults are those of `tsbuild build`. Without a session there are no secrets, agents or credentials, and
+/** A complete, frozen request; the defaults are those of `tsbuild build`. Without a session there are no secrets, agents or credentials, and
  *  nothing can be sent to the client.
  *  Throws USAGE. */
 export function buildRequest(asked: PartialBuildRequest): BuildRequest {
@@ -51,13 +51,13 @@ export function buildRequest(asked: PartialBuildRequest): BuildRequest {
   request.tags.forEach(checkTag);
   if (request.noCache && request.noCacheFilter.length > 0)
     throw new BuildError("USAGE", "--no-cache and --no-cache-filter cannot currently be used together");
-  // Asking for the host's network is granting it, as in buildx.
+  // Requesting the host's network also grants it, as in buildx.
   const allow = new Set(request.allow);
   if (request.network === "host") allow.add("network.host");
   return Object.freeze({ ...request, allow: [...allow] });
 }
 
-/** Throws USAGE for what is no name of an image. */
+/** Throws USAGE for an invalid image name. */
 export function checkTag(text: string): void {
   try {
     parseNewName(text);
@@ -68,7 +68,7 @@ export function checkTag(text: string): void {
       .replace(`${text}: `, "");
     throw new BuildError("USAGE", `invalid tag ${JSON.stringify(printable(text, 200))}: ${problem}`, {
       cause,
-      hint: "a name is like app, user/app:1.2 or registry.example:5000/team/app:1.2, in lower case",
+      hint: "examples of names: app, user/app:1.2, registry.example:5000/team/app:1.2 (lower case)",
     });
   }
 }

@@ -1,5 +1,5 @@
-// Wires store, worker, solver, frontend and exporters into an Engine; owns all limits on parallel work.
-// Everything heavy is opened when it is first needed: a fully cached build never starts the keeper.
+// Connects store, worker, solver, frontend and exporters to an Engine; owns all limits on parallelism.
+// Everything expensive is opened when first needed: a fully cached build never starts the keeper.
 
 import { availableParallelism } from "node:os";
 import type { Measure } from "../../cache/collect.ts";
@@ -31,11 +31,11 @@ export async function openEngine(
   });
   const helperPath = searchPath(config.env);
   const sharing = openSharing();
-  /** Requests that are not over, or whose work others wait for. */
+  /** Requests that are running, or whose work others wait for. */
   const open = new Set<Promise<void>>();
   let limits: Promise<Limits> | null = null;
 
-  /** What a request opens is closed when it is over and nobody waits for work it began. */
+  /** What a request opens is closed when it has ended and nobody waits for work it started. */
   async function serving<T>(
     ociRuntime: OciRuntime | null,
     work: (parts: EngineParts) => Promise<T>,
@@ -83,7 +83,7 @@ export async function openEngine(
     return await openRegistryClient(config, { credentials, elsewhere });
   }
 
-  /** Before a keeper is started: a runtime that is not there is told before any step runs. */
+  /** Before a keeper is started: a missing runtime is reported before any step runs. */
   async function runtimeOf({
     ociRuntime,
   }: {
@@ -115,7 +115,7 @@ export async function openEngine(
           ({ sizeBytes }) => sizeBytes,
           (error: unknown) => {
             if (signal.aborted || isUnavailable(error)) throw error;
-            return null; // a step that runs changes its cache mounts under our hands
+            return null; // a running step changes its cache mounts meanwhile
           },
         );
     return await Promise.all(paths.map(one));
@@ -127,7 +127,7 @@ export async function openEngine(
     path: helperPath,
     signal,
   });
-  /** A sandbox that did not start is explained by what this machine lacks. */
+  /** Explains a sandbox that did not start by what is missing on this machine. */
   const throwExplained =
     (signal: AbortSignal) =>
     async (error: unknown): Promise<never> => {
@@ -213,13 +213,13 @@ export async function openEngine(
     measure,
     removeDirectories,
     async [Symbol.asyncDispose]() {
-      // What disposed layers left because other owners' files are in it; cheap for who has the right ids.
+      // Leftovers of disposed layers with files of other owners; cheap with the right ids.
       const discarded = store.layers.discarded();
       const signal = cleanUpSignal(engineSignal);
       const keeper = keepers.running();
       if (discarded.length > 0 && keeper !== null) {
         await keeper.run({ kind: "remove", paths: discarded }, { signal }).catch(() => {
-          // Swept when the store is opened the next time.
+          // Removed when the store is opened the next time.
         });
       }
       if (keeper !== null) await sync.end(keeper);
@@ -227,7 +227,7 @@ export async function openEngine(
         () => null,
         (error: unknown) => ({ error }),
       );
-      // A disk too full for the records: what has none is given back.
+      // The disk is too full for the records: layers without one are removed.
       const lost = fault === null ? [] : store.layers.discarded();
       if (lost.length > 0) await removeDirectories(lost, { signal }).catch(() => {}); // as above
       await keepers[Symbol.asyncDispose]();
@@ -242,12 +242,12 @@ function isUnavailable(error: unknown): error is BuildError {
   return error instanceof BuildError && error.code === "SANDBOX_UNAVAILABLE";
 }
 
-/** Steps that run, file steps and fetches at one time. */
+/** Limits of parallel steps, file steps and fetches. */
 async function makeLimits(): Promise<Limits> {
   const { default: PQueue } = await import("p-queue");
   const cores = availableParallelism();
   return {
-    // Commands mostly wait for networks and disks. BuildKit starts them all; so many are enough for any real build.
+    // Commands mostly wait for networks and disks. BuildKit has no limit; this many are enough for any real build.
     exec: new PQueue({ concurrency: Math.max(16, cores * 4) }),
     file: new PQueue({ concurrency: Math.max(2, cores) }),
     source: new PQueue({ concurrency: 8 }),

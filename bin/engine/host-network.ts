@@ -1,4 +1,4 @@
-// Name service for steps: the host's resolv.conf as far as a step can use it.
+// DNS for steps: the parts of the host's resolv.conf that a step can use.
 
 import { readFileSync } from "node:fs";
 

@@ -1,4 +1,4 @@
-// The keepers of an engine: one for each OCI runtime that steps were asked to run in, started by the first job and again after its death.
+// The keepers of an engine: one per OCI runtime requested for steps, started by its first job and restarted when it dies.
 
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Store } from "../../cache/store.ts";
@@ -7,20 +7,20 @@ import type { OciRuntime } from "../../worker/sandbox/oci-runtime.ts";
 import { idMaps } from "./local-store.ts";
 import { type EngineConfig, searchPath } from "./request.ts";
 
-/** What the keeper is told of the user's environment besides PATH, where it is set. */
+/** Variables of the user's environment passed to the keeper besides PATH, if set. */
 const KEEPER_ENV = ["NODE_DEBUG", "TSBUILD_CODE_CACHE"];
 
 export interface Keepers extends AsyncDisposable {
-  /** To be called, and waited for, before a keeper is asked for. */
+  /** Must be called and awaited before a keeper is requested. */
   load(): Promise<void>;
-  /** The keeper whose steps run in `runtime` (null: the built-in sandbox). One that has died is replaced: its jobs fail, later ones
-   *  do not notice. networkAhead as in startKeeper. */
+  /** The keeper whose steps run in `runtime` (null: the built-in sandbox). A dead one is replaced: its jobs fail, later ones
+   *  are not affected. networkAhead as in startKeeper. */
   of(runtime: OciRuntime | null, networkAhead?: boolean): Keeper;
-  /** One that runs, whatever the runtime: for jobs on files. null: none does. */
+  /** A running one, with any runtime: for file jobs. null: none. */
   running(): Keeper | null;
 }
 
-/** Nothing is started yet. `onReady` is told of each keeper once it takes jobs. Disposing ends them all. */
+/** Starts nothing yet. `onReady` is called for each keeper once it accepts jobs. Disposing ends them all. */
 export function openKeepers(
   store: Store,
   config: EngineConfig,

@@ -1,4 +1,4 @@
-// Layers as blobs for the exporters: packed by the keeper, once per form, remembered in the layer's record.
+// Layers as blobs for the exporters: packed by the keeper, once per format, cached in the layer's record.
 
 import { statSync } from "node:fs";
 import type { LayerBlob, LayerOptions, LayerSource, LayerVariant } from "../../exporters/exporter.ts";
@@ -17,7 +17,7 @@ const MEDIA_TYPES = {
   uncompressed: "application/vnd.oci.image.layer.v1.tar",
 } as const;
 
-/** How often a blob that is being made is looked at. */
+/** Interval of progress for a blob that is being written. */
 const WATCHED_MS = 250;
 
 export interface LayerSourceDeps {
@@ -31,7 +31,7 @@ export interface LayerSourceDeps {
     signal: AbortSignal,
     work: (path: string) => Promise<T>,
   ) => Promise<T>;
-  /** Makes sure the layer's directory is there (unpacks a base layer). */
+  /** Makes sure the layer's directory exists (unpacks a base layer). */
   readonly unpack: (id: LayerId, signal: AbortSignal) => Promise<string>;
   /** Bytes must not depend on this machine's zlib: --reproducible. */
   readonly pinnedCompressor: boolean;
@@ -43,7 +43,7 @@ interface Packed {
   readonly descriptor: Descriptor | null;
 }
 
-/** Opens the source. Equal calls at one time share one packing. */
+/** Opens the source. Concurrent equal calls share one packing. */
 export function openLayerSource(deps: LayerSourceDeps): LayerSource {
   const { store } = deps;
   const packs = openTasks<Packed>();
@@ -75,10 +75,14 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
     const outcome = await watched(job.out, onBytes, () => deps.keeper().run(job, { signal }));
     const record = recordOf(id);
     if (isBaseLayer(id) && epochSeconds === null && outcome.diffId !== record.diffId) {
-      // Its id says what it is: another tar of the same files is another layer.
-      throw new BuildError("STORE_CORRUPT", `no blob of ${record.description || "a base layer"} can be had`, {
-        hint: "pull or build the image again",
-      });
+      // Its id is its diffId: another tar of the same files is another layer.
+      throw new BuildError(
+        "STORE_CORRUPT",
+        `no blob of ${record.description || "a base layer"} is available`,
+        {
+          hint: "pull or build the image again",
+        },
+      );
     }
     const times = epochSeconds === null ? "" : `epoch=${epochSeconds}`;
     const changes: Partial<Omit<LayerRecord, "id">> =
@@ -158,7 +162,7 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
       const packed = record.blobs[key] ?? store.layers.made(id)?.blobs[key];
       const known =
         packed !== undefined && diffId !== null && store.content.has(packed.digest) ? packed : null;
-      // Without force a base layer leaves as it came; what an imported cache has in this form is not packed again.
+      // Without force a base layer is exported unchanged; blobs of an imported cache in this format are not packed again.
       const asItCame = variant.pinned && !variant.force;
       if (known !== null && !asItCame) return { descriptor: known, diffId: diffId as Digest, remote: null };
       const isWanted = variant.pinned || (!deps.pinnedCompressor && epochSeconds === null);
@@ -188,7 +192,7 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
   };
 }
 
-/** Tells how the blob grows that the keeper writes to `out`, for as long as it does. */
+/** Reports the growing size of the blob that the keeper writes to `out`. */
 async function watched<T>(
   out: string | null,
   onBytes: LayerOptions["onBytes"],

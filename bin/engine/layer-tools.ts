@@ -1,4 +1,4 @@
-// What fsck needs of the keeper.
+// Functions of the keeper that fsck needs.
 
 import type { LayerTools } from "../../cache/check.ts";
 import type { Keeper } from "../../worker/keeper/keeper.ts";

@@ -15,7 +15,7 @@ import { nearest } from "../../solver/graph/nearest.ts";
 import { formatPlatform } from "../../solver/graph/op.ts";
 import type { Descriptor, ImageConfig } from "../../solver/graph/request.ts";
 
-/** Manifests, indexes and configs are read whole; registries refuse larger ones. Bytes. */
+/** Manifests, indexes and configs are read into memory; registries refuse larger ones. Bytes. */
 const DOCUMENT_MAX_BYTES = 4 << 20;
 
 /** docker.io/library/app:latest for "app". Throws REFERENCE_INVALID. */
@@ -23,13 +23,13 @@ export function normalizeName(text: string): string {
   return formatReference(withDefaultTag(parseReference(text)));
 }
 
-/** The same for a name that is to be given. Throws REFERENCE_INVALID. */
+/** The same for a new name. Throws REFERENCE_INVALID. */
 export function normalizeNewName(text: string): string {
   return formatReference(parseNewName(text));
 }
 
-/** "app", "latest" and the digest of a normalized name, as users write them; null where it has none. Of an image without a name all
- *  is <none>, as docker shows it. */
+/** "app", "latest" and the digest of a normalized name, as users write them; null if it has none. For an image without a name all
+ *  are <none>, as in docker. */
 export function splitName(name: string): { repository: string; tag: string | null; digest: Digest | null } {
   if (isNameless(name)) return { repository: "<none>", tag: null, digest: null };
   const reference = parseReference(name);
@@ -40,7 +40,7 @@ export function splitName(name: string): { repository: string; tag: string | nul
   };
 }
 
-/** One image of one platform inside a name. */
+/** One image of one platform of a name. */
 export interface LocalManifest {
   readonly descriptor: Descriptor;
   readonly layers: readonly Descriptor[];
@@ -50,16 +50,16 @@ export interface LocalManifest {
 
 export interface LocalImage {
   readonly record: ImageRecord;
-  /** Config digest of a single image (also the only one that is here of an index), else the digest of the index: the image ID. */
+  /** Config digest of a single image (also the only local one of an index), else the digest of the index: the image ID. */
   readonly id: Digest;
   readonly isIndex: boolean;
-  /** Those present here, in the order of the index. */
+  /** The local ones, in the order of the index. */
   readonly manifests: readonly LocalManifest[];
-  /** Bytes on disk of the unpacked layers where that is known, else of the compressed ones. */
+  /** Bytes on disk of the unpacked layers if known, else of the compressed ones. */
   readonly sizeBytes: number;
 }
 
-/** All names, and the images without one, the newest image first. A record whose documents are gone or broken is left out and told to
+/** All names, and the images without one, newest image first. A record whose documents are missing or damaged is skipped and reported to
  *  `onBroken`. */
 export function listImages(store: Store, onBroken: (name: string, error: BuildError) => void): LocalImage[] {
   const all: LocalImage[] = [];
@@ -71,7 +71,7 @@ export function listImages(store: Store, onBroken: (name: string, error: BuildEr
       onBroken(key, error);
     }
   }
-  // What has been given a name since is not without one.
+  // It may have been given a name since.
   const named = new Set(all.filter(({ record }) => !isNameless(record.name)).map(({ id }) => id));
   const images = all.filter(({ id, record }) => !isNameless(record.name) || !named.has(id));
   return images.toSorted(
@@ -82,7 +82,7 @@ export function listImages(store: Store, onBroken: (name: string, error: BuildEr
 /** The image of a name, or of an ID or digest (whole, or at least 4 digits when only one image has them). Throws IMAGE_UNKNOWN. */
 export function findImage(store: Store, text: string): LocalImage {
   const digits = /^(?:sha256:)?([a-f0-9]{4,64})$/.exec(text)?.[1];
-  // A whole ID is no name, whatever is called like it.
+  // A complete ID is never a name.
   const named = digits?.length === 64 ? null : findRecord(store, text);
   if (named !== null) return readImage(store, named);
   if (digits !== undefined) {
@@ -104,7 +104,7 @@ export function findImage(store: Store, text: string): LocalImage {
   throw new BuildError("IMAGE_UNKNOWN", `No such image: ${text}`, {
     hint:
       near === null
-        ? "'tsbuild images' lists the local ones, 'tsbuild pull' fetches one"
+        ? "run 'tsbuild images' to list local images, 'tsbuild pull' to fetch one"
         : `did you mean ${near}?`,
   });
 }
@@ -114,12 +114,12 @@ function findRecord(store: Store, text: string): ImageRecord | null {
   try {
     name = normalizeName(text);
   } catch (error) {
-    // 64 hex digits are no name, but may be an ID
+    // 64 hex digits are not a name, but may be an ID
     if (error instanceof BuildError && /^(?:sha256:)?[a-f0-9]{4,64}$/.test(text)) return null;
     throw error;
   }
   const record = store.records.get<ImageRecord>(IMAGE_SPACE, name);
-  // name@digest: the name must be here with that digest
+  // name@digest: the local name must have that digest
   const { digest } = splitName(name);
   if (record !== null && (digest === null || record.target.digest === digest)) return record;
   if (digest === null) return null;
@@ -130,7 +130,7 @@ function findRecord(store: Store, text: string): ImageRecord | null {
   return null;
 }
 
-/** Keeps the image under its ID, unless it has a name here. Returns the ID. The caller commits. */
+/** Keeps the image under its ID, unless it has a local name. Returns the ID. The caller commits. */
 export function keepNameless(store: Store, record: Omit<ImageRecord, "name">): Digest {
   const { id } = readImage(store, { ...record, name: "" });
   const isNamed = listImages(store, () => {}).some((image) => image.id === id);

@@ -1,4 +1,4 @@
-// Images of the local store as exporters want them: for push and save.
+// Images of the local store in the form exporters need, for push and save.
 
 import { type Annotation, annotationsIn } from "../../exporters/annotations.ts";
 import { type ExportDeps, type StoredImage, storedImage } from "../../exporters/exporter.ts";
@@ -22,10 +22,10 @@ import type { EngineParts } from "./parts.ts";
 import { openLayerSource } from "./layer-source.ts";
 import type { LocalImage, LocalManifest } from "./local-images.ts";
 
-/** Byte for byte; null: it never left, or a blob of it is nowhere, and it has to be put together. */
+/** Byte for byte; null: it was never pushed or one of its blobs is missing, and it has to be assembled. */
 export function asItIs({ record, manifests }: LocalImage, store: Store): StoredImage | null {
   const [confirmed] = record.confirmed ?? [];
-  // A manifest that never left names plain tars, unless another form was asked for.
+  // A manifest that was never pushed has uncompressed tars, unless another format was requested.
   const isPlain = manifests.some(({ layers }) =>
     layers.some(({ mediaType }) => !/[+.](gzip|zstd)$/.test(mediaType)),
   );
@@ -39,13 +39,13 @@ export function asItIs({ record, manifests }: LocalImage, store: Store): StoredI
   return storedImage(store, record.target, ({ digest }) => places.get(digest) ?? confirmed ?? null);
 }
 
-/** A platform of an image that is here. */
+/** A local platform of an image. */
 export interface LocalBuilt extends BuiltImage {
-  /** Its layers as the manifest names them. */
+  /** Its layers as in the manifest. */
   readonly blobs: readonly Descriptor[];
 }
 
-/** The image without the platforms of which only documents are here; as it is where that leaves none. */
+/** The image without the platforms of which only documents are local; unchanged if that leaves none. */
 export function presentOf(found: LocalImage): LocalImage {
   const manifests = found.manifests.filter(
     (one) => layersOf(found.record, platformOf(one), one.config) !== null,
@@ -53,14 +53,14 @@ export function presentOf(found: LocalImage): LocalImage {
   return manifests.length === 0 ? found : { ...found, manifests };
 }
 
-/** All platforms that are here. Throws STORE_CORRUPT. */
+/** All local platforms. Throws STORE_CORRUPT. */
 export function builtImages({ record, manifests }: LocalImage, reference: string): readonly LocalBuilt[] {
   return manifests.map((one) => {
     const { config, layers: blobs } = one;
     const platform = platformOf(one);
     const layers = layersOf(record, platform, config);
     if (layers === null)
-      throw new BuildError("STORE_CORRUPT", `${reference}: the layers of the image are not known`, {
+      throw new BuildError("STORE_CORRUPT", `${reference}: the layers of the image are unknown`, {
         hint: "build or pull it again",
       });
     return { platform, layers, config, blobs };
@@ -72,7 +72,7 @@ function platformOf({ config, descriptor }: LocalManifest): Platform {
   return descriptor.platform ?? { os, architecture, ...(variant ? { variant } : {}) };
 }
 
-/** Layers of the platform; whatever it is called in the record, they must be those that the config names. */
+/** Layers of the platform; whatever its name in the record, they must be those in the config. */
 function layersOf(record: ImageRecord, platform: Platform, config: ImageConfig): readonly LayerId[] | null {
   const diffIds = config.rootfs?.diff_ids ?? [];
   const isOf = (ids: readonly LayerId[]): boolean =>
@@ -82,7 +82,7 @@ function layersOf(record: ImageRecord, platform: Platform, config: ImageConfig):
   return [...(named === undefined ? [] : [named]), ...Object.values(record.layers)].find(isOf) ?? null;
 }
 
-/** What the image is made of besides layers and configs: to be made again as it was when it is put together. */
+/** Metadata of the image besides layers and configs, to preserve it when it is assembled. */
 export interface LocalWords {
   readonly annotations: readonly Annotation[];
   readonly ociTypes: boolean;
@@ -106,7 +106,7 @@ export function wordsOf({ record, manifests }: LocalImage, { content }: Store): 
   };
 }
 
-/** The one that suits a platform best; null: none does. */
+/** The best match for a platform; null: none. */
 export function bestOf<T extends { readonly platform: Platform }>(
   images: readonly T[],
   platform: Platform,
@@ -118,7 +118,7 @@ export function bestOf<T extends { readonly platform: Platform }>(
   return ranked.toSorted((a, b) => a.rank - b.rank)[0]?.image ?? null;
 }
 
-/** All of them where no platform is asked for; else the one that suits it best, or none. */
+/** All of them if no platform is requested; else the best match, or none. */
 export function chosenOf<T extends { readonly platform: Platform }>(
   images: readonly T[],
   platform: Platform | null,
@@ -128,10 +128,10 @@ export function chosenOf<T extends { readonly platform: Platform }>(
   return best === null ? [] : [best];
 }
 
-/** What the image says of its layers counts for what is made of it. */
+/** Claims of the image about its layers, valid for its own exports. */
 export function claimLayers({ claims }: LocalWorker, images: readonly LocalBuilt[], store: Store): void {
   for (const { layers, blobs } of images) {
-    // Of layers that were made here, or never left with their image, the manifest only names the plain tars.
+    // For layers that were built here, or never pushed with their image, the manifest only has the uncompressed tars.
     layers.forEach((id, at) => {
       const descriptor = blobs[at];
       if (!isBaseLayer(id) || descriptor === undefined) return;
@@ -141,7 +141,7 @@ export function claimLayers({ claims }: LocalWorker, images: readonly LocalBuilt
   }
 }
 
-/** What exporters need to send or write images of the local store. `vertex`: the step that unpacking is shown in. */
+/** What exporters need to send or write images of the local store. `vertex`: the step in which unpacking is shown. */
 export function outputDeps(
   parts: EngineParts,
   { unpacker }: LocalWorker,

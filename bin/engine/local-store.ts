@@ -1,4 +1,4 @@
-// The store of an engine, opened for who runs it.
+// Opens the store of an engine.
 
 import type { OpenStore } from "../../cache/store.ts";
 import { findIdMaps, type IdMaps } from "../../worker/keeper/userns.ts";

@@ -1,5 +1,5 @@
-// Build caches in object stores: opens them for a build, and finds their blobs again when only a layer's record names them. Nothing
-// is loaded before one is used.
+// Build caches in object stores: opens them for a build, and finds their blobs again when only a layer's record refers to them. Loaded
+// only when one is used.
 
 import type { Elsewhere, TransferOptions } from "../../cache/registry/client.ts";
 import type { ServiceAccess } from "../../cache/remote-cache/gha-service.ts";
@@ -11,13 +11,13 @@ import type { GhaLocation, S3Location } from "./cache-location.ts";
 import type { EngineConfig } from "./request.ts";
 
 export interface ObjectCaches extends Disposable {
-  /** Opens a cache; nothing is asked yet. Throws REGISTRY_DENIED without a service. */
+  /** Opens a cache without sending requests. Throws REGISTRY_DENIED without a service. */
   place(at: S3Location | GhaLocation): Promise<CachePlace>;
-  /** What keeps caches apart: who may have written them. */
+  /** What separates caches: who may have written them. */
   domain(at: S3Location | GhaLocation): Promise<string>;
-  /** Can blobs be read by this process alone, since it was given keys that the environment does not have, or that end with a job? */
+  /** Can only this process read blobs, because its credentials are not in the environment, or end with a job? */
   isBorrowed(from: string): boolean;
-  /** For `openRegistry`. Keys are those a cache was opened with, else those of the environment. */
+  /** For `openRegistry`. Credentials are those a cache was opened with, else those of the environment. */
   readonly elsewhere: Elsewhere;
 }
 
@@ -97,7 +97,7 @@ export function openObjectCaches({ env, cacheKeys }: ObjectCachesOptions): Objec
     return place;
   }
 
-  /** A blob that a record names, of a cache this process has not opened. */
+  /** A blob in a record, of a cache this process has not opened. */
   async function readerFor(from: string): Promise<ReadBlob> {
     const calls = await useWeb();
     const { s3Blob } = await import("../../cache/remote-cache/s3.ts");
@@ -106,7 +106,7 @@ export function openObjectCaches({ env, cacheKeys }: ObjectCachesOptions): Objec
     const { ghaBlob, serviceIn } = await import("../../cache/remote-cache/gha.ts");
     const service = serviceIn(from);
     const own = await cacheKeys.actions();
-    // The token of the environment is for the service of the environment, and for no other that some cache was on.
+    // The token in the environment is only for the service in the environment, not for that of another cache.
     if (service !== null && own.service !== null) {
       const access = await accessOf(own);
       if (access.version === service.version && access.url.href === service.url.href)
@@ -114,7 +114,7 @@ export function openObjectCaches({ env, cacheKeys }: ObjectCachesOptions): Objec
     }
     throw new BuildError(
       "REGISTRY_DENIED",
-      "a layer is in the cache of GitHub Actions, which only the job that imported it may read",
+      "a layer is in a GitHub Actions cache that only the job that imported it can read",
       { hint: "build the image again" },
     );
   }

@@ -1,4 +1,4 @@
-// What the files of this room share: types only.
+// Types shared by the files of this room.
 
 import type { ImportedResults } from "../../cache/remote-cache/imports.ts";
 import type { Registry } from "../../cache/registry/client.ts";
@@ -17,28 +17,28 @@ export interface EngineParts {
   readonly store: Store;
   /** The keeper for the runtime of this request: the one that runs, else a new one; networkAhead as in startKeeper. */
   readonly keeper: (networkAhead?: boolean) => Keeper;
-  /** One client for each session, closed with the request. */
+  /** One client per session, closed with the request. */
   readonly registry: (session: Session) => Promise<Registry>;
   /** For downloads by URL. The caller disposes it. */
   readonly transport: () => Promise<Transport>;
-  /** Build caches that are in no registry, with the keys of this request; closed with it. */
+  /** Build caches outside of registries, with the credentials of this request; closed with it. */
   readonly objects: ObjectCaches;
   readonly limits: () => Promise<Limits>;
-  /** Of all requests to this engine. */
+  /** Shared by all requests to this engine. */
   readonly sharing: Sharing;
   /** Disposed with the request, last-in first-out. Returns it. */
   readonly use: <T extends AsyncDisposable>(resource: T) => T;
-  /** Keeps all that the request uses until disposed, however it ended. */
+  /** Keeps everything the request uses until disposed, however it ended. */
   readonly hold: () => AsyncDisposable;
 }
 
-/** One build under way. */
+/** One running build. */
 export interface OpenBuild {
   readonly parts: EngineParts;
   readonly request: BuildRequest;
   readonly worker: LocalWorker;
   readonly solver: Solver;
   readonly registry: () => Promise<Registry>;
-  /** Results of caches elsewhere; null: the request names none. */
+  /** Results of external caches; null: the request has none. */
   readonly imports: ImportedResults | null;
 }

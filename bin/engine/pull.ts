@@ -1,4 +1,4 @@
-// pull: an image of a registry into the local store. push: push.ts.
+// pull: fetches an image from a registry into the local store. push: push.ts.
 
 import { IMAGE_SPACE } from "../../cache/image-record.ts";
 import type { ImageRecord } from "../../cache/store.ts";
@@ -46,7 +46,7 @@ export async function pullImage(
     });
     lease.addLayers(image.layers);
     await Promise.all(image.layers.map((id) => worker.unpacker.fetch(id, vertex, context)));
-    // The name stands here for what it stands for there: of an index one platform is here, and others may come.
+    // The local name refers to the registry's index: one platform is local, others may be pulled later.
     const bytes = store.content.read(loaded.digest, MANIFEST_MAX_BYTES);
     const target: Descriptor =
       loaded.digest === loaded.manifestDescriptor.digest
@@ -70,7 +70,7 @@ export async function pullImage(
   });
 }
 
-/** A worker for transfers: names of the local store do not answer for the registry. */
+/** A worker for transfers: image names are resolved by the registry, not by the local store. */
 export function transferWorker(parts: EngineParts, options: EngineTransferOptions): LocalWorker {
   return openWorker({
     store: parts.store,

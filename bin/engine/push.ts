@@ -1,7 +1,7 @@
-// push: an image of the local store to the registry that its name says.
+// push: sends an image of the local store to the registry in its name.
 //
-// What a registry has had before leaves byte for byte, so that it has the same digest everywhere. What never left has no blobs yet:
-// its layers are packed, and the names stand for what was pushed from then on (exporters/names.ts).
+// An image that a registry has had before is sent byte for byte, so that it has the same digest everywhere. One that was never pushed
+// has no blobs yet: its layers are packed, and from then on the names refer to what was pushed (exporters/names.ts).
 
 import {
   confirmPushed,
@@ -36,7 +36,7 @@ import { transferWorker } from "./pull.ts";
 import { findImage, type LocalImage } from "./local-images.ts";
 import { asItIs, bestOf, builtImages, chosenOf, claimLayers, outputDeps, wordsOf } from "./local-outputs.ts";
 
-/** Sends an image under its name. `platform`: of an index that one alone; null: all of it. Throws IMAGE_UNKNOWN, PLATFORM_UNSUPPORTED,
+/** Sends an image under its name. `platform`: only that one of an index; null: all. Throws IMAGE_UNKNOWN, PLATFORM_UNSUPPORTED,
  *  REGISTRY_*, OUTPUT_INVALID where others would lose their images. */
 export async function pushImage(
   parts: EngineParts,
@@ -83,8 +83,8 @@ export async function pushImage(
 }
 
 /**
- * The image as a whole where the repository has, or is given, all of it; else the only one that is here, unless its name stands for more
- * than that in the registry.
+ * The whole index if the repository has, or gets, all of it; otherwise the only local image, unless the name has more platforms
+ * in the registry.
  */
 async function toBePushed(
   stored: StoredImage,
@@ -113,16 +113,16 @@ async function toBePushed(
     throw new BuildError(
       "OUTPUT_INVALID",
       lost.length > 0
-        ? `${shown} is for ${what.join(", ")} too in the registry, and would be for ${listed(images)} alone`
-        : `${shown}: of its platforms ${what.join(", ")} are not here`,
+        ? `${shown} also has ${what.join(", ")} in the registry; this push would leave only ${listed(images)}`
+        : `${shown}: the platforms ${what.join(", ")} are not in the local store`,
       {
-        hint: `pull them first (tsbuild pull --platform …), or push one alone: tsbuild push --platform ${only === undefined ? "…" : formatPlatform(only.platform)} ${shown}`,
+        hint: `pull them first (tsbuild pull --platform …), or push a single one: tsbuild push --platform ${only === undefined ? "…" : formatPlatform(only.platform)} ${shown}`,
       },
     );
   }
   // docker says so, too
   const from = assembled.top.descriptor.digest;
-  const message = `not all platforms of the image are here (${lacking.join(", ")}): only the one for ${listed(images)} is pushed: ${from} -> ${only.manifest.descriptor.digest}`;
+  const message = `some platforms of the image are not in the local store (${lacking.join(", ")}): pushing only ${listed(images)}: ${from} -> ${only.manifest.descriptor.digest}`;
   emit({ kind: "note", message });
   return onlyOf(stored, only);
 }
@@ -137,7 +137,7 @@ function suitable(images: Images, platform: Platform, named: Reference): Images[
   throw new BuildError(
     "PLATFORM_UNSUPPORTED",
     `image ${familiarReference(named)} was found, but its platform is not ${formatPlatform(platform)}`,
-    { hint: `it is here for ${listed(images)}` },
+    { hint: `it is in the local store for ${listed(images)}` },
   );
 }
 
@@ -151,7 +151,7 @@ async function isThere(registry: Registry, reference: Reference, signal: AbortSi
   }
 }
 
-/** Platforms that the name stands for in the registry now; none: it stands for nothing, or for one image. */
+/** Platforms of the name in the registry; none: it does not exist, or is a single image. */
 async function platformsAt(
   registry: Registry,
   named: Reference,
@@ -166,18 +166,18 @@ async function platformsAt(
   );
 }
 
-/** An image of the local store that is to be pushed. */
+/** An image of the local store to be pushed. */
 interface PushWish {
   readonly found: LocalImage;
   /** As the user wrote it. */
   readonly reference: string;
-  /** The same in full. */
+  /** The same, normalized. */
   readonly name: string;
   /** null: all that are here. */
   readonly platform: Platform | null;
 }
 
-/** Layers are packed as gzip on the way. */
+/** Layers are packed as gzip for the push. */
 async function pushPacked(
   { found, reference, name, platform }: PushWish,
   worker: LocalWorker,
@@ -190,13 +190,15 @@ async function pushPacked(
   if (images.length === 0) {
     throw new BuildError(
       "PLATFORM_UNSUPPORTED",
-      `image ${familiarReference(parseReference(reference))} was found, but its platform is not ${platform === null ? "here" : formatPlatform(platform)}`,
-      { hint: `it is here for ${all.map((image) => formatPlatform(image.platform)).join(", ")}` },
+      `image ${familiarReference(parseReference(reference))} was found, but its platform is not ${platform === null ? "in the local store" : formatPlatform(platform)}`,
+      {
+        hint: `it is in the local store for ${all.map((image) => formatPlatform(image.platform)).join(", ")}`,
+      },
     );
   }
   const plain = parseOutput(`type=image,name=${name},push=true,store=false`);
   if (plain.kind !== "image") throw new Error("no image");
-  // What the image says of itself is said in the registry, too.
+  // Annotations of the image are pushed, too.
   const { annotations, ociTypes } = wordsOf(found, deps.store);
   const isIndex = context.multiPlatform && platform === null;
   const own = isIndex ? annotations : annotations.filter(({ target }) => target.startsWith("manifest"));

@@ -1,4 +1,4 @@
-// The registry client as the engine's settings want it: proxies, mirrors, certificate authorities.
+// The registry client for the engine's settings: proxies, mirrors, certificate authorities.
 
 import type { Elsewhere, Registry } from "../../cache/registry/client.ts";
 import type { Transport, TransportOptions } from "../../cache/registry/transport.ts";
@@ -41,7 +41,7 @@ export async function openRegistryClient(
   });
 }
 
-/** What downloads by URL go through. The caller disposes it. */
+/** The transport of downloads by URL. The caller disposes it. */
 export async function openUserTransport(env: Environment): Promise<Transport> {
   const [{ openTransport }, options] = await Promise.all([
     import("../../cache/registry/transport.ts"),

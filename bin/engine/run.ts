@@ -1,4 +1,4 @@
-// `tsbuild run`: a built or pulled image started in the same sandbox that RUN uses.
+// `tsbuild run`: runs a built or pulled image in the sandbox that RUN uses.
 
 import { randomBytes } from "node:crypto";
 import { isAbsolute, join } from "node:path";
@@ -22,7 +22,7 @@ import { findImage } from "./local-images.ts";
 const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const SHM_BYTES = 64 << 20;
 
-/** Runs the command; its file changes are thrown away. Returns the exit code. Throws IMAGE_UNKNOWN, EXEC_FAILED… */
+/** Runs the command; its file changes are discarded. Returns the exit code. Throws IMAGE_UNKNOWN, EXEC_FAILED… */
 export async function runImage(
   parts: EngineParts,
   request: RunRequest,
@@ -40,7 +40,7 @@ export async function runImage(
     registry: async () => {
       if (request.pull === "never") {
         throw new BuildError("IMAGE_UNKNOWN", `No such image: ${request.image}`, {
-          hint: "'tsbuild images' lists the local ones",
+          hint: "run 'tsbuild images' to list local images",
         });
       }
       return parts.registry(options.session);
@@ -152,7 +152,7 @@ export async function runImage(
   }
 }
 
-/** A step of this name, if there is anything to tell of the work. */
+/** A progress step of this name, if there is any progress to show. */
 async function shownOnce<T>(
   context: CallContext,
   name: string,
@@ -191,7 +191,7 @@ async function feed(
     }
     control.stdin(null);
   } catch {
-    // Input that breaks is input that ends; the command's exit code tells what it made of it.
+    // Broken input is treated as its end; the command's exit code shows the outcome.
     if (!signal.aborted) control.stdin(null);
   }
 }
@@ -207,7 +207,7 @@ function withDefaultPath(env: string[]): string[] {
   return env.some((entry) => entry.startsWith("PATH=")) ? env : [DEFAULT_PATH, ...env];
 }
 
-/** What an ID, or the beginning of one, stands for here; null: it is a name. Throws IMAGE_UNKNOWN. */
+/** The image of an ID, or of a prefix of one; null: it is a name. Throws IMAGE_UNKNOWN. */
 function identifierOf(store: Store, text: string): string | null {
   const hex = /^(sha256:)?([a-f0-9]{4,64})$/.exec(text);
   if (hex === null) return null;
@@ -217,7 +217,7 @@ function identifierOf(store: Store, text: string): string | null {
     const digest = record.target.digest;
     return `docker-image://${formatReference({ ...parseReference(record.name), digest })}`;
   } catch (error) {
-    // A few hex digits may be a name that some registry has.
+    // A few hex digits may be a name in a registry.
     const mayBeName = hex[1] === undefined && text.length < 64;
     const isUnknown = error instanceof BuildError && error.message.startsWith("No such image");
     if (isUnknown && mayBeName) return null;

@@ -1,4 +1,4 @@
-// save: images of the local store into one archive.
+// save: writes images of the local store to one archive.
 
 import { formatReference, parseReference } from "../../cache/registry/reference.ts";
 import type { Store } from "../../cache/store.ts";
@@ -32,13 +32,13 @@ import { findImage, type LocalImage, normalizeName } from "./local-images.ts";
 export interface SaveRequest {
   /** Names or IDs. */
   readonly images: readonly string[];
-  /** null: all that are here. */
+  /** null: all local ones. */
   readonly platform: Platform | null;
   /** Path of the archive; null: it is sent to the client. */
   readonly path: string | null;
 }
 
-/** Throws IMAGE_UNKNOWN, PLATFORM_UNSUPPORTED, OUTPUT_FAILED, and what packing throws. */
+/** Throws IMAGE_UNKNOWN, PLATFORM_UNSUPPORTED, OUTPUT_FAILED, and errors of packing. */
 export async function saveImages(
   parts: EngineParts,
   request: SaveRequest,
@@ -67,14 +67,14 @@ export async function saveImages(
       asItIs: () => storedOf(found, store, request.platform),
     };
     all.set(digest, one);
-    // What is named by its ID stays without a name.
+    // An image given by ID has no name in the archive.
     if (isNameOf(text, found.record.name) && !one.names.includes(found.record.name)) {
       one.names.push(found.record.name);
     }
   }
   const vertex = digestOf(`save ${request.images.join(" ")}`);
   const dest = request.path === null ? "-" : request.path;
-  // Layers of what never left go as they are: those that were made here as plain tars, which docker reads fastest.
+  // Layers of images that were never pushed are unchanged: those built here are uncompressed tars, which docker reads fastest.
   const output = parseOutput(`type=docker,compression=uncompressed,${JSON.stringify(`dest=${dest}`)}`);
   if (output.kind !== "archive") throw new Error("no archive");
   const { emit, signal } = options;
@@ -85,7 +85,7 @@ export async function saveImages(
   await saveTogether([...all.values()], output, deps, context);
 }
 
-/** The image byte for byte, or the part of it for the platform; null: it has to be put together. */
+/** The image byte for byte, or the part of it for the platform; null: it has to be assembled. */
 function storedOf(found: LocalImage, store: Store, platform: Platform | null): StoredImage | null {
   const stored = asItIs(found, store);
   if (stored === null) return null;

@@ -1,4 +1,4 @@
-// After a build: cache goes when the store is over its limit.
+// After a build: removes cache when the store exceeds its limit.
 
 import { defaultCeiling, diskBytes, keepBelow } from "../../cache/ceiling.ts";
 import type { Measure } from "../../cache/collect.ts";
@@ -40,6 +40,6 @@ export async function keepToLimit(
   if (outcome === null) return;
   await options.remove(outcome.directories);
   options.note(
-    `the store was over its limit of ${ceilingBytes} bytes: ${outcome.freedBytes} bytes of cache removed`,
+    `the store exceeded its limit of ${ceilingBytes} bytes: removed ${outcome.freedBytes} bytes of cache`,
   );
 }

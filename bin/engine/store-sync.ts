@@ -1,10 +1,10 @@
-// When layers are flushed to the disk. A layer that was never synced is only not believed after the machine has been started
-// anew: syncing is never needed for a right build, it saves the cache over a power cut or a reboot. So it must cost a build
-// nothing: syncfs(2) writes all that is dirty on the whole file system, of everybody, and cannot be stopped.
+// When layers are flushed to disk. A layer that was never synced is only unusable after a reboot: correct builds never need a sync;
+// it preserves the cache over a power cut or a reboot. So it must not slow down a build: syncfs(2) writes all dirty data of the
+// whole file system, of all processes, and cannot be interrupted.
 //
-// - At the end of a build, when so little is dirty that it takes less than END_SHARE of the build's time.
-// - When the keeper of a later build has started, on a thread beside its steps, for layers the kernel has had time to write by
-//   itself (vm.dirty_expire_centisecs is 30 s, its flusher wakes every 5 s), so that hardly anything is left to be written.
+// - At the end of a build, if so little is dirty that it takes less than END_SHARE of the build's time.
+// - When the keeper of a later build has started, on a thread parallel to its steps, for layers the kernel has had time to write by
+//   itself (vm.dirty_expire_centisecs is 30 s, its flusher wakes every 5 s), so that little is left to write.
 
 import { readFileSync } from "node:fs";
 import type { Store } from "../../cache/store.ts";
@@ -12,14 +12,14 @@ import type { LayerId } from "../../solver/graph/request.ts";
 import type { Keeper } from "../../worker/keeper/keeper.ts";
 
 export interface StoreSync {
-  /** The keeper runs: layers of earlier builds may be synced beside the steps. */
+  /** The keeper runs: layers of earlier builds may be synced while steps run. */
   begin(keeper: Keeper): void;
-  /** The build is over. Resolves soon; what is synced is marked. */
+  /** The build has ended. Resolves soon; synced layers are marked. */
   end(keeper: Keeper): Promise<void>;
 }
 
 const QUIET_MS = 45_000;
-/** Beside steps, unless layers have waited for LONG_MS: a machine that always writes must not put it off for ever. */
+/** While steps run, unless layers have waited for LONG_MS: constant writing must not delay it forever. */
 const BESIDE_MAX_BYTES = 64 << 20;
 const LONG_MS = 30 * 60_000;
 /** Share of the build's time, at the speed of a slow disk; a build of a second may leave 3 MB to write. */
@@ -27,7 +27,7 @@ const END_SHARE = 0.03;
 const DISK_BYTES_PER_MS = 100_000;
 const END_MIN_BYTES = 1 << 20;
 
-/** Opens it for one engine; once `signal` is aborted nothing is synced any more. `dirtyBytes`: what the file systems of this machine have not written yet. */
+/** Opens it for one engine; once `signal` is aborted nothing is synced any more. `dirtyBytes`: unwritten data of all file systems. */
 export function openStoreSync(
   store: Store,
   signal: AbortSignal,
@@ -50,7 +50,7 @@ export function openStoreSync(
       const quiet = ages.filter(({ ageMs }) => ageMs > QUIET_MS);
       const isLate = quiet.some(({ ageMs }) => ageMs > LONG_MS);
       if (quiet.length === 0 || (!isLate && dirtyBytes() > BESIDE_MAX_BYTES)) return;
-      // Failing is not syncing: the layers stay marked as they are.
+      // A failed sync does not count: the layers stay unmarked.
       beside = sync(
         keeper,
         quiet.map(({ id }) => id),

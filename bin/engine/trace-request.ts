@@ -1,4 +1,4 @@
-// What the solver keeps of a build besides its steps: its line (which earlier builds it follows) and its build arguments.
+// What the solver stores about a build besides its steps: its series (which earlier builds it follows) and its build arguments.
 
 import type { Converted } from "../../frontend/frontend.ts";
 import type { TraceRequest } from "../../solver/solver.ts";

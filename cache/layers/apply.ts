@@ -1,4 +1,4 @@
-// A layer blob to a directory in overlay upper form, independent of the layers below it. [thread of the keeper]
+// Unpacks a layer blob to a directory in overlay upper form, independent of the layers below it. [thread of the keeper]
 
 import { createHash } from "node:crypto";
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
@@ -35,7 +35,7 @@ export interface Applied {
   readonly entries: number;
 }
 
-/** Unpacks a layer blob into `dir`, an empty directory of ours in a place of its own (a note may be put beside it, see
+/** Unpacks a layer blob into `dir`, an empty directory of ours in a place of its own (a note may be put next to it, see
  *  implied.ts), and returns the digest of its tar and what it holds.
  *  `note` is told what had to be left out. Throws DIGEST_MISMATCH when the tar is not `diffId`, IMAGE_INVALID for what a
  *  layer must not hold, ARCHIVE_INVALID for damaged data, LIMIT_EXCEEDED; `dir` is then to be removed. */
@@ -59,7 +59,7 @@ export async function applyLayer(
     if (job.diffId !== null && job.diffId !== plain.diffId) {
       throw new BuildError(
         "DIGEST_MISMATCH",
-        `the layer's content is ${plain.diffId}, but the image says ${job.diffId}`,
+        `the layer has diff ID ${plain.diffId}, but the image config says ${job.diffId}`,
       );
     }
     noteImplied(job.dir, writer.implied);
@@ -106,21 +106,21 @@ export function sizeLimit(compressedBytes: number): (count: number) => void {
     if (total > TAR_MAX_BYTES || (total > TAR_RATIO_FREE_BYTES && total > compressedBytes * TAR_MAX_RATIO)) {
       throw new BuildError(
         "LIMIT_EXCEEDED",
-        `the archive holds more than ${Math.floor(total / 1024 ** 3)} GiB`,
+        `the archive contains more than ${Math.floor(total / 1024 ** 3)} GiB`,
       );
     }
   };
 }
 
 /** Only what the image specifications name is unpacked. The bytes say which it is: registries hold layers whose media
- *  type is wrong, and containerd believes the bytes as well. */
+ *  type is wrong, and containerd trusts the bytes as well. */
 function checkMediaType(blob: number, mediaType: string): void {
   const head = Buffer.alloc(8);
   const kind: CompressionKind = detectCompression(head.subarray(0, readSync(blob, head, 0, head.length, 0)));
   if (kind === "bzip2" || kind === "xz") {
     throw new BuildError(
       "IMAGE_INVALID",
-      `a layer of type ${JSON.stringify(mediaType)} is compressed with ${kind}`,
+      `a layer with media type ${JSON.stringify(mediaType)} is compressed with ${kind}`,
     );
   }
 }

@@ -1,4 +1,4 @@
-// Local tar archives for ADD: is it one, and unpack it. [thread of the keeper]
+// Local tar archives for ADD: detects and unpacks them. [thread of the keeper]
 
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { BuildError } from "../../solver/graph/error.ts";

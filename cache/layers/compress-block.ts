@@ -1,4 +1,4 @@
-// One block through a compressor that comes with this package (zlib in JavaScript, zstd in WebAssembly): equal bytes on
+// Compresses one block with a compressor that is part of this package (zlib in JavaScript, zstd in WebAssembly): equal bytes on
 // every CPU and Node version.
 
 export interface BlockCodec {

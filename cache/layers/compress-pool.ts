@@ -1,4 +1,4 @@
-// A few threads that compress blocks.
+// A pool of threads that compress blocks.
 
 import { Worker } from "node:worker_threads";
 import { entryOf } from "../../solver/graph/entry.ts";

@@ -1,4 +1,4 @@
-// [thread] Compresses the blocks it is sent, one after another.
+// [thread] Compresses the blocks it receives, one after another.
 
 import { parentPort } from "node:worker_threads";
 import { compressBlock } from "./compress-block.ts";

@@ -1,8 +1,8 @@
-// Compression whose bytes depend on the input and the level only: not on threads, timing or the sizes of chunks.
+// Compression whose bytes depend only on the input and the level: not on threads, timing or the sizes of chunks.
 //
-// The input is cut into blocks of a fixed size, each compressed alone and in parallel. gzip: one member of raw deflate
-// blocks joined at sync flushes (RFC 1951 3.2.4), each with the 32 KiB before it as its dictionary, as pigz does. zstd:
-// one frame a block (RFC 8878 3.1: frames may follow one another).
+// The input is split into blocks of a fixed size, compressed independently and in parallel. gzip: one member of raw deflate
+// blocks joined at sync flushes (RFC 1951 3.2.4), each with the 32 KiB before it as its dictionary, as in pigz. zstd:
+// one frame per block (RFC 8878 3.1: frames may follow one another).
 
 import { availableParallelism } from "node:os";
 import { promisify } from "node:util";

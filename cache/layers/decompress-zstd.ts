@@ -1,6 +1,6 @@
-// zstd files. Frames that say how much they hold, as ours do, are unpacked one by one in WebAssembly (250 MB/s); what
-// other compressors stream has one frame of unknown size and goes through a streaming decoder in JavaScript (75 MB/s).
-// Format: RFC 8878, section 3.1.1. The streaming decoder does not compare the content checksum; a layer is compared
+// zstd files. Frames that state their size, like ours, are unpacked one by one in WebAssembly (250 MB/s); the output of
+// other compressors in streaming mode has one frame of unknown size and uses a streaming decoder in JavaScript (75 MB/s).
+// Format: RFC 8878, section 3.1.1. The streaming decoder does not verify the content checksum; a layer is compared
 // with its diffId anyway.
 
 import { readSync } from "node:fs";
@@ -32,9 +32,10 @@ export async function readZstdFile(
     let plain: Buffer;
     try {
       if (readSync(fd, packed, 0, packed.length, position) !== packed.length)
-        throw new Error("it ends too early");
+        throw new Error("it is truncated");
       plain = zstd.decompress(packed, frame.contentBytes);
-      if (plain.length !== frame.contentBytes) throw new Error("a frame has another size than it says");
+      if (plain.length !== frame.contentBytes)
+        throw new Error("the size of a frame does not match its header");
     } catch (cause) {
       throw failed(cause);
     }

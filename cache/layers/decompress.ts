@@ -1,6 +1,6 @@
-// Compressed bytes of a file to plain ones: gzip, zstd, bzip2, xz, or none, told apart by their first bytes.
+// Decompresses a file: gzip, zstd, bzip2, xz, or none, detected by the first bytes.
 //
-// Bytes are handed on by a callback while they appear, so a small input that grows a million times never lies in memory.
+// Bytes are passed to a callback as they are produced, so a small input that expands a million times is never in memory as a whole.
 
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -65,7 +65,7 @@ class Failure extends Error {}
 
 function damaged(kind: CompressionKind, cause: unknown): BuildError {
   const why = cause instanceof Error && cause.message !== "" ? `: ${cause.message}` : "";
-  return new BuildError("ARCHIVE_INVALID", `the ${kind} data is damaged or cut off${why}`, { cause });
+  return new BuildError("ARCHIVE_INVALID", `the ${kind} data is damaged or truncated${why}`, { cause });
 }
 
 /** 256 KiB: gunzip 1.2x over 64 KiB on a 140 MB layer, no gain beyond. */
@@ -137,7 +137,7 @@ async function readBzip2(fd: number, sink: Sink): Promise<void> {
   const total = fstatSync(fd).size;
   const bits = bitIterator(() => {
     const next = chunks.next();
-    if (next.done === true) throw new Error("it ends too early");
+    if (next.done === true) throw new Error("it is truncated");
     return next.value;
   });
   const out = Buffer.allocUnsafeSlow(READ_BYTES);

@@ -1,13 +1,13 @@
-// Tar members to files: what a member's name, type, owner, times and attributes become on disk.
+// Tar members to files: how a member's name, type, owner, times and attributes are written to disk.
 //
 // Two forms. "layer": image-spec layer.md, written as an overlay upper directory (overlayfs.rst with userxattr): `.wh.x`
 // becomes a 0/0 character device, `.wh..wh..opq` an xattr of its directory. "archive": a plain tar, unpacked as moby does
-// it for ADD; there `.wh.x` is a file like any other.
+// for ADD; there `.wh.x` is an ordinary file.
 //
 // Every name is resolved by the kernel inside the root (openat2, RESOLVE_IN_ROOT) and acted on by descriptor and last
-// component (threat model P1-P4, T1-T5). Open parent directories are remembered only as long as nothing that exists was
-// replaced: adding names cannot change where a path that exists leads, only replacing can. That rule spans all kinds of
-// members, which is why they stand in one file.
+// component (threat model P1-P4, T1-T5). Open parent directories are cached only until something that exists is
+// replaced: adding names cannot change where an existing path leads, only replacing can. That rule applies to all kinds of
+// members, which is why they are in one file.
 
 import { ftruncateSync, writeSync } from "node:fs";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -112,7 +112,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     if (keptBytes > KEPT_PATHS_MAX_BYTES) {
       throw new BuildError(
         "LIMIT_EXCEEDED",
-        `the paths of the directories in the ${options.form} have more than ${KEPT_PATHS_MAX_BYTES} bytes in all`,
+        `the paths of the directories in the ${options.form} exceed ${KEPT_PATHS_MAX_BYTES} bytes in total`,
       );
     }
     directoryTimes.set(path, timeNs);
@@ -146,7 +146,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
         hardLink(member, parent, base);
         return;
       case "symlink":
-        if (member.linkName.length === 0) refuse(member, "is a link to nothing");
+        if (member.linkName.length === 0) refuse(member, "is a symbolic link without a target");
         create(parent, base, () => symlinkat(member.linkName, parent, base));
         break;
       case "char":
@@ -210,7 +210,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     }
     const there = statxOrNull(parent, name);
     if (there !== null && !(layer && isWhiteout(there))) {
-      refuse(member, "lies below something that is no directory");
+      refuse(member, "is below something that is not a directory");
     }
     if (there !== null) replace(parent, name);
     mkdirat(parent, name, 0o755);
@@ -226,7 +226,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
 
   function unreachable(member: TarEntry, error: unknown): unknown {
     return isSysError(error, "ELOOP", "ENAMETOOLONG")
-      ? refuse(member, "has a path that leads nowhere")
+      ? refuse(member, "has a path that cannot be resolved")
       : error;
   }
 
@@ -242,7 +242,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     parents.clear();
   }
 
-  /** Takes away what is there. From then on paths may lead elsewhere: the next member resolves its own anew. */
+  /** Takes away what is there. From then on paths may lead elsewhere: the next member resolves its own again. */
   function replace(parent: number, name: Buffer): void {
     replaced = true;
     removeAt(parent, name);
@@ -340,7 +340,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     }
     const name = base.subarray(WHITEOUT_PREFIX.length);
     if (name.length === 0 || name.equals(DOT) || name.equals(DOT_DOT))
-      refuse(member, "is a whiteout of nothing");
+      refuse(member, "is a whiteout without a name");
     const there = statxOrNull(parent, name);
     if (there === null) mknodat(parent, name, S.IFCHR, { major: 0, minor: 0 });
     else if ((there.mode & S.IFMT) === S.IFDIR) {
@@ -364,7 +364,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     const missing = () => {
       return refuse(
         member,
-        `is a hard link to ${shownName(member.linkName)}, which is no file of this ${options.form}`,
+        `is a hard link to ${shownName(member.linkName)}, which is not a file in this ${options.form}`,
       );
     };
     if (targetName === undefined) return missing();
@@ -409,7 +409,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
   function device(member: TarEntry, parent: number, name: Buffer): boolean {
     if (member.type === "char" && member.devMajor === 0 && member.devMinor === 0) {
       // To overlayfs this device means "deleted": an archive says that by name only.
-      note("whiteout device", `${shownName(member.name)} is the overlay's mark for a deleted file: left out`);
+      note("whiteout device", `${shownName(member.name)} is how overlayfs marks a deleted file: skipped`);
       return false;
     }
     // mknod(2) of devices needs CAP_MKNOD of the host, which root of a user namespace lacks even where all ids are its own.
@@ -417,7 +417,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     if (options.idMap !== "host" || !makeDevice(parent, name, member)) {
       note(
         "device",
-        `${shownName(member.name)} is a device node, which cannot be made without root: left out`,
+        `${shownName(member.name)} is a device node, which cannot be created without root: skipped`,
       );
       return false;
     }
@@ -447,7 +447,7 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
         if (!isSysError(error, "EOPNOTSUPP", "EPERM", "E2BIG", "ENOSPC")) throw error;
         note(
           `xattr ${name}`,
-          `the attribute ${name} of ${shownName(member.name)} cannot be kept: ${error.errno}`,
+          `the extended attribute ${name} of ${shownName(member.name)} cannot be set: ${error.errno}`,
         );
       }
     }

@@ -1,4 +1,4 @@
-// A finished root file system for the user: as a tar (`-o type=tar`) or as files in a directory (`-o type=local`).
+// Exports a finished root file system: as a tar (`-o type=tar`) or as files in a directory (`-o type=local`).
 // [thread of the keeper]
 
 import { closeSync, openSync, writeSync } from "node:fs";
@@ -110,7 +110,7 @@ export function copyTree(rootDir: string, destDir: string, options: ExportOption
       if (there !== null && (there.mode & S.IFMT) !== S.IFDIR) {
         throw new BuildError(
           "OUTPUT_FAILED",
-          `${shownName(visit.path)} in the output directory is no directory`,
+          `${shownName(visit.path)} in the output directory is not a directory`,
         );
       }
       if (there === null) mkdirat(into, name, 0o700);
@@ -122,7 +122,7 @@ export function copyTree(rootDir: string, destDir: string, options: ExportOption
     if (type === S.IFCHR && stat.rdevMajor === 0 && stat.rdevMinor === 0) return;
     if ((type === S.IFCHR || type === S.IFBLK) && !keepOwners) {
       options.note?.(
-        `${shownName(visit.path)} is a device node, which cannot be made without root: left out`,
+        `${shownName(visit.path)} is a device node, which cannot be created without root: skipped`,
       );
       return;
     }

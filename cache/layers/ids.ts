@@ -1,8 +1,8 @@
-// The ids of this process: what its user namespace maps, from /proc of user_namespaces(7). They cannot change while it lives.
+// The ids of this process: those its user namespace maps, from /proc of user_namespaces(7). They are constant for the process.
 
 import { readFileSync } from "node:fs";
 
-/** Every id but this one, which tells chown(2) to leave the owner as it is. */
+/** Every id but this one, which tells chown(2) to leave the owner unchanged. */
 export const NO_ID = 0xffff_ffff;
 
 /** What the kernel takes. */

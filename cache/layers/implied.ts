@@ -1,6 +1,6 @@
-// Which directories of an unpacked layer were only implied by paths of others: a tar may hold usr/bin/x without usr/. The
-// image shows such a directory as the layers below have it (containerd archive/tar.go, mkparent), but layers are unpacked
-// without those. So their names are kept beside the directory, and who stacks layers puts things right (worker/ops/stack.ts).
+// Directories of an unpacked layer that were only implied by paths below them: a tar may contain usr/bin/x without usr/. The
+// image shows such a directory as in the layers below (containerd archive/tar.go, mkparent), but layers are unpacked
+// without those. So their names are stored next to the directory, and corrected when layers are mounted (worker/ops/stack.ts).
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";

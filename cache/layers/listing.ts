@@ -1,13 +1,13 @@
-// What is in a layer's directory, as two digests and a size: one walk that opens no file.
+// The content of a layer's directory as two digests and a size: one walk that opens no file.
 //
-// The *listing* covers names, kinds, modes, owners, sizes, times, links and devices: it tells whether somebody changed a layer
-// after it was made. The *shape* is the same without times: layers of different shapes cannot be equal, those of one shape are
-// when attributes and the bytes of files are, too (sameWithin). Attributes are left to that: asking for them takes longer than
+// The *listing* covers names, kinds, modes, owners, sizes, times, links and devices: it detects whether a layer was changed
+// after its creation. The *shape* is the same without times: layers of different shapes cannot be equal, those of one shape are
+// equal if attributes and the bytes of files are, too (sameWithin). Attributes are not part of it: reading them takes longer than
 // the rest of the walk. 20,000 files of 80 MB on a busy machine: a listing takes 0.11 s of CPU, packing them 0.41 s, comparing
 // two such trees 0.71 s.
 //
-// More than the tar of a layer holds counts here, because a later step sees more of it than an image does: every attribute,
-// names that mark whiteouts in a tar, sockets, and the look of the root directory.
+// The comparison covers more than the tar of a layer, because a later step can see more than an image contains: every attribute,
+// names that mark whiteouts in a tar, sockets, and the metadata of the root directory.
 
 import { readSync } from "node:fs";
 import { createHash } from "node:crypto";
@@ -58,7 +58,7 @@ export function measureLayer(job: {
   return { ...listed, same: same < 0 ? null : same };
 }
 
-/** What is equal is listed anew in the end: its record may speak of files that somebody has changed since. */
+/** What is equal is listed again in the end: its record may speak of files that somebody has changed since. */
 function isSame(dir: string, earlier: string, shape: Digest): boolean {
   try {
     return sameWithin(dir, earlier) && listTree(earlier).shape === shape;

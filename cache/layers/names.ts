@@ -1,4 +1,4 @@
-// Names in layers: their components, the ones that mean something, and attributes by name.
+// Names in layers: their components, names with a special meaning, and attributes by name.
 
 import { printable } from "../../solver/graph/error.ts";
 import { PATH_MAX_BYTES, pathTooLong } from "../tree.ts";
@@ -15,7 +15,7 @@ const SLASH = Buffer.from("/");
 /** NAME_MAX of limits.h. */
 const COMPONENT_MAX_BYTES = 255;
 
-/** Components of a member's name with "." and ".." taken away, as Go's path.Clean does before anything is looked at.
+/** Components of a member's name with "." and ".." taken away, as Go's path.Clean does before anything is examined.
  *  `refuse` throws. Throws LIMIT_EXCEEDED for a path no file can have. */
 export function cleanName(name: Buffer, form: "layer" | "archive", refuse: (why: string) => never): Buffer[] {
   const parts: Buffer[] = [];
@@ -37,7 +37,7 @@ export function cleanName(name: Buffer, form: "layer" | "archive", refuse: (why:
   }
   if (length > PATH_MAX_BYTES) throw pathTooLong(joinName(parts).toString("latin1"));
   if (form === "layer" && parts.slice(0, -1).some((part) => isWhiteoutName(part) && !isAufsName(part))) {
-    refuse("lies below a whiteout");
+    refuse("is below a whiteout");
   }
   return parts;
 }

@@ -1,22 +1,22 @@
-// Owners the kernel cannot take. Without subordinate ids every file on disk is ours, and with them an image may still name ids
-// beyond the range. Such a file is given to a stand-in (the one id there is, else the last one of the range, which nobody
-// has), and a note beside it, an extended attribute, says whose it is in the image.
+// Owners the kernel cannot set. Without subordinate ids every file on disk is ours, and with them an image may still use ids
+// outside the range. Such a file is owned by a stand-in id (the only id there is, else the last one of the range, which nobody
+// uses), and an owner note, an extended attribute, has its owner in the image.
 //
-// Whoever may write a file may set attributes user.* of it, steps first of all, and a step may copy any note it sees: with
-// `cp -a`, and through overlayfs, which carries notes along with files that are changed or renamed (that is wanted). So a note
-// is believed only where nothing can be gained by it (threat model T8, I3):
-//  - it is sealed with a key of the store, which no step sees. What a step makes up is nobody's note, and is taken away when
-//    its layer is committed where notes play a part for steps at all;
-//  - each half counts only on a file the kernel shows as the stand-in's, and only for an id the kernel could not give. With
-//    several ids no step begins as the stand-in (sandbox/step.ts), so its users own no such file; with none but one, a step has
-//    no other user than root, who could give away its files as well. Real root has all ids, so no note counts at all.
-// A note never makes a file root's, nor anybody's whom a step can be.
+// Everyone who can write a file can set its user.* attributes, steps first of all, and a step may copy any note it sees: with
+// `cp -a`, and through overlayfs, which copies notes along with files that are changed or renamed (that is intended). So a note
+// is trusted only where forging it gains nothing (threat model T8, I3):
+//  - it is signed with a key of the store, which no step sees. A note that a step makes up is invalid, and is removed when
+//    its layer is committed, if notes matter for steps at all;
+//  - each half is valid only on a file that the kernel shows as the stand-in's, and only for an id the kernel cannot set. With
+//    several ids no step starts as the stand-in (sandbox/step.ts), so its users own no such file; with a single one, a step has
+//    no user but root, who could give away its files as well. Real root has all ids, so no note is valid at all.
+// A note never makes a file owned by root, nor by any user that a step can be.
 //
-// Considered as well: attributes user.overlay.*, which a mount hides from steps, get lost when a file is copied up; a list
-// beside the layer knows paths only, and steps rename.
+// Alternatives: attributes user.overlay.*, which a mount hides from steps, get lost when a file is copied up; a list
+// next to the layer only knows paths, and steps rename files.
 //
-// Layers made with one id are of no use with several (the kernel would show root as the owner of everything, set-id bits
-// included), so a layer is known by the ids it was made with: layer-store.ts.
+// Layers created with one id cannot be used with several (the kernel would show root as the owner of everything, set-id bits
+// included), so a layer records the ids it was created with: layer-store.ts.
 
 import { createHmac, randomBytes } from "node:crypto";
 import { workerData } from "node:worker_threads";

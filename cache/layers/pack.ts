@@ -1,7 +1,7 @@
-// An overlay upper directory to a layer: tar, diffId, compressed blob and its digest in one pass. [thread of the keeper]
+// Packs an overlay upper directory as a layer: tar, diffId, compressed blob and its digest in one pass. [thread of the keeper]
 //
-// Byte for byte repeatable: entries in the order of their bytes, whole seconds, no names of users, headers as Go's
-// archive/tar writes them (tar-write.ts). The same tree gives the same diffId everywhere.
+// Reproducible byte for byte: entries sorted by bytes, whole seconds, no user names, headers as written by Go's
+// archive/tar (tar-write.ts). The same tree gives the same diffId everywhere.
 
 import { createHash } from "node:crypto";
 import { closeSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
@@ -72,7 +72,7 @@ export async function packLayer(
   }
 }
 
-/** A layer that exists as a blob, in another compression: the tar in it, and so its diffId, stays as it is. `out` is
+/** A layer that exists as a blob, in another compression: the tar in it, and so its diffId, stays unchanged. `out` is
  *  written over. Throws ARCHIVE_INVALID, OUTPUT_INVALID, SysError. */
 export async function recompressLayer(
   job: Omit<PackRequest, "dir"> & { readonly blob: string; readonly out: string },

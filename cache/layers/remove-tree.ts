@@ -1,4 +1,4 @@
-// Removes trees that hold what others wrote: nothing is followed, any depth is taken.
+// Removes untrusted trees: no link is followed, any depth works.
 
 import { basename, dirname } from "node:path";
 import { close, fchmod, fchmodat, openat, procPath, statxOrNull, unlinkat } from "../../worker/sys/file.ts";

@@ -32,7 +32,8 @@ export function verifyChecksum(raw: Buffer): void {
     if (byte > 127) high++;
   }
   const stated = numeric(raw, 148, 8);
-  if (stated !== unsigned && stated !== unsigned - high * 256) throw invalid("a header has a wrong checksum");
+  if (stated !== unsigned && stated !== unsigned - high * 256)
+    throw invalid("a header has an invalid checksum");
 }
 
 /** Is this the header of a member? By its checksum: the oldest tars have no magic number. */
@@ -60,7 +61,7 @@ export function numeric(raw: Buffer, at: number, length: number): number {
   let value = 0;
   for (; i < end; i++) {
     const digit = (raw[i] as number) - 0x30;
-    if (digit < 0 || digit > 7) throw invalid("a header holds a number that is none");
+    if (digit < 0 || digit > 7) throw invalid("a header contains an invalid number");
     value = value * 8 + digit;
   }
   return safe(value);
@@ -79,7 +80,7 @@ export function base256(field: Buffer): number {
 }
 
 export function safe(value: number): number {
-  if (!Number.isSafeInteger(value)) throw invalid("a header holds a number that is too large");
+  if (!Number.isSafeInteger(value)) throw invalid("a header contains a number that is too large");
   return value;
 }
 
@@ -100,7 +101,7 @@ export function untilNul(field: Buffer): Buffer {
 
 export function checkName(name: Buffer, what: string): Buffer {
   if (name.length > TAR_NAME_MAX_BYTES) throw invalid(`a ${what} has ${name.length} bytes`);
-  if (name.includes(0)) throw invalid(`a ${what} holds a NUL byte`);
+  if (name.includes(0)) throw invalid(`a ${what} contains a NUL byte`);
   return name;
 }
 
@@ -115,16 +116,16 @@ export function parsePax(body: Buffer): { records: Map<string, Buffer>; pieces: 
     const end = at + wholeNumber(body.toString("latin1", at, space));
     const equals = body.indexOf(0x3d, space);
     if (end > body.length || end <= space + 1 || equals < 0 || equals >= end || body[end - 1] !== 0x0a) {
-      throw invalid("a pax record is wrong");
+      throw invalid("a pax record is invalid");
     }
     const key = body.toString("utf8", space + 1, equals);
     const value = body.subarray(equals + 1, end - 1);
-    if (key === "" || key.includes("\0")) throw invalid("a pax record has a wrong key");
-    if (PAX_TEXT.has(key) && value.includes(0)) throw invalid("a pax record holds a NUL byte");
+    if (key === "" || key.includes("\0")) throw invalid("a pax record has an invalid key");
+    if (PAX_TEXT.has(key) && value.includes(0)) throw invalid("a pax record contains a NUL byte");
     if (key === "GNU.sparse.offset" || key === "GNU.sparse.numbytes") {
       const expected = pieces.length % 2 === 0 ? "GNU.sparse.offset" : "GNU.sparse.numbytes";
       if (key !== expected || pieces.length >= TAR_SPARSE_MAX_PIECES * 2) {
-        throw invalid("the map of a sparse file is wrong");
+        throw invalid("the map of a sparse file is invalid");
       }
       pieces.push(value);
     } else {
@@ -148,7 +149,7 @@ export function decimal(records: ReadonlyMap<string, Buffer>, key: string): numb
 }
 
 export function wholeNumber(digits: string): number {
-  if (!/^[0-9]{1,16}$/.test(digits)) throw invalid("a record holds a number that is none");
+  if (!/^[0-9]{1,16}$/.test(digits)) throw invalid("a record contains an invalid number");
   return safe(Number(digits));
 }
 
@@ -156,7 +157,7 @@ export function paxTime(records: ReadonlyMap<string, Buffer>, key: string): bigi
   const value = text(records, key);
   if (value === null) return null;
   const match = /^(-?)([0-9]{1,16})(?:\.([0-9]*))?$/.exec(value.toString("latin1"));
-  if (match === null) throw invalid("a time is wrong");
+  if (match === null) throw invalid("a time is invalid");
   const ns = BigInt(match[2] as string) * NS + BigInt((match[3] ?? "").slice(0, 9).padEnd(9, "0"));
   return match[1] === "-" ? -ns : ns;
 }

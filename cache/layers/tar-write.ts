@@ -1,5 +1,5 @@
-// Writes tar headers, byte for byte as Go's archive/tar does with Format PAX: ustar where the values fit, else one pax
-// header before. Other builders write layers with that package, so equal trees give equal layers.
+// Writes tar headers, byte for byte like Go's archive/tar with Format PAX: ustar where the values fit, otherwise with a pax
+// header. Other builders write layers with that package, so equal trees give equal layers.
 
 import { BuildError } from "../../solver/graph/error.ts";
 import type { TarType } from "./tar.ts";

@@ -1,9 +1,9 @@
-// Reads tar, chunk by chunk and synchronously: the members Go's archive/tar sees, since that is what other image tools
+// Reads tar, chunk by chunk and synchronously: the same members as Go's archive/tar, which other image tools
 // use. Formats: v7, ustar, GNU (long names, base-256 numbers, sparse files) and PAX.
 //
-// Own parser because of its shape: push() takes any chunk and calls back at once, so a layer of 30,000 files costs no
-// promise and no stream object per file. Long for one file because it is one state machine; values are in tar-fields.ts.
-// Names stay bytes (threat model T7). Nothing grows with the archive: what is buffered has the limits below (T6).
+// A parser of our own because of its interface: push() accepts any chunk and calls back synchronously, so a layer of 30,000 files costs no
+// promise and no stream object per file. Long because it is one state machine; values are in tar-fields.ts.
+// Names stay bytes (threat model T7). Memory does not grow with the archive: what is buffered has the limits below (T6).
 
 import {
   checkName,
@@ -193,10 +193,10 @@ export function tarReader(handler: TarHandler): TarReader {
     if (isFilling) handler.end();
     if (isFilling || (phase.kind === "header" && blockFilled === 0) || phase.kind === "ended") {
       if (pax !== null || longName !== null || longLink !== null)
-        throw invalid("it ends behind a header extension");
+        throw invalid("it ends after a header extension");
       return;
     }
-    throw invalid("it is cut off");
+    throw invalid("it is truncated");
   }
 
   function header(raw: Buffer): Phase {
@@ -204,7 +204,7 @@ export function tarReader(handler: TarHandler): TarReader {
       zeroBlocks++;
       return zeroBlocks === 2 ? { kind: "ended" } : phase;
     }
-    if (zeroBlocks > 0) throw invalid("a zero block stands between members");
+    if (zeroBlocks > 0) throw invalid("a zero block is between members");
     verifyChecksum(raw);
     const flag = String.fromCharCode(raw[156] as number);
     const size = numeric(raw, 124, 12);
@@ -323,24 +323,24 @@ export function tarReader(handler: TarHandler): TarReader {
     let end = 0;
     let sum = 0;
     for (const { offset, length } of pieces) {
-      if (offset < end || offset + length > entry.size) throw invalid("the map of a sparse file is wrong");
+      if (offset < end || offset + length > entry.size) throw invalid("the map of a sparse file is invalid");
       end = offset + length;
       sum += length;
     }
-    if (sum !== stored) throw invalid("the map of a sparse file does not fit its data");
+    if (sum !== stored) throw invalid("the map of a sparse file does not match its data");
     return start(entry, stored, pieces);
   }
 
   /** GNU sparse 1.0: "count\n" then "offset\nlength\n" for each piece, padded to a block, before the data. */
   function sparseMap(state: Extract<Phase, { kind: "sparse-map" }>, block: Buffer): Phase {
     state.remaining -= BLOCK;
-    if (state.remaining < 0) throw invalid("the map of a sparse file is wrong");
+    if (state.remaining < 0) throw invalid("the map of a sparse file is invalid");
     for (let i = block.indexOf(0x0a); i >= 0; i = block.indexOf(0x0a, i + 1)) state.lines++;
     state.blocks.push(block.toString("latin1"));
     if (state.linesNeeded === null) {
-      if (state.lines === 0) throw invalid("the map of a sparse file is wrong");
+      if (state.lines === 0) throw invalid("the map of a sparse file is invalid");
       const count = wholeNumber((state.blocks[0] as string).split("\n", 1)[0] as string);
-      if (count > TAR_SPARSE_MAX_PIECES) throw invalid("a sparse file has too many pieces");
+      if (count > TAR_SPARSE_MAX_PIECES) throw invalid("a sparse file has too many segments");
       state.linesNeeded = 1 + count * 2;
     }
     if (state.lines < state.linesNeeded) {
@@ -426,16 +426,16 @@ function typeOf(flag: string, name: Buffer): TarType {
 function readGnuPieces(raw: Buffer, at: number, count: number, into: Piece[]): void {
   for (let i = 0; i < count; i++, at += 24) {
     if (raw[at] === 0) return; // unused slots are empty
-    if (into.length >= TAR_SPARSE_MAX_PIECES) throw invalid("a sparse file has too many pieces");
+    if (into.length >= TAR_SPARSE_MAX_PIECES) throw invalid("a sparse file has too many segments");
     const [offset, length] = [numeric(raw, at, 12), numeric(raw, at + 12, 12)];
-    if (offset < 0 || length < 0) throw invalid("the map of a sparse file is wrong");
+    if (offset < 0 || length < 0) throw invalid("the map of a sparse file is invalid");
     into.push({ offset, length });
   }
 }
 
 function pairs(numbers: readonly number[]): Piece[] {
   if (numbers.length % 2 !== 0 || numbers.length > TAR_SPARSE_MAX_PIECES * 2) {
-    throw invalid("the map of a sparse file is wrong");
+    throw invalid("the map of a sparse file is invalid");
   }
   const pieces: Piece[] = [];
   for (let i = 0; i < numbers.length; i += 2) {

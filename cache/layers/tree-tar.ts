@@ -1,7 +1,7 @@
 // A directory tree as the bytes of a tar, in blocks of a fixed size.
 //
 // "layer": the tree is an overlay upper directory; 0/0 devices and opaque directories become whiteouts. "tree": a whole
-// root file system, taken as it is.
+// root file system, unchanged.
 
 import { readSync } from "node:fs";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -137,7 +137,7 @@ export function* treeTar(root: number, options: TreeTarOptions): Generator<Buffe
     if (layer && isWhiteoutName(name)) {
       // In a layer this name would delete a file (threat model T5). BuildKit's images lack it as well.
       options.note(
-        `${shownName(path)} cannot be in an image, because its name marks a deleted file: left out`,
+        `${shownName(path)} cannot be in an image, because its name marks a deleted file: skipped`,
       );
       continue;
     }

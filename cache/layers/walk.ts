@@ -1,5 +1,5 @@
-// Walks a tree by descriptors: nothing is followed, names stay bytes, any depth works with few descriptors open and in
-// time and memory that grow with the number of entries only: a path is kept while it may have a use, and no longer.
+// Walks a tree by descriptors: no link is followed, names stay bytes, any depth works with few open descriptors and in
+// time and memory proportional to the number of entries: a path is kept only as long as it may be needed.
 
 import { PATH_MAX_BYTES, pathTooLong } from "../tree.ts";
 import { close, fstat, openat, readdir, type Stat, statx } from "../../worker/sys/file.ts";

@@ -1,4 +1,4 @@
-// Answers to 401: challenges, tokens, and which credentials may go where.
+// Handling of 401 responses: challenges, tokens, and which credentials may be sent where.
 // RFC 9110 section 11; distribution spec "Token Authentication Specification".
 
 import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
@@ -217,7 +217,7 @@ function tokenOf(bytes: Uint8Array, endpoint: Endpoint, realm: URL): Kept<string
   if (typeof token !== "string" || !/^[\x21-\x7e]+$/.test(token)) {
     throw new BuildError(
       "REGISTRY_PROTOCOL",
-      `${endpoint.host}: the token service ${realm.host} sent no token`,
+      `${endpoint.host}: the token service ${realm.host} did not send a token`,
     );
   }
   const stated = fields["expires_in"];
@@ -232,7 +232,7 @@ async function readAtMost(answer: Answer, maxBytes: number): Promise<Uint8Array>
   for await (const chunk of answer.body) {
     size += chunk.length;
     if (size > maxBytes)
-      throw new BuildError("REGISTRY_PROTOCOL", "the token service sent an endless answer");
+      throw new BuildError("REGISTRY_PROTOCOL", "the token service's response is too large");
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
@@ -244,13 +244,13 @@ function realmOf(challenge: Challenge, endpoint: Endpoint): URL {
   if (realm === null || (realm.protocol !== "https:" && realm.protocol !== "http:")) {
     throw new BuildError(
       "REGISTRY_PROTOCOL",
-      `${endpoint.host}: the registry names no usable token service: ${JSON.stringify(printable(redactUrl(text), 100))}`,
+      `${endpoint.host}: the registry does not name a usable token service: ${JSON.stringify(printable(redactUrl(text), 100))}`,
     );
   }
   if (endpoint.origin.startsWith("https:") && realm.protocol === "http:") {
     throw new BuildError(
       "REGISTRY_PROTOCOL",
-      `${endpoint.host}: the registry speaks https but names a token service without it: ${redactUrl(realm.origin)}`,
+      `${endpoint.host}: the registry uses https but names a token service without it: ${redactUrl(realm.origin)}`,
     );
   }
   realm.username = "";
@@ -303,7 +303,7 @@ export function loginCommand(host: string): string {
 
 /** What to do where no credentials were sent. */
 export function loginHint(host: string): string {
-  return `no credentials for ${host} were sent; log in first: ${loginCommand(host)}`;
+  return `no credentials for ${host} were sent; log in: ${loginCommand(host)}`;
 }
 
 /** Credentials were sent, and are wrong. `subject`: what was asked for. */
@@ -311,7 +311,7 @@ export function notAccepted(subject: string, host: string, server: string, statu
   return new BuildError(
     "REGISTRY_DENIED",
     `${subject}: ${server} does not accept the user name or password it was sent (${status})`,
-    { hint: `they may be mistyped or expired; log in again: ${loginCommand(host)}` },
+    { hint: `they may be incorrect or expired; log in again: ${loginCommand(host)}` },
   );
 }
 

@@ -168,12 +168,12 @@ export function openCalls(options: RegistryOptions): Calls {
         if (called.status === 200 || called.status === 206) return called;
         await called.discard();
       } catch (error) {
-        // A mirror that fails in any way is passed by: the registry itself has the last word.
+        // A mirror that fails in any way is skipped: the registry itself has the last word.
         if (!(error instanceof Fault || error instanceof BuildError)) throw error;
         request.signal.throwIfAborted();
         if (error instanceof Fault) silentUntil.set(at.host, performance.now() + MIRROR_REST_MS);
         const words = error instanceof Fault ? faultWords(error) : error.message;
-        if (passedBy === "") passedBy = `the mirror ${at.host} was asked first: ${words}`;
+        if (passedBy === "") passedBy = `the mirror ${at.host} was tried first: ${words}`;
       }
     }
     try {
@@ -287,11 +287,11 @@ export function openCalls(options: RegistryOptions): Calls {
         await answer.discard();
         throw unexpected(
           request.name,
-          `the registry sent the encoding ${printable(encoding, 40)}, which was not asked for`,
+          `the registry sent the content encoding ${printable(encoding, 40)}, which was not requested`,
         );
       }
       if (![301, 302, 303, 307, 308].includes(answer.status) || answer.headers.location === undefined) {
-        return { ...answer, url, bytes: () => Promise.reject(new Error("not read whole")) };
+        return { ...answer, url, bytes: () => Promise.reject(new Error("not read to the end")) };
       }
       await answer.discard();
       url = redirectTarget(url, answer.headers.location, request, redirects);
@@ -310,9 +310,9 @@ export function openCalls(options: RegistryOptions): Calls {
 /** Throws when hosts.toml does not trust the registry itself with it. */
 function throwIfClosed({ name }: Pick<Call, "name">, what: Capability, closed: Places["closed"]): void {
   if (closed === null || !closed.to.includes(what)) return;
-  const words = { resolve: "say what a tag stands for", pull: "be pulled from", push: "be pushed to" }[what];
-  throw new BuildError("REGISTRY_DENIED", `${name}: the registry may not ${words}, by ${closed.file}`, {
-    hint: `${JSON.stringify(what)} in the list of capabilities at the top of that file`,
+  const words = { resolve: "resolve tags", pull: "be pulled from", push: "be pushed to" }[what];
+  throw new BuildError("REGISTRY_DENIED", `${name}: ${closed.file} does not allow the registry to ${words}`, {
+    hint: `add ${JSON.stringify(what)} to the top-level list of capabilities in that file`,
   });
 }
 
@@ -328,7 +328,7 @@ function redirectTarget(from: URL, location: string, request: Call, redirects: n
       redactUrl(target === null ? location : `${target.origin}${target.pathname}`),
       200,
     );
-    throw unexpected(request.name, `the registry redirects to a place that may not be followed: ${where}`);
+    throw unexpected(request.name, `the registry redirects to an address that is not allowed: ${where}`);
   }
   target.username = "";
   target.password = "";
@@ -392,7 +392,7 @@ async function refusal(
   const { status } = called;
   const tail = said === "" ? "" : `: ${said}`;
   if (status === 401 || status === 403) {
-    // By "basic" it is the password itself that was looked at; a token was already given for it.
+    // By "basic" it is the password itself that was examined; a token was already given for it.
     if (status === 401 && sent === "basic")
       return notAccepted(request.name, endpoint.host, "the registry", status);
     const verb = request.actions === "pull" ? "pull" : "push";
@@ -403,7 +403,7 @@ async function refusal(
         hint:
           sent === null
             ? loginHint(endpoint.host)
-            : `you are logged in at ${endpoint.host}, but that account may not ${verb} here; for another: ${loginCommand(endpoint.host)}`,
+            : `you are logged in to ${endpoint.host}, but that account is not allowed to ${verb} here; to use another: ${loginCommand(endpoint.host)}`,
       },
     );
   }
@@ -426,7 +426,7 @@ async function refusal(
       "REGISTRY_UNREACHABLE",
       `${request.name}: the registry ${endpoint.host} answered with status ${status}${tail}`,
       {
-        hint: "the registry has a fault; try again later",
+        hint: "the registry has a problem; try again later",
       },
     );
   }
@@ -477,9 +477,9 @@ function unreachable(host: string, fault: Fault, name: string): BuildError {
     {
       cause: fault,
       hint: wantsOurs
-        ? `the registry wants another certificate of this client; put it into ~/.config/containers/certs.d/${host}/client.cert, and its key beside it as client.key`
+        ? `the registry requires a different client certificate; put it in ~/.config/containers/certs.d/${host}/client.cert, with its key next to it as client.key`
         : tls
-          ? `the registry's certificate was not accepted; put its authority into ~/.config/containers/certs.d/${host}/ca.crt, or name it by SSL_CERT_FILE`
+          ? `the registry's certificate is not trusted; put its certificate authority in ~/.config/containers/certs.d/${host}/ca.crt, or set SSL_CERT_FILE`
           : "check the network, the name of the registry and the proxy settings",
     },
   );

@@ -1,7 +1,7 @@
-// Exchanges by undici: blobs and files of any size. The only file that imports it, and it is loaded for transfers alone.
+// Exchanges with undici: blobs and files of any size. The only file that imports it, loaded only for transfers.
 //
-// Its Agent and request are taken by their files: all of undici (fetch, WebSocket, caches, mocks, and with them Node's own
-// copy of it) takes 80 ms to load instead of 25, and its heap makes every collection dearer while buffers come and go: 600 MB
+// Its Agent and request are imported from single files: all of undici (fetch, WebSocket, caches, mocks, and with them Node's own
+// copy of it) takes 80 ms to load instead of 25, and its heap makes garbage collection more expensive during transfers: 600 MB
 // take 1.7 s of CPU time instead of 1.2.
 
 import type { Readable } from "node:stream";
@@ -199,13 +199,13 @@ function undiciFault(error: unknown, idleMs: number): Fault {
   const { code, message } = error as NodeJS.ErrnoException;
   switch (code) {
     case "UND_ERR_CONNECT_TIMEOUT":
-      return new Fault("ETIMEDOUT", "no connection in time", error);
+      return new Fault("ETIMEDOUT", "connection timed out", error);
     case "UND_ERR_HEADERS_TIMEOUT":
     case "UND_ERR_BODY_TIMEOUT":
-      return new Fault("ETIMEDOUT", `no answer within ${idleMs / 1000} s`, error);
+      return new Fault("ETIMEDOUT", `no response within ${idleMs / 1000} s`, error);
     case "UND_ERR_SOCKET":
     case "UND_ERR_RES_CONTENT_LENGTH_MISMATCH":
-      return new Fault("ECONNRESET", "the connection ended before the whole answer came", error);
+      return new Fault("ECONNRESET", "the connection was closed before the response was complete", error);
     case "UND_ERR_ABORTED": {
       const refused = /^Proxy response \((\d+)\)/.exec(message)?.[1];
       return refused === undefined

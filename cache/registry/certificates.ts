@@ -1,5 +1,5 @@
-// Certificate authorities: of the machine by SSL_CERT_FILE and SSL_CERT_DIR, and of single registries where docker, podman and
-// containerd keep them: DIR/HOST[:PORT]/*.crt. Beside them certificates of this client: NAME.cert with NAME.key.
+// Certificate authorities: of the machine from SSL_CERT_FILE and SSL_CERT_DIR, and of single registries where docker, podman and
+// containerd keep them: DIR/HOST[:PORT]/*.crt. In the same directories client certificates: NAME.cert with NAME.key.
 // https://docs.docker.com/engine/security/certificates/, containers-certs.d(5), SSL_CTX_set_default_verify_paths(3)
 
 import { readdirSync } from "node:fs";
@@ -90,7 +90,7 @@ function clientsIn(folder: string): readonly ClientFiles[] {
         name.endsWith(".key")
           ? `missing client certificate ${other(name)} for key ${join(folder, name)}`
           : `missing key ${other(name)} for client certificate ${join(folder, name)}`,
-        { hint: "a client's certificate is NAME.cert with NAME.key; those of authorities end with .crt" },
+        { hint: "a client certificate is NAME.cert with NAME.key; certificate authorities end with .crt" },
       );
     }
   }
@@ -138,7 +138,7 @@ export async function readClient(files: ClientFiles): Promise<ClientCertificate>
     throw new BuildError(
       "REGISTRY_UNREACHABLE",
       `cannot use the client certificate ${files.cert} with the key ${files.key}: ${words}`,
-      { cause, hint: "a key without a passphrase that belongs to the first certificate of the file" },
+      { cause, hint: "the key must have no passphrase and belong to the first certificate of the file" },
     );
   }
 }
@@ -146,7 +146,7 @@ export async function readClient(files: ClientFiles): Promise<ClientCertificate>
 function readPart(path: string, what: string, begin: RegExp): string {
   try {
     const text = readFileOf(path, FILE_MAX_BYTES).toString("latin1");
-    if (!begin.test(text)) throw new Error("it is not in PEM form");
+    if (!begin.test(text)) throw new Error("it is not in PEM format");
     return text;
   } catch (cause) {
     throw new BuildError(

@@ -1,4 +1,4 @@
-// The distribution API: resolve, fetch and send, with limits on everything the other side says.
+// The distribution API: resolve, fetch and send, with limits on all responses.
 // https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 
 import { type Digest, digestOf, isDigest } from "../../solver/graph/digest.ts";
@@ -26,7 +26,7 @@ export interface RegistryOptions extends TransportOptions {
   readonly credentials: (host: string) => Promise<Credentials | null>;
   /** Hosts whose certificate is not checked and which may speak plain http; this machine always may. */
   readonly insecureHosts?: readonly string[];
-  /** Mirrors and other locations of repositories; left out: there are none. See openPlaces. */
+  /** Mirrors and other locations of repositories; omitted: there are none. See openPlaces. */
   readonly placesOf?: (repository: Repository) => Promise<Places>;
   /** Opens blobs that lie in no registry (build caches in object stores): see `Registry.elsewhere`. */
   readonly elsewhere?: Elsewhere;
@@ -253,12 +253,12 @@ export function openRegistry(options: RegistryOptions): Registry {
     if (answer.status !== 202) return await begin(repository, digest, null, signal);
     const location = answer.headers.location;
     if (location === undefined || !URL.canParse(location, answer.url.href)) {
-      throw protocol(name, "the registry began an upload but did not say where");
+      throw protocol(name, "the registry started an upload without a location");
     }
     const target = new URL(location, answer.url);
     const plain = target.protocol === "http:" && answer.url.protocol === "http:";
     if (target.protocol !== "https:" && !plain)
-      throw protocol(name, "the registry wants the upload at an unusable place");
+      throw protocol(name, "the registry's upload location is not usable");
     target.search += `${target.search === "" ? "?" : "&"}digest=${encodeURIComponent(digest)}`;
     return target;
   }
@@ -385,10 +385,7 @@ async function* counted(
     onBytes?.(sent, size);
   }
   if (sent !== size)
-    throw new BuildError(
-      "STORE_CORRUPT",
-      `${name}: the blob to be sent does not have its size of ${size} bytes`,
-    );
+    throw new BuildError("STORE_CORRUPT", `${name}: the blob to upload is not ${size} bytes long`);
 }
 
 function contentType(answer: Pick<Answer, "headers">): string | null {
@@ -397,7 +394,7 @@ function contentType(answer: Pick<Answer, "headers">): string | null {
 
 function notFound(name: string): BuildError {
   return new BuildError("REGISTRY_NOT_FOUND", `${name}: not found`, {
-    hint: "check the name and the tag; a registry may also say this of a private image without a login",
+    hint: "check the name and the tag; for private images, log in first",
   });
 }
 

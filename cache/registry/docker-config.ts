@@ -1,4 +1,4 @@
-// Registry credentials as docker keeps them: ~/.docker/config.json and the docker-credential-* programs.
+// Registry credentials where docker keeps them: ~/.docker/config.json and the docker-credential-* programs.
 
 import { devNull } from "node:os";
 import { BuildError, printable } from "../../solver/graph/error.ts";
@@ -7,7 +7,7 @@ import type { Credentials } from "../../solver/graph/session.ts";
 import { callHelper, helperFailed, type HelperOptions, isUnknownServer } from "./docker-helper.ts";
 
 export interface DockerConfigOptions extends HelperOptions {
-  /** Files looked at in order, absolute: ~/.docker/config.json, $XDG_RUNTIME_DIR/containers/auth.json … Missing ones are skipped. */
+  /** Files read in order, absolute: ~/.docker/config.json, $XDG_RUNTIME_DIR/containers/auth.json … Missing ones are skipped. */
   readonly files: readonly string[];
 }
 
@@ -175,7 +175,7 @@ async function askHelper(
     answer = JSON.parse(text);
   } catch {
     // The text may hold a secret, so it is not repeated.
-    throw new BuildError("REGISTRY_DENIED", `${program} answered something that is not JSON`);
+    throw new BuildError("REGISTRY_DENIED", `${program} did not return JSON`);
   }
   if (!isObject(answer)) return null;
   const { Username: username, Secret: secret } = answer;

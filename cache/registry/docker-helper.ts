@@ -1,4 +1,4 @@
-// Programs that keep credentials: docker-credential-NAME, with the verbs get, store and erase.
+// Credential helpers: docker-credential-NAME, with the commands get, store and erase.
 // https://github.com/docker/docker-credential-helpers, "Development"
 
 import { BuildError, printable } from "../../solver/graph/error.ts";
@@ -35,7 +35,7 @@ export async function callHelper(
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) {
     throw new BuildError(
       "REGISTRY_DENIED",
-      `not the name of a credential program: ${JSON.stringify(printable(name, 80))}`,
+      `not a valid credential helper name: ${JSON.stringify(printable(name, 80))}`,
     );
   }
   const program = `docker-credential-${name}`;
@@ -46,7 +46,7 @@ export async function callHelper(
         ? `did not answer within ${(options.helperTotalMs ?? HELPER_TOTAL_MS) / 1000} s`
         : `sent more than ${HELPER_MAX_BYTES} bytes`;
     throw new BuildError("REGISTRY_DENIED", `${program} ${why} for ${server}`, {
-      hint: `try it by hand: echo ${server} | ${program} get`,
+      hint: `try it manually: echo ${server} | ${program} get`,
     });
   }
   return { program, code, text: output.toString("utf8") };
@@ -61,7 +61,7 @@ export function helperFailed(program: string, server: string, text: string, byHa
   return new BuildError(
     "REGISTRY_DENIED",
     `${program} failed for ${server}: ${printable(text.trim(), 200)}`,
-    { hint: `try it by hand: ${byHand}` },
+    { hint: `try it manually: ${byHand}` },
   );
 }
 
@@ -81,9 +81,9 @@ async function run(
     });
   } catch (cause) {
     options.signal.throwIfAborted();
-    throw new BuildError("REGISTRY_DENIED", `cannot run the credential program ${program}`, {
+    throw new BuildError("REGISTRY_DENIED", `cannot run the credential helper ${program}`, {
       cause,
-      hint: "docker's configuration names it; install it or take it out of the configuration",
+      hint: "it is set in docker's configuration; install it or remove it from the configuration",
     });
   }
 }

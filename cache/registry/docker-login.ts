@@ -1,4 +1,4 @@
-// Credentials into docker's configuration file, or the program it names, and out of it again, so that docker and tsbuild know the same.
+// Stores credentials in docker's configuration file, or in its credential helper, and removes them, so that docker and tsbuild share them.
 // docker/cli: cli/config/configfile, cli/config/credentials
 
 import { closeSync, realpathSync } from "node:fs";
@@ -97,7 +97,7 @@ async function writeAuth(
   } catch (cause) {
     throw new BuildError("REGISTRY_DENIED", `cannot write ${path}: ${(cause as Error).message}`, {
       cause,
-      hint: "DOCKER_CONFIG names the directory of the file",
+      hint: "DOCKER_CONFIG sets the directory of the file",
     });
   } finally {
     if (directory !== null) closeSync(directory);

@@ -1,4 +1,4 @@
-// Manifests, indexes and configs from outside: limits first, then shape, then use. Bytes stay as received.
+// Untrusted manifests, indexes and configs: limits first, then schema, then use. Bytes stay as received.
 
 import { isDigest } from "../../solver/graph/digest.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
@@ -65,19 +65,22 @@ export function parseDocument(bytes: Uint8Array, statedType: string | null, name
     throw invalid(name, "it is both a manifest and an index");
   }
   const own = json["mediaType"];
-  if (own !== undefined && typeof own !== "string") throw invalid(name, "mediaType is not text");
+  if (own !== undefined && typeof own !== "string") throw invalid(name, "mediaType is not a string");
   const isType = hasManifests ? isIndexType : isManifestType;
   const kind = hasManifests ? "index" : "manifest";
   for (const type of [own, statedType]) {
     if (typeof type === "string" && type !== "" && !isType(type)) {
       throw invalid(
         name,
-        `it has the shape of an ${kind === "index" ? "index" : "image manifest"}, but the type ${printable(type, 100)}`,
+        `its content is that of an ${kind === "index" ? "index" : "image manifest"}, but its type is ${printable(type, 100)}`,
       );
     }
   }
   if (own && statedType && own !== statedType) {
-    throw invalid(name, `its type is ${printable(own, 100)}, but it came as ${printable(statedType, 100)}`);
+    throw invalid(
+      name,
+      `its type is ${printable(own, 100)}, but it was served as ${printable(statedType, 100)}`,
+    );
   }
   const mediaType = own || statedType || (hasManifests ? MEDIA_TYPES.ociIndex : MEDIA_TYPES.ociManifest);
   const annotations = textMap(json["annotations"], name);
@@ -106,7 +109,7 @@ export function parseConfig(
   for (const field of ["os", "architecture", "variant", "created", "author", "os.version"]) {
     const value = json[field];
     if (value !== undefined && value !== null && typeof value !== "string")
-      throw invalid(name, `${field} is not text`);
+      throw invalid(name, `${field} is not a string`);
   }
   const rootfs = objectOf(json["rootfs"] ?? {}, "rootfs", name);
   const diffIds = rootfs["diff_ids"] ?? [];
@@ -114,10 +117,10 @@ export function parseConfig(
     throw invalid(name, "rootfs.diff_ids is not a list");
   for (const id of diffIds) {
     if (typeof id !== "string" || !isDigest(id))
-      throw invalid(name, "rootfs.diff_ids has something that is no sha256 digest");
+      throw invalid(name, "rootfs.diff_ids has an entry that is not a sha256 digest");
   }
   if (layerCount !== null && diffIds.length !== layerCount) {
-    throw invalid(name, `its manifest has ${layerCount} layers, but its configuration ${diffIds.length}`);
+    throw invalid(name, `its manifest has ${layerCount} layers, but its config has ${diffIds.length}`);
   }
   const history = json["history"] ?? [];
   if (!Array.isArray(history)) throw invalid(name, "history is not a list");
@@ -141,20 +144,20 @@ export function parseConfig(
 const isText = (value: unknown): value is string => typeof value === "string";
 const TYPES = {
   text: isText,
-  "a list of texts": (value: unknown) => Array.isArray(value) && value.every(isText),
-  "a map of texts": (value: unknown) => isObject(value) && Object.values(value).every(isText),
+  "a list of strings": (value: unknown) => Array.isArray(value) && value.every(isText),
+  "a map of strings": (value: unknown) => isObject(value) && Object.values(value).every(isText),
   "a map": (value: unknown) => isObject(value),
 } as const;
 const CONFIG_FIELDS: readonly (readonly [string, keyof typeof TYPES])[] = [
   ["User", "text"],
   ["WorkingDir", "text"],
   ["StopSignal", "text"],
-  ["Env", "a list of texts"],
-  ["Entrypoint", "a list of texts"],
-  ["Cmd", "a list of texts"],
-  ["Shell", "a list of texts"],
-  ["OnBuild", "a list of texts"],
-  ["Labels", "a map of texts"],
+  ["Env", "a list of strings"],
+  ["Entrypoint", "a list of strings"],
+  ["Cmd", "a list of strings"],
+  ["Shell", "a list of strings"],
+  ["OnBuild", "a list of strings"],
+  ["Labels", "a map of strings"],
   ["ExposedPorts", "a map"],
   ["Volumes", "a map"],
   ["Healthcheck", "a map"],
@@ -203,7 +206,7 @@ function parsePlatform(value: unknown, name: string): Platform {
   const json = objectOf(value, "a platform", name);
   const text = (field: string) => {
     const found = json[field] ?? "";
-    if (typeof found !== "string") throw invalid(name, `platform.${field} is not text`);
+    if (typeof found !== "string") throw invalid(name, `platform.${field} is not a string`);
     return found;
   };
   return {
@@ -217,7 +220,7 @@ function parsePlatform(value: unknown, name: string): Platform {
 function textMap(value: unknown, name: string): Readonly<Record<string, string>> {
   if (value === undefined || value === null) return {};
   const json = objectOf(value, "annotations", name);
-  if (!Object.values(json).every(isText)) throw invalid(name, "an annotation is not text");
+  if (!Object.values(json).every(isText)) throw invalid(name, "an annotation is not a string");
   return json as Record<string, string>;
 }
 
@@ -240,7 +243,7 @@ function parseJson(bytes: Uint8Array, maxBytes: number, name: string): Record<st
   return objectOf(json, "the document", name);
 }
 
-/** One pass: an expression for texts would start anew at every quote of one that has no end (threat model D1). */
+/** One pass: an expression for texts would start again at every quote of one that has no end (threat model D1). */
 function depthOf(text: string): number {
   let depth = 0;
   let deepest = 0;

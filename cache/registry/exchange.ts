@@ -1,4 +1,4 @@
-// One HTTP exchange with limits: no redirects, no credentials, no retries; those are the caller's.
+// One HTTP exchange with limits: no redirects, no credentials, no retries; those are up to the caller.
 
 import type { IncomingHttpHeaders } from "node:http";
 import { printable } from "../../solver/graph/error.ts";
@@ -47,7 +47,7 @@ export interface Route {
   readonly ca: readonly string[] | null;
   /** Certificates the other side may ask for. Of several with keys of one kind OpenSSL offers one: the first. */
   readonly clients?: readonly ClientCertificate[];
-  /** Longest time until a connection stands, in milliseconds; left out: CONNECT_TIMEOUT_MS or `idleMs`. */
+  /** Longest time until a connection stands, in milliseconds; omitted: CONNECT_TIMEOUT_MS or `idleMs`. */
   readonly dialTimeoutMs?: number;
 }
 

@@ -78,13 +78,14 @@ const SETTINGS = [
 
 function fileOf(table: Table, where: Where): HostsFile {
   const { host = {}, server } = table;
-  if (!isTable(host)) throw unusable(where.path, "host is no table");
-  if (server !== undefined && typeof server !== "string") throw unusable(where.path, "server is no text");
+  if (!isTable(host)) throw unusable(where.path, "host is not a table");
+  if (server !== undefined && typeof server !== "string")
+    throw unusable(where.path, "server is not a string");
   const unknown = strangers(table, ["server", "host", ...SETTINGS]);
   const mirrors: HostEntry[] = [];
   for (const [name, entry] of Object.entries(host)) {
     const shown = `[host.${JSON.stringify(redactUrl(printable(name)))}]`;
-    if (!isTable(entry)) throw unusable(where.path, `${shown} is no table`);
+    if (!isTable(entry)) throw unusable(where.path, `${shown} is not a table`);
     unknown.push(...strangers(entry, SETTINGS).map((key) => `${key} of ${shown}`));
     mirrors.push(entryOf(name, entry, where, `${shown}, `));
   }
@@ -119,11 +120,11 @@ function entryOf(name: string, entry: Table, where: Where, of: string): HostEntr
 function settingsOf(entry: Table, where: Where, of: string): HostSettings {
   const wrong = (key: string, what: string) => unusable(where.path, `${of}${key}: ${what}`);
   const { capabilities = null, ca, dial_timeout: dial, proxy } = entry;
-  if (capabilities !== null && !isTexts(capabilities)) throw wrong("capabilities", "not a list of texts");
+  if (capabilities !== null && !isTexts(capabilities)) throw wrong("capabilities", "not a list of strings");
   const may = capabilities?.map((text) => {
     const known = CAPABILITIES.find((one) => one === text.toLowerCase());
     if (known === undefined)
-      throw wrong("capabilities", `${JSON.stringify(text)} is none of ${CAPABILITIES.join(", ")}`);
+      throw wrong("capabilities", `${JSON.stringify(text)} is not one of ${CAPABILITIES.join(", ")}`);
     return known;
   });
   if (ca !== undefined && typeof ca !== "string" && !isTexts(ca))
@@ -144,7 +145,7 @@ function settingsOf(entry: Table, where: Where, of: string): HostSettings {
 
 function flagOf(entry: Table, key: string, where: Where, of: string): boolean {
   const value = entry[key] ?? false;
-  if (typeof value !== "boolean") throw unusable(where.path, `${of}${key}: neither true nor false`);
+  if (typeof value !== "boolean") throw unusable(where.path, `${of}${key}: must be true or false`);
   return value;
 }
 
@@ -173,10 +174,10 @@ function headersOf(value: unknown, wrong: Wrong): Readonly<Record<string, string
     if (values === null || !/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name) || !values.every(isFieldValue))
       throw wrong(
         "header",
-        `${JSON.stringify(printable(key))} is not a header with a text or a list of texts`,
+        `${JSON.stringify(printable(key))} is not a valid header with a string or a list of strings`,
       );
     if (OURS.includes(name))
-      throw wrong("header", `${JSON.stringify(key)} cannot be set: it says what is sent`);
+      throw wrong("header", `${JSON.stringify(key)} cannot be set: tsbuild sets it itself`);
     headers[name] = name in headers ? [headers[name], ...values].join(", ") : values.join(", ");
   }
   return headers;

@@ -1,5 +1,5 @@
-// Archives of images into the content store: OCI layouts (a tar or a directory; docker save since 25 writes one, too) and the older
-// form of docker save, which podman, skopeo and kaniko write. Everything in them may be anybody's: documents are bounded and
+// Loads image archives into the content store: OCI layouts (a tar or a directory; docker save since 25 writes one, too) and the older
+// format of docker save, which podman, skopeo and kaniko write. They are untrusted: documents are bounded and
 // checked, blobs are hashed, and no name of the archive reaches the file system.
 // image-spec image-layout.md; docker-image-spec v1.2, "Combined Image JSON + Filesystem Changeset Format"
 
@@ -94,7 +94,7 @@ async function takeLayout(
     ingest.commit({ digest, size, trusted: true }); // the reading side has hashed it
   }
 
-  /** Platforms below a descriptor. Those of an index that are not in the archive are left out: docker save writes one of many. */
+  /** Platforms below a descriptor. Those of an index that are not in the archive are omitted: docker save writes one of many. */
   async function platformsOf(descriptor: Descriptor, depth: number): Promise<readonly ArchivedPlatform[]> {
     const parsed = parseDocument(await document(descriptor, MANIFEST_MAX_BYTES), descriptor.mediaType, path);
     if (parsed.kind === "manifest") {
@@ -117,7 +117,7 @@ async function takeLayout(
         if (!(error instanceof BuildError && error.code === "IMAGE_UNKNOWN")) throw error;
       }
     }
-    if (found.length === 0) throw invalid(path, `no platform of ${descriptor.digest} is in it`);
+    if (found.length === 0) throw invalid(path, `it has no platform of ${descriptor.digest}`);
     return found;
   }
 
@@ -221,7 +221,7 @@ async function takeOlder(
       if (isPlain && descriptor.digest !== diffIds[index])
         throw new BuildError(
           "DIGEST_MISMATCH",
-          `${path}: the layer ${printable(name, 100)} is not the one its configuration names`,
+          `${path}: the layer ${printable(name, 100)} does not match its config`,
         );
       descriptors.push(descriptor);
     }
@@ -259,7 +259,7 @@ function olderEntries(bytes: Uint8Array, path: string): readonly OlderEntry[] {
     const fields = (typeof entry === "object" && entry !== null ? entry : {}) as Record<string, unknown>;
     const { Config: config, RepoTags: names, Layers: layers } = fields;
     if (typeof config !== "string" || !isTexts(names ?? []) || !isTexts(layers ?? []))
-      throw invalid(path, "its manifest.json is not one of docker save");
+      throw invalid(path, "its manifest.json was not written by docker save");
     return { config, names: (names ?? []) as readonly string[], layers: (layers ?? []) as readonly string[] };
   });
 }
@@ -278,7 +278,7 @@ function layerType(fd: number, extent: Extent, path: string): string {
   const kind = detectCompression(head);
   if (kind === "none") return MEDIA_TYPES.ociLayer;
   if (kind === "gzip" || kind === "zstd") return `${MEDIA_TYPES.ociLayer}+${kind}`;
-  throw invalid(path, `a layer is compressed by ${kind}, which no image may have`);
+  throw invalid(path, `a layer is compressed with ${kind}, which is not allowed in images`);
 }
 
 async function hashOf(fd: number, extent: Extent, signal: AbortSignal): Promise<Digest> {
@@ -310,7 +310,7 @@ function normalized(name: string, path: string): string {
   } catch (cause) {
     throw invalid(
       path,
-      `it names an image ${JSON.stringify(printable(name, 200))}, which is no name for it`,
+      `it contains an image ${JSON.stringify(printable(name, 200))}, which is not a valid name`,
       cause,
     );
   }

@@ -1,4 +1,4 @@
-// Images to build on: from a registry or an OCI layout into the content store, as far as a build needs them.
+// Base images: from a registry or an OCI layout into the content store, only what a build needs.
 
 import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -147,7 +147,10 @@ async function load(
       maxBytes,
     );
     if (digestOf(bytes) !== descriptor.digest) {
-      throw new BuildError("DIGEST_MISMATCH", `${source.name}: ${descriptor.digest} has other content`);
+      throw new BuildError(
+        "DIGEST_MISMATCH",
+        `${source.name}: the content of ${descriptor.digest} does not match its digest`,
+      );
     }
     content.put(bytes);
     return bytes;
@@ -196,7 +199,9 @@ async function load(
     throw new BuildError(
       "PLATFORM_UNSUPPORTED",
       `${source.name}: no match for platform in manifest: ${formatPlatform(platform)} not found`,
-      { hint: offered.length === 0 ? null : `the image is there for ${[...new Set(offered)].join(", ")}` },
+      {
+        hint: offered.length === 0 ? null : `the image is available for ${[...new Set(offered)].join(", ")}`,
+      },
     );
   }
 }

@@ -1,4 +1,4 @@
-// OCI image layouts, read: a directory, or a tar of one. image-spec image-layout.md
+// Reads OCI image layouts: a directory, or a tar of one. image-spec image-layout.md
 
 import { createHash } from "node:crypto";
 import { closeSync, fstatSync, readSync } from "node:fs";
@@ -48,7 +48,7 @@ export function openLayout(path: string): Layout {
           hint:
             names.length > 0
               ? `it has ${printable([...new Set(names)].join(", "), 200)}`
-              : "name one by digest: oci-layout://PATH@sha256:…",
+              : "use a digest: oci-layout://PATH@sha256:…",
         },
       );
     },
@@ -109,7 +109,7 @@ export function blobPath(digest: Digest): string {
 /** Descriptor of a regular file of a layout directory, reached without links; null: it is not there. Throws IMAGE_INVALID. */
 export function openInLayout(path: string, name: string): number | null {
   return inLayout(path, (directory, isDirectory) => {
-    if (!isDirectory) throw notLayout(path, "it is no directory");
+    if (!isDirectory) throw notLayout(path, "it is not a directory");
     try {
       return openRegularIn(directory, name);
     } catch (cause) {
@@ -122,7 +122,7 @@ export function openInLayout(path: string, name: string): number | null {
 export function problemWith(name: string, cause: unknown): string {
   const { code } = cause as { readonly code?: string };
   if (code === "ELOOP") return `${name} in it is a link`;
-  if (code === "ENOTDIR") return `${name}: a link or a file stands where a directory has to be`;
+  if (code === "ENOTDIR") return `${name}: is a link or a file, but must be a directory`;
   if (code === "FILE_INVALID") return `${name} in it is not a regular file`;
   if (code === "LIMIT_EXCEEDED") return `its ${name} is too large`;
   return (cause as Error).message;
@@ -187,7 +187,10 @@ function readTarMembers(fd: number, path: string): Members {
 }
 
 function mismatch(layout: string, digest: Digest): BuildError {
-  return new BuildError("DIGEST_MISMATCH", `${digest} in the OCI layout ${layout} has other content`);
+  return new BuildError(
+    "DIGEST_MISMATCH",
+    `the content of ${digest} in the OCI layout ${layout} does not match its digest`,
+  );
 }
 
 function notLayout(path: string, problem: string, cause?: unknown): BuildError {

@@ -1,4 +1,4 @@
-// A minimum speed: who sends or takes a byte now and then is never silent, and never done either (threat model C6).
+// A minimum speed: a peer that sends or accepts a byte now and then never times out and never finishes (threat model C6).
 
 import { Fault } from "./exchange.ts";
 

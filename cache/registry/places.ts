@@ -1,5 +1,5 @@
-// Where a repository is really asked for: mirrors, other locations, registries without (checked) TLS, authorities. Out of flags, then
-// hosts.toml, then registries.conf. Read when a registry is first asked; without any such file that is a few system calls.
+// Where a repository is really accessed: mirrors, other locations, registries without (verified) TLS, authorities. From flags, then
+// hosts.toml, then registries.conf. Read when a registry is first accessed; without any such file that is a few system calls.
 
 import {
   type Authorities,

@@ -1,4 +1,4 @@
-// Which manifest of an index fits a platform. containerd/platforms: compare.go (platformVector).
+// Which manifest of an index matches a platform. containerd/platforms: compare.go (platformVector).
 
 import type { Platform } from "../../solver/graph/op.ts";
 import { normalizePlatform } from "../../solver/graph/platform.ts";

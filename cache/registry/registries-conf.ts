@@ -1,6 +1,6 @@
 // registries.conf of podman, buildah and skopeo: mirrors, other locations, insecure and blocked registries.
-// containers-registries.conf(5), containers-registries.conf.d(5). Short names stay docker's: unqualified-search-registries and
-// aliases are not read.
+// containers-registries.conf(5), containers-registries.conf.d(5). Short names are resolved as in docker: unqualified-search-registries and
+// aliases are ignored.
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ import { isTable, readToml, tablesOf, type Table, textsOf } from "./toml.ts";
 export interface RegistryRule {
   /** host[:port][/namespace…], or "*.example.com". */
   readonly prefix: string;
-  /** What stands in place of the prefix; "": the name stays as it is. */
+  /** What stands in place of the prefix; "": the name stays unchanged. */
   readonly location: string;
   readonly insecure: boolean;
   readonly blocked: boolean;

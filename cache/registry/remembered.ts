@@ -1,4 +1,4 @@
-// Answers worth keeping for a while: a bounded cache with time limits, where several who want the same wait for one request.
+// A bounded cache of responses with expiry, in which concurrent requests for the same key wait for one.
 
 import { LRUCache } from "lru-cache";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -45,7 +45,7 @@ export function openRemembered<V extends {}>(max: number): Remembered<V> {
         try {
           return await running;
         } catch (error) {
-          // One that ended because its own asker gave up is begun again by the next.
+          // One that ended because its own caller gave up is begun again by the next.
           if (isMine || signal.aborted || error instanceof BuildError || error instanceof Fault) throw error;
         }
       }

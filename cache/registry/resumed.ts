@@ -1,4 +1,4 @@
-// Bytes of a blob over connections that may break: asked for again from where they broke off, and verified.
+// Downloads a blob over unreliable connections: resumed where it broke off, and verified.
 
 import { createHash } from "node:crypto";
 import { hexOf } from "../../solver/graph/digest.ts";
@@ -44,23 +44,24 @@ export async function* resumedBlob(blob: ResumedBlob): AsyncGenerator<Uint8Array
     const startedAt = received;
     try {
       const answer = await blob.ask(received);
-      // 200 to a range: the other side starts over, what we have is passed by.
+      // 200 to a range: the other side starts over, what we have is skipped.
       let skip = answer.status === 200 ? received : 0;
       if (answer.status === 206 && !rangeStartsAt(answer, received)) {
         await answer.discard();
-        throw protocol("sent another part of the blob than asked for");
+        throw protocol("sent a different part of the blob than requested");
       }
       for await (const whole of answer.body) {
         const chunk = skip > 0 ? whole.subarray(Math.min(skip, whole.length)) : whole;
         skip -= Math.min(skip, whole.length);
         if (chunk.length === 0) continue;
-        if (received + chunk.length > size) throw protocol(`sent more than the ${size} bytes of the blob`);
+        if (received + chunk.length > size)
+          throw protocol(`sent more than ${size} bytes, the size of the blob`);
         received += chunk.length;
         hash.update(chunk);
         onBytes?.(received, size);
         yield chunk;
       }
-      if (received < size) throw new Fault("ECONNRESET", `only ${received} of ${size} bytes came`);
+      if (received < size) throw new Fault("ECONNRESET", `only ${received} of ${size} bytes were received`);
       break;
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
@@ -79,7 +80,7 @@ export function wrongDigest(name: string, sender: string, expected: string, actu
   return new BuildError(
     "DIGEST_MISMATCH",
     `${name}: expected ${expected}, but the content is ${printable(actual, 80)}`,
-    { hint: `${sender}, or something between, gave wrong content; nothing of it was kept` },
+    { hint: `${sender}, or a proxy in between, sent wrong content; it was discarded` },
   );
 }
 

@@ -1,5 +1,5 @@
-// Members of an uncompressed tar by name, to be read where they are: layouts and archives of images. Only regular files matter, and
-// links to them, which docker has written for layers that are there twice. POSIX pax, "ustar Interchange Format".
+// Finds members of an uncompressed tar by name, to read them in place: layouts and archives of images. Only regular files matter, and
+// links to them, which docker has written for duplicate layers. POSIX pax, "ustar Interchange Format".
 
 import { fstatSync, readSync } from "node:fs";
 import { posix } from "node:path";

@@ -1,5 +1,5 @@
-// Configuration files in TOML. smol-toml reads them: TOML 1.0 in full (dates, escapes, dotted keys), no dependencies, 0.1 MB; it
-// is loaded when there is such a file only.
+// Configuration files in TOML, parsed by smol-toml: complete TOML 1.0 (dates, escapes, dotted keys), no dependencies, 0.1 MB;
+// loaded only if there is such a file.
 
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import { readFileOf } from "../outside.ts";

@@ -1,4 +1,4 @@
-// How exchanges are carried: documents by node:http, transfers by undici; proxies and certificate authorities for both.
+// Transport of exchanges: documents by node:http, transfers by undici; proxies and certificate authorities for both.
 
 import type { Authorities, HostCertificates } from "./certificates.ts";
 import type { Answer, Carrier, Exchange, Route } from "./exchange.ts";

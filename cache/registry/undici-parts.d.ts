@@ -1,4 +1,4 @@
-// Files of undici that are loaded alone, with the types of the whole. carrier-undici.ts says why.
+// Files of undici that are imported separately, with the types of the whole package. carrier-undici.ts says why.
 
 declare module "undici/lib/dispatcher/agent.js" {
   import { Agent } from "undici";

@@ -1,5 +1,5 @@
-// One step of a finished build as the export of caches sees it. The solver knows the keys, the exporter the layers; these are the
-// words between them.
+// One step of a finished build for the export of caches. The solver knows the keys, the exporter the layers; these are the
+// types between them.
 
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { LayerId } from "../../solver/graph/request.ts";

@@ -1,8 +1,8 @@
-// BuildKit's cache config, version 0: layers as a forest, records that name results made of them. Read from outside with limits,
-// written so that BuildKit reads it. Format: buildkit cache/remotecache/v1/doc.go.
+// BuildKit's cache config, version 0: layers as a forest, and records that map results to them. Read from untrusted sources with limits,
+// written so that BuildKit can read it. Format: buildkit cache/remotecache/v1/doc.go.
 //
-// A record of ours has as digest the whole key of a result (BuildKit: the digest of the op alone); its links to the records of
-// its inputs are there for who looks, and for BuildKit, which drops records whose links are not complete.
+// The digest of our records is the whole key of a result (BuildKit: the digest of the op alone); links to the records of
+// its inputs are for inspection, and for BuildKit, which drops records whose links are incomplete.
 
 import { createHash } from "node:crypto";
 import { type Digest, digestFromHex, hexOf, isDigest } from "../../solver/graph/digest.ts";
@@ -348,7 +348,7 @@ function parseJson(bytes: Uint8Array, name: string): unknown {
 
 function listIn(value: unknown, max: number, name: string): readonly unknown[] {
   if (value === undefined || value === null) return []; // Go leaves out what is empty
-  if (!Array.isArray(value)) throw invalid(name, "a list in it is no list");
+  if (!Array.isArray(value)) throw invalid(name, "a list in it is not an array");
   if (value.length > max) throw invalid(name, `it has more than ${max} entries`);
   return value;
 }

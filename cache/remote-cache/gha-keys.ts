@@ -1,5 +1,5 @@
-// Keys of a repository's cache entries by GitHub's own API: one request for a hundred, where asking the cache service costs one for
-// each. https://docs.github.com/rest/actions/cache
+// Keys of a repository's cache entries from GitHub's own API: one request per hundred keys, where the cache service needs one
+// per key. https://docs.github.com/rest/actions/cache
 
 import { BuildError } from "../../solver/graph/error.ts";
 import type { SignalOptions } from "../registry/client.ts";
@@ -65,5 +65,5 @@ function entriesIn(
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
   }
-  throw new BuildError("REGISTRY_PROTOCOL", `${name}: the answer is no list of caches`);
+  throw new BuildError("REGISTRY_PROTOCOL", `${name}: the response is not a list of caches`);
 }

@@ -1,5 +1,5 @@
-// The cache service of GitHub Actions, as the runner's toolkit and BuildKit speak to it. Entries are immutable and have a key; who asks
-// for a key gets the entry with that key, or else the newest one whose key begins with it, out of the scopes its token may read.
+// The cache service of GitHub Actions, as used by the runner's toolkit and BuildKit. Entries are immutable and have a key; a lookup
+// returns the entry with that key, or else the newest one whose key starts with it, from the scopes its token may read.
 //
 // Version 1 is REST (_apis/artifactcache), version 2 Twirp with JSON for entries and Azure's block blobs for their bytes.
 // https://github.com/actions/toolkit/tree/main/packages/cache, https://github.com/tonistiigi/go-actions-cache
@@ -112,7 +112,7 @@ function restService(access: ServiceAccess, web: WebCalls): CacheService {
         throw refused(message);
       }
       if (typeof cacheId !== "number" || !Number.isSafeInteger(cacheId) || cacheId <= 0)
-        throw broken("it reserved an entry without a number");
+        throw broken("it reserved an entry without an id");
       const sent = await sendPieces(
         open(),
         access.pieceBytes ?? PIECE_BYTES,
@@ -178,7 +178,7 @@ function twirpService(access: ServiceAccess, web: WebCalls): CacheService {
         [200],
         signal,
       );
-      if (jsonOf(done)["ok"] !== true) throw broken("it did not take an entry that was sent");
+      if (jsonOf(done)["ok"] !== true) throw broken("it did not accept an uploaded entry");
       return true;
     },
   };
@@ -254,7 +254,7 @@ function authorization({ token }: ServiceAccess): Readonly<Record<string, string
 function foundEntry(asked: string, key: unknown, url: unknown, access: ServiceAccess): FoundEntry | null {
   if (key === undefined || key === "") return null;
   if (typeof key !== "string" || !key.startsWith(asked))
-    throw broken("it answered with another entry than asked for");
+    throw broken("it returned a different entry than requested");
   return { key, url: signedUrl(url, access) };
 }
 
@@ -267,7 +267,7 @@ function signedUrl(text: unknown, access: ServiceAccess): URL {
     (url.protocol === "https:" || (url.protocol === "http:" && access.url.protocol === "http:"));
   if (isSafe) return url;
   const where = url === null ? "" : `: ${printable(`${url.protocol}//${url.host}`, 200)}`;
-  throw broken(`it names an address that may not be used${where}`);
+  throw broken(`it returned an address that is not allowed${where}`);
 }
 
 function jsonOf({ bytes }: WebDocument): Readonly<Record<string, unknown>> {
@@ -280,7 +280,7 @@ function jsonOf({ bytes }: WebDocument): Readonly<Record<string, unknown>> {
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
   }
-  throw broken("its answer is no JSON object");
+  throw broken("its response is not a JSON object");
 }
 
 /** Errors of Twirp ({code, msg}) and of the REST service ({message}). */
@@ -292,7 +292,7 @@ function explain(status: number, text: string): WebProblem {
   } catch {
     // the status says enough
   }
-  const hint = "the token (ACTIONS_RUNTIME_TOKEN) is for one job, and ends with it";
+  const hint = "the token (ACTIONS_RUNTIME_TOKEN) is valid for one job only";
   return { message, hint: status === 401 || status === 403 ? hint : null };
 }
 

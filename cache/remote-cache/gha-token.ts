@@ -1,5 +1,5 @@
-// What the runner's token says of caches: which scopes (refs) its job may read and write. Only the service can check the token;
-// here it is read to know under which names to look.
+// The cache permissions in the runner's token: which scopes (refs) its job may read and write. Only the service can verify the token;
+// here it is parsed to find out which names to look up.
 
 import { createHash } from "node:crypto";
 

@@ -1,5 +1,5 @@
-// Build caches in the cache of GitHub Actions, named as BuildKit names them: "buildkit-blob-1-" + digest for blobs, and for the
-// document "index-" + the cache's own scope + "-1-" + hash of the ref + "#" + a number, of which the highest counts, since entries
+// Build caches in the cache of GitHub Actions, named as in BuildKit: "buildkit-blob-1-" + digest for blobs, and for the
+// document "index-" + the cache's own scope + "-1-" + hash of the ref + "#" + a number; the highest one is current, because entries
 // never change. BuildKit cache/remotecache/gha/gha.go
 
 import { BuildError } from "../../solver/graph/error.ts";
@@ -25,7 +25,7 @@ const FROM = "gha:";
 const LAYOUT = "1";
 const UPLOADS_AT_ONCE = 4;
 const TRANSFER_MIN_BYTES = 1 << 20;
-/** So often somebody else's unfinished entry is waited for. After the last it was left behind by a job that died. */
+/** How often another job's unfinished entry is waited for. After the last it was left behind by a job that died. */
 const WAITS_MAX = 6;
 /** Wait for it: WebCalls.pause, about 2 s. */
 const WAIT_STEP = 3;
@@ -86,8 +86,8 @@ function ghaStore(
 
   const throwIfReadOnly = (): void => {
     if (canWrite) return;
-    throw new BuildError("REGISTRY_DENIED", `${name}: the token of this job may only read`, {
-      hint: "jobs for pull requests from forks cannot write caches; use ignore-error=true where that is fine",
+    throw new BuildError("REGISTRY_DENIED", `${name}: the token of this job is read-only`, {
+      hint: "jobs for pull requests from forks cannot write caches; use ignore-error=true if that is acceptable",
     });
   };
 
@@ -125,7 +125,7 @@ function ghaStore(
         if (waits++ < WAITS_MAX) await web.pause(WAIT_STEP, signal);
         else skipped += 1;
       }
-      throw new BuildError("REGISTRY_PROTOCOL", `${name}: no number is free for its new state`);
+      throw new BuildError("REGISTRY_PROTOCOL", `${name}: no free index for its new state`);
     },
     blob: (descriptor, transfer) => readBlob(access, service, descriptor, transfer, web),
     async putBlob(descriptor, open, { signal }) {
@@ -146,7 +146,7 @@ function ghaStore(
 function numberOf(key: string, indexKey: string): number {
   const text = key.slice(indexKey.length);
   if (!/^\d{1,15}$/.test(text))
-    throw new BuildError("REGISTRY_PROTOCOL", `${SERVICE_NAME}: an entry has a name that is no cache's`);
+    throw new BuildError("REGISTRY_PROTOCOL", `${SERVICE_NAME}: an entry has a name that is not a cache key`);
   return Number(text);
 }
 
@@ -169,7 +169,7 @@ function readBlob(
       const found = await service.find(key, { signal });
       if (found?.key !== key) {
         throw new BuildError("REGISTRY_NOT_FOUND", `${name}: not found`, {
-          hint: "GitHub removes caches that were not used for a week, and the oldest when a repository has too many",
+          hint: "GitHub evicts caches that were not used for a week, and the oldest ones when a repository exceeds its limit",
         });
       }
       url = found.url;

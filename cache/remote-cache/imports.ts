@@ -1,9 +1,9 @@
-// Results of imported caches during one build: read in the background, asked when the store knows nothing, and kept apart from what
-// was made here.
+// Results of imported caches during one build: read in the background, used when the store has no result, and kept separate from
+// local results.
 //
-// What a cache says is believed for its content (every layer is checked against its diffId), but whether that content is what the
-// step would have made nobody can check. So whatever stands on an imported result is recorded under names of its own, which only
-// builds with the same list of caches ask for: a build that does not name a cache never gets anything of it.
+// The content of a cache is verified (every layer against its diffId), but it cannot be verified that the content is really the output
+// of its step. So results based on an imported result are recorded under separate names, which only builds with the same list of
+// caches look up: a build that does not import a cache never uses any of it.
 
 import { createHash } from "node:crypto";
 import type { Digest } from "../../solver/graph/digest.ts";
@@ -86,7 +86,7 @@ export type ImportProblem =
   | { readonly kind: "absent" }
   | { readonly kind: "unread" | "in-part"; readonly words: string };
 
-/** Begins to read the caches at once. Never rejects: what cannot be read is said and passed by. */
+/** Begins to read the caches at once. Never rejects: what cannot be read is said and skipped. */
 export function openImports(options: ImportOptions): ImportedResults {
   const { store, sources } = options;
   const controller = new AbortController();
@@ -255,7 +255,7 @@ export function openImports(options: ImportOptions): ImportedResults {
     },
     isBarred: (id) => gaveUp && id.startsWith("r-") && used.has(id),
     async [Symbol.asyncDispose]() {
-      controller.abort(new Error("the build is over"));
+      controller.abort(new Error("the build has ended"));
       await reading;
     },
   };

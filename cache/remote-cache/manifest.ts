@@ -1,6 +1,6 @@
 // Manifests of build caches: an image manifest whose config is the cache config (BuildKit: image-manifest=true), or an index that
-// lists config and layers side by side. Content of cache mounts goes along as further layers of types of our own, which
-// BuildKit passes over.
+// lists config and layers. Contents of cache mounts are additional layers with our own media types, which
+// BuildKit ignores.
 
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
@@ -46,7 +46,7 @@ export interface ReadCache {
   readonly ignored: readonly string[];
 }
 
-/** Images in an index that are looked into for inline caches. */
+/** Images in an index that are checked for inline caches. */
 const IMAGES_MAX = 64;
 
 /** The manifest of a cache. */
@@ -120,7 +120,7 @@ async function readOne(place: CachePlace, options: SignalOptions): Promise<ReadC
     packs: new Map(),
     ignored:
       caches.length === 0
-        ? [`${place.name}: it is no build cache, and the image has none inside`]
+        ? [`${place.name} is not a build cache, and the image has no inline cache`]
         : caches.flatMap(({ ignored }) => ignored),
   };
 }
@@ -146,7 +146,7 @@ async function readInline(
   if (typeof records !== "string" || diffIds.length !== document.layers.length) {
     throw new BuildError(
       "IMAGE_INVALID",
-      `${place.name} is not a build cache: its inline cache does not fit its layers`,
+      `${place.name} is not a build cache: its inline cache does not match its layers`,
     );
   }
   return [parseInlineRecords(records, document.layers, diffIds, place.name)];

@@ -1,7 +1,7 @@
 // Directories of a cache mount by descriptor. [thread of the keeper]
 //
-// A step may rewrite the directory while it is read: each directory is opened from its parent's descriptor without following a
-// link, so whatever is swapped for whatever, no name is looked up outside of the mount (threat model P1, P2).
+// A step may change the directory while it is read: each directory is opened from its parent's descriptor without following a
+// link, so whatever is swapped, no name is looked up outside the mount (threat model P1, P2).
 
 import { close, fstat, openat, procPath, type Stat } from "../../worker/sys/file.ts";
 import { isSysError } from "../../worker/sys/libc.ts";

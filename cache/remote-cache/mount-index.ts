@@ -1,11 +1,11 @@
-// Content of a cache mount outside of a store: an index (what is in the directory) and packs (the bytes of its files, each piece
-// once). An index names pieces by their sha256 and says in which pack each one lies, so the next export sends new pieces only.
+// Content of a cache mount outside of a store: an index (the directory's content) and packs (the bytes of its files, each piece
+// once). An index refers to pieces by sha256 and says which pack contains each, so the next export only sends new pieces.
 //
-// Pack: gzip of pieces one behind the other. Piece: a file, or 16 MiB of it. Index, version 1 (JSON):
+// Pack: gzip of concatenated pieces. Piece: a file, or 16 MiB of it. Index, version 1 (JSON):
 //   { "version": 1,
 //     "packs": [ { "digest": "sha256:…", "size": bytes, "pieces": [["<hex>", bytes], …] }, … ],
 //     "entries": [ ["d", path, mode, uid, gid, mtimeMs], ["f", …, [hex, …]], ["l", …, target], … ] }
-// Paths and targets are bytes, written as latin1 text; "" is the directory itself; directories stand before what is in them.
+// Paths and targets are bytes, written as latin1 text; "" is the directory itself; directories come before their content.
 
 import { type Digest, isDigest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -90,15 +90,15 @@ export function parseMountIndex(bytes: Uint8Array): MountIndex {
   const names = new Set<string>();
   const entries = json.entries.map((row: unknown) => {
     const entry = parseEntry(row);
-    if (names.has(entry.path)) throw invalid("its index names a path twice");
+    if (names.has(entry.path)) throw invalid("its index contains a path twice");
     names.add(entry.path);
     if (entry.path !== "" && !directories.has(parentOf(entry.path)))
-      throw invalid("its index has a path in no directory");
+      throw invalid("its index has a path without its directory");
     if (entry.kind === "directory") directories.add(entry.path);
-    else if (entry.path === "") throw invalid("its index has no directory at the top");
+    else if (entry.path === "") throw invalid("its index has no root directory");
     for (const hex of entry.pieces) {
       const size = known.get(hex);
-      if (size === undefined) throw invalid("its index lacks a piece of a file");
+      if (size === undefined) throw invalid("its index is missing a part of a file");
       total += size;
     }
     // A few pieces can stand for any number of bytes.
@@ -111,19 +111,19 @@ export function parseMountIndex(bytes: Uint8Array): MountIndex {
 function parsePack(value: unknown): PackOfMount {
   const { digest, size, pieces } = (value ?? {}) as Record<string, unknown>;
   if (typeof digest !== "string" || !isDigest(digest) || !isCount(size) || !Array.isArray(pieces))
-    throw invalid("a pack of its index is broken");
+    throw invalid("a pack in its index is invalid");
   let total = 0;
   for (const piece of pieces as unknown[]) {
     if (!Array.isArray(piece) || !isHex(piece[0]) || !isCount(piece[1]))
-      throw invalid("a piece of its index is broken");
+      throw invalid("a file part in its index is invalid");
     total += piece[1];
   }
-  if (total > PACK_BYTES + PIECE_BYTES) throw invalid("a pack of its index is too large");
+  if (total > PACK_BYTES + PIECE_BYTES) throw invalid("a pack in its index is too large");
   return { digest, size, pieces: pieces as [string, number][] };
 }
 
 function parseEntry(row: unknown): MountEntry {
-  if (!Array.isArray(row)) throw invalid("an entry of its index is broken");
+  if (!Array.isArray(row)) throw invalid("an entry of its index is invalid");
   const [letter, path, mode, uid, gid, mtimeMs, last] = row as unknown[];
   const kind = (Object.keys(LETTERS) as MountEntry["kind"][]).find((one) => LETTERS[one] === letter);
   if (
@@ -132,22 +132,22 @@ function parseEntry(row: unknown): MountEntry {
     typeof mtimeMs !== "number" ||
     !(Math.abs(mtimeMs) <= TIME_MAX_MS)
   ) {
-    throw invalid("an entry of its index is broken");
+    throw invalid("an entry of its index is invalid");
   }
   if (!isCount(mode) || mode > 0o7777 || !isId(uid) || !isId(gid))
-    throw invalid("an entry of its index is broken");
+    throw invalid("an entry of its index is invalid");
   if (path !== "" && (!isMountPath(path) || !path.split("/").every(isName)))
-    throw invalid("an entry of its index has a path that leads elsewhere");
+    throw invalid("an entry of its index has a path outside the mount");
   const pieces = kind === "file" ? last : [];
   const target = kind === "link" ? last : "";
-  if (!Array.isArray(pieces) || !pieces.every(isHex)) throw invalid("a file of its index is broken");
+  if (!Array.isArray(pieces) || !pieces.every(isHex)) throw invalid("a file in its index is invalid");
   if (
     typeof target !== "string" ||
     target.includes("\0") ||
     target.length > MOUNT_PATH_MAX_BYTES ||
     (kind === "link" && target === "")
   ) {
-    throw invalid("a link of its index is broken");
+    throw invalid("a link in its index is invalid");
   }
   return { kind, path, mode, uid, gid, mtimeMs, pieces, target };
 }

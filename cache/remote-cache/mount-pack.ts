@@ -1,8 +1,8 @@
-// A cache mount's directory to an index and packs. [thread of the keeper]
+// Packs a cache mount's directory into an index and packs. [thread of the keeper]
 //
-// Every file is read and hashed; pieces that a pack of the last export has are not packed again. Steps may use the directory
-// meanwhile: names are looked up below descriptors (mount-cursor.ts), what vanishes is left out, and so is a file that changes while
-// it is read, because half of it would be taken for the whole elsewhere.
+// Every file is read and hashed; pieces in a pack of the last export are not packed again. Steps may use the directory
+// meanwhile: names are looked up below descriptors (mount-cursor.ts), files that disappear are skipped, and so are files that change
+// while they are read, because a partial file would be taken for the whole.
 
 import { createHash, hash } from "node:crypto";
 import { readSync, writeFileSync } from "node:fs";
@@ -46,7 +46,7 @@ export interface PackedMount {
   readonly leftOut: number;
 }
 
-/** Packs of which less than this is still used are written anew. */
+/** Packs of which less than this is still used are rewritten. */
 const USED_MIN = 0.5;
 /** So many packs below SMALL_BYTES may be; then they become one. */
 const SMALL_MAX = 12;
@@ -108,7 +108,7 @@ function pack(job: PackMountRequest, cursor: MountCursor): PackedMount {
   const packs = [...kept, ...fresh];
   const whole = entries.filter((entry) => !entry.pieces.some((hex) => lost.has(hex)));
   const index = encodeMountIndex({ packs, entries: whole });
-  if (index.length > MOUNT_INDEX_MAX_BYTES) throw tooLarge("more names than fit into its index");
+  if (index.length > MOUNT_INDEX_MAX_BYTES) throw tooLarge("more names than fit in its index");
   const digest = digestOf(index);
   writeFileSync(join(job.out, hexOf(digest)), index);
   const isNew = new Set(fresh);
@@ -121,7 +121,7 @@ function pack(job: PackMountRequest, cursor: MountCursor): PackedMount {
   };
 }
 
-/** An index that cannot be read is as none: everything is packed anew. */
+/** An index that cannot be read is as none: everything is packed again. */
 function readPrevious(file: string): MountIndex | null {
   try {
     return parseMountIndex(readFileOf(file, MOUNT_INDEX_MAX_BYTES));
@@ -203,7 +203,7 @@ function look(
       continue;
     }
     nameBytes += path.length;
-    if (nameBytes > MOUNT_INDEX_MAX_BYTES) throw tooLarge("more names than fit into its index");
+    if (nameBytes > MOUNT_INDEX_MAX_BYTES) throw tooLarge("more names than fit in its index");
     visit(path, name);
   }
   return { entries, leftOut };

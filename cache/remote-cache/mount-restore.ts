@@ -1,4 +1,4 @@
-// Index and packs to the directory of a cache mount. [thread of the keeper]
+// Restores the directory of a cache mount from index and packs. [thread of the keeper]
 
 import { createHash } from "node:crypto";
 import { writeSync } from "node:fs";
@@ -93,13 +93,13 @@ function fill(index: MountIndex, cursor: MountCursor, packs: RestoreMountRequest
       if (places === undefined) continue;
       wanted.delete(hex);
       if (piece.length !== length || createHash("sha256").update(piece).digest("hex") !== hex)
-        throw invalid("a pack is not what its index says");
+        throw invalid("a pack does not match its index");
       for (const { path, offset } of places)
         within(openIn(cursor, path, O.WRONLY), (fd) => writeAt(fd, piece, offset));
       bytes += length * places.length;
     }
   }
-  if (wanted.size > 0) throw invalid("a piece of a file is missing");
+  if (wanted.size > 0) throw invalid("a part of a file is missing");
   for (const entry of files) within(openIn(cursor, entry.path, O.RDONLY), (fd) => dress(fd, entry));
   for (const entry of index.entries) {
     if (entry.kind !== "link") continue;

@@ -1,8 +1,8 @@
-// A build cache in a store of objects (S3, GitHub Actions): blobs by their digest, and one JSON document under a name. That is
-// the cache config (config.ts) in the form BuildKit gives it there: each layer annotated with what a manifest would say of its
+// A build cache in an object store (S3, GitHub Actions): blobs by digest, and one JSON document under a name. That is
+// the cache config (config.ts) in BuildKit's format for object stores: each layer is annotated with what a manifest would say about its
 // blob. BuildKit cache/remotecache/v1/types, LayerAnnotations.
 //
-// To those who read and write caches it looks like any other place: what they see as the manifest is made of the annotations,
+// Readers and writers of caches use it like any other location: the manifest they read is derived from the annotations,
 // and the manifest they write becomes annotations.
 
 import { type Digest, digestOf, isDigest } from "../../solver/graph/digest.ts";
@@ -25,7 +25,7 @@ export interface ObjectStore {
   readonly name: string;
   /** What RemoteBlob.from says of its blobs. */
   readonly from: string;
-  /** So many blobs are sent side by side. */
+  /** So many blobs are sent in parallel. */
   readonly uploadsAtOnce: number;
   /** The document; null: there is none. */
   document(maxBytes: number, options: SignalOptions): Promise<Uint8Array | null>;
@@ -64,7 +64,7 @@ export function objectPlace(store: ObjectStore, fallbacks: readonly CachePlace[]
       return { bytes, descriptor: { mediaType, digest: digestOf(bytes), size: bytes.length } };
     },
     async child(descriptor) {
-      throw new BuildError("IMAGE_INVALID", `${name}: ${descriptor.digest} is no part of a build cache`);
+      throw new BuildError("IMAGE_INVALID", `${name}: ${descriptor.digest} is not part of a build cache`);
     },
     async blob(descriptor, maxBytes, { signal }) {
       const config = configs.get(descriptor.digest);
@@ -134,11 +134,11 @@ function annotationsOf(descriptor: Descriptor | undefined): object {
   };
 }
 
-/** Descriptors of what a config says it has. What is broken is left out: the records that need it are then ignored and said. */
+/** Descriptors of what a config says it has. What is broken is omitted: the records that need it are then ignored and said. */
 function annotatedIn(config: Uint8Array, name: string): readonly Descriptor[] {
   const json = parse(config);
   if (!isObject(json))
-    throw new BuildError("IMAGE_INVALID", `${name} is not a build cache: it is no JSON object`);
+    throw new BuildError("IMAGE_INVALID", `${name} is not a build cache: it is not a JSON object`);
   const found = new Map<Digest, Descriptor>();
   const add = (value: unknown): void => {
     const descriptor = readDescriptor(value);

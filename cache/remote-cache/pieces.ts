@@ -1,4 +1,4 @@
-// A stream cut into pieces that are sent side by side, as services want large objects.
+// Splits a stream into parts that are sent in parallel, as services require for large objects.
 
 import { Scope } from "../../solver/graph/scope.ts";
 

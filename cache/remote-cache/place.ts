@@ -1,4 +1,4 @@
-// Where a build cache lies: a repository of a registry, or a directory (an OCI layout, as BuildKit's type=local has it); object
+// Location of a build cache: a repository of a registry, or a directory (an OCI layout, as in BuildKit's type=local); object
 // stores are in object-place.ts.
 
 import { closeSync, fstatSync } from "node:fs";
@@ -29,7 +29,7 @@ export interface CachePlace {
   readonly name: string;
   /** What RemoteBlob.from says of its blobs. */
   readonly from: string;
-  /** So many blobs may be sent side by side; not set: as many as the exporter likes. */
+  /** So many blobs may be sent in parallel; not set: as many as the exporter likes. */
   readonly uploadsAtOnce?: number;
   /** Other places that are read along, after this one, and never written (GitHub Actions: scopes of other branches). */
   readonly fallbacks?: readonly CachePlace[];

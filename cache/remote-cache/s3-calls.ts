@@ -1,5 +1,5 @@
-// Signed requests to S3 and what speaks like it. The only file that imports aws4fetch, which makes signatures (version 4) and
-// nothing else; connections, proxies and limits are those of all our requests.
+// Signed requests to S3 and compatible services. The only file that imports aws4fetch, which creates signatures (version 4) and
+// nothing else; connections, proxies and limits are the common ones.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/Welcome.html
 
 import { createHash } from "node:crypto";
@@ -150,7 +150,7 @@ function explainS3(status: number, xml: string): WebProblem {
         message: said,
         hint:
           status === 401 || status === 403
-            ? "check the access key (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and what it may do with the bucket"
+            ? "check the access key (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and its permissions on the bucket"
             : null,
       };
   }

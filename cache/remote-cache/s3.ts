@@ -1,4 +1,4 @@
-// Build caches in S3, laid out as BuildKit's: PREFIX + "blobs/" + digest, PREFIX + "manifests/" + name.
+// Build caches in S3, with BuildKit's layout: PREFIX + "blobs/" + digest, PREFIX + "manifests/" + name.
 // BuildKit cache/remotecache/s3/s3.go
 
 import { transferMs } from "../registry/calls.ts";
@@ -83,7 +83,7 @@ export function s3Store(bucket: S3Bucket, layout: S3Layout, options: S3Options, 
       if (found.status === 200) return found.bytes;
       const text = Buffer.from(found.bytes).toString("utf8");
       if (xmlText(text, "Code") !== "NoSuchBucket") return null;
-      throw new BuildError("REGISTRY_NOT_FOUND", `${name}: there is no such bucket`, {
+      throw new BuildError("REGISTRY_NOT_FOUND", `${name}: the bucket does not exist`, {
         hint: "check bucket=, region= and endpoint_url=",
       });
     },
@@ -213,7 +213,8 @@ async function sendParts(
     ANSWER_MAX_BYTES,
   );
   const uploadId = xmlText(Buffer.from(begun.bytes).toString("utf8"), "UploadId");
-  if (uploadId === null) throw new BuildError("REGISTRY_PROTOCOL", `${name}: an upload began without a name`);
+  if (uploadId === null)
+    throw new BuildError("REGISTRY_PROTOCOL", `${name}: an upload started without an upload id`);
   try {
     const etags: string[] = [];
     const partBytes = Math.max(PART_BYTES, Math.ceil(size / (PARTS_MAX - 1)));

@@ -1,5 +1,5 @@
-// Calls to services that keep objects: bounded attempts, bounded answers, no redirects, and errors in the words of registries,
-// which is how the rest of a build knows that a cache is at fault.
+// Calls to object store services: bounded attempts, bounded responses, no redirects, and error codes of registries,
+// so that the rest of a build recognizes an error of a cache.
 
 import { setTimeout as delay } from "node:timers/promises";
 import { BuildError, type ErrorCode, printable } from "../../solver/graph/error.ts";
@@ -24,7 +24,7 @@ export interface WebOptions extends TransportOptions {
 export interface WebCall {
   readonly method: Exchange["method"];
   readonly url: URL;
-  /** Asked anew for each attempt: signatures have a time. */
+  /** Called again for each attempt: signatures have a time. */
   readonly headers?: () => Promise<Readonly<Record<string, string>>> | Readonly<Record<string, string>>;
   /** A stream needs its length in the headers, and is opened for each attempt. */
   readonly body?: Uint8Array | (() => AsyncIterable<Uint8Array>);
@@ -165,11 +165,11 @@ async function refusal(answer: Answer, call: WebCall): Promise<BuildError> {
     new BuildError(said.code ?? code, `${call.name}: ${message}${tail}`, { hint: said.hint ?? hint });
   if (status === 401 || status === 403)
     return error("REGISTRY_DENIED", `${host} denied access (${status})`, null);
-  if (status === 404) return error("REGISTRY_NOT_FOUND", `${host} does not know it (404)`, null);
+  if (status === 404) return error("REGISTRY_NOT_FOUND", `${host} does not have it (404)`, null);
   if (status === 429)
-    return error("REGISTRY_UNREACHABLE", `${host} limits requests (429)`, "wait, and build again");
+    return error("REGISTRY_UNREACHABLE", `${host} limits requests (429)`, "wait, then build again");
   if (isPassing(status) || status >= 500) {
-    const hint = "the service has a fault; try again later";
+    const hint = "the service has a problem; try again later";
     return error("REGISTRY_UNREACHABLE", `${host} answered with status ${status}`, hint);
   }
   return error(

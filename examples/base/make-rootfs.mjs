@@ -1,5 +1,5 @@
-// Makes a small root file system out of this machine's own files: a shell, the core tools and node, each with the libraries
-// that ldd(1) names. It stands where a build would otherwise say "FROM node:20-slim", so that no registry is needed.
+// Creates a small root file system from this machine's own files: a shell, the core tools and node, each with the libraries
+// that ldd(1) lists. It replaces what would otherwise be "FROM node:20-slim", so that no registry is needed.
 //
 //   node make-rootfs.mjs DIRECTORY
 

@@ -1,37 +1,37 @@
-// Starts a process or thread from one file instead of from a hundred modules, with the code V8 compiled for it before.
+// Starts a process or thread from one file instead of from a hundred modules, with code that V8 compiled before.
 //
 // Node spends about 0.7 ms on each ES module (resolve, read, compile, link): 130 of them are most of a fully cached build.
-// `npm run build` puts the modules of an entry into dist/bundle/NAME.cjs (bin/bundle.mjs); the package has nothing else. In a checkout
-// the compiled code lies beside it, made by the same command; an installed package makes it at its first builds, in a directory
-// of the user's (code-cache.cts says where, and whom to believe). Nothing depends on either: without bundle the modules are
-// loaded, without compiled code, or with that of another Node, the bundle is compiled as usual.
+// `npm run build` bundles the modules of an entry point into dist/bundle/NAME.cjs (bin/bundle.mjs); the package contains only these. In a
+// checkout the same command saves the compiled code next to the bundle; for an installed package its first builds save it in a directory
+// of the user (code-cache.cts says where, and when it is trusted). Both are optional: without a bundle the modules are
+// loaded; without compiled code, or with that of another Node, the bundle is compiled as usual.
 //
-// Run as a script or a thread (`node bundle.cjs NAME MODULE ARGUMENT…`) it starts NAME, or MODULE where there is no bundle.
+// Run as a script or a thread (`node bundle.cjs NAME MODULE ARGUMENT…`) it starts NAME, or MODULE if there is no bundle.
 
 const fs: typeof import("node:fs") = require("node:fs");
 const nodeModule: typeof import("node:module") = require("node:module");
 const path: typeof import("node:path") = require("node:path");
 const vm: typeof import("node:vm") = require("node:vm");
 
-/** Compiled code of one bundle as it lies on disk. */
+/** Compiled code of one bundle on disk. */
 interface CompiledCode {
   /** What V8 is given. */
   readonly data: Buffer;
-  /** How many processes have added to it what they compiled. */
+  /** How many processes have added their compiled code to it. */
   readonly round: number;
 }
 
-/** Where the code of one bundle is kept, and how it is told from others. */
+/** Where the code of one bundle is stored, and how it is identified. */
 interface CodeFile {
   readonly directory: string;
-  /** By bundle, Node, machine and flags: what differs in one of them needs code of its own. */
+  /** By bundle, Node, machine and flags: each combination has its own code. */
   readonly name: string;
   /** First line of the bundle: a digest of the rest (bin/bundle.mjs). V8 compares lengths of sources only. */
   readonly id: string;
   readonly mode: number;
 }
 
-/** What compiled code begins with. */
+/** Prefix of compiled code. */
 const HEAD_BYTES = 128;
 function headOf(round: number, bytes: number, id: string): string {
   return `tsbuild-code 1 ${round} ${bytes} ${id}`.padEnd(HEAD_BYTES);
@@ -41,12 +41,12 @@ function headOf(round: number, bytes: number, id: string): string {
 interface CodeTarget {
   readonly file: string;
   readonly head: (bytes: number) => string;
-  /** Of the code that is there. */
+  /** Of the existing code. */
   readonly beforeBytes: number;
   readonly mode: number;
 }
 
-/** code-cache.cts, which most starts do without. */
+/** code-cache.cts, which most starts do not load. */
 interface CodeCache {
   writeCode(script: import("node:vm").Script, target: CodeTarget): void;
   writeWhileRunning(script: import("node:vm").Script, target: CodeTarget): void;
@@ -54,13 +54,13 @@ interface CodeCache {
 }
 
 const ID_BYTES = 67;
-/** So many processes add to the code of a bundle. The first is likely to build everything, the second to find everything. */
+/** How many processes add to the code of a bundle. The first is likely to build everything, the second to be fully cached. */
 const ROUNDS = 3;
 /** Less is compiled as fast as read: 0.2 ms. */
 const WORTH_BYTES = 32 * 1024;
 const CODE_MAX_BYTES = 16 << 20;
 
-/** Runs dist/bundle/NAME.cjs. Returns false when there is none. `keep`: what this process compiles may be kept for the next ones. */
+/** Runs dist/bundle/NAME.cjs. Returns false if there is none. `keep`: code compiled by this process may be saved for later ones. */
 function runBundle(name: string, { keep }: { readonly keep: boolean }): boolean {
   const file = path.resolve(__dirname, `../../bundle/${name}.cjs`);
   const source = process.env["TSBUILD_NO_BUNDLE"] === "1" ? null : read(file);
@@ -77,9 +77,9 @@ function runBundle(name: string, { keep }: { readonly keep: boolean }): boolean 
   return true;
 }
 
-/** Has the code kept as far as this process adds to it: the front's when its work is done and went well, that of others while they run.
- *  Once a front has had its rounds it adds only what it compiled beside a keeper that still has some: after an update the first
- *  builds may find everything, and the first one that runs steps comes later. */
+/** Saves the code this process compiles: the front's after a successful build, that of other processes while they run.
+ *  After its rounds a front only adds code if its keeper still has some to add: after an update the first
+ *  builds may be fully cached, and the first one that runs steps comes later. */
 function keepLater(
   script: import("node:vm").Script,
   code: CompiledCode | null,
@@ -101,7 +101,7 @@ function keepLater(
   } else if (hasRounds) load().writeWhileRunning(script, target);
 }
 
-/** Has something been put into a directory since this process began? Nobody but processes of ours puts anything there. */
+/** Was anything added to a directory since this process started? Only our own processes write there. */
 function wasChanged(directory: string): boolean {
   try {
     return fs.statSync(directory).mtimeMs > performance.timeOrigin;
@@ -110,11 +110,11 @@ function wasChanged(directory: string): boolean {
   }
 }
 
-/** The process that starts all others, and decides for them where code is kept. */
+/** The process that starts all others, and decides for them where code is stored. */
 const FRONT = "main";
 
-/** The code there is for a bundle, and the file it may be written to (null: none). TSBUILD_CODE_CACHE names the directory; empty: none.
- *  Processes of ours get what the front has found, in the same variable. */
+/** The saved code for a bundle, and the file it may be written to (null: none). TSBUILD_CODE_CACHE is the directory; empty: none.
+ *  Child processes get the front's directory in the same variable. */
 function codePlace(
   name: string,
   beside: string,
@@ -124,12 +124,12 @@ function codePlace(
   const id = source.toString("latin1", 0, ID_BYTES);
   const label = `${name}-${id.slice(3, 15)}-${process.version}-${process.arch}-${flagsHash()}.code`;
   const given = process.env["TSBUILD_CODE_CACHE"];
-  // Who can write there can write the bundle itself.
+  // Anyone who can write there can write the bundle itself.
   const own = { directory: beside, name: label, id, mode: 0o644 };
   const code = readCode(own, null);
   if (given === beside) return { code, file: own }; // bin/bundle.mjs
   if (code !== null || given === "") {
-    // What was given has not been looked at, so no other process is told of it.
+    // The given directory has not been checked, so it is not passed to other processes.
     if (name === FRONT) delete process.env["TSBUILD_CODE_CACHE"];
     return { code, file: null };
   }
@@ -143,8 +143,8 @@ function codePlace(
   return { code: readCode(file, process.geteuid?.() ?? -1), file };
 }
 
-/** TSBUILD_CODE_CACHE, or tsbuild in the user's cache directory (XDG Base Directory Specification): a real path nobody but root and this
- *  user can change a part of. null: there is none. `make`: makes it where it is missing. */
+/** TSBUILD_CODE_CACHE, or tsbuild in the user's cache directory (XDG Base Directory Specification): a real path that only root and this
+ *  user can change. null: none. `make`: creates it if missing. */
 function userDirectory(make: boolean): string | null {
   const { TSBUILD_CODE_CACHE: given, XDG_CACHE_HOME: xdg, HOME: home } = process.env;
   const isPath = (text: string | undefined): text is string => text !== undefined && path.isAbsolute(text);
@@ -154,7 +154,7 @@ function userDirectory(make: boolean): string | null {
   try {
     return ownPath(wanted);
   } catch {
-    // Not there, or not to be looked at. Root may be given the home of another user (sudo -E) and makes nothing in it.
+    // Missing or not accessible. Root may have the home of another user (sudo -E) and creates nothing in it.
     if (!make) return null;
   }
   try {
@@ -166,8 +166,8 @@ function userDirectory(make: boolean): string | null {
   }
 }
 
-/** The real path of a directory; null when somebody besides root and this user can write into it or exchange a part of its path: code
- *  found there is run (threat model S5). Programs of the user's own may do what they like anyway. Throws when it is not there. */
+/** The real path of a directory; null if anyone besides root and this user can write to it or replace a part of its path, because code
+ *  found there is run (threat model S5). The user's own programs are not a threat. Throws if it does not exist. */
 function ownPath(directory: string): string | null {
   const uid = process.geteuid?.() ?? -1;
   const real = fs.realpathSync.native(directory);
@@ -181,7 +181,7 @@ function ownPath(directory: string): string | null {
   }
 }
 
-/** The code of `file`, or null: not there, not whole, of another bundle, or not of `owner` alone (null: whoever). */
+/** The code of `file`, or null: missing, incomplete, of another bundle, or not owned by `owner` (null: any). */
 function readCode(file: CodeFile, owner: number | null): CompiledCode | null {
   let fd: number;
   try {
@@ -208,8 +208,8 @@ function readCode(file: CodeFile, owner: number | null): CompiledCode | null {
   }
 }
 
-/** A file as a power cut leaves it: as long as it should be, with zeros where blocks were not written. V8 looks at the head and the
- *  length of compiled code only, and ends with SIGSEGV in the rest (Node 20). 0.1 ms for 1 MB; a checksum would first
+/** Detects a file damaged by a power cut: of the right length, with zeros in unwritten blocks. V8 checks only the head and the
+ *  length of compiled code, and crashes with SIGSEGV in the rest (Node 20). 0.1 ms for 1 MB; a checksum would first
  *  have to load node:zlib or node:crypto. */
 function isTorn(compiled: Buffer): boolean {
   const nothing = Buffer.alloc(BLOCK_BYTES);
@@ -221,7 +221,7 @@ function isTorn(compiled: Buffer): boolean {
 /** The smallest block of the usual file systems. */
 const BLOCK_BYTES = 4096;
 
-/** Code compiled under other flags of V8 is refused by it; they come from the command line and NODE_OPTIONS. FNV-1a. */
+/** V8 rejects code compiled with other flags; they come from the command line and NODE_OPTIONS. FNV-1a. */
 function flagsHash(): string {
   let hash = 0x811c9dc5;
   for (const char of [...process.execArgv, process.env["NODE_OPTIONS"] ?? ""].join(" "))

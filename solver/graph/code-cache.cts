@@ -1,18 +1,18 @@
-// Keeps what V8 compiled of a bundle, for the next process that starts from it: bundle.cts reads it. Loaded by the first few builds after
-// an installation only: three, and those whose keeper still has some to add.
+// Saves V8's compiled code of a bundle for the next process that starts from it; bundle.cts reads it. Loaded only by the first few builds
+// after an installation: three, and those whose keeper still has code to add.
 //
-// The code is written to a draft and renamed, so a reader finds all or nothing, also after kill -9; after a power cut it is told
-// by its length and its blocks. It may be removed at any time.
+// The code is written to a temporary file and renamed, so a reader finds all or nothing, even after kill -9; damage by a power cut is
+// detected by its length and blocks. It may be removed at any time.
 
 const fs: typeof import("node:fs") = require("node:fs");
 const path: typeof import("node:path") = require("node:path");
 
-/** The keeper and its threads end by being killed, so what they have compiled is written while they run, at first every 20 ms,
- *  then less often. One time takes about 3 ms. */
+/** The keeper and its threads are killed at their end, so their compiled code is written while they run, at first every 20 ms,
+ *  then less often. Each write takes about 3 ms. */
 const WRITE_EVERY_MS = 20;
 const WRITE_UNTIL_MS = 10_000;
 
-/** Files of code a directory keeps: those of three bundles for four versions of tsbuild, Node or its flags. Each has up to 1.2 MB. */
+/** Maximum number of code files in a directory: three bundles for four versions of tsbuild, Node or its flags, up to 1.2 MB each. */
 const KEPT_FILES = 12;
 const DRAFT_MAX_AGE_MS = 3_600_000;
 
@@ -24,13 +24,13 @@ interface CodeTarget {
   readonly mode: number;
 }
 
-/** Writes what is compiled of `script` now, and tidies up where it lies. */
+/** Writes the code of `script` compiled so far, and cleans up its directory. */
 function writeCode(script: import("node:vm").Script, target: CodeTarget): void {
   write(script, target);
   sweep(path.dirname(target.file));
 }
 
-/** Writes it again and again, until this process ends or has used most of what it uses. */
+/** Writes it repeatedly, until this process ends or has compiled most of what it uses. */
 function writeWhileRunning(script: import("node:vm").Script, target: CodeTarget): void {
   process.once("exit", (status) => {
     if (status === 0) write(script, target);
@@ -54,11 +54,11 @@ function write(
   script: import("node:vm").Script,
   { file, head, beforeBytes, mode }: CodeTarget,
 ): void {
-  // Not named by process: all keepers have the same few numbers in their namespaces.
+  // No process id in the name: all keepers have the same few ids in their namespaces.
   const draft = `${file}.${Math.random().toString(36).slice(2)}`;
   try {
     const data = script.createCachedData();
-    // What was not used for long is dropped by V8: a long build may know less at its end than a short one.
+    // V8 drops code that was not used for long: a long build may have less code at its end than a short one.
     if (data.length < beforeBytes * 0.9) return;
     const bytes = Buffer.concat([Buffer.from(head(data.length), "latin1"), data]);
     fs.writeFileSync(draft, bytes, { mode, flag: "wx" });
@@ -69,7 +69,7 @@ function write(
   }
 }
 
-/** Makes a directory and its parent, closed to others, where `own` says that what they are made in is this user's. */
+/** Creates a directory and its parent, closed to others, if `own` confirms that the directory above is this user's. */
 function makeDirectory(directory: string, own: (directory: string) => string | null): void {
   for (const at of [path.dirname(directory), directory]) {
     if (fs.statSync(at, { throwIfNoEntry: false }) !== undefined) continue;
@@ -78,7 +78,7 @@ function makeDirectory(directory: string, own: (directory: string) => string | n
   }
 }
 
-/** Removes the oldest code, and drafts of processes that were killed. Others may do the same. */
+/** Removes the oldest code, and temporary files of killed processes. Other processes may do the same. */
 function sweep(directory: string): void {
   try {
     const kept: { readonly at: string; readonly time: number }[] = [];

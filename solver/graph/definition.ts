@@ -17,12 +17,12 @@ export interface Vertex {
   readonly inputs: readonly Input[];
 }
 
-/** What may differ without being another step: never in a digest. */
+/** Metadata that does not change a step's identity: never in a digest. */
 export interface VertexNote {
   readonly name: string; // "[build 2/4] RUN make"
   readonly ignoreCache: boolean;
   readonly at: readonly SourceRange[];
-  /** Steps with one group are shown as one (COPY --link and the like); null: none. */
+  /** Steps of one group are displayed as one (COPY --link and the like); null: none. */
   readonly group: { readonly id: string; readonly name: string; readonly weak: boolean } | null;
 }
 
@@ -33,7 +33,7 @@ export interface Definition {
   readonly root: Input | null;
 }
 
-/** One definition out of several that share vertices; root is that of the last. */
+/** Merges definitions that share vertices; the root is that of the last. */
 export function mergeDefinitions(definitions: readonly Definition[]): Definition {
   const vertices = new Map<Digest, Vertex>();
   const notes = new Map<Digest, VertexNote>();

@@ -15,7 +15,7 @@ export function isDigest(text: string): text is Digest {
   return DIGEST.test(text);
 }
 
-/** Text from outside to a Digest. Throws DIGEST_INVALID. */
+/** Parses and validates a digest. Throws DIGEST_INVALID. */
 export function parseDigest(text: string): Digest {
   if (!isDigest(text)) {
     throw new BuildError("DIGEST_INVALID", `not a sha256 digest: ${JSON.stringify(text.slice(0, 100))}`);
@@ -23,7 +23,7 @@ export function parseDigest(text: string): Digest {
   return text;
 }
 
-/** Digest of bytes held in memory. A string is hashed as UTF-8. */
+/** Digest of bytes in memory. A string is hashed as UTF-8. */
 export function digestOf(data: Uint8Array | string): Digest {
   return `sha256:${hash("sha256", data, "hex")}` as Digest;
 }
@@ -33,7 +33,7 @@ export function hexOf(digest: Digest): string {
   return digest.slice(7);
 }
 
-/** A digest from 64 hex digits that come from a hash of our own. */
+/** A digest from 64 hex digits that were computed here. */
 export function digestFromHex(hex: string): Digest {
   return parseDigest(`sha256:${hex}`);
 }

@@ -1,4 +1,4 @@
-// How a process or thread of ours is started: from its bundle where there is one, from the module beside the caller in a checkout.
+// How a process or thread is started: from its bundle if there is one, in a checkout from the module next to the caller.
 
 import { fileURLToPath } from "node:url";
 

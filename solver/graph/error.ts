@@ -67,8 +67,8 @@ export interface ErrorDetail {
   readonly exitCode?: number | null;
 }
 
-/** Something a user caused or must act on. `message` is one sentence in the user's words. Credentials in URLs are taken out
- *  here, since a message goes to terminals, logs, JSON and metadata alike (threat model S1, S2). */
+/** An error that a user caused or must act on. `message` is one sentence in the user's terms. Credentials in URLs are removed
+ *  here, because messages go to terminals, logs, JSON and metadata (threat model S1, S2). */
 export class BuildError extends Error {
   override readonly name = "BuildError";
   readonly code: ErrorCode;
@@ -86,7 +86,7 @@ export class BuildError extends Error {
   }
 }
 
-/** The same error with a source range and vertex, where it has none yet. */
+/** The same error with a source range and vertex, unless it has them. */
 export function locate(error: BuildError, at: SourceRange | null, vertex: Digest | null): BuildError {
   if (error.at !== null && error.vertex !== null) return error;
   return new BuildError(error.code, error.message, {
@@ -105,7 +105,7 @@ export function redactUrl(text: string): string {
   if (!text.includes(":/")) return text;
   return (
     text
-      // A slash too few makes a path of it, which shows up in errors all the same.
+      // With a missing slash it is a path, which appears in errors as well.
       .replace(/:\/(?!\/)([^\s/?#"'`<>\\:]*):([^\s/?#"'`<>\\]*)@/g, ":/xxxxx:xxxxx@")
       .replace(/:\/\/([^\s/?#"'`<>\\]*)@/g, (_, user: string) =>
         user.includes(":") ? "://xxxxx:xxxxx@" : "://xxxxx@",
@@ -116,7 +116,7 @@ export function redactUrl(text: string): string {
 const SIGNED_QUERY =
   /([?&](?:(?:access_|private_|job_)?token|pass(?:word|wd)?|(?:client_)?secret|sig|(?:x-(?:amz|goog)-)?signature|x-amz-security-token|(?:api_?)?key)=)[^&#\s"'`<>\\]*/gi;
 
-/** Text from outside (registries, images) made fit for a terminal: no control characters, at most `max` characters. */
+/** Makes untrusted text (registries, images) safe for a terminal: no control characters, at most `max` characters. */
 export function printable(text: string, max = 300): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is removed
   const clean = text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "\uFFFD");

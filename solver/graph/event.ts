@@ -1,4 +1,4 @@
-// ProgressEvent: all that rooms report. Only bin/ turns events into text.
+// ProgressEvent: everything that rooms report. Only bin/ formats events as text.
 
 import type { Digest } from "./digest.ts";
 import { BuildError, locate, type SourceRange } from "./error.ts";
@@ -16,7 +16,7 @@ export type ProgressEvent =
       readonly vertex: Digest;
       readonly atMs: number;
     }
-  /** What a step reads is looked at, to see whether it has to run at all; it has not started. Ends with `done`. */
+  /** What a step reads is examined, to see whether it has to run at all; it has not started. Ends with `done`. */
   | { readonly kind: "looking"; readonly vertex: Digest; readonly atMs: number; readonly done: boolean }
   | { readonly kind: "failed"; readonly vertex: Digest; readonly atMs: number; readonly error: BuildError }
   | {
@@ -44,12 +44,12 @@ export type ProgressEvent =
       readonly url: string;
       readonly at: readonly SourceRange[];
     }
-  /** One line said once, in verbose output only (which sandbox, which network and why). */
+  /** One line, shown once and only in verbose output (which sandbox, which network and why). */
   | { readonly kind: "note"; readonly message: string };
 
 export type Emit = (event: ProgressEvent) => void;
 
-/** Says on a step that it waits for what another build holds; `holder`: which process that is, and whether it goes on. */
+/** Reports that a step waits for another build; `holder`: which process that is, and whether it is running. */
 export function saysWaiting(emit: Emit, vertex: Digest, what: string): (holder: string) => void {
   return (holder) => {
     const atMs = Date.now();
@@ -58,7 +58,7 @@ export function saysWaiting(emit: Emit, vertex: Digest, what: string): (holder: 
   };
 }
 
-/** Does the work of a step that has begun; tells how it ended, and an error which step it is of. null: it is not shown. */
+/** Runs the work of a started step; reports its end, and adds the step to an error. null: the step is not shown. */
 export async function asStep<T>(
   {
     emit,

@@ -1,4 +1,4 @@
-// Quoting as the Go standard library has it: it stands in messages of BuildKit that tools and people look for.
+// Quoting as in the Go standard library: it appears in BuildKit's messages that tools and people search for.
 
 const SHORT_ESCAPES: Readonly<Record<string, string>> = {
   '"': '\\"',

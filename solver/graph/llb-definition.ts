@@ -1,4 +1,4 @@
-// Definition to and from its protocol form, pb.Definition: what travels between a client and a daemon.
+// Converts a Definition to and from its protocol form, pb.Definition, which clients send to a daemon.
 
 import type { Definition, Input, Vertex, VertexNote } from "./definition.ts";
 import { type Digest, digestOf } from "./digest.ts";
@@ -52,7 +52,7 @@ const METADATA = message({
 
 const SOURCE = message({
   locations: map(1, sub(2, LOCATIONS)),
-  // The definition of a source info (field 3) tells where the file came from; nobody here asks.
+  // The definition of a source info (field 3), the origin of the file, is not used here.
   infos: list(2, message({ filename: text(1), data: bytes(2), definition: bytes(3), language: text(4) })),
 });
 
@@ -67,7 +67,7 @@ export function encodeDefinition(
 ): Uint8Array {
   const { root } = definition;
   if (root === null) return encode(DEFINITION, {});
-  // A vertex that came from foreign bytes may encode to other bytes here: digests are made anew, inputs first.
+  // A vertex that came from foreign bytes may encode to other bytes here: digests are recomputed, inputs first.
   const renamed = new Map<Digest, Digest>();
   const follow = (input: Input): Input => ({ ...input, vertex: renamed.get(input.vertex) ?? input.vertex });
   const def: Uint8Array[] = [];
@@ -135,7 +135,7 @@ function rangeToRaw({ start, end }: SourceRange): Value<typeof RANGE> {
   };
 }
 
-/** What protocol bytes say. Throws USAGE or DIGEST_INVALID for what is no definition, LIMIT_EXCEEDED for too big ones. */
+/** Decodes protocol bytes. Throws USAGE or DIGEST_INVALID for invalid definitions, LIMIT_EXCEEDED for oversized ones. */
 export function decodeDefinition(data: Uint8Array): Definition {
   if (data.length > DEFINITION_MAX_BYTES) {
     throw new BuildError(
@@ -166,7 +166,7 @@ export function decodeDefinition(data: Uint8Array): Definition {
   return { vertices, notes, root };
 }
 
-/** What root reaches, inputs before their users; the order of the bytes is not trusted. */
+/** Everything reachable from root, inputs before their users; the order of the bytes is not trusted. */
 function sortVertices(loose: ReadonlyMap<Digest, Vertex>, root: Input): Map<Digest, Vertex> {
   const sorted = new Map<Digest, Vertex>();
   const stack: { readonly vertex: Vertex; next: number }[] = [];

@@ -124,7 +124,7 @@ function mountToRaw(mount: ExecMount): Sparse<RawMount> {
 
 function fromRaw(raw: RawExec): ExecOp {
   const { meta } = raw;
-  if (meta === null) throw new BuildError("USAGE", "not a valid LLB op: a command without its arguments");
+  if (meta === null) throw new BuildError("USAGE", "not a valid LLB op: a command without arguments");
   return {
     kind: "exec",
     args: meta.args,
@@ -173,7 +173,7 @@ function mountFromRaw(raw: RawMount): ExecMount {
       const kind = raw.type === MOUNT_TYPE.secret ? "secret" : "ssh";
       const options = raw[kind];
       if (options === null)
-        throw new BuildError("USAGE", `not a valid LLB op: a ${kind} mount without its options`);
+        throw new BuildError("USAGE", `not a valid LLB op: a ${kind} mount without options`);
       return { kind, target, ...options };
     }
     default:

@@ -1,5 +1,5 @@
-// Op to and from LLB bytes, the build graph format of BuildKit. The digest of a vertex is the sha256 of its bytes,
-// so this file is the identity of every step. Field numbers: moby/buildkit solver/pb/ops.proto.
+// Converts an Op to and from LLB bytes, the build graph format of BuildKit. The digest of a vertex is the sha256 of its bytes,
+// so this file defines the identity of every step. Field numbers: moby/buildkit solver/pb/ops.proto.
 
 import type { Definition, Input, Vertex, VertexNote } from "./definition.ts";
 import { type Digest, digestOf, parseDigest } from "./digest.ts";
@@ -49,7 +49,7 @@ const OP = message({
 });
 type RawOp = Value<typeof OP>;
 
-/** What the bytes of one op say. */
+/** The decoded bytes of one op. */
 export interface DecodedOp {
   readonly op: Op;
   readonly platform: Platform | null;
@@ -80,7 +80,7 @@ export function makeVertex(op: Op, platform: Platform | null, inputs: readonly I
   return { digest: withEncoded(OP, opToRaw(op, platform, inputs), digestOf), op, platform, inputs };
 }
 
-/** What LLB bytes say. Throws USAGE for bytes that are no op we know, LIMIT_EXCEEDED for too big ones. */
+/** Decodes LLB bytes. Throws USAGE for unknown ops, LIMIT_EXCEEDED for oversized ones. */
 export function decodeOp(data: Uint8Array): DecodedOp {
   const raw = readRaw(data);
   const op = bodyFromRaw(raw);
@@ -103,12 +103,12 @@ export function encodeHead(root: Input): Uint8Array {
   return encode(OP, { inputs: [{ digest: root.vertex, index: root.output }] });
 }
 
-/** The result that a definition's last entry points at. Throws USAGE when it is no such entry. */
+/** The result that a definition's last entry points to. Throws USAGE if it is not such an entry. */
 export function decodeHead(data: Uint8Array): Input {
   const raw = readRaw(data);
   const [input] = raw.inputs;
   if (input === undefined || raw.inputs.length !== 1 || bodiesOf(raw).length > 0) {
-    throw new BuildError("USAGE", "not a valid LLB definition: its last entry does not name one result");
+    throw new BuildError("USAGE", "not a valid LLB definition: its last entry must name exactly one result");
   }
   return inputFromRaw(input);
 }
@@ -125,7 +125,7 @@ function readRaw(data: Uint8Array): RawOp {
     if (parts !== undefined && parts.length > OP_MAX_PARTS) {
       throw new BuildError(
         "LIMIT_EXCEEDED",
-        `a build step of ${parts.length} parts is over the limit of ${OP_MAX_PARTS}`,
+        `a build step with ${parts.length} parts is over the limit of ${OP_MAX_PARTS}`,
       );
     }
   }
@@ -180,7 +180,7 @@ function orNull(value: number): number | null {
   return value === NONE ? null : value;
 }
 
-/** Every index points at something that is there: later code need not ask again. */
+/** Checks all indexes, so that later code need not check again. */
 function checkIndices(op: Op, inputs: number): void {
   switch (op.kind) {
     case "merge":
@@ -227,9 +227,9 @@ function checkIndex(value: number | null, count: number): void {
 
 /** Collects vertices while a graph is built, inputs first. */
 export interface GraphBuilder {
-  /** Adds a vertex (again: the same one) and returns its first output. */
+  /** Adds a vertex (once, if added again) and returns its first output. */
   add(op: Op, platform: Platform | null, inputs: readonly Input[], note: VertexNote): Input;
-  /** What `root` reaches, and nothing else; null is scratch. */
+  /** Everything reachable from `root`, and nothing else; null is scratch. */
   definition(root: Input | null): Definition;
 }
 
@@ -252,7 +252,7 @@ export function openGraph(): GraphBuilder {
         vertices.set(digest, vertex);
         notes.set(digest, note);
       } else {
-        // The same step written twice is one vertex, shown under its first name, at all its places.
+        // A step written twice is one vertex, displayed under its first name, with all its positions.
         const at = places.get(digest) ?? new Map(known.at.map((range) => [JSON.stringify(range), range]));
         places.set(digest, at);
         for (const range of note.at) at.set(JSON.stringify(range), range);

@@ -1,5 +1,5 @@
-// "Did you mean": which known word a mistyped one was probably meant to be. In Dockerfiles it is BuildKit's rule that counts
-// (frontend/suggest.ts), since its errors are to be the same.
+// "Did you mean": the known word that is nearest to a mistyped one. Dockerfiles use BuildKit's rule instead (frontend/suggest.ts), so that the
+// errors are the same.
 
 /** The candidate that `word` was probably meant to be: fewest edits, at most a third of its length. null: none is near. */
 export function nearest(word: string, candidates: readonly string[]): string | null {

@@ -1,4 +1,4 @@
-// Op: one build step as data. Mirrors LLB (pb/ops.proto), so an Op and its bytes are two views of one thing.
+// Op: one build step as data. Mirrors LLB (pb/ops.proto), so an Op and its bytes are equivalent.
 
 export type Attrs = Readonly<Record<string, string>>;
 
@@ -101,7 +101,7 @@ export type FileAction =
   | ({
       readonly kind: "symlink";
       readonly target: string; // text of the link
-      readonly path: string; // where it is made
+      readonly path: string; // path of the link
       readonly owner: ChownOpt | null;
       readonly timestampNs: bigint | null;
     } & ActionBase);
@@ -111,7 +111,7 @@ export interface ActionBase {
   readonly output: number | null;
 }
 
-/** What of the source goes where; the fields and their meaning are those of pb.FileActionCopy. */
+/** What is copied where; the fields are those of pb.FileActionCopy. */
 export interface CopyAction {
   readonly src: string;
   readonly dest: string;
@@ -140,12 +140,12 @@ export type UserOpt =
   | { readonly kind: "id"; readonly id: number }
   | { readonly kind: "name"; readonly name: string; readonly input: number | null };
 
-/** Inputs in order; the result is their layers, one above the other. */
+/** Inputs in order; the result is their layers, concatenated. */
 export interface MergeOp {
   readonly kind: "merge";
   readonly inputs: readonly (number | null)[];
 }
-/** What upper has more than lower. null is scratch. */
+/** The difference from lower to upper. null is scratch. */
 export interface DiffOp {
   readonly kind: "diff";
   readonly lower: number | null;
@@ -157,7 +157,7 @@ export interface BuildOp {
   readonly attrs: Attrs;
 }
 
-/** os and architecture in OCI's words; variant "" or absent when there is none. */
+/** OCI names of os and architecture; variant "" or absent if there is none. */
 export interface Platform {
   readonly os: string;
   readonly architecture: string;

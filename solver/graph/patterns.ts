@@ -1,6 +1,6 @@
 // Patterns over paths with "/": those of .dockerignore and COPY --exclude, which also match everything below a directory
-// they match, and Go's filepath.Match for wildcards in COPY and ADD. Matching takes time proportional to path times
-// pattern, whatever the pattern.
+// they match, and Go's filepath.Match for wildcards in COPY and ADD. Matching time is proportional to path times
+// pattern, for any pattern.
 
 import { BuildError } from "./error.ts";
 
@@ -8,15 +8,15 @@ import { BuildError } from "./error.ts";
 export interface Patterns {
   readonly isEmpty: boolean;
   readonly hasExceptions: boolean;
-  /** Whether the path, or a directory above it, is matched and not taken back. */
+  /** Whether the path, or a directory above it, matches and is not re-included. */
   matches(path: string): boolean;
-  /** Index (in the list given) of the pattern that decided, also when it took back; null: none did. */
+  /** Index (in the given list) of the pattern that decided, even if it re-included; null: none did. */
   which(path: string): number | null;
-  /** For a directory that `matches`: whether something below may be taken back. False: it need not be entered. */
+  /** For a directory that `matches`: whether something below may be re-included. False: it need not be entered. */
   mayContainIncluded(directory: string): boolean;
 }
 
-/** Directories whose answers are remembered: enough for the widest walks, small enough to forget. */
+/** Number of directories whose results are cached: enough for the widest walks. */
 const CACHE_MAX_DIRECTORIES = 4096;
 
 type Token =
@@ -44,7 +44,7 @@ interface Decision {
   readonly matched: readonly boolean[]; // of each pattern, whether it matched the path or a directory above
 }
 
-/** Compiles patterns as they come out of .dockerignore. Blank ones are passed over. Throws DOCKERFILE_SYNTAX for malformed
+/** Compiles patterns from .dockerignore. Blank ones are skipped. Throws DOCKERFILE_SYNTAX for malformed
  *  ones. Semantics: github.com/moby/patternmatcher, MatchesUsingParentResults. */
 export function compilePatterns(list: readonly string[]): Patterns {
   const patterns = list.flatMap((text, index) => compilePattern(text, index) ?? []);
@@ -79,14 +79,14 @@ export function compilePatterns(list: readonly string[]): Patterns {
   };
 }
 
-/** What the patterns say to a path, given what they said to its directory. */
+/** The result of the patterns for a path, given the result for its directory. */
 function judge(patterns: readonly Pattern[], path: string, parent: Decision | null): Decision {
   let excluded = false;
   let by: number | null = null;
   const matched: boolean[] = [];
   for (const [position, pattern] of patterns.entries()) {
     let hit = parent?.matched[position] === true;
-    // Only a pattern that would change the answer is looked at; one that matched a directory above counts always.
+    // Only patterns that would change the result are tried; one that matched a directory above always applies.
     if (!hit && pattern.isException === excluded) hit = pattern.match(path);
     matched.push(hit);
     if (hit && excluded !== !pattern.isException) {
@@ -109,7 +109,7 @@ function compilePattern(written: string, index: number): Pattern | null {
   if (isException) {
     if (text.length === 1) {
       throw new BuildError("DOCKERFILE_SYNTAX", 'illegal exclusion pattern: "!"', {
-        hint: "a pattern has to follow the exclamation mark",
+        hint: "an exclamation mark must be followed by a pattern",
       });
     }
     text = text.slice(1);
@@ -153,7 +153,7 @@ function tokenize(text: string): readonly Token[] {
       tokens.push(escaped(chars[position] ?? "\\"));
     } else if (char === "[") {
       const found = readClass(chars, position + 1);
-      // Go's Match takes [z-a] for a class of nothing, but a regular expression cannot have it.
+      // Go's Match treats [z-a] as an empty class, which a regular expression does not allow.
       if (found.isReversed) throw malformed(text);
       tokens.push(found.token);
       position = found.end;
@@ -164,8 +164,8 @@ function tokenize(text: string): readonly Token[] {
   return tokens;
 }
 
-/** What stands behind a backslash. moby's matcher hands it to a regular expression, so letters have the meaning they
- *  have there: "\\a.txt" does not name a.txt. https://github.com/google/re2/wiki/Syntax */
+/** What follows a backslash. moby's matcher passes it to a regular expression, so letters have their meaning
+ *  there: "\\a.txt" does not name a.txt. https://github.com/google/re2/wiki/Syntax */
 function escaped(char: string): Token {
   const control = CONTROLS[char];
   if (control !== undefined) return { kind: "char", char: control };
@@ -189,7 +189,7 @@ const CLASSES: Readonly<Record<string, readonly (readonly [string, string])[]>> 
   ],
 };
 
-/** Reads a class from behind its "["; end: the position of its "]"; isReversed: one of its ranges ends before it begins. The
+/** Reads a class after its "["; end: the position of its "]"; isReversed: one of its ranges ends before it starts. The
  *  pattern is known to be well formed. */
 function readClass(
   chars: readonly string[],
@@ -224,7 +224,7 @@ function isInClass(token: Extract<Token, { kind: "class" }>, char: string): bool
   return inside !== token.negated;
 }
 
-/** Runs all ways through the tokens side by side: one flag a token, one pass over the path. */
+/** Follows all paths through the tokens in parallel: one flag per token, one pass over the path. */
 function automaton(tokens: readonly Token[]): (path: string) => boolean {
   const count = tokens.length;
   let now = new Uint8Array(count + 1);
@@ -256,7 +256,7 @@ function automaton(tokens: readonly Token[]): (path: string) => boolean {
   };
 }
 
-/** The token to go on with after a character; negative: this way ends. */
+/** The token to continue with after a character; negative: this path ends. */
 function step(token: Token, index: number, char: string): number {
   switch (token.kind) {
     case "char":
@@ -273,9 +273,9 @@ function step(token: Token, index: number, char: string): number {
   }
 }
 
-/** Marks a token and those behind it that can be reached without a character. */
+/** Marks a token and the following ones that can be reached without a character. */
 function enter(tokens: readonly Token[], flags: Uint8Array, from: number): void {
-  // At most three in a row: equal neighbours are made one when the pattern is read.
+  // At most three in a row: equal neighbours are merged when the pattern is parsed.
   for (let index = from; index <= tokens.length; index++) {
     flags[index] = 1;
     const kind = tokens[index]?.kind;
@@ -298,7 +298,7 @@ export function compileGlob(pattern: string): (name: string) => boolean {
 
 function malformed(pattern: string): BuildError {
   return new BuildError("DOCKERFILE_SYNTAX", `syntax error in pattern: ${JSON.stringify(pattern)}`, {
-    hint: "a [ has to be closed, its ranges have to go upwards, and a \\ has to stand before a character",
+    hint: "a [ must be closed, its ranges must be ascending, and a \\ must be followed by a character",
   });
 }
 

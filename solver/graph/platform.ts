@@ -64,7 +64,7 @@ export function parsePlatform(text: string, local: Platform): Platform {
   if (os === "" || parts.length > 3 || !parts.slice(1).every((part) => /^[A-Za-z0-9_.-]+$/.test(part))) {
     throw new BuildError(
       "PLATFORM_UNSUPPORTED",
-      `${JSON.stringify(text)} is no platform such as linux/amd64`,
+      `${JSON.stringify(text)} is not a platform such as linux/amd64`,
     );
   }
   if (second !== undefined) {
@@ -90,7 +90,7 @@ export function samePlatform(a: Platform, b: Platform): boolean {
   );
 }
 
-/** The platform of this machine: Node's name of its architecture in OCI's words. */
+/** The platform of this machine: Node's architecture name converted to OCI's. */
 export function hostPlatform(): Platform {
   switch (process.arch) {
     case "x64":

@@ -14,7 +14,7 @@ export function cleanUpSignal(signal: AbortSignal): AbortSignal {
   return controller.signal;
 }
 
-/** Waits for what cannot be cancelled, or rejects with the signal's reason when that comes first. */
+/** Waits for a promise that cannot be cancelled, or rejects with the signal's reason if that comes first. */
 export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = (): void => reject(signal.reason as Error);
@@ -26,13 +26,13 @@ export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Prom
 
 /** A resource with several users. */
 export interface Held {
-  /** Uses it until disposed. Throws when it is gone. */
+  /** Uses it until disposed. Throws if it was disposed. */
   hold(): AsyncDisposable;
-  /** Resolves when it is gone; rejects with what its clean-up threw. */
+  /** Resolves when it is disposed; rejects with the error of its clean-up. */
   readonly gone: Promise<void>;
 }
 
-/** Disposes the resource when the last of its users is done; who is last waits for that. It is gone once it has had a user and has none. */
+/** Disposes the resource when its last user is done, which waits for that. It is disposed once it has had a user and has none. */
 export function heldByUsers(resource: AsyncDisposable): Held {
   let users = 0;
   let isGone = false;
@@ -40,7 +40,7 @@ export function heldByUsers(resource: AsyncDisposable): Held {
   const gone = new Promise<void>((resolve) => {
     over = resolve as typeof over;
   });
-  gone.catch(() => {}); // the last user is told
+  gone.catch(() => {}); // reported to the last user
   return {
     gone,
     hold() {
@@ -106,7 +106,7 @@ export class Scope implements AsyncDisposable {
     return running;
   }
 
-  /** Runs tasks side by side; the first failure aborts the rest, waits for them, then throws. */
+  /** Runs tasks in parallel; the first failure aborts the rest, waits for them, then throws. */
   async all<T extends readonly ((signal: AbortSignal) => Promise<unknown>)[]>(
     tasks: T,
   ): Promise<{ -readonly [K in keyof T]: Awaited<ReturnType<T[K]>> }> {

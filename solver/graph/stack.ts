@@ -1,9 +1,9 @@
-// Merge and diff on lists of layers: a result is nothing but such a list, so most of them need no work at all.
+// Merge and diff on lists of layers: a result is just such a list, so most of them need no work.
 
 import type { DiffOp, MergeOp } from "./op.ts";
 import { type Result, SCRATCH } from "./request.ts";
 
-/** The result of a merge or diff over the results of its inputs, or null when files must be looked at. */
+/** The result of a merge or diff over the results of its inputs, or null when files must be examined. */
 export function stackLayers(op: MergeOp | DiffOp, inputs: readonly Result[]): Result | null {
   const at = (input: number | null): Result | null => (input === null ? SCRATCH : (inputs[input] ?? null));
   if (op.kind === "merge") {

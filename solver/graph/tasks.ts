@@ -1,4 +1,4 @@
-// Work that several wait for happens once, and goes on as long as one of them does: nobody's cancelling takes it from the others.
+// Work that several callers wait for runs once, and continues as long as one of them waits: cancelling one does not affect the others.
 
 /** Those who wait for one outcome. */
 export interface Waiters<M> {
@@ -7,8 +7,8 @@ export interface Waiters<M> {
   readonly controller: AbortController;
 }
 
-/** The outcome for one of its members. Rejects with `signal.reason` when that aborts: at once while others wait on, else after the
- *  work has stopped. */
+/** The outcome for one of the waiting callers. Rejects with `signal.reason` when that aborts: at once if others still wait, otherwise
+ *  after the work has stopped. */
 export async function awaitAs<T, M>(
   { members, controller }: Waiters<M>,
   member: M,
@@ -37,7 +37,7 @@ export async function awaitAs<T, M>(
 }
 
 export interface Tasks<T> {
-  /** The outcome of `work` for all who ask for `key` while it runs; nothing is kept of it. Its signal aborts when nobody waits any more.
+  /** The outcome of `work` for all callers with `key` while it runs; it is not cached. Its signal aborts when nobody waits any more.
    *  Rejects as awaitAs() does. */
   share(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T>;
 }
@@ -55,7 +55,7 @@ export function openTasks<T>(): Tasks<T> {
     const outcome = Promise.resolve()
       .then(() => work(controller.signal))
       .finally(() => tasks.delete(key));
-    outcome.catch(() => {}); // members handle it; when all have left nobody wants to know
+    outcome.catch(() => {}); // callers handle it; when all have left it is ignored
     const task = { members: new Set<symbol>(), controller, outcome };
     tasks.set(key, task);
     return task;
@@ -67,7 +67,7 @@ export function openTasks<T>(): Tasks<T> {
         signal.throwIfAborted();
         let task = tasks.get(key);
         if (task?.controller.signal.aborted) {
-          await task.outcome.catch(() => {}); // given up by all, on its way down
+          await task.outcome.catch(() => {}); // cancelled by all callers, still stopping
           continue;
         }
         task ??= launch(key, work);
@@ -79,7 +79,7 @@ export function openTasks<T>(): Tasks<T> {
   };
 }
 
-/** Like openTasks(), but what was answered once is the answer from then on. A failure is not: the next who asks has it tried again. */
+/** Like openTasks(), but a result is cached from then on. A failure is not: the next caller tries again. */
 export function openAnswers<T>(): Tasks<T> {
   const tasks = openTasks<T>();
   const known = new Map<string, { readonly answer: T }>();

@@ -1,6 +1,6 @@
-// Protobuf messages as tables. A table gives the field numbers once; reading, writing and the TypeScript type
-// follow from it. Writing is deterministic: fields by number, maps sorted by key, zero values left out (proto3),
-// which is what Go's deterministic marshalling does too. https://protobuf.dev/programming-guides/encoding/
+// Protobuf messages as tables. A table defines the field numbers once; reading, writing and the TypeScript type
+// follow from it. Writing is deterministic: fields by number, maps sorted by key, zero values omitted (proto3),
+// as in Go's deterministic marshalling. https://protobuf.dev/programming-guides/encoding/
 
 import Pbf from "pbf";
 import { BuildError } from "./error.ts";
@@ -8,7 +8,7 @@ import { BuildError } from "./error.ts";
 const VARINT = 0;
 const LENGTH_DELIMITED = 2;
 
-/** Messages nested deeper than this are refused: no message of ours nests by itself more than a few levels. */
+/** Messages nested deeper than this are rejected: our messages nest only a few levels. */
 const DEPTH_MAX = 16;
 
 /** One field of a message. `empty` is the value when the bytes have none; `read` gets what was read so far. */
@@ -37,7 +37,7 @@ export type Sparse<T> = T extends Uint8Array | string | number | bigint | boolea
       ? readonly Sparse<E>[]
       : { readonly [K in keyof T]?: Sparse<T[K]> };
 
-/** A message out of its fields; unknown fields in bytes are refused, since they could change the meaning. */
+/** A message from its fields; unknown fields in bytes are rejected, because they could change the meaning. */
 export function message<F extends Record<string, AnyField>>(
   fields: F,
 ): Message<{ [K in keyof F]: F[K] extends Field<infer T> ? T : never }> {
@@ -45,8 +45,8 @@ export function message<F extends Record<string, AnyField>>(
   return { fields: table };
 }
 
-/** One buffer for all writing, which keeps the size it has grown to: a new one for each message was a third of the time of making
- *  a graph of 10,000 steps. Writing is synchronous, so nobody else comes between. */
+/** One buffer for all writing, which keeps its size: a new one for each message took a third of the time of creating
+ *  a graph of 10,000 steps. Writing is synchronous, so it is never used twice at once. */
 const WRITER = new Pbf();
 
 /** Bytes of a value. */
@@ -54,14 +54,14 @@ export function encode<T>(type: Message<T>, value: Sparse<T>): Uint8Array {
   return withEncoded(type, value, (data) => data.slice());
 }
 
-/** What `use` makes of the bytes of a value. They are there only while it works: nothing is copied. */
+/** Calls `use` with the bytes of a value, which are valid only during the call: nothing is copied. */
 export function withEncoded<T, R>(type: Message<T>, value: Sparse<T>, use: (data: Uint8Array) => R): R {
   WRITER.pos = 0;
   writeMessage(WRITER, type, value);
   return use(WRITER.buf.subarray(0, WRITER.pos));
 }
 
-/** The value of some bytes. Throws USAGE when they are not this message, or hold fields the table does not have. */
+/** Decodes bytes. Throws USAGE if they are not this message, or have fields that are not in the table. */
 export function decode<T>(type: Message<T>, data: Uint8Array, what: string): T {
   const pbf = new Pbf(data);
   try {
@@ -74,7 +74,7 @@ export function decode<T>(type: Message<T>, data: Uint8Array, what: string): T {
 
 function writeMessage<T>(pbf: Pbf, type: Message<T>, value: Sparse<T>): void {
   const { fields } = type;
-  // By index: taking each pair apart would make three objects for a field until V8 has compiled this.
+  // By index: destructuring each pair would create three objects per field until V8 has compiled this.
   for (let i = 0; i < fields.length; i++) {
     const entry = fields[i] as (typeof fields)[number];
     const part = (value as Record<string, unknown>)[entry[0]];
@@ -122,7 +122,7 @@ export function text(number: number): Field<string> {
   };
 }
 
-/** proto3 strings are UTF-8; others are refused as Go does. */
+/** proto3 strings are UTF-8; others are rejected, as in Go. */
 function readText(pbf: Pbf): string {
   return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(readBytes(pbf));
 }
@@ -148,16 +148,16 @@ export function bytes(number: number): Field<Uint8Array> {
   };
 }
 
-/** pbf's own writer gives U+20000 the bytes of U+10000: two texts, one digest. */
+/** pbf's own writer encodes U+20000 like U+10000: two texts, one digest. */
 function putText(pbf: Pbf, number: number, value: string): void {
   pbf.writeTag(number, LENGTH_DELIMITED);
   if (value.length > SHORT_TEXT || !putAscii(pbf, value)) putBytes(pbf, Buffer.from(value, "utf8"));
 }
 
-/** Up to here it is quicker to write the characters one by one than to make a buffer of them. */
+/** Up to this length writing the characters one by one is faster than creating a buffer. */
 const SHORT_TEXT = 256;
 
-/** Writes length and bytes, or nothing where there is more than ASCII. */
+/** Writes length and bytes, or nothing if there is more than ASCII. */
 function putAscii(pbf: Pbf, value: string): boolean {
   const start = pbf.pos;
   const { length } = value;
@@ -209,7 +209,7 @@ export function int(number: number): Field<number> {
   };
 }
 
-/** "None" in many places of LLB. As any negative number it takes ten bytes. */
+/** "None" in many fields of LLB. Like any negative number it takes ten bytes. */
 function putMinusOne(pbf: Pbf, number: number): void {
   pbf.writeTag(number, VARINT);
   pbf.realloc(10);
@@ -271,7 +271,7 @@ export function long(number: number): Field<bigint> {
   };
 }
 
-/** What pbf calls to write a message that lies in another. */
+/** Called by pbf to write a nested message. */
 function writerOf<T>(type: Message<T>): (value: Sparse<T>, pbf: Pbf) => void {
   return (value, pbf) => writeMessage(pbf, type, value);
 }
@@ -290,7 +290,7 @@ export function sub<T>(number: number, type: Message<T>): Field<T | null> {
   };
 }
 
-/** A message kept in another form on our side; `from` may throw a BuildError for what makes no sense. */
+/** A message with a different form on our side; `from` may throw a BuildError for invalid values. */
 export function mapped<T, R>(
   number: number,
   type: Message<R>,

@@ -1,4 +1,4 @@
-// `tsbuild doctor` as root and as an ordinary user, on this machine as it is and on ones that really lack something.
+// `tsbuild doctor` as root and as an ordinary user, on this machine and on machines that really lack something.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -49,8 +49,8 @@ for (const account of accounts()) {
 
     it("says it in a table with a verdict", async () => {
       const { stdout } = await tsbuild(["doctor"], { account, root: dir.at("store") });
-      assert.match(stdout, /^ok {7}overlayfs +stacked two layers and wrote to them$/m);
-      assert.match(stdout, /\n\nBuilds work here[^\n]*\.\n$/);
+      assert.match(stdout, /^ok {7}overlayfs +mounted two layers and wrote to them$/m);
+      assert.match(stdout, /\n\nBuilds work on this machine[^\n]*\.\n$/);
     });
 
     it("says what is missing where no namespace may be made, and how to have them", async () => {
@@ -110,7 +110,7 @@ describe("doctor without the programs it would like", () => {
     const { code, stdout } = await tsbuild(["doctor"], { account, root: join(closed, "store") });
     assert.equal(code, 1);
     assert.match(stdout, /^missing {2}store/m);
-    assert.match(stdout, /Builds do not work here\./);
+    assert.match(stdout, /Builds do not work on this machine\./);
   });
 });
 
@@ -154,7 +154,7 @@ describe("what doctor knows, in builds", () => {
     assert.equal(code, 1);
     assert.match(
       stderr,
-      /^hint: the step needs more ids than the one this user has: newuidmap is not installed: apt-get install uidmap$/m,
+      /^hint: the step needs more user and group ids than this user has: newuidmap is not installed: apt-get install uidmap$/m,
     );
   });
 
@@ -190,7 +190,7 @@ describe("the table of doctor", () => {
         "           Some fail.",
         "           fix: mend it",
         "",
-        "Builds work here, with one limit.",
+        "Builds work on this machine, with one limitation.",
         "",
       ].join("\n"),
     );

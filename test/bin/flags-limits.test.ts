@@ -1,4 +1,4 @@
-// --memory and its like: docker's forms and bounds.
+// --memory and similar flags: docker's formats and ranges.
 
 import assert from "node:assert/strict";
 import { parseFlags } from "../../bin/args.ts";
@@ -51,7 +51,7 @@ describe("limits on the command line", () => {
   for (const [args, words] of [
     [["-m", "5m"], /minimum memory limit allowed is 6MB/],
     [["-m", "much"], /invalid size: 'much'/],
-    [["--memory-swap=1g"], /--memory-swap needs --memory/],
+    [["--memory-swap=1g"], /--memory-swap requires --memory/],
     [["-m", "1g", "--memory-swap=512m"], /--memory-swap is less than --memory/],
     [["--cpu-period=999"], /invalid --cpu-period=999/],
     [["--cpu-quota=half"], /invalid --cpu-quota=half/],

@@ -1,4 +1,4 @@
-// --oci-runtime and its variable: which wins, and what a path is relative to.
+// --oci-runtime and its variable: which takes precedence, and what a path is relative to.
 
 import assert from "node:assert/strict";
 import { parseFlags } from "../../bin/args.ts";

@@ -46,7 +46,7 @@ describe("output for people", () => {
     );
     equal(renderFormat("json", rows.slice(1)), '{"Repository":"longer","ImageID":"2","Labels":{}}\n');
     throws(() => renderFormat("{{.Nope}}", rows), /no field "Nope"/);
-    throws(() => renderFormat("{{range .}}", rows), /cannot do/);
+    throws(() => renderFormat("{{range .}}", rows), /is not supported/);
   });
 
   it("counts columns of wide, combining and coloured text", () => {

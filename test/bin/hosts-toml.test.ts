@@ -1,4 +1,4 @@
-// hosts.toml and certs.d against registries that look at certificates and headers.
+// hosts.toml and certs.d with registries that check certificates and headers.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -147,7 +147,7 @@ describe("hosts.toml of the user", function () {
         PULL,
       );
       assert.equal(code, 1);
-      assert.match(stderr, /hint: the registry wants another certificate of this client; put it into/);
+      assert.match(stderr, /hint: the registry requires a different client certificate; put it in/);
     }
   });
 
@@ -256,7 +256,7 @@ describe("hosts.toml of the user", function () {
     assert.equal(code, 1);
     assert.match(
       stderr,
-      /up\.example\/app:latest: the registry may not say what a tag stands for, by \S+hosts\.toml/,
+      /up\.example\/app:latest: \S+hosts\.toml does not allow the registry to resolve tags/,
     );
   });
 });

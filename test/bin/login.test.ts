@@ -86,7 +86,7 @@ esac
     mkdirSync(context);
     writeFileSync(join(context, "Dockerfile"), "FROM scratch\nCOPY Dockerfile /\n");
     const push = () => call(["build", "--push", "-t", `${registry.host}/app`, context]);
-    assert.match((await push()).stderr, new RegExp(`hint: .*log in first: tsbuild login ${registry.host}`));
+    assert.match((await push()).stderr, new RegExp(`hint: .*log in: tsbuild login ${registry.host}`));
     await login();
     assert.equal((await push()).code, 0);
     const { code, stdout } = await call(["logout", registry.host]);
@@ -154,7 +154,7 @@ esac
     write({ credsStore: "nowhere" });
     const { code, stderr } = await login();
     assert.equal(code, 1);
-    assert.match(stderr, /cannot run the credential program docker-credential-nowhere/);
+    assert.match(stderr, /cannot run the credential helper docker-credential-nowhere/);
   });
 
   it("says what of the command line is wrong, as docker does", async () => {

@@ -1,4 +1,4 @@
-// Mirrors, insecure registries and authorities, as a user sets them up.
+// Mirrors, insecure registries and authorities, as configured by a user.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -115,7 +115,7 @@ describe("registries as the user's files and flags have them", function () {
     assert.equal(code, 1);
     assert.match(
       stderr,
-      /localhost:2: connection refused \(the mirror localhost:1 was asked first: connection refused\)/,
+      /localhost:2: connection refused \(the mirror localhost:1 was tried first: connection refused\)/,
     );
   });
 
@@ -147,7 +147,10 @@ describe("registries as the user's files and flags have them", function () {
       );
     const without = await login({});
     assert.equal(without.code, 1);
-    assert.match(without.stderr, /hint: the registry's certificate was not accepted; put its authority into/);
+    assert.match(
+      without.stderr,
+      /hint: the registry's certificate is not trusted; put its certificate authority in/,
+    );
 
     const ca = readFileSync(dir.at("ca.crt"), "utf8");
     mkdirSync(dir.at("cas"));
@@ -174,7 +177,7 @@ describe("registries as the user's files and flags have them", function () {
       assert.equal(code, 0, `${what}: ${stderr}`);
     }
     const broken = await login({}, [], { SSL_CERT_FILE: dir.at("key.pem") });
-    assert.match(broken.stderr, /cannot use the certificate authority \S+key\.pem: it is not in PEM form/);
+    assert.match(broken.stderr, /cannot use the certificate authority \S+key\.pem: it is not in PEM format/);
   });
 
   it("are trusted as downloads by URL are, which may go through a proxy, too", async () => {
@@ -205,7 +208,7 @@ describe("registries as the user's files and flags have them", function () {
     for (const flag of ["--insecure-registry=a/b", "--registry-mirror=", "--registry-mirror=a="]) {
       const { code, stderr } = await as({}, ["pull", flag, "up.example/app"]);
       assert.equal(code, 1);
-      assert.match(stderr, /invalid argument .* flag\nhint: it is /);
+      assert.match(stderr, /invalid argument .* flag\nhint: the form is /);
     }
   });
 });

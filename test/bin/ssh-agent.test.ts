@@ -1,4 +1,4 @@
-// Keys and agents given to --ssh, asked by OpenSSH's own programs.
+// Keys and agents given to --ssh, used by OpenSSH's own programs.
 
 import assert from "node:assert/strict";
 import { execFile, execFileSync } from "node:child_process";
@@ -101,7 +101,7 @@ describe("--ssh", () => {
     await assert.rejects(signs(`${third}.pub`, socketOf(sockets)), /No private key found/);
   });
 
-  it("signs with RSA as the asker wishes: SHA-256, SHA-512, or SHA-1 for old servers", () => {
+  it("signs with RSA as the client requests: SHA-256, SHA-512, or SHA-1 for old servers", () => {
     const path = makeKey(FORMS.RSA);
     const key = readSshKey(readFileSync(path, "utf8"), path);
     const names = [2, 4, 0].map((flags) => {

@@ -1,4 +1,4 @@
-// What steps used, as it is told: a line below slow steps, a part of the metadata, an object in rawjson.
+// Resource usage of steps, as reported: a line below slow steps, a part of the metadata, an object in rawjson.
 
 import assert from "node:assert/strict";
 import { openJsonDisplay } from "../../bin/progress-json.ts";

@@ -1,4 +1,4 @@
-// When layers are synced: by the real keeper's syncfs(2), with what is dirty and what time it is given.
+// When layers are synced: with the real keeper's syncfs(2), given dirty data and time.
 
 import assert from "node:assert/strict";
 import { userInfo } from "node:os";

@@ -54,7 +54,7 @@ for (const account of accounts()) {
       await shop.ok(["save", "-o", file, "app", "localhost:1/other:v2"]);
       const { code, stderr } = await shop.run(["load", "-i", file, "one:1"], elsewhere());
       assert.equal(code, 1);
-      assert.match(stderr, /holds 2 images, which cannot have one name/);
+      assert.match(stderr, /contains 2 images, which cannot share one name/);
     });
 
     it("are read from standard input, compressed or not", async () => {
@@ -351,7 +351,7 @@ for (const account of accounts()) {
           writeFileSync(join(named, "index.json"), JSON.stringify(index));
           const { code, stderr } = await shop.run(["load", "-i", named], there);
           assert.equal(code, 1, bad);
-          assert.match(stderr, /which is no name for it/);
+          assert.match(stderr, /which is not a valid name/);
         }
         assert.equal(await rows(there), "");
       });
@@ -439,7 +439,7 @@ for (const account of accounts()) {
             writeFileSync(join(dir, "c.json"), config([sha256("other")]));
             manifest(dir, [{ Config: "c.json", RepoTags: ["x:1"], Layers: ["layer.tar"] }]);
           },
-          /the layer layer\.tar is not the one its configuration names/,
+          /the layer layer\.tar does not match its config/,
         ],
         [
           "a link to a file of this machine",
@@ -469,7 +469,7 @@ for (const account of accounts()) {
             writeFileSync(join(dir, "c.json"), config([]));
             manifest(dir, [{ Config: "c.json", RepoTags: ["../../\u001b[31mX"], Layers: [] }]);
           },
-          /which is no name/,
+          /which is not a valid name/,
         ],
         [
           "a manifest of another kind",

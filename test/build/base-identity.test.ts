@@ -1,5 +1,5 @@
-// A base image is what it holds, wherever it came from: one machine builds it and pushes it, others pull it, and all of them find
-// what any of them has built on it.
+// A base image is identified by its content, wherever it came from: one machine builds and pushes it, others pull it, and all of them
+// find what any of them has built on it.
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, rmSync } from "node:fs";
@@ -231,7 +231,7 @@ describe("an image that claims to consist of a base that was built here", () => 
     const root = shop.at("other");
     const failed = await shop.run(["build", ...from(evil), app], { root });
     assert.equal(failed.code, 1);
-    assert.match(failed.stderr, /but the image says/);
+    assert.match(failed.stderr, /but the image config says/);
     const { stderr } = await shop.ok(["build", "--progress=plain", ...from(dest), "-t", "app", app], {
       root,
     });

@@ -1,5 +1,5 @@
-// Files from outside that never end or never begin: a FIFO nobody writes to, a link to /dev/zero, a directory, a file that says it
-// has terabytes. Whatever reads them ends at once and says which file it was.
+// External files that never end or never start: a FIFO without a writer, a link to /dev/zero, a directory, a file that claims to
+// have terabytes. Reading them fails at once with an error that names the file.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

@@ -1,5 +1,5 @@
-// A cache mount is exported while somebody swaps its directories and files for links to others outside, for FIFOs and for each other:
-// nothing of what is outside may be in the export, and no export may wait.
+// A cache mount is exported while its directories and files are swapped for links to the outside, for FIFOs and for each other:
+// nothing from outside may be in the export, and no export may block.
 //
 // As a script: node dist/test/build/cache-mount-rounds.js SECONDS
 

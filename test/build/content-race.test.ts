@@ -1,5 +1,5 @@
-// A context that is written to all the time, during and between builds, with some of the builds killed. What is in an image must have
-// been on disk while it was built: never older than what was there when the build began, whatever the stat of a file says.
+// A context that is written to all the time, during and between builds, with some of the builds killed. Content of an image must have
+// been on disk during its build: never older than what was there when the build started, whatever the stat of a file says.
 
 import assert from "node:assert/strict";
 import { fork } from "node:child_process";

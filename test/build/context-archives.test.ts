@@ -1,4 +1,4 @@
-// Contexts that come as a whole, through standard input or by http(s), and archives for ADD. Docker documentation, "Build
+// Contexts in archives, through standard input or by http(s), and archives for ADD. Docker documentation, "Build
 // context"; Dockerfile reference, "ADD".
 
 import assert from "node:assert/strict";
@@ -118,7 +118,7 @@ for (const account of accounts()) {
         writeFileSync(shop.at("adds/a.tar.gz"), whole.subarray(0, length));
         const outcome = await shop.run(["build", dir]);
         assert.equal(outcome.code, 1);
-        assert.match(outcome.stderr, /a\.tar\.gz: the gzip data is damaged or cut off/);
+        assert.match(outcome.stderr, /a\.tar\.gz: the gzip data is damaged or truncated/);
         assert.match(outcome.stderr, /ADD --unpack=false/);
       }
       assert.deepEqual(names(await built(["-f", `${dir}/Dockerfile.copy`, dir])), ["a.tar.gz"]);

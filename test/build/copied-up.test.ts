@@ -1,5 +1,5 @@
-// What a RUN leaves as it was is not in its layer, though overlayfs has copied it up; and times of directories in which mount
-// points were made for the step are what the step made of them.
+// Files that a RUN does not change are not in its layer, even if overlayfs has copied them up; and directories in which mount
+// points were created for the step keep the times that the step gave them.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

@@ -1,4 +1,4 @@
-// Two Dockerfiles of test/corpus built as they are, on busybox in the place of their bases. `npm run corpus` builds many more, for
+// Two unchanged Dockerfiles of test/corpus, built on busybox instead of their base images. `npm run corpus` builds many more, for
 // which it fetches packages.
 
 import assert from "node:assert/strict";

@@ -1,5 +1,5 @@
-// Bytes on the disk rot. Whatever blob it meets, the build that meets it makes it good: fetched again, packed again, or made by
-// the step again, however many there are (threat model R3). Where nothing can, it says which file is damaged and what to do.
+// Damaged blobs: the build that finds one replaces it: fetched again, packed again, or rebuilt by the step, however many there are
+// (threat model R3). If that is impossible, the error names the damaged file and the fix.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

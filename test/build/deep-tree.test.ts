@@ -1,5 +1,5 @@
-// Threat model T6, D1: trees deeper than any path can say. A step makes one with mkdir and rename; what leaves the house is
-// refused by name, what is deleted goes at any depth, and memory does not grow with the square of the depth.
+// Threat model T6, D1: trees deeper than the path limit. A step creates one with mkdir and rename; exports
+// refuse it by name, deleting works at any depth, and memory does not grow with the square of the depth.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

@@ -1,4 +1,4 @@
-// More layers than overlayfs stacks.
+// More layers than overlayfs can mount.
 
 import assert from "node:assert/strict";
 import { STACK_MAX, takesParts } from "../../worker/sys/stack-limit.ts";
@@ -52,7 +52,7 @@ describe("an image with more layers than the kernel stacks", () => {
     const listed = (await shop.ok(["du", "--format=json"])).stdout.match(/"ID":"d-/g);
     assert.equal(listed?.length, DEPTH + 1);
     const { stdout } = await shop.ok(["fsck"]);
-    assert.match(stdout, /all is well/);
+    assert.match(stdout, /no problems found/);
   });
 });
 

@@ -1,4 +1,4 @@
-// Where outputs go, others may have put links before: nothing is written, changed or removed where they lead.
+// Output directories may contain links created by others: nothing is written, changed or removed through them.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -63,7 +63,7 @@ for (const account of accounts()) {
           const dest = linked(name, name === "blobs" ? outside : join(outside, "sha256"));
           const { code, stderr } = await unharmed(output(dest));
           assert.equal(code, 1, stderr);
-          assert.match(stderr, /blobs\/sha256: a link or a file stands where a directory has to be/);
+          assert.match(stderr, /blobs\/sha256: is a link or a file, but must be a directory/);
         }
         for (const name of ["oci-layout", "manifest.json", "ingest", "index.json.lock"]) {
           const dest = linked(name, join(outside, "file"));
@@ -110,7 +110,7 @@ for (const account of accounts()) {
         const dest = linked(name, outside);
         const { code, stderr } = await unharmed(["-o", `type=local,dest=${dest}`]);
         assert.equal(code, 1);
-        assert.match(stderr, /in the output directory is no directory/);
+        assert.match(stderr, /in the output directory is not a directory/);
       }
     });
 

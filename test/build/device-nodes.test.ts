@@ -1,5 +1,5 @@
-// Root file systems as debootstrap and others pack them hold device nodes. Those cannot be made in a user namespace, not by
-// real root's either.
+// Root file systems packed by debootstrap and others contain device nodes. Those cannot be created in a user namespace, not even
+// by real root.
 
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
@@ -22,7 +22,7 @@ for (const account of accounts()) {
     ] as const;
     writeFileSync(join(context, "rootfs.tar"), makeTar(members));
     const { stderr } = await shop.ok(["build", "--verbose", "-t", "new", context]);
-    assert.match(stderr, /"dev\/console" is a device node, which cannot be made without root: left out/);
+    assert.match(stderr, /"dev\/console" is a device node, which cannot be created without root: skipped/);
     assert.equal((await shop.ok(["run", "new"])).stdout, "kept\n");
   });
 }

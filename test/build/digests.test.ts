@@ -1,4 +1,4 @@
-// A digest that is shown of a name is one that a registry has, and what a registry has is found here by it.
+// A digest shown for a name is one that a registry has, and images of a registry are found locally by that digest.
 
 import assert from "node:assert/strict";
 import type { DebianRegistry } from "../support/registry.ts";

@@ -1,4 +1,4 @@
-// Dockerfiles and ignore files that are links, FIFOs or endless: nothing outside of the context is read nor shown.
+// Dockerfiles and ignore files that are links, FIFOs or endless: nothing outside the context is read or shown.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -10,9 +10,9 @@ import { type TemporaryDir, temporaryDir } from "../support/store.ts";
 import { openWorkshop } from "./fixture.ts";
 
 const SECRET = "TOP SECRET of the host";
-const OUT = { code: "DOCKERFILE_MISSING", hint: /link that leads out of the build context/ };
+const OUT = { code: "DOCKERFILE_MISSING", hint: /points outside the build context/ };
 
-describe("a Dockerfile in a stranger's context", () => {
+describe("a Dockerfile in an untrusted context", () => {
   let dir: TemporaryDir;
   let context: string;
   const read = async (path: string) => Buffer.from((await readContextFile(context, path)) ?? []).toString();
@@ -56,7 +56,7 @@ describe("a Dockerfile in a stranger's context", () => {
     assert.equal(await readContextFile(context, "../host/secret"), null);
   });
 
-  it("is a stranger's by whatever way its context is named, and the user's own elsewhere", async () => {
+  it("is untrusted however its context is named, and the user's own elsewhere", async () => {
     symlinkSync(context, dir.at("named"));
     await assert.rejects(readUserFile(join(context, "out"), dir.at("named")), OUT);
     await assert.rejects(readUserFile(dir.at("named", "out"), context), OUT);
@@ -110,7 +110,7 @@ describe("an excerpt of a Dockerfile", () => {
       for (const [args, input] of ways) {
         const outcome = await shop.run(args, input === undefined ? {} : { input });
         assert.equal(outcome.code, 1, args.join(" "));
-        assert.match(outcome.stderr, /leads out of the build context/, args.join(" "));
+        assert.match(outcome.stderr, /points outside the build context/, args.join(" "));
         assert.doesNotMatch(outcome.stdout + outcome.stderr, /SECRET|root:/, args.join(" "));
       }
     });

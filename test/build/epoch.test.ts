@@ -1,4 +1,4 @@
-// Where SOURCE_DATE_EPOCH comes from, and which times it changes. reproducible-builds.org/specs/source-date-epoch; Docker
+// Sources of SOURCE_DATE_EPOCH, and which times it changes. reproducible-builds.org/specs/source-date-epoch; Docker
 // documentation, "Reproducible builds".
 
 import assert from "node:assert/strict";

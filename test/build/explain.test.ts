@@ -1,4 +1,4 @@
-// One change between two builds, and what --explain says of the first step that ran for it.
+// One change between two builds, and what --explain reports for the first step that ran because of it.
 
 import assert from "node:assert/strict";
 import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -338,14 +338,14 @@ const CASES: readonly Case[] = [
     edit: ["RUN echo last", "RUN echo inserted\nRUN echo last"],
     step: "RUN echo last",
     culprit: { kind: "parent-step", ran: true },
-    words: /it follows another step: .*COPY --from=one .* → .*RUN echo inserted/,
+    words: /follows a different step: .*COPY --from=one .* → .*RUN echo inserted/,
   },
   {
     what: "a step that went",
     edit: ["COPY --from=one /level /level\n", ""],
     step: "RUN echo last",
     culprit: { kind: "parent-step" },
-    words: /it follows another step/,
+    words: /follows a different step/,
   },
   {
     what: "a step below that gave something else",
@@ -496,7 +496,7 @@ describe("explain names what changed:", () => {
     try {
       const { code, stderr } = await shop.run(["explain"], { root: empty.path });
       assert.equal(code, 1);
-      assert.match(stderr, /nothing was built/);
+      assert.match(stderr, /no build was recorded/);
     } finally {
       empty[Symbol.dispose]();
     }

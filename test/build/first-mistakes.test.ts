@@ -1,4 +1,4 @@
-// What is said of mistakes that everybody makes once.
+// Error messages for common beginners' mistakes.
 
 import assert from "node:assert/strict";
 import { accounts } from "../support/unprivileged.ts";
@@ -36,7 +36,7 @@ describe("a mistake on the command line", () => {
   it("of a tag is no failure to solve anything", async () => {
     for (const tag of ["App", "app:", "a b", "app@sha256:0", "-app"]) {
       const said = await failure(["build", `--tag=${tag}`, "app"]);
-      assert.match(said, /^ERROR: invalid tag ".+": .*\nhint: a name is like app, /);
+      assert.match(said, /^ERROR: invalid tag ".+": .*\nhint: examples of names: app, /);
     }
   });
 
@@ -49,7 +49,7 @@ describe("a mistake on the command line", () => {
   });
 
   it("of a builder is said wherever it is named", async () => {
-    const words = /--builder=far: there is no builder of that name/;
+    const words = /--builder=far: no such builder/;
     for (const args of [
       ["build", "--builder", "far", "app"],
       ["buildx", "build", "--builder=far", "app"],
@@ -92,9 +92,9 @@ for (const account of accounts()) {
     after(() => shop[Symbol.dispose]());
 
     const directory = (path: string) =>
-      new RegExp(`${path} is a directory in the image, but a file has to be mounted`);
+      new RegExp(`${path} is a directory in the image, but a file must be mounted`);
     const file = (path: string) =>
-      new RegExp(`${path} is a file in the image, but a directory has to be mounted`);
+      new RegExp(`${path} is a file in the image, but a directory must be mounted`);
     for (const [what, lines, words] of [
       ["/etc/hosts", "COPY dir /etc/hosts/\nRUN true", directory("/etc/hosts")],
       ["/etc/resolv.conf", "COPY dir /etc/resolv.conf/\nRUN true", directory("/etc/resolv.conf")],

@@ -1,4 +1,4 @@
-// A store, a base image and contexts for whole builds.
+// A store, a base image and contexts for complete builds.
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";

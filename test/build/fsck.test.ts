@@ -1,4 +1,4 @@
-// Damage on purpose: what fsck says of it, what --repair makes of it, and that the next build makes it good.
+// Deliberate damage: what fsck reports, what --repair does, and that the next build restores everything.
 
 import assert from "node:assert/strict";
 import {
@@ -71,7 +71,7 @@ describe("fsck", () => {
     const again = await check();
     assert.equal(again.comparedLayers, again.layers);
     const { stdout } = await shop.ok(["fsck"]);
-    assert.match(stdout, / (\d+) layers \(\1 compared\).*all is well/);
+    assert.match(stdout, / (\d+) layers \(\1 compared\).*no problems found/);
   });
 
   it("a blob whose bytes changed", async () => {
@@ -133,7 +133,7 @@ describe("fsck", () => {
 
   it("a layer's directory that is gone, with all that stands on it", async () => {
     renameSync(holding("src/program.out"), shop.at("elsewhere"));
-    const problems = await mends("layer", /not there/);
+    const problems = await mends("layer", /missing/);
     assert.ok(problems.some(({ kind, what }) => kind === "result" && /RUN tr/.test(what)));
   });
 
@@ -153,8 +153,8 @@ describe("fsck", () => {
 
   it("a database that is empty or none is told by the first command that meets it", async () => {
     for (const [text, said] of [
-      ["", /WARNING: .*db\/data\.mdb: was empty or gone/],
-      ["rubbish".repeat(4096), /WARNING: .*db\/data\.mdb: was no database; set aside/],
+      ["", /WARNING: .*db\/data\.mdb: was empty or missing/],
+      ["rubbish".repeat(4096), /WARNING: .*db\/data\.mdb: was not a database; set aside/],
     ] as const) {
       writeFileSync(join(shop.root, "db", "data.mdb"), text);
       assert.match((await shop.ok(["images"])).stderr, said);

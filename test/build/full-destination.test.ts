@@ -1,4 +1,4 @@
-// Outputs that cannot be written: which file system it is, what helps there, and before the first step where that can be known.
+// Outputs that cannot be written: the error names the file system and a fix, before the first step if possible.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
@@ -103,7 +103,7 @@ for (const account of accounts()) {
       for (const [name, flags] of Object.entries(WAYS)) {
         if (/file/.test(name)) continue; // they are small
         const stderr = await refused(flags(path), /cannot write [^:]+: no space left on \S+\/small$/m, false);
-        assert.match(stderr, /hint: free some space there, or name another destination/);
+        assert.match(stderr, /hint: free some space, or use another destination/);
         if (!/local|tar=false/.test(name)) assert.deepEqual(readdirSync(path), [], name);
         for (const left of readdirSync(path)) rmSync(join(path, left), { recursive: true });
       }
@@ -168,7 +168,7 @@ for (const account of accounts()) {
         context,
       );
       assert.equal(status, 1, stderr);
-      assert.match(stderr, /cannot write \S+limited\.tar: a file on \S+ would be larger than is allowed/);
+      assert.match(stderr, /cannot write \S+limited\.tar: a file on \S+ would exceed the size limit/);
       assert.match(stderr, /hint: `ulimit -f`/);
     });
   });

@@ -1,4 +1,4 @@
-// du, prune and the ceiling with real builds: what goes, what stays, and that builds beside them do not notice.
+// du, prune and the storage limit with real builds: what is removed, what is kept, and that concurrent builds are not affected.
 
 import assert from "node:assert/strict";
 import { existsSync, readdirSync } from "node:fs";

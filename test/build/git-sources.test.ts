@@ -1,4 +1,4 @@
-// What the parts of a git address mean, the same for main contexts, named contexts and ADD. Docker documentation, "Build context",
+// The parts of a git URL, the same for main contexts, named contexts and ADD. Docker documentation, "Build context",
 // Git repositories, URL queries.
 
 import assert from "node:assert/strict";
@@ -305,7 +305,7 @@ describe("git addresses", function () {
       response.writeHead(302, { location: `http://${elsewhere.host}${request.url}` }).end();
     });
     const said = await built(`http://user:word@${redirecting.host}/app.git#main`);
-    assert.match(String(said), /the server redirects, and credentials are not sent on/);
+    assert.match(String(said), /the server redirects, and credentials are not sent to another address/);
     assert.deepEqual(sent, []);
     await built(`http://${redirecting.host}/app.git#main`); // without any it is followed
     assert.ok(sent.length > 0);

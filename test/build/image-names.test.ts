@@ -1,4 +1,4 @@
-// What is said when a name leads to no image: first what the local store has, then what the registry said.
+// Errors for a name without an image: first what the local store has, then the registry's error.
 
 import assert from "node:assert/strict";
 import { openWorkshop, type Workshop } from "./fixture.ts";
@@ -54,9 +54,9 @@ describe("an image name that no registry answers for", () => {
     const said = await failure("FROM localhost:1/tool\nCOPY Dockerfile /\n", "--pull");
     assert.match(
       said,
-      /tool:latest is in the local store, but was to be pulled; localhost:1\/tool:latest: cannot/,
+      /tool:latest is in the local store, but was not used; localhost:1\/tool:latest: cannot/,
     );
-    assert.match(said, /hint: without --pull the local image is used/);
+    assert.match(said, /hint: without --pull, the local image is used/);
   });
 
   it("keeps the words of the registry where nothing here is like it", async () => {

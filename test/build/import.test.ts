@@ -1,4 +1,4 @@
-// import: from an address, from standard input, with instructions.
+// import: from a URL, from standard input, with instructions.
 
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -60,7 +60,7 @@ for (const account of accounts()) {
         writeFileSync(cut, whole.subarray(0, length));
         const { code, stderr } = await shop.run(["import", "-", "cut:1"], { inputFile: cut });
         assert.equal(code, 1, `${length} bytes`);
-        assert.match(stderr, /cut off/);
+        assert.match(stderr, /truncated/);
       }
       assert.equal((await shop.run(["inspect", "cut:1"])).code, 1);
     });

@@ -1,4 +1,4 @@
-// `tsbuild build` inside the test's own process: for tests of many small builds.
+// `tsbuild build` inside the test process, for tests of many small builds.
 
 import { parseFlags } from "../../bin/args.ts";
 import { command as build } from "../../bin/commands/build.ts";

@@ -1,4 +1,4 @@
-// A front that dies, or is told to stop, in the middle of a RUN.
+// A front that dies, or is told to stop, during a RUN.
 
 import assert from "node:assert/strict";
 import { accounts } from "../support/unprivileged.ts";

@@ -1,4 +1,4 @@
-// Limits of RUN, and what is told of what it used. Which limits can be kept depends on the machine; the rest is refused.
+// Limits of RUN, and reports of resource usage. Which limits are available depends on the machine; others are refused.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -37,7 +37,7 @@ for (const account of accounts()) {
         assert.doesNotMatch(limited.stderr, /^#.* all held$/m);
         assert.match(limited.stderr, /^hint: .*memory limit/m);
       } else {
-        assert.match(limited.stderr, /^ERROR: .*--memory cannot be kept: /m);
+        assert.match(limited.stderr, /^ERROR: .*--memory cannot be applied: /m);
         assert.match(limited.stderr, /^hint: /m);
       }
       const free = await build();

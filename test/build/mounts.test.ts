@@ -1,4 +1,4 @@
-// RUN --mount, secrets, and what a step may not do.
+// RUN --mount, secrets, and what a step must not be able to do.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

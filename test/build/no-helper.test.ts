@@ -1,4 +1,4 @@
-// Builds where neither pasta nor slirp4netns is installed: no step is given the host's network without a word.
+// Builds with neither pasta nor slirp4netns installed: no step uses the host's network without a warning.
 
 import assert from "node:assert/strict";
 import { readlinkSync, symlinkSync } from "node:fs";
@@ -31,7 +31,11 @@ for (const account of accounts()) {
       const found = / one: (net:\[\d+\])/.exec(stderr)?.[1];
       assert.ok(found !== undefined && found !== host, stderr);
       assert.match(stderr, / two: nameserver 169\.254\.1\.1/);
-      assert.equal(stderr.match(/tsbuild forwards the connections of steps itself: /g)?.length, 1, stderr);
+      assert.equal(
+        stderr.match(/tsbuild forwards the connections of RUN steps itself: /g)?.length,
+        1,
+        stderr,
+      );
       assert.doesNotMatch(stderr, /warning/);
     });
     it("warns once, with the step, where there is only the host's network", async () => {

@@ -1,4 +1,4 @@
-// Places at which nothing can be made: mkdir(2) says ENOENT below /proc, whose directories are there. It is said, and soon.
+// Paths at which nothing can be created: mkdir(2) fails with ENOENT below existing directories in /proc. The error comes soon.
 
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";

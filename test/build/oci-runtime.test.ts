@@ -1,4 +1,4 @@
-// --oci-runtime: the same image whoever runs the steps.
+// --oci-runtime: the same image with every runtime.
 
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";
@@ -108,9 +108,9 @@ for (const account of accounts()) {
       assert.match(named.stderr, /apt-get install youki/);
       assert.doesNotMatch(named.stderr, /never/);
       const placed = await shop.run(["build", "--oci-runtime", "./no/such", context]);
-      assert.match(placed.stderr, /the OCI runtime \/.*\/no\/such is not there/);
+      assert.match(placed.stderr, /the OCI runtime \/.*\/no\/such does not exist/);
       const other = await shop.run(["build", "--oci-runtime", "/bin/false", context]);
-      assert.match(other.stderr, /\/bin\/false is no OCI runtime/);
+      assert.match(other.stderr, /\/bin\/false is not an OCI runtime/);
     });
 
     it("is for tsbuild run too, with a terminal", async () => {

@@ -1,4 +1,4 @@
-// Results under their names: whole or not at all, and readable by others.
+// Output files: complete or not present, and readable by others.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

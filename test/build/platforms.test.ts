@@ -1,5 +1,5 @@
-// Builds for two platforms, one of them foreign. The kernel lets a user namespace have emulators of its own (since Linux 6.7,
-// binfmt_misc.c), so nothing of this machine changes, and what it has registered does not matter.
+// Builds for two platforms, one of them foreign. The kernel lets a user namespace have its own emulators (since Linux 6.7,
+// binfmt_misc.c), so nothing on this machine changes, and its registered emulators do not matter.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";

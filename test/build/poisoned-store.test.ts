@@ -1,5 +1,5 @@
-// An image may say anything of its layers. What a hostile one says must not reach the builds of others that use the same store:
-// neither the bytes that they export, nor whether they work at all (threat model C1, C3, D5).
+// An image may make any claims about its layers. Those of a hostile one must not affect builds of others in the same store:
+// neither the bytes they export, nor whether they work at all (threat model C1, C3, D5).
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -107,7 +107,7 @@ describe("an image that lies about its layers", () => {
     const running = shop.context("running", { Dockerfile: "FROM base\nRUN test -x /bin/sh\n" });
     const { code, stderr } = await shop.run(["build", ...from(evil), running]);
     assert.equal(code, 1);
-    assert.match(stderr, /the layer's content is sha256:[0-9a-f]{64}, but the image says sha256:/);
+    assert.match(stderr, /the layer has diff ID sha256:[0-9a-f]{64}, but the image config says sha256:/);
     await shop.ok(["build", ...from(base), running]);
     // And what it claims is known by now: the true layer is there.
     await shop.ok(["build", ...from(evil), running]);
@@ -167,7 +167,7 @@ describe("an image that lies about its layers", () => {
     assert.doesNotMatch(JSON.stringify(history), /evil/);
   });
 
-  describe("in a store that believed it", () => {
+  describe("in a store that trusted it", () => {
     /** As stores were written that took the last claim for the truth. */
     async function poison(): Promise<void> {
       await using store = await openStore(shop.root);
@@ -201,7 +201,7 @@ describe("an image that lies about its layers", () => {
       await poison();
       const seen = await check();
       assert.equal(seen.code, 1);
-      assert.match(seen.problems.map(({ what }) => what).join("\n"), /which holds something else/);
+      assert.match(seen.problems.map(({ what }) => what).join("\n"), /contains something else/);
       assert.equal((await check("--repair")).code, 0);
       assert.deepEqual((await check()).problems, []);
       assertHonest(await oci(...from(base), unseen));

@@ -1,4 +1,4 @@
-// Power cuts during builds, simulated on a loop-mounted ext4. The script of the same name does any number of them.
+// Power cuts during builds, simulated on a loop-mounted ext4. The script of the same name runs any number of them.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";

@@ -1,11 +1,11 @@
-// Simulated power cuts: the store lies on an ext4 file system in a loop device, which is shut down (FS_IOC_SHUTDOWN) at a random
-// moment of a build. Mounted again, the store must open, the next build must be equal to a clean one, and fsck find nothing wrong.
+// Simulated power cuts: the store is on an ext4 file system in a loop device, which is shut down (FS_IOC_SHUTDOWN) at a random
+// moment of a build. Mounted again, the store must open, the next build must be equal to a clean one, and fsck must find nothing wrong.
 //
-// The kernel is not started anew, but the boot's number is another in each round (a preloaded module answers for
-// /proc/sys/kernel/random/boot_id), so what is believed only within one boot is not believed.
+// The kernel is not rebooted, but each round has a different boot id (a preloaded module answers for
+// /proc/sys/kernel/random/boot_id), so what is only valid within one boot is not trusted.
 //
-// As a script, as root: unshare --mount node dist/test/build/power-cut.js ROUNDS (mount namespaces of other builds that begin
-// meanwhile would else hold on to the disk)
+// As a script, as root: unshare --mount node dist/test/build/power-cut.js ROUNDS (otherwise mount namespaces of other builds that start
+// meanwhile would keep the disk in use)
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -162,9 +162,9 @@ export async function powerCuts(
       assert.equal(await build(`round ${round}`, where), clean, `what the build makes ${where}`);
       const { stdout, stderr, code } = await tsbuild(["fsck"], options());
       const wrong = stderr.split("\n").filter((line) => line !== "" && !line.startsWith("leftover "));
-      // Directories of the boot before that were not synced are not believed; a build replaces only those it needs.
+      // Directories of the boot before that were not synced are not used; a build replaces only those it needs.
       assert.deepEqual(
-        wrong.filter((line) => !/made before the machine was started anew|needs a layer/.test(line)),
+        wrong.filter((line) => !/made before the last reboot|needs a missing layer/.test(line)),
         [],
         where,
       );

@@ -1,4 +1,4 @@
-// Names of what is stored and pushed, as buildx has them in --metadata-file.
+// Names of stored and pushed images in --metadata-file, as in buildx.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-// Caches that leave one store and come into another: real registries and directories, fresh stores as a CI machine has them.
+// Caches exported from one store and imported into another: real registries and directories, new stores as on a CI machine.
 
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -279,8 +279,8 @@ RUN echo expensive > /result
         context,
       );
       assert.equal(cachedIn(log), 0);
-      assert.match(log, /there is no cache \S+app:missing to import/);
-      assert.match(log, /there is no cache \/nowhere:latest to import/);
+      assert.match(log, /cache \S+app:missing not found/);
+      assert.match(log, /cache \/nowhere:latest not found/);
     });
 
     it("builds with a warning when nothing answers", async () => {
@@ -303,7 +303,7 @@ RUN echo expensive > /result
         const root = freshStore();
         const out = shop.at(`out-${serial++}`);
         const log = await build(root, "--cache-from", `type=local,src=${dir}`, "-o", out, context);
-        assert.match(log, /goes on without imported caches/);
+        assert.match(log, /continues without imported caches/);
         assert.equal(readFileSync(join(out, "usr/bin/program"), "utf8"), "COMPILED\n");
       });
     }
@@ -314,7 +314,7 @@ RUN echo expensive > /result
       const { config } = manifestIn(dir);
       writeFileSync(join(dir, "blobs/sha256", config.digest.slice(7)), "{}".padEnd(config.size));
       const log = await build(freshStore(), "--cache-from", `type=local,src=${dir}`, context);
-      assert.match(log, /nonsense:latest is not used: .* has other content/);
+      assert.match(log, /nonsense:latest is not used: .* does not match its digest/);
     });
   });
 
@@ -407,7 +407,7 @@ RUN --mount=type=cache,id=packages,target=/packages echo $WORD >> /packages/log 
         out,
         shop.context("counting", counting("two")),
       );
-      assert.match(log, /cache mount packages begins empty/);
+      assert.match(log, /cache mount packages starts empty/);
       assert.equal(readFileSync(join(out, "log"), "utf8"), "two\n");
     });
 
@@ -424,7 +424,7 @@ RUN --mount=type=cache,id=packages,target=/packages echo $WORD >> /packages/log 
       );
       const exported = ["cache-mounts", "export", `type=local,dest=${shop.at("sparse-mounts")}`];
       const { stdout } = await shop.ok(exported, inStore(from));
-      assert.match(stdout, /^sparse: a cache mount has more than \d+ bytes, left as it is$/m);
+      assert.match(stdout, /^sparse: a cache mount has more than \d+ bytes, skipped$/m);
       assert.match(stdout, /^packages: 1 files/m);
     });
 
@@ -527,11 +527,11 @@ RUN --mount=type=cache,id=gate,target=/gate echo waiting; until [ -e /gate/go ];
   it("says what type=gha needs before it builds, and builds without it where that is no error", async () => {
     const { code, stderr } = await shop.run(["build", "--cache-to", "type=gha", context]);
     assert.equal(code, 1);
-    assert.match(stderr, /type=gha works inside GitHub Actions/);
+    assert.match(stderr, /type=gha only works in GitHub Actions/);
     assert.match(stderr, /ACTIONS_RUNTIME_TOKEN/);
     const lenient = ["--cache-from", "type=gha", "--cache-to", "type=gha,ignore-error=true"];
     const log = await build(freshStore(), ...lenient, context);
-    assert.match(log, /gha:buildkit is not used: type=gha works inside GitHub Actions/);
+    assert.match(log, /gha:buildkit is not used: type=gha only works in GitHub Actions/);
     assert.match(log, /the cache was not exported to gha:buildkit/);
   });
 

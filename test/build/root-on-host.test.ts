@@ -1,5 +1,5 @@
-// Root of a step is nobody on the host, whoever builds; for the machine's root too, whose ids are not mapped to others. Letters and
-// numbers in the names are the rules of the threat model.
+// Root of a step has no privileges on the host, whoever builds; even for the machine's root, whose ids are not mapped to others. Letters
+// and numbers in the names are the rules of the threat model.
 
 import assert from "node:assert/strict";
 import { lstatSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";

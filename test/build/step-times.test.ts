@@ -1,5 +1,4 @@
-// A step's time is its own: it begins when the step starts, not when what it reads is looked at, and a step that never starts is
-// not spoken of.
+// The time of a step starts when the step starts, not when its input is read, and a step that never starts has none.
 
 import assert from "node:assert/strict";
 import { openWorkshop, type Workshop } from "./fixture.ts";

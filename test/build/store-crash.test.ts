@@ -1,4 +1,4 @@
-// kill -9 of a build's whole process group at random points. The script of the same name does any number of them.
+// kill -9 of a build's whole process group at random points. The script of the same name runs any number of them.
 
 import assert from "node:assert/strict";
 import { crashRounds } from "./store-crash.ts";

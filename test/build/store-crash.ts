@@ -1,4 +1,4 @@
-// Builds killed at random points: the store must be sound each time, and the next build equal to a clean one.
+// Builds killed at random points: the store must be intact each time, and the next build equal to a clean one.
 //
 // As a script: node dist/test/build/store-crash.js ROUNDS [LANES]
 

@@ -1,5 +1,5 @@
-// The store's files and directories, spoiled one at a time: of each kind one, a third of them each day. The script of the same name does
-// all kinds with --short, and each file in every way without.
+// The store's files and directories, damaged one at a time: one of each kind, a third of the kinds each day. The script of the same name does
+// all kinds with --short, and each file in every way without it.
 
 import { oneOfEach, openWholeness, type Wholeness } from "./store-wholeness.ts";
 

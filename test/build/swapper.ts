@@ -1,5 +1,5 @@
-// [process] Swaps names of a directory for others, as fast as it can, until it is told to end: renameat2(2) with RENAME_EXCHANGE, so
-// that both names are there at every moment. Tells how often when it ends.
+// [process] Swaps names of a directory for others, as fast as it can, until it is told to stop: renameat2(2) with RENAME_EXCHANGE, so
+// that both names exist at every moment. Prints the number of swaps at its end.
 //
 // Arguments: pairs of paths.
 

@@ -1,4 +1,4 @@
-// What a user sees of a build on a terminal and in a log.
+// The output of a build on a terminal and in a log.
 
 import assert from "node:assert/strict";
 import { startRegistry } from "../support/registry.ts";

@@ -1,4 +1,4 @@
-// Steps that ran again and made what they had made before, but for times: what stands on them is found, not run.
+// Steps that ran again with unchanged output, except for times: later steps are cached.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

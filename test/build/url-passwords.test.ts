@@ -1,5 +1,5 @@
-// Passwords in the addresses of ADD, of contexts and of git repositories are for the servers they are meant for: a sweep over
-// all that is printed, recorded, kept and exported. Threat model S1 and S2.
+// Passwords in URLs of ADD, contexts and git repositories are only sent to their servers: searches
+// everything that is printed, recorded, stored and exported. Threat model S1 and S2.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

@@ -1,4 +1,4 @@
-// tsbuild du and prune in words.
+// Output of tsbuild du and prune.
 
 import assert from "node:assert/strict";
 import { openWorkshop, type Workshop } from "./fixture.ts";

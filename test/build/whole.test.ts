@@ -1,4 +1,4 @@
-// One image through all rooms, judged by programs that are not ours: docker-registry takes it, skopeo copies it, umoci unpacks
+// One image through all rooms, checked with independent programs: docker-registry accepts it, skopeo copies it, umoci unpacks
 // it, crun and runc run it.
 
 import assert from "node:assert/strict";

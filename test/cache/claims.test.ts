@@ -1,4 +1,4 @@
-// What is kept of what others say of layers: bounded, and never instead of what is known.
+// Stored claims about layers: bounded, and never instead of verified facts.
 
 import assert from "node:assert/strict";
 import { asRefuted, asVerified, isSure, openClaims, sureForms, withRemote } from "../../cache/claims.ts";

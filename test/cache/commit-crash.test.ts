@@ -1,4 +1,4 @@
-// R1 and R2 of the threat model: whatever instant a process is killed at, the store opens and holds only whole things.
+// R1 and R2 of the threat model: whenever a process is killed, the store opens and contains only complete data.
 
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";

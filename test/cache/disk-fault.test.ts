@@ -1,4 +1,4 @@
-// The one set of words for a disk that takes no more.
+// Error messages for full and unwritable disks.
 
 import assert from "node:assert/strict";
 import { tmpdir } from "node:os";
@@ -32,9 +32,9 @@ describe("a disk that takes no more", () => {
   it("says quota, read-only, too large and device apart", () => {
     const words = (code: string, path = "/proc"): string =>
       refusalOf(failed(code), "output", path)?.words ?? "";
-    assert.equal(words("EDQUOT"), "the disk quota on /proc is used up");
+    assert.equal(words("EDQUOT"), "the disk quota on /proc is exceeded");
     assert.equal(words("EROFS"), "/proc is a read-only file system");
-    assert.equal(words("EFBIG"), "a file on /proc would be larger than is allowed");
+    assert.equal(words("EFBIG"), "a file on /proc would exceed the size limit");
     assert.equal(words("ENOSPC", "/dev/full"), "no space left on the device /dev/full");
     assert.equal(words("EACCES"), "");
   });

@@ -122,7 +122,7 @@ describe("layers", () => {
       mkdirSync(join(dir(), "owner-key"), { recursive: true });
       writeFileSync(join(dir(), "version"), "1\n");
       await using store = await openStore(dir(), alone);
-      assert.deepEqual(store.mended, ["owner-key: was a directory and no file; set aside"]);
+      assert.deepEqual(store.mended, ["owner-key: was a directory, not a file; set aside"]);
       assert.equal(makeLayer(store, "new").unpacked, true);
     });
   });
@@ -217,7 +217,7 @@ describe("layers", () => {
     assert.deepEqual([store.layers.get(id)?.unpacked, store.layers.get(id)?.listing], [true, undefined]);
   });
 
-  it("that were not synced before a power cut are not believed afterwards", async () => {
+  it("that were not synced before a power cut are not used afterwards", async () => {
     await using store = await openStore(dir());
     const lost = makeLayer(store, "lost").id;
     const kept = makeLayer(store, "kept").id;

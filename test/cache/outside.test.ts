@@ -83,9 +83,10 @@ describe("files that others made", () => {
   });
 
   it("have names of one component", () => {
-    for (const name of ["..", ".", "a/file", "a\0"]) assert.throws(() => pathIn(fd, name), /not the name/);
-    assert.throws(() => readIn(fd, "../secret", 10), /not the name/);
-    assert.throws(() => openIn(fd, "../secret"), /not the name/);
+    for (const name of ["..", ".", "a/file", "a\0"])
+      assert.throws(() => pathIn(fd, name), /not a valid file name/);
+    assert.throws(() => readIn(fd, "../secret", 10), /not a valid file name/);
+    assert.throws(() => openIn(fd, "../secret"), /not a valid file name/);
   });
 
   it("that are no regular files neither block nor are read", () => {
@@ -118,7 +119,7 @@ describe("files that others made", () => {
     unlinkIn(fd, "last");
     unlinkIn(fd, "last");
     assert.equal(readFileSync(join(root, "secret"), "utf8"), "host");
-    assert.throws(() => moveIn(fd, "../secret", a), /not the name/);
+    assert.throws(() => moveIn(fd, "../secret", a), /not a valid file name/);
     closeSync(a);
   });
 

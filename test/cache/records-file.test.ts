@@ -1,4 +1,4 @@
-// Space for lmdb before it asks: what its transactions need at most, and what its files look like.
+// Space reserved for lmdb: the maximum its transactions need, and the layout of its files.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

@@ -104,7 +104,7 @@ describe("stat cache", () => {
     const next = openStatCache(store.records, root);
     assert.equal(next.get("recent", stat), null);
     assert.equal(next.get("ancient", ancient), digest);
-    // What is not believed is not carried on either.
+    // What is not trusted is not carried on either.
     next.put("other", stat, digest);
     next.flush();
     assert.equal(openStatCache(store.records, root).get("recent", stat), null);

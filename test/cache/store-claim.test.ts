@@ -1,4 +1,4 @@
-// Whose a store is, and what may be made of a directory. Threat model S5.
+// The owner of a store, and which directories may become one. Threat model S5.
 
 import assert from "node:assert/strict";
 import {
@@ -25,7 +25,7 @@ describe("a directory given as a store", () => {
   it("that is none keeps its mode and gets no files", async () => {
     chmodSync(dir(), 0o1777); // as /tmp is
     writeFileSync(join(dir(), "letter.txt"), "dear reader");
-    await assert.rejects(openStore(dir()), { code: "STORE_UNUSABLE", message: /not empty and not a store/ });
+    await assert.rejects(openStore(dir()), { code: "STORE_UNUSABLE", message: /neither empty nor a store/ });
     assert.equal(statSync(dir()).mode & 0o7777, 0o1777);
     assert.deepEqual(readdirSync(dir()), ["letter.txt"]);
   });
@@ -45,10 +45,10 @@ describe("a directory given as a store", () => {
     symlinkSync(elsewhere, part);
     await assert.rejects(openStore(join(dir(), "store")), {
       code: "STORE_UNUSABLE",
-      message: /tmp is a link/,
+      message: /tmp is a symbolic link/,
     });
     await using store = await openStore(join(dir(), "store"), { repair: true });
-    assert.deepEqual(store.mended, ["tmp: was a link and no directory; set aside"]);
+    assert.deepEqual(store.mended, ["tmp: was a link, not a directory; set aside"]);
     assert.deepEqual(readdirSync(elsewhere), ["mine"]);
   });
 
@@ -69,7 +69,7 @@ describe("a directory given as a store", () => {
       const above = join(dir(), "theirs");
       mkdirSync(above);
       chownSync(above, 1000, 1000);
-      const refused = { code: "STORE_UNUSABLE", message: /lies in a directory of another user: .*theirs/ };
+      const refused = { code: "STORE_UNUSABLE", message: /is in a directory of another user: .*theirs/ };
       await assert.rejects(openStore(join(above, "store")), refused);
       assert.deepEqual(readdirSync(above), []);
       symlinkSync(above, join(dir(), "way"));

@@ -1,4 +1,4 @@
-// A store with layers that can be exported: real tars, packed as asked, in a directory of its own.
+// A store with layers that can be exported: real tars, packed as requested, in its own directory.
 
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

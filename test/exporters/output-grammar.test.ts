@@ -77,7 +77,7 @@ describe("--output", () => {
     ["type=local,dest=-", /directory cannot be written to standard output/],
     ['type=oci,"dest=x', /quote is not closed/],
     ["type=oci,dest=x,annotation-nothing.k=v", /unknown annotation type "nothing"/],
-    ["", /needs a type or a path/],
+    ["", /must have a type or a path/],
   ];
   for (const [text, message] of bad) {
     it(`refuses ${text || "an empty text"}`, () =>

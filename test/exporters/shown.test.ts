@@ -1,4 +1,4 @@
-// What an export says of itself: BuildKit's words, each with its digest or bytes, in an order that tells what was done.
+// Progress of an export: BuildKit's wording, each line with its digest or bytes, in a meaningful order.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";

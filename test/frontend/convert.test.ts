@@ -1,4 +1,4 @@
-// Instructions that make no files, triggers, and what holds for all: Dockerfile reference, "Dockerfile instructions".
+// Instructions that create no files, triggers, and what applies to all: Dockerfile reference, "Dockerfile instructions".
 
 import assert from "node:assert/strict";
 import { check } from "../../frontend/frontend.ts";

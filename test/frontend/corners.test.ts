@@ -1,4 +1,4 @@
-// What BuildKit does where the reference is silent: read in its source (frontend/dockerfile of moby/buildkit).
+// BuildKit's behaviour that the reference does not specify, from its source (frontend/dockerfile of moby/buildkit).
 
 import assert from "node:assert/strict";
 import { parseGitRef } from "../../frontend/git-ref.ts";

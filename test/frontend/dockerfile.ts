@@ -1,4 +1,4 @@
-// Dockerfiles in tests: options with defaults, images that are there, and graphs as text.
+// Dockerfiles in tests: options with defaults, available images, and graphs as text.
 
 import {
   type CallOptions,

@@ -1,4 +1,4 @@
-// Dockerfile to graph: every test/golden/NAME.Dockerfile with what it becomes, in NAME.graph. UPDATE_GOLDEN=1 rewrites.
+// Dockerfile to graph: every test/golden/NAME.Dockerfile with its result in NAME.graph. UPDATE_GOLDEN=1 rewrites.
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";

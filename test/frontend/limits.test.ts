@@ -1,5 +1,5 @@
-// Hostile input is answered within seconds, with an error of its own (threat model D1). The bounds are wide: the machine
-// may have other things to do.
+// Hostile input fails within seconds, with its own error (threat model D1). The bounds are generous: the machine
+// may be busy.
 
 import assert from "node:assert/strict";
 import { convert } from "../../frontend/frontend.ts";

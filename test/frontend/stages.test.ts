@@ -104,7 +104,7 @@ describe("platforms", () => {
         "linux/386",
       ],
     );
-    assert.throws(() => parsePlatform("linux/arm64/v8/x", AMD64), /no platform/);
+    assert.throws(() => parsePlatform("linux/arm64/v8/x", AMD64), /not a platform/);
     assert.throws(() => parsePlatform("mars", AMD64), /unknown/);
   });
 
@@ -141,7 +141,7 @@ describe("platforms", () => {
   });
 });
 
-describe("names of images", () => {
+describe("image names", () => {
   it("get their domain, library and tag", () => {
     const full = (name: string): string => formatImageName(parseImageName(name));
     const digest = `sha256:${"a".repeat(64)}`;

@@ -24,7 +24,7 @@ describe("# syntax=", () => {
     ]) {
       const said = await notes(`#!/usr/bin/env x\n# syntax=${name}\nFROM base:1\n`);
       assert.equal(said.length, 1, name);
-      assert.match(said[0] as string, /^syntax=(?:index\.)?docker.*: read by the built-in/);
+      assert.match(said[0] as string, /^syntax=(?:index\.)?docker.*: using the built-in/);
     }
   });
 
@@ -51,7 +51,7 @@ describe("# syntax=", () => {
     const file = "# syntax=example/none\nFROM base:1\n";
     const args = { BUILDKIT_SYNTAX: "docker/dockerfile:1" };
     assert.deepEqual(await notes(file, args), [
-      "BUILDKIT_SYNTAX=docker/dockerfile:1: read by the built-in Dockerfile frontend",
+      "BUILDKIT_SYNTAX=docker/dockerfile:1: using the built-in Dockerfile frontend",
     ]);
     const error = await failure("FROM base:1\n", {
       buildArgs: new Map([["BUILDKIT_SYNTAX", "example/none"]]),

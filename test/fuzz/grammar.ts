@@ -1,5 +1,5 @@
-// Texts to try the parser and the word expander with: token soup near the Dockerfile grammar, well-formed files in two
-// layouts that mean the same, and words together with what they expand to.
+// Inputs for the parser and the word expander: token soup near the Dockerfile grammar, well-formed files in two
+// equivalent layouts, and words together with their expansion.
 
 import fc from "fast-check";
 

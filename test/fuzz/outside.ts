@@ -1,6 +1,6 @@
-// Every parser of bytes from outside, besides the Dockerfile's: whatever comes, it is read or refused with a BuildError, in time
-// that does not grow with the square of the input (threat model D1, I1, T6). Inputs: well-formed ones with wounds, and
-// beginnings of them followed by one short piece many times.
+// Every parser of external bytes, except the Dockerfile's: any input is parsed or rejected with a BuildError, in time
+// that does not grow with the square of the input (threat model D1, I1, T6). Inputs: damaged well-formed ones, and
+// prefixes of them followed by many copies of one short piece.
 
 import assert from "node:assert/strict";
 import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-// A parsed Dockerfile as text again: canonical layout, no continuations. What is printed has to be read as what it was.
+// Prints a parsed Dockerfile: canonical layout, no continuations. Parsing the printed text must give the same result.
 
 import type {
   CommandLine,

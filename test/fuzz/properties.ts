@@ -1,4 +1,4 @@
-// What must hold for any text: no crash, no hang, and no disagreement between the parser and a printer of what it read.
+// Properties that must hold for any text: no crash, no hang, and no difference between the parser and a printer of its result.
 
 import assert from "node:assert/strict";
 import fc from "fast-check";

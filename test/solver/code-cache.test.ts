@@ -1,5 +1,5 @@
-// Compiled code is run without being looked at, so it is believed only from where nobody else could have put it, and only whole. A bundle
-// that says "honest" is given the code of one that says "hostile" and is the same in all that V8 compares.
+// Compiled code is run unchecked, so it is loaded only if nobody else could have written it, and only if complete. A bundle
+// that prints "honest" is given the code of one that prints "hostile" and is otherwise equal in everything V8 compares.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
@@ -76,7 +76,7 @@ describe("compiled code kept for the next start", function () {
     return own;
   }
 
-  it("is believed in directories only this user can change, also below a sticky one", () => {
+  it("is trusted in directories only this user can change, also below a sticky one", () => {
     // Were it not, the tests below would show nothing.
     assert.equal(start("honest", { HOME: home() }), "hostile");
     assert.equal(
@@ -122,7 +122,7 @@ describe("compiled code kept for the next start", function () {
     changes["it belongs to somebody else"] = (_, code) => chownSync(code, uid, uid);
   }
   for (const [why, change] of Object.entries(changes)) {
-    it(`is not believed where ${why}`, () => {
+    it(`is not trusted where ${why}`, () => {
       assert.equal(start("honest", { HOME: home(change) }), "honest");
     });
   }

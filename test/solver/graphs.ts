@@ -1,4 +1,4 @@
-// Words to write arithmetic graphs with, and one call to solve them.
+// Functions to define arithmetic graphs, and one call to solve them.
 
 import PQueue from "p-queue";
 import type { Store } from "../../cache/store.ts";

@@ -1,4 +1,4 @@
-// The solver over the store on disk: what one process recorded is a hit for the next.
+// The solver with the store on disk: records of one process are hits for the next.
 
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";

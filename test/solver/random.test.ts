@@ -1,4 +1,4 @@
-// Random graphs: whatever is edited between builds, a warm build gives what a cold one gives.
+// Random graphs: whatever is edited between builds, a warm build gives the same result as a cold one.
 
 import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";

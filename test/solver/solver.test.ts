@@ -214,7 +214,7 @@ describe("solver", () => {
     assert.deepEqual(ran(lab), { "/one": 1, "/two": 1 });
   });
 
-  it("asks the worker for a diff of strangers, once", async () => {
+  it("asks the worker for a diff of two results with no common base, once", async () => {
     const lab = openLab();
     const graph = openDraft();
     const differing = graph.diff(graph.file("/one", 1, null), graph.file("/two", 2, null));

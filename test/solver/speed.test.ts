@@ -1,4 +1,4 @@
-// What deciding costs: a build that hits everything does nothing else.
+// The cost of decisions: a fully cached build does nothing else.
 
 import assert from "node:assert/strict";
 import { rmSync } from "node:fs";

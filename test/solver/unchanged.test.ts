@@ -1,5 +1,5 @@
-// A step that ran again and made what it had made before, but for times: the earlier result stands for the new one, and what
-// depends on it is found without running.
+// A step that ran again with unchanged output, except for times: the earlier result is used, and steps that
+// depend on it are cached.
 
 import assert from "node:assert/strict";
 import { openMemoryStore } from "../support/memory-store.ts";

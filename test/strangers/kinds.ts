@@ -1,5 +1,5 @@
-// Hostile trees, each of one kind: made in a directory of this machine, or by a step from inside. What lies outside the tree
-// and must not be touched nor shown is named to them.
+// Hostile trees of different kinds, created in a directory of this machine, or by a step. They get the paths outside the tree
+// that must not be touched or shown.
 
 import { execFileSync } from "node:child_process";
 import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";

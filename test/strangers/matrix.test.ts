@@ -1,5 +1,5 @@
-// Every kind of hostile tree by every way in, as root and as an ordinary user. Beside each lies a sentinel, which must neither
-// change nor appear in anything that comes out. docs/threat-model.md has the rules; TSBUILD_STRANGERS=long makes the trees
+// Every kind of hostile tree through every input, as root and as an ordinary user. Next to each is a sentinel, which must neither
+// change nor appear in any output. docs/threat-model.md has the rules; TSBUILD_STRANGERS=long makes the trees
 // larger.
 
 import assert from "node:assert/strict";

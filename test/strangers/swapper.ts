@@ -1,5 +1,5 @@
-// Exchanges two names for as long as it lives: node swapper.js DIR A B. Prints "ready" after the first exchange, and how many
-// it made when it is told to end.
+// Swaps two names until it ends: node swapper.js DIR A B. Prints "ready" after the first swap, and the number of
+// swaps when it is told to stop.
 
 import { openat, renameat2 } from "../../worker/sys/file.ts";
 import { AT, O, RENAME } from "../../worker/sys/constants.ts";

@@ -1,5 +1,5 @@
-// Every way by which files of others come into a build, or a build writes among them. Each takes a hostile tree and ends in one
-// command, or in several.
+// Every input that may be untrusted, and every output into untrusted directories. Each takes a hostile tree and runs one
+// or more commands.
 
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";

@@ -1,4 +1,4 @@
-// What a step may expect of any sandbox, and what it must not get. One test per statement; the letters and numbers in the
+// What a step can rely on in any sandbox, and what it must not be able to do. One test per statement; the letters and numbers in the
 // names are the rules of the threat model (docs).
 
 import assert from "node:assert/strict";

@@ -1,6 +1,6 @@
 // The cache service of GitHub Actions for tests, both versions, strict: entries never change, sizes and ranges are checked, a job
-// sees the scopes of its token and writes its own. Bytes are kept by a second server behind signed addresses, which refuses
-// requests that show it a token.
+// sees the scopes of its token and writes its own. Bytes are stored by a second server with signed URLs, which refuses
+// requests that contain a token.
 
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";

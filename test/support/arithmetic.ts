@@ -1,6 +1,6 @@
-// A Worker that calculates instead of building: a file holds a number, a layer some files. Everything else is as in a
-// real one: results are stacks of layers in the store, live directories change under it, steps take time and can fail, and
-// no two layers are of one time.
+// A Worker that calculates instead of building: a file is a number, a layer some files. Everything else is as in a
+// real one: results are lists of layers in the store, live directories change meanwhile, steps take time and can fail, and
+// no two layers have the same time.
 
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";

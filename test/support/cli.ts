@@ -1,4 +1,4 @@
-// The command as a user calls it: a process of its own.
+// The command as a user runs it: a separate process.
 
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";

@@ -1,5 +1,5 @@
-// A Store without a disk, for properties that need thousands of builds. Blobs, layers, records, leases and locks behave as the
-// contract says (test/suites/store.ts); there are no files, so what hands out paths throws.
+// A Store without a disk, for properties that need thousands of builds. Blobs, layers, records, leases and locks behave according to
+// the contract (test/suites/store.ts); there are no files, so functions that return paths throw.
 
 import type { LayerRecord, Store } from "../../cache/store.ts";
 import { type Digest, digestOf, hexOf } from "../../solver/graph/digest.ts";

@@ -1,5 +1,5 @@
-// What a test needs of the machine is asked for. A lack is a failure that says how to mend it, never a silent skip:
-// test/setup.sh, which `npm test` runs first, installs it all or names it all.
+// Checks requirements of tests. A missing one is a failure that says how to fix it, never a silent skip:
+// test/setup.sh, which `npm test` runs first, installs everything or lists what is missing.
 
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";

@@ -1,5 +1,5 @@
-// An npm registry on the loopback interface that has what is installed in this checkout, so that a package can be installed for real
-// without a network. Packages of other platforms are not there: npm goes on without those that are optional.
+// An npm registry on the loopback interface with the packages installed in this checkout, so that a package can really be installed
+// without a network. Packages of other platforms are missing: npm continues without optional ones.
 
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";

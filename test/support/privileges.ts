@@ -1,5 +1,5 @@
-// What a test needs of the account it runs as is said where it is registered: elsewhere it is no test, and nothing is skipped.
-// Root is that of the machine or of a user namespace, as the keeper is: an ordinary user's run makes such a namespace for
+// Privileges that a test needs are declared where it is registered: elsewhere it is not a test, so nothing is skipped.
+// Root is that of the machine or of a user namespace, as for the keeper: an ordinary user's run creates such a namespace for
 // the files that ask for root (test/worker/namespace-root.test.ts).
 
 import { readFileSync } from "node:fs";

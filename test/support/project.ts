@@ -1,4 +1,4 @@
-// Where the checkout is: tests run from dist/test/support/.
+// The path of the checkout: tests run from dist/test/support/.
 
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";

@@ -1,4 +1,4 @@
-// Registries for tests: Debian's docker-registry as a real one, and a small server that misbehaves as it is told.
+// Registries for tests: Debian's docker-registry as a real one, and a small server that misbehaves on demand.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";

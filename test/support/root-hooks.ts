@@ -1,5 +1,5 @@
-// Loaded before every test file. All temporary files of a run lie in one directory of its own, so that afterwards it can be
-// said for certain what was left behind: a process, a mount or a file is a failure.
+// Loaded before every test file. All temporary files of a run are in one directory, so that leftovers can be
+// detected: a process, a mount or a file is a failure.
 
 import { chmodSync, mkdtempSync, readdirSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,5 +1,5 @@
-// S3 for tests, on the loopback interface: s3rver keeps the objects, and what it does not look at is checked before it gets a
-// request: the signature (version 4), and the sha256 that the body is said to have.
+// S3 for tests, on the loopback interface: s3rver stores the objects, and what it does not check is checked before it gets a
+// request: the signature (version 4), and the stated sha256 of the body.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 
 import { createHash, createHmac } from "node:crypto";

@@ -1,4 +1,4 @@
-// What a terminal shows after a text: enough of one for what is used (cursor up, erase, newline).
+// A minimal terminal emulator: what is displayed after a text (cursor up, erase, newline).
 
 import { ok } from "node:assert/strict";
 

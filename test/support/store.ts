@@ -1,4 +1,4 @@
-// Temporary directories (for stores, contexts, outputs) and what the machine still has of them.
+// Temporary directories (for stores, contexts, outputs) and detection of what is left of them.
 
 import { execFileSync } from "node:child_process";
 import { chmodSync, chownSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";

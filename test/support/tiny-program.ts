@@ -1,4 +1,4 @@
-// Static executables for either architecture, without a compiler for it: they write a text into the file /made and to
+// Static executables for either architecture, without a compiler: they write a text to the file /made and to
 // standard output. System calls: asm-generic/unistd.h (arm64), syscall_64.tbl (amd64). Header: elf(5).
 
 const BASE = 0x40_0000;

@@ -1,4 +1,4 @@
-// Why a step failed, seen from what its programs said: their own words.
+// Why a step failed, determined from real messages of its programs.
 
 import assert from "node:assert/strict";
 import { openBlame } from "../../worker/ops/blame.ts";

@@ -1,5 +1,5 @@
-// Limits of steps: the lines for the kernel, and real cgroups below this machine's. Which limits can be had depends on the
-// machine (version 1 may hold the controllers); what cannot be had must be refused in words.
+// Limits of steps: the values for the kernel, and real cgroups below this machine's. Which limits are available depends on the
+// machine (cgroup v1 may use the controllers); unavailable ones must be refused with an error.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -215,7 +215,7 @@ describe("a step's cgroup", () => {
           (error) =>
             error instanceof BuildError &&
             error.code === "SANDBOX_UNAVAILABLE" &&
-            /^--\S+ cannot be kept: .*controller/.test(error.message) &&
+            /^--\S+ cannot be applied: .*controller/.test(error.message) &&
             error.hint !== null,
         );
       });

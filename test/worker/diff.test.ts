@@ -1,4 +1,4 @@
-// DiffOp of strangers: the layer that comes out makes the one tree out of the other, and holds nothing else.
+// DiffOp of two results with no common base: the layer turns one tree into the other, and contains nothing else.
 
 import assert from "node:assert/strict";
 import { chmodSync, linkSync, lstatSync, lutimesSync, mkdirSync, readdirSync } from "node:fs";

@@ -1,4 +1,4 @@
-// Repositories of strangers, from a real git server, with something outside that must neither change nor come into the layer.
+// Untrusted repositories, from a real git server, with files outside that must neither change nor get into the layer.
 
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
@@ -24,7 +24,7 @@ import { needs } from "../support/needs.ts";
 import { type TemporaryDir, temporaryDir } from "../support/store.ts";
 import { NO_SESSION } from "../support/session.ts";
 
-describe("a git repository of a stranger", () => {
+describe("an untrusted git repository", () => {
   let temporary: TemporaryDir;
   let store: Store;
   let daemon: ChildProcess;

@@ -1,4 +1,4 @@
-// Cancelling work of the keeper: any job, at once, also when nothing of the keeper answers any more.
+// Cancelling work of the keeper: any job, at once, even when the keeper no longer responds.
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, truncateSync, utimesSync, writeFileSync } from "node:fs";

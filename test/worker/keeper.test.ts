@@ -1,4 +1,4 @@
-// The keeper's life: the suite with the built-in sandbox and with OCI runtimes, and its start.
+// The keeper's lifetime: the suite with the built-in sandbox and with OCI runtimes, and its start.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";

@@ -1,5 +1,5 @@
-// The launcher of each architecture: that of this machine by the kernel, the other by qemu's user mode, which also says by name which
-// call a number is.
+// The launcher of each architecture: that of this machine by the kernel, the other by qemu's user mode, which also maps call numbers
+// to names.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

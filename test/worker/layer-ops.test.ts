@@ -1,4 +1,4 @@
-// Merge and diff through solver, worker, keeper and a store: what lists of layers cannot answer is made from files, once.
+// Merge and diff through solver, worker, keeper and a store: what lists of layers cannot express is computed from files, once.
 
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
@@ -84,7 +84,7 @@ describe("merge and diff", () => {
     return { files, ran };
   }
 
-  it("take the difference of two strangers and put it on a third", async () => {
+  it("take the difference of two unrelated results and apply it to a third", async () => {
     using temp = temporaryDir();
     const make = (graph: GraphBuilder): Input => {
       const from = file(graph, "/gone", "1", file(graph, "/same", "2", null));

@@ -1,5 +1,5 @@
-// For an ordinary user the keeper is root of a user namespace. What is registered for root only (test/support/privileges.ts)
-// runs there too, from the ordinary user's run of the tests.
+// For an ordinary user the keeper is root of a user namespace. Tests registered for root only (test/support/privileges.ts)
+// run there too, from the ordinary user's run of the tests.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

@@ -1,5 +1,5 @@
-// The default network of steps: in a network of this test's own, made of loopback and an unconnected tap interface, so that nothing
-// real is talked to. This file runs itself again inside it.
+// The default network of steps: in this test's own network, made of loopback and an unconnected tap interface, so that nothing
+// real is contacted. This file runs itself again inside it.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

@@ -1,4 +1,4 @@
-// What happens when an OCI runtime is not what it should be: one that is a script around a real one.
+// OCI runtimes that misbehave: a script around a real one.
 
 import assert from "node:assert/strict";
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";

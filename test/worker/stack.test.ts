@@ -1,4 +1,4 @@
-// Layers whose tars leave out parent directories, stacked: what they show is what containerd's apply would have made.
+// Layers whose tars omit parent directories, mounted together: they show the same as containerd's apply.
 
 import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-// [keeper] The settings, and the first thread of the pool. Imported before all else: a thread takes 35 ms to begin, and the first
+// [keeper] The settings, and the first thread of the pool. Imported first: a thread takes 35 ms to start, and the first
 // layer of a short build is packed about that long after the keeper has loaded its code, which takes another 10.
 
 import type { Worker } from "node:worker_threads";

@@ -1,4 +1,4 @@
-// [keeper] Errors on their way from the keeper's threads to the keeper, and to the front: thawed by wire-error.ts.
+// [keeper] Serializes errors from the keeper's threads to the keeper, and to the front; wire-error.ts restores them.
 
 import { BuildError } from "../../solver/graph/error.ts";
 import { refusedBy } from "../ops/failure.ts";

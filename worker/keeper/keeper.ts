@@ -1,4 +1,4 @@
-// Front side of the keeper: starts it, sends jobs, hands back outcomes. The keeper is root inside its own user namespace and
+// Front side of the keeper: starts it, sends jobs, returns outcomes. The keeper is root inside its own user namespace and
 // lives in its own mount and pid namespace; it dies with the front, and with it every container and mount.
 
 import type { ChildProcess } from "node:child_process";
@@ -110,7 +110,7 @@ export const KILL_GRACE_MS = 700;
 export const STOP_GRACE_MS = 1_000;
 /** For a killed keeper to be gone. Longer is only what waits for a device, or is frozen by cgroup v1: it is left to the kernel. */
 const GONE_WAIT_MS = 500;
-/** Only against waiting for ever: fifty keepers that start at once on two slow cores take half a minute. */
+/** Only against waiting forever: fifty keepers that start at once on two slow cores take half a minute. */
 const START_TIMEOUT_MS = 120_000;
 
 /** What the keeper process is told on its command line, as JSON. */
@@ -139,14 +139,14 @@ function keeperProgram(
   const program = openProgram(launcherArch(), FD.acknowledge);
   const child = program.label();
   program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
-  program.call("unshare", [CLONE.NEWUSER], { what: "making a user namespace" });
+  program.call("unshare", [CLONE.NEWUSER], { what: "creating a user namespace" });
   program.call("write", [FD.acknowledge, "u", 1]);
   program.call("read", [FD.program, new Uint8Array(8), 1]); // the front has written the id maps
   program.call("setresgid", [0, 0, 0]);
   program.call("setresuid", [0, 0, 0]);
   program.call("setgroups", [0, 0], { onError: "ignore" }); // refused in single-id mode
   program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]); // new credentials clear it (prctl(2))
-  program.call("unshare", [CLONE.NEWNS | CLONE.NEWPID], { what: "making mount and pid namespaces" });
+  program.call("unshare", [CLONE.NEWNS | CLONE.NEWPID], { what: "creating mount and pid namespaces" });
   program.call("clone", [SIG.CHLD, 0, 0, 0, 0], { onZero: child, intoNextArg: 0 });
   const how = new Uint8Array(STATUS_BYTES);
   program.call("wait4", [0, how, 0, 0]);
@@ -210,13 +210,13 @@ export function startKeeper(options: {
   readonly maps: IdMaps;
   readonly path: string; // where newuidmap is looked for
   readonly env: Readonly<Record<string, string>>; // of the keeper process itself
-  /** What connects steps whose network is "sandbox"; left out: what findNetworkHelper finds in `path`. */
+  /** What connects steps whose network is "sandbox"; omitted: what findNetworkHelper finds in `path`. */
   readonly network?: NetworkHelper;
   /** A step with the default network is likely to come: its network is started with the keeper (where the helper is pasta). */
   readonly networkAhead?: boolean;
-  /** An OCI runtime for the steps (findOciRuntime); left out: the built-in sandbox. */
+  /** An OCI runtime for the steps (findOciRuntime); omitted: the built-in sandbox. */
   readonly ociRuntime?: OciRuntime | null;
-  /** Takes jobs that can no longer be given to this one, because it has died; left out: they fail. */
+  /** Takes jobs that can no longer be given to this one, because it has died; omitted: they fail. */
   readonly successor?: () => Keeper;
 }): Keeper {
   const waiting = new Map<number, Waiting>();
@@ -386,7 +386,7 @@ export function startKeeper(options: {
   const abandon = async (): Promise<void> => {
     ended ??= new BuildError(
       "SANDBOX_UNAVAILABLE",
-      "the keeper process was ended, because something in it went on after it was cancelled",
+      "the keeper process was killed because a cancelled job in it did not stop",
     );
     child.kill("SIGKILL"); // also of a stopped process, signal(7); the keeper dies with its launcher
     await Promise.race([exited, later(GONE_WAIT_MS)]);

@@ -1,4 +1,4 @@
-// [process] The keeper: namespace root. Jobs on files go to threads, commands to the sandbox; answers go back to the front.
+// [process] The keeper: namespace root. File jobs go to threads, commands to the sandbox; results go back to the front.
 
 import { firstThread, settings, threadData } from "./first-thread.ts";
 import { availableParallelism } from "node:os";

@@ -1,11 +1,11 @@
-// What the front asks of the keeper, as data. Paths are absolute and of the store or of a context; file bytes never cross.
+// Messages from the front to the keeper, as data. Paths are absolute, in the store or in a context; file bytes are never sent.
 
 import type { Listing } from "../../cache/layers/listing.ts";
 import type { Selector } from "../../cache/tree-select.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { ChownOpt, FileAction } from "../../solver/graph/op.ts";
 
-/** A tree the keeper can read: stacked layer directories (oldest first), or a directory of the asker with its ignore rules. */
+/** A tree the keeper can read: stacked layer directories (oldest first), or a directory of the client with its ignore rules. */
 export type Tree =
   | { readonly kind: "layers"; readonly dirs: readonly string[] }
   | {
@@ -95,7 +95,7 @@ export interface PackJob {
   /** The directory was made by a keeper with one id, and this one has several (LayerStore.isOfOtherIds). */
   readonly oneId?: boolean;
 }
-/** A layer blob in another compression; its tar stays as it is. */
+/** A layer blob in another compression; its tar stays unchanged. */
 export interface RecompressJob {
   readonly kind: "recompress";
   readonly blob: string;
@@ -238,7 +238,7 @@ export interface ExecJob {
   readonly stdin: boolean;
   /** CDI edits and the like: extra device nodes to bind from the host. */
   readonly devices: readonly string[];
-  /** Directory of a cgroup (v2) made for the step: worker/cgroup.ts. Left out: it stays in the builder's. */
+  /** Directory of a cgroup (v2) made for the step: worker/cgroup.ts. Omitted: it stays in the builder's. */
   readonly cgroup?: string;
 }
 export type ExecJobMount =

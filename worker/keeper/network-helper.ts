@@ -1,4 +1,4 @@
-// Which program can connect a network namespace of an ordinary user to the world: pasta(1), slirp4netns(1).
+// Which program can connect a network namespace of an ordinary user to the outside: pasta(1), slirp4netns(1).
 
 import { accessSync, constants } from "node:fs";
 import { join } from "node:path";

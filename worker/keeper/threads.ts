@@ -1,4 +1,4 @@
-// [keeper] The pool of threads that run jobs on files with synchronous calls, so that the message loop never waits.
+// [keeper] The pool of threads that run file jobs with synchronous calls, so that the message loop never blocks.
 
 import { Worker } from "node:worker_threads";
 import { entryOf } from "../../solver/graph/entry.ts";

@@ -1,4 +1,4 @@
-// Which ids the keeper's user namespace holds, and how they are written.
+// Which ids the keeper's user namespace has, and how they are set.
 // user_namespaces(7), subuid(5), newuidmap(1).
 
 import { accessSync, constants, readFileSync, writeFileSync } from "node:fs";
@@ -23,7 +23,7 @@ export type IdMaps =
     };
 
 const ALL_IDS = 4_294_967_295;
-/** Only against waiting for ever, on a machine that does many things at once. */
+/** Only against waiting forever, on a machine that does many things at once. */
 const HELPER_TIMEOUT_MS = 60_000;
 
 /** Finds the maps for this user. Reads /etc/subuid and /etc/subgid; looks for newuidmap in `path`. */
@@ -40,7 +40,7 @@ export function findIdMaps(user: { uid: number; gid: number; name: string }, pat
     const gids = ownRanges("/proc/self/gid_map");
     if (isOne(uids) || isOne(gids) || groupsAreRefused()) {
       return single(
-        "root has no other id in this user namespace: make it with a range, as unshare --map-auto does",
+        "this user namespace maps only one id: create it with a range of ids, as unshare --map-auto does",
       );
     }
     return { kind: "root", uids, gids };
@@ -139,7 +139,7 @@ export async function writeIdMaps(pid: number, maps: IdMaps, path: string): Prom
     writeFileSync(`/proc/${pid}/uid_map`, text(maps.uids));
     writeFileSync(`/proc/${pid}/gid_map`, text(maps.gids));
   } catch (error) {
-    throw new BuildError("SANDBOX_UNAVAILABLE", "the kernel refused the id map of a user namespace", {
+    throw new BuildError("SANDBOX_UNAVAILABLE", "the kernel rejected the id map of a user namespace", {
       cause: error,
     });
   }
@@ -166,7 +166,7 @@ function runHelper(
         reject(
           new BuildError("SANDBOX_UNAVAILABLE", `${name} failed: ${stderr.trim() || error.message}`, {
             cause: error,
-            hint: `check that ${name} is setuid root (or has file capabilities) and that /etc/subuid and /etc/subgid name you`,
+            hint: `check that ${name} is setuid root (or has file capabilities) and that /etc/subuid and /etc/subgid have entries for you`,
           }),
         );
       }

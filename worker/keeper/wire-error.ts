@@ -1,4 +1,4 @@
-// Errors from the keeper and its threads; freeze-error.ts has the way in. Loaded by the front, so without native code.
+// Restores errors from the keeper and its threads; freeze-error.ts serializes them. Loaded by the front, so without native code.
 
 import { DiskRefused } from "../../cache/disk-fault.ts";
 import { BuildError, type ErrorCode } from "../../solver/graph/error.ts";

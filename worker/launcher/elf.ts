@@ -1,11 +1,11 @@
 // The launcher: a static executable of about 400 bytes that reads a program of system calls and makes them.
 //
-// Why it exists. Between fork and execve of a step some eighty system calls must be made by a process with one thread:
+// Why it exists. Between fork and execve of a step some eighty system calls must be made by a single-threaded process:
 // unshare, mounts, pivot_root, capabilities, seccomp. Node always has several threads (unshare(CLONE_NEWUSER) fails with
 // EINVAL), its VM must never be forked, and one waiting Node process per step costs 45 ms of CPU and 40 MB. So the calls
-// are data: launcher/program.ts lays them out in memory as the launcher wants them, the launcher only walks them. It starts in under
-// a millisecond, needs 64 MB of address space and a few pages of memory, and holds nothing that could be reused by what it
-// becomes.
+// are data: launcher/program.ts lays them out in memory in the launcher's format, the launcher only executes them. It starts in under
+// a millisecond, needs 64 MB of address space and a few pages of memory, and contains nothing that the program it executes
+// could reuse.
 //
 // Program memory (fixed address PROGRAM_BASE, read from descriptor 0 until `length` bytes are there):
 //   +0   u64 length of the program in bytes       +8   u64 address of the record that failed last

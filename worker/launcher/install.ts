@@ -1,4 +1,4 @@
-// The launcher as a file on disk, for the front that starts the keeper with it.
+// Writes the launcher to disk, for the front, which starts the keeper with it.
 
 import { randomBytes } from "node:crypto";
 import {
@@ -51,12 +51,12 @@ export function withLauncher<T>(dir: string, start: (file: string) => T): T {
     "SANDBOX_UNAVAILABLE",
     `programs cannot be started from ${dir}: it is mounted noexec`,
     {
-      hint: "choose a store elsewhere with --root, or set TMPDIR to a directory that allows it",
+      hint: "use another store with --root, or set TMPDIR to a directory that is not mounted noexec",
     },
   );
 }
 
-/** The launcher in `dir`. One that is there is believed for its bytes, owner and mode, never for being there: it is not flushed
+/** The launcher in `dir`. One that is there is trusted for its bytes, owner and mode, never for being there: it is not flushed
  *  when it is written, so a power cut may leave an empty one, and what it says runs with all rights of who builds (threat model R2). */
 function install(dir: string): string {
   const arch = launcherArch();

@@ -1,4 +1,4 @@
-// Records that make a network namespace: for the keeper's start, for the pool of namespaces and for steps without a network.
+// Records that create a network namespace: for the keeper's start, for the pool of namespaces and for steps without a network.
 
 import type { Program } from "./program.ts";
 import { STEP_FD } from "./step-fd.ts";
@@ -7,10 +7,12 @@ import { CLONE, MS } from "../sys/constants.ts";
 /** Ends the program in a new network namespace with loopback up, which stays where it is bound to the file `path`. `own`: addresses of
  *  which it answers all (answerEverything). */
 export function bindNewNetwork(program: Program, path: string, own: readonly OwnAddress[] = []): void {
-  program.call("unshare", [CLONE.NEWNET], { what: "making a network namespace" });
+  program.call("unshare", [CLONE.NEWNET], { what: "creating a network namespace" });
   loopbackUp(program);
   if (own.length > 0) answerEverything(program, own);
-  program.call("mount", ["/proc/self/ns/net", path, 0, MS.BIND, 0], { what: "keeping a network namespace" });
+  program.call("mount", ["/proc/self/ns/net", path, 0, MS.BIND, 0], {
+    what: "holding a network namespace open",
+  });
   program.call("exit_group", [0]);
 }
 
@@ -63,7 +65,7 @@ function answerEverything(program: Program, own: readonly OwnAddress[]): void {
       ]),
     ]) {
       program.call("sendto", [STEP_FD.socket, message, message.length, 0, kernel, kernel.length], {
-        what: "making routes of a network namespace",
+        what: "adding routes to a network namespace",
       });
     }
   }

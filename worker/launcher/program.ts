@@ -1,4 +1,4 @@
-// Programs for the launcher (elf.ts): system calls as data, with strings and structures laid out behind them.
+// Programs for the launcher (elf.ts): system calls as data, followed by strings and structures.
 
 import { Buffer } from "node:buffer";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -191,7 +191,7 @@ function layout(
       if (arg.includes("\0")) {
         throw new BuildError(
           "EXEC_FAILED",
-          "a NUL byte cannot be in an argument, a path or an environment variable of a command",
+          "arguments, paths and environment variables of a command cannot contain a NUL byte",
         );
       }
       const at = place(Buffer.from(`${arg}\0`));

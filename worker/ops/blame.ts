@@ -1,4 +1,4 @@
-// Why a step failed, where what the failing programs say points at a limit of the machine or of the step.
+// Finds out whether a step failed because of a limit of the machine or of the step, from the messages of its programs.
 
 import type { IdMaps } from "../keeper/userns.ts";
 
@@ -18,7 +18,7 @@ const PROCESS_REFUSED =
   /(?:fork|clone|thread|process|spawn)[^\n]{0,200}(?:Resource temporarily unavailable|EAGAIN|errno=11)|(?:can'?t|cannot|unable to|failed to) (?:fork|(?:create|start)[^\n]{0,40}thread)/i;
 /** Kept of what was read before, so that a line cut by chunks is seen whole. */
 const CARRY = 400;
-/** A step that runs out of processes ends soon after; what it says last is looked at, and only once it has failed. */
+/** A step that runs out of processes ends soon after; what it says last is examined, and only once it has failed. */
 const LAST_BYTES = 4096;
 
 /** A reader for one step. `processes`: how many it may have; null: any number. */
@@ -36,7 +36,7 @@ export function openBlame(ids: IdMaps, processes: number | null): Blame {
     },
     hint() {
       if (ids.kind === "single" && idRefused)
-        return `the step needs more ids than the one this user has: ${ids.why}`;
+        return `the step needs more user and group ids than this user has: ${ids.why}`;
       if (processes === null || !PROCESS_REFUSED.test(last.map(latin1).join("").slice(-LAST_BYTES)))
         return null;
       return `a step may have ${processes} processes and threads; --pids-limit=N allows more, --pids-limit=-1 any number`;

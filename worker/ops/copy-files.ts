@@ -1,4 +1,4 @@
-// [keeper] The files of one copy, on two cores when there are many. Making a file costs the kernel some 60 µs and hashing
+// [keeper] Copies the files of one copy action, on two cores if there are many. Creating a file takes the kernel some 60 µs and hashing
 // runs at 1 to 2 GB a second, and neither waits for another thread.
 
 import { availableParallelism } from "node:os";

@@ -1,4 +1,4 @@
-// [keeper] COPY and ADD: what goes where, with the rules of BuildKit's fsutil/copy.
+// [keeper] COPY and ADD: which file goes where, with the rules of BuildKit's fsutil/copy.
 
 import { type Content, contentWithoutReading, EMPTY, foldSelection } from "../../cache/path-hash.ts";
 import {
@@ -95,18 +95,18 @@ function requirePath(source: TreeReader, src: string, required: string): void {
   const parts = cleanPath(required).split("/");
   for (const [index, part] of parts.entries()) {
     if (part === "")
-      throw absent("--parents keeps what is below the source: leave it out for the source itself");
+      throw absent("--parents keeps the path after /./: leave it out to copy that directory itself");
     path = childPath(path, part);
     const stat = source.lstat(path);
     if (stat === null) throw absent(null);
     if (index === parts.length - 1 || stat.type === "directory") continue;
     throw absent(
-      stat.type === "symlink" ? `${shown(path)} is a link, behind which --parents does not look` : null,
+      stat.type === "symlink" ? `${shown(path)} is a symbolic link, which --parents does not follow` : null,
     );
   }
 }
 
-/** Copies what is below a directory of the source, or one file, into a directory or file of the place as it is. For the
+/** Copies what is below a directory of the source, or one file, into a directory or file of the place unchanged. For the
  *  digest see runCopy. */
 export async function copySubtree(
   match: Match,

@@ -1,7 +1,7 @@
-// [keeper] DiffOp of results that do not stand on each other: a layer that makes the upper tree out of the lower one.
+// [keeper] DiffOp of two results with no common base: a layer that turns the lower tree into the upper one.
 //
-// What counts as different is what containerd's fs.Changes looks at, which BuildKit asks: kind, mode, owner and attributes of
-// everything; size, time and bytes of what is no directory.
+// Differences are those of containerd's fs.Changes, which BuildKit uses: kind, mode, owner and attributes of
+// everything; size, time and bytes of everything except directories.
 
 import { childPath, joinPath, type TreeReader, type TreeStat } from "../../cache/tree.ts";
 import type { DiffJob } from "../keeper/messages.ts";
@@ -63,7 +63,7 @@ async function become(directory: string, becoming: Becoming): Promise<boolean> {
     }
   }
   const [is, look] = [place.tree.lstat(directory), wanted.tree.lstat(directory)];
-  if (is === null || look === null) throw new Error("a directory went away");
+  if (is === null || look === null) throw new Error("a directory disappeared");
   if (!isChanged && hasSameLook(directory, is, look, becoming)) return false;
   const xattrs = wanted.tree.xattrs(directory);
   place.dress(directory, { owner: look, mode: look.mode, mtimeNs: look.mtimeNs, xattrs }, "directory");

@@ -1,4 +1,4 @@
-// The mounts of a step as the keeper is told of them.
+// The mounts of a step in the keeper's format.
 
 import type { ActiveLayer, CacheMountHold, Store } from "../../cache/store.ts";
 import type { Digest } from "../../solver/graph/digest.ts";

@@ -26,13 +26,13 @@ export interface ExecDeps extends MountDeps {
   readonly otherNetwork: (found: OtherNetwork, step: string) => void;
   /** Processes and threads the step may have; null: any number. */
   readonly processes: number | null;
-  /** Layer directories of an input, unpacked; files of the asker are put into a layer first. */
+  /** Layer directories of an input, unpacked; files of the client are put into a layer first. */
   readonly directories: (input: Result) => Promise<string[]>;
 }
 
 /** Host name every step sees, as in BuildKit. */
 export const STEP_HOSTNAME = "buildkitsandbox";
-const OUT_OF_MEMORY = "memory had run out meanwhile, and the kernel ended a process";
+const OUT_OF_MEMORY = "the machine ran out of memory during the step, and the kernel killed a process";
 /** Runs the command and returns one Result per output. Throws EXEC_FAILED, SECRET_MISSING, ENTITLEMENT_DENIED, MOUNT_INVALID… */
 export async function runExecOp(
   vertex: Vertex,
@@ -118,7 +118,7 @@ export async function runExecOp(
     const { words = "", hint = null } = refusalOf(full, "store", deps.store.dir) ?? {};
     throw new BuildError(
       "STORE_FULL",
-      `${words} when process "${commandText(op)}" ended: what it wrote may be cut short`,
+      `${words} when process "${commandText(op)}" ended: what it wrote may be truncated`,
       { hint },
     );
   }
@@ -198,9 +198,9 @@ function commandText(op: ExecOp): string {
 function limitHint(used: CgroupUsage | null): string | null {
   if (used === null) return null;
   if (used.oomKills > 0) {
-    return "the kernel ended a process of the step: it had reached its memory limit (--memory, --cgroup-parent)";
+    return "the kernel killed a process of the step: the memory limit was reached (--memory, --cgroup-parent)";
   }
-  return used.pidsRefused > 0 ? "the step had reached its limit of processes (--pids-limit)" : null;
+  return used.pidsRefused > 0 ? "the step reached its limit of processes (--pids-limit)" : null;
 }
 
 function execFailure(op: ExecOp, { code, signal }: ExecOutcome, cause: string | null): BuildError {
@@ -216,9 +216,9 @@ function execFailure(op: ExecOp, { code, signal }: ExecOutcome, cause: string | 
     hint:
       cause ??
       (code === 127 && op.args.length >= 3
-        ? "127 is a shell's word for a command that was not found"
+        ? "exit code 127 of a shell means that a command was not found"
         : code === 126 && op.args.length >= 3
-          ? "126 is a shell's word for a file that is not executable"
+          ? "exit code 126 of a shell means that a file is not executable"
           : null),
   });
 }

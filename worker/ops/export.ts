@@ -1,4 +1,4 @@
-// [thread of the keeper] `-o type=local|tar`: merged trees written out.
+// [thread of the keeper] `-o type=local|tar`: writes merged trees.
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-// [keeper] Failed system calls as errors of the user.
+// [keeper] Converts failed system calls to user errors.
 
 import { getSystemErrorMap } from "node:util";
 import { DiskRefused } from "../../cache/disk-fault.ts";

@@ -1,5 +1,5 @@
 // [keeper] Trees by descriptor: each directory is opened by the kernel below the root without following links, so no name is
-// ever resolved outside, whatever else changes meanwhile (threat model P1, P2, P9).
+// ever resolved outside, even if the tree changes meanwhile (threat model P1, P2, P9).
 
 import { OWNER_XATTR, ownerOf } from "../../cache/layers/owner.ts";
 import type { Child, FileType, TreeReader, TreeStat } from "../../cache/tree.ts";
@@ -170,7 +170,10 @@ function openRegular(directory: number, path: string): number {
   const fd = openat(directory, nativePath(baseOf(path)), O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
   if ((fstat(fd).mode & S.IFMT) === S.IFREG) return fd;
   close(fd);
-  throw new BuildError("CONTEXT_CHANGED", `"${textOf(path)}" changed while it was read: not a file any more`);
+  throw new BuildError(
+    "CONTEXT_CHANGED",
+    `"${textOf(path)}" changed while it was read: no longer a regular file`,
+  );
 }
 
 /** Attributes that mean something to a mount or to us are no content (threat model T5); labels belong to the host. */

@@ -1,6 +1,6 @@
-// [keeper] FileOp: its actions in order on one active layer. The layer is mounted above its base without a place in any
-// tree, all work is done on descriptors below it, and the mount ends with them. What came out as it was below is no part of
-// the layer: `COPY . .` behind `COPY package.json .` brings that file again.
+// [keeper] FileOp: its actions in order on one active layer. The layer is mounted above its base as a detached mount,
+// all work is done on descriptors below it, and the mount ends with them. Files that are unchanged from the layers below are not part
+// of the layer: `COPY . .` after `COPY package.json .` copies that file again.
 
 import { setOwner } from "../../cache/layers/owner.ts";
 import { combineSelections } from "../../cache/path-hash.ts";
@@ -80,8 +80,7 @@ class Inputs {
   /** null is scratch. */
   open(input: number | null): TreeReader {
     if (input === null) return emptyTree();
-    if (input >= this.#trees.length)
-      throw new Error("a copy from an earlier action needs a layer of its own");
+    if (input >= this.#trees.length) throw new Error("a copy from an earlier action needs its own layer");
     return this.#open(input).tree;
   }
   /** Descriptor of the root of an input, null for scratch. */

@@ -1,4 +1,4 @@
-// [keeper] Trees for steps: a selection as files of its own, and single files out of stacked layers.
+// [keeper] Trees for steps: a selection copied to separate files, and single files from mounted layers.
 
 import { combineSelections, matchesOf } from "../../cache/path-hash.ts";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -41,7 +41,7 @@ export async function materialize(job: MaterializeJob, idMode: IdMode): Promise<
 /** A file inside stacked layers: in-root, regular, never blocking; null when there is none. Throws LIMIT_EXCEEDED when it
  *  is larger than maxBytes. */
 export function readInRoot(job: ReadJob): Uint8Array | null {
-  if (job.path.includes("\0")) throw new BuildError("COPY_FAILED", "a path cannot hold a NUL character");
+  if (job.path.includes("\0")) throw new BuildError("COPY_FAILED", "a path cannot contain a NUL character");
   return inWords(`read ${job.path}`, () => {
     const { root, close } = openTreeOf({ kind: "layers", dirs: job.dirs });
     try {

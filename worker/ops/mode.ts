@@ -1,5 +1,5 @@
-// Symbolic modes as chmod(1) and BSD's setmode(3) have them: "u=rwX,go-w". The umask plays no part: what a step makes
-// must not depend on the user's.
+// Symbolic modes as in chmod(1) and BSD's setmode(3): "u=rwX,go-w". The umask is ignored: the output of a step
+// must not depend on the user's umask.
 
 import { BuildError } from "../../solver/graph/error.ts";
 

@@ -1,4 +1,4 @@
-// [keeper] The trees a job names, opened for reading.
+// [keeper] Opens the trees of a job for reading.
 
 import type { TreeReader } from "../../cache/tree.ts";
 import { filterTree } from "../../cache/tree-filter.ts";

@@ -43,7 +43,7 @@ export function resolveOwner(owner: ChownOpt | null, rootOf: (input: number) => 
 /** -1 would tell chown(2) to leave the owner as it is, which is root (threat model I3). */
 function givenId(id: number): number {
   if (id <= 0xffff_fffe) return id;
-  throw new BuildError("USER_UNKNOWN", `${id} is no user or group id`);
+  throw new BuildError("USER_UNKNOWN", `${id} is not a valid user or group id`);
 }
 
 /** Fields of the first line with this name, or null. */
@@ -57,7 +57,7 @@ function lookUp(
       "USER_UNKNOWN",
       `invalid user index: -1: ${JSON.stringify(who.name)} cannot be looked up here`,
       {
-        hint: "give the owner as numbers: the step has no image whose /etc/passwd could be read",
+        hint: "use numeric ids: the step has no image with an /etc/passwd",
       },
     );
   }
@@ -65,7 +65,7 @@ function lookUp(
   // Without accounts nobody has the name; what cannot be read might have.
   const notRegular = (): never => {
     throw new BuildError("USER_UNKNOWN", `${file} is not a regular file`, {
-      hint: `${JSON.stringify(who.name)} cannot be looked up in it: give the owner as numbers`,
+      hint: `${JSON.stringify(who.name)} cannot be looked up in it: use numeric ids`,
     });
   };
   const bytes = root === null ? null : readInTree(root, file, ACCOUNTS_MAX_BYTES, notRegular);

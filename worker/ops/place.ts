@@ -60,7 +60,7 @@ export interface Place {
   close(): void;
 }
 
-/** Has the user namespace one id only, so that owners are noted beside the files (cache/layers/owner.ts)? */
+/** Has the user namespace one id only, so that owners are stored in attributes of the files (cache/layers/owner.ts)? */
 export interface IdMode {
   readonly singleId: boolean;
 }
@@ -131,8 +131,8 @@ export function openPlace(mount: number, { singleId }: IdMode): Place {
       if ((mode & S.IFMT) === S.IFCHR && device.major === 0 && device.minor === 0) {
         throw new BuildError(
           "COPY_FAILED",
-          `${shown(path)} is a character device 0, 0: overlayfs has it mark deleted files, so it cannot be copied`,
-          { hint: "leave it out with .dockerignore" },
+          `${shown(path)} is a character device 0, 0, which overlayfs uses to mark deleted files: it cannot be copied`,
+          { hint: "exclude it with .dockerignore" },
         );
       }
       replacing(path, () => mknodat(at(path), nameOf(path), mode, device));

@@ -1,4 +1,4 @@
-// [keeper] Content keys of trees that only the keeper can read: stacked layers, with files of foreign owners.
+// [keeper] Content keys of trees that only the keeper can read: mounted layers with files of other owners.
 
 import { selectDigest } from "../../cache/path-hash.ts";
 import type { Digest } from "../../solver/graph/digest.ts";

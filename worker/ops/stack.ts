@@ -1,8 +1,8 @@
-// [keeper] Layers in the order they are mounted in, with what their own directories cannot say.
+// [keeper] Layers in mount order, with corrections that their own directories cannot express.
 //
-// Overlayfs shows a directory as the topmost layer that has it. A layer that has one only by implication (cache/layers/
-// implied.ts) would cover /tmp's 1777 with a plain 0755. Above such a layer goes a second one that holds nothing but these
-// directories, as the layers below have them. It is made once for each stack, beside the layer.
+// Overlayfs shows a directory as in the topmost layer that has it. A layer that has one only implicitly (cache/layers/
+// implied.ts) would hide the 1777 of /tmp behind a plain 0755. Above such a layer goes a second one that contains only these
+// directories, as in the layers below. It is created once for each list of layers, next to the layer.
 
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
@@ -38,8 +38,8 @@ export function stackOf(layers: readonly string[]): readonly string[] {
   if (stack.length <= STACK_MAX) return stack;
   throw new BuildError(
     "LIMIT_EXCEEDED",
-    `${stack.length} layers are more than the ${STACK_MAX} that this kernel stacks`,
-    { hint: "bring steps together: RUN a && b, one COPY of a directory" },
+    `${stack.length} layers: this kernel can mount at most ${STACK_MAX}`,
+    { hint: "combine steps: RUN a && b, one COPY of a directory" },
   );
 }
 

@@ -1,4 +1,4 @@
-// [keeper] The bytes of files: copied with or without looking at them, holes kept.
+// [keeper] The bytes of files: copied with or without hashing, holes preserved.
 
 import { createHash } from "node:crypto";
 import { ftruncateSync, readSync } from "node:fs";

@@ -1,13 +1,13 @@
-// [keeper] What overlayfs copied up and what was then not changed is no part of a layer: `chown` to the owner a
-// file has copies all of it, as `chmod` to its mode, opening it for writing and a new hard link to it do. Nor is what a COPY
-// replaces by the same.
+// [keeper] Removes from a layer what overlayfs copied up without changes: `chown` to the current owner copies the whole
+// file, as do `chmod` to the current mode, opening it for writing and creating a hard link to it. The same applies to files that a COPY
+// replaces with equal ones.
 //
-// Which entries count as unchanged is what BuildKit asks in its overlay differ (util/overlay, sameDirent: kind, mode, owner,
-// device, capabilities, size, time), and more where it would lose something that a later step sees: all attributes, the
+// Which entries are unchanged follows BuildKit's overlay differ (util/overlay, sameDirent: kind, mode, owner,
+// device, capabilities, size, time), plus what a later step could otherwise notice: all attributes, the
 // bytes of files, the time of a directory.
 //
-// Cheap where a step makes new files: only directories that the layers below have as well are looked into, and in them only
-// the names that both have. After most steps that is a handful: the keeper does it at once; where there is more, a thread.
+// Cheap for steps that create new files: only directories that also exist in the layers below are read, and in them only
+// names that both have. After most steps that is a handful, done by the keeper at once; if there are more, by a thread.
 
 import { sameEntry } from "../../cache/layers/listing.ts";
 import {
@@ -35,7 +35,7 @@ const DEPTH_MAX = 128;
 /** Up to so many names are asked for one by one; for more the directory below is listed. */
 const ASKED_MAX = 128;
 
-/** How much is looked at: names, and bytes of files that may be equal. */
+/** How much is examined: names, and bytes of files that may be equal. */
 export interface UnchangedBudget {
   names: number;
   bytes: number;

@@ -1,4 +1,4 @@
-// [keeper] ADD of a local archive: unpacked where it would have been copied.
+// [keeper] ADD of a local archive: unpacked to the destination of the copy.
 
 import { extractArchive, isArchive } from "../../cache/layers/archive.ts";
 import type { TreeReader } from "../../cache/tree.ts";
@@ -55,7 +55,7 @@ async function named<T>(match: Match, work: () => Promise<T>): Promise<T> {
     if (!(error instanceof BuildError) || error.code !== "ARCHIVE_INVALID") throw error;
     throw new BuildError("ARCHIVE_INVALID", `${shown(match.path)}: ${error.message}`, {
       cause: error,
-      hint: error.hint ?? "COPY, or ADD --unpack=false, takes the file as it is",
+      hint: error.hint ?? "COPY, or ADD --unpack=false, copies the file without unpacking it",
     });
   }
 }

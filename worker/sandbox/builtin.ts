@@ -1,4 +1,4 @@
-// [keeper] The built-in sandbox: mounts are made here as detached mounts, the rest is a program for the launcher.
+// [keeper] The built-in sandbox: creates detached mounts here; the rest is a program for the launcher.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { Socket } from "node:net";

@@ -1,4 +1,4 @@
-// Capabilities of a step: the set Docker and BuildKit give. capabilities(7), linux/capability.h.
+// Capabilities of a step: the default set of Docker and BuildKit. capabilities(7), linux/capability.h.
 
 /** Numbers of the default bounding, permitted and effective set. */
 export const DEFAULT_CAPABILITIES: readonly number[] = [

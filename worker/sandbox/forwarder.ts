@@ -1,13 +1,13 @@
-// [keeper] The way out of a step's network namespace where there is neither pasta nor slirp4netns, or no /dev/net/tun: this process.
+// [keeper] Connects a step's network namespace to the outside if there is neither pasta nor slirp4netns, or no /dev/net/tun.
 //
 // In the namespace every address is local (launcher/network.ts), so nothing that a step sends leaves it. Before a connection is made
-// the keeper is told the destination (seccomp-notify.ts). It makes sure that a socket of its own listens there, inside the
-// namespace, dials the true destination, and lets the call go on when that has answered; then it carries the bytes. The call could
-// go on to another address than the one that was read: it would find nobody there. No socket of the host's network ever comes
-// into the step.
+// the keeper is notified of the destination (seccomp-notify.ts). It opens a listening socket there, inside the
+// namespace, connects to the real destination, and lets the call continue once that has responded; then it forwards the bytes. The call
+// could continue with a different address than the one that was read: nothing would be listening there. No socket of the host's network
+// ever enters the step.
 //
-// TCP and connected or addressed UDP (connect, sendto), and names by a server of its own. Not: ICMP, raw sockets, UDP by sendmsg to
-// many addresses, connections from outside.
+// Supported: TCP, connected or addressed UDP (connect, sendto), and DNS through its own server. Not supported: ICMP, raw sockets,
+// UDP with sendmsg to many addresses, incoming connections.
 
 import { createSocket, type Socket as Datagrams } from "node:dgram";
 import { readFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-// [keeper] The launcher of steps: a file on a read-only memory file system without a place in any tree.
+// [keeper] The launcher of steps: a file on a read-only, detached tmpfs.
 
 import { readlinkSync, writeSync } from "node:fs";
 import { launcherElf } from "../launcher/elf.ts";

@@ -1,4 +1,4 @@
-// [keeper] The sources of a step's mounts as detached mounts; trees are stacked, parts of them cloned (threat model P8).
+// [keeper] The sources of a step's mounts as detached mounts: overlays of layers, and clones of subtrees (threat model P8).
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -57,9 +57,9 @@ export async function mountSource(
         if ((error as NodeJS.ErrnoException).code !== "EINVAL") throw error;
         throw new BuildError(
           "SANDBOX_UNAVAILABLE",
-          `the agent socket cannot belong to ${mount.uid}:${mount.gid}`,
+          `the agent socket cannot be owned by ${mount.uid}:${mount.gid}`,
           {
-            hint: "this needs subordinate ids: apt-get install uidmap, and entries for you in /etc/subuid and /etc/subgid",
+            hint: "this needs subordinate ids: apt-get install uidmap, and add entries for your user to /etc/subuid and /etc/subgid",
             cause: error,
           },
         );

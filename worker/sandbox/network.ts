@@ -1,9 +1,9 @@
 // [keeper] Network namespaces of steps with the default network, each connected by one pasta(1) or slirp4netns(1), or by this process
-// where neither is to be had or works (forwarder.ts).
+// if neither is available or works (forwarder.ts).
 //
-// Starting a helper costs tens of milliseconds, so a namespace is used again for the next step once no process is left in
-// it: a step cannot change it (CAP_NET_ADMIN is dropped, /proc/sys is read-only). There are as many as steps ran at the same
-// time. Namespaces live as bind mounts in the keeper's mount namespace, helpers in its pid namespace: both end with it.
+// Starting a helper costs tens of milliseconds, so a namespace is reused for the next step once no process is left in
+// it: a step cannot change it (CAP_NET_ADMIN is dropped, /proc/sys is read-only). There are as many as steps ran in
+// parallel. Namespaces are bind mounts in the keeper's mount namespace, helpers run in its pid namespace: both end with it.
 
 import { spawn } from "node:child_process";
 import { existsSync, readSync, writeFileSync } from "node:fs";
@@ -197,7 +197,9 @@ function makeNamespace(launcher: string, path: string, own: readonly OwnAddress[
       const record = failure.length >= 16 ? describe(failure.readBigUInt64LE(0)) : null;
       const errnum = failure.length >= 16 ? -failure.readBigInt64LE(8) : 0n;
       reject(
-        new Error(`${record?.what || record?.call || "making a network namespace"} failed (errno ${errnum})`),
+        new Error(
+          `${record?.what || record?.call || "creating a network namespace"} failed (errno ${errnum})`,
+        ),
       );
     });
   });

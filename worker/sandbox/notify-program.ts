@@ -1,8 +1,8 @@
-// Records of a step's program for calls that are told to the keeper (seccomp-notify.ts).
+// Records of a step's program for calls that are reported to the keeper (seccomp-notify.ts).
 //
-// The step sends the listener of its filter to the launcher outside, which waits for the step's end anyway. It waits for both, which
-// Node could do only by giving a thread to each step, and writes what it is told to the status, which Node reads anyway. The
-// keeper takes the listener from it when there is something to answer (notify.ts).
+// The step sends the listener of its filter to the launcher outside, which waits for the step's end anyway. The launcher waits for both,
+// which Node could only do with a thread per step, and writes notifications to the status descriptor, which Node reads anyway. The
+// keeper takes the listener from it when there is a call to handle (notify.ts).
 
 import type { StepFilter } from "./seccomp-notify.ts";
 import type { Arg, Label, Program } from "../launcher/program.ts";
@@ -22,7 +22,7 @@ const CONTROL_BYTES = 24;
 const CONTROL_FD_OFFSET = 16;
 
 /** Installs the filter and hands its listener to the launcher outside. `fd`: the step's end of the pair of sockets. A process can have
- *  one listener only: below somebody else's (a container manager's that answers calls itself) the filter that tells nothing is it. */
+ *  one listener only: below another listener (a container manager that answers calls itself) the filter that tells nothing is it. */
 export function installTellingFilter(program: Program, { filter, alone }: StepFilter, fd: number): void {
   const control = new Uint8Array(CONTROL_BYTES);
   new DataView(control.buffer).setUint32(0, 20, true);

@@ -1,7 +1,7 @@
-// [keeper] Answers the calls that a step's second filter tells (seccomp-notify.ts). seccomp_unotify(2)
+// [keeper] Responds to the calls that a step's second filter reports (seccomp-notify.ts). seccomp_unotify(2)
 //
-// What is read of the caller's memory may have changed when the call goes on. So an answer lets a call go on only where it does no harm
-// whatever the arguments are (inside the step's own network), or makes what was asked for itself.
+// What is read from the caller's memory may change before the call continues. So a call is only allowed to continue if it is harmless
+// with any arguments (inside the step's own network); otherwise the keeper performs the requested operation itself.
 
 import { readSync } from "node:fs";
 import { constants as os } from "node:os";
@@ -73,10 +73,14 @@ export function openNotify(answer: Answerer): Notify {
         listener ??= listenerOf(launcherPid);
         proc ??= ownProc();
       } catch (cause) {
-        throw new BuildError("SANDBOX_UNAVAILABLE", "the step made a call that tsbuild may not answer here", {
-          cause,
-          hint: "is kernel.yama.ptrace_scope 3? Steps with networks of pasta, and without 32-bit programs, make none",
-        });
+        throw new BuildError(
+          "SANDBOX_UNAVAILABLE",
+          "the step made a system call that tsbuild is not allowed to handle here",
+          {
+            cause,
+            hint: "check that kernel.yama.ptrace_scope is not 3; with pasta installed, only 32-bit programs make such calls",
+          },
+        );
       }
       void answered(Buffer.from(message), listener, proc);
     },

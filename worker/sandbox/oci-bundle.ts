@@ -1,5 +1,5 @@
-// [keeper] The bundle of one step: config.json, the files and the places of its mounts on a memory file system that only the
-// runtime's mount namespace ever shows. It is gone with the runtime, and no secret touches a disk (threat model S1).
+// [keeper] The bundle of one step: config.json, the files and the targets of its mounts on a tmpfs that is visible only in the
+// runtime's mount namespace. It disappears with the runtime, and no secret touches a disk (threat model S1).
 
 import { existsSync, readSync, writeSync } from "node:fs";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -108,7 +108,7 @@ function bundleMounts(bundle: OciBundle, prepared: PreparedStep, singleId: boole
       // What is found there depends on the process that looks: /proc/self of the runtime is not the step's.
       throw new BuildError(
         "SANDBOX_UNAVAILABLE",
-        `mounting ${target} failed: below /proc and /sys nothing can be mounted by an OCI runtime`,
+        `mounting ${target} failed: an OCI runtime cannot mount anything below /proc or /sys`,
       );
     }
     // In a mount that is made before, and in /dev, the place is the runtime's to make.
@@ -121,7 +121,7 @@ function bundleMounts(bundle: OciBundle, prepared: PreparedStep, singleId: boole
 
 /** Makes one mount point. Throws SANDBOX_UNAVAILABLE. */
 function placeFor(rootFd: number, target: string, isFile: boolean, singleId: boolean): void {
-  orFailed({ call: "openat2", what: `finding the mount target ${target}` }, singleId, () =>
+  orFailed({ call: "openat2", what: `opening the mount target ${target}` }, singleId, () =>
     makeTarget(rootFd, target, isFile),
   );
 }
@@ -252,7 +252,7 @@ function workingDirectory(step: Step, { mounts, rootFd }: PreparedStep): string 
   if (cwd.startsWith("/proc/")) {
     throw new BuildError(
       "SANDBOX_UNAVAILABLE",
-      `entering the working directory ${step.job.cwd} failed: below /proc an OCI runtime can enter none`,
+      `entering the working directory ${step.job.cwd} failed: an OCI runtime cannot use a working directory below /proc`,
     );
   }
   const covered = ["/proc", "/sys", "/dev", ...mounts.map(({ target }) => target)];

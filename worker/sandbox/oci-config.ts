@@ -1,4 +1,4 @@
-// A step as config.json of an OCI bundle: the same namespaces, mounts, masks, limits and rights the built-in sandbox gives.
+// A step as config.json of an OCI bundle: the same namespaces, mounts, masks, limits and privileges as in the built-in sandbox.
 // runtime-spec 1.0.2, config.md and config-linux.md.
 
 import type { LauncherArch } from "../launcher/elf.ts";

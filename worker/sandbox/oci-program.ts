@@ -1,12 +1,12 @@
 // The two programs around a step in an OCI runtime.
 //
-// Outside, `lifecycleProgram` gives the runtime a mount namespace of its own in which the bundle lies and the step's mounts have
-// places, calls create and start as runtime-spec's runtime.md has them, waits for the container itself (as a subreaper, so that
-// exit code, signal and use of CPU and memory are the kernel's words) and ends with delete.
+// Outside, `lifecycleProgram` gives the runtime its own mount namespace, in which it mounts the bundle and the sources of the step's
+// mounts, calls create and start as in runtime-spec's runtime.md, waits for the container itself (as a subreaper, so that
+// exit code, signal and use of CPU and memory come from the kernel) and ends with delete.
 //
-// Inside, the container's process is the launcher with `entryProgram`: it puts the standard streams where they belong and
-// becomes the command. So the command is looked up and executed by the same calls as in the built-in sandbox, with the same
-// words when that fails, and no file of the host is executed in the container but this one (CVE-2019-5736).
+// Inside, the container's process is the launcher with `entryProgram`: it sets up the standard streams and
+// executes the command. So the command is looked up and executed by the same calls as in the built-in sandbox, with the same
+// messages if that fails, and this is the only host file executed in the container (CVE-2019-5736).
 
 import { openProgram, type Arg, type Program } from "../launcher/program.ts";
 import type { LauncherArch } from "../launcher/elf.ts";
@@ -64,7 +64,7 @@ export function lifecycleProgram(plan: Lifecycle): ReturnType<Program["assemble"
   const program = openProgram(plan.arch, OCI_FD.status);
   program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
   program.call("prctl", [PR.SET_CHILD_SUBREAPER, 1, 0, 0, 0]);
-  program.call("unshare", [CLONE.NEWNS], { what: "making the runtime's mount namespace" });
+  program.call("unshare", [CLONE.NEWNS], { what: "creating the runtime's mount namespace" });
   program.call("mount", ["none", "/", 0, MS.REC | MS.PRIVATE, 0], { what: "making mounts private" });
   placeKernelFiles(program, plan.cgroups);
   placeBundle(program, plan);
@@ -139,10 +139,10 @@ function placeBundle(program: Program, plan: Lifecycle): void {
   const place = (fd: number, path: string, what: string): void => {
     program.call("move_mount", [fd, "", AT.FDCWD, path, MOVE_MOUNT.F_EMPTY_PATH], { what });
   };
-  place(plan.bundleFd, plan.bundleDir, "placing the bundle");
-  place(plan.rootFd, `${plan.bundleDir}/${OCI_ROOTFS}`, "placing the root file system");
+  place(plan.bundleFd, plan.bundleDir, "attaching the bundle");
+  place(plan.rootFd, `${plan.bundleDir}/${OCI_ROOTFS}`, "attaching the root file system");
   for (const { fd, name } of plan.mounts)
-    place(fd, `${plan.bundleDir}/${name}`, `placing ${name} of the bundle`);
+    place(fd, `${plan.bundleDir}/${name}`, `attaching ${name} of the bundle`);
   program.call("chdir", [plan.bundleDir]);
 }
 
@@ -235,7 +235,7 @@ export function entryProgram(plan: Entry): ReturnType<Program["assemble"]> {
   program.call("umask", [0o022]);
   if (plan.input === "tty") {
     for (const fd of [0, 1, 2]) program.call("dup3", [ENTRY_FD.input, fd, 0]);
-    program.call("ioctl", [0, SYS.TIOCSCTTY, 0], { what: "taking the terminal" });
+    program.call("ioctl", [0, SYS.TIOCSCTTY, 0], { what: "acquiring the terminal" });
   } else {
     if (plan.input === "stdin") {
       program.call("dup3", [ENTRY_FD.input, 0, 0]);

@@ -1,4 +1,4 @@
-// Which OCI runtime was asked for: found, and known by what it says of its version, before any step runs.
+// Finds the requested OCI runtime, and identifies it by its version output, before any step runs.
 
 import { execFile } from "node:child_process";
 import { isAbsolute } from "node:path";
@@ -25,13 +25,13 @@ export async function findOciRuntime(name: string, path: string): Promise<OciRun
     throw new BuildError(
       "SANDBOX_UNAVAILABLE",
       isAbsolute(name)
-        ? `the OCI runtime ${name} is not there or cannot be executed`
+        ? `the OCI runtime ${name} does not exist or cannot be executed`
         : `the OCI runtime "${name}" is not installed`,
       {
         hint:
           known === undefined
-            ? "install crun or runc (apt-get install crun), or give the path of another runtime; without --oci-runtime steps need none"
-            : `apt-get install ${known}; without --oci-runtime steps need none`,
+            ? "install crun or runc (apt-get install crun), or give the path of another runtime; without --oci-runtime, no runtime is needed"
+            : `apt-get install ${known}; without --oci-runtime, no runtime is needed`,
       },
     );
   }
@@ -59,7 +59,7 @@ export function runtimeWays({ kind }: OciRuntime, stateDir: string): RuntimeWays
         args: ["--cgroup-manager=disabled", ...state],
         // Refuses a machine that has both versions ("hybrid mode not supported") even when told to leave them alone.
         cgroups: "hidden",
-        // It believes it may make nodes when all ids are mapped, and takes what is there already.
+        // It assumes that it may create nodes when all ids are mapped, and takes what is there already.
         deviceMounts: true,
       };
     case "runc":
@@ -89,8 +89,8 @@ function versionOf(file: string): Promise<string> {
       if (error === null) return resolve(stdout);
       const why = stderr.trim().split("\n").at(-1) || error.message;
       reject(
-        new BuildError("SANDBOX_UNAVAILABLE", `${file} is no OCI runtime: --version failed: ${why}`, {
-          hint: "a runtime has the command line of runc: --version, create, start, delete",
+        new BuildError("SANDBOX_UNAVAILABLE", `${file} is not an OCI runtime: --version failed: ${why}`, {
+          hint: "a runtime must have runc's commands: --version, create, start, delete",
           cause: error,
         }),
       );

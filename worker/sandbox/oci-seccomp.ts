@@ -1,8 +1,8 @@
-// The system-call filter of seccomp.ts in the form a runtime takes. runtime-spec config-linux.md, "Seccomp".
+// The system-call filter of seccomp.ts in the format of a runtime. runtime-spec config-linux.md, "Seccomp".
 //
-// A runtime knows calls by the names of its libseccomp, which may be older than the table. What it does not know must fail with
+// A runtime knows the call names of its libseccomp, which may be older than the table. Unknown calls must fail with
 // ENOSYS, so that programs fall back to older calls (EPERM for fchmodat2 breaks chmod of newer C libraries). So ENOSYS is the
-// default, and what is known and refused is named with EPERM.
+// default, and known calls that are refused are listed with EPERM.
 
 import type { LauncherArch } from "../launcher/elf.ts";
 import { AF_ALG, AF_VSOCK, CLONE_NAMESPACE_FLAGS, PERSONALITIES } from "./seccomp.ts";

@@ -1,4 +1,4 @@
-// [keeper] Follows one container of an OCI runtime by what the lifecycle says (oci-program.ts), and puts a runtime's failure into words.
+// [keeper] Follows one container of an OCI runtime by its lifecycle program's status (oci-program.ts), and reports a runtime's failure.
 
 import type { ChildProcess } from "node:child_process";
 import type { Socket } from "node:net";
@@ -105,7 +105,7 @@ export function runtimeError(runtime: OciRuntime, said: string, job: ExecJob): B
   const words = runtimeWords(said);
   return new BuildError(
     "SANDBOX_UNAVAILABLE",
-    `the OCI runtime ${runtime.file} could not run the step: ${words === "" ? "it did not say why" : words}`,
+    `the OCI runtime ${runtime.file} could not run the step: ${words === "" ? "it gave no reason" : words}`,
     { hint: "does the step run without --oci-runtime?" },
   );
 }

@@ -1,4 +1,4 @@
-// [keeper] Steps in an OCI runtime (crun, runc, or another with their command line): prepared as for the built-in sandbox, then
+// [keeper] Steps in an OCI runtime (crun, runc, or another with the same command line): prepared as for the built-in sandbox, then
 // a bundle, the program inside and the program outside, which calls the runtime (oci-program.ts).
 
 import { type ChildProcess, spawn } from "node:child_process";

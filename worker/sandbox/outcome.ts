@@ -1,4 +1,4 @@
-// [keeper] What the launcher of a step said on its status descriptor, as an outcome or an error for people.
+// [keeper] Converts what the launcher of a step wrote to its status descriptor to an outcome or a user error.
 
 import { constants as os } from "node:os";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -65,7 +65,7 @@ const EXEC_ERRORS: Readonly<Record<number, { readonly words: string; readonly hi
   [os.errno.ENOENT]: { words: "no such file or directory", hint: null },
   [os.errno.EACCES]: {
     words: "permission denied",
-    hint: "is the file executable for the user of this step (chmod +x)?",
+    hint: "check that the file is executable for the user of this step (chmod +x)",
   },
   [os.errno.ENOEXEC]: {
     words: "exec format error",
@@ -74,7 +74,7 @@ const EXEC_ERRORS: Readonly<Record<number, { readonly words: string; readonly hi
   [os.errno.ENOTDIR]: { words: "not a directory", hint: null },
   [os.errno.E2BIG]: {
     words: "argument list too long",
-    hint: "Linux allows 128 KiB for one argument or environment variable; put long text into a file (COPY <<EOF)",
+    hint: "Linux allows 128 KiB for one argument or environment variable; put long text in a file (COPY <<EOF)",
   },
 };
 
@@ -86,7 +86,7 @@ export function execError(errnum: number, job: ExecJob): BuildError {
     exitCode: errnum === os.errno.ENOENT ? 127 : 126,
     hint:
       errnum === os.errno.ENOENT
-        ? `is ${name} in the image, and the interpreter or dynamic loader it names?`
+        ? `check that the image contains ${name} and the interpreter or dynamic loader that it names`
         : (known?.hint ?? null),
   });
 }
@@ -103,7 +103,7 @@ export function setupError(
   return new BuildError("SANDBOX_UNAVAILABLE", `${what} failed: ${errnoName(errnum)}`, {
     hint: ids
       ? singleId
-        ? "this needs subordinate ids: apt-get install uidmap, and entries for you in /etc/subuid and /etc/subgid"
+        ? "this needs subordinate ids: apt-get install uidmap, and add entries for your user to /etc/subuid and /etc/subgid"
         : "the id is outside the ranges this user has in /etc/subuid and /etc/subgid"
       : null,
   });

@@ -1,9 +1,9 @@
-// [keeper] The bound on processes of a step (worker/process-bound.ts says how many).
+// [keeper] Applies the limit of processes of a step (worker/process-bound.ts computes it).
 //
-// Since Linux 6.14 each pid namespace has a kernel.pid_max of its own, which its root may write (kernel/pid_namespace.c): it counts
-// processes and threads of whatever user, costs one write, and a step cannot change it, since its /proc/sys is read-only.
-// Before, the file is the machine's: root of a namespace with root's id could write it, so it is never opened there. What is
-// left is RLIMIT_NPROC, which the kernel counts by user and does not hold against the machine's root (getrlimit(2)).
+// Since Linux 6.14 each pid namespace has its own kernel.pid_max, which its root may write (kernel/pid_namespace.c): it counts
+// processes and threads of all users, costs one write, and a step cannot change it, because its /proc/sys is read-only.
+// Before, the file is machine-wide: root of a namespace with root's id could write it, so it is never opened there. The
+// alternative is RLIMIT_NPROC, which the kernel counts per user and does not apply to the machine's root (getrlimit(2)).
 
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";

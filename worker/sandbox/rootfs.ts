@@ -1,4 +1,4 @@
-// What a step finds in /etc/hosts and its environment. Host configuration never enters (threat model S4).
+// A step's /etc/hosts and environment. Host configuration is never used (threat model S4).
 
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ExecJob } from "../keeper/messages.ts";

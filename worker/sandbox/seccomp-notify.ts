@@ -1,11 +1,11 @@
-// The system-call filter of a step: that of seccomp.ts, and calls it makes only with the keeper's help. seccomp_unotify(2).
+// The system-call filter of a step: that of seccomp.ts, and calls that the keeper handles. seccomp_unotify(2).
 //
-// Families. On x86-64 a 32-bit program may call socket(2) through socketcall(2), whose arguments lie in memory that a filter
-// cannot read, so the family filter of seccomp.ts would not hold (CVE-2026-31431). To refuse it would take the network from
-// glibc's and Go's 32-bit programs, which know no other way. So the keeper makes that socket and hands it over (sockets.ts).
+// Families. On x86-64 a 32-bit program may call socket(2) through socketcall(2), whose arguments are in memory that a filter
+// cannot read, so the family filter of seccomp.ts would not apply (CVE-2026-31431). Refusing it would break networking in
+// 32-bit programs of glibc and Go, which have no alternative. So the keeper creates that socket and passes it to the program (sockets.ts).
 //
-// Destinations. Where the step's network is the keeper's own forwarding (forwarder.ts), the keeper hears of every destination
-// before a connection to it is made.
+// Destinations. If the keeper itself forwards the step's connections (forwarder.ts), it is notified of every destination
+// before a connection is made.
 
 import type { LauncherArch } from "../launcher/elf.ts";
 import { assembleBpf, AUDIT_ARCH, BPF, DATA, type Instruction, RET_ALLOW, seccompFilter } from "./seccomp.ts";

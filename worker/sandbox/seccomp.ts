@@ -1,7 +1,7 @@
 // The default system-call filter as classic BPF. seccomp(2), linux/filter.h, linux/seccomp.h, linux/audit.h.
 //
-// Equal in effect to the field's default profile with Docker's default capabilities: what is not in the table fails with
-// EPERM, what is newer than the table with ENOSYS (so that programs fall back to older calls).
+// Equal in effect to the default profile of Docker and containerd with Docker's default capabilities: calls not in the table fail with
+// EPERM, calls newer than the table with ENOSYS (so that programs fall back to older calls).
 
 import type { LauncherArch } from "../launcher/elf.ts";
 import { ALLOWED_SYSCALLS } from "./syscalls.ts";

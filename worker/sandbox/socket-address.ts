@@ -1,4 +1,4 @@
-// struct sockaddr of IPv4 and IPv6 as the kernel has it, and which addresses are whose. ip(7), ipv6(7)
+// The kernel's struct sockaddr for IPv4 and IPv6, and classification of addresses. ip(7), ipv6(7)
 
 import { BlockList, isIPv4 } from "node:net";
 

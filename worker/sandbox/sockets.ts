@@ -1,5 +1,5 @@
-// [keeper] Sockets in a step's network namespace. A thread of Node that went there could not come back (setns(2): the machine's network
-// belongs to no namespace this process has rights in), so a launcher goes, and hands the socket over.
+// [keeper] Sockets in a step's network namespace. A Node thread that entered it could not return (setns(2): this process has no
+// privileges in the machine's network namespace), so a launcher enters, and passes the socket back.
 
 import { spawn } from "node:child_process";
 import { constants as os } from "node:os";

@@ -1,4 +1,4 @@
-// [keeper] An agent socket for one step: own owner and mode, and the host's socket itself never enters the step.
+// [keeper] An agent socket for one step, with its own owner and mode; the host's socket itself never enters the step.
 
 import { chmodSync, chownSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";

@@ -1,8 +1,8 @@
 // The system calls of one step, in order, as a program for the launcher: namespaces, root, mounts, limits, privileges, execve.
 //
-// All host paths are gone before the first path of the image is looked at: sources of mounts come as descriptors of detached
-// mounts, /proc and /sys are made (not placed) while the old root is still there, then pivot_root. From then on every path
-// is resolved by the kernel inside the new root, so a link in the image can lead nowhere else (threat model P1, P7, P8).
+// No host path is reachable when the first path of the image is resolved: sources of mounts are descriptors of detached
+// mounts, /proc and /sys are created (not attached) while the old root still exists, then pivot_root. From then on every path
+// is resolved by the kernel inside the new root, so a link in the image cannot lead outside (threat model P1, P7, P8).
 
 import { loopbackUp } from "../launcher/network.ts";
 import { openProgram, type Arg, type Label, type Program } from "../launcher/program.ts";
@@ -182,7 +182,7 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
   if (plan.network.kind === "join")
     program.call("setns", [plan.network.fd, CLONE.NEWNET], { what: "joining the step's network" });
-  program.call("unshare", [namespaces], { what: "making the step's namespaces" });
+  program.call("unshare", [namespaces], { what: "creating the step's namespaces" });
   parentSide(program, child, plan);
 
   program.here(child);
@@ -191,7 +191,7 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   if (plan.cgroupFd !== null)
     program.call("write", [plan.cgroupFd, "0", 1], { what: "entering the step's cgroup" });
   // After it: the top of a cgroup namespace is where its maker was (cgroup_namespaces(7)).
-  program.call("unshare", [CLONE.NEWCGROUP], { what: "making the step's cgroup namespace" });
+  program.call("unshare", [CLONE.NEWCGROUP], { what: "creating the step's cgroup namespace" });
   program.call("setsid", []);
   program.call("umask", [0o022]);
   program.call("mount", ["none", "/", 0, MS.REC | MS.PRIVATE, 0], { what: "making mounts private" });
@@ -305,11 +305,11 @@ function openKernelMounts(program: Program, plan: StepPlan): KernelMounts {
 
 function enterRoot(program: Program, plan: StepPlan): void {
   program.call("move_mount", [plan.rootFd, "", AT.FDCWD, plan.scratchDir, MOVE_MOUNT.F_EMPTY_PATH], {
-    what: "placing the root file system",
+    what: "attaching the root file system",
   });
   program.call("fchdir", [plan.rootFd], { what: "entering the root file system" });
-  program.call("pivot_root", [".", "."], { what: "changing the root file system" });
-  program.call("umount2", [".", UMOUNT.DETACH], { what: "leaving the host's file system" });
+  program.call("pivot_root", [".", "."], { what: "switching to the root file system" });
+  program.call("umount2", [".", UMOUNT.DETACH], { what: "detaching the host's file system" });
   program.call("chdir", ["/"]);
 }
 
@@ -448,7 +448,7 @@ function placeMount(program: Program, mount: StepMount, index: number): void {
     // Found and used as one descriptor; links of the image are followed inside the root, those of /proc are not (P1, P2).
     const how = words(BigInt(O.PATH), 0n, BigInt(RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS));
     program.open(at, "openat2", [AT.FDCWD, target, how, how.length], {
-      what: `finding the mount target ${target}`,
+      what: `opening the mount target ${target}`,
     });
     program.call("move_mount", [from, "", at, "", MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH], {
       what: `mounting ${target}`,
@@ -565,7 +565,7 @@ function placeAside(program: Program, fd: number, name: string): void {
 /** Ends what placeAside did; clones stay. By descriptor, since a mount of the step may cover the place. */
 function takeAway(program: Program, fd: number, name: string): void {
   program.call("fchdir", [fd]);
-  program.call("umount2", [".", UMOUNT.DETACH], { what: "taking files of the step out of sight" });
+  program.call("umount2", [".", UMOUNT.DETACH], { what: "hiding files of the step" });
   program.call("chdir", ["/"]);
   program.call("unlinkat", [STEP_FD.dev, name, AT.REMOVEDIR]);
 }
@@ -596,7 +596,7 @@ function dropPrivileges(program: Program, plan: StepPlan): void {
   }
   if (plan.ttyFd !== null) {
     for (const fd of [0, 1, 2]) program.call("dup3", [plan.ttyFd, fd, 0]);
-    program.call("ioctl", [0, SYS.TIOCSCTTY, 0], { what: "taking the terminal" });
+    program.call("ioctl", [0, SYS.TIOCSCTTY, 0], { what: "acquiring the terminal" });
     program.call("fchown", [0, plan.uid, plan.gid], { onError: "ignore" });
   } else if (plan.uid !== 0) {
     for (const fd of [1, 2]) program.call("fchown", [fd, plan.uid, plan.gid], { onError: "ignore" });

@@ -1,5 +1,5 @@
-// [keeper] What every sandbox does around a step, whoever starts its process: network, root file system, user, sources of mounts,
-// mount points that must not stay, output and input, signals, and giving all of it back.
+// [keeper] What all sandboxes share around a step: network, root file system, user, sources of mounts,
+// temporary mount points, output and input, signals, and releasing all of it.
 
 import { readdirSync } from "node:fs";
 import { Socket } from "node:net";
@@ -214,7 +214,7 @@ function refuseStandIn({ uid, gid, groups }: ExecUser): void {
   if (found === undefined) return;
   throw new BuildError(
     "USER_UNKNOWN",
-    `the step cannot run with the id ${found}: as the last one that this user has, it stands for owners beyond them`,
+    `the step cannot run with the id ${found}: it is the last id of this user, reserved for owners outside the range`,
     { hint: "use a smaller id, or give the user more subordinate ids (/etc/subuid, /etc/subgid)" },
   );
 }

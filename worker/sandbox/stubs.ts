@@ -1,8 +1,8 @@
-// [keeper] Mount targets that are not in the image: made for the step, taken away again after it, so that they never
-// get into a layer. What BuildKit's MountStubsCleaner does, by descriptor instead of by path (threat model P5).
+// [keeper] Mount targets that are not in the image: created for the step and removed after it, so that they never
+// become part of a layer. Like BuildKit's MountStubsCleaner, but by descriptor instead of by path (threat model P5).
 //
-// Making a name and removing it change the time of its directory, which must show what the step did and nothing else: behind
-// each of the two the time is put back to what it was just before.
+// Creating and removing a name changes the time of its directory, which must only show what the step did: after
+// each of the two the time is restored to its previous value.
 
 import {
   close,
@@ -144,8 +144,8 @@ function otherKind(path: string, isFile: boolean): BuildError {
   const [is, needed] = isFile ? ["a directory", "a file"] : ["a file", "a directory"];
   return new BuildError(
     "MOUNT_INVALID",
-    `${path} is ${is} in the image, but ${needed} has to be mounted there for the step`,
-    { hint: `remove it from the image before, or mount to another place` },
+    `${path} is ${is} in the image, but ${needed} must be mounted there for the step`,
+    { hint: `remove it from the image in an earlier step, or use another mount target` },
   );
 }
 

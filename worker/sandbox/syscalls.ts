@@ -1,5 +1,5 @@
-// Numbers of the system calls a step may make, as the field's default profile allows them to a container with Docker's
-// default capabilities: name, number on x86-64, on i386 (32-bit programs on x86-64), on arm64. null: not there.
+// Numbers of the system calls a step may make, as in the default profile of Docker and containerd with Docker's
+// default capabilities: name, number on x86-64, on i386 (32-bit programs on x86-64), on arm64. null: does not exist.
 // Sources: the kernel's unistd tables (asm/unistd_64.h, asm/unistd_32.h, asm-generic/unistd.h).
 // Calls with conditions (clone, personality, socket…) are in seccomp.ts.
 

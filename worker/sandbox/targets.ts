@@ -1,4 +1,4 @@
-// [keeper] Where a mount goes when a link of the image leads to a place that does not exist yet.
+// [keeper] Where a mount goes if a link of the image leads to a path that does not exist yet.
 
 import { close, fchmodat, mkdirat, mknodat, openat2, readlinkat, statxOrNull } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";

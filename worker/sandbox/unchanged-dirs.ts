@@ -1,5 +1,5 @@
-// [keeper] Directories overlayfs copied up only because a mount target was made in them for a moment: with the target gone
-// they say nothing the layers below do not say. BuildKit leaves such directories out of a layer; so do we.
+// [keeper] Directories that overlayfs copied up only because a mount target was created in them temporarily: without the target
+// they are the same as in the layers below. BuildKit omits such directories from a layer; so do we.
 
 import { close, fgetxattr, openat, openat2, readdir, type Stat, statxOrNull, unlinkat } from "../sys/file.ts";
 import { AT, O, RESOLVE } from "../sys/constants.ts";

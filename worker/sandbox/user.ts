@@ -1,4 +1,4 @@
-// [keeper] USER against the /etc/passwd and /etc/group of the root file system, as runc and BuildKit read them.
+// [keeper] Resolves USER with the /etc/passwd and /etc/group of the root file system, as runc and BuildKit do.
 
 import { close, openat2, fstat } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
@@ -23,7 +23,7 @@ const NUMBER_MAX = 2_147_483_647;
 export function resolveUser(rootFd: number, spec: string): ExecUser {
   const [userPart = "", groupPart, extra] = spec.split(":");
   if (extra !== undefined)
-    throw new BuildError("USER_UNKNOWN", `"${spec}" is not a user: USER takes user[:group]`);
+    throw new BuildError("USER_UNKNOWN", `"${spec}" is not a valid user: the format is user[:group]`);
   const passwd = lines(readAccountFile(rootFd, "/etc/passwd")).map((line) => line.split(":"));
   const groups = lines(readAccountFile(rootFd, "/etc/group")).map((line) => line.split(":"));
   const ofId = (id: number): string[] | undefined => passwd.find((fields) => parseId(fields[2] ?? "") === id);
@@ -51,7 +51,7 @@ export function resolveUser(rootFd: number, spec: string): ExecUser {
       "USER_UNKNOWN",
       `unable to find user ${userPart}: no matching entries in passwd file`,
       {
-        hint: `create it in an earlier step, for instance RUN adduser ${userPart}, or use a number`,
+        hint: `create it in an earlier step, for instance RUN adduser ${userPart}, or use a numeric id`,
       },
     );
   }
@@ -93,7 +93,10 @@ function isPlainId(text: string): boolean {
 function plainId(text: string): number {
   const id = text === "root" ? 0 : Number(text);
   if (id <= ID_MAX) return id;
-  throw new BuildError("USER_UNKNOWN", `${text} is no user or group id: they are in the range 0-${ID_MAX}`);
+  throw new BuildError(
+    "USER_UNKNOWN",
+    `${text} is not a valid user or group id: ids must be in the range 0-${ID_MAX}`,
+  );
 }
 
 /** A number as moby/sys/user reads it; null: it is a name. */

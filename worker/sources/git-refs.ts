@@ -1,4 +1,4 @@
-// Which commit an address means: git.* attributes of the source op, and what the server says of its refs.
+// Which commit a git URL means: git.* attributes of the source op, and the refs reported by the server.
 
 import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";

@@ -1,5 +1,5 @@
-// Runs the machine's git on repositories of strangers: without settings of the user or of the repository's files, without
-// prompts, with the protocols that sources are named in and no other.
+// Runs the machine's git on untrusted repositories: without settings of the user or of the repository, without
+// prompts, and only with the protocols that sources may use.
 
 import { dirname } from "node:path";
 import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
@@ -75,7 +75,7 @@ export async function runGit(args: readonly string[], place: GitPlace, sink?: Si
   }
   const name = args.find((arg) => /^[a-z-]+$/.test(arg)) ?? "";
   if (end === "loud") {
-    throw new BuildError("LIMIT_EXCEEDED", `git ${name} has said more than ${OUTPUT_MAX_BYTES} bytes`);
+    throw new BuildError("LIMIT_EXCEEDED", `git ${name} printed more than ${OUTPUT_MAX_BYTES} bytes`);
   }
   // What the other side says of its own disk is passed on as it is.
   const own = new Error(complaint.replace(/^remote:.*$/gm, ""));
@@ -89,12 +89,12 @@ export async function runGit(args: readonly string[], place: GitPlace, sink?: Si
   const isRedirect = "GIT_CONFIG_COUNT" in credentials && /returned error: 30\d/.test(why);
   throw new BuildError("SOURCE_FAILED", `git ${name} failed: ${printable(redactUrl(why), 1000)}`, {
     hint: isRedirect
-      ? "the server redirects, and credentials are not sent on: name the address it leads to"
+      ? "the server redirects, and credentials are not sent to another address: use the address it redirects to"
       : null,
   });
 }
 
-/** Variables with which git is let in at `remote`: the agent of --ssh default, or for http(s) a header made of the asker's
+/** Variables with which git is let in at `remote`: the agent of --ssh default, or for http(s) a header made of the client's
  *  secrets, through the environment so that it stands in no list of processes (git-config(1), GIT_CONFIG_COUNT). */
 export async function gitCredentials(remote: string, session: Session): Promise<Record<string, string>> {
   if (!/^https?:\/\//.test(remote)) {

@@ -1,5 +1,5 @@
-// What a commit holds, looked at before git lays it out: how many files, and which submodules. Submodules are fetched by git level
-// by level, so that the names each level brings are looked at before git works with them.
+// Inspects a commit before git checks it out: number of files, and submodules. Submodules are fetched by git level
+// by level, so that the names of each level are checked before git uses them.
 
 import { closeSync } from "node:fs";
 import { openDirectoryIn, openIn } from "../../cache/outside.ts";
@@ -50,7 +50,7 @@ export async function updateSubmodules(
 ): Promise<void> {
   if (paths.length === 0) return;
   if (depth > DEPTH_MAX) {
-    throw new BuildError("LIMIT_EXCEEDED", `submodules lie more than ${DEPTH_MAX} levels deep`);
+    throw new BuildError("LIMIT_EXCEEDED", `submodules are nested more than ${DEPTH_MAX} levels deep`);
   }
   const run = inside(directory);
   checkNames(await settingsOf(directory, run));
@@ -93,7 +93,7 @@ function checkNames(settings: readonly string[]): void {
     if (!/[\u0000-\u001f\u007f]/.test(setting.replace("\n", ""))) continue; // oxlint-disable-line no-control-regex
     throw new BuildError(
       "SOURCE_FAILED",
-      `.gitmodules of the repository holds control characters: ${JSON.stringify(printable(setting))}`,
+      `.gitmodules of the repository contains control characters: ${JSON.stringify(printable(setting))}`,
     );
   }
 }

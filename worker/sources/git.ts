@@ -1,4 +1,4 @@
-// git sources: a ref is pinned to a commit, the commit fetched alone and laid out as a layer. Uses the machine's git.
+// git sources: a ref is pinned to a commit, which is fetched without history and checked out as a layer. Uses the machine's git.
 
 import { closeSync } from "node:fs";
 import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
@@ -155,7 +155,7 @@ async function fetchCommit(
   how: {
     /** Options for less than all of the commit. */
     readonly less?: readonly string[];
-    /** Where all of the repository goes first when .git is kept; left out: it is not. */
+    /** Where all of the repository goes first when .git is kept; omitted: it is not. */
     readonly whole?: WholeRepository;
   },
 ): Promise<string> {
@@ -250,7 +250,10 @@ function openSubdirectory(root: number, subdir: string): number {
       `subdir ${JSON.stringify(subdir)} is not a directory of the repository`,
       {
         cause,
-        hint: code === "ENOENT" ? null : "a part of it is a link or a file; name the directory itself",
+        hint:
+          code === "ENOENT"
+            ? null
+            : "a part of it is a symbolic link or a file; use the path of the directory itself",
       },
     );
   }
@@ -280,7 +283,7 @@ type Git = (
   isLocal?: boolean, // see GitPlace
 ) => Promise<string>;
 
-/** git in a directory, with the credentials of the asker's secrets (GIT_AUTH_TOKEN, GIT_AUTH_HEADER, maybe with ".HOST"). */
+/** git in a directory, with the credentials of the client's secrets (GIT_AUTH_TOKEN, GIT_AUTH_HEADER, maybe with ".HOST"). */
 function openGit(address: GitAddress, cwd: string, { signal, session }: CallContext): Git {
   let settings: Promise<Record<string, string>> | null = null;
   return async (args, sink, directory, isLocal = false) => {

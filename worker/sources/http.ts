@@ -1,4 +1,4 @@
-// http(s) sources: one file by URL. Pinned by the content that came, so an unchanged file keeps everything cached.
+// http(s) sources: one file by URL. Pinned by the received content, so an unchanged file keeps later steps cached.
 
 import { createHash } from "node:crypto";
 import { closeSync, fchmodSync, futimesSync } from "node:fs";
@@ -116,7 +116,7 @@ async function wholeDownload(
   answers.delete(context.session);
   const again = await download(op, store, context, transport);
   if (again.digest === known.digest) return again;
-  throw new BuildError("CONTEXT_CHANGED", `${redactUrl(op.identifier)} has changed while it was used`, {
+  throw new BuildError("CONTEXT_CHANGED", `${redactUrl(op.identifier)} changed during the build`, {
     hint: "run the build again",
   });
 }
@@ -184,7 +184,7 @@ async function fetchFile(wish: Wish, openOne: OpenTransport): Promise<Remembered
           "CHECKSUM_MISMATCH",
           `digest mismatch ${fetched.digest}: ${wanted} (${redactUrl(url)})`,
           {
-            hint: "the file at the URL is not the one --checksum names",
+            hint: "the file at the URL does not match --checksum",
           },
         );
       }
@@ -213,7 +213,7 @@ async function transfer(
     if (url.protocol !== "http:" && url.protocol !== "https:") {
       throw new BuildError(
         "SOURCE_FAILED",
-        `${redactUrl(address)} leads to the unsupported ${redactUrl(url.href)}`,
+        `${redactUrl(address)} redirects to the unsupported address ${redactUrl(url.href)}`,
       );
     }
     const authorization = hop === 0 || url.username !== "" ? await authorizationFor(url, context) : null;
@@ -265,7 +265,7 @@ async function transfer(
       ingest.write(chunk);
     }
     const length = one("content-length");
-    if (length !== null && Number(length) !== size) throw new Error(`${size} of ${length} bytes came`);
+    if (length !== null && Number(length) !== size) throw new Error(`received ${size} of ${length} bytes`);
     const digest = digestFromHex(hash.digest("hex"));
     ingest.commit({ digest, size, trusted: true });
     const modifiedMs = Date.parse(one("last-modified") ?? "");
@@ -283,7 +283,7 @@ async function transfer(
   }
 }
 
-/** From the URL, else from the asker's secrets HTTP_AUTH_HEADER_HOST or HTTP_AUTH_TOKEN_HOST, as BuildKit names them. */
+/** From the URL, else from the client's secrets HTTP_AUTH_HEADER_HOST or HTTP_AUTH_TOKEN_HOST, as BuildKit names them. */
 async function authorizationFor(url: URL, { session }: CallContext): Promise<string | null> {
   if (url.username !== "") {
     const pair = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;

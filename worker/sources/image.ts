@@ -1,5 +1,5 @@
-// Base images: a reference, an OCI layout or a name of the local image store becomes manifest, config and layers.
-// Layers need not be here yet: their ids follow from the diffIds in the config.
+// Base images: resolves a reference, an OCI layout or a name of the local image store to manifest, config and layers.
+// Layers need not be local yet: their ids follow from the diffIds in the config.
 
 import { BuildError, redactUrl } from "../../solver/graph/error.ts";
 import { type Digest, digestOf, isDigest } from "../../solver/graph/digest.ts";
@@ -201,7 +201,7 @@ export function openImageSource(
     const layers = config.rootfs.diff_ids.map((diffId, index) => {
       const remote = image.layers[index];
       if (!isDigest(diffId) || remote === undefined) {
-        throw new BuildError("IMAGE_INVALID", `${redactUrl(name)}: the config does not name its layers`);
+        throw new BuildError("IMAGE_INVALID", `${redactUrl(name)}: the config does not list its layers`);
       }
       const id = store.layers.idOf(diffId);
       const known = store.layers.get(id);

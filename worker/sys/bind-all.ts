@@ -1,5 +1,5 @@
-// What threads of the keeper call, bound at once. Each module here binds its functions when it is loaded; Node-API ends the whole
-// process when a thread is ended while it does so, which a thread that has them all cannot be (keeper/threads.ts).
+// All functions that threads of the keeper call, bound at once. Each module here binds its functions when it is loaded; Node-API aborts
+// the whole process if a thread is terminated meanwhile, which cannot happen to a thread that has bound all of them (keeper/threads.ts).
 
 import { openat } from "./file.ts";
 import { ioctl } from "./ioctl.ts";

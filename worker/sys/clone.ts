@@ -1,4 +1,4 @@
-// The bytes of one open file into another without looking at them: blocks shared where the file system can, holes kept.
+// Copies the bytes of one open file to another in the kernel: shared blocks if the file system supports it, holes preserved.
 
 import { ftruncateSync, readSync, writeSync } from "node:fs";
 import { copyFileRange, fstat, lseek } from "./file.ts";

@@ -1,7 +1,7 @@
 // File calls by descriptor. One function per system call, named as in its manual page; all throw SysError.
 //
-// One file although it is long: it is a table, to be looked up like section 2 of the manual.
-// Descriptors get O_CLOEXEC without asking: a step must inherit none of ours.
+// One file although it is long: it is a reference table, like section 2 of the manual.
+// Descriptors always get O_CLOEXEC: a step must not inherit any of ours.
 
 import {
   bind,
@@ -153,7 +153,7 @@ export function renameat2(
   check("renameat2", cRenameat2(oldDirfd, cpath(oldPath, 0), newDirfd, cpath(newPath, 1), flags), newPath);
 }
 
-/** fchownat(2). -1 leaves an id as it is. "" with AT.EMPTY_PATH means dirfd itself. */
+/** fchownat(2). -1 leaves an id unchanged. "" with AT.EMPTY_PATH means dirfd itself. */
 export function fchownat(dirfd: number, path: PathLike, uid: number, gid: number, flags = 0): void {
   check("fchownat", cFchownat(dirfd, cpath(path), uid, gid, flags), path);
 }
@@ -169,7 +169,7 @@ export function fchmodat(dirfd: number, path: PathLike, mode: number): void {
   check("fchmodat", cFchmodat(dirfd, cpath(path), mode, 0), path);
 }
 
-/** utimensat(2). Times in nanoseconds, null leaves one as it is. A null path means dirfd itself. */
+/** utimensat(2). Times in nanoseconds, null leaves one unchanged. A null path means dirfd itself. */
 export function utimensat(
   dirfd: number,
   path: PathLike | null,

@@ -1,6 +1,6 @@
-// libc, loaded once, and the one way its failures become errors. Only worker/sys imports koffi.
+// Loads libc once, and converts its failures to errors. Only worker/sys imports koffi.
 //
-// Calls newer than the oldest C library we meet (openat2, statx, fsopen and so on) go through syscall(2) by number;
+// Calls newer than the oldest supported C library (openat2, statx, fsopen and so on) use syscall(2) by number;
 // from openat2 on numbers are the same on all architectures.
 
 import { constants } from "node:os";

@@ -1,6 +1,6 @@
-// Mounts by descriptor: the calls of mount_api(7) and the overlay stack made with them.
+// Mounts by descriptor: the calls of mount_api(7) and overlay mounts made with them.
 //
-// A mount made here is detached: it has no place in any tree until moveMount gives it one, and the kernel drops it with
+// A mount created here is detached: it is in no tree until moveMount attaches it, and the kernel drops it with
 // its last descriptor. A crash leaves nothing to unmount.
 
 import { mkdtempSync, rmdirSync } from "node:fs";
@@ -88,7 +88,7 @@ export function umount2(path: PathLike, flags: number): void {
 /** Layers to be stacked. */
 export interface OverlaySpec {
   readonly lowers: readonly string[]; // absolute directories, oldest first
-  /** Where changes go; left out: the mount is read-only. Needs `work`, an empty directory beside it. */
+  /** Where changes go; omitted: the mount is read-only. Needs `work`, an empty directory next to it. */
   readonly upper?: string;
   readonly work?: string;
   /** Marks in user.overlay.* instead of trusted.overlay.*: what an unprivileged user namespace may write. */

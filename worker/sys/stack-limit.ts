@@ -1,4 +1,4 @@
-// How many layers overlayfs stacks. Without native code: the front asks as well.
+// How many layers overlayfs can mount. Without native code: the front uses it as well.
 
 import { release } from "node:os";
 

@@ -1,4 +1,4 @@
-// A program that builds with the engine alone: node build-once.js STORE CONTEXT BASE. Prints what came out as JSON.
+// A program that builds with the engine alone: node build-once.js STORE CONTEXT BASE. Prints the result as JSON.
 
 import { buildRequest } from "../../../bin/engine/defaults.ts";
 import { openEngine } from "../../../bin/engine/engine.ts";

@@ -1,4 +1,4 @@
-// Settings of an engine for tests: of this user, without registries or keys.
+// Engine settings for tests: of this user, without registries or keys.
 
 import { userInfo } from "node:os";
 import type { EngineConfig } from "../../../bin/engine/request.ts";

@@ -1,4 +1,4 @@
-// An engine that serves many builds: what one of them leaves behind, or dies of, is nothing to the next.
+// An engine that serves many builds: leftovers or failures of one build do not affect the next.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

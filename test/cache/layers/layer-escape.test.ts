@@ -1,4 +1,4 @@
-// Threat model T1 to T6: whatever a layer or archive says, nothing outside its root changes.
+// Threat model T1 to T6: whatever a layer or archive contains, nothing outside its root changes.
 
 import assert from "node:assert/strict";
 import { existsSync, lstatSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -152,7 +152,7 @@ describeAsRoot("layer escape", () => {
       const notes: string[] = [];
       await unpack(form, place, [{ name: "x", type: "char", devMajor: 0, devMinor: 0 }], notes);
       assert.equal(existsSync(join(place.root, "x")), false);
-      assert.match(notes.join(), /"x" is the overlay's mark/);
+      assert.match(notes.join(), /"x" is how overlayfs marks/);
     }
   });
 

@@ -1,4 +1,4 @@
-// Archives made member by member, temporary directories, and a look at what is on disk.
+// Archives built member by member, temporary directories, and listings of what is on disk.
 
 import { execFileSync } from "node:child_process";
 import { lstatSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync } from "node:fs";

@@ -167,7 +167,7 @@ describe("tokens", () => {
     await assert.rejects(has(as("right"), server.host), {
       code: "REGISTRY_DENIED",
       message: /access denied/,
-      hint: /you are logged in at localhost:\d+, but that account may not pull here/,
+      hint: /you are logged in to localhost:\d+, but that account is not allowed to pull here/,
     });
   });
 });

@@ -1,4 +1,4 @@
-// Both ways to make an exchange keep the same promises, in the clear, by TLS and through proxies.
+// Both implementations of exchanges behave the same, without TLS, with TLS and through proxies.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -163,7 +163,7 @@ describe("carriers", () => {
         await using deaf = await startDeaf();
         await assert.rejects(
           carrier.send(exchange(`http://${deaf.host}`), { ...DIRECT, dialTimeoutMs: 300 }),
-          { name: "Fault", code: "ETIMEDOUT", message: "no connection in time" },
+          { name: "Fault", code: "ETIMEDOUT", message: "connection timed out" },
         );
         await using server = await startServer(
           (_request, response) => void setTimeout(() => response.end("late"), 600),

@@ -82,7 +82,7 @@ describe("certificates of hosts", () => {
   it("that cannot be used are named", async () => {
     await assert.rejects(hostCertificates([join(dir, "a")])("bad.example"), {
       code: "REGISTRY_UNREACHABLE",
-      message: /bad\.example\/ca\.crt: it is not in PEM form/,
+      message: /bad\.example\/ca\.crt: it is not in PEM format/,
     });
   });
 });

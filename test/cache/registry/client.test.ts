@@ -105,7 +105,7 @@ describe("the registry client with docker-registry", () => {
       registry.uploadBlob(repository, describeBlob(data), () => bytesOf(data), { signal });
     await assert.rejects(send(client()), {
       code: "REGISTRY_DENIED",
-      hint: `no credentials for ${server.host} were sent; log in first: tsbuild login ${server.host}`,
+      hint: `no credentials for ${server.host} were sent; log in: tsbuild login ${server.host}`,
     });
     const wrong = async () => ({ kind: "basic", username: "builder", password: "no" }) as const;
     await assert.rejects(send(client({ credentials: wrong })), (error: Error & { code: string }) => {
@@ -217,7 +217,7 @@ describe("the registry client with a registry that misbehaves", () => {
     });
     await assert.rejects(collect(client().blob(repositoryOf(server.host), blob, { signal })), {
       code: "REGISTRY_PROTOCOL",
-      message: /sent more than the 200000 bytes/,
+      message: /sent more than 200000 bytes/,
     });
     assert.ok(sent < 100_000_000);
   });

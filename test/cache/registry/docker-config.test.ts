@@ -83,7 +83,7 @@ describe("docker's credentials", () => {
   it("run no program outside of PATH, and name one that is missing", async () => {
     await assert.rejects(open({ credsStore: "../../bin/sh" })("a.example"), {
       code: "REGISTRY_DENIED",
-      message: /not the name/,
+      message: /not a valid credential helper name/,
     });
     await assert.rejects(open({ credsStore: "absent-here" })("a.example"), {
       code: "REGISTRY_DENIED",

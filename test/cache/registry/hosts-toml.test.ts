@@ -1,4 +1,4 @@
-// What of containerd's docs/hosts.md is read, in the order of that page.
+// Support for containerd's docs/hosts.md, in the order of that page.
 
 import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -157,19 +157,19 @@ describe("hosts.toml", () => {
   });
 
   for (const [text, problem] of [
-    ['server = ["a"]', "server is no text"],
-    ['host = "a"', "host is no table"],
-    ['[host]\na = "b"', '[host."a"] is no table'],
+    ['server = ["a"]', "server is not a string"],
+    ['host = "a"', "host is not a table"],
+    ['[host]\na = "b"', '[host."a"] is not a table'],
     ['[host."ftp://a"]', '"ftp://a" is not the address of a registry'],
-    ['capabilities = "pull"', "capabilities: not a list of texts"],
-    ['capabilities = ["fetch"]', 'capabilities: "fetch" is none of pull, resolve, push'],
+    ['capabilities = "pull"', "capabilities: not a list of strings"],
+    ['capabilities = ["fetch"]', 'capabilities: "fetch" is not one of pull, resolve, push'],
     ["ca = 1", "ca: not a file or a list of files"],
-    ['[host."https://a"]\nskip_verify = "yes"', '[host."https://a"], skip_verify: neither true nor false'],
+    ['[host."https://a"]\nskip_verify = "yes"', '[host."https://a"], skip_verify: must be true or false'],
     ['client = [["a"]]', 'client: not a file, a list of files, or a list of pairs ["cert", "key"]'],
     ['header = "x"', "header: not a table"],
-    ['[header]\n"x y" = "1"', 'header: "x y" is not a header with a text or a list of texts'],
-    ['[header]\nx = "a\\nb"', 'header: "x" is not a header with a text or a list of texts'],
-    ['[header]\nHost = "b"', 'header: "Host" cannot be set: it says what is sent'],
+    ['[header]\n"x y" = "1"', 'header: "x y" is not a valid header with a string or a list of strings'],
+    ['[header]\nx = "a\\nb"', 'header: "x" is not a valid header with a string or a list of strings'],
+    ['[header]\nHost = "b"', 'header: "Host" cannot be set: tsbuild sets it itself'],
     ['dial_timeout = "soon"', 'dial_timeout: not a time like "5s"'],
     ['proxy = "socks5://p:1"', "proxy: socks5:// proxies are not supported, http:// ones are"],
     ['proxy = "p"', "proxy: not an address like http://HOST:PORT"],

@@ -1,4 +1,4 @@
-// The other side is slow by intent: it sends or takes a byte now and then, or keeps us coming back.
+// Deliberately slow peers: they send or accept a byte now and then, or cause endless retries.
 
 import assert from "node:assert/strict";
 import { createServer, type RequestListener } from "node:http";

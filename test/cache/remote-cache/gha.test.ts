@@ -154,7 +154,7 @@ for (const version of [1, 2] as const) {
     it("does not write with a token that may only read", async () => {
       await assert.rejects(put(placeFor(MAIN_READ), randomBytes(10)), {
         code: "REGISTRY_DENIED",
-        message: /may only read/,
+        message: /is read-only/,
       });
       assert.deepEqual(cache.entries, []);
     });

@@ -231,7 +231,7 @@ describe("a build cache in S3", () => {
     const store = storeWith({ base: bucketBase("nowhere", "us-east-1", new URL(s3.endpoint), true) });
     await assert.rejects(store.document(1000, { signal }), {
       code: "REGISTRY_NOT_FOUND",
-      message: /no such bucket/,
+      message: /bucket does not exist/,
     });
   });
 });
