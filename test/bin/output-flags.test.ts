@@ -12,7 +12,7 @@ describe("outputs of a build", () => {
     const [files] = read(["out"]);
     deepEqual(files?.kind === "files" && files.dest, { kind: "path", path: "/w/out" });
     const [stream] = read(["-"]);
-    deepEqual(stream?.kind === "files" && stream.dest, { kind: "stdout" });
+    deepEqual(stream?.kind === "files" && stream.dest, { kind: "client", name: "-" });
   });
 
   it("tell of attributes that nobody knows", () => {
