@@ -88,7 +88,7 @@ export interface HistoryEntry {
   empty_layer?: boolean;
 }
 
-/** A result of the solver: a stack of layers (empty: scratch), or files of the asker that are read where they are. */
+/** A result of the solver: a stack of layers (empty: scratch), or files of the client that are read where they are. */
 export type Result =
   | { readonly kind: "layers"; readonly layers: readonly LayerId[] }
   | {

@@ -133,7 +133,7 @@ describeAsRoot("a diff of two trees", () => {
         });
         await differ({ from, to: from }, (layer) => assert.deepEqual(readTree(layer), {}));
       }),
-      { numRuns: 150 },
+      { numRuns: 60 },
     );
   });
 });

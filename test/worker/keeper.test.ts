@@ -59,7 +59,7 @@ function suite(): void {
         });
         try {
           const others = childrenOf(process.pid);
-          for (let round = 0; round < 150; round++) {
+          for (let round = 0; round < 60; round++) {
             const keeper = startKeeper({ storeDir, maps, path: process.env["PATH"] ?? "", env: {} });
             await delay(randomInt(9));
             await keeper[Symbol.asyncDispose]();
