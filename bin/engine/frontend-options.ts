@@ -184,7 +184,7 @@ function missing(path: string): BuildError {
     "DOCKERFILE_MISSING",
     `failed to read dockerfile: open ${path}: no such file or directory`,
     {
-      hint: "name it with -f, or start the build in the directory that has it",
+      hint: "specify the file with -f, or run the build in the directory that contains it",
     },
   );
 }

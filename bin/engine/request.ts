@@ -37,26 +37,26 @@ export interface RegistrySettings {
   readonly conf: { readonly main: readonly string[]; readonly more: readonly string[] };
 }
 
-/** What the user has for build caches elsewhere; asked when one is used whose request brought no keys. */
+/** The user's credentials for external build caches; used if the request contains none. */
 export interface CacheKeys {
-  /** `name`: what they are for. Rejects with REGISTRY_DENIED when there are none. */
+  /** `name`: the cache they are for. Rejects with REGISTRY_DENIED if there are none. */
   readonly s3: (name: string) => Promise<S3Credentials>;
   /** The cache of the GitHub Actions job this is. */
   readonly actions: () => Promise<GhaLocation>;
 }
 
-/** Settings of a machine and a user, the same for every request to an engine. */
+/** Settings of the machine and the user, shared by all requests to an engine. */
 export interface EngineConfig {
   /** Directory of the store, absolute. */
   readonly root: string;
   readonly user: User;
-  /** What helper programs run in, and where proxies and authorities are named. */
+  /** Environment of helper programs, which also specifies proxies and certificate authorities. */
   readonly env: Environment;
-  /** Notes about the machine are worth telling. */
+  /** Also report notes about the machine. */
   readonly verbose: boolean;
   readonly registries: RegistrySettings;
   readonly cacheKeys: CacheKeys;
-  /** Takes what the user should know of the machine's configuration; the same may be said several times. */
+  /** Receives notices about the machine's configuration; the same notice may be repeated. */
   readonly notice: (text: string) => void;
 }
 

@@ -92,7 +92,7 @@ export function openLocalSource(store: Store): LocalSource {
       if (!existsSync(root))
         throw new BuildError(
           "CONTEXT_MISSING",
-          `the directory of the build context "${name}" is not there: ${root}`,
+          `build context "${name}" not found: ${root}`,
         );
       return {
         kind: "files",
