@@ -30,7 +30,7 @@ import type { RestoreMount } from "./ops/exec-mounts.ts";
 import { type ImageSource, imageDigest, layersDigest, openImageSource } from "./sources/image.ts";
 import { type BytesRead, openLocalSource } from "./sources/local.ts";
 
-export type { Contents, LayerForm } from "./layers.ts";
+export type { Unpacker } from "./layers.ts";
 
 /** What a source currently refers to. */
 export interface Pin {

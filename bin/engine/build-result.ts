@@ -42,15 +42,7 @@ export async function solveAndExport(
   );
   const firstExport = vertices.find((one) => one !== null) ?? digestOf("export"); // where fetches for any of them are shown
   const layers = openLayerSource({
-    store,
-    keeper: parts.keeper,
-    forms: (id, signal, unseen) => worker.unpacker.forms(id, { ...context, signal }, unseen),
-    withBlob: (id, signal, work) => worker.unpacker.withBlob(id, { ...context, signal }, work),
-    unpack: async (id, signal) => {
-      const [dir] = await worker.unpacker.directories([id], firstExport, { ...context, signal });
-      if (dir === undefined) throw new Error("no directory");
-      return dir;
-    },
+    ...{ store, keeper: parts.keeper, unpacker: worker.unpacker, vertex: firstExport, context },
     pinnedCompressor: request.reproducible,
   });
 

@@ -6,10 +6,10 @@ import { COMPRESSORS } from "../../cache/layers/compress-block.ts";
 import type { LayerRecord, Store } from "../../cache/store.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import { isBaseLayer, type Descriptor, type LayerId } from "../../solver/graph/request.ts";
+import { isBaseLayer, type CallContext, type Descriptor, type LayerId } from "../../solver/graph/request.ts";
 import { openTasks } from "../../solver/graph/tasks.ts";
 import type { Keeper } from "../../worker/keeper/keeper.ts";
-import type { Contents, LayerForm } from "../../worker/worker.ts";
+import type { Unpacker } from "../../worker/worker.ts";
 
 const MEDIA_TYPES = {
   gzip: "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -23,16 +23,10 @@ const WATCHED_MS = 250;
 export interface LayerSourceDeps {
   readonly store: Store;
   readonly keeper: () => Keeper;
-  /** Unpacker.forms. */
-  readonly forms: (id: LayerId, signal: AbortSignal, unseen: boolean) => Promise<readonly LayerForm[]>;
-  /** Unpacker.withBlob. */
-  readonly withBlob: <T extends Contents>(
-    id: LayerId,
-    signal: AbortSignal,
-    work: (path: string) => Promise<T>,
-  ) => Promise<T>;
-  /** Makes sure the layer's directory exists (unpacks a base layer). */
-  readonly unpack: (id: LayerId, signal: AbortSignal) => Promise<string>;
+  readonly unpacker: Unpacker;
+  /** The step in which the unpacking of base layers is shown. */
+  readonly vertex: Digest;
+  readonly context: CallContext;
   /** Bytes must not depend on this machine's zlib: --reproducible. */
   readonly pinnedCompressor: boolean;
 }
@@ -45,7 +39,7 @@ interface Packed {
 
 /** Opens the source. Concurrent equal calls share one packing. */
 export function openLayerSource(deps: LayerSourceDeps): LayerSource {
-  const { store } = deps;
+  const { store, unpacker, context } = deps;
   const packs = openTasks<Packed>();
   const blobs = openTasks<LayerBlob>();
   const recordOf = (id: LayerId): LayerRecord => {
@@ -61,7 +55,8 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
     epochSeconds: number | null,
     { signal, onBytes }: LayerOptions,
   ): Promise<Packed> => {
-    const dir = await deps.unpack(id, signal);
+    const [dir] = await unpacker.directories([id], deps.vertex, { ...context, signal });
+    if (dir === undefined) throw new Error("no directory");
     await using ingest = compression === null ? null : store.content.ingest();
     const job = {
       kind: "pack",
@@ -125,7 +120,7 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
   ): Promise<Descriptor> => {
     await using ingest = store.content.ingest();
     const form = { compression, level, pinned: deps.pinnedCompressor };
-    const outcome = await deps.withBlob(id, signal, (blob) =>
+    const outcome = await unpacker.withBlob(id, { ...context, signal }, (blob) =>
       watched(ingest.path, onBytes, () =>
         deps.keeper().run({ kind: "recompress", blob, out: ingest.path, ...form }, { signal }),
       ),
@@ -166,7 +161,7 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
       const asItCame = variant.pinned && !variant.force;
       if (known !== null && !asItCame) return { descriptor: known, diffId: diffId as Digest, remote: null };
       const isWanted = variant.pinned || (!deps.pinnedCompressor && epochSeconds === null);
-      const forms = isWanted ? await deps.forms(id, signal, variant.unmade === true) : [];
+      const forms = isWanted ? await unpacker.forms(id, { ...context, signal }, variant.unmade === true) : [];
       const original = asItCame ? forms[0] : forms.find(({ descriptor }) => isForm(descriptor, compression));
       if (original !== undefined && diffId !== null) return { ...original, diffId };
       if (known !== null) return { descriptor: known, diffId: diffId as Digest, remote: null };

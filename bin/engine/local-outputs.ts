@@ -154,15 +154,7 @@ export function outputDeps(
     store,
     registry: () => parts.registry(options.session),
     layers: openLayerSource({
-      store,
-      keeper: parts.keeper,
-      forms: (id, signal, unseen) => unpacker.forms(id, { ...context, signal }, unseen),
-      withBlob: (id, signal, work) => unpacker.withBlob(id, { ...context, signal }, work),
-      unpack: async (id, signal) => {
-        const [dir] = await unpacker.directories([id], vertex, { ...context, signal });
-        if (dir === undefined) throw new Error("no directory");
-        return dir;
-      },
+      ...{ store, keeper: parts.keeper, unpacker, vertex, context },
       pinnedCompressor: false,
     }),
     files: async () => {

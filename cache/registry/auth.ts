@@ -85,11 +85,11 @@ export function openAuthorizer(
 
   async function tokenFor(wish: TokenWish, signal: AbortSignal): Promise<string> {
     const { endpoint, from } = wish;
-    const ask = async () => {
-      const found = await unlessAborted(credentials(endpoint.host), signal);
+    const ask = async (asking: AbortSignal) => {
+      const found = await unlessAborted(credentials(endpoint.host), asking);
       if (found !== null && (found.kind === "registry-token" || isTokenServiceOf(endpoint, from.realm)))
         sentTo.set(endpoint.origin, "bearer");
-      return await fetchToken(wish, found, transport, signal);
+      return await fetchToken(wish, found, transport, asking);
     };
     return await tokens.get(keyOf(wish), ask, { signal });
   }

@@ -293,8 +293,8 @@ export function openRegistry(options: RegistryOptions): Registry {
 
   return {
     async resolve(reference, { signal }) {
-      const ask = async () => ({
-        value: (await head(reference, signal)) ?? (await getManifest(reference, signal)).descriptor,
+      const ask = async (asking: AbortSignal) => ({
+        value: (await head(reference, asking)) ?? (await getManifest(reference, asking)).descriptor,
         validMs: reference.digest === null ? RESOLVED_MS : null,
       });
       return await resolved.get(resolvedKey(reference), ask, { signal });

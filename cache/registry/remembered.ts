@@ -1,8 +1,7 @@
-// A bounded cache of responses with expiry, in which concurrent requests for the same key wait for one.
+// A bounded cache of responses with expiry, in which concurrent requests for the same key are one.
 
 import { LRUCache } from "lru-cache";
-import { BuildError } from "../../solver/graph/error.ts";
-import { Fault } from "./exchange.ts";
+import { openTasks } from "../../solver/graph/tasks.ts";
 
 export interface Kept<V> {
   readonly value: V;
@@ -11,8 +10,13 @@ export interface Kept<V> {
 }
 
 export interface Remembered<V extends {}> {
-  /** What is known for a key, else what `make` gives, which is kept. What `make` throws is not. */
-  get(key: string, make: () => Promise<Kept<V>>, options: { readonly signal: AbortSignal }): Promise<V>;
+  /** What is known for a key, else the outcome of `make`, which is kept. Its signal aborts when nobody waits for it any more. Failures are
+   *  not kept. */
+  get(
+    key: string,
+    make: (signal: AbortSignal) => Promise<Kept<V>>,
+    options: { readonly signal: AbortSignal },
+  ): Promise<V>;
   forget(key: string): void;
 }
 
@@ -20,35 +24,17 @@ export interface Remembered<V extends {}> {
 export function openRemembered<V extends {}>(max: number): Remembered<V> {
   // Its clock is performance.now(), which does not jump.
   const cache = new LRUCache<string, V>({ max });
-  const making = new Map<string, Promise<V>>();
-
-  async function makeAndKeep(key: string, make: () => Promise<Kept<V>>): Promise<V> {
-    const { value, validMs } = await make();
-    if (validMs === null || validMs >= 1)
-      cache.set(key, value, { ttl: validMs === null ? 0 : Math.floor(validMs) });
-    return value;
-  }
-
+  const tasks = openTasks<V>();
   return {
     async get(key, make, { signal }) {
-      for (;;) {
-        const known = cache.get(key);
-        if (known !== undefined) return known;
-        let running = making.get(key);
-        const isMine = running === undefined;
-        if (running === undefined) {
-          running = makeAndKeep(key, make);
-          const over = () => making.delete(key);
-          making.set(key, running);
-          running.then(over, over);
-        }
-        try {
-          return await running;
-        } catch (error) {
-          // One that ended because its own caller gave up is begun again by the next.
-          if (isMine || signal.aborted || error instanceof BuildError || error instanceof Fault) throw error;
-        }
-      }
+      const known = cache.get(key);
+      if (known !== undefined) return known;
+      return await tasks.share(key, signal, async (shared) => {
+        const { value, validMs } = await make(shared);
+        if (validMs === null || validMs >= 1)
+          cache.set(key, value, { ttl: validMs === null ? 0 : Math.floor(validMs) });
+        return value;
+      });
     },
     forget(key) {
       cache.delete(key);

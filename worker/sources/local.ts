@@ -90,10 +90,7 @@ export function openLocalSource(store: Store): LocalSource {
       const rules: FileRules = { includes, excludes, follow: patterns(op.attrs.followpaths) };
       const root = files.kind === "here" ? files.path : await copyOf(name, files, rules, vertex, context);
       if (!existsSync(root))
-        throw new BuildError(
-          "CONTEXT_MISSING",
-          `build context "${name}" not found: ${root}`,
-        );
+        throw new BuildError("CONTEXT_MISSING", `build context "${name}" not found: ${root}`);
       return {
         kind: "files",
         name,

@@ -52,20 +52,30 @@ describe("remembered answers", () => {
     assert.equal(await answers.get("a", counted(null).make, { signal }), "answer 1");
   });
 
-  it("are made by the next who asks when the first gave up", async () => {
+  it("are still made for others when the first who asked gave up, and for nobody when all did", async () => {
     const answers = openRemembered<string>(10);
-    const first = new AbortController();
-    const given = answers.get(
-      "a",
-      () =>
-        new Promise((_resolve, reject) =>
-          first.signal.addEventListener("abort", () => reject(first.signal.reason)),
-        ),
-      { signal: first.signal },
-    );
-    const next = answers.get("a", counted(null).make, { signal });
+    const [first, second] = [new AbortController(), new AbortController()];
+    const reasons: unknown[] = [];
+    let answer = (_text: string): void => {};
+    const make = (asking: AbortSignal) =>
+      new Promise<Kept<string>>((resolve, reject) => {
+        answer = (value) => resolve({ value, validMs: null });
+        asking.addEventListener("abort", () => {
+          reasons.push(asking.reason);
+          reject(asking.reason);
+        });
+      });
+    const given = answers.get("a", make, { signal: first.signal });
+    const next = answers.get("a", () => assert.fail("asked again"), { signal });
     first.abort(new Error("enough"));
     await assert.rejects(given, { message: "enough" });
-    assert.equal(await next, "answer 1");
+    answer("the first one's");
+    assert.equal(await next, "the first one's");
+    assert.deepEqual(reasons, []);
+    const alone = answers.get("b", make, { signal: second.signal });
+    await Promise.resolve();
+    second.abort(new Error("enough"));
+    await assert.rejects(alone, { message: "enough" });
+    assert.equal(reasons.length, 1);
   });
 });
