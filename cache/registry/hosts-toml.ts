@@ -108,7 +108,7 @@ function entryOf(name: string, entry: Table, where: Where, of: string): HostEntr
   const text = name.includes("://") ? name : `https://${name}`;
   const url = URL.canParse(text) ? new URL(text) : null;
   if (url === null || (url.protocol !== "https:" && url.protocol !== "http:")) {
-    throw unusable(where.path, `${JSON.stringify(name)} is not the address of a registry`);
+    throw unusable(where.path, `${JSON.stringify(redactUrl(name))} is not the address of a registry`);
   }
   // "/us" is asked at /us/v2, "/v2/us" with override_path at /v2/us: docs/hosts.md, "override_path field".
   const path = url.pathname.replace(/\/{2,}/g, "/").replace(/\/$/, "");

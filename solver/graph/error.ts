@@ -113,8 +113,9 @@ export function redactUrl(text: string): string {
       .replace(SIGNED_QUERY, "$1xxxxx")
   );
 }
+/** A sentence's punctuation behind a value is not part of it. */
 const SIGNED_QUERY =
-  /([?&](?:(?:access_|private_|job_)?token|pass(?:word|wd)?|(?:client_)?secret|sig|(?:x-(?:amz|goog)-)?signature|x-amz-security-token|(?:api_?)?key)=)[^&#\s"'`<>\\]*/gi;
+  /([?&](?:(?:access_|private_|job_)?token|pass(?:word|wd)?|(?:client_)?secret|sig|(?:x-(?:amz|goog)-)?signature|x-amz-security-token|(?:api_?)?key)=)[^&#\s"'`<>\\]*?(?=[:;,.)]{0,3}(?:[&#\s"'`<>\\]|$))/gi;
 
 /** Makes untrusted text (registries, images) safe for a terminal: no control characters, at most `max` characters. */
 export function printable(text: string, max = 300): string {

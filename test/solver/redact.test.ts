@@ -8,6 +8,8 @@ describe("credentials in a text", () => {
     "HTTP://user:word@host/f": "HTTP://xxxxx:xxxxx@host/f",
     "no file http:/user:word@host/f": "no file http:/xxxxx:xxxxx@host/f",
     "https://host/f?token=abc&x=1": "https://host/f?token=xxxxx&x=1",
+    "https://host/f?sig=a:b: not found (https://host/g?key=k).":
+      "https://host/f?sig=xxxxx: not found (https://host/g?key=xxxxx).",
     "https://host/a@b:c": "https://host/a@b:c",
     "/src:/dst@1 and /a:/b": "/src:/dst@1 and /a:/b",
     "name:tag@sha256:0123": "name:tag@sha256:0123",
