@@ -10,7 +10,7 @@ const KINDS: readonly (readonly [kind: UsageEntry["kind"], one: string, many: st
   ["layer", "layer", "layers"],
   ["blob", "blob", "blobs"],
   ["cache-mount", "cache mount", "cache mounts"],
-  ["source", "copy of a client's files", "copies of clients' files"],
+  ["source", "synced context", "synced contexts"],
   ["record", "record", "records"],
 ];
 /** Characters of an ID that tell it from others, of a description that still fit a line. */

@@ -197,7 +197,9 @@ export function openCacheMounts(options: CacheMountsOptions): MountFiles {
         const slot = readSlots(dir).find((one) => one.number === number);
         if (slot === undefined || slot.holds.length > 0) return null;
         rmSync(join(dir, `fresh-${number}`), { recursive: true, force: true });
-        return options.discard(outer);
+        const away = options.discard(outer);
+        if (readSlots(dir).length === 0) rmSync(dir, { recursive: true, force: true }); // nothing but its id
+        return away;
       },
       { signal },
     );

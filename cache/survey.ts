@@ -198,7 +198,7 @@ export async function survey(store: OpenStore, measure: Measure | null = null): 
       .map((slot) => ({ ...slot, kind: "cache-mount", what: "cache mount" }) as const),
     ...store.syncedFiles
       .list()
-      .map((slot) => ({ ...slot, kind: "source", what: "files of a client:" }) as const),
+      .map((slot) => ({ ...slot, kind: "source", what: "synced build context:" }) as const),
   ];
   for (const mount of slots) {
     const [, name = "", slot = ""] = /\/([^/]+)\/slot-([^/]+)\/fs$/.exec(mount.path) ?? [];

@@ -12,20 +12,23 @@
 
 import { closeSync, constants, fchmodSync } from "node:fs";
 import { dirname } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 import { digestOf } from "../solver/graph/digest.ts";
 import { BuildError, printable } from "../solver/graph/error.ts";
+import { unlessAborted } from "../solver/graph/scope.ts";
 import type { FileEntry, FileRules, FileTransfer, RemoteFiles } from "../solver/graph/session.ts";
-import { fchmodat, openat2, utimensat } from "../worker/sys/file.ts";
+import { fchmodat, openat2, statxOrNull, utimensat } from "../worker/sys/file.ts";
 import { archiveFault } from "./layers/archive.ts";
-import { ENTRIES_MAX, KEPT_PATHS_MAX_BYTES, treeWriter, type TreeWriter } from "./layers/entry.ts";
+import { KEPT_PATHS_MAX_BYTES, treeWriter, type TreeWriter } from "./layers/entry.ts";
 import { removeAt } from "./layers/remove-tree.ts";
 import type { TarEntry } from "./layers/tar.ts";
-import { openDirectory, openIn, readIn, writeAll, writeWholeIn } from "./outside.ts";
+import { refusalOf } from "./disk-fault.ts";
+import { namesIn, openDirectory, openIn, readIn, writeAll, writeWholeIn } from "./outside.ts";
 import { bootId } from "./owner.ts";
 import type { Store } from "./store.ts";
 import { baseOf, bytesOf, joinPath, parentOf, PATH_MAX_BYTES, type TreeStat } from "./tree.ts";
 import { type LiveTree, liveTree } from "./tree-live.ts";
-import { O, RESOLVE } from "../worker/sys/constants.ts";
+import { O, RESOLVE, S } from "../worker/sys/constants.ts";
 
 /** A directory that stays as it is until it is disposed. */
 export interface HeldDirectory extends AsyncDisposable {
@@ -33,6 +36,8 @@ export interface HeldDirectory extends AsyncDisposable {
 }
 
 const KEY_MAX_CHARS = 4096;
+/** Entries of one directory, which takes 0.5 KB of memory each. */
+const FILES_MAX = 2_000_000;
 const NAME_MAX_BYTES = 255;
 const OWNER_RWX = 0o700;
 
@@ -49,15 +54,19 @@ export async function syncFiles(
 ): Promise<HeldDirectory> {
   if (files.key.length > KEY_MAX_CHARS) throw invalid("its key is too long");
   // What is excluded may change without all being sent again.
-  const seedKey = digestOf(JSON.stringify([rules.includes, rules.follow]));
+  const seedKey = digestOf(JSON.stringify([name, files.key, rules.includes, rules.follow]));
   const hold = await store.syncedFiles.acquire(`${name} of ${files.key}`, "private", { signal, seedKey });
   try {
-    await using transfer = await files.open(rules, { signal });
+    const transfer = await unlessAborted(files.open(rules, { signal }), signal);
+    // A client that does not listen to the signal keeps nobody waiting, neither while it sends nor at its end.
+    const end = (): Promise<void> => unlessAborted(Promise.resolve(transfer[Symbol.asyncDispose]()), signal);
     try {
       await update(hold.path, transfer, { signal, onBytes });
     } catch (error) {
-      throw archiveFault(error, "receiving files of the client", hold.path);
+      await end().catch(() => {}); // what it failed with comes first
+      throw asRefusal(error, hold.path);
     }
+    await end();
     hold.seeded();
     return hold;
   } catch (error) {
@@ -66,11 +75,53 @@ export async function syncFiles(
   }
 }
 
+/** What the disk does not take, in words. */
+function asRefusal(error: unknown, path: string): unknown {
+  const known = archiveFault(error, "receiving files of the client", path);
+  if (known !== error || error instanceof BuildError) return known;
+  const refusal = refusalOf(error, "store", path);
+  if (refusal === null) return error;
+  return new BuildError("STORE_FULL", `${refusal.words} while receiving files of the client`, {
+    cause: error,
+    hint: refusal.hint,
+  });
+}
+
+/** Items of a client that may stop sending without a word. */
+async function* unlessStopped<T>(
+  items: AsyncIterable<T>,
+  signal: AbortSignal,
+): AsyncGenerator<T, void, undefined> {
+  const iterator = items[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const { done, value } = await unlessAborted(iterator.next(), signal);
+      if (done === true) return;
+      yield value;
+    }
+  } finally {
+    iterator.return?.().catch(() => {}); // not waited for: it may be stuck where it is
+  }
+}
+
+/** Lets others have a turn now and then: a directory may have millions of files. Throws signal.reason. */
+function pauses(signal: AbortSignal): () => Promise<void> | undefined {
+  let count = 0;
+  return () => {
+    if (++count % PAUSE_EVERY !== 0) return undefined;
+    signal.throwIfAborted();
+    return turn();
+  };
+}
+const PAUSE_EVERY = 500;
+
 /** An entry as it was checked. Paths are byte strings. */
 interface Listed extends Omit<FileEntry, "path" | "linkName"> {
   readonly index: number; // in the client's listing
   readonly path: string;
   readonly linkName: string;
+  /** Of a file: how many names the listing has for it. */
+  names: number;
 }
 
 async function update(
@@ -85,10 +136,11 @@ async function update(
   const copy = liveTree(dir, () => null);
   const writer = treeWriter(root, { form: "archive", idMap: "none", note: () => {} });
   try {
-    const { changed, touched } = compare(listed, copy, root, isOfThisBoot);
-    removeUnlisted(listed, copy, touched, root);
-    await write(changed, writer, transfer, options);
-    finishDirectories(listed, touched, root);
+    const pause = pauses(options.signal);
+    const { changed, touched } = await compare(listed, { copy, root, isOfThisBoot, pause });
+    await removeUnlisted(listed, { copy, root, pause }, touched);
+    await write(changed, writer, transfer, { ...options, pause });
+    await finishDirectories(listed, touched, root, pause);
     if (!isOfThisBoot) await writeWholeIn(slot, BOOT, (fd) => writeAll(fd, Buffer.from(bootId(), "latin1")));
   } finally {
     writer.close();
@@ -114,40 +166,61 @@ async function readListing(
   signal: AbortSignal,
 ): Promise<ReadonlyMap<string, Listed>> {
   const listed = new Map<string, Listed>();
+  const leftOut = new Set<string>();
   /** The directories on the way to the last entry, with the last name seen in each. */
   const open: { readonly path: string; last: string }[] = [{ path: "", last: "" }];
   let index = -1;
-  let pathBytes = 0;
-  for await (const entry of transfer.listing()) {
-    signal.throwIfAborted();
+  let keptBytes = 0;
+  for await (const entry of unlessStopped(transfer.listing(), signal)) {
     index++;
+    if (!isEntry(entry)) throw invalid("its listing is malformed");
     const path = bytesOf(entry.path);
+    const linkName = bytesOf(entry.linkName);
     const name = baseOf(path);
-    pathBytes += path.length;
-    if (index >= ENTRIES_MAX || pathBytes > KEPT_PATHS_MAX_BYTES)
+    keptBytes += path.length + linkName.length;
+    if (index >= FILES_MAX || keptBytes > KEPT_PATHS_MAX_BYTES)
       throw new BuildError("LIMIT_EXCEEDED", `the client's directory has more than ${index} files`, {
         hint: "exclude what the build does not need in .dockerignore",
       });
     if (["", ".", ".."].includes(name) || name.includes("\0") || name.length > NAME_MAX_BYTES)
       throw invalid(`${shown(entry)} has a name that no file can have`);
-    if (path.length > PATH_MAX_BYTES) throw invalid(`${shown(entry)} is longer than a path can be`);
+    if (path.length > PATH_MAX_BYTES || linkName.length > PATH_MAX_BYTES)
+      throw invalid(`${shown(entry)} is longer than a path can be`);
     while (open.length > 0 && open.at(-1)?.path !== parentOf(path)) open.pop();
     const parent = open.at(-1);
     if (parent === undefined || path.startsWith("/") || name <= parent.last)
       throw invalid(`${shown(entry)} is out of order`);
     parent.last = name;
     if (entry.type === "directory") open.push({ path, last: "" });
-    if (entry.type === "other") continue;
-    const linkName = bytesOf(entry.linkName);
+    if (entry.type === "other" || (entry.type === "hardlink" && leftOut.has(linkName))) {
+      leftOut.add(path);
+      continue;
+    }
     if (entry.type === "symlink" && (linkName === "" || linkName.includes("\0")))
       throw invalid(`${shown(entry)} is a link to nothing`);
-    if (entry.type === "hardlink" && listed.get(linkName)?.type !== "file")
-      throw invalid(`${shown(entry)} is a hard link to no earlier file`);
+    if (entry.type === "hardlink") {
+      const target = listed.get(linkName);
+      if (target?.type !== "file" && target?.type !== "fifo")
+        throw invalid(`${shown(entry)} is a hard link to no earlier file`);
+      target.names++;
+    }
     const mtimeNs = entry.mtimeNs < 0n || entry.mtimeNs > MAX_TIME_NS ? 0n : entry.mtimeNs;
     const mode = entry.mode & 0o7777;
-    listed.set(path, { ...entry, index, path, linkName, mode, mtimeNs });
+    const { type, size } = entry;
+    listed.set(path, { index, path, type, size, mode, mtimeNs, linkName, names: 1 });
   }
   return listed;
+}
+
+/** Messages of other programs become entries somewhere: what is used of them here is looked at once. */
+function isEntry({ path, type, linkName, mode, mtimeNs }: FileEntry): boolean {
+  return (
+    typeof path === "string" &&
+    typeof linkName === "string" &&
+    typeof mode === "number" &&
+    typeof mtimeNs === "bigint" &&
+    (type === "other" || Object.hasOwn(MEMBER_TYPES, type))
+  );
 }
 const MAX_TIME_NS = (1n << 63n) - 1n;
 
@@ -157,15 +230,21 @@ interface Differences {
   readonly touched: Set<string>;
 }
 
-function compare(
+/** The copy as it is. */
+interface Copy {
+  readonly copy: LiveTree;
+  readonly root: number;
+  readonly pause: () => Promise<void> | undefined;
+}
+
+async function compare(
   listed: ReadonlyMap<string, Listed>,
-  copy: LiveTree,
-  root: number,
-  isOfThisBoot: boolean,
-): Differences {
+  { copy, root, isOfThisBoot, pause }: Copy & { readonly isOfThisBoot: boolean },
+): Promise<Differences> {
   const changed = new Map<string, Listed>();
   const touched = new Set<string>();
   for (const entry of listed.values()) {
+    await pause();
     const { path, type } = entry;
     const parent = parentOf(path);
     const there = changed.get(parent)?.type === "directory" ? null : copy.lstat(path);
@@ -208,17 +287,19 @@ function isSame(
   if (there.type !== type || there.mtimeNs !== entry.mtimeNs) return false;
   if (type === "symlink") return copy.readlink(path) === linkName;
   if (there.mode !== entry.mode) return false;
+  // Names of one file in the copy that are files of their own by now.
+  if (type !== "directory" && there.nlink !== entry.names) return false;
   return type !== "file" || (isOfThisBoot && there.size === entry.size);
 }
 
-function removeUnlisted(
+async function removeUnlisted(
   listed: ReadonlyMap<string, Listed>,
-  copy: LiveTree,
+  { copy, root, pause }: Copy,
   touched: Set<string>,
-  root: number,
-): void {
+): Promise<void> {
   const todo = [""];
   for (let path = todo.pop(); path !== undefined; path = todo.pop()) {
+    await pause();
     const gone: string[] = [];
     for (const { name, stat } of copy.children(path)) {
       const child = joinPath(path, name);
@@ -228,12 +309,49 @@ function removeUnlisted(
     }
     if (gone.length === 0) continue;
     touched.add(path);
-    const directory = openBelow(root, path);
-    try {
-      for (const name of gone) removeAt(directory, Buffer.from(name, "latin1"));
-    } finally {
-      closeSync(directory);
+    await removeNames(root, path, gone, pause);
+  }
+}
+
+/** Levels of directories that are held open; what lies deeper goes at once. */
+const OPEN_MAX = 64;
+
+/** Also whole trees, one name after the other. */
+async function removeNames(
+  root: number,
+  path: string,
+  names: readonly string[],
+  pause: Copy["pause"],
+  depth = 0,
+): Promise<void> {
+  const directory = openBelow(root, path);
+  try {
+    for (const name of names) {
+      await pause();
+      const native = Buffer.from(name, "latin1");
+      const stat = statxOrNull(directory, native);
+      if (depth < OPEN_MAX && stat !== null && (stat.mode & S.IFMT) === S.IFDIR) {
+        fchmodat(directory, native, 0o700);
+        const child = joinPath(path, name);
+        const inside = openBelow(root, child);
+        let below: Buffer[];
+        try {
+          below = namesIn(inside);
+        } finally {
+          closeSync(inside);
+        }
+        await removeNames(
+          root,
+          child,
+          below.map((one) => one.toString("latin1")),
+          pause,
+          depth + 1,
+        );
+      }
+      removeAt(directory, native);
     }
+  } finally {
+    closeSync(directory);
   }
 }
 
@@ -241,10 +359,19 @@ async function write(
   changed: ReadonlyMap<string, Listed>,
   writer: TreeWriter,
   transfer: FileTransfer,
-  { signal, onBytes }: { readonly signal: AbortSignal; readonly onBytes: (count: number) => void },
+  {
+    signal,
+    onBytes,
+    pause,
+  }: {
+    readonly signal: AbortSignal;
+    readonly onBytes: (count: number) => void;
+    readonly pause: Copy["pause"];
+  },
 ): Promise<void> {
   const wanted: Listed[] = [];
   for (const entry of changed.values()) {
+    await pause();
     if (entry.type === "file") wanted.push(entry);
     else if (entry.type !== "hardlink") writer.entry(memberOf(entry));
   }
@@ -252,8 +379,8 @@ async function write(
     const all = wanted.values();
     let current: Listed | null = null;
     let offset = 0;
-    for await (const { index, data } of transfer.contents(wanted.map((entry) => entry.index))) {
-      signal.throwIfAborted();
+    const contents = transfer.contents(wanted.map((entry) => entry.index));
+    for await (const { index, data } of unlessStopped(contents, signal)) {
       if (current === null) {
         current = all.next().value ?? null;
         if (current !== null) writer.entry(memberOf(current));
@@ -271,7 +398,11 @@ async function write(
     }
     if (current !== null || all.next().done !== true) throw invalid("it stopped sending in the middle");
   }
-  for (const entry of changed.values()) if (entry.type === "hardlink") writer.entry(memberOf(entry));
+  for (const entry of changed.values()) {
+    if (entry.type !== "hardlink") continue;
+    await pause();
+    writer.entry(memberOf(entry));
+  }
 }
 
 /** As the writer of archives takes it. Directories stay open to this process until the end; a file has as many bytes as came, whatever the
@@ -300,9 +431,15 @@ const MEMBER_TYPES = {
 } as const;
 
 /** Modes and times of directories in which something was made or removed; children first, since a parent may be closed then. */
-function finishDirectories(listed: ReadonlyMap<string, Listed>, touched: Set<string>, root: number): void {
+async function finishDirectories(
+  listed: ReadonlyMap<string, Listed>,
+  touched: Set<string>,
+  root: number,
+  pause: Copy["pause"],
+): Promise<void> {
   const deepestFirst = [...touched].sort((a, b) => (a < b ? 1 : -1));
   for (const path of deepestFirst) {
+    await pause();
     const entry = listed.get(path);
     if (entry?.type !== "directory") continue; // the top, or what a link or file has taken the place of
     const fd = openBelow(root, path);

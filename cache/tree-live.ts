@@ -154,11 +154,9 @@ const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY } = constants;
 const DIRECTORY = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
 const FILE = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
 
+/** `directory` may have bytes beyond ASCII as well as the name: it is the user's path, not only one of ours. */
 function joined(directory: string, name: string): string | Buffer {
-  const native = nativePath(name);
-  return typeof native === "string"
-    ? directory + native
-    : Buffer.concat([Buffer.from(directory, "latin1"), native]);
+  return nativePath(directory + name);
 }
 
 function decode(stats: BigIntStats): TreeStat {

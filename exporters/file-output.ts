@@ -15,6 +15,7 @@ import {
 } from "../cache/outside.ts";
 import { refusalOf } from "../cache/disk-fault.ts";
 import { BuildError } from "../solver/graph/error.ts";
+import { unlessAborted } from "../solver/graph/scope.ts";
 import type { ClientOutputs } from "../solver/graph/session.ts";
 import type { Destination } from "./output-grammar.ts";
 
@@ -33,7 +34,10 @@ export async function writeOutput(
   data: AsyncIterable<Uint8Array>,
   options: WriteOptions,
 ): Promise<void> {
-  if (dest.kind === "client") return await requireClient(options.client).file(dest.name, data, options);
+  if (dest.kind === "client") {
+    const { client, signal } = options;
+    return await sendToClient(client, signal, (to) => to.file(dest.name, data, { signal }));
+  }
   const { path } = dest;
   if (isSpecialFile(path)) return await writeSpecialFile(path, data, options.signal);
   await atTarget(path, options.signal, ({ directory, name }) =>
@@ -272,12 +276,23 @@ export async function writeToStream(
   }
 }
 
-/** A client that takes outputs. Throws OUTPUT_INVALID for a terminal. */
-export function requireClient(client: ClientOutputs | null): ClientOutputs {
-  if (client !== null) return client;
-  throw new BuildError("OUTPUT_INVALID", "refusing to write an image or tar to a terminal", {
-    hint: "use dest=FILE, or redirect standard output",
-  });
+/** Sends an output to the client. Throws OUTPUT_INVALID for one that accepts none (a terminal), OUTPUT_FAILED. */
+export async function sendToClient(
+  client: ClientOutputs | null,
+  signal: AbortSignal,
+  send: (client: ClientOutputs) => Promise<void>,
+): Promise<void> {
+  if (client === null)
+    throw new BuildError("OUTPUT_INVALID", "refusing to write an image or tar to a terminal", {
+      hint: "name a file with dest=FILE, or redirect standard output",
+    });
+  try {
+    await unlessAborted(send(client), signal); // whether the client listens to the signal or not
+  } catch (cause) {
+    if (signal.aborted || cause instanceof BuildError) throw cause;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new BuildError("OUTPUT_FAILED", `the client did not accept the output: ${why}`, { cause });
+  }
 }
 
 /** A system's error in the words of who asked for the output. */

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { formatPlatform, type Platform } from "../solver/graph/op.ts";
 import type { BuiltImage, LayerId } from "../solver/graph/request.ts";
 import type { OutputContext, ExportDeps } from "./exporter.ts";
-import { makeOutputDirectory, requireClient, writeFileWhole } from "./file-output.ts";
+import { makeOutputDirectory, sendToClient, writeFileWhole } from "./file-output.ts";
 import { epochOf, type FilesOutput } from "./output-grammar.ts";
 import { during, type Report } from "./shown.ts";
 
@@ -61,21 +61,20 @@ export async function exportFiles(
     await during(context, "copying files", (report) => write(path, report));
     return;
   }
-  const client = requireClient(deps.client);
   const { name } = output.dest;
   const directory = mkdtempSync(join(deps.store.tempDir(), "export-"));
   try {
     if (output.form === "directory") {
       await during(context, "copying files", async (report) => {
         await write(directory, report);
-        await client.directory(name, directory, { signal });
+        await sendToClient(deps.client, signal, (client) => client.directory(name, directory, { signal }));
       });
       return;
     }
     const file = join(directory, "files.tar");
     await during(context, "sending tarball", async (report) => {
       await write(file, report);
-      await client.file(name, readChunks(file), { signal });
+      await sendToClient(deps.client, signal, (client) => client.file(name, readChunks(file), { signal }));
     });
   } finally {
     rmSync(directory, { recursive: true, force: true });

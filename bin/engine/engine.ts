@@ -14,7 +14,15 @@ import { openKeepers } from "./keepers.ts";
 import { openLocalStore } from "./local-store.ts";
 import { openObjectCaches } from "./object-caches.ts";
 import type { EngineParts } from "./parts.ts";
-import { type Engine, type EngineConfig, searchPath, type StoreOpening } from "./request.ts";
+import {
+  type BuildReport,
+  type BuildRequest,
+  type Engine,
+  type EngineBuildOptions,
+  type EngineConfig,
+  searchPath,
+  type StoreOpening,
+} from "./request.ts";
 import { openStoreSync } from "./store-sync.ts";
 
 /** Opens the engine on the store of `config`; `signal` is that of all its requests, whose end does not wait for what can be left out once
@@ -136,36 +144,49 @@ export async function openEngine(
       throw await withCause(error, probed(signal));
     };
 
+  /** Disposing the engine waits for it. */
+  function waitedFor<T>(work: Promise<T>): Promise<T> {
+    const over = work.then(
+      () => {},
+      () => {},
+    );
+    open.add(over);
+    void over.then(() => open.delete(over));
+    return work;
+  }
+
+  async function buildAndTidy(request: BuildRequest, options: EngineBuildOptions): Promise<BuildReport> {
+    const [{ runBuild }, runtime] = await Promise.all([
+      import("./build.ts"),
+      runtimeOf(request),
+      keepers.load(),
+    ]);
+    const report = await serving(runtime, (parts) => runBuild(parts, request, options)).catch(
+      throwExplained(options.signal),
+    );
+    if (keepers.running() === null) return report; // nothing ran, so nothing is new
+    if (config.verbose) {
+      const { knownMachine } = await import("../../worker/probe.ts");
+      for (const { title, consequence, fix } of await knownMachine(probed(options.signal)))
+        if (consequence !== null)
+          options.emit({
+            kind: "note",
+            message: `${title}: ${consequence}${fix === null ? "" : ` fix: ${fix}`}`,
+          });
+    }
+    const { keepToLimit } = await import("./storage-limit.ts");
+    await keepToLimit(store, options.maxStorage ?? null, {
+      signal: options.signal,
+      remove: (paths) => removeDirectories(paths, options),
+      measure,
+      note: (message) => options.emit({ kind: "note", message }),
+    });
+    return report;
+  }
+
   return {
     store,
-    async build(request, options) {
-      const [{ runBuild }, runtime] = await Promise.all([
-        import("./build.ts"),
-        runtimeOf(request),
-        keepers.load(),
-      ]);
-      const report = await serving(runtime, (parts) => runBuild(parts, request, options)).catch(
-        throwExplained(options.signal),
-      );
-      if (keepers.running() === null) return report; // nothing ran, so nothing is new
-      if (config.verbose) {
-        const { knownMachine } = await import("../../worker/probe.ts");
-        for (const { title, consequence, fix } of await knownMachine(probed(options.signal)))
-          if (consequence !== null)
-            options.emit({
-              kind: "note",
-              message: `${title}: ${consequence}${fix === null ? "" : ` fix: ${fix}`}`,
-            });
-      }
-      const { keepToLimit } = await import("./storage-limit.ts");
-      await keepToLimit(store, options.maxStorage ?? null, {
-        signal: options.signal,
-        remove: (paths) => removeDirectories(paths, options),
-        measure,
-        note: (message) => options.emit({ kind: "note", message }),
-      });
-      return report;
-    },
+    build: (request, options) => waitedFor(buildAndTidy(request, options)),
     async run(request, options) {
       const [{ runImage }, runtime] = await Promise.all([
         import("./run.ts"),

@@ -10,6 +10,7 @@ import { BuildError, redactUrl } from "../../solver/graph/error.ts";
 import type { Emit } from "../../solver/graph/event.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
+import { unlessAborted } from "../../solver/graph/scope.ts";
 import type { Session } from "../../solver/graph/session.ts";
 import { MAIN_DIRECTORY } from "./defaults.ts";
 import type { BuildRequest } from "./request.ts";
@@ -148,7 +149,7 @@ async function clientDirectory(
   follow: readonly string[],
   { session, store, signal }: Reading,
 ): Promise<HeldDirectory> {
-  const files = await session.files(name);
+  const files = await unlessAborted(session.files(name), signal);
   if (files.kind === "here") return { path: files.path, [Symbol.asyncDispose]: async () => {} };
   const { syncFiles } = await import("../../cache/synced-files.ts");
   const rules = { includes: [], excludes: [], follow };

@@ -29,7 +29,8 @@ export type ClientFiles = { readonly kind: "here"; readonly path: string } | Rem
 
 export interface RemoteFiles {
   readonly kind: "elsewhere";
-  /** Says which directory of which client this is, from build to build. Only the differences to an earlier copy of that key are sent. */
+  /** Identifies the directory and the client between builds: only the differences to an earlier copy with that key are sent. It has to be bound to
+   *  the client's identity (or be a secret of it): whoever uses it and guesses size, mode and time of a file gets the file's content. */
   readonly key: string;
   /** Begins to send what `rules` select. The caller disposes the transfer. */
   open(rules: FileRules, options: { readonly signal: AbortSignal }): Promise<FileTransfer>;
@@ -56,7 +57,7 @@ export interface FileTransfer extends AsyncDisposable {
 /** One entry of a listing. fsutil's Stat. */
 export interface FileEntry {
   readonly path: string; // relative, "/" between names; bytes that are no UTF-8 cannot be sent
-  /** hardlink: another name of an earlier regular file. Other kinds (sockets, devices) are left out. */
+  /** hardlink: another name of an earlier file or FIFO. Other kinds (sockets, devices) are left out. */
   readonly type: "file" | "directory" | "symlink" | "hardlink" | "fifo" | "other";
   readonly mode: number; // permission, set-id and sticky bits
   readonly size: number; // bytes

@@ -100,6 +100,36 @@ describe("files of a client elsewhere", () => {
     assert.deepEqual(await synced(), []);
   });
 
+  it("are files of their own again when hard links have gone apart", async () => {
+    await synced();
+    execFileSync("sh", ["-c", "cp -p a n && mv n same"], { cwd: root });
+    assert.deepEqual(await synced(), ["a", "same"]);
+    assert.deepEqual(await synced(), []);
+  });
+
+  it("are the client's after any changes", async () => {
+    const names = ["a", "ü", "deep", "x.y", "é1"];
+    let seed = 7;
+    const pick = <T>(list: readonly T[]): T => {
+      seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31;
+      return list[Math.floor((seed / 2 ** 31) * list.length)] as T;
+    };
+    let clock = 1000;
+    for (let round = 0; round < 60; round++) {
+      for (let change = 0; change < 5; change++) {
+        const at = join(root, pick(["", ...names]), pick(["", ...names]), pick(names));
+        execFileSync("sh", [
+          "-c",
+          `rm -rf "$1"; mkdir -p "$(dirname "$1")" 2>/dev/null || exit 0; ${pick(MAKERS)}`,
+          "sh",
+          at,
+          String(clock++),
+        ]);
+      }
+      await synced();
+    }
+  });
+
   it("may lie in directories that are closed to their owner", async () => {
     chmodSync(join(root, "sub"), 0o500);
     await synced();
@@ -163,7 +193,7 @@ describe("files of a client elsewhere", () => {
     }
     const entries = await usage(store);
     const [entry] = entries.filter(({ kind }) => kind === "source");
-    assert.equal(entry?.description, `files of a client: context of ${root}`);
+    assert.equal(entry?.description, `synced build context: context of ${root}`);
     assert.ok((entry?.sizeBytes ?? 0) >= 120_000, String(entry?.sizeBytes));
     assert.deepEqual(
       (await prune(store, options)).removed.map(({ kind }) => kind),
@@ -218,6 +248,9 @@ describe("files of a client elsewhere", () => {
       "a link without text": [entry("a", { type: "symlink" })],
       "a hard link to a later file": [entry("a", { type: "hardlink", linkName: "b" }), entry("b")],
       "a hard link out of it": [entry("a", { type: "hardlink", linkName: "../../version" })],
+      "a link with an endless text": [entry("a", { type: "symlink", linkName: "x/".repeat(5000) })],
+      "an entry of no known type": [entry("a", { type: "constructor" as never })],
+      "an entry without a time": [entry("a", { mtimeNs: undefined as never })],
       "a hard link to a link": [
         entry("a", { type: "symlink", linkName: "/etc/passwd" }),
         entry("b", { type: "hardlink", linkName: "a" }),
@@ -260,6 +293,39 @@ describe("files of a client elsewhere", () => {
       assert.deepEqual(readdirSync(outside), []);
     });
 
+    it("do not keep a cancelled build waiting when the client says nothing", async () => {
+      const never = new Promise<never>(() => {});
+      const silent = (where: "open" | "listing" | "contents" | "end"): RemoteFiles => ({
+        kind: "elsewhere",
+        key: `silent ${where}`,
+        async open() {
+          if (where === "open") await never;
+          return {
+            async *listing() {
+              if (where === "listing") await never;
+              yield entry("a");
+            },
+            async *contents() {
+              if (where === "contents") await never;
+              yield* one(0);
+            },
+            async [Symbol.asyncDispose]() {
+              await never;
+            },
+          };
+        },
+      });
+      const before = readdirSync("/proc/self/fd").length;
+      for (const where of ["open", "listing", "contents", "end"] as const) {
+        const controller = new AbortController();
+        const syncing = syncFiles(silent(where), ALL, store, { ...NOTHING, signal: controller.signal });
+        setTimeout(() => controller.abort(), 50);
+        await assert.rejects(syncing, { name: "AbortError" }, where);
+      }
+      assert.ok(store.syncedFiles.list().every(({ inUse }) => !inUse));
+      assert.equal(readdirSync("/proc/self/fd").length, before);
+    });
+
     it("may say sizes and times that are not so", async () => {
       const odd = entry("a", { size: -5, mtimeNs: -(2n ** 80n), mode: 0xffff_ffff });
       await using held = await syncFiles(sending([odd], one(0)), ALL, store, NOTHING);
@@ -268,6 +334,17 @@ describe("files of a client elsewhere", () => {
     });
   });
 });
+
+/** Each makes something at $1, with the time $2. */
+const MAKERS = [
+  'echo "$2" > "$1"; touch -d "@$2" "$1"',
+  'mkdir "$1"; echo > "$1/ascii"; chmod 555 "$1"; chmod 755 "$1"',
+  'ln -s "$2" "$1"',
+  'mkfifo "$1"',
+  'ln a "$1" 2>/dev/null || echo one > "$1"',
+  'mv "$(dirname "$1")" "$1.moved" 2>/dev/null || true',
+  "true",
+];
 
 /** All that is copied of a tree. */
 function describeTree(root: string): string[] {

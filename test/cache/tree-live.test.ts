@@ -47,6 +47,21 @@ describe("a live directory", () => {
     assert.deepEqual(names("was-a"), ["b"]);
   });
 
+  it("shows what lies in directories whose names are not ASCII, below such a path, too", () => {
+    for (const name of ["plain", "ö"]) {
+      mkdirSync(dir.at(`context/ü/${name}`), { recursive: true });
+      writeFileSync(dir.at(`context/ü/${name}.txt`), "");
+    }
+    const all = ["plain", "plain.txt", "ö", "ö.txt"].map((name) => Buffer.from(name).toString("latin1"));
+    assert.deepEqual(names(Buffer.from("ü").toString("latin1")), all);
+    const below = liveTree(dir.at("context/ü"), () => null);
+    assert.deepEqual(
+      below.children("").map(({ name }) => name),
+      all,
+    );
+    below.close();
+  });
+
   it("names files as the user knows them when they cannot be read", () => {
     assert.throws(() => tree.children("none"), { code: "ENOENT", path: dir.at("context/none") });
   });

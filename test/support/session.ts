@@ -80,7 +80,7 @@ function list(root: string, { includes, excludes, follow }: FileRules): FileEntr
         linkName: "",
       };
       const earlier = stat.type === "file" && stat.nlink > 1 ? first.get(stat.ino) : undefined;
-      first.set(stat.ino, entry.path);
+      if (earlier === undefined) first.set(stat.ino, entry.path);
       if (earlier !== undefined) entries.push({ ...entry, type: "hardlink", linkName: earlier });
       else if (stat.type === "symlink") entries.push({ ...entry, linkName: textOf(tree.readlink(path)) });
       else entries.push(entry);

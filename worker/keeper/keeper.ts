@@ -319,7 +319,9 @@ export function startKeeper(options: {
     const onEnd = (how: Ended | Error): void => {
       clearTimeout(timer);
       const words = Buffer.concat(stderr).toString("utf8").trim().slice(0, 2000);
-      const error = closing ? new Error("the keeper is closed") : keeperError(how, words, wasOutOfMemory);
+      const error = closing
+        ? new BuildError("SANDBOX_UNAVAILABLE", "the keeper is closed")
+        : keeperError(how, words, wasOutOfMemory);
       failedStart(error);
       failAll(error);
       resolve();

@@ -62,39 +62,58 @@ function settle(id: number, work: Promise<unknown>): void {
   );
 }
 
-process.on("message", (raw) => {
-  const message = raw as ToKeeper;
-  if (message.type === "job" || message.type === "exec") answer({ type: "begun", id: message.id });
+/** Messages for jobs that wait until the front is known to hear that they have begun. */
+const beginning = new Map<number, ToKeeper[]>();
+
+/** Starts a job once "begun" has left this process: the front gives a job without it to another keeper, so it must not be lost behind output that
+ *  is still queued when this one is killed. */
+function begin(message: Extract<ToKeeper, { type: "job" | "exec" }>): void {
+  const { id } = message;
+  const later: ToKeeper[] = [];
+  beginning.set(id, later);
+  process.send?.({ type: "begun", id } satisfies FromKeeper, undefined, {}, () => {
+    beginning.delete(id);
+    start(message);
+    for (const one of later) handle(one);
+  });
+}
+
+function start(message: Extract<ToKeeper, { type: "job" | "exec" }>): void {
+  const { id } = message;
+  if (message.type === "job") return settle(id, threads.run(id, message.job));
+  const exec = sandbox.exec(message.job, (fd, data) => sendOutput(id, fd, data));
+  running.set(id, exec);
+  settle(
+    id,
+    exec.outcome.finally(() => running.delete(id)),
+  );
+  return undefined;
+}
+
+function handle(message: ToKeeper): void {
+  const later = "id" in message ? beginning.get(message.id) : undefined;
+  if (later !== undefined) return void later.push(message);
   switch (message.type) {
     case "job":
-      settle(message.id, threads.run(message.id, message.job));
-      return;
+    case "exec":
+      return begin(message);
     case "stop":
-      threads.stop(message.id);
-      return;
-    case "exec": {
-      const { id } = message;
-      const exec = sandbox.exec(message.job, (fd, data) => sendOutput(id, fd, data));
-      running.set(id, exec);
-      settle(
-        id,
-        exec.outcome.finally(() => running.delete(id)),
-      );
-      return;
-    }
+      return threads.stop(message.id);
     case "kill":
       running.get(message.id)?.kill(message.signal);
-      return;
+      return undefined;
     case "stdin":
       running.get(message.id)?.stdin(message.data);
-      return;
+      return undefined;
     case "resize":
       running.get(message.id)?.resize(message.rows, message.columns);
-      return;
+      return undefined;
     case "close":
-      process.exit(0);
+      return process.exit(0);
   }
-});
+}
+
+process.on("message", (message) => handle(message as ToKeeper));
 process.on("disconnect", () => process.exit(0));
 // A front that was killed while this process started: the event came before there was anybody to hear it.
 if (!process.connected) process.exit(0);

@@ -77,12 +77,15 @@ export const STEP_FD = {
  *  number of the step's /proc would be closed, or put in its place. */
 export function nextFd(first: number, passed: readonly number[], own: number): number {
   const next = first + passed.length;
-  if (next < own) return next;
+  if (next < own - SPARE) return next;
   throw new BuildError(
     "LIMIT_EXCEEDED",
-    `the step has more mounts than the sandbox takes, which is about ${own - 20}`,
+    `the step has more mounts than the sandbox takes, which is about ${own - SPARE}`,
     {
       hint: "mount one directory with all of them in it",
     },
   );
 }
+/** Numbers left free below those of the program: a call of its own gets the lowest free one first, and dup3(2) refuses to copy a descriptor to the
+ *  number it has. */
+const SPARE = 20;

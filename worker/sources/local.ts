@@ -6,7 +6,7 @@ import { BuildError } from "../../solver/graph/error.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
 import type { CallContext, Result } from "../../solver/graph/request.ts";
-import { Scope } from "../../solver/graph/scope.ts";
+import { Scope, unlessAborted } from "../../solver/graph/scope.ts";
 import type { FileRules, RemoteFiles } from "../../solver/graph/session.ts";
 import { keepSelection } from "../../cache/selection-files.ts";
 import { openStatCache, type StatCache } from "../../cache/stat-cache.ts";
@@ -86,7 +86,7 @@ export function openLocalSource(store: Store): LocalSource {
       const name = op.identifier.replace(/^local:\/\//, "");
       const excludes = patterns(op.attrs.excludepatterns);
       const includes = patterns(op.attrs.includepattern);
-      const files = await context.session.files(name);
+      const files = await unlessAborted(context.session.files(name), context.signal);
       const rules: FileRules = { includes, excludes, follow: patterns(op.attrs.followpaths) };
       const root = files.kind === "here" ? files.path : await copyOf(name, files, rules, vertex, context);
       if (!existsSync(root))
