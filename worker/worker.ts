@@ -82,6 +82,8 @@ export interface WorkerOptions {
   readonly registry: () => Promise<Registry>;
   /** For downloads by URL. */
   readonly transport: () => Promise<Transport>;
+  /** Proxies and certificate authorities as variables for git. */
+  readonly gitVariables: () => Promise<Readonly<Record<string, string>>>;
   readonly entitlements: ReadonlySet<Entitlement>;
   /** "pull": image names are resolved by the registry, not by the local image store. */
   readonly resolveMode: "default" | "pull";
@@ -311,7 +313,10 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       case "https":
         return (await import("./sources/http.ts")).pinHttp(op, store, context, options.transport);
       case "git":
-        return (await import("./sources/git.ts")).pinGit(op, vertex, store, context);
+        return (await import("./sources/git.ts")).pinGit(op, vertex, store, {
+          ...context,
+          variables: options.gitVariables,
+        });
       default:
         throw new BuildError("SOURCE_FAILED", `sources of the kind "${scheme}" are not supported`);
     }
@@ -321,7 +326,10 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     const scheme = op.identifier.slice(0, op.identifier.indexOf("://"));
     const layer =
       scheme === "git"
-        ? await (await import("./sources/git.ts")).fetchGit(op, store, context)
+        ? await (await import("./sources/git.ts")).fetchGit(op, store, {
+            ...context,
+            variables: options.gitVariables,
+          })
         : await (await import("./sources/http.ts")).fetchHttp(op, store, context, options.transport);
     return { outputs: [{ kind: "layers", layers: [layer] }], readDigest: null };
   };

@@ -35,7 +35,7 @@ async function describe(store: Store, text: string): Promise<Record<string, unkn
   const records = namesOf(store, image);
   const names = records.map(({ name }) => splitName(name));
   const digests = records.flatMap(repoDigestsOf).toSorted();
-  return image.manifests.map(({ config, configDescriptor, layers }) => ({
+  return image.manifests.map(({ config, configDescriptor, sizeBytes }) => ({
     Id: configDescriptor.digest,
     RepoTags: names.filter(({ tag }) => tag !== null).map(({ repository, tag }) => `${repository}:${tag}`),
     RepoDigests: [...new Set(digests)], // only what a registry has: nobody finds any other
@@ -45,7 +45,7 @@ async function describe(store: Store, text: string): Promise<Record<string, unkn
     Variant: config.variant ?? "",
     Os: config.os,
     Config: config.config,
-    Size: layers.reduce((sum, { size }) => sum + size, 0),
+    Size: sizeBytes,
     RootFS: { Type: "layers", Layers: config.rootfs?.diff_ids ?? [] },
     ...(image.record.confirmed === undefined ? {} : { Descriptor: image.record.target }),
   }));

@@ -128,13 +128,13 @@ export function sourceGraph(source: SourceOp, { context }: BuildRequest): Defini
 export async function sourceTime(
   source: SourceOp,
   { context: main }: BuildRequest,
-  { store, transport }: EngineParts,
+  { store, transport, gitVariables }: EngineParts,
   context: CallContext,
 ): Promise<number | null> {
   const { identifier } = source;
   if (identifier.startsWith("git://")) {
     const { gitTime } = await import("../../worker/sources/git.ts");
-    return gitTime(source, store, context);
+    return gitTime(source, store, { ...context, variables: gitVariables });
   }
   const { newestMember } = await import("../../cache/layers/archive.ts");
   if (identifier === "local://context") {

@@ -45,6 +45,7 @@ export async function runBuild(
       keeper: parts.keeper,
       registry: useRegistry,
       transport: parts.transport,
+      gitVariables: parts.gitVariables,
       entitlements: new Set(request.allow),
       resolveMode: request.pull ? "pull" : "default",
       resolvConf: resolvConfFor,

@@ -42,6 +42,7 @@ export async function openEngine(
   /** Requests that are running, or whose work others wait for. */
   const open = new Set<Promise<void>>();
   let limits: Promise<Limits> | null = null;
+  let gitVariables: ReturnType<EngineParts["gitVariables"]> | null = null;
 
   /** What a request opens is closed when it has ended and nobody waits for work it started. */
   async function serving<T>(
@@ -77,9 +78,15 @@ export async function openEngine(
         const { openUserTransport } = await import("./registry-client.ts");
         return await openUserTransport(config.env);
       },
+      gitVariables: () => (gitVariables ??= makeGitVariables()),
       limits: () => (limits ??= makeLimits()),
       use: (resource) => scope.use(resource),
     });
+  }
+
+  async function makeGitVariables(): ReturnType<EngineParts["gitVariables"]> {
+    const { gitVariables: variablesOf } = await import("./registry-client.ts");
+    return await variablesOf(config.env, store.tempDir());
   }
 
   async function openRegistry(

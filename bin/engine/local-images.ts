@@ -13,7 +13,7 @@ import { type Digest, isDigest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { nearest } from "../../solver/graph/nearest.ts";
 import { formatPlatform } from "../../solver/graph/op.ts";
-import type { Descriptor, ImageConfig } from "../../solver/graph/request.ts";
+import { isBaseLayer, type Descriptor, type ImageConfig, type LayerId } from "../../solver/graph/request.ts";
 
 /** Manifests, indexes and configs are read into memory; registries refuse larger ones. Bytes. */
 const DOCUMENT_MAX_BYTES = 4 << 20;
@@ -46,6 +46,9 @@ export interface LocalManifest {
   readonly layers: readonly Descriptor[];
   readonly configDescriptor: Descriptor;
   readonly config: ImageConfig;
+  /** Bytes of each layer on disk, by its id. */
+  readonly sizes: ReadonlyMap<string, number>;
+  readonly sizeBytes: number;
 }
 
 export interface LocalImage {
@@ -165,10 +168,7 @@ export function readImage(store: Store, record: ImageRecord): LocalImage {
   const manifests = descriptors
     .filter((descriptor) => isDigest(descriptor.digest) && (!isIndex || store.content.has(descriptor.digest)))
     .filter((descriptor) => descriptor.annotations?.["vnd.docker.reference.type"] === undefined) // attestations
-    .map((descriptor) => readManifest(store, descriptor));
-  const layerIds = new Set(Object.values(record.layers).flat());
-  const unpacked = [...layerIds].reduce((sum, id) => sum + (store.layers.get(id)?.sizeBytes ?? 0), 0);
-  const blobs = new Map(manifests.flatMap(({ layers }) => layers.map((layer) => [layer.digest, layer.size])));
+    .map((descriptor) => readManifest(store, descriptor, record));
   const [single] = manifests;
   return {
     record,
@@ -176,11 +176,11 @@ export function readImage(store: Store, record: ImageRecord): LocalImage {
       manifests.length === 1 && single !== undefined ? single.configDescriptor.digest : record.target.digest,
     isIndex,
     manifests,
-    sizeBytes: unpacked > 0 ? unpacked : [...blobs.values()].reduce((sum, size) => sum + size, 0),
+    sizeBytes: sumOf(new Map(manifests.flatMap(({ sizes }) => [...sizes]))),
   };
 }
 
-function readManifest(store: Store, descriptor: Descriptor): LocalManifest {
+function readManifest(store: Store, descriptor: Descriptor, record: ImageRecord): LocalManifest {
   const manifest = readDocument(store, descriptor.digest);
   const configDescriptor = manifest.config as Descriptor | undefined;
   if (
@@ -191,7 +191,40 @@ function readManifest(store: Store, descriptor: Descriptor): LocalManifest {
     throw new BuildError("IMAGE_INVALID", `${descriptor.digest} is not an image manifest`);
   }
   const config = readDocument(store, configDescriptor.digest) as unknown as ImageConfig;
-  return { descriptor, layers: manifest.layers as Descriptor[], configDescriptor, config };
+  const layers = manifest.layers as Descriptor[];
+  const sizes = sizesOf(store, layers, config, record);
+  return { descriptor, layers, configDescriptor, config, sizes, sizeBytes: sumOf(sizes) };
+}
+
+/** Bytes of the layers on disk, by their ids: of a base layer that was made here those of the layer that stands in for it, of one that is not
+ *  unpacked its blob's. */
+function sizesOf(
+  store: Store,
+  layers: readonly Descriptor[],
+  config: ImageConfig,
+  record: ImageRecord,
+): ReadonlyMap<string, number> {
+  const own = Object.values(record.layers).find((ids) => mayBeLayersOf(ids, config));
+  return new Map(
+    layers.map(({ digest, size }, at): [string, number] => {
+      const id = own?.[at];
+      if (id === undefined) return [digest, size];
+      const known = store.layers.get(id);
+      const unpacked = (known?.unpacked === true ? known : store.layers.made(id)?.record)?.sizeBytes ?? 0;
+      return [id, unpacked > 0 ? unpacked : size];
+    }),
+  );
+}
+
+/** Can these be the layers of an image with this config? Those of steps are known to the record alone. */
+export function mayBeLayersOf(ids: readonly LayerId[], config: ImageConfig): boolean {
+  const diffIds = config.rootfs?.diff_ids ?? [];
+  const isOf = (id: LayerId, at: number): boolean => id === `d-${diffIds[at]?.slice("sha256:".length)}`;
+  return ids.length === diffIds.length && ids.every((id, at) => !isBaseLayer(id) || isOf(id, at));
+}
+
+function sumOf(sizes: ReadonlyMap<string, number>): number {
+  return [...sizes.values()].reduce((sum, size) => sum + size, 0);
 }
 
 function readDocument(store: Store, digest: Digest): Record<string, unknown> {

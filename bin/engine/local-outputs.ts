@@ -20,7 +20,7 @@ import type { LocalWorker } from "../../worker/worker.ts";
 import type { EngineTransferOptions } from "./request.ts";
 import type { EngineParts } from "./parts.ts";
 import { openLayerSource } from "./layer-source.ts";
-import type { LocalImage, LocalManifest } from "./local-images.ts";
+import { mayBeLayersOf, type LocalImage, type LocalManifest } from "./local-images.ts";
 
 /** Byte for byte; null: it was never pushed or one of its blobs is missing, and it has to be assembled. */
 export function asItIs({ record, manifests }: LocalImage, store: Store): StoredImage | null {
@@ -74,12 +74,12 @@ function platformOf({ config, descriptor }: LocalManifest): Platform {
 
 /** Layers of the platform; whatever its name in the record, they must be those in the config. */
 function layersOf(record: ImageRecord, platform: Platform, config: ImageConfig): readonly LayerId[] | null {
-  const diffIds = config.rootfs?.diff_ids ?? [];
-  const isOf = (ids: readonly LayerId[]): boolean =>
-    ids.length === diffIds.length &&
-    ids.every((id, index) => !isBaseLayer(id) || id === `d-${diffIds[index]?.slice("sha256:".length)}`);
   const named = record.layers[formatPlatform(platform)];
-  return [...(named === undefined ? [] : [named]), ...Object.values(record.layers)].find(isOf) ?? null;
+  return (
+    [...(named === undefined ? [] : [named]), ...Object.values(record.layers)].find((ids) =>
+      mayBeLayersOf(ids, config),
+    ) ?? null
+  );
 }
 
 /** Metadata of the image besides layers and configs, to preserve it when it is assembled. */

@@ -21,6 +21,8 @@ export interface EngineParts {
   readonly registry: (session: Session) => Promise<Registry>;
   /** For downloads by URL. The caller disposes it. */
   readonly transport: () => Promise<Transport>;
+  /** Proxies and certificate authorities as variables for git. */
+  readonly gitVariables: () => Promise<Readonly<Record<string, string>>>;
   /** Build caches outside of registries, with the credentials of this request; closed with it. */
   readonly objects: ObjectCaches;
   readonly limits: () => Promise<Limits>;

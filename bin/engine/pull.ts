@@ -77,6 +77,7 @@ export function transferWorker(parts: EngineParts, options: EngineTransferOption
     keeper: parts.keeper,
     registry: () => parts.registry(options.session),
     transport: parts.transport,
+    gitVariables: parts.gitVariables,
     entitlements: new Set(),
     resolveMode: "pull",
     resolvConf: resolvConfFor,

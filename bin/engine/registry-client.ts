@@ -1,5 +1,8 @@
 // The registry client for the engine's settings: proxies, mirrors, certificate authorities.
 
+import { randomBytes } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Elsewhere, Registry } from "../../cache/registry/client.ts";
 import type { Transport, TransportOptions } from "../../cache/registry/transport.ts";
 import type { Credentials } from "../../solver/graph/session.ts";
@@ -48,6 +51,21 @@ export async function openUserTransport(env: Environment): Promise<Transport> {
     transportOptions(env),
   ]);
   return openTransport(options);
+}
+
+/** The same proxies and authorities for git, as variables of its environment (git(1), http.sslCAInfo). `dir`: for a file with the
+ *  authorities. */
+export async function gitVariables(env: Environment, dir: string): Promise<Readonly<Record<string, string>>> {
+  const [{ proxyVariables }, { environmentAuthorities }] = await Promise.all([
+    import("../../cache/registry/proxy.ts"),
+    import("../../cache/registry/certificates.ts"),
+  ]);
+  const proxies = proxyVariables(env);
+  const authorities = await environmentAuthorities(env)(false);
+  if (authorities === null) return proxies;
+  const file = join(dir, `authorities-${randomBytes(4).toString("hex")}.pem`);
+  writeFileSync(file, authorities.join("\n"), { mode: 0o600, flag: "wx" });
+  return { ...proxies, GIT_SSL_CAINFO: file };
 }
 
 /** Proxies and authorities for all hosts. */

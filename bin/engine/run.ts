@@ -46,6 +46,7 @@ export async function runImage(
       return parts.registry(options.session);
     },
     transport: parts.transport,
+    gitVariables: parts.gitVariables,
     entitlements: new Set(),
     resolveMode: request.pull === "always" && identifier === null ? "pull" : "default",
     resolvConf: resolvConfFor,

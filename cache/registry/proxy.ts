@@ -32,6 +32,17 @@ export function proxyFromEnvironment(
   };
 }
 
+/** The same rules for a program that uses libcurl: its variables, which it reads in lower case (curl(1), "ENVIRONMENT"). */
+export function proxyVariables(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const read = (name: string): string => env[name.toLowerCase()] || env[name] || "";
+  const variables: Record<string, string> = {};
+  for (const name of ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"])
+    if (read(name) !== "") variables[name.toLowerCase()] = read(name);
+  if (Object.keys(variables).length === 0) return {};
+  const exceptions = [read("NO_PROXY"), "localhost", "127.0.0.0/8", "127.0.0.1", "::1"];
+  return { ...variables, no_proxy: exceptions.filter((one) => one !== "").join(",") };
+}
+
 /** Proxy-Authorization for the user and password in a proxy's URL; null: it has none. RFC 7617. */
 export function proxyAuthorization(proxy: URL): string | null {
   if (proxy.username === "") return null;

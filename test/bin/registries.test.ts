@@ -202,6 +202,15 @@ describe("registries as the user's files and flags have them", function () {
       const proxied = await as({}, args, { HTTP_PROXY: "http://localhost:1" });
       assert.match(proxied.stderr, /ECONNREFUSED 127\.0\.0\.1:1|connection refused/);
     }
+    const cloned = await as({}, ["build", "http://files.example/r.git"], {
+      HTTP_PROXY: "http://localhost:1",
+    });
+    assert.match(cloned.stderr, /localhost port 1/);
+    const repository = url.replace(/[^/]*$/, "r.git");
+    assert.match((await as({}, ["build", repository])).stderr, /certificate/);
+    const known = await as({}, ["build", repository], { SSL_CERT_FILE: dir.at("ca.crt") });
+    assert.equal(known.code, 1);
+    assert.doesNotMatch(known.stderr, /certificate/);
   });
 
   it("have flags that say what they want", async () => {

@@ -1,6 +1,8 @@
 // tsbuild images with patterns and filters, push --all-tags.
 
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { startRegistry } from "../support/registry.ts";
 import { openWorkshop, type Workshop } from "./fixture.ts";
 
@@ -19,6 +21,35 @@ describe("lists of images", () => {
     await make("blue", 1_700_000_000, "app:2", "apple", "localhost:5000/blue/tool:dev");
   });
   after(() => shop[Symbol.dispose]());
+
+  it("have sizes of all layers, whichever image they were made for", async () => {
+    const context = shop.context("sizes", { data: "x".repeat(300_000), more: "y".repeat(100_000) });
+    const make = async (name: string, dockerfile: string): Promise<void> => {
+      writeFileSync(join(context, "Dockerfile"), dockerfile);
+      await shop.ok(["build", "-t", name, context]);
+    };
+    const sizeOf = async (name: string): Promise<number> => {
+      const { stdout } = await shop.ok(["inspect", name]);
+      return (JSON.parse(stdout) as { Size: number }[])[0]?.Size ?? 0;
+    };
+    await make("sizes:base", "FROM scratch\nCOPY data /data\n");
+    await make("sizes:more", "FROM sizes:base\nCOPY more /more\n");
+    await make("sizes:same", "FROM sizes:base\nENV a=b\n");
+    const base = await sizeOf("sizes:base");
+    assert.ok(base >= 300_000, String(base));
+    assert.equal(await sizeOf("sizes:same"), base);
+    const more = await sizeOf("sizes:more");
+    assert.ok(more >= base + 100_000 && more < base + 120_000, `${base} and ${more}`);
+    const { stdout } = await shop.ok(["images", "--format", "{{.Tag}} {{.Size}}", "sizes"]);
+    const listed = new Map(
+      stdout
+        .trim()
+        .split("\n")
+        .map((line) => line.split(" ") as [string, string]),
+    );
+    assert.equal(listed.get("same"), listed.get("base"));
+    for (const name of ["base", "more", "same"]) await shop.ok(["rmi", `sizes:${name}`]);
+  });
 
   const shown = async (...args: string[]): Promise<readonly string[]> => {
     const { stdout } = await shop.ok(["images", "--format", "{{.Repository}}:{{.Tag}}", ...args]);

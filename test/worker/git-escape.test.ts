@@ -18,8 +18,7 @@ import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { openStore, type Store } from "../../cache/store.ts";
-import type { CallContext } from "../../solver/graph/request.ts";
-import { fetchGit } from "../../worker/sources/git.ts";
+import { fetchGit, type GitContext } from "../../worker/sources/git.ts";
 import { needs } from "../support/needs.ts";
 import { type TemporaryDir, temporaryDir } from "../support/store.ts";
 import { NO_SESSION } from "../support/session.ts";
@@ -29,9 +28,10 @@ describe("an untrusted git repository", () => {
   let store: Store;
   let daemon: ChildProcess;
   let base: string;
-  const context: CallContext = {
+  const context: GitContext = {
     signal: new AbortController().signal,
     session: NO_SESSION,
+    variables: async () => ({}),
     emit: () => {},
   };
 

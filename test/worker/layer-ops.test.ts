@@ -47,6 +47,7 @@ describe("merge and diff", () => {
       keeper: () => sandbox.keeper,
       registry: () => Promise.reject(new Error("no registry")),
       transport: () => Promise.reject(new Error("no downloads")),
+      gitVariables: async () => ({}),
       entitlements: new Set(),
       resolveMode: "default",
       resolvConf: () => "",

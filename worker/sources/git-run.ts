@@ -24,6 +24,8 @@ export interface GitPlace {
   readonly signal: AbortSignal;
   /** Variables that let git in: gitCredentials(). */
   readonly credentials: Readonly<Record<string, string>>;
+  /** Proxies and authorities; left out: none. */
+  readonly variables?: Readonly<Record<string, string>>;
   /** Repositories of ours on this machine are fetched from, and no others. */
   readonly isLocal?: boolean;
 }
@@ -50,7 +52,7 @@ const ISOLATED = {
 
 /** What git writes to its standard output, or "" when a sink takes it. Rejects with SOURCE_FAILED and git's last words. */
 export async function runGit(args: readonly string[], place: GitPlace, sink?: Sink): Promise<string> {
-  const { cwd, signal, credentials, isLocal = false } = place;
+  const { cwd, signal, credentials, variables = {}, isLocal = false } = place;
   // The modes of a checkout are those of the usual umask, whatever the user's is (threat model E11).
   const script = `umask 022; ${typeof cwd === "number" ? "cd -P /proc/self/fd/3 && " : ""}exec git "$@" 3<&-`;
   const command = ["-c", script, "git", "-c", "core.hooksPath=/dev/null", ...SLOWEST, ...args];
@@ -64,6 +66,7 @@ export async function runGit(args: readonly string[], place: GitPlace, sink?: Si
       ...ISOLATED,
       ...(isLocal ? { GIT_ALLOW_PROTOCOL: "file" } : {}),
       ...(typeof cwd === "number" ? {} : { GIT_CEILING_DIRECTORIES: dirname(cwd) }),
+      ...variables,
       ...credentials,
     },
   });

@@ -29,7 +29,7 @@ import { gitCredentials, plainRemote, runGit, type Sink } from "./git-run.ts";
 import { type GitIn, readTree, updateSubmodules } from "./git-submodules.ts";
 
 /** Ref to commit; what the server said of it is the log of `vertex`. Throws SOURCE_FAILED with git's words. */
-export async function pinGit(op: SourceOp, vertex: Digest, store: Store, context: CallContext): Promise<Pin> {
+export async function pinGit(op: SourceOp, vertex: Digest, store: Store, context: GitContext): Promise<Pin> {
   const address = parseAddress(op);
   const { found, told } = await resolve(address, store, context);
   if (found.name !== "" && !told.has(vertex)) {
@@ -58,7 +58,7 @@ interface Resolved {
 /** A ref is one commit for all of a build, whatever is pushed meanwhile: asked once for each session. */
 const resolved = new WeakMap<Session, Tasks<Resolved>>();
 
-function resolve(address: GitAddress, store: Store, context: CallContext): Promise<Resolved> {
+function resolve(address: GitAddress, store: Store, context: GitContext): Promise<Resolved> {
   const { session, signal } = context;
   const answers = resolved.get(session) ?? openAnswers<Resolved>();
   resolved.set(session, answers);
@@ -69,7 +69,7 @@ function resolve(address: GitAddress, store: Store, context: CallContext): Promi
   }));
 }
 
-async function ask(address: GitAddress, store: Store, context: CallContext): Promise<Commit> {
+async function ask(address: GitAddress, store: Store, context: GitContext): Promise<Commit> {
   const known = knownCommit(address);
   if (known !== null) return known;
   const run = openGit(address, store.tempDir(), context);
@@ -77,7 +77,7 @@ async function ask(address: GitAddress, store: Store, context: CallContext): Pro
 }
 
 /** A layer with the tree of the commit (or a folder of it) in its root. */
-export async function fetchGit(op: SourceOp, store: Store, context: CallContext): Promise<LayerId> {
+export async function fetchGit(op: SourceOp, store: Store, context: GitContext): Promise<LayerId> {
   const address = parseAddress(op);
   const { found } = await resolve(address, store, context);
   await using active = store.layers.prepare();
@@ -204,7 +204,7 @@ function wholeRepository(
   address: GitAddress,
   found: Commit,
   store: Store,
-  context: CallContext,
+  context: GitContext,
 ): WholeRepository {
   let place: ReturnType<Store["layers"]["prepare"]> | null = null;
   return {
@@ -260,7 +260,7 @@ function openSubdirectory(root: number, subdir: string): number {
 }
 
 /** Time of the commit behind a git source, epoch seconds. Throws SOURCE_FAILED. */
-export async function gitTime(op: SourceOp, store: Store, context: CallContext): Promise<number> {
+export async function gitTime(op: SourceOp, store: Store, context: GitContext): Promise<number> {
   const address = parseAddress(op);
   const { found } = await resolve(address, store, context);
   const known = store.records.get<number>("git-time", found.commit);
@@ -275,6 +275,11 @@ export async function gitTime(op: SourceOp, store: Store, context: CallContext):
   return seconds;
 }
 
+/** What git needs of the machine besides: variables with proxies and authorities. */
+export interface GitContext extends CallContext {
+  readonly variables: () => Promise<Readonly<Record<string, string>>>;
+}
+
 /** git in a directory, or in another by its descriptor. */
 type Git = (
   args: readonly string[],
@@ -284,10 +289,11 @@ type Git = (
 ) => Promise<string>;
 
 /** git in a directory, with the credentials of the client's secrets (GIT_AUTH_TOKEN, GIT_AUTH_HEADER, maybe with ".HOST"). */
-function openGit(address: GitAddress, cwd: string, { signal, session }: CallContext): Git {
+function openGit(address: GitAddress, cwd: string, { signal, session, variables }: GitContext): Git {
   let settings: Promise<Record<string, string>> | null = null;
   return async (args, sink, directory, isLocal = false) => {
     const credentials = await (settings ??= gitCredentials(address.remote, session));
-    return runGit(args, { cwd: directory ?? cwd, signal, credentials, isLocal }, sink);
+    const env = isLocal ? {} : await variables();
+    return runGit(args, { cwd: directory ?? cwd, signal, credentials, variables: env, isLocal }, sink);
   };
 }
