@@ -79,7 +79,7 @@ export async function readBuildFlags(
     allow: flags.all("allow").flatMap(parseCsv).map(readEntitlement),
     network: readNetwork(flags.one("network")),
     extraHosts: await parseHosts(flags.all("add-host")),
-    shmSizeBytes: shmSize === null ? null : parseSize(shmSize),
+    shmSizeBytes: shmSize === null ? null : parseSize(shmSize, "--shm-size"),
     ulimits: lastOfEachName(flags.all("ulimit").map(parseUlimit)),
     cgroupParent: flags.one("cgroup-parent") ?? "",
     limits: readLimits(flags),

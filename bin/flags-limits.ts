@@ -55,7 +55,7 @@ export function readLimits(flags: ParsedFlags, exitCode = 1): ResourceLimits | n
   const size = (name: string): number | null => {
     const text = flags.one(name);
     if (text === null || text === "" || text === "0") return null;
-    return parseSize(text);
+    return parseSize(text, `--${name}`);
   };
   const list = (name: string): string | null => {
     const text = flags.one(name);

@@ -106,7 +106,7 @@ export async function readRunFlags(
     platform: platform === null ? null : parsePlatform(platform),
     pull: oneOf(flags, "pull", ["missing", "always", "never"], "missing"),
     extraHosts: await parseHosts(flags.all("add-host")),
-    shmSizeBytes: shmSize === null ? null : parseSize(shmSize),
+    shmSizeBytes: shmSize === null ? null : parseSize(shmSize, "--shm-size"),
     ulimits: flags.all("ulimit").map(parseUlimit),
     cgroupParent: flags.one("cgroup-parent") ?? "",
     limits: readLimits(flags, 125),

@@ -52,10 +52,15 @@ function keyValues(text: string): [key: string, value: string, field: string][] 
   });
 }
 
-/** Bytes from "64m", "1.5GiB", "1024": units are powers of 1024, as docker's RAMInBytes has them. */
-export function parseSize(text: string): number {
+/** Bytes from "64m", "1.5GiB", "1024": units are powers of 1024, as docker's RAMInBytes has them. `flag`: for the error. */
+export function parseSize(text: string, flag: string | null = null): number {
   const match = /^(\d+(?:\.\d+)?) ?(?:([kmgtp])?i?b?)$/i.exec(text);
-  if (match === null) throw invalid(`invalid size: '${text}'`);
+  if (match === null)
+    throw invalid(
+      flag === null
+        ? `invalid size: '${text}'`
+        : `invalid argument "${text}" for "${flag}" flag: invalid size: '${text}'`,
+    );
   const power = match[2] === undefined ? 0 : "kmgtp".indexOf(match[2].toLowerCase()) + 1;
   const bytes = Math.floor(Number(match[1]) * 1024 ** power);
   if (!Number.isSafeInteger(bytes)) throw invalid(`size is too large: '${text}'`);

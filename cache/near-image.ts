@@ -52,7 +52,7 @@ function whatIsHere(
   );
   const repository = wanted.replace(/(?::[^:/]+)?(?:@.*)?$/, "");
   const others = names.filter((one) => one.startsWith(`${repository}:`));
-  const near = others.length > 0 ? others : [nearest(wanted, names)].filter((one) => one !== null);
+  const near = others.length > 0 ? others : [nearName(repository, names)].filter((one) => one !== null);
   if (near.length === 0) return null;
   const shown = near.slice(0, NAMES_SHOWN).join(", ");
   const more = near.length > NAMES_SHOWN ? ` and ${near.length - NAMES_SHOWN} more` : "";
@@ -60,6 +60,13 @@ function whatIsHere(
     has: `${wanted} is not in the local store, which has ${shown}${more}`,
     hint: others.length > 0 ? "use one of these tags, or pull the one you want" : `did you mean ${shown}?`,
   };
+}
+
+/** The name whose repository is nearest: that both are ":latest" says nothing. */
+function nearName(repository: string, names: readonly string[]): string | null {
+  const byRepository = new Map(names.map((name) => [name.replace(/:[^:/]+$/, ""), name]));
+  const near = nearest(repository, [...byRepository.keys()]);
+  return near === null ? null : (byRepository.get(near) ?? null);
 }
 
 const NAMES_SHOWN = 5;

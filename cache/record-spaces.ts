@@ -6,7 +6,7 @@ export interface RecordSpace {
   /** What `du` says of it. */
   readonly holds: string;
   /**
-   * own: each record is an entry of `du` and goes by itself.
+   * own: each record is an entry of `du` and is removed by itself (`stat` only with `prune --all`).
    * counted-elsewhere: it is about a layer or an image, which is the entry, and goes with that.
    * mark: one small record of the store itself; no entry.
    * bounded: one entry for all of it, which stays: it is bounded, or small and of use for long.

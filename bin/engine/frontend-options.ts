@@ -185,7 +185,7 @@ function missing(path: string): BuildError {
     "DOCKERFILE_MISSING",
     `failed to read dockerfile: open ${path}: no such file or directory`,
     {
-      hint: "specify the file with -f, or run the build in the directory that contains it",
+      hint: "pass its path with -f, or use the directory that contains it as the context",
     },
   );
 }

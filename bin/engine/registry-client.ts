@@ -1,10 +1,10 @@
 // The registry client for the engine's settings: proxies, mirrors, certificate authorities.
 
-import { randomBytes } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { join } from "node:path";
 import type { Elsewhere, Registry } from "../../cache/registry/client.ts";
 import type { Transport, TransportOptions } from "../../cache/registry/transport.ts";
+import { openDirectory, writeAll, writeWholeIn } from "../../cache/outside.ts";
 import type { Credentials } from "../../solver/graph/session.ts";
 import type { EngineConfig, Environment } from "./request.ts";
 
@@ -63,10 +63,18 @@ export async function gitVariables(env: Environment, dir: string): Promise<Reado
   const proxies = proxyVariables(env);
   const authorities = await environmentAuthorities(env)(false);
   if (authorities === null) return proxies;
-  const file = join(dir, `authorities-${randomBytes(4).toString("hex")}.pem`);
-  writeFileSync(file, authorities.join("\n"), { mode: 0o600, flag: "wx" });
-  return { ...proxies, GIT_SSL_CAINFO: file };
+  const directory = openDirectory(dir);
+  try {
+    await writeWholeIn(directory, AUTHORITIES_FILE, (fd) =>
+      writeAll(fd, Buffer.from(authorities.join("\n"))),
+    );
+  } finally {
+    closeSync(directory);
+  }
+  return { ...proxies, GIT_SSL_CAINFO: join(dir, AUTHORITIES_FILE) };
 }
+
+const AUTHORITIES_FILE = "git-authorities.pem";
 
 /** Proxies and authorities for all hosts. */
 export async function transportOptions(env: Environment): Promise<TransportOptions> {
