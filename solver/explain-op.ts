@@ -85,7 +85,9 @@ function compareField(
     case "place": // compared as sources
       return [];
     case "attrs":
-      return [option("source options", old, value)];
+      return compareLists("source option", a, b, (one) =>
+        Array.isArray(one) ? one.map(shown).join("=") : shown(one),
+      );
     default:
       return [option(OPTIONS[name] ?? name, plain(a), plain(b))];
   }
