@@ -1,13 +1,13 @@
 // Shared by load and import: the archive's source, and the progress display.
 
 import { resolve } from "node:path";
-import type { Store } from "../cache/store.ts";
 import { BuildError } from "../solver/graph/error.ts";
-import type { CommandContext } from "./commands.ts";
 import type { ProgressMode } from "./config.ts";
 import type { ArchiveOptions, ArchiveSource } from "./engine/archives.ts";
 import { withStore } from "./local-store.ts";
 import { displayed } from "./transfer.ts";
+import type { Store } from "../cache/contract.ts";
+import type { CommandContext } from "./command.ts";
 
 /** The file, its path absolute, or standard input for "-". Throws USAGE when standard input is a terminal. */
 export function archiveSource(text: string, cwd: string, command: string): ArchiveSource {

@@ -10,8 +10,6 @@ import type { BuildRequest, CallRequest, Environment } from "./engine/request.ts
 import { readGiven } from "./given-file.ts";
 import { readLimits } from "./flags-limits.ts";
 import { readOciRuntime } from "./flags-runtime.ts";
-import type { SecretSource } from "./local-session.ts";
-import type { SshSource } from "./ssh-sockets.ts";
 import {
   parseCsv,
   parseHosts,
@@ -22,6 +20,7 @@ import {
   parseSsh,
   parseUlimit,
 } from "./flags-values.ts";
+import type { SecretSource, SshSource } from "./flags-values.ts";
 
 /** All of a BuildRequest that the command line alone says; the directories are for the session. */
 export interface BuildFlags extends Omit<BuildRequest, "context" | "dockerfile" | "outputs" | "session"> {

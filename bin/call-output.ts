@@ -1,11 +1,11 @@
 // Results of --call as text and as JSON, field for field as buildx prints them.
 
-import type { CheckWarning, Outline, Target } from "../frontend/frontend.ts";
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";
 import type { CallAnswer, CallRequest, SourceText } from "./engine/request.ts";
 import { renderExcerpt } from "./excerpt.ts";
 import { cleanText } from "./log-text.ts";
 import { rangeJson } from "./progress-json.ts";
+import type { CheckWarning, Outline, Target } from "../frontend/contract.ts";
 
 export interface CallOutput {
   readonly text: string;

@@ -1,7 +1,6 @@
 // Terminal colours: BuildKit's defaults, overridden by BUILDKIT_COLORS, none with NO_COLOR (no-color.org).
 
 import type { Environment } from "./engine/request.ts";
-import type { Colours } from "./progress-tty.ts";
 
 const DEFAULTS: Colours = { run: "34", cancel: "33", error: "31", warning: "33" };
 
@@ -41,4 +40,12 @@ function rgb(text: string): string | null {
   const parts = text.split(",");
   const known = parts.length === 3 && parts.every((part) => /^\d{1,3}$/.test(part) && Number(part) < 256);
   return known ? `38;2;${parts.join(";")}` : null;
+}
+
+/** SGR parameters by meaning; BUILDKIT_COLORS changes them. */
+export interface Colours {
+  readonly run: string;
+  readonly cancel: string;
+  readonly error: string;
+  readonly warning: string;
 }

@@ -2,8 +2,9 @@
 
 import { homedir, userInfo } from "node:os";
 import { join, resolve } from "node:path";
-import type { EngineConfig, Environment, RegistrySettings, User } from "./engine/request.ts";
+import type { EngineConfig, Environment, User } from "./engine/request.ts";
 import { hostDirectories, registriesFiles } from "./flags-registry.ts";
+import type { ConfigFlags } from "./flags-registry.ts";
 
 /** Settings of this machine and user, the same for every command. */
 export interface Config extends EngineConfig {
@@ -13,19 +14,6 @@ export interface Config extends EngineConfig {
 }
 
 export type ProgressMode = "auto" | "tty" | "plain" | "rawjson" | "quiet";
-
-/** Flags of a command that are in its Config. */
-export interface ConfigFlags {
-  readonly root: string | null;
-  readonly debug: boolean;
-  readonly verbose: boolean;
-  readonly registries?: {
-    readonly insecure: RegistrySettings["insecure"];
-    readonly mirrors: RegistrySettings["mirrors"];
-    readonly certDirs: readonly string[];
-  };
-  readonly notice?: EngineConfig["notice"];
-}
 
 /** Flags and environment to a Config. root: --root, TSBUILD_ROOT, else /var/lib/tsbuild for root and the user's data directory for others. */
 export function readConfig(given: ConfigFlags, env: Environment, cwd: string): Config {

@@ -3,13 +3,14 @@
 
 import { tmpdir } from "node:os";
 import { refusalOf } from "../cache/disk-fault.ts";
+import type { Digest } from "../solver/graph/digest.ts";
 import { BuildError, redactUrl, type SourceRange } from "../solver/graph/error.ts";
 import type { ProgressEvent } from "../solver/graph/event.ts";
 import type { SourceText } from "./engine/request.ts";
 import { cleanText } from "./log-text.ts";
 import { logTime, type ProgressState, type Step } from "./progress-state.ts";
-import type { Colours } from "./progress-tty.ts";
 import { textWidth } from "./text-width.ts";
+import type { Colours } from "./colours.ts";
 
 const RULE = "--------------------";
 /** Lines shown around one marked line, and around several. */
@@ -147,7 +148,7 @@ export function renderFailure(thrown: unknown, options: FailureOptions): string 
   const error = inWords(first);
   let out = "";
   if (error instanceof BuildError) {
-    const step = error.vertex === null ? undefined : options.state?.steps.get(error.vertex);
+    const step = error.vertex === null ? undefined : options.state?.steps.get(error.vertex as Digest);
     if (step !== undefined && step.startedMs !== null) out += renderLog(step, options.colours);
     const source = error.at === null ? undefined : options.sources.get(error.at.file);
     if (error.at !== null && source !== undefined) out += renderExcerpt(source, [error.at], options.colours);

@@ -2,9 +2,8 @@
 
 import { join } from "node:path";
 import { BuildError } from "../solver/graph/error.ts";
-import type { ConfigFlags } from "./config.ts";
 import type { FlagSpec, ParsedFlags } from "./args.ts";
-import type { Environment, RegistrySettings } from "./engine/request.ts";
+import type { EngineConfig, Environment, RegistrySettings } from "./engine/request.ts";
 
 /** Of all commands that talk to registries. dockerd has the first two, buildah the third. */
 export const REGISTRY_FLAGS: readonly FlagSpec[] = [
@@ -83,4 +82,17 @@ export function registriesFiles(env: Environment, home: string): RegistrySetting
 
 function userConfig(env: Environment, home: string): string {
   return env.XDG_CONFIG_HOME || join(home, ".config");
+}
+
+/** Flags of a command that are in its Config. */
+export interface ConfigFlags {
+  readonly root: string | null;
+  readonly debug: boolean;
+  readonly verbose: boolean;
+  readonly registries?: {
+    readonly insecure: RegistrySettings["insecure"];
+    readonly mirrors: RegistrySettings["mirrors"];
+    readonly certDirs: readonly string[];
+  };
+  readonly notice?: EngineConfig["notice"];
 }

@@ -5,8 +5,6 @@ import { BuildError } from "../solver/graph/error.ts";
 import type { Platform } from "../solver/graph/op.ts";
 import { hostPlatform, parsePlatform as parseNamedPlatform } from "../solver/graph/platform.ts";
 import type { Environment, ExtraHost, Ulimit } from "./engine/request.ts";
-import type { SecretSource } from "./local-session.ts";
-import type { SshSource } from "./ssh-sockets.ts";
 
 function invalid(message: string, hint: string | null = null): BuildError {
   return new BuildError("USAGE", message, { hint });
@@ -216,4 +214,19 @@ export function parsePairs(values: readonly string[], env: Environment | null): 
     }
   }
   return pairs;
+}
+
+/** --secret. */
+export interface SecretSource {
+  readonly id: string;
+  readonly from:
+    | { readonly kind: "file"; readonly path: string }
+    | { readonly kind: "env"; readonly name: string };
+}
+
+/** --ssh. */
+export interface SshSource {
+  readonly id: string;
+  /** Sockets or private key files, as written; empty: SSH_AUTH_SOCK. */
+  readonly paths: readonly string[];
 }

@@ -1,11 +1,11 @@
 // Filters of `tsbuild images`: name patterns and --filter, as in docker (docker image ls, "Filtering").
 
 import { familiarReference, parseReference } from "../cache/registry/reference.ts";
-import type { Store } from "../cache/store.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import { parseDuration } from "./format.ts";
 import { isNameless } from "../cache/image-record.ts";
 import { findImage, type LocalImage, splitName } from "./engine/local-images.ts";
+import type { Store } from "../cache/contract.ts";
 
 export type ImageTest = (image: LocalImage) => boolean;
 

@@ -13,14 +13,7 @@ import {
 } from "../solver/graph/session.ts";
 import type { Config } from "./config.ts";
 import { readGiven } from "./given-file.ts";
-
-/** --secret. */
-export interface SecretSource {
-  readonly id: string;
-  readonly from:
-    | { readonly kind: "file"; readonly path: string }
-    | { readonly kind: "env"; readonly name: string };
-}
+import type { SecretSource } from "./flags-values.ts";
 
 export interface LocalSessionOptions {
   /** Session directory name → absolute path. */

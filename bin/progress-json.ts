@@ -2,8 +2,8 @@
 
 import type { ProgressEvent } from "../solver/graph/event.ts";
 import type { SourceRange } from "../solver/graph/error.ts";
-import type { Display } from "./progress.ts";
 import { openProgressState, type Step } from "./progress-state.ts";
+import type { Display } from "./display.ts";
 
 /** Opens the display; each event is written at once. */
 export function openJsonDisplay(options: { readonly write: (text: string) => void }): Display {

@@ -6,7 +6,6 @@
 // time is over, so that lines of one step stay together.
 
 import type { ProgressEvent } from "../solver/graph/event.ts";
-import type { Display } from "./progress.ts";
 import {
   formatTransfer,
   isSettled,
@@ -18,6 +17,7 @@ import {
   type Step,
   type Transfer,
 } from "./progress-state.ts";
+import type { Display } from "./display.ts";
 
 /** Text not yet written is flushed when it is this old (ms), or this long (characters). */
 const FLUSH_MS = 100;

@@ -2,7 +2,6 @@
 // place, at most ten times per second and only on changes; one write per frame, to avoid flicker.
 
 import type { ProgressEvent } from "../solver/graph/event.ts";
-import type { Display } from "./progress.ts";
 import {
   endLogs,
   formatTransfer,
@@ -14,6 +13,8 @@ import {
 } from "./progress-state.ts";
 import { openStepLog } from "./step-log.ts";
 import { cutText, textWidth } from "./text-width.ts";
+import type { Display } from "./display.ts";
+import type { Colours } from "./colours.ts";
 
 const FRAME_MS = 100;
 /** Lines of log shown under a running step. */
@@ -29,14 +30,6 @@ export interface TtyOptions {
   readonly now: () => number;
   readonly colours: Colours | null;
   readonly phase?: string;
-}
-
-/** SGR parameters by meaning; BUILDKIT_COLORS changes them. */
-export interface Colours {
-  readonly run: string;
-  readonly cancel: string;
-  readonly error: string;
-  readonly warning: string;
 }
 
 /** Opens the display and hides the cursor with the first frame, when the first step has begun; finish() draws the whole list a last time and shows it again. */

@@ -1,27 +1,11 @@
 // Sends the ProgressEvent stream to the user: chooses the display and its output.
 
 import { BuildError } from "../solver/graph/error.ts";
-import type { ProgressEvent } from "../solver/graph/event.ts";
 import type { ProgressMode } from "./config.ts";
 import type { Environment } from "./engine/request.ts";
 import { colourTable } from "./colours.ts";
-import { endLogs, isSettled, keepPartial, openProgressState, type ProgressState } from "./progress-state.ts";
-
-/** Shows events. Nothing is shown after finish(), which may be called twice. */
-export interface Display {
-  readonly state: ProgressState;
-  event(event: ProgressEvent): void;
-  /** Draws the final state and gives the terminal back (cursor, colours). */
-  finish(): void;
-}
-
-/** The part of a tty stream that is used. */
-export interface ProgressStream {
-  readonly isTTY?: boolean;
-  readonly columns?: number;
-  readonly rows?: number;
-  write(text: string): unknown;
-}
+import { endLogs, isSettled, keepPartial, openProgressState } from "./progress-state.ts";
+import type { Display, ProgressStream } from "./display.ts";
 
 /** --progress, else BUILDKIT_PROGRESS, else auto. "none" is another word for quiet. Throws USAGE. */
 export function progressMode(flag: string | null, env: Environment): ProgressMode {

@@ -6,13 +6,7 @@ import { join } from "node:path";
 import { readFileOf } from "../cache/outside.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Config } from "./config.ts";
-
-/** --ssh. */
-export interface SshSource {
-  readonly id: string;
-  /** Sockets or private key files, as written; empty: SSH_AUTH_SOCK. */
-  readonly paths: readonly string[];
-}
+import type { SshSource } from "./flags-values.ts";
 
 /** BuildKit reads no more of a key either. */
 const KEY_MAX_BYTES = 100 * 1024;

@@ -2,12 +2,12 @@
 
 import type { Emit } from "../solver/graph/event.ts";
 import { colourTable } from "./colours.ts";
-import type { CommandContext } from "./commands.ts";
 import type { Engine, EngineTransferOptions } from "./engine/request.ts";
 import { openLocalSession } from "./local-session.ts";
 import { openLocalEngine } from "./local-store.ts";
 import { openDisplay } from "./progress.ts";
 import type { ProgressMode } from "./config.ts";
+import type { CommandContext } from "./command.ts";
 
 type Phase = "Pulling" | "Pushing" | "Saving" | "Loading";
 

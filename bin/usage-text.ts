@@ -1,10 +1,10 @@
 // Output of du and prune: what the store contains.
 
-import type { UsageEntry } from "../cache/collect.ts";
 import { type Column, humanDuration, humanSize, renderTable } from "./format.ts";
 import { isNameless } from "../cache/image-record.ts";
 import { familiarReference, parseReference } from "../cache/registry/reference.ts";
 import { cleanText } from "./log-text.ts";
+import type { UsageEntry } from "../cache/usage-entry.ts";
 
 const KINDS: readonly (readonly [kind: UsageEntry["kind"], one: string, many: string])[] = [
   ["layer", "layer", "layers"],

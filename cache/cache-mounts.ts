@@ -29,7 +29,7 @@ import { changeIn, watchHolder } from "./locks.ts";
 import { makeDirectories, openDirectory, readIn } from "./outside.ts";
 import type { Owner } from "./owner.ts";
 import { isDirectory, lookAt, setAside } from "./set-aside.ts";
-import type { CacheMountHold, CacheMounts, WaitOptions } from "./store.ts";
+import type { CacheMountHold, CacheMounts, WaitOptions } from "./contract.ts";
 
 type Sharing = "shared" | "private" | "locked";
 

@@ -17,7 +17,8 @@ import type { Listing } from "./layers/listing.ts";
 import { LAYER_SPACE } from "./layer-store.ts";
 import { digestOfFile } from "./outside.ts";
 import { isDirectory } from "./set-aside.ts";
-import type { ImageRecord, LayerRecord, OpenStore, ResultRecord } from "./store.ts";
+import type { OpenStore } from "./store.ts";
+import type { ImageRecord, LayerRecord, ResultRecord } from "./contract.ts";
 
 /** Something that is not as it should be. */
 export interface Problem {

@@ -8,7 +8,7 @@
 
 import type { Digest } from "../solver/graph/digest.ts";
 import type { Descriptor, LayerId } from "../solver/graph/request.ts";
-import type { LayerRecord, RemoteBlob } from "./store.ts";
+import type { LayerRecord, RemoteBlob } from "./contract.ts";
 
 /** Places remembered for a layer, and for one blob of it. One that is pushed out comes back with the next image that names it. */
 const REMOTES_MAX = 24;

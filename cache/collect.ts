@@ -19,26 +19,12 @@ import { forgetMade } from "./made-here.ts";
 import { parseFilters } from "./prune-filter.ts";
 import { isDirectory } from "./set-aside.ts";
 import { STAT_SPACE } from "./stat-cache.ts";
-import type { ImageRecord, LayerRecord, OpenStore, ResultRecord } from "./store.ts";
+import type { OpenStore } from "./store.ts";
 import { type Measure, type Needed, needed, type Survey, survey } from "./survey.ts";
+import type { UsageEntry } from "./usage-entry.ts";
+import type { ImageRecord, LayerRecord, ResultRecord } from "./contract.ts";
 
 export type { Measure } from "./survey.ts";
-
-/** One line of `du`. */
-export interface UsageEntry {
-  readonly id: string;
-  readonly kind: "layer" | "blob" | "cache-mount" | "source" | "record";
-  readonly sizeBytes: number;
-  /** More than one record or image leads to it. */
-  readonly shared: boolean;
-  readonly inUse: boolean;
-  readonly reclaimable: boolean;
-  readonly lastUsedMs: number;
-  /** What made it. */
-  readonly description: string;
-  /** Names of the images that lead to it, in their order. */
-  readonly images: readonly string[];
-}
 
 export interface PruneOptions {
   /** Also takes what can be recreated at little cost: unpacked layers of images whose blobs are here, digests of contexts, and

@@ -26,7 +26,7 @@ import { type Digest, digestFromHex, digestOf, hexOf } from "../solver/graph/dig
 import { BuildError } from "../solver/graph/error.ts";
 import { errnoOf, onDisk } from "./disk-fault.ts";
 import { kindOf, lookAt, setAside as putAway } from "./set-aside.ts";
-import type { ContentStore, Ingest } from "./store.ts";
+import type { ContentStore, Ingest } from "./contract.ts";
 
 export interface ContentFiles extends ContentStore {
   /** All blobs; lastUsedMs is when the blob came in. */

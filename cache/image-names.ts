@@ -17,7 +17,8 @@ import { MADE_SPACE } from "./made-here.ts";
 import { openDirectory, readIn } from "./outside.ts";
 import type { RecordsFile } from "./records.ts";
 import { lookAt, setAside } from "./set-aside.ts";
-import type { ImageRecord, LayerRecord } from "./store.ts";
+import type { ReadRecord } from "./records-file.ts";
+import type { ImageRecord, LayerRecord } from "./contract.ts";
 
 /** What a file holds. */
 interface KeptName {
@@ -25,9 +26,6 @@ interface KeptName {
   readonly image: ImageRecord;
   readonly layers: readonly LayerRecord[];
 }
-
-/** Reads a record inside a transaction. */
-export type ReadRecord = <T>(space: string, key: string) => T | null;
 
 export interface ImageNames {
   /** For RecordsOptions.inCommit: writes the file of a name that changes, removes that of one that goes. */

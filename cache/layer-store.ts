@@ -35,7 +35,7 @@ import type { Owner } from "./owner.ts";
 import { findMade, idOf, noteMade } from "./made-here.ts";
 import { isDirectory } from "./set-aside.ts";
 import type { RecordsFile } from "./records.ts";
-import type { ActiveLayer, LayerRecord, LayerStore, Records } from "./store.ts";
+import type { ActiveLayer, LayerRecord, LayerStore, Records } from "./contract.ts";
 
 export interface LayerDirs extends LayerStore {
   /** Takes a layer's directory out of sight at once: into active/, from where the keeper removes it. null: none was there. */

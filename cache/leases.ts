@@ -19,7 +19,7 @@ import type { LayerId } from "../solver/graph/request.ts";
 import { errnoOf, onDisk } from "./disk-fault.ts";
 import { readFileOf } from "./outside.ts";
 import type { Owner } from "./owner.ts";
-import type { Lease } from "./store.ts";
+import type { Lease } from "./contract.ts";
 
 export interface Pinned {
   readonly layers: ReadonlySet<LayerId>;

@@ -20,7 +20,7 @@ import { dirname, join } from "node:path";
 import { errnoOf, onDisk } from "./disk-fault.ts";
 import { describeProcess, type Owner } from "./owner.ts";
 import { setAside } from "./set-aside.ts";
-import type { WaitOptions } from "./store.ts";
+import type { WaitOptions } from "./contract.ts";
 
 export interface Locks extends AsyncDisposable {
   /** As Store.exclusively(). */

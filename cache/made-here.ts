@@ -6,20 +6,10 @@
 
 import { isBaseLayer, type Descriptor, type LayerId } from "../solver/graph/request.ts";
 import { type Digest, hexOf } from "../solver/graph/digest.ts";
-import type { LayerRecord, Records } from "./store.ts";
+import type { LayerRecord, MadeHere, Records } from "./contract.ts";
 
 /** Id of a layer by diffId → id of the layer here that is the same. */
 export const MADE_SPACE = "made";
-
-/** A layer of this store that holds what a layer by diffId is. */
-export interface MadeHere {
-  readonly id: LayerId;
-  /** Times in the tar are clamped to this (seconds): then its directory is not the layer, a packing of it is. null: it is. */
-  readonly epochSeconds: number | null;
-  /** Blobs that surely hold the layer, by form, as in LayerRecord.blobs. */
-  readonly blobs: Readonly<Record<string, Descriptor>>;
-  readonly record: LayerRecord;
-}
 
 /** Id of a layer by its diffId. */
 export function idOf(diffId: Digest): LayerId {

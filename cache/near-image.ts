@@ -6,7 +6,7 @@ import { nearest } from "../solver/graph/nearest.ts";
 import { formatPlatform, type Platform } from "../solver/graph/op.ts";
 import { IMAGE_SPACE, isNameless } from "./image-record.ts";
 import { familiarReference, parseReference } from "./registry/reference.ts";
-import type { ImageRecord, Store } from "./store.ts";
+import type { ImageRecord, Store } from "./contract.ts";
 
 /**
  * `error`, which ended the search for `name` (normalized, with a tag or digest), with what the store has said before it; as it is

@@ -2,7 +2,7 @@
 // filters as documented by buildx (docs/reference/buildx_du.md, "--filter").
 
 import { BuildError } from "../solver/graph/error.ts";
-import type { UsageEntry } from "./collect.ts";
+import type { UsageEntry } from "./usage-entry.ts";
 
 /** BuildKit's word for each kind: both are understood. */
 const TYPES: Readonly<Record<UsageEntry["kind"], string>> = {

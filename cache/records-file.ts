@@ -272,3 +272,6 @@ function writeAt(descriptor: number, bytes: Uint8Array, position: number): void 
   for (let at = 0; at < bytes.length; )
     at += writeSync(descriptor, bytes, at, bytes.length - at, position + at);
 }
+
+/** Reads a record inside a transaction. */
+export type ReadRecord = <T>(space: string, key: string) => T | null;

@@ -15,7 +15,6 @@ import { dirname, join } from "node:path";
 import type { RootDatabase } from "lmdb";
 import { BuildError } from "../solver/graph/error.ts";
 import { diskFault, errnoOf } from "./disk-fault.ts";
-import type { ReadRecord } from "./image-names.ts";
 import { holderOf, NO_LOCK, take } from "./locks.ts";
 import { describeProcess, hasEnded, thisProcess } from "./owner.ts";
 import {
@@ -30,7 +29,8 @@ import {
   SYNCHRONOUS,
 } from "./records-file.ts";
 import { kindOf, lookAt, setAside } from "./set-aside.ts";
-import type { Records } from "./store.ts";
+import type { ReadRecord } from "./records-file.ts";
+import type { Records } from "./contract.ts";
 
 export interface RecordsFile extends Records, AsyncDisposable {
   /** Runs `work` while no other process is inside alone() or a commit. The kernel frees the lock of a killed process. */

@@ -9,7 +9,7 @@
 
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { type Digest, hexOf } from "../solver/graph/digest.ts";
-import type { Records } from "./store.ts";
+import type { Records } from "./contract.ts";
 
 /** Space of the records that has the lists. */
 export const SELECTION_FILES_SPACE = "selection-files";

@@ -15,7 +15,7 @@
 import { createHash } from "node:crypto";
 import { type Digest, digestFromHex, hexOf } from "../solver/graph/digest.ts";
 import { bootId } from "./owner.ts";
-import type { Records } from "./store.ts";
+import type { Records } from "./contract.ts";
 
 /** What identifies an unchanged file; nanoseconds as given by lstat with bigint. */
 export interface FileStat {

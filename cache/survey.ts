@@ -4,14 +4,15 @@ import { closeSync, constants } from "node:fs";
 import { type Digest, isDigest } from "../solver/graph/digest.ts";
 import type { LayerId } from "../solver/graph/request.ts";
 import { sureForms } from "./claims.ts";
-import type { UsageEntry } from "./collect.ts";
 import { errnoOf } from "./disk-fault.ts";
 import { IMAGE_SPACE } from "./image-record.ts";
 import { namesIn, openDirectory, openIn, statIn } from "./outside.ts";
 import { RECORD_SPACES, summedSpaces } from "./record-spaces.ts";
 import { STAT_SPACE, savedAtMs } from "./stat-cache.ts";
-import type { ImageRecord, LayerRecord, OpenStore, ResultRecord } from "./store.ts";
+import type { OpenStore } from "./store.ts";
 import { MANIFEST_MAX_BYTES } from "./registry/documents.ts";
+import type { UsageEntry } from "./usage-entry.ts";
+import type { ImageRecord, LayerRecord, ResultRecord } from "./contract.ts";
 
 export interface Survey {
   readonly entries: readonly UsageEntry[];

@@ -25,10 +25,10 @@ import type { TarEntry } from "./layers/tar.ts";
 import { refusalOf } from "./disk-fault.ts";
 import { namesIn, openDirectory, openIn, readIn, writeAll, writeWholeIn } from "./outside.ts";
 import { bootId } from "./owner.ts";
-import type { Store } from "./store.ts";
 import { baseOf, bytesOf, joinPath, parentOf, PATH_MAX_BYTES, type TreeStat } from "./tree.ts";
 import { type LiveTree, liveTree } from "./tree-live.ts";
 import { O, RESOLVE, S } from "../worker/sys/constants.ts";
+import type { Store } from "./contract.ts";
 
 /** A directory that stays as it is until it is disposed. */
 export interface HeldDirectory extends AsyncDisposable {

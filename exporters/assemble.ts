@@ -1,17 +1,17 @@
 // Assembles an image: its layers in the required format, its documents in the content store.
 
-import type { Lease, RemoteBlob } from "../cache/store.ts";
 import type { Digest } from "../solver/graph/digest.ts";
 import { redactUrl } from "../solver/graph/error.ts";
 import { formatPlatform } from "../solver/graph/op.ts";
 import { isBaseLayer, type BuiltImage, type LayerId } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
 import type { Assembled } from "./assembled.ts";
-import type { ExportDeps, OutputContext } from "./exporter.ts";
 import { goTime } from "./go-json.ts";
 import { type Document, type ImageLayer, type MadeImage, makeImage, makeIndex } from "./image.ts";
 import { epochOf, type ImageOptions } from "./output-grammar.ts";
 import { during, lineOf, moment, type Report } from "./shown.ts";
+import type { ExportDeps, OutputContext } from "./contract.ts";
+import type { Lease, RemoteBlob } from "../cache/contract.ts";
 
 /** Characters of a step's name beside its layer. */
 const NAME_MAX = 50;

@@ -1,12 +1,12 @@
 // An image with finished documents, and access to the bytes of its layers.
 
 import { pullLayer } from "../cache/registry/image.ts";
-import type { RemoteBlob } from "../cache/store.ts";
 import type { Digest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Descriptor } from "../solver/graph/request.ts";
-import type { ExportDeps } from "./exporter.ts";
 import type { Document, MadeImage } from "./image.ts";
+import type { ExportDeps } from "./contract.ts";
+import type { RemoteBlob } from "../cache/contract.ts";
 
 /** An image ready to go: all documents, and how to get at each layer. */
 export interface Assembled {

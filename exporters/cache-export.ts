@@ -21,15 +21,15 @@ import {
 import type { CachePlace } from "../cache/remote-cache/place.ts";
 import { MEDIA_TYPES, parseDocument } from "../cache/registry/documents.ts";
 import { pullLayer } from "../cache/registry/image.ts";
-import type { RemoteBlob } from "../cache/store.ts";
 import { type Digest, digestFromHex, digestOf } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import { isBaseLayer, type Descriptor, type LayerId } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
-import type { ExportDeps, LayerVariant } from "./exporter.ts";
 import type { LayerCompression } from "./output-grammar.ts";
 import { counted, during, lineOf, moment, type Shown } from "./shown.ts";
 import { withWholeBlobs } from "./whole.ts";
+import type { ExportDeps, LayerVariant } from "./contract.ts";
+import type { RemoteBlob } from "../cache/contract.ts";
 
 /** What of a build is exported. max: all results. min: those the final images are made of. */
 export type CacheMode = "min" | "max";

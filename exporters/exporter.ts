@@ -1,113 +1,31 @@
 // The door of the exporters: exports a built image to several outputs at once.
 
-import type { Registry } from "../cache/registry/client.ts";
 import { familiarReference, formatReference, parseReference } from "../cache/registry/reference.ts";
-import type { Lease, RemoteBlob, Store } from "../cache/store.ts";
 import type { Digest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
-import { asStep, type Emit } from "../solver/graph/event.ts";
-import type { BuiltImage, Descriptor, LayerId } from "../solver/graph/request.ts";
+import { asStep } from "../solver/graph/event.ts";
+import type { BuiltImage } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
 import type { ClientOutputs } from "../solver/graph/session.ts";
 import { assemble } from "./assemble.ts";
 import type { Assembled } from "./assembled.ts";
 import { exportArchive, exportTogether } from "./oci.ts";
 import type { NamedImage } from "./docker.ts";
-import { exportFiles, type FilesKeeper } from "./files.ts";
+import { exportFiles } from "./files.ts";
 import { type Annotation, annotationsFor } from "./annotations.ts";
-import type { ArchiveOutput, ImageOutput, LayerCompression, Output } from "./output-grammar.ts";
+import type { ArchiveOutput, ImageOutput, Output } from "./output-grammar.ts";
 import { confirmPushed, nameImage } from "./names.ts";
 import { pushImage } from "./registry.ts";
-import { moment, type Report } from "./shown.ts";
+import { moment } from "./shown.ts";
 import type { StoredImage } from "./stored.ts";
 import { withWholeBlobs } from "./whole.ts";
+import type { ExportContext, ExportDeps, ExportOutcome, OutputContext } from "./contract.ts";
+import type { Lease } from "../cache/contract.ts";
 
 export { confirmPushed } from "./names.ts";
 export { pushImage as pushTo } from "./registry.ts";
 export { isAttestation, onlyOf, type StoredImage, storedImage, withOnly } from "./stored.ts";
 export { withWholeBlobs } from "./whole.ts";
-
-/** The requested format of a layer. */
-export interface LayerVariant {
-  readonly compression: LayerCompression;
-  readonly level: number | null;
-  /** Exactly this compression is required; otherwise a base layer may keep its own. */
-  readonly force: boolean;
-  /** Clamps file times to this, in seconds; null: unchanged. */
-  readonly epochSeconds: number | null;
-  /** A layer of the base image: its content, and without `force` its blob, stay unchanged. */
-  readonly pinned: boolean;
-  /** A layer without a blob is described by its uncompressed tar, without creating it. Omitted: false. */
-  readonly unmade?: boolean;
-}
-
-export interface LayerBlob {
-  /** OCI's or Docker's media type. The blob is in the content store, or at `remote`. */
-  readonly descriptor: Descriptor;
-  readonly diffId: Digest;
-  readonly remote: RemoteBlob | null;
-}
-
-export interface LayerOptions {
-  readonly signal: AbortSignal;
-  /** Called with progress, the bytes produced so far (of `total` if known); not called for a layer
-   *  whose blob exists. */
-  readonly onBytes?: Report;
-}
-
-/** Layers as blobs; packs layers not yet packed in that format. Concurrent equal calls pack once and report progress to the first. */
-export interface LayerSource {
-  blob(id: LayerId, variant: LayerVariant, options: LayerOptions): Promise<LayerBlob>;
-  /** Digest and size of the uncompressed tar, without creating a blob. */
-  diffId(
-    id: LayerId,
-    epochSeconds: number | null,
-    options: LayerOptions,
-  ): Promise<{ readonly diffId: Digest; readonly tarBytes: number }>;
-}
-
-export interface ExportDeps {
-  readonly store: Store;
-  readonly layers: LayerSource;
-  /** Opened when needed: most outputs do not use a registry. */
-  readonly registry: () => Promise<Registry>;
-  readonly files: FilesKeeper;
-  /** Receives outputs whose destination is the client (dest=-); null: it accepts none, as a terminal. */
-  readonly client: ClientOutputs | null;
-  /** Command lines for `--load`, tried in order: [["docker","load"],["podman","load"]]. */
-  readonly loaders: readonly (readonly string[])[];
-  readonly env: Readonly<Record<string, string | undefined>>;
-}
-
-export interface ExportContext {
-  readonly signal: AbortSignal;
-  readonly emit: Emit;
-  /** The progress step of each output, started by the caller and ended here; null or omitted: not shown. */
-  readonly vertices: readonly (Digest | null)[];
-  /** The result is an index even if it has only one image. */
-  readonly multiPlatform: boolean;
-  /** SOURCE_DATE_EPOCH of the build; null: none. */
-  readonly epochSeconds: number | null;
-  /** The clock, for progress and for names in the image store; never for image content. */
-  readonly nowMs: () => number;
-}
-
-/** The same for one output. */
-export interface OutputContext extends Omit<ExportContext, "vertices"> {
-  readonly vertex: Digest | null;
-}
-
-export interface ExportOutcome {
-  readonly output: Output;
-  /** Manifest or index; null for files. */
-  readonly descriptor: Descriptor | null;
-  /** Of the only image; null for files and several platforms. */
-  readonly configDigest: Digest | null;
-  /** As in BuildKit's `image.name`: as written if an image is stored or pushed, the full name in an archive; null: none. */
-  readonly imageName: string | null;
-  /** Output of the program that loaded the image. */
-  readonly loaderMessage: string | null;
-}
 
 /**
  * Runs outputs in parallel; the first failure stops the others. Throws OUTPUT_INVALID, OUTPUT_FAILED, REGISTRY_*, and errors

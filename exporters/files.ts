@@ -3,30 +3,11 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { formatPlatform, type Platform } from "../solver/graph/op.ts";
-import type { BuiltImage, LayerId } from "../solver/graph/request.ts";
-import type { OutputContext, ExportDeps } from "./exporter.ts";
+import type { BuiltImage } from "../solver/graph/request.ts";
 import { makeOutputDirectory, sendToClient, writeFileWhole } from "./file-output.ts";
 import { epochOf, type FilesOutput } from "./output-grammar.ts";
 import { during, type Report } from "./shown.ts";
-
-/** One tree to be written out. */
-export interface FilesTree {
-  readonly layers: readonly LayerId[]; // oldest first; empty: an empty tree
-  /** Folder inside of the output, "linux_amd64"; null: its top. */
-  readonly folder: string | null;
-}
-export interface FilesJob {
-  readonly trees: readonly FilesTree[];
-  readonly form: "tar" | "directory";
-  /** tar: a file that does not exist yet. directory: one that exists; what is in it stays, unless it is overwritten. */
-  readonly dest: string;
-  /** What the user calls it, in messages; null: `dest` is a temporary file. */
-  readonly output: string | null;
-  /** Times are at most this, in seconds; null: as they are. */
-  readonly epochSeconds: number | null;
-}
-/** Writes trees; returns the bytes of the tar or of all files. They belong to the caller's user where it may not give them their owner. */
-export type FilesKeeper = (job: FilesJob, options: { readonly signal: AbortSignal }) => Promise<number>;
+import type { ExportDeps, OutputContext } from "./contract.ts";
 
 const COPY_BYTES = 1 << 20;
 

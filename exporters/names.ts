@@ -3,13 +3,13 @@
 import { IMAGE_SPACE } from "../cache/image-record.ts";
 import { type Index, type Manifest, MANIFEST_MAX_BYTES, parseDocument } from "../cache/registry/documents.ts";
 import { formatRepository, parseReference } from "../cache/registry/reference.ts";
-import type { ImageRecord, Store } from "../cache/store.ts";
 import type { Digest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import { formatPlatform } from "../solver/graph/op.ts";
 import type { BuiltImage } from "../solver/graph/request.ts";
 import type { Assembled } from "./assembled.ts";
 import type { ImageOutput } from "./output-grammar.ts";
+import type { ImageRecord, Store } from "../cache/contract.ts";
 
 /** A built image that gets names. */
 export interface Naming {

@@ -19,7 +19,6 @@ import { BuildError } from "../solver/graph/error.ts";
 import type { Descriptor } from "../solver/graph/request.ts";
 import { dockerManifest, loadToDocker, type NamedImage } from "./docker.ts";
 import { type Assembled, blobBytes, layersOf } from "./assembled.ts";
-import type { OutputContext, ExportDeps } from "./exporter.ts";
 import { makeOutputDirectory, outputError, writeOutput, writeTo } from "./file-output.ts";
 import { encodeGoJson } from "./go-json.ts";
 import { type Document, encodeDescriptor } from "./image.ts";
@@ -27,6 +26,7 @@ import type { ArchiveOutput } from "./output-grammar.ts";
 import { counted, during, lineOf } from "./shown.ts";
 import { checkBlobs } from "./whole.ts";
 import { type TarDirectory, type TarFile, tarBytes } from "./tar-bytes.ts";
+import type { ExportDeps, OutputContext } from "./contract.ts";
 
 const CREATED = "org.opencontainers.image.created";
 const LAYOUT_FILE: Uint8Array = Buffer.from('{"imageLayoutVersion":"1.0.0"}');

@@ -11,9 +11,9 @@ import { BuildError } from "../solver/graph/error.ts";
 import type { Descriptor } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
 import { type Assembled, blobBytes, layersOf } from "./assembled.ts";
-import type { OutputContext, ExportDeps } from "./exporter.ts";
 import type { ImageOutput } from "./output-grammar.ts";
 import { during, lineOf } from "./shown.ts";
+import type { ExportDeps, OutputContext } from "./contract.ts";
 
 /** Registries answer HEAD fast and PUT slowly; more at once gain nothing and hold memory. */
 const UPLOADS_AT_ONCE = 6;

@@ -6,12 +6,12 @@ import {
   parseConfig,
   parseDocument,
 } from "../cache/registry/documents.ts";
-import type { RemoteBlob, Store } from "../cache/store.ts";
 import type { Digest } from "../solver/graph/digest.ts";
 import type { Descriptor } from "../solver/graph/request.ts";
 import { newest } from "./assemble.ts";
 import type { Assembled } from "./assembled.ts";
 import { createdOf, type MadeImage } from "./image.ts";
+import type { RemoteBlob, Store } from "../cache/contract.ts";
 
 export interface StoredImage {
   readonly assembled: Assembled;

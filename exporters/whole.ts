@@ -3,12 +3,12 @@
 // them missing and fetches or packs them again (threat model R3).
 
 import { sureForms } from "../cache/claims.ts";
-import type { Store } from "../cache/store.ts";
 import type { Digest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Emit } from "../solver/graph/event.ts";
 import type { LayerId } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
+import type { Store } from "../cache/contract.ts";
 
 const READS_AT_ONCE = 2;
 

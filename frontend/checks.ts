@@ -12,10 +12,10 @@ import {
   reservedStageName,
   secretInArgOrEnv,
 } from "./check-texts.ts";
-import type { CheckWarning } from "./frontend.ts";
 import { parseBool, trimSpace } from "./go-strings.ts";
 import type { Directive, Instruction, ParsedDockerfile } from "./instruction.ts";
 import { quote } from "../solver/graph/go-quote.ts";
+import type { CheckWarning } from "./contract.ts";
 
 export interface Checks {
   /** Reports a finding, unless its rule is switched off for the file or by a comment above the instruction: the one at `at`, or

@@ -11,7 +11,6 @@ import { convertStages } from "./convert.ts";
 import { readIgnore } from "./dockerignore.ts";
 import { readEpoch } from "./epoch.ts";
 import { readGlobalArgs } from "./from-line.ts";
-import type { CallOptions, ConvertedImage, FrontendHost, FrontendOptions } from "./frontend.ts";
 import { parseBool } from "./go-strings.ts";
 import { finishImage, formatTime, platformOf } from "./image-config.ts";
 import type { ParsedDockerfile } from "./instruction.ts";
@@ -19,6 +18,7 @@ import { platformArgs } from "./platform-args.ts";
 import { hasContext, mainContext } from "./sources.ts";
 import type { Conversion, StageState } from "./stage-state.ts";
 import { checkCycles, findTarget, planStages, type Stage, type StageTable, splitStages } from "./stages.ts";
+import type { CallOptions, ConvertedImage, FrontendHost, FrontendOptions } from "./contract.ts";
 
 export interface ConvertRequest {
   readonly options: FrontendOptions;

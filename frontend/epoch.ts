@@ -3,7 +3,6 @@
 
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";
 import type { SourceOp } from "../solver/graph/op.ts";
-import type { FrontendHost, FrontendOptions } from "./frontend.ts";
 import { gitSource, parseGitRef } from "./git-ref.ts";
 import { fileNameOf } from "./convert-copy.ts";
 import type { Instruction } from "./instruction.ts";
@@ -11,6 +10,7 @@ import { atPlace } from "./place.ts";
 import { contextAddress, HTTP_CONTEXT_FILE } from "./sources.ts";
 import { SCRATCH_NAME, type Stage, type StageTable } from "./stages.ts";
 import { expandWord } from "./words.ts";
+import type { FrontendHost, FrontendOptions } from "./contract.ts";
 
 const NAME = "SOURCE_DATE_EPOCH";
 /** Largest time JavaScript can print, in seconds. */

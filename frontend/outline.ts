@@ -2,9 +2,9 @@
 
 import type { SourceRange } from "../solver/graph/error.ts";
 import type { OneConversion } from "./conversion.ts";
-import type { Outline, Target } from "./frontend.ts";
 import type { ParsedDockerfile } from "./instruction.ts";
 import { reachableFrom, splitStages } from "./stages.ts";
+import type { Outline, Target } from "./contract.ts";
 
 /** Arguments, secrets and agents that the target and all it needs make use of, by their place in the file. */
 export function outlineOf({ conversion, target }: OneConversion): Outline {

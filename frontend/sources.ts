@@ -7,7 +7,6 @@ import type { ImageConfig } from "../solver/graph/request.ts";
 import { normalizePlatform, samePlatform } from "../solver/graph/platform.ts";
 import { baseImagePlatform } from "./check-texts.ts";
 import { readIgnore } from "./dockerignore.ts";
-import type { FrontendOptions } from "./frontend.ts";
 import { gitSource, parseGitRef } from "./git-ref.ts";
 import { emptyImage, readBaseImage } from "./image-config.ts";
 import { familiarImageName, formatImageName, parseImageName } from "./image-name.ts";
@@ -16,6 +15,7 @@ import { formatPlatformAll } from "./platform-args.ts";
 import { type Conversion, noteOf } from "./stage-state.ts";
 import { SCRATCH_NAME, type Stage } from "./stages.ts";
 import { suggest } from "./suggest.ts";
+import type { FrontendOptions } from "./contract.ts";
 
 /** What a stage starts with. */
 export interface Base {

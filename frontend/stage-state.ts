@@ -10,11 +10,11 @@ import { normalizePlatform, parsePlatform, samePlatform } from "../solver/graph/
 import { undefinedVar } from "./check-texts.ts";
 import type { Checks } from "./checks.ts";
 import type { GlobalArg } from "./from-line.ts";
-import type { FrontendHost, FrontendOptions } from "./frontend.ts";
 import type { Instruction } from "./instruction.ts";
 import { formatPlatformAll } from "./platform-args.ts";
 import type { Stage } from "./stages.ts";
 import { expandWord, expandWords, type WordOptions } from "./words.ts";
+import type { FrontendHost, FrontendOptions } from "./contract.ts";
 
 /** One conversion: a Dockerfile for one platform. */
 export interface Conversion {

@@ -23,8 +23,8 @@ import type { Input } from "./graph/definition.ts";
 import type { Digest } from "./graph/digest.ts";
 import type { Result } from "./graph/request.ts";
 import { WHOLE } from "./selectors.ts";
-import type { Pin } from "../worker/worker.ts";
 import type { Selector } from "../worker/keeper/messages.ts";
+import type { Pin } from "../worker/contract.ts";
 
 /** The constant facts of a vertex. */
 export interface EdgeFacts {

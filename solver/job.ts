@@ -8,7 +8,6 @@ import type { Op } from "./graph/op.ts";
 import type { SolveRequest } from "./graph/request.ts";
 import { readsOf } from "./selectors.ts";
 import { stackLayers } from "./graph/stack.ts";
-import type { StepEnd } from "./trace.ts";
 
 /** A vertex in one build. */
 export interface Node {
@@ -161,3 +160,6 @@ export function release(job: Job, node: Node, isOver: (node: Node) => boolean): 
   }
   return spared.reverse();
 }
+
+/** ran, failed: it was begun. cached: there was a result. unreached: nobody needed it, or it had not begun when the build ended. */
+export type StepEnd = "ran" | "failed" | "cached" | "unreached";

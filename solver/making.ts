@@ -3,8 +3,6 @@
 
 import type PQueue from "p-queue";
 import type { ImportedResults } from "../cache/remote-cache/imports.ts";
-import type { ResultRecord, Store } from "../cache/store.ts";
-import type { Worker } from "../worker/worker.ts";
 import {
   type CacheKey,
   contentPart,
@@ -23,6 +21,8 @@ import type { CallContext, LayerId, Result } from "./graph/request.ts";
 import type { Node } from "./job.ts";
 import { kept, type ResultRecords } from "./records.ts";
 import { WHOLE } from "./selectors.ts";
+import type { ResultRecord, Store } from "../cache/contract.ts";
+import type { Worker } from "../worker/contract.ts";
 
 /** Limits of parallel work by kind of op: source, exec, and file for all others. */
 export interface Limits {

@@ -3,11 +3,11 @@
 import { createHash } from "node:crypto";
 import { sureForms } from "../cache/claims.ts";
 import type { ImportedResults } from "../cache/remote-cache/imports.ts";
-import type { ResultRecord, Store } from "../cache/store.ts";
 import type { CacheKey, Ingredients } from "./cache-key.ts";
 import { redactUrl } from "./graph/error.ts";
 import type { Descriptor, LayerId, Result } from "./graph/request.ts";
-import type { EarlierLayers } from "../worker/worker.ts";
+import type { ResultRecord, Store } from "../cache/contract.ts";
+import type { EarlierLayers } from "../worker/contract.ts";
 
 export interface Found {
   readonly outputs: readonly (Result | null)[];

@@ -6,11 +6,8 @@ import type { Edge } from "./edge.ts";
 import type { Digest } from "./graph/digest.ts";
 import { redactUrl } from "./graph/error.ts";
 import type { Result } from "./graph/request.ts";
-import type { Job, Node } from "./job.ts";
+import type { Job, Node, StepEnd } from "./job.ts";
 import { kept } from "./records.ts";
-
-/** ran, failed: it was begun. cached: there was a result. unreached: nobody needed it, or it had not begun when the build ended. */
-export type StepEnd = "ran" | "failed" | "cached" | "unreached";
 
 /** One step of a build. Inputs stand before their users. */
 export interface StepTrace {

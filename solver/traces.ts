@@ -7,10 +7,10 @@ import { randomBytes } from "node:crypto";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { hash } from "node:crypto";
 import { readSelection, SELECTION_FILES_SPACE } from "../cache/selection-files.ts";
-import type { Records } from "../cache/store.ts";
 import { type EarlierBuild, type Explanation, explainSteps } from "./explain.ts";
 import type { Digest } from "./graph/digest.ts";
 import type { StepTrace } from "./trace.ts";
+import type { Records } from "../cache/contract.ts";
 
 /** What a build is called and what was asked; given by who starts it. */
 export interface TraceRequest {

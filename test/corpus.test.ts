@@ -4,10 +4,11 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Converted, check, convert, type FrontendOptions } from "../frontend/frontend.ts";
+import { check, convert } from "../frontend/frontend.ts";
 import { digestOf } from "../solver/graph/digest.ts";
 import { AMD64, ARM64, CALL, graphText, hostOf, type Images, optionsOf } from "./frontend/dockerfile.ts";
 import { projectDir } from "./support/project.ts";
+import type { Converted, FrontendOptions } from "../frontend/contract.ts";
 
 const DIR = join(projectDir, "test", "corpus");
 const PLATFORMS = new Map([

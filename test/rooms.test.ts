@@ -32,12 +32,14 @@ const DOORS: readonly string[] = [
   "bin/engine/local-store.ts",
   "bin/engine/registry-client.ts",
   "frontend/frontend.ts",
+  "frontend/contract.ts",
   "frontend/changes.ts", // --change of import
   "frontend/git-ref.ts", // which addresses are repositories
   "solver/solver.ts",
   "solver/traces.ts", // what --explain looks at
   "solver/graph/*",
   "exporters/exporter.ts",
+  "exporters/contract.ts",
   "exporters/image.ts", // the documents of an image that import makes
   "exporters/annotations.ts", // the words of --annotation
   "exporters/cache-early.ts", // layers that leave while the build goes on
@@ -46,6 +48,7 @@ const DOORS: readonly string[] = [
   "exporters/writable.ts", // whether they can be
   "exporters/output-grammar.ts", // the words of --output
   "worker/worker.ts",
+  "worker/contract.ts",
   "worker/cgroup-limits.ts", // the words of --memory and its like
   "worker/process-bound.ts", // and how many processes a step may have without them
   "worker/probe.ts", // doctor
@@ -58,10 +61,12 @@ const DOORS: readonly string[] = [
   "worker/sources/http.ts",
   "worker/sys/*",
   "cache/store.ts",
+  "cache/contract.ts", // the store as its users see it
   "cache/check.ts", // fsck
   "cache/claims.ts", // what images say of their layers
   "cache/ceiling.ts", // how large a store may become
   "cache/collect.ts", // du and prune
+  "cache/usage-entry.ts",
   "cache/prune-filter.ts",
   "cache/image-record.ts", // names and IDs of images as keys
   "cache/near-image.ts", // what is here in place of an image that is not
@@ -101,6 +106,7 @@ const DOORS: readonly string[] = [
   "cache/remote-cache/mount-restore.ts",
   "cache/remote-cache/place.ts",
   "cache/registry/client.ts",
+  "cache/registry/contract.ts",
   "cache/registry/docker-config.ts",
   "cache/registry/docker-login.ts",
   "cache/registry/documents.ts",
@@ -266,6 +272,22 @@ describe("rooms", () => {
       return roomOf(to) !== from && !MAY_IMPORT[from]?.includes(roomOf(to));
     });
     assert.deepEqual(wrong.map(show), []);
+  });
+
+  it("no file needs itself by way of others, for types either", () => {
+    const to = new Map(
+      files.map((file) => [file, own.filter((one) => one.file === file).map((one) => one.to)]),
+    );
+    const isOver = new Set<string>();
+    const circles: string[] = [];
+    const visit = (file: string, way: readonly string[]): void => {
+      if (way.includes(file)) circles.push([...way.slice(way.indexOf(file)), file].join(" -> "));
+      if (isOver.has(file) || way.includes(file)) return;
+      for (const next of to.get(file) ?? []) visit(next, [...way, file]);
+      isOver.add(file);
+    };
+    for (const file of files) visit(file, []);
+    assert.deepEqual(circles, []);
   });
 
   it("imports of another room go through a door", () => {

@@ -4,10 +4,10 @@
 // an earlier layer to compare with, that happens before the commit, because later steps wait for the result. Otherwise it
 // happens in the background, when no other job needs a thread.
 
-import type { ActiveLayer, LayerRecord, Lease, Store } from "../cache/store.ts";
 import type { CallContext, LayerId } from "../solver/graph/request.ts";
 import type { Keeper } from "./keeper/keeper.ts";
 import type { MeasureJob, MeasureOutcome } from "./keeper/messages.ts";
+import type { ActiveLayer, LayerRecord, Lease, Store } from "../cache/contract.ts";
 
 export interface Finisher extends AsyncDisposable {
   /** Commits the layer, held by the lease, or gives one of `earlier` (held by the caller), which stands for it; then the new one

@@ -10,10 +10,10 @@ import { saysWaiting } from "../solver/graph/event.ts";
 import { isBaseLayer, type CallContext, type Descriptor, type LayerId } from "../solver/graph/request.ts";
 import { openTasks } from "../solver/graph/tasks.ts";
 import { asRefuted, asVerified, type Claim, type Claims, isSure, sureForms } from "../cache/claims.ts";
-import type { LayerRecord, RemoteBlob, Store } from "../cache/store.ts";
 import type { Keeper } from "./keeper/keeper.ts";
 import type { PlainOutcome } from "./keeper/messages.ts";
 import { STACK_MAX } from "./sys/stack-limit.ts";
+import type { LayerRecord, RemoteBlob, Store } from "../cache/contract.ts";
 
 /** Fetches a blob into the content store, verified; once over all processes that want it. */
 export type FetchBlob = (

@@ -3,7 +3,6 @@
 
 import { chmodSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Store } from "../cache/store.ts";
 import { cleanUpSignal } from "../solver/graph/scope.ts";
 import { type Keeper, startKeeper } from "./keeper/keeper.ts";
 import type { ExecJob, OtherNetwork } from "./keeper/messages.ts";
@@ -13,6 +12,7 @@ import { type LauncherArch, launcherElf } from "./launcher/elf.ts";
 import { launcherArch } from "./launcher/install.ts";
 import { openProgram } from "./launcher/program.ts";
 import { findOciRuntime, type OciRuntime } from "./sandbox/oci-runtime.ts";
+import type { Store } from "../cache/contract.ts";
 
 /** How one try ended: null when it worked, else why not. */
 export type Tried = { readonly worked: true } | { readonly worked: false; readonly why: string };

@@ -1,7 +1,6 @@
 // What builds can do on this machine, what is missing, and the fix: for `tsbuild doctor`, and for the
 // hint of a build that cannot start its steps.
 
-import type { Store } from "../cache/store.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import { emulationOf } from "./emulation.ts";
 import { findNetworkHelper } from "./keeper/network-helper.ts";
@@ -23,6 +22,7 @@ import {
   stepFindings,
   storeFinding,
 } from "./probe-words.ts";
+import type { Store } from "../cache/contract.ts";
 
 export interface ProbeOptions {
   readonly store: Store;

@@ -2,9 +2,7 @@
 
 import { type Claims, openClaims } from "../cache/claims.ts";
 import { pullLayer } from "../cache/registry/image.ts";
-import type { Registry } from "../cache/registry/client.ts";
 import type { Transport } from "../cache/registry/transport.ts";
-import type { Store } from "../cache/store.ts";
 import type { Vertex } from "../solver/graph/definition.ts";
 import { type Digest, digestOf, parseDigest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
@@ -28,51 +26,17 @@ import { processBound } from "./process-bound.ts";
 import { type ExecDeps, runExecOp } from "./ops/exec.ts";
 import type { RestoreMount } from "./ops/exec-mounts.ts";
 import { type ImageSource, imageDigest, layersDigest, openImageSource } from "./sources/image.ts";
-import { type BytesRead, openLocalSource } from "./sources/local.ts";
+import { openLocalSource } from "./sources/local.ts";
+import type { Registry } from "../cache/registry/contract.ts";
+import type { EarlierLayers, Pin, RunOutcome, Worker } from "./contract.ts";
+import type { Store } from "../cache/contract.ts";
 
 export type { Unpacker } from "./layers.ts";
 
-/** What a source currently refers to. */
-export interface Pin {
-  /** Identifies the content: manifest digest, commit, digest of downloaded bytes. null: only its files do (a local directory). */
-  readonly digest: Digest | null;
-  /** The result if it is available without work (an image's layers before they are fetched, a live directory). */
-  readonly result: Result | null;
-}
-
-export interface Worker extends AsyncDisposable {
-  pin(op: SourceOp, platform: Platform | null, vertex: Digest, context: CallContext): Promise<Pin>;
-  /** Digest of what the selectors match in a result: the paths an op actually reads. onBytes: called for live files only. */
-  contentDigest(
-    result: Result,
-    selectors: readonly Selector[],
-    context: CallContext,
-    onBytes?: BytesRead,
-  ): Promise<Digest>;
-  /** Runs the op; one Result per output. `name` is the step's display name. `readDigest`: digest of what was actually read from
-   *  live files, if it differs from the key. `earlier`: for each output, earlier layers of this step (leased by the caller): if
-   *  the new layer equals one except for times, the result has the earlier one. */
-  run(
-    vertex: Vertex,
-    inputs: readonly Result[],
-    context: CallContext,
-    name: string,
-    earlier: EarlierLayers,
-  ): Promise<RunOutcome>;
-  /** Starts the keeper early because it is likely to be needed. `connected`: also a network for its steps. Resolves when it begins. */
-  warm(connected: boolean): Promise<void>;
-}
 /** What the layers of a step are called, and which they may stand for: see Worker.run. */
 interface StepLayers {
   readonly name: string;
   readonly earlier: EarlierLayers;
-}
-/** By output, newest first. */
-export type EarlierLayers = readonly (readonly LayerId[])[];
-export interface RunOutcome {
-  readonly outputs: readonly (Result | null)[];
-  /** For ops that read live files: digest (as from contentDigest) of what was read; null: no live files. */
-  readonly readDigest: Digest | null;
 }
 
 export interface WorkerOptions {

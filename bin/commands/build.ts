@@ -6,14 +6,13 @@ import type { ParsedFlags } from "../args.ts";
 import { readBuildFlags } from "../build-request.ts";
 import { buildRequest, MAIN_DIRECTORY } from "../engine/defaults.ts";
 import { colourTable } from "../colours.ts";
-import type { Command, CommandContext } from "../commands.ts";
 import type { BuildReport, BuildRequest, SourceText } from "../engine/request.ts";
 import { resolveContext } from "../context-source.ts";
 import { configuredProxies } from "../docker-proxies.ts";
 import { BUILD_FLAGS, FLAGS_WITHOUT_EFFECT } from "../flags-build.ts";
 import { gatewayHosts } from "../flags-values.ts";
 import { openLocalSession } from "../local-session.ts";
-import { type Display, openDisplay, progressMode } from "../progress.ts";
+import { openDisplay, progressMode } from "../progress.ts";
 import { openSshSockets } from "../ssh-sockets.ts";
 import { parseStorageLimit } from "../storage-limit.ts";
 import { openStepUsage } from "../step-usage.ts";
@@ -21,6 +20,8 @@ import { openLocalEngine } from "../local-store.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ProgressEvent } from "../../solver/graph/event.ts";
 import type { ExplainedBuild } from "../../solver/solver.ts";
+import type { Display } from "../display.ts";
+import type { Command, CommandContext } from "../command.ts";
 
 export const command: Command = {
   flags: BUILD_FLAGS,

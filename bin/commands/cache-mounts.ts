@@ -3,12 +3,12 @@
 import { openLocalEngine } from "../local-store.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ParsedFlags } from "../args.ts";
-import type { Command, CommandContext } from "../commands.ts";
 import type { Engine, EngineTransferOptions } from "../engine/request.ts";
 import { humanDuration, humanSize, renderFormat, renderTable } from "../format.ts";
 import { openLocalSession } from "../local-session.ts";
 import { cleanText } from "../log-text.ts";
 import { REGISTRY_FLAGS } from "../flags-registry.ts";
+import type { Command, CommandContext } from "../command.ts";
 
 export const command: Command = {
   flags: {

@@ -2,13 +2,13 @@
 
 import type { Finding } from "../../worker/probe-words.ts";
 import { colourTable } from "../colours.ts";
-import type { Command } from "../commands.ts";
 import { searchPath } from "../engine/request.ts";
 import { withStore } from "../local-store.ts";
 import { cleanText } from "../log-text.ts";
 import { renderFormat } from "../format.ts";
-import type { Colours } from "../progress-tty.ts";
 import { BuildError } from "../../solver/graph/error.ts";
+import type { Colours } from "../colours.ts";
+import type { Command } from "../command.ts";
 
 export const command: Command = {
   flags: {

@@ -1,11 +1,11 @@
 // tsbuild du: disk usage of the local store: a summary like "docker system df", then the format of "docker buildx du".
 
-import type { UsageEntry } from "../../cache/collect.ts";
-import type { Command } from "../commands.ts";
 import { openLocalEngine } from "../local-store.ts";
 import { goTime, humanSize, renderFormat, renderTable } from "../format.ts";
 import { cleanText } from "../log-text.ts";
 import { lastUsed, usageColumns, usageSummary } from "../usage-text.ts";
+import type { UsageEntry } from "../../cache/usage-entry.ts";
+import type { Command } from "../command.ts";
 
 export const command: Command = {
   flags: {

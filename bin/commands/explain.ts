@@ -1,9 +1,9 @@
 // tsbuild explain: why the steps of the last build ran.
 
 import { BuildError } from "../../solver/graph/error.ts";
-import type { Command } from "../commands.ts";
 import { renderExplained } from "../explain-text.ts";
 import { withStore } from "../local-store.ts";
+import type { Command } from "../command.ts";
 
 export const command: Command = {
   flags: {

@@ -1,9 +1,9 @@
 // tsbuild fsck: checks the store, and repairs it with --repair.
 
 import type { Problem } from "../../cache/check.ts";
-import type { Command } from "../commands.ts";
 import { openLocalEngine } from "../local-store.ts";
 import { humanSize } from "../format.ts";
+import type { Command } from "../command.ts";
 
 export const command: Command = {
   flags: {

@@ -2,10 +2,10 @@
 
 import { BuildError } from "../../solver/graph/error.ts";
 import type { HistoryEntry } from "../../solver/graph/request.ts";
-import type { Command } from "../commands.ts";
 import { goTime, humanDuration, humanSize, renderFormat, renderTable } from "../format.ts";
 import { cleanText } from "../log-text.ts";
 import { withStore } from "../local-store.ts";
+import type { Command } from "../command.ts";
 
 export const command: Command = {
   flags: {

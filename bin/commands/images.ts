@@ -1,9 +1,9 @@
 // tsbuild images
 
-import type { Command } from "../commands.ts";
 import { goTime, humanDuration, humanSize, renderFormat, renderTable } from "../format.ts";
 import type { LocalImage } from "../engine/local-images.ts";
 import { withStore } from "../local-store.ts";
+import type { Command } from "../command.ts";
 
 export const command: Command = {
   flags: {

@@ -1,8 +1,8 @@
 // tsbuild import: creates an image of one layer from the tar of a root file system.
 
 import { redactUrl } from "../../solver/graph/error.ts";
-import type { Command } from "../commands.ts";
 import { openLocalSession } from "../local-session.ts";
+import type { Command } from "../command.ts";
 
 export const command: Command = {
   flags: {

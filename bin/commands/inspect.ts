@@ -1,9 +1,9 @@
 // tsbuild inspect: images in the format of docker's "image inspect".
 
-import type { Store } from "../../cache/store.ts";
-import type { Command } from "../commands.ts";
 import { fillTemplate, renderFormat } from "../format.ts";
 import { withStore } from "../local-store.ts";
+import type { Store } from "../../cache/contract.ts";
+import type { Command } from "../command.ts";
 
 export const command: Command = {
   flags: {

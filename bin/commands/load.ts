@@ -1,7 +1,7 @@
 // tsbuild load: loads images of an archive into the local store.
 
-import type { Command } from "../commands.ts";
 import { progressMode } from "../progress.ts";
+import type { Command } from "../command.ts";
 
 export const command: Command = {
   flags: {

@@ -3,9 +3,9 @@
 import { join } from "node:path";
 import type { LoginServer } from "../../cache/registry/docker-login.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import type { Command, CommandContext } from "../commands.ts";
 import type { ParsedFlags } from "../args.ts";
 import { REGISTRY_FLAGS } from "../flags-registry.ts";
+import type { Command, CommandContext } from "../command.ts";
 
 /** A password; tokens of some services have some kilobytes. */
 const PASSWORD_MAX_BYTES = 64 << 10;

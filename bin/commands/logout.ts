@@ -1,7 +1,7 @@
 // tsbuild logout: removes the credentials of a registry from docker's configuration.
 
 import { join } from "node:path";
-import type { Command } from "../commands.ts";
+import type { Command } from "../command.ts";
 
 export const command: Command = {
   flags: { usage: "[SERVER]", positionals: { min: 0, max: 1 }, flags: [] },

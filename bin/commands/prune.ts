@@ -3,10 +3,10 @@
 import { createInterface } from "node:readline/promises";
 import { openLocalEngine } from "../local-store.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import type { Command } from "../commands.ts";
 import { parseSize } from "../flags-values.ts";
 import { humanSize, parseDuration, renderTable } from "../format.ts";
 import { removedSummary, usageColumns } from "../usage-text.ts";
+import type { Command } from "../command.ts";
 
 export const command: Command = {
   flags: {

@@ -1,9 +1,9 @@
 // tsbuild pull
 
-import type { Command } from "../commands.ts";
 import { REGISTRY_FLAGS } from "../flags-registry.ts";
 import { progressMode } from "../progress.ts";
 import { transfer } from "../transfer.ts";
+import type { Command } from "../command.ts";
 
 export const command: Command = {
   flags: {

@@ -1,11 +1,11 @@
 // tsbuild push
 
 import { BuildError } from "../../solver/graph/error.ts";
-import type { Command, CommandContext } from "../commands.ts";
 import { REGISTRY_FLAGS } from "../flags-registry.ts";
 import { withStore } from "../local-store.ts";
 import { progressMode } from "../progress.ts";
 import { transfer } from "../transfer.ts";
+import type { Command, CommandContext } from "../command.ts";
 
 export const command: Command = {
   flags: {

@@ -1,8 +1,8 @@
 // tsbuild rmi: removes image names. Their content is removed by the next prune.
 
 import { BuildError } from "../../solver/graph/error.ts";
-import type { Command } from "../commands.ts";
 import { withStore } from "../local-store.ts";
+import type { Command } from "../command.ts";
 
 export const command: Command = {
   flags: {

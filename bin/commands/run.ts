@@ -1,11 +1,11 @@
 // tsbuild run: runs a command in an image, attached to this terminal. The container is removed afterwards.
 
-import type { Command } from "../commands.ts";
 import { openLocalEngine } from "../local-store.ts";
 import type { Terminal } from "../engine/request.ts";
 import { openDisplay } from "../progress.ts";
 import { readRunFlags, RUN_FLAGS } from "../flags-run.ts";
 import { openLocalSession } from "../local-session.ts";
+import type { Command } from "../command.ts";
 
 export const command: Command = {
   flags: RUN_FLAGS,

@@ -2,10 +2,10 @@
 
 import { resolve } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
-import type { Command } from "../commands.ts";
 import { REGISTRY_FLAGS } from "../flags-registry.ts";
 import { progressMode } from "../progress.ts";
 import { transfer } from "../transfer.ts";
+import type { Command } from "../command.ts";
 
 export const command: Command = {
   flags: {

@@ -1,8 +1,8 @@
 // tsbuild tag
 
-import type { ImageRecord } from "../../cache/store.ts";
-import type { Command } from "../commands.ts";
 import { withStore } from "../local-store.ts";
+import type { ImageRecord } from "../../cache/contract.ts";
+import type { Command } from "../command.ts";
 
 export const command: Command = {
   flags: { usage: "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", flags: [], positionals: { min: 2, max: 2 } },

@@ -1,7 +1,7 @@
 // tsbuild version
 
-import type { Command } from "../commands.ts";
 import { packageVersion } from "../version.ts";
+import type { Command } from "../command.ts";
 
 export const command: Command = {
   flags: { usage: "", flags: [], positionals: { min: 0, max: 0 } },

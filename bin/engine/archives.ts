@@ -7,7 +7,6 @@ import { openGiven, writeAll } from "../../cache/outside.ts";
 import { IMAGE_SPACE } from "../../cache/image-record.ts";
 import { takeArchive } from "../../cache/registry/image-archive.ts";
 import { MEDIA_TYPES } from "../../cache/registry/documents.ts";
-import type { ImageRecord, Lease, Store } from "../../cache/store.ts";
 import { makeImage } from "../../exporters/image.ts";
 import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import { BuildError, redactUrl } from "../../solver/graph/error.ts";
@@ -17,6 +16,7 @@ import type { ContainerConfig, ImageConfig, LayerId } from "../../solver/graph/r
 import type { Session } from "../../solver/graph/session.ts";
 import type { OpenTransport } from "../../worker/sources/http.ts";
 import { keepNameless } from "./local-images.ts";
+import type { ImageRecord, Lease, Store } from "../../cache/contract.ts";
 
 export interface ArchiveOptions {
   readonly signal: AbortSignal;

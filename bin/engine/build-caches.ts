@@ -2,11 +2,8 @@
 
 import { sureForms } from "../../cache/claims.ts";
 import type { CacheSource, ImportedResults, ImportProblem } from "../../cache/remote-cache/imports.ts";
-import type { CachePlace } from "../../cache/remote-cache/place.ts";
-import type { Registry } from "../../cache/registry/client.ts";
 import type { EarlyExport } from "../../exporters/cache-early.ts";
 import type { BuiltChain } from "../../exporters/cache-export.ts";
-import type { LayerSource } from "../../exporters/exporter.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -15,33 +12,15 @@ import type { BuiltImage, CallContext, LayerId } from "../../solver/graph/reques
 import { Scope } from "../../solver/graph/scope.ts";
 import type { Solution } from "../../solver/solver.ts";
 import type { WorkerOptions } from "../../worker/worker.ts";
-import { type CacheLocation, type CacheTo, nameOfLocation } from "./cache-location.ts";
+import { type CacheTo, nameOfLocation } from "./cache-location.ts";
 import type { BuildRequest } from "./request.ts";
-import type { ObjectCaches } from "./object-caches.ts";
 import { fillMount, IN_USE, type MountParts, packMounts, shownId } from "./cache-mounts.ts";
-
-type OpenRegistry = () => Promise<Registry>;
+import { type OpenRegistry, openPlace } from "./cache-place.ts";
+import type { LayerSource } from "../../exporters/contract.ts";
 
 type PlaceTarget = Extract<CacheTo, { kind: "place" }>;
 
 const FETCHES_AT_ONCE = 4;
-
-/** An opened cache location. */
-export async function openPlace(
-  at: CacheLocation,
-  registry: OpenRegistry,
-  objects: ObjectCaches,
-): Promise<CachePlace> {
-  if (at.kind === "s3" || at.kind === "gha") return objects.place(at);
-  const { directoryPlace, registryPlace } = await import("../../cache/remote-cache/place.ts");
-  if (at.kind === "local") return directoryPlace(at.path, at.tag, at.digest);
-  const { parseReference } = await import("../../cache/registry/reference.ts");
-  return registryPlace(await registry(), {
-    ...parseReference(at.ref),
-    askedAs: at.ref,
-    ...(at.insecure ? { insecure: true } : {}),
-  });
-}
 
 /** Starts reading the caches of a request; null: it has none. */
 export async function openBuildImports(

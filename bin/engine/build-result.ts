@@ -2,8 +2,6 @@
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { Converted } from "../../frontend/frontend.ts";
-import type { ExportOutcome } from "../../exporters/exporter.ts";
 import type { ImageOptions, Output } from "../../exporters/output-grammar.ts";
 import type { Input } from "../../solver/graph/definition.ts";
 import { mergeDefinitions } from "../../solver/graph/definition.ts";
@@ -15,6 +13,8 @@ import { openLayerSource } from "./layer-source.ts";
 import { normalizeName } from "./local-images.ts";
 import type { OpenBuild } from "./parts.ts";
 import type { BuildReport, BuildRequest } from "./request.ts";
+import type { ExportOutcome } from "../../exporters/contract.ts";
+import type { Converted } from "../../frontend/contract.ts";
 
 /** Of outputs without an image. */
 export const EMPTY_REPORT: BuildReport = {

@@ -1,6 +1,5 @@
 // One build: frontend, solver, exporters, in the order of "The walk" in ARCHITECTURE.md.
 
-import type { FrontendHost, FrontendOptions } from "../../frontend/frontend.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -22,6 +21,7 @@ import { resolvConfFor } from "./host-network.ts";
 import type { EngineParts, OpenBuild } from "./parts.ts";
 import type { BuildReport, BuildRequest, EngineBuildOptions } from "./request.ts";
 import { traceOf } from "./trace-request.ts";
+import type { FrontendHost, FrontendOptions } from "../../frontend/contract.ts";
 
 /** Builds what was asked. Throws BuildError for what the user is to be told; everything started has ended by then, but for steps that other
  *  builds wait for. */

@@ -18,9 +18,7 @@ import {
 } from "../../cache/remote-cache/mount-index.ts";
 import { type CachePlace, remoteIn } from "../../cache/remote-cache/place.ts";
 import type { PackedMount } from "../../cache/remote-cache/mount-pack.ts";
-import type { Registry } from "../../cache/registry/client.ts";
 import { pullLayer } from "../../cache/registry/image.ts";
-import type { Store } from "../../cache/store.ts";
 import type { ExtraBlob } from "../../exporters/cache-export.ts";
 import { type Digest, hexOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -29,6 +27,9 @@ import { Scope } from "../../solver/graph/scope.ts";
 import type { Keeper } from "../../worker/keeper/keeper.ts";
 import type { CacheLocation } from "./cache-location.ts";
 import type { ObjectCaches } from "./object-caches.ts";
+import type { Registry } from "../../cache/registry/contract.ts";
+import type { Store } from "../../cache/contract.ts";
+import type { MountReport, MountsExported, MountsImported } from "./request.ts";
 
 export interface MountParts {
   readonly store: Store;
@@ -42,15 +43,6 @@ export interface PackedMounts {
   readonly reports: readonly MountReport[];
 }
 
-export interface MountReport {
-  readonly id: string;
-  readonly files: number;
-  readonly bytes: number;
-  /** Names that changed meanwhile, or are too deep. */
-  readonly leftOut: number;
-  /** Why it was not packed, so that the cache keeps its old content: exclusive use by a step, or its size. null: it was packed. */
-  readonly left: string | null;
-}
 /** As the value of `left`. */
 export const IN_USE = "in use";
 
@@ -189,10 +181,10 @@ export async function exportMountsTo(
   at: CacheLocation,
   ids: readonly string[] | null,
   { signal, registry }: MountTransferOptions,
-): Promise<{ readonly reports: PackedMounts["reports"]; readonly sentBytes: number }> {
+): Promise<MountsExported> {
   const [{ exportMounts }, { openPlace }] = await Promise.all([
     import("../../exporters/cache-export.ts"),
-    import("./build-caches.ts"),
+    import("./cache-place.ts"),
   ]);
   const place = await openPlace(at, registry, parts.objects);
   await using packed = await packMounts(parts, ids, place, signal);
@@ -210,10 +202,8 @@ export async function importMountsFrom(
   at: CacheLocation,
   ids: readonly string[] | null,
   { signal, registry }: MountTransferOptions,
-): Promise<
-  readonly { readonly id: string; readonly files: number; readonly bytes: number; readonly isKept: boolean }[]
-> {
-  const { openPlace } = await import("./build-caches.ts");
+): Promise<MountsImported> {
+  const { openPlace } = await import("./cache-place.ts");
   const place = await openPlace(at, registry, parts.objects);
   const cache = await readCache(place, { signal });
   if (cache === null) throw new BuildError("IMAGE_UNKNOWN", `there is no build cache at ${place.name}`);

@@ -3,7 +3,6 @@
 
 import { availableParallelism } from "node:os";
 import type { Measure } from "../../cache/collect.ts";
-import type { Registry } from "../../cache/registry/client.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Credentials, Session } from "../../solver/graph/session.ts";
 import { cleanUpSignal, heldByUsers, Scope } from "../../solver/graph/scope.ts";
@@ -24,6 +23,7 @@ import {
   type StoreOpening,
 } from "./request.ts";
 import { openStoreSync } from "./store-sync.ts";
+import type { Registry } from "../../cache/registry/contract.ts";
 
 /** Opens the engine on the store of `config`; `signal` is that of all its requests, whose end does not wait for what can be left out once
  *  it is aborted. Throws STORE_UNUSABLE. */

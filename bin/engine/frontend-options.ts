@@ -1,9 +1,7 @@
 // What the frontend is given: Dockerfile and ignore files read from where they are, flags as FrontendOptions.
 
 import { basename, dirname, join } from "node:path";
-import type { Store } from "../../cache/store.ts";
 import type { HeldDirectory } from "../../cache/synced-files.ts";
-import type { FrontendOptions } from "../../frontend/frontend.ts";
 import { gitContext } from "../../frontend/git-ref.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import { BuildError, redactUrl } from "../../solver/graph/error.ts";
@@ -15,6 +13,8 @@ import type { Session } from "../../solver/graph/session.ts";
 import { MAIN_DIRECTORY } from "./defaults.ts";
 import type { BuildRequest } from "./request.ts";
 import { readContextFile, readUserFile } from "./context-files.ts";
+import type { Store } from "../../cache/contract.ts";
+import type { FrontendOptions } from "../../frontend/contract.ts";
 
 interface NamedFile {
   readonly name: string;

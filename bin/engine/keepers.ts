@@ -1,11 +1,11 @@
 // The keepers of an engine: one per OCI runtime requested for steps, started by its first job and restarted when it dies.
 
 import { BuildError } from "../../solver/graph/error.ts";
-import type { Store } from "../../cache/store.ts";
 import type { Keeper } from "../../worker/keeper/keeper.ts";
 import type { OciRuntime } from "../../worker/sandbox/oci-runtime.ts";
 import { idMaps } from "./local-store.ts";
 import { type EngineConfig, searchPath } from "./request.ts";
+import type { Store } from "../../cache/contract.ts";
 
 /** Variables of the user's environment passed to the keeper besides PATH, if set. */
 const KEEPER_ENV = ["NODE_DEBUG", "TSBUILD_CODE_CACHE"];

@@ -1,15 +1,15 @@
 // Layers as blobs for the exporters: packed by the keeper, once per format, cached in the layer's record.
 
 import { statSync } from "node:fs";
-import type { LayerBlob, LayerOptions, LayerSource, LayerVariant } from "../../exporters/exporter.ts";
 import { COMPRESSORS } from "../../cache/layers/compress-block.ts";
-import type { LayerRecord, Store } from "../../cache/store.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { isBaseLayer, type CallContext, type Descriptor, type LayerId } from "../../solver/graph/request.ts";
 import { openTasks } from "../../solver/graph/tasks.ts";
 import type { Keeper } from "../../worker/keeper/keeper.ts";
 import type { Unpacker } from "../../worker/worker.ts";
+import type { LayerBlob, LayerOptions, LayerSource, LayerVariant } from "../../exporters/contract.ts";
+import type { LayerRecord, Store } from "../../cache/contract.ts";
 
 const MEDIA_TYPES = {
   gzip: "application/vnd.oci.image.layer.v1.tar+gzip",

@@ -1,7 +1,6 @@
 // The local image store: names in the records, documents in the content store. Needs neither keeper nor network.
 
 import { IMAGE_SPACE, isNameless, namelessKey } from "../../cache/image-record.ts";
-import type { ImageRecord, Store } from "../../cache/store.ts";
 import {
   familiarReference,
   formatReference,
@@ -14,6 +13,7 @@ import { BuildError } from "../../solver/graph/error.ts";
 import { nearest } from "../../solver/graph/nearest.ts";
 import { formatPlatform } from "../../solver/graph/op.ts";
 import { isBaseLayer, type Descriptor, type ImageConfig, type LayerId } from "../../solver/graph/request.ts";
+import type { ImageRecord, Store } from "../../cache/contract.ts";
 
 /** Manifests, indexes and configs are read into memory; registries refuse larger ones. Bytes. */
 const DOCUMENT_MAX_BYTES = 4 << 20;

@@ -1,10 +1,9 @@
 // Images of the local store in the form exporters need, for push and save.
 
 import { type Annotation, annotationsIn } from "../../exporters/annotations.ts";
-import { type ExportDeps, type StoredImage, storedImage } from "../../exporters/exporter.ts";
+import { type StoredImage, storedImage } from "../../exporters/exporter.ts";
 import { MANIFEST_MAX_BYTES, MEDIA_TYPES, parseDocument } from "../../cache/registry/documents.ts";
 import { platformRank } from "../../cache/registry/platform-match.ts";
-import type { ImageRecord, Store } from "../../cache/store.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
@@ -21,6 +20,8 @@ import type { EngineTransferOptions } from "./request.ts";
 import type { EngineParts } from "./parts.ts";
 import { openLayerSource } from "./layer-source.ts";
 import { mayBeLayersOf, type LocalImage, type LocalManifest } from "./local-images.ts";
+import type { ExportDeps } from "../../exporters/contract.ts";
+import type { ImageRecord, Store } from "../../cache/contract.ts";
 
 /** Byte for byte; null: it was never pushed or one of its blobs is missing, and it has to be assembled. */
 export function asItIs({ record, manifests }: LocalImage, store: Store): StoredImage | null {

@@ -1,7 +1,6 @@
 // Build caches in object stores: opens them for a build, and finds their blobs again when only a layer's record refers to them. Loaded
 // only when one is used.
 
-import type { Elsewhere, TransferOptions } from "../../cache/registry/client.ts";
 import type { ServiceAccess } from "../../cache/remote-cache/gha-service.ts";
 import type { CachePlace } from "../../cache/remote-cache/place.ts";
 import type { WebCalls } from "../../cache/remote-cache/web-calls.ts";
@@ -9,6 +8,7 @@ import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import type { GhaLocation, S3Location } from "./cache-location.ts";
 import type { EngineConfig } from "./request.ts";
+import type { Elsewhere, TransferOptions } from "../../cache/registry/contract.ts";
 
 export interface ObjectCaches extends Disposable {
   /** Opens a cache without sending requests. Throws REGISTRY_DENIED without a service. */

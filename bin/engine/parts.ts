@@ -1,15 +1,15 @@
 // Types shared by the files of this room.
 
 import type { ImportedResults } from "../../cache/remote-cache/imports.ts";
-import type { Registry } from "../../cache/registry/client.ts";
 import type { Transport } from "../../cache/registry/transport.ts";
-import type { Store } from "../../cache/store.ts";
 import type { Session } from "../../solver/graph/session.ts";
 import type { Limits, Sharing, Solver } from "../../solver/solver.ts";
 import type { Keeper } from "../../worker/keeper/keeper.ts";
 import type { LocalWorker } from "../../worker/worker.ts";
 import type { ObjectCaches } from "./object-caches.ts";
 import type { BuildRequest, EngineConfig } from "./request.ts";
+import type { Registry } from "../../cache/registry/contract.ts";
+import type { Store } from "../../cache/contract.ts";
 
 /** What one request to the engine works with. */
 export interface EngineParts {

@@ -1,7 +1,6 @@
 // pull: fetches an image from a registry into the local store. push: push.ts.
 
 import { IMAGE_SPACE } from "../../cache/image-record.ts";
-import type { ImageRecord } from "../../cache/store.ts";
 import { loadImage } from "../../cache/registry/image.ts";
 import { MANIFEST_MAX_BYTES, parseDocument } from "../../cache/registry/documents.ts";
 import {
@@ -19,6 +18,7 @@ import { openWorker, type LocalWorker } from "../../worker/worker.ts";
 import type { EngineParts } from "./parts.ts";
 import type { EngineTransferOptions } from "./request.ts";
 import { resolvConfFor } from "./host-network.ts";
+import type { ImageRecord } from "../../cache/contract.ts";
 
 /** Fetches manifest, config and layers and gives them their name. Throws REGISTRY_*, PLATFORM_UNSUPPORTED. */
 export async function pullImage(

@@ -5,17 +5,14 @@
 
 import {
   confirmPushed,
-  type ExportDeps,
   isAttestation,
   onlyOf,
-  type OutputContext,
   pushTo,
   runOutputs,
   type StoredImage,
   withWholeBlobs,
 } from "../../exporters/exporter.ts";
 import { parseOutput } from "../../exporters/output-grammar.ts";
-import type { Registry } from "../../cache/registry/client.ts";
 import { parseDocument } from "../../cache/registry/documents.ts";
 import {
   familiarReference,
@@ -35,6 +32,8 @@ import type { EngineTransferOptions } from "./request.ts";
 import { transferWorker } from "./pull.ts";
 import { findImage, type LocalImage } from "./local-images.ts";
 import { asItIs, bestOf, builtImages, chosenOf, claimLayers, outputDeps, wordsOf } from "./local-outputs.ts";
+import type { Registry } from "../../cache/registry/contract.ts";
+import type { ExportDeps, OutputContext } from "../../exporters/contract.ts";
 
 /** Sends an image under its name. `platform`: only that one of an index; null: all. Throws IMAGE_UNKNOWN, PLATFORM_UNSUPPORTED,
  *  REGISTRY_*, OUTPUT_INVALID where others would lose their images. */

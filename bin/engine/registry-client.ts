@@ -2,11 +2,11 @@
 
 import { closeSync } from "node:fs";
 import { join } from "node:path";
-import type { Elsewhere, Registry } from "../../cache/registry/client.ts";
 import type { Transport, TransportOptions } from "../../cache/registry/transport.ts";
 import { openDirectory, writeAll, writeWholeIn } from "../../cache/outside.ts";
 import type { Credentials } from "../../solver/graph/session.ts";
 import type { EngineConfig, Environment } from "./request.ts";
+import type { Elsewhere, Registry } from "../../cache/registry/contract.ts";
 
 export interface RegistryClientOptions {
   readonly credentials: (host: string) => Promise<Credentials | null>;

@@ -4,7 +4,6 @@
 import type { CheckOutcome } from "../../cache/check.ts";
 import type { Measure } from "../../cache/collect.ts";
 import type { OpenStore } from "../../cache/store.ts";
-import type { CheckResult, Outline, Target } from "../../frontend/frontend.ts";
 import type { S3Credentials } from "../../cache/remote-cache/s3-calls.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { Emit } from "../../solver/graph/event.ts";
@@ -16,8 +15,7 @@ import type { ResourceLimits } from "../../worker/cgroup-limits.ts";
 import type { Annotation } from "../../exporters/annotations.ts";
 import type { Output } from "../../exporters/output-grammar.ts";
 import type { CacheFrom, CacheLocation, CacheTo, GhaLocation } from "./cache-location.ts";
-import type { SaveRequest } from "./save.ts";
-import type { exportMountsTo, importMountsFrom } from "./cache-mounts.ts";
+import type { CheckResult, Outline, Target } from "../../frontend/contract.ts";
 
 /** Who builds: the account that the keeper is started for. */
 export interface User {
@@ -245,8 +243,17 @@ export interface EngineTransferOptions extends EngineOptions {
   readonly session: Session;
 }
 
-export type MountsExported = Awaited<ReturnType<typeof exportMountsTo>>;
-export type MountsImported = Awaited<ReturnType<typeof importMountsFrom>>;
+export interface MountsExported {
+  readonly reports: readonly MountReport[];
+  readonly sentBytes: number;
+}
+/** isKept: the mount had content already, which stays. */
+export type MountsImported = readonly {
+  readonly id: string;
+  readonly files: number;
+  readonly bytes: number;
+  readonly isKept: boolean;
+}[];
 
 /** All rooms wired together. Disposed: the keeper, its mounts and the store are closed, in reverse order. */
 export interface Engine extends AsyncDisposable {
@@ -281,4 +288,23 @@ export interface Engine extends AsyncDisposable {
   readonly measure: Measure;
   /** Removes layer directories whose records are gone; they may hold files of foreign owners. */
   removeDirectories(paths: readonly string[], options: EngineOptions): Promise<void>;
+}
+
+export interface SaveRequest {
+  /** Names or IDs. */
+  readonly images: readonly string[];
+  /** null: all local ones. */
+  readonly platform: Platform | null;
+  /** Path of the archive; null: it is sent to the client. */
+  readonly path: string | null;
+}
+
+export interface MountReport {
+  readonly id: string;
+  readonly files: number;
+  readonly bytes: number;
+  /** Names that changed meanwhile, or are too deep. */
+  readonly leftOut: number;
+  /** Why it was not packed, so that the cache keeps its old content: exclusive use by a step, or its size. null: it was packed. */
+  readonly left: string | null;
 }

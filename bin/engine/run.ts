@@ -9,7 +9,6 @@ import type { CallContext, ImageConfig } from "../../solver/graph/request.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
 import { isNameless } from "../../cache/image-record.ts";
 import { formatReference, parseReference } from "../../cache/registry/reference.ts";
-import type { Store } from "../../cache/store.ts";
 import { processBound } from "../../worker/process-bound.ts";
 import { openWorker } from "../../worker/worker.ts";
 import type { ExecControl } from "../../worker/keeper/keeper.ts";
@@ -18,6 +17,7 @@ import type { EngineParts } from "./parts.ts";
 import type { EngineRunOptions, RunRequest } from "./request.ts";
 import { resolvConfFor } from "./host-network.ts";
 import { findImage } from "./local-images.ts";
+import type { Store } from "../../cache/contract.ts";
 
 const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const SHM_BYTES = 64 << 20;

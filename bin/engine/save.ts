@@ -1,7 +1,6 @@
 // save: writes images of the local store to one archive.
 
 import { formatReference, parseReference } from "../../cache/registry/reference.ts";
-import type { Store } from "../../cache/store.ts";
 import {
   isAttestation,
   onlyOf,
@@ -14,7 +13,7 @@ import { parseOutput } from "../../exporters/output-grammar.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
-import type { EngineTransferOptions } from "./request.ts";
+import type { EngineTransferOptions, SaveRequest } from "./request.ts";
 import type { EngineParts } from "./parts.ts";
 import {
   asItIs,
@@ -28,15 +27,7 @@ import {
 } from "./local-outputs.ts";
 import { transferWorker } from "./pull.ts";
 import { findImage, type LocalImage, normalizeName } from "./local-images.ts";
-
-export interface SaveRequest {
-  /** Names or IDs. */
-  readonly images: readonly string[];
-  /** null: all local ones. */
-  readonly platform: Platform | null;
-  /** Path of the archive; null: it is sent to the client. */
-  readonly path: string | null;
-}
+import type { Store } from "../../cache/contract.ts";
 
 /** Throws IMAGE_UNKNOWN, PLATFORM_UNSUPPORTED, OUTPUT_FAILED, and errors of packing. */
 export async function saveImages(

@@ -7,9 +7,9 @@
 //   itself (vm.dirty_expire_centisecs is 30 s, its flusher wakes every 5 s), so that little is left to write.
 
 import { readFileSync } from "node:fs";
-import type { Store } from "../../cache/store.ts";
 import type { LayerId } from "../../solver/graph/request.ts";
 import type { Keeper } from "../../worker/keeper/keeper.ts";
+import type { Store } from "../../cache/contract.ts";
 
 export interface StoreSync {
   /** The keeper runs: layers of earlier builds may be synced while steps run. */

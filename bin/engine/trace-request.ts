@@ -1,9 +1,9 @@
 // What the solver stores about a build besides its steps: its series (which earlier builds it follows) and its build arguments.
 
-import type { Converted } from "../../frontend/frontend.ts";
 import type { TraceRequest } from "../../solver/solver.ts";
 import { redactUrl } from "../../solver/graph/error.ts";
 import type { BuildRequest, EngineBuildOptions } from "./request.ts";
+import type { Converted } from "../../frontend/contract.ts";
 
 /** Of a build of what `declared` is of. */
 export function traceOf(

@@ -10,13 +10,13 @@ import {
   openAuthorizer,
   parseChallenges,
 } from "./auth.ts";
-import type { RegistryOptions } from "./client.ts";
 import { apiHost, isLoopbackHost, type Repository } from "./reference.ts";
 import { type Answer, Fault, faultWords } from "./exchange.ts";
 import type { Capability } from "./hosts-toml.ts";
 import type { Places } from "./places.ts";
 import { TOO_SLOW } from "./pace.ts";
 import { openTransport } from "./transport.ts";
+import type { RegistryOptions } from "./contract.ts";
 
 export interface Call {
   readonly method: "GET" | "HEAD" | "PUT" | "POST";

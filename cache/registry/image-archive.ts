@@ -11,7 +11,6 @@ import type { Platform } from "../../solver/graph/op.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import { detectCompression } from "../layers/decompress.ts";
 import { openGiven } from "../outside.ts";
-import type { Lease, Store } from "../store.ts";
 import {
   CONFIG_MAX_BYTES,
   MANIFEST_MAX_BYTES,
@@ -23,6 +22,7 @@ import {
 import { IMAGE_NAME, type Layout, openLayout, REF_NAME } from "./layout.ts";
 import { formatReference, parseNewName } from "./reference.ts";
 import { type Extent, type Members, readExactly, tarMembers } from "./tar-members.ts";
+import type { Lease, Store } from "../contract.ts";
 
 /** One image of the archive; all its documents and layers are in the content store, held by the lease. */
 export interface ArchivedImage {

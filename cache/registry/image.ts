@@ -4,8 +4,6 @@ import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
-import type { ContentStore, Lease, RemoteBlob, Store } from "../store.ts";
-import type { Registry, SignalOptions, TransferOptions } from "./client.ts";
 import {
   CONFIG_MAX_BYTES,
   isIndexType,
@@ -25,6 +23,8 @@ import {
   type Reference,
   withDefaultTag,
 } from "./reference.ts";
+import type { Registry, SignalOptions, TransferOptions } from "./contract.ts";
+import type { ContentStore, Lease, RemoteBlob, Store } from "../contract.ts";
 
 export interface LoadedImage {
   /** Of the manifest or index the reference stands for: what pins it. */

@@ -6,9 +6,9 @@ import { type Digest, hexOf, parseDigest } from "../../solver/graph/digest.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import { openGiven, openRegularIn, readAll } from "../outside.ts";
-import type { TransferOptions } from "./client.ts";
 import { type Index, MANIFEST_MAX_BYTES, parseDocument } from "./documents.ts";
 import { type Extent, type Members, readExactly, tarMembers } from "./tar-members.ts";
+import type { TransferOptions } from "./contract.ts";
 
 export interface Layout {
   readonly index: Index;

@@ -2,9 +2,9 @@
 // per key. https://docs.github.com/rest/actions/cache
 
 import { BuildError } from "../../solver/graph/error.ts";
-import type { SignalOptions } from "../registry/client.ts";
 import { BLOB_PREFIX } from "./gha.ts";
 import type { WebCalls } from "./web-calls.ts";
+import type { SignalOptions } from "../registry/contract.ts";
 
 export interface RepositoryAccess {
   /** Of the API; ends in "/". */

@@ -7,10 +7,10 @@
 import { createHash } from "node:crypto";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import { transferMs } from "../registry/calls.ts";
-import type { SignalOptions } from "../registry/client.ts";
 import { sendPieces } from "./pieces.ts";
 import { xmlText } from "./s3-calls.ts";
 import type { WebCall, WebCalls, WebDocument, WebProblem } from "./web-calls.ts";
+import type { SignalOptions } from "../registry/contract.ts";
 
 export interface ServiceAccess {
   readonly version: 1 | 2;

@@ -4,7 +4,6 @@
 
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
-import type { SignalOptions, TransferOptions } from "../registry/client.ts";
 import { transferMs } from "../registry/calls.ts";
 import { resumedBlob } from "../registry/resumed.ts";
 import { type CacheService, openCacheService, SERVICE_NAME, type ServiceAccess } from "./gha-service.ts";
@@ -12,6 +11,7 @@ import { type CacheScope, scopeHash, scopesOf } from "./gha-token.ts";
 import { objectPlace, type ObjectStore } from "./object-place.ts";
 import type { CachePlace } from "./place.ts";
 import type { WebCalls } from "./web-calls.ts";
+import type { SignalOptions, TransferOptions } from "../registry/contract.ts";
 
 export interface GhaOptions {
   /** Which of several caches of a repository: scope=. */

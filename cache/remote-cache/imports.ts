@@ -9,12 +9,12 @@ import { createHash } from "node:crypto";
 import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError, type ErrorCode } from "../../solver/graph/error.ts";
 import type { Descriptor, LayerId } from "../../solver/graph/request.ts";
-import type { SignalOptions } from "../registry/client.ts";
 import { withRemote } from "../claims.ts";
-import type { RemoteBlob, ResultRecord, Store } from "../store.ts";
 import { type CachedLayer, type CachedResult, cachedLayerId, recordDigest } from "./config.ts";
 import { type ReadCache, readCache } from "./manifest.ts";
 import type { CachePlace } from "./place.ts";
+import type { SignalOptions } from "../registry/contract.ts";
+import type { RemoteBlob, ResultRecord, Store } from "../contract.ts";
 
 /** A cache to import. `open` may have to load and connect. */
 export interface CacheSource {

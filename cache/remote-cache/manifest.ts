@@ -4,7 +4,6 @@
 
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
-import type { SignalOptions } from "../registry/client.ts";
 import {
   CONFIG_MAX_BYTES,
   isIndexType,
@@ -22,6 +21,7 @@ import {
 } from "./config.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { CachePlace } from "./place.ts";
+import type { SignalOptions } from "../registry/contract.ts";
 
 /** Index of one cache mount (mount-index.ts); the annotation has the mount's id. */
 export const MOUNT_INDEX_TYPE = "application/vnd.tsbuild.cachemount.index.v1+json";

@@ -8,7 +8,6 @@
 import { type Digest, digestOf, isDigest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
-import type { SignalOptions, TransferOptions } from "../registry/client.ts";
 import { MEDIA_TYPES, parseDocument } from "../registry/documents.ts";
 import {
   CACHE_CONFIG_MAX_BYTES,
@@ -18,6 +17,7 @@ import {
 } from "./config.ts";
 import { encodeCacheManifest } from "./manifest.ts";
 import type { CachePlace } from "./place.ts";
+import type { SignalOptions, TransferOptions } from "../registry/contract.ts";
 
 /** Where objects are kept. Errors are those of a registry. */
 export interface ObjectStore {

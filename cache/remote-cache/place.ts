@@ -16,12 +16,12 @@ import {
   writeAll,
   writeWholeIn,
 } from "../outside.ts";
-import type { Fetched, Registry, SignalOptions } from "../registry/client.ts";
 import { MANIFEST_MAX_BYTES, MEDIA_TYPES, parseDocument } from "../registry/documents.ts";
 import { remoteBytes } from "../registry/image.ts";
 import { blobPath, openInLayout, problemWith, REF_NAME } from "../registry/layout.ts";
 import { formatReference, formatRepository, type Reference } from "../registry/reference.ts";
-import type { RemoteBlob } from "../store.ts";
+import type { Fetched, Registry, SignalOptions } from "../registry/contract.ts";
+import type { RemoteBlob } from "../contract.ts";
 
 /** One cache in its place. Errors are those of the registry, or OUTPUT_FAILED, IMAGE_INVALID, DIGEST_MISMATCH for directories. */
 export interface CachePlace {

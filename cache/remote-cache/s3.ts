@@ -6,12 +6,12 @@ import { createHash } from "node:crypto";
 import { hexOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
-import type { SignalOptions, TransferOptions } from "../registry/client.ts";
 import { resumedBlob } from "../registry/resumed.ts";
 import type { ObjectStore } from "./object-place.ts";
 import { sendPieces } from "./pieces.ts";
 import { openS3Calls, type S3Bucket, type S3Calls, throwIfFailed, xmlText } from "./s3-calls.ts";
 import type { WebCalls } from "./web-calls.ts";
+import type { SignalOptions, TransferOptions } from "../registry/contract.ts";
 
 export interface S3Layout {
   readonly prefix: string;

@@ -1,7 +1,5 @@
 // The one error class for what a user can cause or must act on. Plain Error is for our own bugs.
 
-import type { Digest } from "./digest.ts";
-
 /** A place in a source text; lines and columns count from 1, `end` is behind the last character. */
 export interface Position {
   readonly line: number;
@@ -55,12 +53,15 @@ export type ErrorCode =
   | "WORKER_UNREACHABLE"
   | "CHECKS_FAILED";
 
+/** A Digest; its file throws errors of this one, so it is not imported here. */
+type VertexDigest = `sha256:${string}`;
+
 export interface ErrorDetail {
   readonly cause?: unknown;
   /** Where in the Dockerfile; printed as an excerpt with the range marked. */
   readonly at?: SourceRange | null;
   /** The step that failed. */
-  readonly vertex?: Digest | null;
+  readonly vertex?: VertexDigest | null;
   /** What to do next, one sentence. */
   readonly hint?: string | null;
   /** Exit code of the failing command, for EXEC_FAILED. */
@@ -73,7 +74,7 @@ export class BuildError extends Error {
   override readonly name = "BuildError";
   readonly code: ErrorCode;
   readonly at: SourceRange | null;
-  readonly vertex: Digest | null;
+  readonly vertex: VertexDigest | null;
   readonly hint: string | null;
   readonly exitCode: number | null;
   constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
@@ -87,7 +88,7 @@ export class BuildError extends Error {
 }
 
 /** The same error with a source range and vertex, unless it has them. */
-export function locate(error: BuildError, at: SourceRange | null, vertex: Digest | null): BuildError {
+export function locate(error: BuildError, at: SourceRange | null, vertex: VertexDigest | null): BuildError {
   if (error.at !== null && error.vertex !== null) return error;
   return new BuildError(error.code, error.message, {
     cause: error.cause ?? error,

@@ -17,11 +17,11 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { readConfig } from "../../bin/config.ts";
-import type { SshSource } from "../../bin/ssh-sockets.ts";
 import { readSshKey } from "../../bin/ssh-keys.ts";
 import { openSshSockets, type SshSockets } from "../../bin/ssh-sockets.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { needs } from "../support/needs.ts";
+import type { SshSource } from "../../bin/flags-values.ts";
 
 const run = promisify(execFile);
 /** Form of a key → arguments of ssh-keygen. */

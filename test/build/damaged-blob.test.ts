@@ -14,10 +14,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { type ImageRecord, openStore } from "../../cache/store.ts";
+import { openStore } from "../../cache/store.ts";
 import { assertHonest, readImage } from "../support/false-image.ts";
 import { copyFromRegistry, type RunningRegistry, startRegistry, startServer } from "../support/registry.ts";
 import { openWorkshop, type Workshop } from "./fixture.ts";
+import type { ImageRecord } from "../../cache/contract.ts";
 
 const STEPS = { Dockerfile: "FROM base\nRUN echo one > /one\nRUN echo two > /two\n" };
 

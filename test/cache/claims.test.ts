@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { asRefuted, asVerified, isSure, openClaims, sureForms, withRemote } from "../../cache/claims.ts";
-import type { LayerRecord, RemoteBlob } from "../../cache/store.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import type { LayerId } from "../../solver/graph/request.ts";
+import type { LayerRecord, RemoteBlob } from "../../cache/contract.ts";
 
 const gzip = "application/vnd.oci.image.layer.v1.tar+gzip";
 const blob = (name: string, mediaType = gzip) => ({ mediaType, digest: digestOf(name), size: name.length });

@@ -3,10 +3,11 @@ import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type PruneOptions, prune, usage } from "../../cache/collect.ts";
 import { parseFilters } from "../../cache/prune-filter.ts";
-import { type OpenStore, openStore, type ResultRecord } from "../../cache/store.ts";
+import { type OpenStore, openStore } from "../../cache/store.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { LayerId } from "../../solver/graph/request.ts";
 import { child, freshDirectory, never } from "./store-support.ts";
+import type { ResultRecord } from "../../cache/contract.ts";
 
 describe("collect", () => {
   const dir = freshDirectory();

@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { openStore, type ResultRecord } from "../../cache/store.ts";
+import { openStore } from "../../cache/store.ts";
 import { child, freshDirectory, never } from "./store-support.ts";
+import type { ResultRecord } from "../../cache/contract.ts";
 
 describe("a process killed while it writes", () => {
   const dir = freshDirectory();

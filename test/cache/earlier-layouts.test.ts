@@ -19,9 +19,10 @@ import { join } from "node:path";
 import { usage } from "../../cache/collect.ts";
 import { IMAGE_SPACE } from "../../cache/image-record.ts";
 import { bootId } from "../../cache/owner.ts";
-import { type OpenStore, openStore, type ImageRecord, type ResultRecord } from "../../cache/store.ts";
+import { type OpenStore, openStore } from "../../cache/store.ts";
 import { digestOf, hexOf } from "../../solver/graph/digest.ts";
 import type { LayerId } from "../../solver/graph/request.ts";
+import type { ImageRecord, ResultRecord } from "../../cache/contract.ts";
 import { freshDirectory, never } from "./store-support.ts"; // biome-ignore format: a list
 
 const OTHER_BOOT = "0123456789ab";

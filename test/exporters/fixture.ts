@@ -4,13 +4,15 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { openStore, type Store } from "../../cache/store.ts";
-import type { ExportContext, ExportDeps, LayerSource } from "../../exporters/exporter.ts";
-import { openRegistry, type Registry } from "../../cache/registry/client.ts";
+import { openStore } from "../../cache/store.ts";
+import { openRegistry } from "../../cache/registry/client.ts";
 import { type TarDirectory, type TarFile, tarBytes } from "../../exporters/tar-bytes.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import type { ProgressEvent } from "../../solver/graph/event.ts";
 import type { BuiltImage, ImageConfig, LayerId } from "../../solver/graph/request.ts";
+import type { Registry } from "../../cache/registry/contract.ts";
+import type { ExportContext, ExportDeps, LayerSource } from "../../exporters/contract.ts";
+import type { Store } from "../../cache/contract.ts";
 
 export interface Fixture extends AsyncDisposable {
   readonly dir: string; // for output

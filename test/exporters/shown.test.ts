@@ -2,13 +2,14 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type ExportOutcome, runOutputs } from "../../exporters/exporter.ts";
+import { runOutputs } from "../../exporters/exporter.ts";
 import { parseOutput } from "../../exporters/output-grammar.ts";
 import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import type { ProgressEvent } from "../../solver/graph/event.ts";
 import type { BuiltImage } from "../../solver/graph/request.ts";
 import { startRegistry, type RunningRegistry } from "../support/registry.ts";
 import { openFixture, type Fixture } from "./fixture.ts";
+import type { ExportOutcome } from "../../exporters/contract.ts";
 
 describe("an export says", () => {
   let fixture: Fixture;

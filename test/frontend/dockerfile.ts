@@ -1,12 +1,6 @@
 // Dockerfiles in tests: options with defaults, available images, and graphs as text.
 
-import {
-  type CallOptions,
-  type Converted,
-  convert,
-  type FrontendHost,
-  type FrontendOptions,
-} from "../../frontend/frontend.ts";
+import { convert } from "../../frontend/frontend.ts";
 import { formatPlatformAll } from "../../frontend/platform-args.ts";
 import type { Definition, Vertex } from "../../solver/graph/definition.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
@@ -14,6 +8,7 @@ import { BuildError } from "../../solver/graph/error.ts";
 import type { ChownOpt, ExecMount, FileAction, Op, Platform } from "../../solver/graph/op.ts";
 import { samePlatform } from "../../solver/graph/platform.ts";
 import type { HistoryEntry, ImageConfig } from "../../solver/graph/request.ts";
+import type { CallOptions, Converted, FrontendHost, FrontendOptions } from "../../frontend/contract.ts";
 
 export const AMD64: Platform = { os: "linux", architecture: "amd64" };
 export const ARM64: Platform = { os: "linux", architecture: "arm64" };

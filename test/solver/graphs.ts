@@ -1,7 +1,6 @@
 // Functions to define arithmetic graphs, and one call to solve them.
 
 import PQueue from "p-queue";
-import type { Store } from "../../cache/store.ts";
 import type { Definition, Input, Vertex, VertexNote } from "../../solver/graph/definition.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { ProgressEvent } from "../../solver/graph/event.ts";
@@ -13,6 +12,7 @@ import { openSolver, type Limits, type OnResult, type Solver } from "../../solve
 import { openMemoryStore } from "../support/memory-store.ts";
 import { type Arithmetic, type Numbers, openArithmetic } from "../support/arithmetic.ts";
 import { NO_SESSION } from "../support/session.ts";
+import type { Store } from "../../cache/contract.ts";
 
 export const EXEC: ExecOp = {
   ...{

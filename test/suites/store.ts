@@ -2,10 +2,10 @@
 // memory that the tests of the solver use, so that what they show of the one holds for the other. What needs files is not here.
 
 import assert from "node:assert/strict";
-import type { Store } from "../../cache/store.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import type { LayerId } from "../../solver/graph/request.ts";
 import { never } from "../cache/store-support.ts";
+import type { Store } from "../../cache/contract.ts";
 
 /** Registers the suite. `open` makes an empty store. */
 export function storeSuite(title: string, open: () => Promise<Store>): void {

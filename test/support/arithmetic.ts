@@ -5,14 +5,14 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
-import type { Store } from "../../cache/store.ts";
 import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { FileAction, Op } from "../../solver/graph/op.ts";
 import type { CallContext, LayerId, Result } from "../../solver/graph/request.ts";
 import { readsOf } from "../../solver/selectors.ts";
 import type { Selector } from "../../worker/keeper/messages.ts";
-import type { EarlierLayers, Pin, RunOutcome, Worker } from "../../worker/worker.ts";
+import type { EarlierLayers, Pin, RunOutcome, Worker } from "../../worker/contract.ts";
+import type { Store } from "../../cache/contract.ts";
 
 /** Path to number. */
 export type Numbers = Readonly<Record<string, number>>;

@@ -1,11 +1,11 @@
 // A Store without a disk, for properties that need thousands of builds. Blobs, layers, records, leases and locks behave according to
 // the contract (test/suites/store.ts); there are no files, so functions that return paths throw.
 
-import type { LayerRecord, Store } from "../../cache/store.ts";
 import { type Digest, digestOf, hexOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { LayerId } from "../../solver/graph/request.ts";
 import { unlessAborted } from "../../solver/graph/scope.ts";
+import type { LayerRecord, Store } from "../../cache/contract.ts";
 
 export interface MemoryStore extends Store {
   /** Writes so far, by space; several at once count once. */

@@ -17,11 +17,12 @@ import { createServer } from "node:net";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
-import { openStore, type Store } from "../../cache/store.ts";
+import { openStore } from "../../cache/store.ts";
 import { fetchGit, type GitContext } from "../../worker/sources/git.ts";
 import { needs } from "../support/needs.ts";
 import { type TemporaryDir, temporaryDir } from "../support/store.ts";
 import { NO_SESSION } from "../support/session.ts";
+import type { Store } from "../../cache/contract.ts";
 
 describe("an untrusted git repository", () => {
   let temporary: TemporaryDir;

@@ -5,13 +5,14 @@ import type { ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openTransport } from "../../cache/registry/transport.ts";
-import { openStore, type Store } from "../../cache/store.ts";
+import { openStore } from "../../cache/store.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
 import type { CallContext } from "../../solver/graph/request.ts";
 import { downloadHttp, fetchHttp, pinHttp } from "../../worker/sources/http.ts";
 import { type Request, startServer } from "../support/registry.ts";
 import { NO_SESSION } from "../support/session.ts";
+import type { Store } from "../../cache/contract.ts";
 
 const data = randomBytes(3_000_000);
 const secrets: Readonly<Record<string, string>> = { HTTP_AUTH_TOKEN_localhost: "t-1" };

@@ -1,6 +1,5 @@
 // The mounts of a step in the keeper's format.
 
-import type { ActiveLayer, CacheMountHold, Store } from "../../cache/store.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { saysWaiting } from "../../solver/graph/event.ts";
@@ -10,6 +9,7 @@ import { SECRET_MAX_BYTES } from "../../solver/graph/session.ts";
 import type { Scope } from "../../solver/graph/scope.ts";
 import type { Keeper } from "../keeper/keeper.ts";
 import type { ExecJobMount } from "../keeper/messages.ts";
+import type { ActiveLayer, CacheMountHold, Store } from "../../cache/contract.ts";
 
 export type RestoreMount = (id: string, dir: string, vertex: Digest, context: CallContext) => Promise<void>;
 

@@ -6,7 +6,6 @@ import type { Vertex } from "../../solver/graph/definition.ts";
 import type { ExecOp } from "../../solver/graph/op.ts";
 import type { CallContext, Entitlement, LayerId, Result } from "../../solver/graph/request.ts";
 import { refusalOf } from "../../cache/disk-fault.ts";
-import type { ActiveLayer } from "../../cache/store.ts";
 import { Scope } from "../../solver/graph/scope.ts";
 import { makeMount, type MountDeps, readSecret, type StepMounts } from "./exec-mounts.ts";
 import { openBlame } from "./blame.ts";
@@ -14,6 +13,7 @@ import { watchForOutOfMemory } from "../killed.ts";
 import type { CgroupUsage, StepCgroup } from "../cgroup.ts";
 import type { ExecJob, ExecJobMount, ExecOutcome, OtherNetwork } from "../keeper/messages.ts";
 import { SIG } from "../sys/constants.ts";
+import type { ActiveLayer } from "../../cache/contract.ts";
 
 export interface ExecDeps extends MountDeps {
   readonly entitlements: ReadonlySet<Entitlement>;

@@ -15,8 +15,6 @@ import {
   setTimesIn,
   unlinkIn,
 } from "../../cache/outside.ts";
-import type { Store } from "../../cache/store.ts";
-import type { Pin } from "../worker.ts";
 import {
   chooseCommit,
   type Commit,
@@ -27,6 +25,8 @@ import {
 } from "./git-refs.ts";
 import { gitCredentials, plainRemote, runGit, type Sink } from "./git-run.ts";
 import { type GitIn, readTree, updateSubmodules } from "./git-submodules.ts";
+import type { Pin } from "../contract.ts";
+import type { Store } from "../../cache/contract.ts";
 
 /** Ref to commit; what the server said of it is the log of `vertex`. Throws SOURCE_FAILED with git's words. */
 export async function pinGit(op: SourceOp, vertex: Digest, store: Store, context: GitContext): Promise<Pin> {

@@ -13,8 +13,8 @@ import { copyIn, openDirectory, openIn } from "../../cache/outside.ts";
 import { Fault } from "../../cache/registry/exchange.ts";
 import { TOO_SLOW } from "../../cache/registry/pace.ts";
 import type { Transport } from "../../cache/registry/transport.ts";
-import type { Store } from "../../cache/store.ts";
-import type { Pin } from "../worker.ts";
+import type { Pin } from "../contract.ts";
+import type { Store } from "../../cache/contract.ts";
 
 /** Largest file taken from a URL. */
 export const DOWNLOAD_MAX_BYTES: number = 64 * 1024 ** 3;

@@ -9,8 +9,6 @@ import { isBaseLayer, type Descriptor, type ImageConfig, type LayerId } from "..
 import { openAnswers } from "../../solver/graph/tasks.ts";
 import { type Claims, withRemote } from "../../cache/claims.ts";
 import { IMAGE_SPACE, isNameless } from "../../cache/image-record.ts";
-import type { ImageRecord, Store } from "../../cache/store.ts";
-import type { Registry } from "../../cache/registry/client.ts";
 import { loadImage, loadLayout, type LoadedImage, selectManifest } from "../../cache/registry/image.ts";
 import {
   parseConfig,
@@ -24,6 +22,8 @@ import {
   parseReference,
   withDefaultTag,
 } from "../../cache/registry/reference.ts";
+import type { Registry } from "../../cache/registry/contract.ts";
+import type { ImageRecord, Store } from "../../cache/contract.ts";
 
 export interface SourceImage {
   readonly digest: Digest; // of what the reference stands for

@@ -10,10 +10,10 @@ import { Scope, unlessAborted } from "../../solver/graph/scope.ts";
 import type { FileRules, RemoteFiles } from "../../solver/graph/session.ts";
 import { keepSelection } from "../../cache/selection-files.ts";
 import { openStatCache, type StatCache } from "../../cache/stat-cache.ts";
-import type { Store } from "../../cache/store.ts";
 import type { TreeStat } from "../../cache/tree.ts";
 import type { LiveTree } from "../../cache/tree-live.ts";
 import type { Selector } from "../keeper/messages.ts";
+import type { Store } from "../../cache/contract.ts";
 
 /** Bytes more of live files: picked, and read because it was not known what is in them. */
 export type BytesRead = (picked: number, read: number) => void;

@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import type { ServerResponse } from "node:http";
-import { openRegistry, type Registry, type RegistryOptions } from "../../../cache/registry/client.ts";
+import { openRegistry } from "../../../cache/registry/client.ts";
 import { pullLayer } from "../../../cache/registry/image.ts";
 import { parseReference } from "../../../cache/registry/reference.ts";
 import { digestOf } from "../../../solver/graph/digest.ts";
 import type { Descriptor } from "../../../solver/graph/request.ts";
 import { bytesOf, collect, openFixture } from "../../exporters/fixture.ts";
 import { REGISTRY_USER, type Request, startRegistry, startServer } from "../../support/registry.ts";
+import type { Registry, RegistryOptions } from "../../../cache/registry/contract.ts";
 
 const signal = new AbortController().signal;
 const LAYER = "application/vnd.oci.image.layer.v1.tar+gzip";

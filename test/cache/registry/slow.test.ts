@@ -3,11 +3,12 @@
 import assert from "node:assert/strict";
 import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
-import { openRegistry, type Registry, type RegistryOptions } from "../../../cache/registry/client.ts";
+import { openRegistry } from "../../../cache/registry/client.ts";
 import { parseReference } from "../../../cache/registry/reference.ts";
 import { openWebCalls } from "../../../cache/remote-cache/web-calls.ts";
 import { digestOf } from "../../../solver/graph/digest.ts";
 import type { Descriptor } from "../../../solver/graph/request.ts";
+import type { Registry, RegistryOptions } from "../../../cache/registry/contract.ts";
 
 const { signal } = new AbortController();
 /** 10,000 bytes a second, over 0.3 s. */

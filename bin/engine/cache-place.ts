@@ -1,0 +1,25 @@
+// The place of an external cache, opened from what the request says of its location.
+
+import type { Registry } from "../../cache/registry/contract.ts";
+import type { CachePlace } from "../../cache/remote-cache/place.ts";
+import type { CacheLocation } from "./cache-location.ts";
+import type { ObjectCaches } from "./object-caches.ts";
+
+export type OpenRegistry = () => Promise<Registry>;
+
+/** An opened cache location. */
+export async function openPlace(
+  at: CacheLocation,
+  registry: OpenRegistry,
+  objects: ObjectCaches,
+): Promise<CachePlace> {
+  if (at.kind === "s3" || at.kind === "gha") return objects.place(at);
+  const { directoryPlace, registryPlace } = await import("../../cache/remote-cache/place.ts");
+  if (at.kind === "local") return directoryPlace(at.path, at.tag, at.digest);
+  const { parseReference } = await import("../../cache/registry/reference.ts");
+  return registryPlace(await registry(), {
+    ...parseReference(at.ref),
+    askedAs: at.ref,
+    ...(at.insecure ? { insecure: true } : {}),
+  });
+}

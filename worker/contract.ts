@@ -1,0 +1,48 @@
+// The contract of the worker, as the solver sees it. Types only.
+
+import type { Digest } from "../solver/graph/digest.ts";
+import type { CallContext, LayerId, Result } from "../solver/graph/request.ts";
+import type { Vertex } from "../solver/graph/definition.ts";
+import type { Platform, SourceOp } from "../solver/graph/op.ts";
+import type { Selector } from "./keeper/messages.ts";
+import type { BytesRead } from "./sources/local.ts";
+
+/** What a source currently refers to. */
+export interface Pin {
+  /** Identifies the content: manifest digest, commit, digest of downloaded bytes. null: only its files do (a local directory). */
+  readonly digest: Digest | null;
+  /** The result if it is available without work (an image's layers before they are fetched, a live directory). */
+  readonly result: Result | null;
+}
+
+export interface Worker extends AsyncDisposable {
+  pin(op: SourceOp, platform: Platform | null, vertex: Digest, context: CallContext): Promise<Pin>;
+  /** Digest of what the selectors match in a result: the paths an op actually reads. onBytes: called for live files only. */
+  contentDigest(
+    result: Result,
+    selectors: readonly Selector[],
+    context: CallContext,
+    onBytes?: BytesRead,
+  ): Promise<Digest>;
+  /** Runs the op; one Result per output. `name` is the step's display name. `readDigest`: digest of what was actually read from
+   *  live files, if it differs from the key. `earlier`: for each output, earlier layers of this step (leased by the caller): if
+   *  the new layer equals one except for times, the result has the earlier one. */
+  run(
+    vertex: Vertex,
+    inputs: readonly Result[],
+    context: CallContext,
+    name: string,
+    earlier: EarlierLayers,
+  ): Promise<RunOutcome>;
+  /** Starts the keeper early because it is likely to be needed. `connected`: also a network for its steps. Resolves when it begins. */
+  warm(connected: boolean): Promise<void>;
+}
+
+/** By output, newest first. */
+export type EarlierLayers = readonly (readonly LayerId[])[];
+
+export interface RunOutcome {
+  readonly outputs: readonly (Result | null)[];
+  /** For ops that read live files: digest (as from contentDigest) of what was read; null: no live files. */
+  readonly readDigest: Digest | null;
+}
