@@ -14,7 +14,7 @@ import {
 import { COMMANDS, type CommandEntry, resolveAlias } from "./commands.ts";
 import { readConfig } from "./config.ts";
 import { registryFlags } from "./flags-registry.ts";
-import { Interrupted, listenForSignals } from "./signals.ts";
+import { Interrupted, listenForSignals, type Signals } from "./signals.ts";
 
 /** `tsbuild` itself, before the name of a command. */
 const TOP: CommandSpec = {
@@ -42,23 +42,35 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
-// A bug of ours outside of any await is still told in one line, and leaves with an error.
-process.on("uncaughtException", (error) => {
-  void printFailure(error, process.argv.includes("--debug") || process.argv.includes("-D")).finally(() =>
-    process.exit(1),
-  );
-});
+/** Set by tsbuildd.cts, which runs the same bundle. */
+const isDaemon = (globalThis as { readonly tsbuildd?: boolean }).tsbuildd === true;
+
+// A bug of ours outside of any await is still told in one line, and leaves with an error. A daemon serves others, and goes on.
+if (!isDaemon) {
+  process.on("uncaughtException", (error) => {
+    void printFailure(error, process.argv.includes("--debug") || process.argv.includes("-D")).finally(() =>
+      process.exit(1),
+    );
+  });
+}
 
 // No await at the top level: a bundle is one script. Whatever still holds the event loop at the end (an idle connection,
 // the keeper's channel) holds nothing anybody waits for.
 // Until then the loop is held: what is waited for may be something that by itself holds nothing (an idle keeper, a lock).
 setInterval(() => {}, 2 ** 30);
-const signals = listenForSignals();
-void main(process.argv.slice(2)).then(async (code) => {
+const signals = isDaemon ? null : listenForSignals();
+void start(process.argv.slice(2)).then(async (code) => {
   await written(process.stdout);
   await written(process.stderr);
+  if (signals === null) process.exit(code);
   signals.leave(code);
 });
+
+async function start(args: readonly string[]): Promise<number> {
+  if (signals !== null) return await main(args, signals);
+  const { runDaemon } = await import("./daemon/main.ts");
+  return await runDaemon(args);
+}
 
 /** Resolves when the other side of a pipe has taken what was written, or is gone: process.exit() drops what it has not. */
 async function written(stream: NodeJS.WriteStream): Promise<void> {
@@ -67,7 +79,7 @@ async function written(stream: NodeJS.WriteStream): Promise<void> {
   if (stream.writableLength > 0) await new Promise<void>((resolve) => stream.write("", () => resolve()));
 }
 
-async function main(args: readonly string[]): Promise<number> {
+async function main(args: readonly string[], signals: Signals): Promise<number> {
   let debug = false;
   let prefixCode = 1;
   try {
@@ -75,16 +87,16 @@ async function main(args: readonly string[]): Promise<number> {
     debug = top.bool("debug");
     const words = resolveAlias(top.positionals);
     const [name] = words;
-    if (top.bool("version")) return await runCommand(entryOf("version"), []);
+    if (top.bool("version")) return await runCommand(entryOf("version"), [], signals.signal);
     if (name === undefined || (name === "help" && words.length === 1)) {
       process.stdout.write(topHelp());
       return name === undefined && !top.bool("help") && args.length > 0 ? 1 : 0;
     }
     const leading = args.slice(0, args.length - top.positionals.length);
-    if (name === "help") return await runCommand(entryOf(words[1] ?? ""), ["--help"]);
+    if (name === "help") return await runCommand(entryOf(words[1] ?? ""), ["--help"], signals.signal);
     const entry = entryOf(name);
     if (name === "run") prefixCode = 125;
-    return await runCommand(entry, [...leading, ...words.slice(1)], (flags) => {
+    return await runCommand(entry, [...leading, ...words.slice(1)], signals.signal, (flags) => {
       debug = flags.bool("debug");
     });
   } catch (error) {
@@ -105,6 +117,7 @@ async function main(args: readonly string[]): Promise<number> {
 async function runCommand(
   entry: CommandEntry,
   args: readonly string[],
+  signal: AbortSignal,
   onFlags: (flags: ParsedFlags) => void = () => {},
 ): Promise<number> {
   const { command } = await entry.load();
@@ -128,7 +141,7 @@ async function runCommand(
     return await command.run(flags, {
       config: readConfig(given, process.env, cwd),
       cwd,
-      signal: signals.signal,
+      signal,
       print: (text) => void process.stdout.write(text),
       complain: (text) => void process.stderr.write(text),
     });

@@ -101,7 +101,7 @@ function invalid(source: SshSource, message: string, cause?: unknown): BuildErro
 }
 
 /** A new directory (0700) short enough to have sockets in it; the store's, which is swept after a crash, when it is. */
-function socketDirectory(preferred: string): string {
+export function socketDirectory(preferred: string): string {
   const fits = Buffer.byteLength(join(preferred, "ssh-XXXXXX", "999")) <= SOCKET_PATH_MAX_BYTES;
   return mkdtempSync(fits ? join(preferred, "ssh-") : join(tmpdir(), "tsbuild-ssh-"));
 }

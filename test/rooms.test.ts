@@ -8,7 +8,19 @@ import { projectDir } from "./support/project.ts";
 
 /** Which rooms a room may import from. Its own files it may always import. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
-  bin: ["bin/engine", "frontend", "solver", "exporters", "worker", "cache", "solver/graph"],
+  bin: [
+    "bin/engine",
+    "bin/wire",
+    "bin/daemon",
+    "frontend",
+    "solver",
+    "exporters",
+    "worker",
+    "cache",
+    "solver/graph",
+  ],
+  "bin/daemon": ["bin/engine", "bin/wire", "bin", "frontend", "exporters", "cache", "solver/graph"],
+  "bin/wire": ["cache", "solver/graph"],
   "bin/engine": ["frontend", "solver", "exporters", "worker", "cache", "solver/graph"],
   frontend: ["solver/graph"],
   solver: ["worker", "cache", "solver/graph"],
@@ -21,6 +33,16 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 
 /** The files of a room that others may import. The two ground floors are open as a whole. */
 const DOORS: readonly string[] = [
+  "bin/args.ts", // flags, also of tsbuildd
+  "bin/call-output.ts", // answers of --call, also for clients of tsbuildd
+  "bin/config.ts",
+  "bin/flags-values.ts",
+  "bin/local-store.ts",
+  "bin/progress-state.ts",
+  "bin/ssh-sockets.ts",
+  "bin/version.ts",
+  "bin/daemon/main.ts",
+  "bin/wire/*",
   "bin/engine/engine.ts",
   "bin/engine/request.ts", // what it is asked and answers
   "bin/engine/defaults.ts", // requests without flags
@@ -122,6 +144,7 @@ const DOORS: readonly string[] = [
 
 /** Who may use which package: each one is behind a file or two of ours. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
+  "@bufbuild/protobuf": ["bin/wire", "bin/daemon"],
   "@foxglove/wasm-zstd": ["cache/layers"],
   aws4fetch: ["cache/remote-cache/s3-calls.ts"],
   "dockerfile-ast": ["frontend"],
@@ -143,6 +166,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
 const AMBIENT = /\bprocess\.(?:env|cwd|exit|argv|chdir|stdout|stderr|stdin)\b|\bconsole\.\w+\(/;
 const PROCESSES: readonly string[] = [
   "solver/graph/bundle.cts",
+  "bin/daemon/main.ts",
   "worker/keeper/main.ts",
   "worker/keeper/first-thread.ts",
   "worker/keeper/thread.ts",
@@ -214,9 +238,11 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "exporters/writable.ts",
     "worker/sandbox/oci-runtime.ts",
     "worker/sources/local.ts", // is the directory there
+    "bin/daemon/daemon.ts", // sockets and certificates
   ],
   "one file by its path, opened without following it": ["cache/layers/archive.ts"],
   "a private directory made a moment ago": [
+    "bin/daemon/remote-session.ts", // sockets of agents
     "bin/engine/context-archive.ts",
     "bin/ssh-agent.ts",
     "bin/ssh-sockets.ts",

@@ -27,6 +27,36 @@ if [ "${#missing[@]}" -gt 0 ]; then
   apt-get install -y -qq --no-install-recommends "${missing[@]}"
 fi
 
+# Stock clients of the daemon's API are newer than the stable releases' packages: from Debian's unstable suite, or where that is not to be had
+# from the machine's own, unpacked aside and never installed.
+tools=${TSBUILD_TEST_TOOLS:-/var/tmp/tsbuild-test-tools}
+if [ ! -x "$tools/usr/libexec/docker/cli-plugins/docker-buildx" ]; then
+  scratch=$(mktemp -d)
+  mkdir -p "$scratch/lists/partial" "$scratch/cache/archives/partial"
+  debian_mirror() {
+    # shellcheck disable=SC2016
+    apt-get indextargets --format '$(ORIGIN) $(LABEL) $(SITE)' | awk '$1 == "Debian" && $2 == "Debian" { print $3; exit }'
+  }
+  mirror=$(debian_mirror)
+  if [ -z "$mirror" ] && [ "$(id -u)" = 0 ]; then
+    apt-get update -qq
+    mirror=$(debian_mirror)
+  fi
+  options=()
+  if [ -n "$mirror" ]; then
+    echo "deb $mirror unstable main" > "$scratch/sources.list"
+    options=(-o "Dir::Etc::sourcelist=$scratch/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$scratch/lists"
+      -o "Dir::Cache=$scratch/cache" -o APT::Sandbox::User=root)
+    apt-get "${options[@]}" update -qq
+  fi
+  (cd "$scratch" && apt-get "${options[@]}" download -qq docker-buildx && dpkg -x docker-buildx_*.deb unpacked)
+  rm -rf "$tools"
+  mkdir -p "$(dirname "$tools")"
+  mv "$scratch/unpacked" "$tools"
+  chmod -R a+rX "$tools"
+  rm -rf "$scratch"
+fi
+
 # The first id after all ranges that are given out in FILE.
 first_free() {
   awk -F: 'BEGIN { next_id = 100000 } $2 + $3 > next_id { next_id = $2 + $3 } END { print next_id }' "$1"

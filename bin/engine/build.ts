@@ -116,6 +116,7 @@ export async function runBuild(
         options.emit({ kind: "warning", rule, message: detail, detail: description, url, at: [at] });
     },
   });
+  await options.onConverted?.(converted);
   const trace = traceOf(request, converted.declared, options);
   const attempt = (context: CallContext): Promise<BuildReport> =>
     withLostLayersMade(context, (context) => solveAndExport(build, converted, trace, context));

@@ -58,7 +58,11 @@ export async function frontendOptions(
     request.context.kind === "remote"
       ? null
       : await clientDirectory(MAIN_DIRECTORY, wantedFiles(request), reading);
-  const read = readerOf(request, main?.path ?? null, reading.readRemote);
+  await using beside =
+    request.dockerfile.kind === "client"
+      ? await clientDirectory(request.dockerfile.name, dockerfileFiles(request), reading)
+      : null;
+  const read = readerOf(request, { main: main?.path ?? null, beside: beside?.path ?? null }, reading);
   // What comes out of a context that is fetched is no step of its own: the fetch is one.
   const isRemote = request.context.kind === "remote";
   const definition = `build definition from ${dockerfileName(request)}`;
@@ -124,7 +128,7 @@ async function shown<T extends NamedFile | null>(
 }
 
 function dockerfileName({ dockerfile }: BuildRequest): string {
-  return dockerfile.kind === "path" ? basename(dockerfile.path) : "Dockerfile";
+  return "path" in dockerfile ? basename(dockerfile.path) : "Dockerfile";
 }
 
 /** Reads a file of the main context, or one that -f names. null: there is none. */
@@ -134,12 +138,19 @@ interface FileReader {
   named(path: string): Promise<Uint8Array | null>;
 }
 
-function readerOf({ context }: BuildRequest, dir: string | null, readRemote: ReadRemote): FileReader {
-  const inContext = (path: string) => (dir === null ? readRemote(path) : readContextFile(dir, path));
+/** `beside`: the directory of the Dockerfile, where it has one of its own. */
+function readerOf(
+  { context }: BuildRequest,
+  { main, beside }: { readonly main: string | null; readonly beside: string | null },
+  { readRemote }: Pick<Reading, "readRemote">,
+): FileReader {
+  const inContext = (path: string) => (main === null ? readRemote(path) : readContextFile(main, path));
   return {
     context: inContext,
-    named: (path) =>
-      context.kind === "directory" && dir !== null ? readUserFile(path, dir) : inContext(path),
+    named(path) {
+      if (beside !== null) return readContextFile(beside, path);
+      return context.kind === "directory" && main !== null ? readUserFile(path, main) : inContext(path);
+    },
   };
 }
 
@@ -158,14 +169,19 @@ async function clientDirectory(
 
 /** The paths that may be read of the main context before there is a graph. */
 function wantedFiles(request: BuildRequest): string[] {
-  const dockerfiles = request.dockerfile.kind === "bytes" ? [] : dockerfilePaths(request);
-  const own = dockerfiles.map((path) => `${path}.dockerignore`);
-  return [...dockerfiles, ...own, ".dockerignore"];
+  const { kind } = request.dockerfile;
+  const files = kind === "bytes" || kind === "client" ? [] : dockerfileFiles(request);
+  return [...files, ".dockerignore"];
+}
+
+/** Where a Dockerfile may be, with the ignore file of its own. */
+function dockerfileFiles(request: BuildRequest): string[] {
+  return dockerfilePaths(request).flatMap((path) => [path, `${path}.dockerignore`]);
 }
 
 /** "dockerfile" is one too, in any directory. */
 function dockerfilePaths({ dockerfile }: BuildRequest): string[] {
-  const asked = dockerfile.kind === "path" ? dockerfile.path : "Dockerfile";
+  const asked = "path" in dockerfile ? dockerfile.path : "Dockerfile";
   return basename(asked) === "Dockerfile" ? [asked, join(dirname(asked), "dockerfile")] : [asked];
 }
 
@@ -174,7 +190,7 @@ async function readDockerfile(request: BuildRequest, read: FileReader): Promise<
   if (dockerfile.kind === "bytes") return { name: "Dockerfile", data: dockerfile.data };
   const paths = dockerfilePaths(request);
   for (const path of paths) {
-    const data = dockerfile.kind === "path" ? await read.named(path) : await read.context(path);
+    const data = "path" in dockerfile ? await read.named(path) : await read.context(path);
     if (data !== null) return { name: basename(path), data };
   }
   throw missing(paths[0] ?? "");
@@ -198,7 +214,7 @@ async function readIgnore(
   read: FileReader,
 ): Promise<NamedFile | null> {
   const own = `${dockerfile.name}.dockerignore`;
-  if (request.dockerfile.kind === "path") {
+  if ("path" in request.dockerfile) {
     const data = await read.named(`${request.dockerfile.path}.dockerignore`);
     if (data !== null) return { name: own, data };
   }

@@ -15,7 +15,7 @@ import type { ResourceLimits } from "../../worker/cgroup-limits.ts";
 import type { Annotation } from "../../exporters/annotations.ts";
 import type { Output } from "../../exporters/output-grammar.ts";
 import type { CacheFrom, CacheLocation, CacheTo, GhaLocation } from "./cache-location.ts";
-import type { CheckResult, Outline, Target } from "../../frontend/contract.ts";
+import type { CheckResult, Converted, Outline, Target } from "../../frontend/contract.ts";
 
 /** Who builds: the account that the keeper is started for. */
 export interface User {
@@ -84,6 +84,7 @@ export type DockerfileSource =
   | { readonly kind: "default" } // Dockerfile in the context
   | { readonly kind: "path"; readonly path: string } // as written: relative to the working directory, or to a context elsewhere
   | { readonly kind: "remote"; readonly url: string } // http(s)
+  | { readonly kind: "client"; readonly name: string; readonly path: string } // in another directory of the session
   | { readonly kind: "bytes"; readonly data: Uint8Array }; // standard input
 
 export interface Ulimit {
@@ -219,6 +220,8 @@ export interface EngineBuildOptions extends EngineOptions {
   readonly onSource: (source: SourceText) => void;
   /** How large the store may become; left out: a share of the disk. */
   readonly maxStorage?: StorageLimit;
+  /** Called when the Dockerfile is a graph; the steps run once it resolves. Left out: at once. */
+  readonly onConverted?: (converted: Converted) => Promise<void>;
   /** Called when the steps have ended, well or not: which ran, and why. */
   readonly onExplained?: (build: ExplainedBuild) => void;
 }

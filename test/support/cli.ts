@@ -15,6 +15,10 @@ export interface CliOptions {
   readonly oneId?: boolean;
   /** The store. */
   readonly root: string;
+  /** What is run in place of `tsbuild`: another program, with its first arguments. */
+  readonly command?: readonly string[];
+  /** Of ours; default "tsbuild". */
+  readonly program?: "tsbuild" | "tsbuildd";
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly input?: string;
@@ -47,11 +51,12 @@ export interface RunningCommand {
 /** Starts `tsbuild ARGS`. */
 export function startTsbuild(args: readonly string[], options: CliOptions): RunningCommand {
   const account = options.account ?? self();
-  const program = join(programDir(account), "dist", "bin", "tsbuild.cjs");
+  const program = join(programDir(account), "dist", "bin", `${options.program ?? "tsbuild"}.cjs`);
   const foreign = account.uid !== process.getuid?.();
   const command = [
     ...(options.oneId === true ? ["unshare", "--user", "--map-root-user"] : []),
-    ...[process.execPath, program, ...args],
+    ...(options.command ?? [process.execPath, program]),
+    ...args,
   ];
   const [file, ...rest] = options.terminal === true ? onTerminal(command) : command;
   const stdin = options.inputFile === undefined ? null : openSync(options.inputFile, "r");

@@ -1,0 +1,117 @@
+// Builds by the names their clients chose. One begins with Control.Solve, is asked about by Status and by the gateway, which may come first, and
+// is known for a while after its end.
+
+import type { BuildReport, SourceText } from "../engine/request.ts";
+import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
+import { CODE, RpcError } from "../wire/status.ts";
+import type { RemoteSession } from "./remote-session.ts";
+import { openStatusStream, type StatusStream } from "./status-stream.ts";
+
+/** How long Status and gateway calls wait for their build, as in BuildKit. */
+export const STATUS_WAIT_MS = 6_000;
+export const GATEWAY_WAIT_MS = 3_000;
+/** Ended builds whose progress can still be asked for. */
+const ENDED_MAX = 100;
+
+/** A result that a frontend call has promised: its steps run when the client returns it. */
+export interface Promised {
+  /** Lets the steps run, and outputs be made. */
+  proceed(): void;
+  /** Ends it, where it has not been returned. */
+  cancel(): void;
+  readonly outcome: Promise<BuildReport>;
+}
+
+export interface Build {
+  readonly request: SolveRequest;
+  readonly session: RemoteSession | null;
+  readonly status: StatusStream;
+  /** Aborts when the client gives up, or its session ends. */
+  readonly signal: AbortSignal;
+  readonly results: Map<string, Promised>;
+  source: SourceText | null;
+  /** What the client returned: the id of a result ("": none), or an error. */
+  readonly returned: Promise<string>;
+  finish(id: string): void;
+  fail(error: RpcError): void;
+}
+
+export interface Builds {
+  /** Throws RpcError for a name that is in use. */
+  begin(request: SolveRequest, session: RemoteSession | null, signal: AbortSignal): Build;
+  end(build: Build): void;
+  /** A build that runs. Throws RpcError NOT_FOUND. */
+  running(name: string, signal: AbortSignal): Promise<Build>;
+  /** The progress of a build that runs or has ended. */
+  statusOf(name: string, signal: AbortSignal): Promise<StatusStream>;
+}
+
+export function openBuilds(): Builds {
+  const running = new Map<string, Build>();
+  const ended = new Map<string, StatusStream>();
+  const waiting = new Map<string, Set<(build: Build) => void>>();
+
+  function wait(name: string, withinMs: number, signal: AbortSignal): Promise<Build> {
+    return new Promise((resolve, reject) => {
+      const all = waiting.get(name) ?? new Set();
+      waiting.set(name, all);
+      const end = (): void => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", onAbort);
+        all.delete(found);
+        if (all.size === 0 && waiting.get(name) === all) waiting.delete(name);
+      };
+      const found = (build: Build): void => {
+        end();
+        resolve(build);
+      };
+      const onAbort = (): void => {
+        end();
+        reject(signal.reason as Error);
+      };
+      const timer = setTimeout(() => {
+        end();
+        reject(new RpcError(CODE.NOT_FOUND, `no such job ${name}`));
+      }, withinMs);
+      all.add(found);
+      if (signal.aborted) onAbort();
+      else signal.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+
+  return {
+    begin(request, session, signal) {
+      const name = request.Ref;
+      if (name === "" || running.has(name) || ended.has(name))
+        throw new RpcError(CODE.UNKNOWN, `job ID ${name} exists already`);
+      let finish: (id: string) => void = () => {};
+      let fail: (error: RpcError) => void = () => {};
+      const returned = new Promise<string>((resolve, reject) => {
+        finish = resolve;
+        fail = reject;
+      });
+      returned.catch(() => {}); // told by Solve
+      const build: Build = {
+        ...{ request, session, signal, returned, finish, fail },
+        status: openStatusStream(),
+        results: new Map(),
+        source: null,
+      };
+      running.set(name, build);
+      for (const found of waiting.get(name) ?? []) found(build);
+      return build;
+    },
+    end(build) {
+      const name = build.request.Ref;
+      build.status.end();
+      for (const promised of build.results.values()) promised.cancel();
+      running.delete(name);
+      ended.set(name, build.status);
+      const [oldest] = ended.keys();
+      if (ended.size > ENDED_MAX && oldest !== undefined) ended.delete(oldest);
+    },
+    running: async (name, signal) => running.get(name) ?? (await wait(name, GATEWAY_WAIT_MS, signal)),
+    statusOf: async (name, signal) =>
+      running.get(name)?.status ?? ended.get(name) ?? (await wait(name, STATUS_WAIT_MS, signal)).status,
+  };
+}

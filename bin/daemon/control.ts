@@ -1,0 +1,278 @@
+// Control: builds, their progress, sessions, workers, and the disk space of the store.
+
+import { create } from "@bufbuild/protobuf";
+import { type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
+import { hostname } from "node:os";
+import type { Engine } from "../engine/request.ts";
+import { prune, usage } from "../../cache/collect.ts";
+import type { UsageEntry } from "../../cache/usage-entry.ts";
+import { hostPlatform } from "../../solver/graph/platform.ts";
+import { dialHttp2 } from "../wire/connection.ts";
+import {
+  BuildHistoryEventSchema,
+  BuildHistoryRequestSchema,
+  DiskUsageRequestSchema,
+  DiskUsageResponseSchema,
+  InfoRequestSchema,
+  InfoResponseSchema,
+  ListWorkersRequestSchema,
+  ListWorkersResponseSchema,
+  PruneRequestSchema,
+  type SolveRequest,
+  SolveRequestSchema,
+  SolveResponseSchema,
+  StatusRequestSchema,
+  StatusResponseSchema,
+  type UsageRecord,
+  UsageRecordSchema,
+} from "../wire/messages/moby/buildkit/v1/control_pb.ts";
+import {
+  BuildkitVersionSchema,
+  type WorkerRecord,
+  WorkerRecordSchema,
+} from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
+import { type Call, type Handlers, streaming, unary } from "../wire/server.ts";
+import { CODE, RpcError } from "../wire/status.ts";
+import { openTunnel } from "../wire/tunnel.ts";
+import type { Build, Builds } from "./builds.ts";
+import { statusOf } from "./errors.ts";
+import { openRemoteSession } from "./remote-session.ts";
+import type { Sessions } from "./sessions.ts";
+import { type SolveDeps, solveDockerfile } from "./solve.ts";
+
+const SERVICE = "/moby.buildkit.v1.Control";
+const SESSION = "x-docker-expose-session";
+const ID_MAX_CHARS = 256;
+
+export interface ControlDeps extends SolveDeps {
+  readonly engine: Engine;
+  readonly builds: Builds;
+  readonly sessions: Sessions;
+  readonly version: string;
+  /** Who is at the other end of a call's connection. */
+  readonly peerOf: (call: Call) => string;
+}
+
+/** The only worker: this machine. */
+export function workerRecord(version: string): WorkerRecord {
+  const { os, architecture, variant } = hostPlatform();
+  const prefix = "org.mobyproject.buildkit.worker.";
+  return create(WorkerRecordSchema, {
+    ID: "tsbuild",
+    Labels: {
+      [`${prefix}executor`]: "tsbuild",
+      [`${prefix}hostname`]: hostname(),
+      [`${prefix}network`]: "sandbox",
+      [`${prefix}snapshotter`]: "overlayfs",
+    },
+    platforms: [
+      {
+        $typeName: "pb.Platform",
+        OS: os,
+        Architecture: architecture,
+        Variant: variant ?? "",
+        OSVersion: "",
+        OSFeatures: [],
+      },
+    ],
+    BuildkitVersion: versionOf(version),
+  });
+}
+
+const versionOf = (version: string) =>
+  create(BuildkitVersionSchema, { package: "tsbuild", version: `v${version}`, revision: "" });
+
+export function controlHandlers(deps: ControlDeps): Handlers {
+  const { engine, builds, sessions, version } = deps;
+  return new Map([
+    [
+      `${SERVICE}/ListWorkers`,
+      unary(ListWorkersRequestSchema, ListWorkersResponseSchema, async () =>
+        create(ListWorkersResponseSchema, { record: [workerRecord(version)] }),
+      ),
+    ],
+    [
+      `${SERVICE}/Info`,
+      unary(InfoRequestSchema, InfoResponseSchema, async () =>
+        create(InfoResponseSchema, { buildkitVersion: versionOf(version) }),
+      ),
+    ],
+    [`${SERVICE}/Session`, (call: Call) => serveSession(call, deps)],
+    [
+      `${SERVICE}/Solve`,
+      unary(SolveRequestSchema, SolveResponseSchema, async (request, call) => {
+        const session = request.Session === "" ? null : await sessions.get(request.Session, call.signal);
+        const ends = session === null ? [call.signal] : [call.signal, session.gone];
+        const build = builds.begin(request, session, AbortSignal.any(ends));
+        try {
+          return create(SolveResponseSchema, { ExporterResponse: await solve(build, request, deps) });
+        } catch (error) {
+          if (build.signal.aborted) throw new RpcError(CODE.CANCELLED, "context canceled");
+          throw statusOf(error, build.source);
+        } finally {
+          builds.end(build);
+        }
+      }),
+    ],
+    [
+      `${SERVICE}/Status`,
+      streaming(StatusRequestSchema, StatusResponseSchema, async ({ Ref }, send, call) => {
+        call.begin({ "buildkit-current-timestamp": new Date().toISOString() });
+        const status = await builds.statusOf(Ref, call.signal);
+        for await (const part of status.read(call.signal)) await send(part);
+      }),
+    ],
+    [
+      `${SERVICE}/DiskUsage`,
+      unary(DiskUsageRequestSchema, DiskUsageResponseSchema, async ({ filter }) => {
+        const matches = await matcherOf(filter);
+        const entries = (await usage(engine.store, engine.measure)).filter(matches);
+        return create(DiskUsageResponseSchema, { record: entries.map(recordOf) });
+      }),
+    ],
+    [
+      `${SERVICE}/Prune`,
+      streaming(PruneRequestSchema, UsageRecordSchema, async (request, send, call) => {
+        const matches = await matcherOf(request.filter);
+        const keep = request.reservedSpace > 0n ? request.reservedSpace : request.maxUsedSpace;
+        const options = {
+          all: request.all,
+          keepBytes: keep > 0n ? Number(keep) : null,
+          olderThanMs: request.keepDuration > 0n ? Number(request.keepDuration / 1_000_000n) : null,
+          filters: filtersOf(request.filter),
+          measure: engine.measure,
+          signal: call.signal,
+        };
+        const { removed, directories } = await prune(engine.store, options);
+        await engine.removeDirectories(directories, { signal: call.signal, emit: () => {} });
+        for (const entry of removed.filter(matches)) await send(recordOf(entry));
+      }),
+    ],
+    [
+      // There is no history yet: clients ask for it after each build, and do without.
+      `${SERVICE}/ListenBuildHistory`,
+      streaming(BuildHistoryRequestSchema, BuildHistoryEventSchema, async ({ EarlyExit }, _, call) => {
+        call.begin({ "buildkit-current-timestamp": new Date().toISOString() });
+        if (EarlyExit) return;
+        await new Promise<void>((resolve) => {
+          call.signal.addEventListener("abort", () => resolve(), { once: true });
+        });
+      }),
+    ],
+  ]);
+}
+
+async function solve(
+  build: Build,
+  request: SolveRequest,
+  deps: ControlDeps,
+): Promise<Record<string, string>> {
+  if (request.Definition !== undefined && request.Definition.def.length > 0)
+    throw new RpcError(CODE.UNIMPLEMENTED, "definitions are not supported by tsbuildd");
+  if (request.Frontend === "") return await returned(build);
+  if (request.Frontend !== "dockerfile.v0")
+    throw new RpcError(CODE.UNIMPLEMENTED, `the frontend ${request.Frontend} is not supported by tsbuildd`);
+  const solved = await solveDockerfile(build, request.FrontendAttrs, deps);
+  if (solved.kind === "answer")
+    return Object.fromEntries(
+      [...solved.metadata].map(([name, value]) => [name, Buffer.from(value).toString()]),
+    );
+  solved.promised.proceed();
+  return responseOf((await solved.promised.outcome).metadata);
+}
+
+/** The client drives the frontend through the gateway, and returns one of its results. */
+async function returned(build: Build): Promise<Record<string, string>> {
+  const { signal } = build;
+  const id = await new Promise<string>((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason as Error);
+    if (signal.aborted) onAbort();
+    else signal.addEventListener("abort", onAbort, { once: true });
+    build.returned.then(resolve, reject);
+  });
+  if (id === "") return {};
+  const promised = build.results.get(id);
+  if (promised === undefined) throw new RpcError(CODE.NOT_FOUND, `no result ${id}`);
+  promised.proceed();
+  return responseOf((await promised.outcome).metadata);
+}
+
+/** Exporter responses are texts: objects in base64, as BuildKit has them. */
+function responseOf(metadata: Readonly<Record<string, unknown>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(metadata).map(([name, value]) => [
+      name,
+      typeof value === "string" ? value : Buffer.from(JSON.stringify(value)).toString("base64"),
+    ]),
+  );
+}
+
+async function serveSession(call: Call, { sessions, engine, peerOf }: ControlDeps): Promise<void> {
+  const one = (name: string): string => call.header(`${SESSION}-${name}`)[0] ?? "";
+  const id = one("uuid");
+  if (id === "" || id.length > ID_MAX_CHARS)
+    throw new RpcError(CODE.INVALID_ARGUMENT, "the session has no id");
+  call.begin(); // clients wait for it before they serve anything
+  const tunnel = openTunnel(call, { onEnd: () => {} });
+  tunnel.on("error", () => {}); // the client is gone
+  const session = openRemoteSession(dialHttp2(tunnel), {
+    id,
+    sharedKey: one("sharedkey"),
+    // One header each; a joined list comes from clients whose library joins them.
+    methods: call.header(`${SESSION}-grpc-method`).flatMap((text) => text.split(/,\s*/)),
+    peer: peerOf(call),
+    tempDir: () => engine.store.tempDir(),
+  });
+  try {
+    sessions.add(session);
+    await new Promise<void>((resolve) => {
+      session.gone.addEventListener("abort", () => resolve(), { once: true });
+      tunnel.once("close", () => resolve());
+      tunnel.once("end", () => resolve());
+      if (call.signal.aborted) resolve();
+      else call.signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+  } finally {
+    sessions.remove(session);
+    session[Symbol.dispose]();
+    tunnel.destroy();
+  }
+}
+
+/** An empty text matches everything; several are alternatives. */
+function filtersOf(filters: readonly string[]): string[] {
+  return filters.filter((text) => text !== "").slice(0, 1);
+}
+
+async function matcherOf(filters: readonly string[]): Promise<(entry: UsageEntry) => boolean> {
+  const { parseFilters } = await import("../../cache/prune-filter.ts");
+  const tests = filters.filter((text) => text !== "").map((text) => parseFilters([text]));
+  return (entry) => tests.length === 0 || tests.some((test) => test(entry));
+}
+
+const RECORD_TYPES: Readonly<Record<UsageEntry["kind"], string>> = {
+  layer: "regular",
+  blob: "regular",
+  "cache-mount": "exec.cachemount",
+  source: "source.local",
+  record: "internal",
+};
+
+function recordOf(entry: UsageEntry): UsageRecord {
+  return create(UsageRecordSchema, {
+    ID: entry.id,
+    Mutable: entry.kind === "cache-mount" || entry.kind === "source",
+    InUse: entry.inUse,
+    Size: BigInt(entry.sizeBytes),
+    Description: entry.description,
+    RecordType: RECORD_TYPES[entry.kind],
+    Shared: entry.shared,
+    CreatedAt: time(entry.lastUsedMs),
+    LastUsedAt: time(entry.lastUsedMs),
+    UsageCount: 1n,
+  });
+}
+
+function time(ms: number): Timestamp {
+  return create(TimestampSchema, { seconds: BigInt(Math.floor(ms / 1000)), nanos: 0 });
+}

@@ -1,0 +1,246 @@
+// The session of a client that is somewhere else: files, secrets, agents and credentials by calls through its tunnel.
+
+import { create } from "@bufbuild/protobuf";
+import { rmSync } from "node:fs";
+import type { ClientHttp2Session } from "node:http2";
+import { createServer, type Server } from "node:net";
+import { join } from "node:path";
+import { pipeline } from "node:stream";
+import { BuildError } from "../../solver/graph/error.ts";
+import { socketDirectory } from "../ssh-sockets.ts";
+import { type FileRules, SECRET_MAX_BYTES, type Session } from "../../solver/graph/session.ts";
+import { encodeBytes } from "../wire/bytes-message.ts";
+import { callUnary, type Metadata, openCall } from "../wire/client.ts";
+import { receiveFiles } from "../wire/fsutil-receive.ts";
+import { sendFiles } from "../wire/fsutil-send.ts";
+import {
+  HealthCheckRequestSchema,
+  HealthCheckResponseSchema,
+} from "../wire/messages/grpc/health/v1/health_pb.ts";
+import {
+  GetSecretRequestSchema,
+  GetSecretResponseSchema,
+} from "../wire/messages/moby/buildkit/secrets/v1/secrets_pb.ts";
+import {
+  CredentialsRequestSchema,
+  CredentialsResponseSchema,
+} from "../wire/messages/moby/filesync/v1/auth_pb.ts";
+import {
+  CheckAgentRequestSchema,
+  CheckAgentResponseSchema,
+} from "../wire/messages/moby/sshforward/v1/ssh_pb.ts";
+import { CODE, RpcError } from "../wire/status.ts";
+import { openTunnel } from "../wire/tunnel.ts";
+
+const METHODS = {
+  files: "/moby.filesync.v1.FileSync/DiffCopy",
+  output: "/moby.filesync.v1.FileSend/DiffCopy",
+  secret: {
+    path: "/moby.buildkit.secrets.v1.Secrets/GetSecret",
+    input: GetSecretRequestSchema,
+    output: GetSecretResponseSchema,
+  },
+  credentials: {
+    path: "/moby.filesync.v1.Auth/Credentials",
+    input: CredentialsRequestSchema,
+    output: CredentialsResponseSchema,
+  },
+  agent: {
+    path: "/moby.sshforward.v1.SSH/CheckAgent",
+    input: CheckAgentRequestSchema,
+    output: CheckAgentResponseSchema,
+  },
+  forward: "/moby.sshforward.v1.SSH/ForwardAgent",
+  health: {
+    path: "/grpc.health.v1.Health/Check",
+    input: HealthCheckRequestSchema,
+    output: HealthCheckResponseSchema,
+  },
+} as const;
+
+/** A client that answers neither of two checks is gone: behind a proxy nothing else tells. */
+const HEALTH_EVERY_MS = 5_000;
+const HEALTH_WITHIN_MS = 15_000;
+/** Of one message of an output; a client that serves calls takes 4 MiB. */
+const PIECE_MAX_BYTES = 1 << 20;
+
+export interface RemoteSession extends Session, Disposable {
+  readonly id: string;
+  /** Aborts when the client is gone. */
+  readonly gone: AbortSignal;
+}
+
+/** A session over the connection in its tunnel. `methods`: what the client serves; `peer`: who it is, which keys of its files are bound to. */
+export function openRemoteSession(
+  http: ClientHttp2Session,
+  {
+    id,
+    sharedKey,
+    methods,
+    peer,
+    tempDir,
+  }: {
+    readonly id: string;
+    readonly sharedKey: string;
+    readonly methods: readonly string[];
+    readonly peer: string;
+    readonly tempDir: () => string;
+  },
+): RemoteSession {
+  const served = new Set(methods.map((one) => one.toLowerCase()));
+  const serves = (method: string): boolean => served.has(method.toLowerCase());
+  const controller = new AbortController();
+  const { signal: gone } = controller;
+  const lost = new RpcError(CODE.CANCELLED, "the session of the client has ended");
+  http.once("close", () => controller.abort(lost));
+  const agents = new Map<string, Promise<string | null>>();
+  const servers: Server[] = [];
+  let directory: string | null = null;
+
+  let missed = 0;
+  const health = setInterval(() => {
+    const within = AbortSignal.any([gone, AbortSignal.timeout(HEALTH_WITHIN_MS)]);
+    callUnary(http, METHODS.health, create(HealthCheckRequestSchema), { signal: within }).then(
+      () => {
+        missed = 0;
+      },
+      () => {
+        if (++missed >= 2) http.destroy();
+      },
+    );
+  }, HEALTH_EVERY_MS).unref();
+  http.once("close", () => clearInterval(health));
+
+  /** null: the client has no such thing, or no such service. */
+  async function asked<T>(call: () => Promise<T>): Promise<T | null> {
+    try {
+      return await call();
+    } catch (error) {
+      const isLack =
+        error instanceof RpcError && (error.code === CODE.NOT_FOUND || error.code === CODE.UNIMPLEMENTED);
+      if (isLack) return null;
+      throw error;
+    }
+  }
+
+  async function serveAgent(agent: string): Promise<string | null> {
+    const found = await asked(() =>
+      callUnary(http, METHODS.agent, create(CheckAgentRequestSchema, { ID: agent }), { signal: gone }),
+    );
+    if (found === null) return null;
+    directory ??= socketDirectory(tempDir());
+    const path = join(directory, String(servers.length));
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      const call = openCall(http, METHODS.forward, {
+        signal: gone,
+        metadata: { "buildkit.ssh.id": agent },
+      });
+      const tunnel = openTunnel(call, { onEnd: () => call.end() });
+      pipeline(socket, tunnel, () => {});
+      pipeline(tunnel, socket, () => {});
+    });
+    servers.push(server);
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject).listen({ path }, resolve);
+    });
+    return path;
+  }
+
+  return {
+    id,
+    gone,
+    async files(name) {
+      if (!serves(METHODS.files))
+        throw new BuildError("CONTEXT_MISSING", `the client sends no files: "${name}" was asked for`);
+      return {
+        kind: "elsewhere",
+        key: JSON.stringify([peer, sharedKey]),
+        async open(rules, { signal }) {
+          const call = openCall(http, METHODS.files, {
+            signal: AbortSignal.any([signal, gone]),
+            metadata: { "dir-name": name, ...patternHeaders(rules) },
+          });
+          return receiveFiles(call);
+        },
+      };
+    },
+    async secret(name) {
+      const found = await asked(() =>
+        callUnary(http, METHODS.secret, create(GetSecretRequestSchema, { ID: name }), { signal: gone }),
+      );
+      if (found !== null && found.data.length > SECRET_MAX_BYTES)
+        throw new BuildError(
+          "LIMIT_EXCEEDED",
+          `secret "${name}" is larger than ${SECRET_MAX_BYTES / 1024} KiB`,
+        );
+      return found?.data ?? null;
+    },
+    sshSocket(agent) {
+      const known = agents.get(agent) ?? serveAgent(agent === "" ? "default" : agent);
+      agents.set(agent, known);
+      return known;
+    },
+    async credentials(host) {
+      const found = await asked(() =>
+        callUnary(http, METHODS.credentials, create(CredentialsRequestSchema, { Host: host }), {
+          signal: gone,
+        }),
+      );
+      if (found === null || found.Secret === "") return null;
+      return found.Username === ""
+        ? { kind: "identity-token", token: found.Secret }
+        : { kind: "basic", username: found.Username, password: found.Secret };
+    },
+    outputs: {
+      async file(name, data, { signal }) {
+        const call = openOutput(name, signal);
+        for await (const chunk of data) {
+          for (let at = 0; at < chunk.length; at += PIECE_MAX_BYTES)
+            await call.send(encodeBytes(chunk.subarray(at, at + PIECE_MAX_BYTES)));
+        }
+        call.end();
+        await untilTaken(call.messages());
+      },
+      async directory(name, path, { signal }) {
+        await sendFiles(openOutput(name, signal), path);
+      },
+    },
+    [Symbol.dispose]() {
+      clearInterval(health);
+      for (const server of servers) server.close();
+      if (directory !== null) rmSync(directory, { recursive: true, force: true });
+      http.close();
+    },
+  };
+
+  function openOutput(name: string, signal: AbortSignal) {
+    if (!serves(METHODS.output)) throw new RpcError(CODE.UNIMPLEMENTED, "the client takes no outputs");
+    const metadata = { "buildkit-attachable-exporter-id": name };
+    return openCall(http, METHODS.output, { signal: AbortSignal.any([signal, gone]), metadata });
+  }
+}
+
+async function untilTaken(messages: AsyncIterable<Uint8Array>): Promise<void> {
+  try {
+    for await (const _ of messages);
+  } catch (error) {
+    // Not wanted, which is no error.
+    if (!(error instanceof RpcError && error.code === CODE.ALREADY_EXISTS)) throw error;
+  }
+}
+
+/** Patterns as repeated headers; escaped as in a URL's query where one has bytes that no header may have. */
+function patternHeaders({ includes, excludes, follow }: FileRules): Metadata {
+  const headers: Record<string, string | readonly string[]> = {};
+  for (const [name, values] of [
+    ["include-patterns", includes],
+    ["exclude-patterns", excludes],
+    ["followpaths", follow],
+  ] as const) {
+    if (values.length === 0) continue;
+    const isPlain = values.every((value) => /^[\x20-\x7e]*$/.test(value) && value.trim() === value);
+    headers[name] = isPlain ? values : values.map((value) => encodeURIComponent(value).replace(/%20/g, "+"));
+    if (!isPlain) headers[`${name}-encoded`] = "1";
+  }
+  return headers;
+}

@@ -1,0 +1,203 @@
+// Progress of a build for Control.Status: kept from its start, so that who asks later is told all of it.
+
+import { create } from "@bufbuild/protobuf";
+import { type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
+import type { SourceText } from "../engine/request.ts";
+import { openProgressState, type Step } from "../progress-state.ts";
+import type { Digest } from "../../solver/graph/digest.ts";
+import type { ProgressEvent } from "../../solver/graph/event.ts";
+import type { SourceRange } from "../../solver/graph/error.ts";
+import {
+  type StatusResponse,
+  StatusResponseSchema,
+  type Vertex,
+  VertexLogSchema,
+  VertexSchema,
+  VertexStatusSchema,
+  VertexWarningSchema,
+} from "../wire/messages/moby/buildkit/v1/control_pb.ts";
+
+/** Logs kept for who asks late; what is beyond is not sent again, and says so. */
+const KEPT_MAX_BYTES = 8 << 20;
+
+/** The same for a build that has ended. */
+const ENDED_MAX_BYTES = 1 << 20;
+const NOTHING = create(StatusResponseSchema);
+
+export interface StatusStream {
+  event(event: ProgressEvent): void;
+  /** The Dockerfile, for ranges of warnings. */
+  source(source: SourceText): void;
+  /** Nothing more comes. */
+  end(): void;
+  /** All that was and will be, until the end. */
+  read(signal: AbortSignal): AsyncGenerator<StatusResponse, void, undefined>;
+}
+
+export function openStatusStream(): StatusStream {
+  const state = openProgressState("plain");
+  const inputs = new Map<Digest, readonly Digest[]>();
+  const kept: StatusResponse[] = [];
+  let keptBytes = 0;
+  let isOver = false;
+  let source: SourceText | null = null;
+  let anchor: Digest | null = null;
+  let wake: (() => void)[] = [];
+  /** Where the last word on each transfer is: earlier ones need not be told to who comes late. */
+  const lastOf = new Map<string, number>();
+
+  const add = (part: Partial<Pick<StatusResponse, "vertexes" | "statuses" | "logs" | "warnings">>): void => {
+    kept.push(create(StatusResponseSchema, part));
+    const woken = wake;
+    wake = [];
+    for (const one of woken) one();
+  };
+
+  function vertexOf(step: Step): Vertex {
+    const { outcome, startedMs } = step;
+    const ended = "atMs" in outcome ? outcome.atMs : null;
+    const began = startedMs ?? ended;
+    return create(VertexSchema, {
+      digest: step.vertex,
+      inputs: [...(inputs.get(step.vertex) ?? [])],
+      name: step.name,
+      cached: outcome.kind === "cached",
+      ...(began === null ? {} : { started: time(began) }),
+      ...(ended === null ? {} : { completed: time(ended) }),
+      error:
+        outcome.kind === "failed" ? outcome.message : outcome.kind === "cancelled" ? "context canceled" : "",
+    });
+  }
+
+  return {
+    source(text) {
+      source = text;
+    },
+    event(event) {
+      if (event.kind === "note" || event.kind === "usage" || event.kind === "looking") return;
+      if (event.kind === "warning") {
+        if (anchor === null) return;
+        add({ warnings: [warningOf(event, anchor, source)] });
+        return;
+      }
+      if (event.kind === "vertex") {
+        inputs.set(event.vertex, event.inputs);
+        anchor ??= event.vertex;
+      }
+      const step = state.apply(event);
+      if (step === null) return;
+      switch (event.kind) {
+        case "log": {
+          keptBytes += event.data.length;
+          if (keptBytes > KEPT_MAX_BYTES && kept.length > 0) dropLogs();
+          const log = create(VertexLogSchema, {
+            vertex: event.vertex,
+            timestamp: time(event.atMs),
+            stream: BigInt(event.fd),
+            msg: Buffer.from(event.data),
+          });
+          add({ logs: [log] });
+          return;
+        }
+        case "bytes": {
+          const started = step.transfers.get(event.label)?.startedMs ?? event.atMs;
+          const status = create(VertexStatusSchema, {
+            ID: event.label,
+            vertex: event.vertex,
+            current: BigInt(event.current),
+            total: BigInt(event.total ?? 0),
+            timestamp: time(event.atMs),
+            started: time(started),
+            ...(event.done ? { completed: time(event.atMs) } : {}),
+          });
+          const key = `${event.vertex} ${event.label}`;
+          const before = lastOf.get(key);
+          if (before !== undefined) kept[before] = NOTHING;
+          lastOf.set(key, kept.length);
+          add({ statuses: [status] });
+          return;
+        }
+        default:
+          add({ vertexes: [vertexOf(step)] });
+      }
+    },
+    end() {
+      isOver = true;
+      while (keptBytes > ENDED_MAX_BYTES && dropLogs() > 0);
+      add({});
+    },
+    async *read(signal) {
+      for (let at = 0; ; ) {
+        const next = kept[at];
+        if (next !== undefined) {
+          at++;
+          const { vertexes, statuses, logs, warnings } = next;
+          if (vertexes.length + statuses.length + logs.length + warnings.length > 0) yield next;
+          continue;
+        }
+        if (isOver) return;
+        await new Promise<void>((resolve) => {
+          const on = (): void => {
+            signal.removeEventListener("abort", on);
+            resolve();
+          };
+          wake.push(on);
+          signal.addEventListener("abort", on, { once: true });
+        });
+        signal.throwIfAborted();
+      }
+    },
+  };
+
+  /** The oldest half of the logs makes room. */
+  function dropLogs(): number {
+    let dropped = 0;
+    for (const [at, one] of kept.entries()) {
+      const size = one.logs.reduce((sum, { msg }) => sum + msg.length, 0);
+      if (size === 0) continue;
+      dropped += size;
+      const first = one.logs[0];
+      const words = Buffer.from("[output clipped: the daemon keeps the last 8 MiB of a build's logs]\n");
+      kept[at] = create(
+        StatusResponseSchema,
+        dropped === size && first !== undefined ? { logs: [{ ...first, msg: words }] } : {},
+      );
+      if (dropped > KEPT_MAX_BYTES / 2) break;
+    }
+    keptBytes -= dropped;
+    return dropped;
+  }
+}
+
+function warningOf(
+  event: Extract<ProgressEvent, { kind: "warning" }>,
+  vertex: Digest,
+  source: SourceText | null,
+) {
+  return create(VertexWarningSchema, {
+    vertex,
+    level: 1n,
+    short: Buffer.from(event.rule === "" ? event.message : `${event.rule}: ${event.message}`),
+    detail: event.detail === "" ? [] : [Buffer.from(event.detail)],
+    url: event.url,
+    ...(source === null || event.at.length === 0
+      ? {}
+      : { info: { filename: source.file, data: Buffer.from(source.text), language: "Dockerfile" } }),
+    ranges: event.at.map(rangeOf),
+  });
+}
+
+function rangeOf({ start, end }: SourceRange) {
+  return {
+    start: { line: start.line, character: 0 },
+    end: { line: end.line, character: 0 },
+  };
+}
+
+function time(ms: number): Timestamp {
+  const seconds = Math.floor(ms / 1000);
+  return create(TimestampSchema, {
+    seconds: BigInt(seconds),
+    nanos: Math.round((ms - seconds * 1000) * 1e6),
+  });
+}

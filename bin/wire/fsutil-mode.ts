@@ -1,0 +1,35 @@
+// Modes of files as fsutil sends them: Go's os.FileMode, not st_mode (go.dev, io/fs, "FileMode").
+
+import type { FileEntry } from "../../solver/graph/session.ts";
+
+const DIRECTORY = 2 ** 31;
+const SYMLINK = 1 << 27;
+const FIFO = 1 << 25;
+const OTHER = 0x0528_0000; // device, socket, character device, irregular
+const BITS: readonly (readonly [go: number, unix: number])[] = [
+  [1 << 23, 0o4000],
+  [1 << 22, 0o2000],
+  [1 << 20, 0o1000],
+];
+
+export function typeOf(mode: number, linkName: string): FileEntry["type"] {
+  if (mode >= DIRECTORY) return "directory";
+  if ((mode & SYMLINK) !== 0) return "symlink";
+  if ((mode & FIFO) !== 0) return linkName === "" ? "fifo" : "hardlink";
+  if ((mode & OTHER) !== 0) return "other";
+  return linkName === "" ? "file" : "hardlink";
+}
+
+export function permissionsOf(mode: number): number {
+  let unix = mode & 0o777;
+  for (const [go, bit] of BITS) if ((mode & go) !== 0) unix |= bit;
+  return unix;
+}
+
+export function goMode(type: "file" | "directory" | "symlink" | "fifo", permissions: number): number {
+  let mode = permissions & 0o777;
+  for (const [go, bit] of BITS) if ((permissions & bit) !== 0) mode |= go;
+  if (type === "symlink") mode |= SYMLINK;
+  if (type === "fifo") mode |= FIFO;
+  return type === "directory" ? mode + DIRECTORY : mode;
+}
