@@ -250,8 +250,8 @@ describe("a store of an earlier layout", () => {
   // A newer one is for a newer program; there never was a version 0, so a file that says so is damaged.
   for (const [version, message, hint] of [
     ["0", /the version file .* is damaged/, /fsck --repair/],
-    ["2", /has layout version 2, this tsbuild knows 1$/, /newer tsbuild/],
-    ["17", /has layout version 17, this tsbuild knows 1$/, /newer tsbuild/],
+    ["2", /has layout version 2, this tsbuild supports 1$/, /newer tsbuild/],
+    ["17", /has layout version 17, this tsbuild supports 1$/, /newer tsbuild/],
   ] as const) {
     it(`of version ${version} is refused in words and left as it is`, async () => {
       await first({ root: root(), boot: bootId() });
