@@ -6,6 +6,7 @@ import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.
 import { CODE, RpcError } from "../wire/status.ts";
 import type { RemoteSession } from "./remote-session.ts";
 import { openStatusStream, type StatusStream } from "./status-stream.ts";
+import { openWaiting } from "./waiting.ts";
 
 /** How long Status and gateway calls wait for their build, as in BuildKit. */
 export const STATUS_WAIT_MS = 6_000;
@@ -49,35 +50,12 @@ export interface Builds {
 export function openBuilds(): Builds {
   const running = new Map<string, Build>();
   const ended = new Map<string, StatusStream>();
-  const waiting = new Map<string, Set<(build: Build) => void>>();
-
-  function wait(name: string, withinMs: number, signal: AbortSignal): Promise<Build> {
-    return new Promise((resolve, reject) => {
-      const all = waiting.get(name) ?? new Set();
-      waiting.set(name, all);
-      const end = (): void => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", onAbort);
-        all.delete(found);
-        if (all.size === 0 && waiting.get(name) === all) waiting.delete(name);
-      };
-      const found = (build: Build): void => {
-        end();
-        resolve(build);
-      };
-      const onAbort = (): void => {
-        end();
-        reject(signal.reason as Error);
-      };
-      const timer = setTimeout(() => {
-        end();
-        reject(new RpcError(CODE.NOT_FOUND, `no such job ${name}`));
-      }, withinMs);
-      all.add(found);
-      if (signal.aborted) onAbort();
-      else signal.addEventListener("abort", onAbort, { once: true });
+  const waiting = openWaiting<Build>();
+  const wait = (name: string, withinMs: number, signal: AbortSignal): Promise<Build> =>
+    waiting.wait(name, {
+      ...{ withinMs, signal },
+      late: () => new RpcError(CODE.NOT_FOUND, `no such job ${name}`),
     });
-  }
 
   return {
     begin(request, session, signal) {
@@ -98,7 +76,7 @@ export function openBuilds(): Builds {
         source: null,
       };
       running.set(name, build);
-      for (const found of waiting.get(name) ?? []) found(build);
+      waiting.arrived(name, build);
       return build;
     },
     end(build) {

@@ -1,10 +1,9 @@
 // tsbuildd: an engine behind BuildKit's API. Listens, and gives each connection the services.
 
 import { create } from "@bufbuild/protobuf";
-import { chmodSync, rmSync, statSync } from "node:fs";
+import { chmodSync, readFileSync, rmSync, statSync } from "node:fs";
 import { createServer, connect, type Server, type Socket } from "node:net";
 import { dirname } from "node:path";
-import { readFileSync } from "node:fs";
 import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { makeDirectories } from "../../cache/outside.ts";
 import { BuildError } from "../../solver/graph/error.ts";

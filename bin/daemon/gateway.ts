@@ -3,8 +3,7 @@
 import { create } from "@bufbuild/protobuf";
 import { randomBytes } from "node:crypto";
 import { formatPlatform } from "../../solver/graph/op.ts";
-import type { Handlers } from "../wire/server.ts";
-import { unary } from "../wire/server.ts";
+import { type Handlers, unary } from "../wire/server.ts";
 import { APICapSchema } from "../wire/messages/moby/buildkit/v1/apicaps/caps_pb.ts";
 import {
   PingRequestSchema,

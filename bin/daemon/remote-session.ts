@@ -9,7 +9,7 @@ import { pipeline } from "node:stream";
 import { BuildError } from "../../solver/graph/error.ts";
 import { socketDirectory } from "../ssh-sockets.ts";
 import { type FileRules, SECRET_MAX_BYTES, type Session } from "../../solver/graph/session.ts";
-import { encodeBytes } from "../wire/bytes-message.ts";
+import { sendBytes } from "../wire/bytes-message.ts";
 import { callUnary, type Metadata, openCall } from "../wire/client.ts";
 import { receiveFiles } from "../wire/fsutil-receive.ts";
 import { sendFiles } from "../wire/fsutil-send.ts";
@@ -61,8 +61,6 @@ const METHODS = {
 /** A client that answers neither of two checks is gone: behind a proxy nothing else tells. */
 const HEALTH_EVERY_MS = 5_000;
 const HEALTH_WITHIN_MS = 15_000;
-/** Of one message of an output; a client that serves calls takes 4 MiB. */
-const PIECE_MAX_BYTES = 1 << 20;
 
 export interface RemoteSession extends Session, Disposable {
   readonly id: string;
@@ -194,10 +192,7 @@ export function openRemoteSession(
     outputs: {
       async file(name, data, { signal }) {
         const call = openOutput(name, signal);
-        for await (const chunk of data) {
-          for (let at = 0; at < chunk.length; at += PIECE_MAX_BYTES)
-            await call.send(encodeBytes(chunk.subarray(at, at + PIECE_MAX_BYTES)));
-        }
+        for await (const chunk of data) await sendBytes(call, chunk);
         call.end();
         await untilTaken(call.messages());
       },

@@ -4,6 +4,8 @@
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 
 const TAG = 0x0a; // field 1, length-delimited
+/** Data of one message at most: a client that serves calls takes no message over 4 MiB. */
+const PIECE_MAX_BYTES = 1 << 20;
 
 export function encodeBytes(data: Uint8Array): Uint8Array {
   const head = [TAG];
@@ -25,4 +27,13 @@ export function decodeBytes(message: Uint8Array): Uint8Array {
     else reader.skip(type, field);
   }
   return data;
+}
+
+/** Sends data of any length, in pieces that every client takes. */
+export async function sendBytes(
+  call: { send(message: Uint8Array): Promise<void> },
+  data: Uint8Array,
+): Promise<void> {
+  for (let at = 0; at < data.length; at += PIECE_MAX_BYTES)
+    await call.send(encodeBytes(data.subarray(at, at + PIECE_MAX_BYTES)));
 }

@@ -1,16 +1,13 @@
 // A connection inside of a call: messages of bytes in both directions as one stream (Control.Session, ForwardAgent).
 
 import { Duplex } from "node:stream";
-import { decodeBytes, encodeBytes } from "./bytes-message.ts";
+import { decodeBytes, sendBytes } from "./bytes-message.ts";
 
 /** What a tunnel needs of a call, on either side of it. */
 export interface Tunnelled {
   messages(): AsyncGenerator<Uint8Array, void, undefined>;
   send(message: Uint8Array): Promise<void>;
 }
-
-/** Bytes of one message at most: a client that serves calls takes no message over 4 MiB. */
-const PIECE_MAX_BYTES = 1 << 20;
 
 /** The bytes of a call. Ending it calls onEnd; it is destroyed with the call's error. */
 export function openTunnel(call: Tunnelled, { onEnd }: { readonly onEnd: () => void }): Duplex {
@@ -44,9 +41,7 @@ export function openTunnel(call: Tunnelled, { onEnd }: { readonly onEnd: () => v
 
   async function sendAll(chunks: readonly Buffer[], done: (error?: Error) => void): Promise<void> {
     try {
-      const all = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
-      for (let at = 0; at < all.length; at += PIECE_MAX_BYTES)
-        await call.send(encodeBytes(all.subarray(at, at + PIECE_MAX_BYTES)));
+      await sendBytes(call, chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks));
     } catch (error) {
       return done(error as Error);
     }
