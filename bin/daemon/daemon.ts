@@ -58,7 +58,7 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
     peers.get((stream as unknown as { readonly session?: object }).session ?? {}) ?? "";
   const handlers = new Map([
     ...controlHandlers({ engine, allowed, builds, sessions, version, peerOf }),
-    ...gatewayHandlers(builds, () => [workerRecord(version)], { engine, allowed }),
+    ...gatewayHandlers(builds, () => [workerRecord(version)]),
     [
       "/grpc.health.v1.Health/Check",
       unary(HealthCheckRequestSchema, HealthCheckResponseSchema, async () =>
