@@ -112,7 +112,9 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       const vertex = ref.definition.root?.vertex ?? digestOf("scratch");
       const dirs = await build.worker.unpacker.directories(layers, vertex, context);
       await parts.keeper().begins();
-      return await parts.keeper().run({ kind: "look", dirs, path, question }, { signal });
+      return await parts
+        .keeper()
+        .run({ kind: "look", tree: { kind: "layers", dirs }, path, question }, { signal });
     },
     async resolveImage(identifier, attrs, { platform, name }) {
       const build = await buildOf(terms.session, [], attrs["image.resolvemode"] === "pull");
