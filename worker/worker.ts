@@ -354,8 +354,10 @@ export function openWorker(options: WorkerOptions): LocalWorker {
         case "merge":
         case "diff":
           return runLayers(vertex, op, inputs, { name, earlier }, context);
+        case "passthrough":
+          return { outputs: op.outputs.map((input) => inputs[input] ?? null), readDigest: null };
         case "build":
-          throw new BuildError("SOURCE_FAILED", `this ${op.kind} step is not supported`);
+          throw new Error("a definition in a file is built by the solver");
       }
     },
     warm(connected) {
