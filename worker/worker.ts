@@ -3,7 +3,7 @@
 import { type Claims, openClaims } from "../cache/claims.ts";
 import { pullLayer } from "../cache/registry/image.ts";
 import type { Transport } from "../cache/registry/transport.ts";
-import type { Vertex } from "../solver/graph/definition.ts";
+import type { StepResources, Vertex } from "../solver/graph/definition.ts";
 import { type Digest, digestOf, parseDigest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { DiffOp, ExecOp, FileOp, MergeOp, Platform, SourceOp } from "../solver/graph/op.ts";
@@ -18,7 +18,7 @@ import { stackLayers } from "../solver/graph/stack.ts";
 import type { Keeper } from "./keeper/keeper.ts";
 import type { OtherNetwork, Selector, Tree } from "./keeper/messages.ts";
 import type { Cgroups, StepCgroup } from "./cgroup.ts";
-import type { ResourceLimits } from "./cgroup-limits.ts";
+import { type ResourceLimits, withOwnLimits } from "./cgroup-limits.ts";
 import { onPlatform } from "./emulation.ts";
 import { openFinisher } from "./finish.ts";
 import { type CacheClaims, type MergeLayers, openUnpacker, type Unpacker } from "./layers.ts";
@@ -110,16 +110,24 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     fetch: async (remote, transfer) => pullLayer(remote, store, await options.registry(), transfer),
   });
 
-  let limited: Cgroups | null = null;
-  const cgroup = async (parent: string, { emit }: CallContext): Promise<StepCgroup | null> => {
-    const limits = options.limits ?? null;
+  const limited = new Map<string, Cgroups>();
+  const cgroup = async (
+    parent: string,
+    { emit }: CallContext,
+    own: StepResources | null = null,
+  ): Promise<StepCgroup | null> => {
+    const limits = withOwnLimits(options.limits ?? null, own);
     if (limits === null && parent === "") return null;
     const { openCgroups } = await import("./cgroup.ts");
-    limited ??= openCgroups({
-      limits,
-      warn: (message, detail) => emit({ kind: "warning", rule: "", message, detail, url: "", at: [] }),
-    });
-    return limited.step(parent);
+    const key = JSON.stringify(limits);
+    const cgroups =
+      limited.get(key) ??
+      openCgroups({
+        limits,
+        warn: (message, detail) => emit({ kind: "warning", rule: "", message, detail, url: "", at: [] }),
+      });
+    limited.set(key, cgroups);
+    return cgroups.step(parent);
   };
 
   let toldNetwork: OtherNetwork["kind"] | null = null;
@@ -324,7 +332,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       store.records.put("selection", key, digest);
       return digest;
     },
-    async run(vertex, inputs, context, name, earlier) {
+    async run(vertex, inputs, context, { name, resources }, earlier) {
       const { op } = vertex;
       switch (op.kind) {
         case "file":
@@ -340,7 +348,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
             layersOf: (input) => layersOf(input, context),
             finish: (active, output) =>
               finisher.finish(active, earlier[output] ?? [], op.args.join(" "), context),
-            cgroup: (parent) => cgroup(parent, context),
+            cgroup: (parent) => cgroup(parent, context, resources),
             processes: processBound(options.limits?.pids ?? null, op.ulimits),
             ...(options.restoreMount === undefined ? {} : { restoreMount: options.restoreMount }),
           };
@@ -354,8 +362,10 @@ export function openWorker(options: WorkerOptions): LocalWorker {
         case "merge":
         case "diff":
           return runLayers(vertex, op, inputs, { name, earlier }, context);
+        case "passthrough":
+          return { outputs: op.outputs.map((input) => inputs[input] ?? null), readDigest: null };
         case "build":
-          throw new BuildError("SOURCE_FAILED", `this ${op.kind} step is not supported`);
+          throw new Error("a definition in a file is built by the solver");
       }
     },
     warm(connected) {
@@ -364,7 +374,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     async [Symbol.asyncDispose]() {
       await local[Symbol.asyncDispose]();
       await finisher[Symbol.asyncDispose]();
-      await limited?.[Symbol.asyncDispose]();
+      for (const cgroups of [...limited.values()].reverse()) await cgroups[Symbol.asyncDispose]();
       await lease[Symbol.asyncDispose]();
     },
   };

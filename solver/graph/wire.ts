@@ -144,7 +144,7 @@ export function bytes(number: number): Field<Uint8Array> {
       pbf.writeTag(number, LENGTH_DELIMITED);
       putBytes(pbf, value);
     },
-    read: (pbf) => readBytes(pbf).slice(),
+    read: (pbf) => new Uint8Array(readBytes(pbf)), // a copy: slice() of a Buffer is none
   };
 }
 
@@ -346,7 +346,7 @@ export function blobs(number: number): Field<readonly Uint8Array[]> {
         putBytes(pbf, value);
       }
     },
-    read: (pbf, before) => push(before, readBytes(pbf).slice()),
+    read: (pbf, before) => push(before, new Uint8Array(readBytes(pbf))),
   };
 }
 
