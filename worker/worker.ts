@@ -23,6 +23,7 @@ import { onPlatform } from "./emulation.ts";
 import { openFinisher } from "./finish.ts";
 import { type CacheClaims, type MergeLayers, openUnpacker, type Unpacker } from "./layers.ts";
 import { processBound } from "./process-bound.ts";
+import type { Container, ContainerDeps } from "./ops/container.ts";
 import { type ExecDeps, runExecOp } from "./ops/exec.ts";
 import type { RestoreMount } from "./ops/exec-mounts.ts";
 import { type ImageSource, imageDigest, layersDigest, openImageSource } from "./sources/image.ts";
@@ -61,6 +62,8 @@ export interface WorkerOptions {
   readonly cacheClaims?: CacheClaims;
   /** See ExecDeps; omitted: cache mounts start empty. */
   readonly restoreMount?: RestoreMount;
+  /** See ExecDeps; omitted: false. */
+  readonly keepsFailed?: boolean;
 }
 
 export interface LocalWorker extends Worker {
@@ -72,6 +75,13 @@ export interface LocalWorker extends Worker {
   layersOf(result: Result, context: CallContext): Promise<readonly LayerId[]>;
   /** A cgroup with the limits of the options, below `parent`: Cgroups.step() of cgroup.ts. */
   cgroup(parent: string, context: CallContext): Promise<StepCgroup | null>;
+  /** Opens a container with the mounts of an exec op: ops/container.ts. `path`: PATH of its processes. */
+  openContainer(
+    op: ExecOp,
+    inputs: readonly Result[],
+    context: CallContext,
+    path?: string,
+  ): Promise<Container>;
   /** Reports once that a step used a network other than the usual one. */
   tellNetwork(found: OtherNetwork, step: string, context: CallContext): void;
 }
@@ -261,6 +271,25 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     return { outputs: [{ kind: "layers", layers: [id] }], readDigest: null };
   };
 
+  /** What steps and containers are made with. */
+  const containerDeps = (
+    op: ExecOp,
+    vertex: Digest,
+    context: CallContext,
+    resources: StepResources | null,
+  ): ContainerDeps => ({
+    store,
+    keeper,
+    entitlements: options.entitlements,
+    otherNetwork: (found, step) => tellNetwork(found, step, context),
+    resolvConf: options.resolvConf,
+    directories: (input) => directories(input, vertex, context),
+    layersOf: (input) => layersOf(input, context),
+    cgroup: (parent) => cgroup(parent, context, resources),
+    processes: processBound(options.limits?.pids ?? null, op.ulimits),
+    ...(options.restoreMount === undefined ? {} : { restoreMount: options.restoreMount }),
+  });
+
   const pinSource = async (
     op: SourceOp,
     platform: Platform | null,
@@ -313,6 +342,11 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     layersOf,
     cgroup,
     tellNetwork,
+    async openContainer(op, inputs, context, path) {
+      const { openContainer } = await import("./ops/container.ts");
+      const vertex = digestOf(JSON.stringify(op.mounts));
+      return await openContainer(op, inputs, containerDeps(op, vertex, context, null), context, path);
+    },
     pin: pinSource,
     async contentDigest(result, selectors, context, onBytes) {
       if (result.kind === "files")
@@ -339,18 +373,10 @@ export function openWorker(options: WorkerOptions): LocalWorker {
           return runFile(vertex, op, inputs, { name, earlier }, context);
         case "exec": {
           const deps: ExecDeps = {
-            store,
-            keeper,
-            entitlements: options.entitlements,
-            otherNetwork: (found, step) => tellNetwork(found, step, context),
-            resolvConf: options.resolvConf,
-            directories: (input) => directories(input, vertex.digest, context),
-            layersOf: (input) => layersOf(input, context),
+            ...containerDeps(op, vertex.digest, context, resources),
+            keepsFailed: options.keepsFailed ?? false,
             finish: (active, output) =>
               finisher.finish(active, earlier[output] ?? [], op.args.join(" "), context),
-            cgroup: (parent) => cgroup(parent, context, resources),
-            processes: processBound(options.limits?.pids ?? null, op.ulimits),
-            ...(options.restoreMount === undefined ? {} : { restoreMount: options.restoreMount }),
           };
           const outputs = await onPlatform(vertex.platform, options.defaultPlatform, () =>
             runExecOp(vertex, op, inputs, deps, context),
