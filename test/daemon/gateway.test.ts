@@ -30,7 +30,7 @@ import {
   StatFileResponseSchema,
 } from "../../bin/wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import { DefinitionSchema } from "../../bin/wire/messages/pb/ops_pb.ts";
-import { CODE, RpcError } from "../../bin/wire/status.ts";
+import { CODE, type RpcError } from "../../bin/wire/status.ts";
 import { toBinary } from "@bufbuild/protobuf";
 import type { Definition, Input } from "../../solver/graph/definition.ts";
 import { encodeDefinition } from "../../solver/graph/llb-definition.ts";
