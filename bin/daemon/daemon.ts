@@ -51,8 +51,8 @@ const DRAIN_MS = 10_000;
  *  some seconds to end. */
 export async function openDaemon(engine: Engine, options: DaemonOptions): Promise<Daemon> {
   const { allowed, version, log } = options;
-  const builds = openBuilds();
   const sessions = openSessions();
+  const builds = openBuilds(sessions);
   const peers = new WeakMap<object, string>();
   const peerOf = ({ stream }: Call): string =>
     peers.get((stream as unknown as { readonly session?: object }).session ?? {}) ?? "";
