@@ -23,13 +23,13 @@ import { onPlatform } from "./emulation.ts";
 import { openFinisher } from "./finish.ts";
 import { type CacheClaims, type MergeLayers, openUnpacker, type Unpacker } from "./layers.ts";
 import { processBound } from "./process-bound.ts";
-import type { Container, ContainerDeps } from "./ops/container.ts";
+import type { ContainerDeps } from "./ops/container.ts";
 import { type ExecDeps, runExecOp } from "./ops/exec.ts";
 import type { RestoreMount } from "./ops/exec-mounts.ts";
 import { type ImageSource, imageDigest, layersDigest, openImageSource } from "./sources/image.ts";
 import { openLocalSource } from "./sources/local.ts";
 import type { Registry } from "../cache/registry/contract.ts";
-import type { EarlierLayers, Pin, RunOutcome, Worker } from "./contract.ts";
+import type { Container, EarlierLayers, Pin, RunOutcome, Worker } from "./contract.ts";
 import type { Store } from "../cache/contract.ts";
 
 export type { Unpacker } from "./layers.ts";
@@ -345,7 +345,8 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     async openContainer(op, inputs, context, path) {
       const { openContainer } = await import("./ops/container.ts");
       const vertex = digestOf(JSON.stringify(op.mounts));
-      return await openContainer(op, inputs, containerDeps(op, vertex, context, null), context, path);
+      const deps = containerDeps(op, vertex, context, null);
+      return await openContainer(op, inputs, deps, { ...context, path, vertex });
     },
     pin: pinSource,
     async contentDigest(result, selectors, context, onBytes) {

@@ -182,6 +182,7 @@ async function solve(build: Build, { engine, allowed }: ControlDeps): Promise<Re
       build.source = source;
       status.source(source);
     },
+    keepsFailed: isDriven(request),
   };
   return await engine.drive(terms, options, async (bridge) => {
     build.opened(bridge);

@@ -4,10 +4,11 @@ import type { SourceText } from "../engine/request.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { CODE, type Detail, RpcError } from "../wire/status.ts";
 
-const ERRDEFS = "github.com/moby/buildkit/errdefs";
+export const ERRDEFS = "github.com/moby/buildkit/errdefs";
 
-/** The status of a failure. A failed build is UNKNOWN, which clients print without a prefix; INTERNAL is kept for faults of the daemon. */
-export function statusOf(error: unknown, source: SourceText | null): RpcError {
+/** The status of a failure. A failed build is UNKNOWN, which clients print without a prefix; INTERNAL is kept for faults of the daemon.
+ *  `more`: further details of a failed build. */
+export function statusOf(error: unknown, source: SourceText | null, more: readonly Detail[] = []): RpcError {
   if (error instanceof RpcError) return error;
   if (error instanceof Error && error.name === "AbortError")
     return new RpcError(CODE.CANCELLED, "context canceled");
@@ -28,6 +29,7 @@ export function statusOf(error: unknown, source: SourceText | null): RpcError {
     );
   }
   if (error.vertex !== null) details.push(detail("Vertex", { digest: error.vertex }));
+  details.push(...more);
   const hint = error.hint === null ? "" : `\n${error.hint}`;
   return new RpcError(CODE.UNKNOWN, `${error.message}${hint}`, details, error);
 }

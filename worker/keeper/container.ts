@@ -45,7 +45,7 @@ export function keptContainer(line: ContainerLine, container: number): KeptConta
   }
 
   async function release(): Promise<void> {
-    released.abort(new Error("the container was released"));
+    released.abort();
     await Promise.allSettled(running);
     if (line.isOver()) return;
     const options = { signal: new AbortController().signal, stop() {}, graceMs: 0 };

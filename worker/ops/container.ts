@@ -1,12 +1,12 @@
 // A container for clients: the mounts of an exec op, with any number of processes on them. What they write is discarded.
 
-import { digestOf } from "../../solver/graph/digest.ts";
+import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ExecOp } from "../../solver/graph/op.ts";
 import type { CallContext, Result } from "../../solver/graph/request.ts";
 import { Scope } from "../../solver/graph/scope.ts";
-import type { ProcessIo } from "../keeper/contract.ts";
-import type { ExecOutcome, LookAnswer, OtherNetwork, ProcessJob, TreeQuestion } from "../keeper/messages.ts";
+import type { Container } from "../contract.ts";
+import type { OtherNetwork } from "../keeper/messages.ts";
 import {
   checkEntitlements,
   DEFAULT_PATH,
@@ -21,35 +21,22 @@ export interface ContainerDeps extends FilesDeps {
   readonly otherNetwork: (found: OtherNetwork, step: string) => void;
 }
 
-/** What runs in a container. An empty user is that of the first process. */
-export interface ContainerProcess extends ProcessJob {
-  readonly secretEnv: ExecOp["secretEnv"];
+interface ContainerContext extends CallContext {
+  /** PATH of processes that have none. */
+  readonly path: string | undefined;
+  /** What is told of its mounts is told of this one. */
+  readonly vertex: Digest;
 }
 
-/** Disposing kills its processes and discards what they wrote. */
-export interface Container extends AsyncDisposable {
-  /** Runs a process; as KeptContainer.exec, and throws ENTITLEMENT_DENIED, SECRET_MISSING. */
-  exec(process: ContainerProcess, io: ProcessIo): Promise<ExecOutcome>;
-  /** Looks into a mount, by its place in the op. Throws as KeptContainer.look. */
-  look(
-    mount: number,
-    path: string,
-    question: TreeQuestion,
-    options: { readonly signal: AbortSignal },
-  ): Promise<LookAnswer>;
-}
-
-/** Opens the mounts of the op. `path`: of the processes that have none. Throws as a step does. */
+/** Opens the mounts of the op. Throws as a step does. */
 export async function openContainer(
   op: ExecOp,
   inputs: readonly Result[],
   deps: ContainerDeps,
-  context: CallContext,
-  path: string = DEFAULT_PATH,
+  { path = DEFAULT_PATH, vertex, ...context }: ContainerContext,
 ): Promise<Container> {
   const scope = new Scope(null);
   try {
-    const vertex = digestOf(JSON.stringify(op.mounts));
     const { job, places } = await prepareFiles(op, inputs, { vertex, scope, deps }, context);
     const kept = scope.use(await deps.keeper().openContainer(job, { signal: context.signal }));
     return {
