@@ -1,7 +1,6 @@
 // Progress of a build for Control.Status: kept from its start, so that who asks later is told all of it.
 
 import { create } from "@bufbuild/protobuf";
-import { type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import type { SourceText } from "../engine/request.ts";
 import { openProgressState, type Step } from "../progress-state.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
@@ -16,11 +15,12 @@ import {
   VertexStatusSchema,
   VertexWarningSchema,
 } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
+import { timestamp } from "../wire/timestamp.ts";
 
 /** Logs kept for who asks late; what is beyond is not sent again, and says so. */
 const KEPT_MAX_BYTES = 8 << 20;
 
-/** The same for a build that has ended. */
+/** The same for a build that has ended and has no record in the history. */
 const ENDED_MAX_BYTES = 1 << 20;
 const NOTHING = create(StatusResponseSchema);
 
@@ -30,6 +30,10 @@ export interface StatusStream {
   source(source: SourceText): void;
   /** Nothing more comes. */
   end(): void;
+  /** After the end: keeps less of the logs. */
+  shrink(): void;
+  /** All that was until now. */
+  kept(): readonly StatusResponse[];
   /** All that was and will be, until the end. */
   read(signal: AbortSignal): AsyncGenerator<StatusResponse, void, undefined>;
 }
@@ -62,8 +66,8 @@ export function openStatusStream(): StatusStream {
       inputs: [...(inputs.get(step.vertex) ?? [])],
       name: step.name,
       cached: outcome.kind === "cached",
-      ...(began === null ? {} : { started: time(began) }),
-      ...(ended === null ? {} : { completed: time(ended) }),
+      ...(began === null ? {} : { started: timestamp(began) }),
+      ...(ended === null ? {} : { completed: timestamp(ended) }),
       error:
         outcome.kind === "failed" ? outcome.message : outcome.kind === "cancelled" ? "context canceled" : "",
     });
@@ -92,7 +96,7 @@ export function openStatusStream(): StatusStream {
           if (keptBytes > KEPT_MAX_BYTES && kept.length > 0) dropLogs();
           const log = create(VertexLogSchema, {
             vertex: event.vertex,
-            timestamp: time(event.atMs),
+            timestamp: timestamp(event.atMs),
             stream: BigInt(event.fd),
             msg: Buffer.from(event.data),
           });
@@ -106,9 +110,9 @@ export function openStatusStream(): StatusStream {
             vertex: event.vertex,
             current: BigInt(event.current),
             total: BigInt(event.total ?? 0),
-            timestamp: time(event.atMs),
-            started: time(started),
-            ...(event.done ? { completed: time(event.atMs) } : {}),
+            timestamp: timestamp(event.atMs),
+            started: timestamp(started),
+            ...(event.done ? { completed: timestamp(event.atMs) } : {}),
           });
           const key = `${event.vertex} ${event.label}`;
           const before = lastOf.get(key);
@@ -123,16 +127,18 @@ export function openStatusStream(): StatusStream {
     },
     end() {
       isOver = true;
-      while (keptBytes > ENDED_MAX_BYTES && dropLogs() > 0);
       add({});
     },
+    shrink() {
+      while (keptBytes > ENDED_MAX_BYTES && dropLogs() > 0);
+    },
+    kept: () => kept.filter((one) => !isEmpty(one)),
     async *read(signal) {
       for (let at = 0; ; ) {
         const next = kept[at];
         if (next !== undefined) {
           at++;
-          const { vertexes, statuses, logs, warnings } = next;
-          if (vertexes.length + statuses.length + logs.length + warnings.length > 0) yield next;
+          if (!isEmpty(next)) yield next;
           continue;
         }
         if (isOver) return;
@@ -169,6 +175,10 @@ export function openStatusStream(): StatusStream {
   }
 }
 
+function isEmpty({ vertexes, statuses, logs, warnings }: StatusResponse): boolean {
+  return vertexes.length + statuses.length + logs.length + warnings.length === 0;
+}
+
 function warningOf(
   event: Extract<ProgressEvent, { kind: "warning" }>,
   vertex: Digest,
@@ -192,12 +202,4 @@ function rangeOf({ start, end }: SourceRange) {
     start: { line: start.line, character: 0 },
     end: { line: end.line, character: 0 },
   };
-}
-
-function time(ms: number): Timestamp {
-  const seconds = Math.floor(ms / 1000);
-  return create(TimestampSchema, {
-    seconds: BigInt(seconds),
-    nanos: Math.round((ms - seconds * 1000) * 1e6),
-  });
 }
