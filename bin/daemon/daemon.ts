@@ -64,7 +64,7 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
     peers.get((stream as unknown as { readonly session?: object }).session ?? {}) ?? "";
   const handlers = new Map([
     ...controlHandlers({ engine, allowed, builds, sessions, history, version, peerOf }),
-    ...gatewayHandlers(builds, () => [workerRecord(version)], { engine, allowed }),
+    ...gatewayHandlers(builds, () => [workerRecord(version)]),
     ...contentHandlers(engine.store.history),
     ...traceHandlers(),
     ...healthHandlers(draining.signal),

@@ -57,7 +57,7 @@ export async function fetchHttpContext(
 ): Promise<BuildRequest> {
   if (request.context.kind !== "remote") return request;
   const source = contextSource(request);
-  if (source.identifier.startsWith("git://")) return request;
+  if ("definition" in source || source.identifier.startsWith("git://")) return request;
   const [{ downloadHttp }, { isArchive }] = await Promise.all([
     import("../../worker/sources/http.ts"),
     import("../../cache/layers/archive.ts"),
@@ -78,7 +78,7 @@ export async function fetchHttpContext(
 /** A context that came through standard input, or none at all, is a directory of the store for this build. */
 export async function sessionWithContext(parts: EngineParts, request: BuildRequest): Promise<Session> {
   const { context, session } = request;
-  if (context.kind === "directory" || context.kind === "client" || context.kind === "remote") return session;
+  if (context.kind !== "archive" && context.kind !== "file" && context.kind !== "empty") return session;
   const dir = join(parts.store.tempDir(), `context-${randomBytes(6).toString("hex")}`);
   onDisk("making a directory for the context", parts.store.dir, () => mkdirSync(dir, { mode: 0o700 }));
   parts.use({ [Symbol.asyncDispose]: () => removeContext(parts, dir) });
