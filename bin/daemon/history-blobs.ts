@@ -1,6 +1,7 @@
 // What goes into the history with a record: the logs of a build, and the documents of the images that it exported.
 
 import { create, toBinary } from "@bufbuild/protobuf";
+import { setImmediate as turn } from "node:timers/promises";
 import type { ContentStore } from "../../cache/contract.ts";
 import { isDigest } from "../../solver/graph/digest.ts";
 import type { Descriptor as OciDescriptor } from "../../solver/graph/request.ts";
@@ -11,6 +12,8 @@ import { attached, type Attached, framedLog } from "./history-store.ts";
 /** Of the messages of a build's log. The logs among them have less (status-stream.ts); this is for very many short ones, and for graphs of
  *  very many steps. */
 const LOG_MAX_BYTES = 16 << 20;
+/** 8 ms: a long log is no reason for other builds to stand still. */
+const MESSAGES_PER_TURN = 1_000;
 const CLIPPED = Buffer.from("[output clipped: the history keeps the last part of this build's logs]\n");
 
 /** Steps as they are counted in a record. */
@@ -43,9 +46,15 @@ export function stepCounts(parts: readonly StatusResponse[]): StepCounts {
 }
 
 /** The progress of a build as a blob. What does not fit is left out: first the oldest logs, which is said, then the oldest transfers. */
-export function logOf(parts: readonly StatusResponse[]): Attached {
-  const messages = parts.map((part) => toBinary(StatusResponseSchema, withoutUrls(part)));
-  let bytes = messages.reduce((sum, message) => sum + message.length + 4, 0);
+export async function logOf(parts: readonly StatusResponse[]): Promise<Attached> {
+  const messages: Uint8Array[] = [];
+  let bytes = 0;
+  for (const part of parts) {
+    const message = toBinary(StatusResponseSchema, withoutUrls(part));
+    messages.push(message);
+    bytes += message.length + 4;
+    if (messages.length % MESSAGES_PER_TURN === 0) await turn();
+  }
   let isSaid = false;
   for (const kind of ["logs", "statuses", "vertexes"] as const) {
     for (const [at, part] of parts.entries()) {

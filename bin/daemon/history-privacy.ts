@@ -48,10 +48,8 @@ function kept(
   budget: { bytes: number },
 ): Record<string, string> {
   const left: [string, string][] = [];
-  for (const [name, value] of entries.toSorted(([, a], [, b]) => a.length - b.length)) {
-    const bytes = Buffer.byteLength(value);
-    const text =
-      bytes > VALUE_MAX_BYTES ? `(${bytes} bytes, left out of the history)` : withoutSecrets(name, value);
+  const texts = entries.map(([name, value]) => ({ name, text: textOf(name, value) }));
+  for (const { name, text } of texts.toSorted((a, b) => a.text.length - b.text.length)) {
     const size = Buffer.byteLength(name) + Buffer.byteLength(text);
     if (size > budget.bytes) continue;
     budget.bytes -= size;
@@ -60,7 +58,9 @@ function kept(
   return Object.fromEntries(left);
 }
 
-function withoutSecrets(name: string, value: string): string {
+function textOf(name: string, value: string): string {
+  const bytes = Buffer.byteLength(value);
+  if (bytes > VALUE_MAX_BYTES) return `(${bytes} bytes, left out of the history)`;
   return name === "cache-imports" ? openImports(value) : withoutCredentials(value);
 }
 

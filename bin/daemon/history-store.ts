@@ -138,13 +138,14 @@ export function attached(
 
 /** Messages of a log: 4 bytes of length, little-endian, and the message. */
 export function framedLog(messages: readonly Uint8Array[]): Uint8Array {
-  return Buffer.concat(
-    messages.flatMap((message) => {
-      const length = Buffer.alloc(4);
-      length.writeUInt32LE(message.length);
-      return [length, message];
-    }),
-  );
+  const log = Buffer.allocUnsafe(messages.reduce((sum, { length }) => sum + length + 4, 0));
+  let at = 0;
+  for (const message of messages) {
+    at = log.writeUInt32LE(message.length, at);
+    log.set(message, at);
+    at += message.length;
+  }
+  return log;
 }
 
 async function* messagesIn(blob: HistoryBlob): AsyncGenerator<StatusResponse, void, undefined> {

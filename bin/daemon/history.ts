@@ -140,8 +140,8 @@ export function openHistory({
     publish(BuildHistoryEventType.STARTED, record);
     return {
       async complete(ending) {
-        const { completed, blobs } = completedRecord(record, status, ending, content);
         try {
+          const { completed, blobs } = await completedRecord(record, status, ending, content);
           await store.save(completed, blobs);
           publish(BuildHistoryEventType.COMPLETE, completed);
         } catch (error) {
@@ -288,14 +288,14 @@ export function openHistory({
   };
 }
 
-function completedRecord(
+async function completedRecord(
   begun: BuildHistoryRecord,
   status: StatusStream,
   { response, exported, error }: Ending,
   content: ContentStore,
-): { readonly completed: BuildHistoryRecord; readonly blobs: readonly Uint8Array[] } {
+): Promise<{ readonly completed: BuildHistoryRecord; readonly blobs: readonly Uint8Array[] }> {
   const parts = status.kept();
-  const log = logOf(parts);
+  const log = await logOf(parts);
   const failure = error === null ? null : errorOf(error);
   const blobs = new Map([[log.descriptor.digest, log.data]]);
   if (failure !== null) blobs.set(failure.attached.descriptor.digest, failure.attached.data);

@@ -19,7 +19,9 @@ import {
 import { timestamp } from "../wire/timestamp.ts";
 
 /** Logs kept for who asks late; what is beyond is not sent again, and says so. */
-const KEPT_MAX_BYTES = 8 << 20;
+const KEPT_MAX_BYTES = 16 << 20;
+/** What a message costs in memory beside its text: a step may write single characters for days. */
+const MESSAGE_BYTES = 256;
 
 /** The same for a build that has ended and has no record in the history. */
 const ENDED_MAX_BYTES = 1 << 20;
@@ -100,7 +102,7 @@ export function openStatusStream(): StatusStream {
       if (step === null) return;
       switch (event.kind) {
         case "log": {
-          keptBytes += event.data.length;
+          keptBytes += event.data.length + MESSAGE_BYTES;
           if (keptBytes > KEPT_MAX_BYTES && kept.length > 0) dropLogs();
           const log = create(VertexLogSchema, {
             vertex: event.vertex,
@@ -167,15 +169,15 @@ export function openStatusStream(): StatusStream {
   function dropLogs(): number {
     let dropped = 0;
     for (const [at, one] of kept.entries()) {
-      const size = one.logs.reduce((sum, { msg }) => sum + msg.length, 0);
+      const size = one.logs.reduce((sum, { msg }) => sum + msg.length + MESSAGE_BYTES, 0);
       if (size === 0) continue;
       dropped += size;
       const first = one.logs[0];
-      const words = Buffer.from("[output clipped: the daemon keeps the last 8 MiB of a build's logs]\n");
-      kept[at] = create(
-        StatusResponseSchema,
-        dropped === size && first !== undefined ? { logs: [{ ...first, msg: words }] } : {},
-      );
+      const words = Buffer.from("[output clipped: the daemon keeps the last part of a build's logs]\n");
+      kept[at] =
+        dropped === size && first !== undefined
+          ? create(StatusResponseSchema, { logs: [{ ...first, msg: words }] })
+          : NOTHING;
       if (dropped > KEPT_MAX_BYTES / 2) break;
     }
     keptBytes -= dropped;
