@@ -10,15 +10,21 @@ import type {
   DockerfileSource,
   ExtraHost,
 } from "../engine/request.ts";
+import { givenAttributes } from "../cache-attributes.ts";
+import { cacheFromOf, cacheToOf } from "../cache-flags.ts";
 import { parseCsv, parsePlatforms, parseSize, parseUlimit } from "../flags-values.ts";
 import { type Output, parseOutput } from "../../exporters/output-grammar.ts";
+import { gitContext } from "../../frontend/git-ref.ts";
 import type { FrontendInput } from "../../frontend/contract.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Entitlement } from "../../solver/graph/request.ts";
 import type { Session } from "../../solver/graph/session.ts";
 import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
+import type { RemoteSession } from "./remote-session.ts";
 
+/** Addresses of what the session uploads. */
+const UPLOADED = "http://buildkit-session/";
 /** The session's directory with the Dockerfile, where it is not the context. */
 const DOCKERFILE_DIRECTORY = "dockerfile";
 
@@ -29,7 +35,7 @@ export interface DockerfileCall {
   readonly options: Attributes;
   readonly inputs: ReadonlyMap<string, FrontendInput>;
   readonly imports: readonly CacheEntry[];
-  readonly session: Session;
+  readonly session: RemoteSession;
 }
 
 /** The terms of a build. `allowed`: entitlements this daemon grants. Throws RpcError for what is not supported, BuildError for what is
@@ -71,10 +77,9 @@ export function requestOf(
         name.startsWith(prefix) ? [[name.slice(prefix.length), value]] : [],
       ),
     );
-  if (options["contextsubdir"]) throw unsupported("contextsubdir");
   const noCache = options["no-cache"];
   return buildRequest({
-    context: contextOf(options, inputs, solve),
+    context: contextOf(options, inputs, { solve, session }),
     dockerfile: dockerfileOf(options, inputs),
     target: options["target"] || null,
     buildArgs: withPrefix("build-arg:"),
@@ -99,17 +104,29 @@ export function requestOf(
 function contextOf(
   options: Attributes,
   inputs: DockerfileCall["inputs"],
-  solve: SolveRequest,
+  { solve, session }: { readonly solve: SolveRequest; readonly session: RemoteSession },
 ): ContextSource {
   const url = options["context"];
   const name = options["contextkey"] ?? MAIN_DIRECTORY;
   if (inputs.has(name)) return { kind: "input", name };
   if (url === undefined || url === "") {
-    if (name !== MAIN_DIRECTORY) throw unsupported(`a context called ${printable(name)}`);
     return { kind: "client", key: options["sharedkey:localdir:context"] ?? solve.Ref };
   }
-  if (url.startsWith("http://buildkit-session/")) throw unsupported("contexts through standard input");
-  return { kind: "remote", url };
+  if (url.startsWith(UPLOADED)) {
+    const at = new URL(url);
+    return { kind: "upload", open: (options) => session.upload(at, options) };
+  }
+  const subdirectory = options["contextsubdir"] ?? "";
+  return { kind: "remote", url: subdirectory === "" ? url : belowRepository(url, subdirectory) };
+}
+
+/** A directory of a repository, in the address's own words. */
+function belowRepository(url: string, subdirectory: string): string {
+  if (gitContext(url, new Map()) === null)
+    throw unsupported("contextsubdir with a context that is no repository");
+  const [repository = "", fragment = ""] = url.split(/#(.*)/s);
+  const [ref = "", directory = ""] = fragment.split(/:(.*)/s);
+  return `${repository}#${ref}:${directory === "" ? subdirectory : `${directory}/${subdirectory}`}`;
 }
 
 function dockerfileOf(options: Attributes, inputs: DockerfileCall["inputs"]): DockerfileSource {
@@ -201,10 +218,15 @@ export interface CacheEntry {
 /** The caches to import: those given beside the options, else those in them. Throws RpcError, BuildError. */
 export function cacheImports(given: readonly CacheEntry[], options: Attributes): CacheFrom[] {
   const entries = given.length > 0 ? given : cacheEntries(options["cache-imports"]);
-  return entries.map(({ Type, Attrs }) => {
-    if (Type !== "registry") throw unsupported(`cache imports of type ${printable(Type)}`);
-    return { at: registryCache(Attrs), mounts: false };
+  return entries.flatMap(({ Type, Attrs }) => {
+    const from = cacheFromOf(givenAttributes({ type: Type, ...Attrs }, "cache import"), noDirectory, {});
+    return from === null ? [] : [{ ...from, mounts: false }];
   });
+}
+
+/** A client's directory is not one of this machine. */
+function noDirectory(): never {
+  throw unsupported("caches of type local");
 }
 
 function cacheEntries(text: string | undefined): readonly CacheEntry[] {
@@ -222,19 +244,15 @@ function cacheEntries(text: string | undefined): readonly CacheEntry[] {
   }
 }
 
-function cacheExports(solve: SolveRequest): CacheTo[] {
-  return (solve.Cache?.Exports ?? []).map(({ Type, Attrs }): CacheTo => {
-    if (Type === "inline") return { kind: "inline" };
-    throw unsupported(
-      `cache exports of type ${printable(Type)}${Attrs["ref"] ? ` to ${printable(Attrs["ref"])}` : ""}`,
-    );
-  });
-}
-
-function registryCache(attributes: Attributes): CacheFrom["at"] {
-  const ref = attributes["ref"] ?? "";
-  if (ref === "") throw new BuildError("USAGE", "a registry cache needs a ref");
-  return { kind: "registry", ref, insecure: attributes["registry.insecure"] === "true" };
+function cacheExports({ Cache }: SolveRequest): CacheTo[] {
+  const old = Cache?.ExportRefDeprecated ?? "";
+  const exports: readonly CacheEntry[] =
+    Cache === undefined || Cache.Exports.length > 0 || old === ""
+      ? (Cache?.Exports ?? [])
+      : [{ Type: "registry", Attrs: { ...Cache.ExportAttrsDeprecated, ref: old } }];
+  return exports.map(({ Type, Attrs }) =>
+    cacheToOf(givenAttributes({ type: Type, ...Attrs }, "cache export"), noDirectory, {}),
+  );
 }
 
 function unsupported(what: string): RpcError {

@@ -1,6 +1,7 @@
 // Control: builds, their progress, sessions, workers, and the disk space of the store.
 
 import { create } from "@bufbuild/protobuf";
+import { setMaxListeners } from "node:events";
 import { hostname } from "node:os";
 import type { Bridge, BridgeResult, Engine, EngineBuildOptions } from "../engine/request.ts";
 import { prune, usage } from "../../cache/collect.ts";
@@ -112,7 +113,9 @@ export function controlHandlers(deps: ControlDeps): Handlers {
       unary(SolveRequestSchema, SolveResponseSchema, async (request, call) => {
         const session = request.Session === "" ? null : await sessions.get(request.Session, call.signal);
         const ends = session === null ? [call.signal] : [call.signal, session.gone];
-        const build = builds.begin(request, session, AbortSignal.any(ends));
+        const signal = AbortSignal.any(ends);
+        setMaxListeners(0, signal); // all that goes on in the build
+        const build = builds.begin(request, session, signal);
         const recording = history.begin(request, build.status);
         let response: Record<string, string> = {};
         let failure: RpcError | null = null;

@@ -52,8 +52,8 @@ const DRAIN_MS = 10_000;
  *  some seconds to end. */
 export async function openDaemon(engine: Engine, options: DaemonOptions): Promise<Daemon> {
   const { allowed, version, log } = options;
-  const builds = openBuilds();
   const sessions = openSessions();
+  const builds = openBuilds(sessions);
   const draining = new AbortController();
   const history = openHistory({
     ...{ files: engine.store.history, content: engine.store.content, log },

@@ -9,6 +9,7 @@ import { CODE, RpcError } from "../wire/status.ts";
 import { type Attributes, cacheImports, type CacheEntry, requestOf } from "./build-request.ts";
 import type { Build } from "./builds.ts";
 import { definitionIn } from "./definitions.ts";
+import { viewOf } from "./session-view.ts";
 
 /** A solve, from Control or from the gateway. */
 export interface SolveCall {
@@ -45,12 +46,8 @@ export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): 
     );
   if (build.session === null) throw new RpcError(CODE.UNKNOWN, "a build of a Dockerfile needs a session");
   const inputs = inputsOf(call.inputs, options);
-  const request = requestOf(build.request, {
-    options,
-    inputs,
-    imports: call.imports,
-    session: build.session,
-  });
+  const session = viewOf(build.session, options, build.sessions);
+  const request = requestOf(build.request, { options, inputs, imports: call.imports, session });
   const outcome = await bridge.dockerfile(request);
   if (outcome.kind === "answer") return { kind: "answer", metadata: answerOf(outcome.answer, request.call) };
   return { kind: "images", result: outcome.result };

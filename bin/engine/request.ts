@@ -76,6 +76,11 @@ export type ContextSource =
   | { readonly kind: "client"; readonly key: string }
   | { readonly kind: "remote"; readonly url: string } // git or http(s), as written
   | { readonly kind: "input"; readonly name: string } // of the request's inputs
+  /** An archive or a Dockerfile that the client sends, once. */
+  | {
+      readonly kind: "upload";
+      readonly open: (options: { readonly signal: AbortSignal }) => AsyncIterable<Uint8Array>;
+    }
   /** No files at all: `tsbuild build - < Dockerfile`. */
   | { readonly kind: "empty" }
   /** A tar (maybe compressed) that came through standard input or by http(s) and lies in a file of ours now.

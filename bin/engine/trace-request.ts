@@ -38,6 +38,7 @@ function placeOf({ context }: BuildRequest): string {
       return redactUrl(context.url);
     case "input":
       return `input ${context.name}`;
+    case "upload":
     case "empty":
     case "archive":
     case "file":
