@@ -9,8 +9,8 @@
 //   head                        length of the record (4 bytes), the record, then for each blob its sha256 (32 bytes) and size (8 bytes)
 //   blobs                       in the order of the head
 //
-// A file is flushed before it gets its name; the name is not: a power cut loses the last builds, or nothing. What does not fit together (length,
-// sums) is set aside when it is read.
+// A file is flushed just after it got its name: clients wait for the name, and 5 to 20 ms of flush are a tenth of a small build. A power cut loses
+// the builds of the last moment, or leaves torn files of them: what does not fit together (length, sums) is set aside when it is read.
 
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, rmSync } from "node:fs";
@@ -40,7 +40,8 @@ export interface KeptBuild {
 }
 
 export interface HistoryFiles {
-  /** Keeps a build under its name, instead of one of that name. On disk when it resolves. Throws STORE_FULL. */
+  /** Keeps a build under its name, instead of one of that name. Survives a SIGKILL from then on, and a power cut a moment later. Throws
+   *  STORE_FULL. */
   put(name: string, record: Uint8Array, blobs: readonly Uint8Array[]): Promise<void>;
   get(name: string): Uint8Array | null;
   /** All of them, in no order. */
@@ -58,6 +59,8 @@ export interface HistoryFiles {
   blobs(): { readonly digest: Digest; readonly size: number; readonly addedAtMs: number }[];
   /** On disk, of all. */
   totalBytes(): number;
+  /** Resolves when all that was put is on disk. */
+  settled(): Promise<void>;
   /** For fsck: what is damaged, in words. Repaired: set aside. */
   check(options: { readonly repair: boolean; readonly signal: AbortSignal }): Promise<readonly Damaged[]>;
 }
@@ -109,6 +112,7 @@ export function openHistoryFiles(options: HistoryFilesOptions): HistoryFiles {
   const { dir, quarantine, exclusively } = options;
   /** Blobs of files that were read before, by file; a file under a name never changes, another one has another inode or time. */
   const known = new Map<string, { readonly key: string; readonly places: readonly Place[] }>();
+  const flushes = new Set<Promise<void>>();
   let serial = 0;
 
   const names = (): string[] => (isDirectory(dir) ? readdirSync(dir).filter((name) => NAME.test(name)) : []);
@@ -135,12 +139,17 @@ export function openHistoryFiles(options: HistoryFilesOptions): HistoryFiles {
       try {
         await handle.writev([preambleOf(head), head]);
         for (const blob of blobs) await handle.writeFile(blob);
-        await handle.sync();
+        makeDirectories(dir, 0o700);
+        await rename(draft, pathOf(file));
       } finally {
-        await handle.close();
+        // What cannot be flushed is torn after a power cut, and found out.
+        const flush = handle
+          .sync()
+          .finally(() => handle.close())
+          .catch(() => {});
+        flushes.add(flush);
+        void flush.then(() => flushes.delete(flush));
       }
-      makeDirectories(dir, 0o700);
-      await rename(draft, pathOf(file));
     } catch (error) {
       rmSync(draft, { force: true });
       onDisk("storing the history of a build", dir, () => {
@@ -248,6 +257,9 @@ export function openHistoryFiles(options: HistoryFilesOptions): HistoryFiles {
       return [...found.values()];
     },
     totalBytes: () => names().reduce((sum, file) => sum + (lookAt(pathOf(file))?.size ?? 0), 0),
+    async settled() {
+      await Promise.all(flushes);
+    },
     async check({ repair, signal }) {
       const damaged: Damaged[] = [];
       for (const file of names()) {

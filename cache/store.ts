@@ -145,6 +145,7 @@ export async function openStore(
       closed = true;
       try {
         await settle();
+        await history.settled();
       } finally {
         try {
           await records[Symbol.asyncDispose](); // the last commit, for which locks may wait
