@@ -51,14 +51,14 @@ const DRAIN_MS = 10_000;
  *  some seconds to end. */
 export async function openDaemon(engine: Engine, options: DaemonOptions): Promise<Daemon> {
   const { allowed, version, log } = options;
-  const builds = openBuilds();
   const sessions = openSessions();
+  const builds = openBuilds(sessions);
   const peers = new WeakMap<object, string>();
   const peerOf = ({ stream }: Call): string =>
     peers.get((stream as unknown as { readonly session?: object }).session ?? {}) ?? "";
   const handlers = new Map([
     ...controlHandlers({ engine, allowed, builds, sessions, version, peerOf }),
-    ...gatewayHandlers(builds, () => [workerRecord(version)], { engine, allowed }),
+    ...gatewayHandlers(builds, () => [workerRecord(version)]),
     [
       "/grpc.health.v1.Health/Check",
       unary(HealthCheckRequestSchema, HealthCheckResponseSchema, async () =>
