@@ -119,6 +119,7 @@ const DOORS: readonly string[] = [
   "cache/layers/listing.ts", // what fsck and the keeper know of a layer's directory
   "cache/layers/implied.ts", // what a stack of layers has to put right
   "cache/layers/ids.ts",
+  "cache/layers/names.ts", // the marks of layers
   "cache/layers/owner.ts",
   "cache/layers/pack.ts",
   "cache/layers/remove-tree.ts",
