@@ -93,6 +93,8 @@ const DOORS: readonly string[] = [
   "cache/collect.ts", // du and prune
   "cache/usage-entry.ts",
   "cache/prune-filter.ts",
+  "cache/history-files.ts", // builds of a daemon
+  "cache/linear-regexp.ts", // of filters
   "cache/image-record.ts", // names and IDs of images as keys
   "cache/near-image.ts", // what is here in place of an image that is not
   "cache/program.ts", // programs of this machine
@@ -118,6 +120,7 @@ const DOORS: readonly string[] = [
   "cache/layers/listing.ts", // what fsck and the keeper know of a layer's directory
   "cache/layers/implied.ts", // what a stack of layers has to put right
   "cache/layers/ids.ts",
+  "cache/layers/names.ts", // the marks of layers
   "cache/layers/owner.ts",
   "cache/layers/pack.ts",
   "cache/layers/remove-tree.ts",
@@ -158,6 +161,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "p-queue": ["bin/engine/engine.ts", "solver"],
   pako: ["cache/layers"],
   pbf: ["solver/graph"],
+  re2js: ["cache/linear-regexp.ts"],
   "smol-toml": ["cache/registry/toml.ts"],
   "tar-stream": ["exporters/tar-bytes.ts"],
   "unbzip2-stream": ["cache/layers"],
@@ -206,6 +210,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "cache/claim.ts",
     "cache/collect.ts",
     "cache/content.ts",
+    "cache/history-files.ts",
     "cache/image-names.ts",
     "cache/layer-store.ts",
     "cache/layers/apply.ts",

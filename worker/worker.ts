@@ -26,6 +26,7 @@ import { processBound } from "./process-bound.ts";
 import type { ContainerDeps } from "./ops/container.ts";
 import { type ExecDeps, runExecOp } from "./ops/exec.ts";
 import type { RestoreMount } from "./ops/exec-mounts.ts";
+import { readsInput, runsOf } from "./ops/file-runs.ts";
 import { type ImageSource, imageDigest, layersDigest, openImageSource } from "./sources/image.ts";
 import { openLocalSource } from "./sources/local.ts";
 import type { Registry } from "../cache/registry/contract.ts";
@@ -201,44 +202,45 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     { name, earlier }: StepLayers,
     context: CallContext,
   ): Promise<RunOutcome> => {
-    const first = op.actions[0];
-    const last = op.actions.at(-1);
-    if (first === undefined || last === undefined) throw new Error("a file op without actions");
-    op.actions.forEach((action, index) => {
-      const chained = index === 0 || action.base === inputs.length + index - 1;
-      if (!chained || (action.output !== null && action !== last)) {
-        throw new BuildError("SOURCE_FAILED", "a file op whose actions are not one chain is not supported");
-      }
-    });
-    const base = first.base === null ? null : inputs[first.base];
-    const [baseLayers, trees] = await Promise.all([
-      base === null || base === undefined ? [] : layersOf(base, context),
-      Promise.all(
-        inputs.map(async (input, index) =>
-          usesInput(op, index) ? treeOf(input, vertex.digest, context) : null,
-        ),
-      ),
-    ]);
-    const dirs = await unpacker.directories(baseLayers, vertex.digest, context);
-    await using active = store.layers.prepare();
-    const outcome = await keeper().run(
-      {
-        kind: "file",
-        base: dirs,
-        upper: active.upper,
-        work: active.work,
-        inputs: trees,
-        actions: op.actions,
-        times: { epochSeconds: null },
-      },
-      { signal: context.signal },
-    );
-    for (const message of outcome.notes ?? []) context.emit({ kind: "note", message });
-    const output = last.output ?? 0;
-    const id = await finisher.finish(active, earlier[output] ?? [], name, context);
     const outputs: (Result | null)[] = [];
-    outputs[output] = { kind: "layers", layers: [...baseLayers, id] };
-    return { outputs, readDigest: outcome.readDigest };
+    const results: Result[] = [...inputs]; // and of the runs so far
+    const read: (Digest | null)[] = [];
+    const runs = runsOf(op.actions, inputs.length);
+    for (const { actions, base, output } of runs) {
+      const [baseLayers, trees] = await Promise.all([
+        base === null ? [] : layersOf(results[base] as Result, context),
+        Promise.all(
+          results.map(async (input, index) =>
+            readsInput(actions, index) ? treeOf(input, vertex.digest, context) : null,
+          ),
+        ),
+      ]);
+      const dirs = await unpacker.directories(baseLayers, vertex.digest, context);
+      await using active = store.layers.prepare();
+      const outcome = await keeper().run(
+        {
+          kind: "file",
+          base: dirs,
+          upper: active.upper,
+          work: active.work,
+          inputs: trees,
+          actions,
+          times: { epochSeconds: null },
+        },
+        { signal: context.signal },
+      );
+      for (const message of outcome.notes ?? []) context.emit({ kind: "note", message });
+      const id = await finisher.finish(active, output === null ? [] : (earlier[output] ?? []), name, context);
+      const result: Result = { kind: "layers", layers: [...baseLayers, id] };
+      results.push(result);
+      if (output !== null) outputs[output] = result;
+      read.push(outcome.readDigest);
+    }
+    // What several runs read together has no digest of its own here.
+    return {
+      outputs: Array.from(outputs, (one) => one ?? null),
+      readDigest: read.length === 1 ? (read[0] ?? null) : null,
+    };
   };
 
   /** The solver handles what needs only lists of layers; here are live files of the client, or results with no common base. */
@@ -421,13 +423,4 @@ function treeOfFiles(files: Extract<Result, { kind: "files" }>): Tree {
     includes: files.includes,
     ...(files.gitModes === true ? { gitModes: true } : {}),
   };
-}
-
-/** Is the input read by an action, other than as the base of the first? */
-function usesInput(op: FileOp, index: number): boolean {
-  return op.actions.some((action) => {
-    const owner = "owner" in action ? action.owner : null;
-    const names = [owner?.user, owner?.group].some((one) => one?.kind === "name" && one.input === index);
-    return names || (action.kind === "copy" && action.from === index);
-  });
 }

@@ -199,6 +199,8 @@ function outputOf(type: string, attributes: Attributes, index: number): Output {
   const output = parseOutput([`type=${type}`, ...dest, ...fields].join(","), () => {});
   const client = { kind: "client", name: String(index) } as const;
   if (output.kind === "files") return { ...output, dest: client };
+  // A name would hold its layers for ever, and a worker's clients make thousands: what they push is in a registry.
+  if (output.kind === "image") return { ...output, store: attributes["store"] === "true" };
   if (output.kind !== "archive") return output;
   if (!output.tar) throw unsupported(`type=${type} with tar=false`);
   return { ...output, dest: client };

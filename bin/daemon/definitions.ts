@@ -20,8 +20,9 @@ export function definitionFor(definition: Definition, session: string): Definiti
 }
 
 function ofSession(vertex: Vertex, session: string): Vertex {
+  const { encoded: _, ...own } = vertex;
   const { op } = vertex;
   const isLocal = op.kind === "source" && op.identifier.startsWith("local://");
   if (!isLocal || op.attrs["local.session"] !== undefined || session === "") return vertex;
-  return { ...vertex, op: { ...op, attrs: { ...op.attrs, "local.session": session } } };
+  return { ...own, op: { ...op, attrs: { ...op.attrs, "local.session": session } } };
 }

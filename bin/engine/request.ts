@@ -168,6 +168,8 @@ export interface BuildReport {
   /** Image config, for a result of one platform. */
   readonly configDigest: Digest | null;
   readonly descriptor: Descriptor | null;
+  /** Of each output in the order of the request: manifest or index, null for files. */
+  readonly outputs: readonly (Descriptor | null)[];
   /** As the user wrote them. */
   readonly names: readonly string[];
   /** For --metadata-file: buildx's keys (containerimage.digest, image.name…). */
@@ -181,6 +183,7 @@ export const EMPTY_REPORT: BuildReport = {
   imageDigest: null,
   configDigest: null,
   descriptor: null,
+  outputs: [],
   names: [],
   metadata: {},
   answer: null,

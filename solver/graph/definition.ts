@@ -15,7 +15,8 @@ export interface Vertex {
   readonly op: Op;
   readonly platform: Platform | null;
   readonly inputs: readonly Input[];
-  /** The bytes the digest is of, where they came from outside: another encoder's need not be those of llb.ts. */
+  /** The bytes the digest is of, where they came from outside: another encoder's need not be those of llb.ts. Who changes the op leaves
+   *  them out. */
   readonly encoded?: Uint8Array;
 }
 

@@ -73,16 +73,25 @@ export function encodeDefinition(
 ): Uint8Array {
   const { root } = definition;
   if (root === null) return encode(DEFINITION, {});
+  // An op may have been changed since its vertex was made: digests are recomputed, inputs first.
+  const renamed = new Map<Digest, Digest>();
+  const follow = (input: Input): Input => ({ ...input, vertex: renamed.get(input.vertex) ?? input.vertex });
   const def: Uint8Array[] = [];
   const metadata = new Map<string, RawMetadata>();
   for (const vertex of definition.vertices.values()) {
-    // What came from foreign bytes leaves as those: its digest, and those above, are of them.
-    def.push(vertex.encoded ?? encodeOp(vertex.op, vertex.platform, vertex.inputs));
-    metadata.set(vertex.digest, metadataOf(definition.notes.get(vertex.digest)));
+    // What came from foreign bytes leaves as those, unless what is below it has another digest now.
+    const isAsReceived = vertex.inputs.every((input) => !renamed.has(input.vertex));
+    const data =
+      (isAsReceived ? vertex.encoded : undefined) ??
+      encodeOp(vertex.op, vertex.platform, vertex.inputs.map(follow));
+    const digest = digestOf(data);
+    if (digest !== vertex.digest) renamed.set(vertex.digest, digest);
+    def.push(data);
+    metadata.set(digest, metadataOf(definition.notes.get(vertex.digest)));
   }
-  def.push(encodeHead(root));
+  def.push(encodeHead(follow(root)));
   const texts = new Map([...(definition.sources ?? []), ...sources]);
-  return encode(DEFINITION, { def, metadata, source: sourceOf(definition, texts) });
+  return encode(DEFINITION, { def, metadata, source: sourceOf(definition, renamed, texts) });
 }
 
 function metadataOf(note: VertexNote | undefined): RawMetadata {
@@ -108,14 +117,18 @@ function resourcesToRaw(resources: StepResources): NonNullable<RawMetadata["linu
   };
 }
 
-function sourceOf(definition: Definition, sources: ReadonlyMap<string, Uint8Array>): RawSource | null {
+function sourceOf(
+  definition: Definition,
+  renamed: ReadonlyMap<Digest, Digest>,
+  sources: ReadonlyMap<string, Uint8Array>,
+): RawSource | null {
   const files: string[] = [];
   const locations: [string, NonNullable<Value<typeof LOCATIONS>>][] = [];
   for (const [digest, note] of definition.notes) {
     if (note.at.length === 0) continue;
     for (const { file } of note.at) if (!files.includes(file)) files.push(file);
     locations.push([
-      digest,
+      renamed.get(digest) ?? digest,
       {
         locations: note.at.map((range) => ({
           sourceIndex: files.indexOf(range.file),

@@ -2,13 +2,24 @@
 
 import type { FileAction, Op } from "./op.ts";
 
-/** Longest name that is made up; what a definition says is taken as it is. */
+/** Longest name that is made up, and how much of another one is in it: those of a chain of merges would double with each. What a
+ *  definition says is taken as it is. */
 const NAME_MAX_CHARS = 1000;
+const PART_MAX_CHARS = 100;
 
 /** Name of an op. inputs: the names of its inputs. */
 export function nameOfOp(op: Op, inputs: readonly string[]): string {
-  const name = wholeName(op, inputs);
-  return name.length > NAME_MAX_CHARS ? `${name.slice(0, NAME_MAX_CHARS)}…` : name;
+  return cut(
+    wholeName(
+      op,
+      inputs.map((name) => cut(name, PART_MAX_CHARS)),
+    ),
+    NAME_MAX_CHARS,
+  );
+}
+
+function cut(name: string, max: number): string {
+  return name.length > max ? `${name.slice(0, max)}…` : name;
 }
 
 function wholeName(op: Op, inputs: readonly string[]): string {

@@ -71,7 +71,7 @@ export function bind(input: number | null, target: string, more: object = {}): E
   return { kind: "bind", input, selector: "", target, readonly: true, output: null, ...more } as ExecMount;
 }
 
-const MADE = { owner: null, timestampNs: null, output: null } as const;
+const MADE = { owner: null, timestampNs: null, output: 0 } as const;
 export const mkfile = (path: string, text: string, more: object = {}): FileAction =>
   ({
     ...MADE,
@@ -88,7 +88,7 @@ export const symlink = (path: string, target: string, more: object = {}): FileAc
   ({ ...MADE, kind: "symlink", base: null, path, target, ...more }) as FileAction;
 export const rm = (path: string, more: object = {}): FileAction =>
   ({
-    ...{ kind: "rm", base: null, output: null, path, allowNotFound: false, allowWildcard: false },
+    ...{ kind: "rm", base: null, output: 0, path, allowNotFound: false, allowWildcard: false },
     ...more,
   }) as FileAction;
 const COPIED: CopyAction = {
@@ -106,7 +106,7 @@ const COPIED: CopyAction = {
   requiredPaths: [],
 };
 export const copy = (from: number | null, src: string, dest: string, more: object = {}): FileAction =>
-  ({ ...COPIED, kind: "copy", base: null, output: null, from, src, dest, ...more }) as FileAction;
+  ({ ...COPIED, kind: "copy", base: null, output: 0, from, src, dest, ...more }) as FileAction;
 
 function draft(graph: GraphBuilder): Draft {
   const add: Draft["add"] = (op, inputs = [], note = {}, platform = null) =>
