@@ -16,7 +16,7 @@ import {
 } from "../solver/graph/request.ts";
 import { stackLayers } from "../solver/graph/stack.ts";
 import type { Keeper } from "./keeper/keeper.ts";
-import type { OtherNetwork, Selector, Tree } from "./keeper/messages.ts";
+import type { FileJob, OtherNetwork, Selector, Tree } from "./keeper/messages.ts";
 import type { Cgroups, StepCgroup } from "./cgroup.ts";
 import { type ResourceLimits, withOwnLimits } from "./cgroup-limits.ts";
 import { onPlatform } from "./emulation.ts";
@@ -26,6 +26,7 @@ import { processBound } from "./process-bound.ts";
 import type { ContainerDeps } from "./ops/container.ts";
 import { type ExecDeps, runExecOp } from "./ops/exec.ts";
 import type { RestoreMount } from "./ops/exec-mounts.ts";
+import { withFailedAction } from "./ops/file-failed.ts";
 import { readsInput, runsOf } from "./ops/file-runs.ts";
 import { type ImageSource, imageDigest, layersDigest, openImageSource } from "./sources/image.ts";
 import { openLocalSource } from "./sources/local.ts";
@@ -206,7 +207,8 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     const results: Result[] = [...inputs]; // and of the runs so far
     const read: (Digest | null)[] = [];
     const runs = runsOf(op.actions, inputs.length);
-    for (const { actions, base, output } of runs) {
+    for (const run of runs) {
+      const { actions, base, output } = run;
       const [baseLayers, trees] = await Promise.all([
         base === null ? [] : layersOf(results[base] as Result, context),
         Promise.all(
@@ -217,18 +219,28 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       ]);
       const dirs = await unpacker.directories(baseLayers, vertex.digest, context);
       await using active = store.layers.prepare();
-      const outcome = await keeper().run(
-        {
-          kind: "file",
-          base: dirs,
-          upper: active.upper,
-          work: active.work,
-          inputs: trees,
-          actions,
-          times: { epochSeconds: null },
-        },
-        { signal: context.signal },
-      );
+      const job: FileJob = {
+        kind: "file",
+        base: dirs,
+        upper: active.upper,
+        work: active.work,
+        inputs: trees,
+        actions,
+        times: { epochSeconds: null },
+      };
+      const outcome = await keeper()
+        .run(job, { signal: context.signal })
+        .catch(async (error: unknown) => {
+          if (options.keepsFailed !== true || !(error instanceof BuildError) || context.signal.aborted)
+            throw error;
+          const finish = async (): Promise<readonly LayerId[]> => [
+            ...baseLayers,
+            await finisher.finish(active, [], name, context),
+          ];
+          throw await withFailedAction(error, { op, runs, run, inputs, results, finish }, (input) =>
+            layersOf(input, context),
+          );
+        });
       for (const message of outcome.notes ?? []) context.emit({ kind: "note", message });
       const id = await finisher.finish(active, output === null ? [] : (earlier[output] ?? []), name, context);
       const result: Result = { kind: "layers", layers: [...baseLayers, id] };

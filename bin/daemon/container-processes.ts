@@ -184,26 +184,20 @@ async function runProcess(init: InitMessage, context: ProcessContext): Promise<v
   const { send } = context;
   const fds = [STDOUT, STDERR].filter((fd) => init.Fds.includes(fd));
   let said: Promise<void> = Promise.resolve();
-  let isStarted = false;
   /** In order, one after the other. */
   const say: Send = (input) => {
     said = said.then(() => send(input));
     return said;
   };
-  const started = (): void => {
-    if (isStarted) return;
-    isStarted = true;
-    say({ case: "Started", value: create(StartedMessageSchema) }).catch(() => {}); // what follows fails as well
-  };
+  // At once, as BuildKit does. BuildKit's client takes no message of any process while the output of one waits for the input of another that it has
+  // not heard of yet.
+  say({ case: "Started", value: create(StartedMessageSchema) }).catch(() => {}); // what follows fails as well
   const { code, error } = await exitOf(init, context, {
-    onStarted: started,
     async onOutput(fd, Data) {
       if (!fds.includes(fd)) return;
-      started();
       await say({ case: "File", value: create(FdMessageSchema, { Fd: fd, Data }) });
     },
   });
-  started();
   const Error = error === null ? {} : { Error: errorMessage(error) };
   await say({ case: "Exit", value: create(ExitMessageSchema, { Code: code, ...Error }) });
   for (const Fd of fds) await say({ case: "File", value: create(FdMessageSchema, { Fd, EOF: true }) });
@@ -219,7 +213,7 @@ interface Exit {
 async function exitOf(
   init: InitMessage,
   { find, signal, onControl }: ProcessContext,
-  io: Pick<ProcessIo, "onStarted" | "onOutput">,
+  io: Pick<ProcessIo, "onOutput">,
 ): Promise<Exit> {
   let opened: Opened;
   try {

@@ -34,7 +34,9 @@ import { statOf } from "./stat.ts";
 const CONTAINERS_MAX = 64;
 const ID_MAX_CHARS = 256;
 /** PATH of processes that have none, by the system of the container: a process of Linux may well ask what Windows would have. */
-const PATHS: Readonly<Record<string, string>> = { windows: "c:\\Windows\\System32;c:\\Windows" };
+const PATHS: Readonly<Record<string, string>> = {
+  windows: "c:\\Windows\\System32;c:\\Windows;C:\\Windows\\System32\\WindowsPowerShell\\v1.0",
+};
 
 /** Of one build. */
 type Containers = Map<string, Promise<Opened>>;

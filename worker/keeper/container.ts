@@ -14,7 +14,6 @@ export interface ContainerLine {
       readonly stop: (id: number) => void;
       readonly graceMs: number;
       readonly onOutput?: (fd: 1 | 2, data: Uint8Array) => void;
-      readonly onStarted?: () => void;
       readonly onId?: (id: number) => void;
     },
   ): Promise<unknown>;
@@ -68,7 +67,6 @@ export function keptContainer(line: ContainerLine, container: number): KeptConta
           signal,
           stop: (own) => line.send({ type: "end", id: own }),
           graceMs: PROCESS_GRACE_MS,
-          onStarted: io.onStarted,
           onOutput(fd, data) {
             const taken = (): void => {
               if (!isOver) line.send({ type: "taken", id, bytes: data.length });

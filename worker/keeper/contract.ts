@@ -14,10 +14,8 @@ export interface ExecControl {
 export interface ProcessIo {
   /** What comes next waits for the promise, and so does the process. */
   readonly onOutput: (fd: 1 | 2, data: Uint8Array) => Promise<void>;
-  /** Called before the process is started; input and sizes are kept for it. */
+  /** Called before the process is started; input, sizes and signals are kept for it. */
   readonly onControl: (control: ExecControl) => void;
-  /** It becomes its command, and takes signals. */
-  readonly onStarted: () => void;
   /** Kills it. */
   readonly signal: AbortSignal;
 }

@@ -353,9 +353,6 @@ export function startKeeper(options: {
       case "output":
         entry.onOutput?.(answer.fd, answer.data);
         return;
-      case "started":
-        entry.onStarted?.();
-        return;
       case "fed":
         entry.feeding.shift()?.();
         return;
@@ -418,11 +415,10 @@ export function startKeeper(options: {
       readonly stop: (id: number) => void;
       readonly graceMs: number;
       readonly onOutput?: ExecIo["onOutput"];
-      readonly onStarted?: () => void;
       readonly onId?: (id: number) => void;
     },
   ): Promise<unknown> => {
-    const { signal, onOutput, onStarted } = options;
+    const { signal, onOutput } = options;
     reference();
     await unlessAborted(ready, signal);
     if (ended !== null || isGone) throw new Undelivered();
@@ -435,7 +431,7 @@ export function startKeeper(options: {
     };
     try {
       const outcome = await new Promise<unknown>((resolve, reject) => {
-        waiting.set(id, { resolve, reject, onOutput, onStarted, feeding, hasBegun: false });
+        waiting.set(id, { resolve, reject, onOutput, feeding, hasBegun: false });
         reference(); // again: who only waited for ready() has let go meanwhile
         send({ ...message, id } as ToKeeper, () => {
           waiting.delete(id);
@@ -566,7 +562,6 @@ interface Waiting {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
   readonly onOutput: ExecIo["onOutput"] | undefined;
-  readonly onStarted: (() => void) | undefined;
   /** Called in turn as the command takes its input. */
   readonly feeding: (() => void)[];
   /** The keeper has read it. */

@@ -119,10 +119,7 @@ async function release(id: number): Promise<null> {
 
 async function runProcess({ id, container, job }: Extract<ToKeeper, { type: "process" }>): Promise<unknown> {
   const flow: Flow = { pendingBytes: 0, isDropped: false, wake: () => {} };
-  const exec = containerOf(container).exec(job, {
-    onOutput: (fd, data) => sendFlow(id, flow, fd, data),
-    onStarted: () => answer({ type: "started", id }),
-  });
+  const exec = containerOf(container).exec(job, (fd, data) => sendFlow(id, flow, fd, data));
   flows.set(id, flow);
   running.set(id, exec);
   try {

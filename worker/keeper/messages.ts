@@ -4,6 +4,7 @@ import type { Listing } from "../../cache/layers/listing.ts";
 import type { FileType } from "../../cache/tree.ts";
 import type { Selector } from "../../cache/tree-select.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
+import type { StepLeft } from "../../solver/graph/error.ts";
 import type { ChownOpt, FileAction } from "../../solver/graph/op.ts";
 
 /** A tree the keeper can read: stacked layer directories (oldest first), or a directory of the client with its ignore rules. */
@@ -351,6 +352,7 @@ export interface WireError {
   readonly errno?: string;
   readonly hint: string | null;
   readonly exitCode: number | null;
+  readonly left?: StepLeft | null;
   readonly stack: string;
 }
 
@@ -396,7 +398,5 @@ export type FromKeeper =
   | { readonly type: "done"; readonly id: number; readonly outcome: unknown }
   | { readonly type: "failed"; readonly id: number; readonly error: WireError }
   | { readonly type: "output"; readonly id: number; readonly fd: 1 | 2; readonly data: Uint8Array }
-  /** A process of a container becomes its command now. */
-  | { readonly type: "started"; readonly id: number }
   /** So many bytes of input went to the process, or nowhere because it is gone. */
   | { readonly type: "fed"; readonly id: number; readonly bytes: number };

@@ -1,6 +1,7 @@
 // [keeper] Several processes on the same file systems. The first is PID 1 of the container's namespaces, as of a step's, and all others end with
 // it; later ones join its namespaces (setns(2) with a pidfd).
 
+import { constants as os } from "node:os";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ContainerJob, ExecOutcome, ProcessJob } from "../keeper/messages.ts";
 import { close, openat } from "../sys/file.ts";
@@ -24,6 +25,10 @@ import {
   userIn,
 } from "./step.ts";
 import { O } from "../sys/constants.ts";
+
+const { SIGKILL } = os.signals;
+/** Signals kept for a process that is not there yet. */
+const SIGNALS_MAX = 64;
 
 /** The first process, for those that join it. */
 interface First {
@@ -57,7 +62,11 @@ export async function openContainer(
   async function runFirst(step: Step, begun: (first: First) => void): Promise<ExecOutcome> {
     try {
       const network = await joinNetwork(step);
-      step.onStarted = (namespaces) => begun({ user: step.job.user, namespaces, network });
+      const told = step.onStarted;
+      step.onStarted = (namespaces) => {
+        begun({ user: step.job.user, namespaces, network });
+        told?.(namespaces);
+      };
       const outcome = await launchIn(step, files, network, launch);
       return { ...outcome, ...(step.otherNetwork === null ? {} : { otherNetwork: step.otherNetwork }) };
     } finally {
@@ -79,15 +88,11 @@ export async function openContainer(
     }
   }
 
-  function begin(
-    process: ProcessJob,
-    { onOutput, onStarted }: { readonly onOutput: OutputSink; readonly onStarted: () => void },
-  ): RunningExec {
+  function begin(process: ProcessJob, onOutput: OutputSink): RunningExec {
     const step = newStep({ ...job, ...process }, { options, maskedDirs, onOutput });
-    const alone = (pid: number): number => pid;
     if (first !== null) {
-      step.onStarted = onStarted;
-      return running(step, runJoined(step, first), alone);
+      const process = first;
+      return signalled(step, () => runJoined(step, process));
     }
     let begun: (first: First) => void = () => {};
     let failed: (error: Error) => void = () => {};
@@ -96,13 +101,10 @@ export async function openContainer(
       failed = reject;
     });
     first.catch(() => {}); // told to those who would join
-    const outcome = runFirst(step, (one) => {
-      begun(one);
-      onStarted();
-    });
+    const run = signalled(step, () => runFirst(step, begun));
     const over = (): void => failed(ended());
-    outcome.then(over, over);
-    return running(step, outcome, alone);
+    run.outcome.then(over, over);
+    return run;
   }
 
   return {
@@ -114,6 +116,24 @@ export async function openContainer(
       return openat(fd, ".", O.RDONLY | O.DIRECTORY);
     },
     close: () => releaseAll(held),
+  };
+}
+
+/** Signals go to the process alone, once it is its command: before that they would meet what sets it up. */
+function signalled(step: Step, run: () => Promise<ExecOutcome>): RunningExec {
+  const kept: number[] = [];
+  let isStarted = false;
+  step.onStarted = () => {
+    isStarted = true;
+    for (const signal of kept.splice(0)) exec.kill(signal);
+  };
+  const exec = running(step, run(), (pid) => pid);
+  return {
+    ...exec,
+    kill(signal) {
+      if (isStarted || signal === SIGKILL) exec.kill(signal);
+      else if (kept.length < SIGNALS_MAX) kept.push(signal);
+    },
   };
 }
 

@@ -529,7 +529,7 @@ function placeMount(program: Program, mount: StepMount, index: number): void {
           ["mode", "1777"],
           ...(source.sizeBytes === null ? [] : [["size", String(source.sizeBytes)] as const]),
         ],
-        attributeBits: MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV,
+        attributeBits: MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | (mount.readonly ? MOUNT_ATTR.RDONLY : 0),
         what: target,
       });
       place(fd);

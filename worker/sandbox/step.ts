@@ -49,8 +49,8 @@ export interface Sandbox {
 
 /** The file systems of a container, and its processes. The first is what keeps its namespaces: all others end with it. */
 export interface OpenContainer {
-  /** Starts a process. `onStarted`: it becomes its command now. */
-  exec(job: ProcessJob, io: { readonly onOutput: OutputSink; readonly onStarted: () => void }): RunningExec;
+  /** Starts a process. A signal before it has become its command is kept until then. */
+  exec(job: ProcessJob, onOutput: OutputSink): RunningExec;
   /** A descriptor of a mount (null: the root) for the caller to close. Throws MOUNT_INVALID. */
   root(mount: number | null): number;
   /** Once all processes have ended. */
