@@ -69,11 +69,12 @@ export async function execProcess(
   let onRoom = (): void => {};
   call.begin();
 
-  const feed = async (control: ExecControl, data: Uint8Array | null): Promise<void> => {
-    pendingBytes += data?.length ?? 0;
-    await control.stdin(data);
-    pendingBytes -= data?.length ?? 0;
-    if (pendingBytes <= INPUT_PENDING_MAX_BYTES) onRoom();
+  const feed = (control: ExecControl, data: Uint8Array): void => {
+    pendingBytes += data.length;
+    control.stdin(data, () => {
+      pendingBytes -= data.length;
+      if (pendingBytes <= INPUT_PENDING_MAX_BYTES) onRoom();
+    });
   };
   const room = async (): Promise<void> => {
     if (pendingBytes <= INPUT_PENDING_MAX_BYTES) return;
@@ -127,8 +128,8 @@ export async function execProcess(
           throw new RpcError(CODE.INVALID_ARGUMENT, `fd ${Fd} unavailable to write`);
         const control = await unlessAborted(process.control, signal);
         if (control === null) return;
-        if (Data.length > 0) void feed(control, Data);
-        if (EOF) void feed(control, null);
+        if (Data.length > 0) feed(control, Data);
+        if (EOF) control.stdin(null);
         await room();
         return;
       }

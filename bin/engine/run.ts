@@ -188,12 +188,12 @@ async function feed(
   try {
     for await (const chunk of input) {
       if (signal.aborted) return;
-      await control.stdin(chunk);
+      await new Promise<void>((resolve) => control.stdin(chunk, resolve));
     }
-    await control.stdin(null);
+    control.stdin(null);
   } catch {
     // Broken input is treated as its end; the command's exit code shows the outcome.
-    if (!signal.aborted) await control.stdin(null);
+    if (!signal.aborted) control.stdin(null);
   }
 }
 

@@ -5,8 +5,8 @@ import type { ExecOutcome, LookAnswer, ProcessJob, TreeQuestion } from "./messag
 /** Handle on a running command. */
 export interface ExecControl {
   kill(signal: number): void;
-  /** null: the end of its input. Resolves when the command has the data, or is gone: more would have to be kept for it. */
-  stdin(data: Uint8Array | null): Promise<void>;
+  /** null: the end of its input. `onTaken`: called when the command has the data, or is gone; more before that has to be kept for it. */
+  stdin(data: Uint8Array | null, onTaken?: () => void): void;
   resize(rows: number, columns: number): void;
 }
 

@@ -457,12 +457,11 @@ export function startKeeper(options: {
 
   const controlOf = (id: number): ExecControl => ({
     kill: (signal) => send({ type: "kill", id, signal }),
-    async stdin(data) {
+    stdin(data, onTaken = () => {}) {
       const entry = waiting.get(id);
-      if (entry === undefined) return; // it is over
-      const fed = new Promise<void>((resolve) => entry.feeding.push(resolve));
-      send({ type: "stdin", id, data });
-      await fed;
+      if (entry === undefined) return onTaken(); // it is over
+      entry.feeding.push(onTaken);
+      return send({ type: "stdin", id, data });
     },
     resize: (rows, columns) => send({ type: "resize", id, rows, columns }),
   });
