@@ -5,7 +5,6 @@ import { buildRequest, MAIN_DIRECTORY } from "../engine/defaults.ts";
 import type {
   BuildRequest,
   BuildTerms,
-  CallRequest,
   ContextSource,
   DockerfileSource,
   ExtraHost,
@@ -22,6 +21,7 @@ import type { Session } from "../../solver/graph/session.ts";
 import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import type { RemoteSession } from "./remote-session.ts";
+import { callOf } from "./subrequests.ts";
 
 /** Addresses of what the session uploads. */
 const UPLOADED = "http://buildkit-session/";
@@ -95,7 +95,7 @@ export function requestOf(
     shmSizeBytes: options["shm-size"] ? parseSize(options["shm-size"]) : null,
     ulimits: options["ulimit"] ? parseCsv(options["ulimit"]).map(parseUlimit) : [],
     cgroupParent: options["cgroup-parent"] ?? "",
-    call: callOf(options["requestid"]),
+    call: callOf(options),
     cacheFrom: cacheImports(imports, options),
     session,
   });
@@ -158,18 +158,6 @@ function networkOf(text: string | undefined, granted: readonly string[]): BuildR
   if (text === "none" || (text === "host" && granted.includes("network.host"))) return text;
   if (text === "host") throw new BuildError("USAGE", "network.host is not allowed");
   throw new BuildError("USAGE", `unsupported network mode ${printable(text)}`);
-}
-
-function callOf(id: string | undefined): CallRequest {
-  const names: Readonly<Record<string, CallRequest["name"]>> = {
-    "frontend.lint": "check",
-    "frontend.outline": "outline",
-    "frontend.targets": "targets",
-  };
-  if (id === undefined || id === "") return { name: "build", format: "text", ignoreStatus: false };
-  const name = names[id];
-  if (name === undefined) throw unsupported(`the request ${printable(id)}`);
-  return { name, format: "json", ignoreStatus: false };
 }
 
 function entitlements(asked: readonly string[], allowed: ReadonlySet<string>): Entitlement[] {

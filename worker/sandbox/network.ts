@@ -16,6 +16,7 @@ import { openProgram } from "../launcher/program.ts";
 import {
   type NetworkFiles,
   type NetworkHelper,
+  INTERFACE,
   networkFiles,
   pastaArgs,
   RESOLVER,
@@ -264,7 +265,7 @@ async function startHelper(
     ready = readEnd;
     passed.push(writeEnd);
     const options = ["--configure", "--mtu=65520", "--disable-host-loopback", "--ready-fd=3"];
-    args = [...options, "--netns-type=path", files.namespace, "tap0"];
+    args = [...options, "--netns-type=path", files.namespace, INTERFACE];
   }
   const child = spawn(helper.file, args, {
     stdio: ["ignore", "ignore", "pipe", ...passed],
