@@ -304,7 +304,10 @@ export function openWorker(options: WorkerOptions): LocalWorker {
             ...context,
             variables: options.gitVariables,
           })
-        : await (await import("./sources/http.ts")).fetchHttp(op, store, context, options.transport);
+        : await (await import("./sources/http.ts")).fetchHttp(op, store, context, {
+            transport: options.transport,
+            keeper,
+          });
     return { outputs: [{ kind: "layers", layers: [layer] }], readDigest: null };
   };
 
