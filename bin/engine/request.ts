@@ -8,10 +8,11 @@ import type { S3Credentials } from "../../cache/remote-cache/s3-calls.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
 import type { Emit } from "../../solver/graph/event.ts";
-import type { Attrs, Platform } from "../../solver/graph/op.ts";
+import type { Platform, SourceOp } from "../../solver/graph/op.ts";
 import type { Descriptor, Entitlement, ImageConfig } from "../../solver/graph/request.ts";
 import type { Session } from "../../solver/graph/session.ts";
 import type { ExplainedBuild, TraceRequest } from "../../solver/solver.ts";
+import type { GitMetadata } from "../../worker/sources/git.ts";
 import type { LookAnswer, TreeQuestion } from "../../worker/keeper/messages.ts";
 
 export type { TreeEntry, TreeQuestion } from "../../worker/keeper/messages.ts";
@@ -328,8 +329,8 @@ export interface Bridge {
   evaluate(ref: Ref): Promise<void>;
   /** Looks at a path in a result, whose steps run first. Throws CONTEXT_PATH_MISSING. */
   look(ref: Ref, path: string, question: TreeQuestion): Promise<LookAnswer>;
-  /** Resolves an image's name: digest and config. */
-  resolveImage(identifier: string, attrs: Attrs, options: ResolveOptions): Promise<ResolvedImage>;
+  /** What a source stands for now. */
+  resolveSource(source: SourceOp, options: ResolveOptions): Promise<SourceMetadata>;
   /** Makes the outputs and caches of the build. */
   export(result: BridgeResult): Promise<BuildReport>;
 }
@@ -341,7 +342,20 @@ export interface ResolveOptions {
   readonly platform: Platform | null; // null: this machine's
   /** Name of the step. */
   readonly name: string;
+  /** Objects of a git source are wanted too. */
+  readonly gitObjects: boolean;
 }
+export type SourceMetadata =
+  | { readonly kind: "image"; readonly image: ResolvedImage }
+  | { readonly kind: "git"; readonly git: GitMetadata }
+  | {
+      readonly kind: "http";
+      readonly digest: Digest;
+      readonly filename: string;
+      readonly modifiedSeconds: number | null;
+    }
+  /** Nothing is known beforehand. */
+  | { readonly kind: "other" };
 
 /** All rooms wired together. Disposed: the keeper, its mounts and the store are closed, in reverse order. */
 export interface Engine extends AsyncDisposable {
