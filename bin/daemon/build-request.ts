@@ -20,6 +20,7 @@ import type { Entitlement } from "../../solver/graph/request.ts";
 import type { Session } from "../../solver/graph/session.ts";
 import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
+import type { Attributes } from "./attributes.ts";
 import type { RemoteSession } from "./remote-session.ts";
 import { callOf } from "./subrequests.ts";
 
@@ -27,8 +28,6 @@ import { callOf } from "./subrequests.ts";
 const UPLOADED = "http://buildkit-session/";
 /** The session's directory with the Dockerfile, where it is not the context. */
 const DOCKERFILE_DIRECTORY = "dockerfile";
-
-export type Attributes = Readonly<Record<string, string>>;
 
 /** A call of the Dockerfile frontend. */
 export interface DockerfileCall {

@@ -3,7 +3,7 @@
 import type { CallRequest } from "../engine/request.ts";
 import { printable } from "../../solver/graph/error.ts";
 import { CODE, RpcError } from "../wire/status.ts";
-import type { Attributes } from "./build-request.ts";
+import type { Attributes } from "./attributes.ts";
 import { detail } from "./errors.ts";
 
 const DESCRIBE = "frontend.subrequests.describe";

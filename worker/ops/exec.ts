@@ -1,6 +1,5 @@
 // ExecOp to ExecJob: mounts, environment, secrets; outputs committed as layers.
 
-import { existsSync } from "node:fs";
 import { quote } from "../../solver/graph/go-quote.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Vertex } from "../../solver/graph/definition.ts";
@@ -41,12 +40,6 @@ export interface ExecDeps extends MountDeps {
 const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /** Host name every step sees, as in BuildKit. */
 export const STEP_HOSTNAME = "buildkitsandbox";
-/** What a step with security.insecure gets beyond the usual devices, if this machine has it: for images of disks, as in BuildKit. */
-const INSECURE_DEVICES: readonly string[] = [
-  "/dev/fuse",
-  "/dev/loop-control",
-  ...Array.from({ length: 8 }, (_, index) => `/dev/loop${index}`),
-];
 const OUT_OF_MEMORY = "the machine ran out of memory during the step, and the kernel killed a process";
 /** Runs the command and returns one Result per output. Throws EXEC_FAILED, SECRET_MISSING, ENTITLEMENT_DENIED, MOUNT_INVALID… */
 export async function runExecOp(
@@ -99,7 +92,7 @@ export async function runExecOp(
     processes: deps.processes,
     tty: null,
     stdin: false,
-    devices: op.security === "insecure" ? INSECURE_DEVICES.filter((path) => existsSync(path)) : [],
+    devices: [],
     ...(cgroup === null ? {} : { cgroup: cgroup.dir }),
   };
   const blame = openBlame(deps.keeper().ids, deps.processes);
