@@ -38,14 +38,20 @@ const SPEC: CommandSpec = {
   ],
 };
 
+const controller = new AbortController();
+for (const name of ["SIGTERM", "SIGINT"] as const) process.on(name, () => controller.abort());
+// What one client's build throws outside of any await is no reason to end the builds of others.
+process.on("uncaughtException", (error) => {
+  process.stderr.write(`tsbuildd: internal error: ${error.stack ?? error.message}\n`);
+});
+// Who reads our log may leave before us.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
+// No await at the top level: a bundle is one script. The timer holds the event loop, as in bin/main.ts.
+setInterval(() => {}, 2 ** 30);
+void run(process.argv.slice(2)).then((code) => process.exit(code));
+
 /** Runs the daemon until it is told to end. Returns the exit code. */
-export async function runDaemon(args: readonly string[]): Promise<number> {
-  const controller = new AbortController();
-  for (const name of ["SIGTERM", "SIGINT"] as const) process.on(name, () => controller.abort());
-  // What one client's build throws outside of any await is no reason to end the builds of others.
-  process.on("uncaughtException", (error) => {
-    process.stderr.write(`tsbuildd: internal error: ${error.stack ?? error.message}\n`);
-  });
+async function run(args: readonly string[]): Promise<number> {
   try {
     const flags = parseFlags(SPEC, args);
     if (flags.bool("help")) {
