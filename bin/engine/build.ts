@@ -17,7 +17,7 @@ import {
 } from "./build-context.ts";
 import { EMPTY_REPORT, solveAndExport } from "./build-result.ts";
 import { contextSource, frontendOptions } from "./frontend-options.ts";
-import { resolvConfFor } from "./host-network.ts";
+import { resolvConfOf } from "./host-network.ts";
 import type { EngineParts, OpenBuild } from "./parts.ts";
 import type { BuildReport, BuildRequest, EngineBuildOptions } from "./request.ts";
 import { traceOf } from "./trace-request.ts";
@@ -39,6 +39,7 @@ export async function runBuild(
     request.cacheFrom.length + request.cacheTo.length > 0 ? await import("./build-caches.ts") : null;
   const imports = (await caches?.openBuildImports(parts, request, useRegistry, options.emit)) ?? null;
   if (imports !== null) parts.use(imports);
+  const { network = "sandbox" } = parts.config;
   const worker = parts.use(
     openWorker({
       store: parts.store,
@@ -48,7 +49,8 @@ export async function runBuild(
       gitVariables: parts.gitVariables,
       entitlements: new Set(request.allow),
       resolveMode: request.pull ? "pull" : "default",
-      resolvConf: resolvConfFor,
+      resolvConf: resolvConfOf(parts.config.dns ?? null),
+      network,
       defaultPlatform: hostPlatform(),
       limits: request.limits,
       signal: options.signal,
@@ -94,7 +96,9 @@ export async function runBuild(
     JSON.stringify([text.text, request.target, [...request.buildArgs], request.platforms]),
   );
   if (request.call.name === "build" && (request.noCache || parts.store.records.get("built", wish) === null))
-    await worker.warm(request.network === "default" && /^[\t ]*RUN\b/im.test(text.text));
+    await worker.warm(
+      request.network === "default" && network === "sandbox" && /^[\t ]*RUN\b/im.test(text.text),
+    );
 
   const note = (message: string): void => options.emit({ kind: "note", message });
   if (request.call.name !== "build") {
