@@ -43,6 +43,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 /** The files of a room that others may import. The two ground floors are open as a whole. */
 const DOORS: readonly string[] = [
   "bin/args.ts", // flags, also of tsbuildd
+  "bin/cache-attributes.ts",
+  "bin/cache-flags.ts", // caches, also of clients of tsbuildd
   "bin/call-output.ts", // answers of --call, also for clients of tsbuildd
   "bin/config.ts",
   "bin/flags-values.ts",

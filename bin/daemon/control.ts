@@ -2,8 +2,8 @@
 
 import { create } from "@bufbuild/protobuf";
 import { type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
-import { hostname } from "node:os";
-import type { Engine } from "../engine/request.ts";
+import { setMaxListeners } from "node:events";
+import type { Bridge, BridgeResult, Engine, EngineBuildOptions } from "../engine/request.ts";
 import { prune, usage } from "../../cache/collect.ts";
 import type { UsageEntry } from "../../cache/usage-entry.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
@@ -26,11 +26,7 @@ import {
   type UsageRecord,
   UsageRecordSchema,
 } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
-import {
-  BuildkitVersionSchema,
-  type WorkerRecord,
-  WorkerRecordSchema,
-} from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
+import { type WorkerRecord } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
 import { type Call, type Handlers, streaming, unary } from "../wire/server.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import { openTunnel } from "../wire/tunnel.ts";
@@ -38,57 +34,36 @@ import type { Build, Builds } from "./builds.ts";
 import { statusOf } from "./errors.ts";
 import { openRemoteSession } from "./remote-session.ts";
 import type { Sessions } from "./sessions.ts";
-import { type SolveDeps, solveDockerfile } from "./solve.ts";
+import { contextOnly } from "../engine/defaults.ts";
+import { unlessAborted } from "../../solver/graph/scope.ts";
+import { epochOf, termsOf } from "./build-request.ts";
+import { bareResult } from "./results.ts";
+import { solveCall } from "./solve.ts";
+import { versionOf } from "./worker-record.ts";
 
 const SERVICE = "/moby.buildkit.v1.Control";
 const SESSION = "x-docker-expose-session";
 const ID_MAX_CHARS = 256;
 
-export interface ControlDeps extends SolveDeps {
+export interface ControlDeps {
   readonly engine: Engine;
+  /** Entitlements that builds may be granted. */
+  readonly allowed: ReadonlySet<string>;
   readonly builds: Builds;
   readonly sessions: Sessions;
   readonly version: string;
+  readonly workers: () => readonly WorkerRecord[];
   /** Who is at the other end of a call's connection. */
   readonly peerOf: (call: Call) => string;
 }
 
-/** The only worker: this machine. */
-export function workerRecord(version: string): WorkerRecord {
-  const { os, architecture, variant } = hostPlatform();
-  const prefix = "org.mobyproject.buildkit.worker.";
-  return create(WorkerRecordSchema, {
-    ID: "tsbuild",
-    Labels: {
-      [`${prefix}executor`]: "tsbuild",
-      [`${prefix}hostname`]: hostname(),
-      [`${prefix}network`]: "sandbox",
-      [`${prefix}snapshotter`]: "overlayfs",
-    },
-    platforms: [
-      {
-        $typeName: "pb.Platform",
-        OS: os,
-        Architecture: architecture,
-        Variant: variant ?? "",
-        OSVersion: "",
-        OSFeatures: [],
-      },
-    ],
-    BuildkitVersion: versionOf(version),
-  });
-}
-
-const versionOf = (version: string) =>
-  create(BuildkitVersionSchema, { package: "tsbuild", version: `v${version}`, revision: "" });
-
 export function controlHandlers(deps: ControlDeps): Handlers {
-  const { engine, builds, sessions, version } = deps;
+  const { engine, builds, sessions, version, workers } = deps;
   return new Map([
     [
       `${SERVICE}/ListWorkers`,
       unary(ListWorkersRequestSchema, ListWorkersResponseSchema, async () =>
-        create(ListWorkersResponseSchema, { record: [workerRecord(version)] }),
+        create(ListWorkersResponseSchema, { record: [...workers()] }),
       ),
     ],
     [
@@ -103,9 +78,11 @@ export function controlHandlers(deps: ControlDeps): Handlers {
       unary(SolveRequestSchema, SolveResponseSchema, async (request, call) => {
         const session = request.Session === "" ? null : await sessions.get(request.Session, call.signal);
         const ends = session === null ? [call.signal] : [call.signal, session.gone];
-        const build = builds.begin(request, session, AbortSignal.any(ends));
+        const signal = AbortSignal.any(ends);
+        setMaxListeners(0, signal); // all that goes on in the build
+        const build = builds.begin(request, session, signal);
         try {
-          return create(SolveResponseSchema, { ExporterResponse: await solve(build, request, deps) });
+          return create(SolveResponseSchema, { ExporterResponse: await solve(build, deps) });
         } catch (error) {
           if (build.signal.aborted) throw new RpcError(CODE.CANCELLED, "context canceled");
           throw statusOf(error, build.source);
@@ -162,39 +139,54 @@ export function controlHandlers(deps: ControlDeps): Handlers {
   ]);
 }
 
-async function solve(
-  build: Build,
-  request: SolveRequest,
-  deps: ControlDeps,
-): Promise<Record<string, string>> {
-  if (request.Definition !== undefined && request.Definition.def.length > 0)
-    throw new RpcError(CODE.UNIMPLEMENTED, "definitions are not supported by tsbuildd");
-  if (request.Frontend === "") return await returned(build);
-  if (request.Frontend !== "dockerfile.v0")
-    throw new RpcError(CODE.UNIMPLEMENTED, `the frontend ${request.Frontend} is not supported by tsbuildd`);
-  const solved = await solveDockerfile(build, request.FrontendAttrs, deps);
-  if (solved.kind === "answer")
-    return Object.fromEntries(
-      [...solved.metadata].map(([name, value]) => [name, Buffer.from(value).toString()]),
-    );
-  solved.promised.proceed();
-  return responseOf((await solved.promised.outcome).metadata);
+/** Drives the build to its end. Returns what its exporters say. */
+async function solve(build: Build, { engine, allowed }: ControlDeps): Promise<Record<string, string>> {
+  const { request, status, signal } = build;
+  const terms = termsOf(request, build.session ?? contextOnly({ kind: "empty" }), allowed);
+  const options: EngineBuildOptions = {
+    signal,
+    emit: (event) => status.event(event),
+    onSource(source) {
+      build.source = source;
+      status.source(source);
+    },
+  };
+  return await engine.drive(terms, options, async (bridge) => {
+    build.opened(bridge);
+    const solved = isDriven(request) ? await returned(build) : await asked(build, bridge);
+    if (solved.kind === "answer")
+      return Object.fromEntries(
+        [...solved.metadata].map(([name, value]) => [name, Buffer.from(value).toString()]),
+      );
+    return solved.result === null ? {} : responseOf((await bridge.export(solved.result)).metadata);
+  });
 }
 
-/** The client drives the frontend through the gateway, and returns one of its results. */
-async function returned(build: Build): Promise<Record<string, string>> {
-  const { signal } = build;
-  const id = await new Promise<string>((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason as Error);
-    if (signal.aborted) onAbort();
-    else signal.addEventListener("abort", onAbort, { once: true });
-    build.returned.then(resolve, reject);
+/** The client drives the build through the gateway, and returns one of its results. */
+function isDriven({ Frontend, Definition }: SolveRequest): boolean {
+  return Frontend === "" && (Definition === undefined || Definition.def.length === 0);
+}
+
+type Exportable =
+  | { readonly kind: "images"; readonly result: BridgeResult | null }
+  | { readonly kind: "answer"; readonly metadata: ReadonlyMap<string, Uint8Array> };
+
+async function asked(build: Build, bridge: Bridge): Promise<Exportable> {
+  const { request } = build;
+  const solved = await solveCall(build, bridge, {
+    definition: request.Definition,
+    frontend: request.Frontend,
+    options: request.FrontendAttrs,
+    inputs: request.FrontendInputs,
+    imports: request.Cache?.Imports ?? [],
   });
-  if (id === "") return {};
-  const promised = build.results.get(id);
-  if (promised === undefined) throw new RpcError(CODE.NOT_FOUND, `no result ${id}`);
-  promised.proceed();
-  return responseOf((await promised.outcome).metadata);
+  if (solved.kind !== "ref") return solved;
+  return { kind: "images", result: bareResult(solved.ref, hostPlatform(), epochOf(request)) };
+}
+
+async function returned(build: Build): Promise<Exportable> {
+  const message = await unlessAborted(build.returned, build.signal);
+  return { kind: "images", result: build.results.exportable(message, epochOf(build.request)) };
 }
 
 /** Exporter responses are texts: objects in base64, as BuildKit has them. */

@@ -10,16 +10,18 @@ import {
   HealthCheckResponse_ServingStatus,
   HealthCheckResponseSchema,
 } from "../wire/messages/grpc/health/v1/health_pb.ts";
+import type { WorkerRecord } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
 import { type Call, type Handler, serveRpc, unary } from "../wire/server.ts";
 import { openAdmission } from "./admission.ts";
 import { openBuilds } from "./builds.ts";
 import { openCollector } from "./collector.ts";
 import type { DaemonSettings } from "./config.ts";
-import { controlHandlers, workerRecord } from "./control.ts";
+import { controlHandlers } from "./control.ts";
 import { gatewayHandlers } from "./gateway.ts";
 import { type Listener, listenOn, type PassedSocket } from "./listen.ts";
 import type { Log } from "./log.ts";
 import { openSessions } from "./sessions.ts";
+import { workerRecord } from "./worker-record.ts";
 
 export interface DaemonOptions {
   readonly settings: DaemonSettings;
@@ -48,21 +50,22 @@ const SOLVE = "/moby.buildkit.v1.Control/Solve";
  *  all connections. */
 export async function openDaemon(engine: Engine, options: DaemonOptions): Promise<Daemon> {
   const { settings, version, log } = options;
-  let { gc } = settings;
+  let { gc, worker } = settings;
   const allowed = new Set(settings.allowed);
-  const builds = openBuilds();
   const sessions = openSessions();
+  const builds = openBuilds(sessions);
   const collector = openCollector(engine, {
     policies: () => (gc.kind === "policies" ? gc.policies : []),
     log,
   });
   const admission = openAdmission(() => collector.buildEnded());
+  const workers = (): WorkerRecord[] => [workerRecord(version, worker)];
   const peers = new WeakMap<object, string>();
   const peerOf = ({ stream }: Call): string =>
     peers.get((stream as unknown as { readonly session?: object }).session ?? {}) ?? "";
   const handlers = new Map<string, Handler>([
-    ...controlHandlers({ engine, allowed, builds, sessions, version, peerOf }),
-    ...gatewayHandlers(builds, () => [workerRecord(version)], { engine, allowed }),
+    ...controlHandlers({ engine, allowed, builds, sessions, version, workers, peerOf }),
+    ...gatewayHandlers(builds, workers),
     [
       "/grpc.health.v1.Health/Check",
       unary(HealthCheckRequestSchema, HealthCheckResponseSchema, async () =>
@@ -97,7 +100,7 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
   return {
     addresses: listeners.map(({ shown }) => shown).filter((shown) => shown !== ""),
     reload(next) {
-      gc = next.gc;
+      ({ gc, worker } = next);
       allowed.clear();
       for (const name of next.allowed) allowed.add(name);
       for (const listener of listeners) listener.reload();

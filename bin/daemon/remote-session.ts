@@ -9,7 +9,7 @@ import { pipeline } from "node:stream";
 import { BuildError } from "../../solver/graph/error.ts";
 import { socketDirectory } from "../ssh-sockets.ts";
 import { type FileRules, SECRET_MAX_BYTES, type Session } from "../../solver/graph/session.ts";
-import { sendBytes } from "../wire/bytes-message.ts";
+import { decodeBytes, sendBytes } from "../wire/bytes-message.ts";
 import { callUnary, type Metadata, openCall } from "../wire/client.ts";
 import { receiveFiles } from "../wire/fsutil-receive.ts";
 import { sendFiles } from "../wire/fsutil-send.ts";
@@ -51,6 +51,7 @@ const METHODS = {
     output: CheckAgentResponseSchema,
   },
   forward: "/moby.sshforward.v1.SSH/ForwardAgent",
+  upload: "/moby.upload.v1.Upload/Pull",
   health: {
     path: "/grpc.health.v1.Health/Check",
     input: HealthCheckRequestSchema,
@@ -66,6 +67,8 @@ export interface RemoteSession extends Session, Disposable {
   readonly id: string;
   /** Aborts when the client is gone. */
   readonly gone: AbortSignal;
+  /** What the client sends under an address of its own. */
+  upload(url: URL, options: { readonly signal: AbortSignal }): AsyncIterable<Uint8Array>;
 }
 
 /** A session over the connection in its tunnel. `methods`: what the client serves; `peer`: who it is, which keys of its files are bound to. */
@@ -188,6 +191,15 @@ export function openRemoteSession(
       return found.Username === ""
         ? { kind: "identity-token", token: found.Secret }
         : { kind: "basic", username: found.Username, password: found.Secret };
+    },
+    async *upload({ host, pathname }, { signal }) {
+      if (!serves(METHODS.upload)) throw new RpcError(CODE.UNIMPLEMENTED, "the client uploads nothing");
+      const call = openCall(http, METHODS.upload, {
+        signal: AbortSignal.any([signal, gone]),
+        metadata: { urlpath: pathname, urlhost: host },
+      });
+      call.end();
+      for await (const message of call.messages()) yield decodeBytes(message);
     },
     outputs: {
       async file(name, data, { signal }) {

@@ -7,6 +7,7 @@ import { openProgressState, type Step } from "../progress-state.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { ProgressEvent } from "../../solver/graph/event.ts";
 import type { SourceRange } from "../../solver/graph/error.ts";
+import type { WarnRequest } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import {
   type StatusResponse,
   StatusResponseSchema,
@@ -26,6 +27,8 @@ const NOTHING = create(StatusResponseSchema);
 
 export interface StatusStream {
   event(event: ProgressEvent): void;
+  /** A warning of a client's frontend. */
+  warning(message: WarnRequest): void;
   /** The Dockerfile, for ranges of warnings. */
   source(source: SourceText): void;
   /** Nothing more comes. */
@@ -72,6 +75,11 @@ export function openStatusStream(): StatusStream {
   return {
     source(text) {
       source = text;
+    },
+    warning({ digest, level, short, detail, url, info, ranges }) {
+      const vertex = digest === "" ? (anchor ?? "") : digest;
+      const about = { vertex, level, short, detail, url, ranges, ...(info === undefined ? {} : { info }) };
+      add({ warnings: [create(VertexWarningSchema, about)] });
     },
     event(event) {
       if (event.kind === "note" || event.kind === "usage" || event.kind === "looking") return;

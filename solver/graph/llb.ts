@@ -229,6 +229,8 @@ function checkIndex(value: number | null, count: number): void {
 export interface GraphBuilder {
   /** Adds a vertex (once, if added again) and returns its first output. */
   add(op: Op, platform: Platform | null, inputs: readonly Input[], note: VertexNote): Input;
+  /** Adds another graph, and returns its root. */
+  include(definition: Definition): Input | null;
   /** Everything reachable from `root`, and nothing else; null is scratch. */
   definition(root: Input | null): Definition;
 }
@@ -238,13 +240,15 @@ export function openGraph(): GraphBuilder {
   let notes = new Map<Digest, VertexNote>();
   let isShared = false; // with a definition of all there was
   const places = new Map<Digest, Map<string, SourceRange>>(); // of vertices that were added more than once
+  const own = (): void => {
+    if (!isShared) return;
+    vertices = new Map(vertices);
+    notes = new Map(notes);
+    isShared = false;
+  };
   return {
     add: (op, platform, inputs, note) => {
-      if (isShared) {
-        vertices = new Map(vertices);
-        notes = new Map(notes);
-        isShared = false;
-      }
+      own();
       const vertex = makeVertex(op, platform, inputs);
       const { digest } = vertex;
       const known = notes.get(digest);
@@ -259,6 +263,12 @@ export function openGraph(): GraphBuilder {
         if (note.ignoreCache && !known.ignoreCache) notes.set(digest, { ...known, ignoreCache: true });
       }
       return { vertex: digest, output: 0 };
+    },
+    include: (definition) => {
+      own();
+      for (const [digest, vertex] of definition.vertices) vertices.set(digest, vertex);
+      for (const [digest, note] of definition.notes) if (!notes.has(digest)) notes.set(digest, note);
+      return definition.root;
     },
     definition: (root) => {
       for (const [digest, at] of places) {
