@@ -63,6 +63,7 @@ const { outputFiles, metafile } = await build({
   entryPoints: {
     main: join(dist, "bin/main.js"),
     daemon: join(dist, "bin/daemon/main.js"),
+    buildctl: join(dist, "bin/daemon/buildctl.js"),
     keeper: join(dist, "worker/keeper/main.js"),
     thread: join(dist, "worker/keeper/thread.js"),
     "hash-thread": join(dist, "cache/path-hash-thread.js"),

@@ -5,4 +5,7 @@ const bundle: {
   runBundle(name: string, options: { readonly keep: boolean }): boolean;
 } = require("../solver/graph/bundle.cjs");
 
-if (!bundle.runBundle("daemon", { keep: false })) void import("./daemon/main.ts");
+// A link to this file called buildctl is the part of that program which buildx's drivers start beside the daemon.
+const isClient = process.argv[1]?.replace(/^.*\//, "") === "buildctl";
+if (!bundle.runBundle(isClient ? "buildctl" : "daemon", { keep: false }))
+  void (isClient ? import("./daemon/buildctl.ts") : import("./daemon/main.ts"));

@@ -54,6 +54,7 @@ const DOORS: readonly string[] = [
   "bin/ssh-sockets.ts",
   "bin/storage-limit.ts",
   "bin/version.ts",
+  "bin/daemon/buildctl.ts",
   "bin/daemon/main.ts",
   "bin/wire/*",
   "bin/engine/engine.ts",
@@ -180,6 +181,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
 const AMBIENT = /\bprocess\.(?:env|cwd|exit|argv|chdir|stdout|stderr|stdin)\b|\bconsole\.\w+\(/;
 const PROCESSES: readonly string[] = [
   "solver/graph/bundle.cts",
+  "bin/daemon/buildctl.ts",
   "bin/daemon/main.ts",
   "worker/keeper/main.ts",
   "worker/keeper/first-thread.ts",
@@ -252,6 +254,8 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "exporters/writable.ts",
     "worker/sandbox/oci-runtime.ts",
     "worker/sources/local.ts", // is the directory there
+    "bin/daemon/buildctl.ts", // which socket is there
+    "bin/daemon/dial.ts",
     "bin/daemon/listen.ts", // sockets and certificates
   ],
   "one file by its path, opened without following it": ["cache/layers/archive.ts"],

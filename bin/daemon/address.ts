@@ -1,7 +1,8 @@
 // Where a daemon listens.
 
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
+import type { Environment } from "../engine/request.ts";
 
 export type Address =
   | { readonly kind: "unix"; readonly path: string }
@@ -14,6 +15,16 @@ export interface TlsFiles {
   readonly cert: string;
   readonly key: string;
   readonly ca: string;
+}
+
+/** Under which name the program was started: buildkitd has directories of its own. */
+export type ProgramName = "tsbuildd" | "buildkitd";
+
+/** Where a daemon of this name listens by default; null: there is no such directory. */
+export function defaultSocket(program: ProgramName, env: Environment, isRoot: boolean): string | null {
+  const runtime = isRoot ? "/run" : env.XDG_RUNTIME_DIR;
+  if (!runtime) return null;
+  return join(runtime, program === "tsbuildd" ? "tsbuild" : "buildkit", `${program}.sock`);
 }
 
 /** `tls`: what has been given for addresses that use it. Throws USAGE. */

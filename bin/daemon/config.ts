@@ -6,7 +6,7 @@ import type { ParsedFlags } from "../args.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Platform } from "../../solver/graph/op.ts";
 import type { DnsSettings, Environment } from "../engine/request.ts";
-import { type Address, addressOf } from "./address.ts";
+import { type Address, addressOf, defaultSocket, type ProgramName } from "./address.ts";
 import {
   type FileRegistries,
   type FrontendSettings,
@@ -64,9 +64,6 @@ export interface WorkerSettings {
   /** The first is the default one; null: this machine's. */
   readonly platforms: readonly Platform[] | null;
 }
-
-/** Under which name the program was started: buildkitd has directories of its own. */
-export type ProgramName = "tsbuildd" | "buildkitd";
 
 /** Reads the configuration file and merges it with flags and defaults. Throws USAGE. */
 export async function readSettings(
@@ -197,13 +194,6 @@ function defaultAddress(program: ProgramName, env: Environment, isRoot: boolean)
       hint: "give an address: --addr unix://PATH",
     });
   return `unix://${path}`;
-}
-
-/** Where a daemon of this name listens by default; null: there is no such directory. */
-export function defaultSocket(program: ProgramName, env: Environment, isRoot: boolean): string | null {
-  const runtime = isRoot ? "/run" : env.XDG_RUNTIME_DIR;
-  if (!runtime) return null;
-  return join(runtime, program === "tsbuildd" ? "tsbuild" : "buildkit", `${program}.sock`);
 }
 
 /** A group's number, by name or number. group(5) */

@@ -74,7 +74,7 @@ async function listenUnix(path: string, { serve, owner }: ListenOptions): Promis
   }
   // Closed until it belongs to whom it should.
   const before = process.umask(0o177);
-  const server = createServer({ allowHalfOpen: true }, (socket) => serve(socket, "unix"));
+  const server = createServer((socket) => serve(socket, "unix"));
   try {
     await listening(server, () => server.listen({ path }), path);
   } finally {
@@ -191,7 +191,7 @@ function serverFor(
   peer: string,
 ): { readonly server: Server; readonly reload: () => void } {
   if (tls === null) {
-    const server = createServer({ allowHalfOpen: true }, (socket) => serve(socket, peer));
+    const server = createServer((socket) => serve(socket, peer));
     return { server, reload: () => {} };
   }
   const server = createTlsServer(
@@ -200,7 +200,6 @@ function serverFor(
       requestCert: true,
       rejectUnauthorized: true,
       ALPNProtocols: ["h2"],
-      allowHalfOpen: true,
     },
     (socket) => serve(socket, `tls ${socket.getPeerCertificate().fingerprint256 ?? ""}`),
   );

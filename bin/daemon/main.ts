@@ -9,7 +9,8 @@ import { type Config, readConfig } from "../config.ts";
 import { openLocalEngine } from "../local-store.ts";
 import { parseStorageLimit } from "../storage-limit.ts";
 import { packageVersion } from "../version.ts";
-import { type DaemonSettings, type ProgramName, readSettings } from "./config.ts";
+import type { ProgramName } from "./address.ts";
+import { type DaemonSettings, readSettings } from "./config.ts";
 import { DAEMON_FLAGS } from "./config-flags.ts";
 import type { Daemon } from "./daemon.ts";
 import { passedSockets } from "./listen.ts";
@@ -105,8 +106,8 @@ async function serve(flags: ParsedFlags, version: string): Promise<void> {
 async function drain(daemon: Daemon, withinMs: number, log: Log): Promise<void> {
   const running = daemon.running();
   if (running === 0) return;
-  const builds = running === 1 ? "1 build" : `${running} builds`;
-  log.info(`ends when ${builds} have ended, after ${withinMs / 1000} s at the latest`);
+  const builds = running === 1 ? "1 build has" : `${running} builds have`;
+  log.info(`ends when ${builds} ended, after ${withinMs / 1000} s at the latest`);
   await daemon.drain(withinMs);
 }
 
