@@ -13,7 +13,7 @@ import { openWorker } from "../../worker/worker.ts";
 import { fetchHttpContext, fetchHttpDockerfile, sessionWithContext } from "./build-context.ts";
 import { solveAndExport } from "./build-result.ts";
 import { callFrontend, resolveShown } from "./dockerfile.ts";
-import { resolvConfFor } from "./host-network.ts";
+import { resolvConfOf } from "./host-network.ts";
 import type { EngineParts, OpenBuild } from "./parts.ts";
 import type { Bridge, BridgeResult, BuildTerms, EngineBuildOptions, Ref } from "./request.ts";
 
@@ -180,7 +180,8 @@ async function openBuild(
       gitVariables: parts.gitVariables,
       entitlements: new Set(terms.allow),
       resolveMode: pull ? "pull" : "default",
-      resolvConf: resolvConfFor,
+      resolvConf: resolvConfOf(parts.config.dns ?? null),
+      network: parts.config.network ?? "sandbox",
       defaultPlatform: hostPlatform(),
       limits: terms.limits,
       signal,

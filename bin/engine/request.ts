@@ -4,6 +4,7 @@
 import type { CheckOutcome } from "../../cache/check.ts";
 import type { Measure } from "../../cache/collect.ts";
 import type { OpenStore } from "../../cache/store.ts";
+import type { HostTrust } from "../../cache/registry/certificates.ts";
 import type { S3Credentials } from "../../cache/remote-cache/s3-calls.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
@@ -38,6 +39,18 @@ export interface RegistrySettings {
   readonly hostDirs: readonly string[];
   /** containers-registries.conf(5): the first of `main` that is there, then the directories of `more`. */
   readonly conf: { readonly main: readonly string[]; readonly more: readonly string[] };
+  /** How single hosts are spoken to, registries and mirrors, by host[:port]; beside what files say. */
+  readonly hosts?: ReadonlyMap<string, RegistryHost>;
+}
+
+/** What a configuration says of one host, in BuildKit's terms. Paths are absolute. */
+export type RegistryHost = HostTrust;
+
+/** Name servers for steps, in place of this machine's. A part that is empty stays this machine's. */
+export interface DnsSettings {
+  readonly nameservers: readonly string[];
+  readonly options: readonly string[];
+  readonly searchDomains: readonly string[];
 }
 
 /** The user's credentials for external build caches; used if the request contains none. */
@@ -59,6 +72,14 @@ export interface EngineConfig {
   readonly verbose: boolean;
   readonly registries: RegistrySettings;
   readonly cacheKeys: CacheKeys;
+  /** null or omitted: this machine's. */
+  readonly dns?: DnsSettings | null;
+  /** Where steps are that ask for no network; omitted: in networks of their own. */
+  readonly network?: "sandbox" | "host" | "none";
+  /** Steps at one time, of all builds; null or omitted: as many as this machine should take. */
+  readonly maxParallelism?: number | null;
+  /** How large the store may become where a build says nothing; omitted: a share of the disk. */
+  readonly maxStorage?: StorageLimit | null;
   /** Receives notices about the machine's configuration; the same notice may be repeated. */
   readonly notice: (text: string) => void;
 }
