@@ -55,7 +55,7 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
   const builds = openBuilds(sessions);
   const draining = new AbortController();
   const history = openHistory({
-    ...{ files: engine.store.history, content: engine.store.content, log },
+    ...{ files: engine.store.history, content: engine.store.content, log: (line: string) => log.error(line) },
     limits: {
       maxAgeMs: settings.history.maxAgeMs ?? DEFAULT_HISTORY_LIMITS.maxAgeMs,
       maxEntries: settings.history.maxEntries ?? DEFAULT_HISTORY_LIMITS.maxEntries,
