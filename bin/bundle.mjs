@@ -62,6 +62,8 @@ const { outputFiles, metafile } = await build({
   // The names that entryOf() in solver/graph/entry.ts is called with.
   entryPoints: {
     main: join(dist, "bin/main.js"),
+    daemon: join(dist, "bin/daemon/main.js"),
+    buildctl: join(dist, "bin/daemon/buildctl.js"),
     keeper: join(dist, "worker/keeper/main.js"),
     thread: join(dist, "worker/keeper/thread.js"),
     "hash-thread": join(dist, "cache/path-hash-thread.js"),
@@ -84,7 +86,7 @@ const { outputFiles, metafile } = await build({
   lineLimit: 160,
   logLevel: "warning",
   // Packages with native parts, large ones that are loaded when they are needed, and those that are CommonJS anyway.
-  external: ["koffi", "undici", "undici/*", "dockerfile-ast", "pako", "fzstd", "@foxglove/*", "unbzip2-stream", "xz-decompress"],
+  external: ["koffi", "re2js", "undici", "undici/*", "dockerfile-ast", "pako", "fzstd", "@foxglove/*", "unbzip2-stream", "xz-decompress"],
   banner: { js: 'const __address = (path) => require("node:url").pathToFileURL(require("node:path").resolve(__filename, "..", path)).href;' },
   plugins: [addresses, nativeParts],
 });

@@ -46,9 +46,9 @@ const PARTS = [
   "locks",
   "owners",
 ];
-/** Made when they are needed: the worker's (worker/launcher, worker/sandbox), copies of clients' files (synced-files.ts), and what a full
- *  disk must not be asked for (spare.ts). */
-const LATER_PARTS = ["bin", "bin/net", "bin/root", "synced", "spare"];
+/** Made when they are needed: the worker's (worker/launcher, worker/sandbox), copies of clients' files (synced-files.ts), builds of a
+ *  daemon (history-files.ts), and what a full disk must not be asked for (spare.ts). */
+const LATER_PARTS = ["bin", "bin/net", "bin/root", "synced", "history", "spare"];
 const FILES = ["owner-key"];
 /** Every store has these; what has not is none whose version file was lost. */
 const MARKS = ["blobs", "layers", "db", "locks", "owners"];

@@ -53,6 +53,8 @@ export interface WorkerOptions {
   /** "pull": image names are resolved by the registry, not by the local image store. */
   readonly resolveMode: "default" | "pull";
   readonly resolvConf: (network: ExecOp["network"]) => string;
+  /** Where steps are that are to have the usual network; omitted: in networks of their own. */
+  readonly network?: ExecOp["network"];
   readonly defaultPlatform: Platform;
   /** Resource limits of each step; omitted: no limits. */
   readonly limits?: ResourceLimits | null;
@@ -353,6 +355,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
             entitlements: options.entitlements,
             otherNetwork: (found, step) => tellNetwork(found, step, context),
             resolvConf: options.resolvConf,
+            usualNetwork: options.network ?? "sandbox",
             directories: (input) => directories(input, vertex.digest, context),
             layersOf: (input) => layersOf(input, context),
             finish: (active, output) =>

@@ -5,7 +5,6 @@ import { buildRequest, MAIN_DIRECTORY } from "../engine/defaults.ts";
 import type {
   BuildRequest,
   BuildTerms,
-  CallRequest,
   ContextSource,
   DockerfileSource,
   ExtraHost,
@@ -21,14 +20,14 @@ import type { Entitlement } from "../../solver/graph/request.ts";
 import type { Session } from "../../solver/graph/session.ts";
 import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
+import type { Attributes } from "./attributes.ts";
 import type { RemoteSession } from "./remote-session.ts";
+import { callOf } from "./subrequests.ts";
 
 /** Addresses of what the session uploads. */
 const UPLOADED = "http://buildkit-session/";
 /** The session's directory with the Dockerfile, where it is not the context. */
 const DOCKERFILE_DIRECTORY = "dockerfile";
-
-export type Attributes = Readonly<Record<string, string>>;
 
 /** A call of the Dockerfile frontend. */
 export interface DockerfileCall {
@@ -95,7 +94,7 @@ export function requestOf(
     shmSizeBytes: options["shm-size"] ? parseSize(options["shm-size"]) : null,
     ulimits: options["ulimit"] ? parseCsv(options["ulimit"]).map(parseUlimit) : [],
     cgroupParent: options["cgroup-parent"] ?? "",
-    call: callOf(options["requestid"]),
+    call: callOf(options),
     cacheFrom: cacheImports(imports, options),
     session,
   });
@@ -152,18 +151,6 @@ function networkOf(text: string | undefined, granted: readonly string[]): BuildR
   throw new BuildError("USAGE", `unsupported network mode ${printable(text)}`);
 }
 
-function callOf(id: string | undefined): CallRequest {
-  const names: Readonly<Record<string, CallRequest["name"]>> = {
-    "frontend.lint": "check",
-    "frontend.outline": "outline",
-    "frontend.targets": "targets",
-  };
-  if (id === undefined || id === "") return { name: "build", format: "text", ignoreStatus: false };
-  const name = names[id];
-  if (name === undefined) throw unsupported(`the request ${printable(id)}`);
-  return { name, format: "json", ignoreStatus: false };
-}
-
 function entitlements(asked: readonly string[], allowed: ReadonlySet<string>): Entitlement[] {
   return [...new Set(asked)].map((text) => {
     const [name = ""] = text.split("=");
@@ -191,6 +178,8 @@ function outputOf(type: string, attributes: Attributes, index: number): Output {
   const output = parseOutput([`type=${type}`, ...dest, ...fields].join(","), () => {});
   const client = { kind: "client", name: String(index) } as const;
   if (output.kind === "files") return { ...output, dest: client };
+  // A name would hold its layers for ever, and a worker's clients make thousands: what they push is in a registry.
+  if (output.kind === "image") return { ...output, store: attributes["store"] === "true" };
   if (output.kind !== "archive") return output;
   if (!output.tar) throw unsupported(`type=${type} with tar=false`);
   return { ...output, dest: client };

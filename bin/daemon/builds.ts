@@ -2,6 +2,7 @@
 // is known for a while after its end.
 
 import type { Bridge, SourceText } from "../engine/request.ts";
+import type { Descriptor } from "../../solver/graph/request.ts";
 import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
 import type { Result } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
@@ -14,7 +15,7 @@ import { openWaiting } from "./waiting.ts";
 /** How long Status and gateway calls wait for their build, as in BuildKit. */
 export const STATUS_WAIT_MS = 6_000;
 export const GATEWAY_WAIT_MS = 3_000;
-/** Ended builds whose progress can still be asked for. */
+/** Builds of which it is known that they have ended. */
 const ENDED_MAX = 100;
 
 export interface Build {
@@ -27,6 +28,8 @@ export interface Build {
   readonly signal: AbortSignal;
   readonly results: Results;
   source: SourceText | null;
+  /** What each exporter of the request has made; null: no image. */
+  exported: readonly (Descriptor | null)[];
   /** The engine's side of it; rejects when it ends before there is one. */
   readonly bridge: Promise<Bridge>;
   opened(bridge: Bridge): void;
@@ -40,9 +43,11 @@ export interface Builds {
   /** Throws RpcError for a name that is in use. */
   begin(request: SolveRequest, session: RemoteSession | null, signal: AbortSignal): Build;
   end(build: Build): void;
+  /** Is its progress here? That of others is in the history, if anywhere. */
+  isHere(name: string): boolean;
   /** A build that runs. Throws RpcError NOT_FOUND. */
   running(name: string, signal: AbortSignal): Promise<Build>;
-  /** The progress of a build that runs or has ended. */
+  /** The progress of a build that runs, or that has ended and is kept out of the history. Throws RpcError NOT_FOUND. */
   statusOf(name: string, signal: AbortSignal): Promise<StatusStream>;
 }
 
@@ -64,7 +69,8 @@ function open<T>(): {
 
 export function openBuilds(sessions: Sessions): Builds {
   const running = new Map<string, Build & { close(): void }>();
-  const ended = new Map<string, StatusStream>();
+  /** null: the history has its progress. */
+  const ended = new Map<string, StatusStream | null>();
   const waiting = openWaiting<Build>();
   const unknown = (name: string): RpcError => new RpcError(CODE.NOT_FOUND, `no such job ${name}`);
   const wait = (name: string, withinMs: number, signal: AbortSignal): Promise<Build> =>
@@ -88,6 +94,7 @@ export function openBuilds(sessions: Sessions): Builds {
         status: openStatusStream(),
         results: openResults(),
         source: null,
+        exported: [],
       };
       running.set(name, build);
       waiting.arrived(name, build);
@@ -98,17 +105,22 @@ export function openBuilds(sessions: Sessions): Builds {
       build.status.end();
       running.get(name)?.close();
       running.delete(name);
-      ended.set(name, build.status);
+      build.status.shrink();
+      ended.set(name, build.request.Internal ? build.status : null);
       const [oldest] = ended.keys();
       if (ended.size > ENDED_MAX && oldest !== undefined) ended.delete(oldest);
     },
+    isHere: (name) => running.has(name) || (ended.get(name) ?? null) !== null,
     async running(name, signal) {
       const build = running.get(name);
       if (build !== undefined) return build;
       if (ended.has(name)) throw unknown(name);
       return await wait(name, GATEWAY_WAIT_MS, signal);
     },
-    statusOf: async (name, signal) =>
-      running.get(name)?.status ?? ended.get(name) ?? (await wait(name, STATUS_WAIT_MS, signal)).status,
+    async statusOf(name, signal) {
+      const status = running.get(name)?.status ?? ended.get(name);
+      if (status === null) throw unknown(name);
+      return status ?? (await wait(name, STATUS_WAIT_MS, signal)).status;
+    },
   };
 }

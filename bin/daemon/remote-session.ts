@@ -6,9 +6,14 @@ import type { ClientHttp2Session } from "node:http2";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { pipeline } from "node:stream";
-import { BuildError } from "../../solver/graph/error.ts";
+import { BuildError, printable } from "../../solver/graph/error.ts";
 import { socketDirectory } from "../ssh-sockets.ts";
-import { type FileRules, SECRET_MAX_BYTES, type Session } from "../../solver/graph/session.ts";
+import {
+  type FileRules,
+  type FileTransfer,
+  SECRET_MAX_BYTES,
+  type Session,
+} from "../../solver/graph/session.ts";
 import { decodeBytes, sendBytes } from "../wire/bytes-message.ts";
 import { callUnary, type Metadata, openCall } from "../wire/client.ts";
 import { receiveFiles } from "../wire/fsutil-receive.ts";
@@ -166,7 +171,7 @@ export function openRemoteSession(
             signal: AbortSignal.any([signal, gone]),
             metadata: { "dir-name": name, ...patternHeaders(rules) },
           });
-          return receiveFiles(call);
+          return withMissing(receiveFiles(call), name);
         },
       };
     },
@@ -242,6 +247,24 @@ async function unlessMissing<T>(call: () => Promise<T>): Promise<T | null> {
     if (isLack) return null;
     throw error;
   }
+}
+
+/** A directory that the client does not have is told as such. */
+function withMissing(transfer: FileTransfer, name: string): FileTransfer {
+  return {
+    async *listing() {
+      try {
+        yield* transfer.listing();
+      } catch (cause) {
+        if (!(cause instanceof RpcError && cause.code === CODE.NOT_FOUND)) throw cause;
+        throw new BuildError("CONTEXT_MISSING", `the client has no directory named ${printable(name)}`, {
+          cause,
+        });
+      }
+    },
+    contents: (wanted) => transfer.contents(wanted),
+    [Symbol.asyncDispose]: () => transfer[Symbol.asyncDispose](),
+  };
 }
 
 async function untilTaken(messages: AsyncIterable<Uint8Array>): Promise<void> {

@@ -249,13 +249,15 @@ function reportOf(outcomes: readonly ExportOutcome[]): BuildReport {
   // As in BuildKit the last output determines it; but a digest of a registry has priority over one of this store only.
   const isPushed = ({ output }: ExportOutcome): boolean => output.kind === "image" && output.push;
   const image = outcomes.findLast(isPushed) ?? outcomes.findLast((outcome) => outcome.descriptor !== null);
-  if (image === undefined || image.descriptor === null) return EMPTY_REPORT;
+  const outputs = outcomes.map(({ descriptor }) => descriptor);
+  if (image === undefined || image.descriptor === null) return { ...EMPTY_REPORT, outputs };
   const imageName = outcomes.findLast((outcome) => outcome.imageName !== null)?.imageName ?? null;
   const digest: Digest = image.descriptor.digest;
   return {
     imageDigest: digest,
     configDigest: image.configDigest,
     descriptor: image.descriptor,
+    outputs,
     names: imageName?.split(",") ?? [],
     metadata: {
       ...(image.configDigest === null ? {} : { "containerimage.config.digest": image.configDigest }),

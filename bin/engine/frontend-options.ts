@@ -64,9 +64,7 @@ export async function frontendOptions(
   reading: Reading,
 ): Promise<FrontendOptions> {
   const { emit } = reading;
-  await using main = isElsewhere(request)
-    ? null
-    : await clientDirectory(MAIN_DIRECTORY, wantedFiles(request), reading);
+  await using main = isElsewhere(request) ? null : await mainDirectory(request, reading);
   await using beside =
     request.dockerfile.kind === "client"
       ? await clientDirectory(request.dockerfile.name, dockerfileFiles(request), reading)
@@ -155,12 +153,15 @@ interface FileReader {
 
 /** `beside`: the directory of the Dockerfile, where it has one of its own. */
 function readerOf(
-  { context, dockerfile, inputs }: BuildRequest,
+  request: BuildRequest,
   { main, beside }: { readonly main: string | null; readonly beside: string | null },
   { readInput, main: mainGraph }: Pick<Reading, "readInput" | "main">,
 ): FileReader {
-  const inContext = (path: string) =>
-    main === null ? readInput(mainGraph(), path) : readContextFile(main, path);
+  const { context, dockerfile, inputs } = request;
+  const inContext = async (path: string): Promise<Uint8Array | null> => {
+    if (isElsewhere(request)) return await readInput(mainGraph(), path);
+    return main === null ? null : await readContextFile(main, path);
+  };
   return {
     context: inContext,
     named(path) {
@@ -169,6 +170,18 @@ function readerOf(
       return context.kind === "directory" && main !== null ? readUserFile(path, main) : inContext(path);
     },
   };
+}
+
+/** The main context with the files of it that may be read; null: the client has none, which matters only to a build that uses it. */
+async function mainDirectory(request: BuildRequest, reading: Reading): Promise<HeldDirectory | null> {
+  const { kind } = request.dockerfile;
+  try {
+    return await clientDirectory(MAIN_DIRECTORY, wantedFiles(request), reading);
+  } catch (error) {
+    const isNeeded = kind === "default" || kind === "path" || kind === "remote";
+    if (!isNeeded && error instanceof BuildError && error.code === "CONTEXT_MISSING") return null;
+    throw error;
+  }
 }
 
 /** Where the session's directory is on this machine, with at least these files in it. */

@@ -22,10 +22,11 @@ export async function sendFiles(call: OpenCall, root: string): Promise<void> {
   const tree = liveTree(root, () => null);
   try {
     const sent: Sent[] = [];
+    const links = new Map<string, string>();
     for (const { path, child } of walk(tree, "")) {
-      const stat = statOf(tree, path, child);
+      const stat = statOf(tree, path, child, links);
       await call.send(toBinary(PacketSchema, create(PacketSchema, { type: TYPE.PACKET_STAT, stat })));
-      sent.push({ path, isFile: child.stat.type === "file" });
+      sent.push({ path, isFile: child.stat.type === "file" && stat.linkname === "" });
     }
     await call.send(toBinary(PacketSchema, create(PacketSchema, { type: TYPE.PACKET_STAT })));
     for await (const bytes of call.messages()) {
@@ -75,13 +76,17 @@ function* walk(
   }
 }
 
-function statOf(tree: LiveTree, path: string, { stat }: Child): Stat {
+/** `links`: the first name of each file that has several; the others are sent as links to it. */
+function statOf(tree: LiveTree, path: string, { stat }: Child, links: Map<string, string>): Stat {
   const type = stat.type as "file" | "directory" | "symlink" | "fifo";
+  const inode = type === "file" && stat.nlink > 1 ? `${stat.dev} ${stat.ino}` : null;
+  const first = inode === null ? undefined : links.get(inode);
+  if (inode !== null && first === undefined) links.set(inode, textOf(path));
   return create(StatSchema, {
     path: textOf(path),
     mode: goMode(type, stat.mode),
-    size: BigInt(type === "file" ? stat.size : 0),
+    size: BigInt(type === "file" && first === undefined ? stat.size : 0),
     modTime: stat.mtimeNs,
-    linkname: type === "symlink" ? textOf(tree.readlink(path)) : "",
+    linkname: type === "symlink" ? textOf(tree.readlink(path)) : (first ?? ""),
   });
 }

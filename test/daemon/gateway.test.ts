@@ -243,7 +243,7 @@ for (const account of accounts()) {
             result: { case: "refs", value: { refs: Object.fromEntries(refs) } },
           };
         },
-        { Exporters: [{ Type: "image", Attrs: { name: "gateway:1" } }] },
+        { Exporters: [{ Type: "image", Attrs: { name: "gateway:1", store: "true" } }] },
       );
       assert.match(response["containerimage.digest"] ?? "", /^sha256:/);
       const { stdout, stderr } = await shop.run(["inspect", "gateway:1"]);

@@ -16,7 +16,7 @@ function numberIn(attrs: Attrs, name: string, max: number): number | null {
   const [, sign, base = "", digits = ""] =
     /^([+-]?)(0[xX]|0[oO]|0[bB]|0(?=.))?([0-9a-fA-F]+)$/.exec(text) ?? [];
   const radix = { "": 10, "0x": 16, "0b": 2 }[base.toLowerCase()] ?? 8;
-  const isNumber = digits !== "" && digits.split("").every((digit) => Number.parseInt(digit, 16) < radix);
+  const isNumber = digits !== "" && Array.from(digits).every((digit) => Number.parseInt(digit, 16) < radix);
   const value = isNumber ? Number.parseInt(digits, radix) : Number.NaN;
   if (sign === "-" || Number.isNaN(value) || value > max)
     throw new BuildError("SOURCE_FAILED", `${name}=${JSON.stringify(printable(text, 50))} is not supported`);

@@ -279,6 +279,36 @@ export async function gitTime(op: SourceOp, store: Store, context: GitContext): 
   return seconds;
 }
 
+/** What a git source stands for. The objects are as git has them (git-cat-file(1)); null: not asked for, or there is no tag object. */
+export interface GitMetadata extends Commit {
+  readonly commitObject: Uint8Array | null;
+  readonly tagObject: Uint8Array | null;
+}
+
+/** Asks the server what the source's ref is, and has the objects fetched if they are wanted. Throws SOURCE_FAILED. */
+export async function describeGit(
+  op: SourceOp,
+  store: Store,
+  context: GitContext,
+  { objects }: { readonly objects: boolean },
+): Promise<GitMetadata> {
+  const address = parseAddress(op);
+  const { found } = await resolve(address, store, context);
+  if (!objects) return { ...found, commitObject: null, tagObject: null };
+  await using checkout = store.layers.prepare();
+  const run = openGit(address, checkout.upper, store, context);
+  const less = ["--filter=tree:0"];
+  const commit = await fetchCommit({ ...address, keepGitDir: false }, found, run, { less });
+  const read = async (kind: "commit" | "tag", object: string): Promise<Uint8Array> => {
+    const pieces: Buffer[] = [];
+    await run(["cat-file", kind, object], (piece) => pieces.push(piece) > 0);
+    return Buffer.concat(pieces);
+  };
+  const commitObject = await read("commit", commit);
+  const tagObject = found.object === commit ? null : await read("tag", found.object);
+  return { ...found, commit, commitObject, tagObject };
+}
+
 /** What git needs of the machine besides: variables with proxies and authorities. */
 export interface GitContext extends CallContext {
   readonly variables: () => Promise<Readonly<Record<string, string>>>;

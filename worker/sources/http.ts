@@ -50,7 +50,7 @@ export async function pinHttp(
   return { digest: pinDigest(op, known), result: null };
 }
 
-/** The file as a blob of the content store, and the time its server gives it (epoch seconds; null: none). Throws SOURCE_FAILED,
+/** The file as a blob of the content store, its name, and the time its server gives it (epoch seconds; null: none). Throws SOURCE_FAILED,
  *  LIMIT_EXCEEDED. */
 export async function downloadHttp(
   op: SourceOp,
@@ -58,9 +58,15 @@ export async function downloadHttp(
   context: CallContext,
   transport: OpenTransport,
   maxBytes: number = DOWNLOAD_MAX_BYTES,
-): Promise<{ readonly digest: Digest; readonly modifiedSeconds: number | null }> {
-  const { digest, lastModified, mtimeSeconds } = await download(op, store, context, transport, maxBytes);
-  return { digest, modifiedSeconds: lastModified === null ? null : mtimeSeconds };
+): Promise<{ readonly digest: Digest; readonly filename: string; readonly modifiedSeconds: number | null }> {
+  const { digest, filename, lastModified, mtimeSeconds } = await download(
+    op,
+    store,
+    context,
+    transport,
+    maxBytes,
+  );
+  return { digest, filename, modifiedSeconds: lastModified === null ? null : mtimeSeconds };
 }
 
 /** The file as a blob whose bytes have been compared now, for who reads them from the disk. */
