@@ -83,7 +83,7 @@ export function requestOf(
     target: options["target"] || null,
     buildArgs: withPrefix("build-arg:"),
     labels: withPrefix("label:"),
-    buildContexts: namedContexts(withPrefix("context:")),
+    buildContexts: withPrefix("context:"),
     inputs,
     noCache: noCache === "",
     noCacheFilter: noCache ? noCache.split(",") : [],
@@ -136,14 +136,6 @@ function dockerfileOf(options: Attributes, inputs: DockerfileCall["inputs"]): Do
   if (options["context"] && key === undefined)
     return options["filename"] ? { kind: "path", path } : { kind: "default" };
   return { kind: "client", name, path };
-}
-
-/** "name::platform" stands for one platform of several; the frontend knows the form. */
-function namedContexts(contexts: ReadonlyMap<string, string>): Map<string, string> {
-  for (const value of contexts.values()) {
-    if (/^oci-layout:/.test(value)) throw unsupported(`contexts of the form ${value.split(":")[0]}:`);
-  }
-  return new Map(contexts);
 }
 
 function hostOf(text: string): ExtraHost {

@@ -221,6 +221,7 @@ async function serveSession(call: Call, { sessions, engine, peerOf }: ControlDep
     methods: call.header(`${SESSION}-grpc-method`).flatMap((text) => text.split(/,\s*/)),
     peer: peerOf(call),
     tempDir: () => engine.store.tempDir(),
+    find: (other, signal) => sessions.get(other, signal),
   });
   try {
     sessions.add(session);

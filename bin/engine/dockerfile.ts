@@ -123,7 +123,7 @@ export async function resolveShown(
   context.emit({ kind: "vertex", vertex, name, inputs: [], at: [] });
   at("started");
   try {
-    const image = await worker.images.load(identifier, attrs, platform, { signal: context.signal });
+    const image = await worker.images.load(identifier, attrs, platform, context);
     at("done");
     return { digest: image.digest, config: image.config, isPrivate: image.isPrivate };
   } catch (error) {
