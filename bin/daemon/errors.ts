@@ -34,7 +34,8 @@ export function statusOf(error: unknown, source: SourceText | null, more: readon
   return new RpcError(CODE.UNKNOWN, `${error.message}${hint}`, details, error);
 }
 
-function detail(name: string, value: object): Detail {
+/** A detail of BuildKit's errors, by the name of its type. */
+export function detail(name: string, value: object): Detail {
   return { typeUrl: `${ERRDEFS}.${name}+json`, value: Buffer.from(JSON.stringify(value)) };
 }
 

@@ -1,73 +1,40 @@
 // Containers of the gateway: processes on results of a build, as BuildKit's debugger and frontends that run commands ask for them.
 
-import {
-  create,
-  type DescMessage,
-  fromBinary,
-  type Message,
-  type MessageInitShape,
-  toBinary,
-} from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
 import type { ClientHttp2Session } from "node:http2";
 import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { callUnary, openCall } from "../../bin/wire/client.ts";
+import { callUnary } from "../../bin/wire/client.ts";
 import { dialHttp2 } from "../../bin/wire/connection.ts";
 import {
   SolveRequestSchema as ControlSolve,
   SolveResponseSchema as ControlSolved,
 } from "../../bin/wire/messages/moby/buildkit/v1/control_pb.ts";
-import {
-  type ExecMessage,
-  ExecMessageSchema,
-  type InitMessageSchema,
-  NewContainerRequestSchema,
-  NewContainerResponseSchema,
-  ReadDirRequestSchema,
-  ReadDirResponseSchema,
-  ReadFileRequestSchema,
-  ReadFileResponseSchema,
-  ReleaseContainerRequestSchema,
-  ReleaseContainerResponseSchema,
-  ReturnRequestSchema,
-  ReturnResponseSchema,
-  SolveRequestSchema,
-  SolveResponseSchema,
-  StatFileRequestSchema,
-  StatFileResponseSchema,
-} from "../../bin/wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
-import {
-  GetSecretRequestSchema,
-  GetSecretResponseSchema,
-} from "../../bin/wire/messages/moby/buildkit/secrets/v1/secrets_pb.ts";
-import {
-  CacheSharingOpt,
-  DefinitionSchema,
-  type MountSchema,
-  MountType,
-  NetMode,
-  SecurityMode,
-} from "../../bin/wire/messages/pb/ops_pb.ts";
-import { serveRpc, unary } from "../../bin/wire/server.ts";
-import { CODE, RpcError } from "../../bin/wire/status.ts";
-import { openTunnel } from "../../bin/wire/tunnel.ts";
-import type { Definition } from "../../solver/graph/definition.ts";
-import { encodeDefinition } from "../../solver/graph/llb-definition.ts";
+import type { NewContainerRequestSchema } from "../../bin/wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
+import { CacheSharingOpt, MountType, NetMode, SecurityMode } from "../../bin/wire/messages/pb/ops_pb.ts";
+import { CODE, type RpcError } from "../../bin/wire/status.ts";
 import { openGraph } from "../../solver/graph/llb.ts";
-import type { ExecMount, ExecOp, FileAction } from "../../solver/graph/op.ts";
 import { openWorkshop, type Workshop } from "../build/fixture.ts";
 import type { RunningCommand } from "../support/cli.ts";
-import { needs } from "../support/needs.ts";
 import { accounts } from "../support/unprivileged.ts";
-
-const BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge";
-const CONTROL = "/moby.buildkit.v1.Control";
-type Plain<D extends DescMessage> = Exclude<MessageInitShape<D>, Message>;
-type MountInit = Plain<typeof MountSchema>;
-type Init = Plain<typeof InitMessageSchema>;
+import {
+  type Bridge,
+  bridgeOf,
+  busybox,
+  type Container,
+  CONTROL,
+  execOp,
+  made,
+  mkdir,
+  mkfile,
+  type MountInit,
+  openSession,
+  type Plain,
+  type Processes,
+  sh,
+} from "./containers-fixture.ts";
 
 for (const account of accounts()) {
   describe(`containers of tsbuildd as ${account.name}`, function () {
@@ -154,7 +121,7 @@ for (const account of accounts()) {
           assert.match(await asking.output(), /:1092/);
           listening.signal("KILL");
           await listening.exit;
-          first.input(null);
+          await first.input(null);
           assert.equal((await first.exit).code, 0);
         },
         { hostname: "box", Network: NetMode.NONE },
@@ -164,9 +131,9 @@ for (const account of accounts()) {
     it("tell of a process in order: start, output, exit, ends of streams, done", async () => {
       await inContainer(async ({ start }) => {
         const process = start(sh("cat; echo words >&2; exit 3", { Fds: [0, 1, 2] }));
-        process.input("some ");
-        process.input("input");
-        process.input(null);
+        await process.input("some ");
+        await process.input("input");
+        await process.input(null);
         const { code, error } = await process.exit;
         assert.deepEqual([code, error], [3, "exit code: 3"]);
         assert.equal(await process.output(1), "some input");
@@ -186,13 +153,13 @@ for (const account of accounts()) {
         for (const greeting of ["first", "second"]) {
           const shell = start(sh("exec sh", { Fds: [0, 1, 2], Tty: true, Meta: { env: ["PS1=% "] } }));
           shell.resize(40, 80);
-          shell.input(`echo ${greeting}; stty size\n`);
+          await shell.input(`echo ${greeting}; stty size\n`);
           await shell.says(`${greeting}\r\n40 80\r\n`);
           shell.resize(60, 100);
-          shell.input("test -t 0 && stty size; echo $TERM\n");
+          await shell.input("test -t 0 && stty size; echo $TERM\n");
           await shell.says("60 100\r\nxterm\r\n");
-          if (greeting === "second") shell.input("exit 9\n");
-          else continue;
+          if (greeting === "first") continue;
+          await shell.input("exit 9\n");
           assert.equal((await shell.exit).code, 9);
         }
       });
@@ -219,7 +186,7 @@ for (const account of accounts()) {
         const first = start(sh("read line", { Fds: [0] }));
         const other = start(sh("echo ready; sleep 1000", { Fds: [1] }));
         await other.says("ready");
-        first.input("\n");
+        await first.input("\n");
         assert.equal((await first.exit).code, 0);
         assert.equal((await other.exit).code, 137);
         const late = await start(sh("true")).exit;
@@ -263,7 +230,7 @@ for (const account of accounts()) {
           await assert.rejects(bridge.read(id, "/proc/1/status"), /another mount/);
           await assert.rejects(bridge.read(id, "/nothing"), /no such file or directory$/);
           await assert.rejects(bridge.read(id, "/x", 3), /no mount 3: the container has 3/);
-          first.input(null);
+          await first.input(null);
           await first.exit;
           assert.equal(await bridge.read(id, "/new/file"), "new\n"); // and after the last
         },
@@ -362,7 +329,7 @@ for (const account of accounts()) {
           );
           const asRoot = start(sh("id -u", { Fds: [1], Meta: { user: "root" } }));
           assert.equal(await asRoot.output(), "0\n");
-          first.input(null);
+          await first.input(null);
           await first.exit;
         },
         { extraHosts: [{ Host: "example.test", IP: "192.0.2.7" }] },
@@ -381,7 +348,7 @@ for (const account of accounts()) {
         await process.exit;
         assert.equal((await bridge.stat(id, "/done")).size, 2n);
         assert.equal((await process.output()).length, bytes);
-        first.input(null);
+        await first.input(null);
         await first.exit;
       });
     });
@@ -438,7 +405,7 @@ for (const account of accounts()) {
         assert.match(caps ?? "", /^\d+$|^00000000a80425fb$/);
         assert.deepEqual([caps, seccomp].includes("00000000a80425fb"), true);
         assert.ok(rest.includes("same"));
-        first.input(null);
+        await first.input(null);
         await first.exit;
       });
     });
@@ -497,7 +464,7 @@ for (const account of accounts()) {
           (await start(sh("true", { Meta: { cwd: "relative" } })).exit).error,
           /not an absolute path/,
         );
-        first.input(null);
+        await first.input(null);
         await first.exit;
       });
     });
@@ -505,10 +472,7 @@ for (const account of accounts()) {
     it("end a stream that breaks the protocol, and its processes", async () => {
       await inContainer(async ({ start }, bridge) => {
         const first = start(sh("sleep 1000"));
-        const broken = async (
-          work: (stream: ReturnType<Bridge["processes"]>) => void,
-          words: RegExp,
-        ): Promise<void> => {
+        const broken = async (work: (stream: Processes) => void, words: RegExp): Promise<void> => {
           const stream = bridge.processes();
           work(stream);
           await assert.rejects(stream.over, words);
@@ -655,317 +619,4 @@ for (const account of accounts()) {
       });
     });
   });
-}
-
-type Bridge = ReturnType<typeof bridgeOf>;
-type Processes = ReturnType<Bridge["processes"]>;
-type Container = Omit<Processes, "start"> & {
-  readonly id: string;
-  readonly start: (init: Init) => Process;
-};
-
-/** errdefs.Solve, as its JSON has it. */
-interface Left {
-  readonly inputIDs: readonly string[];
-  readonly mountIDs: readonly string[];
-  readonly op: { readonly exec: { readonly meta: { readonly args: readonly string[] } } };
-  readonly file: { readonly index?: string };
-  readonly cache: { readonly index?: string };
-}
-
-function bridgeOf(http: ClientHttp2Session, name: string) {
-  const { signal } = new AbortController();
-  const options = { signal, metadata: { "buildkit-controlapi-buildid": name } };
-  async function solve(definition: Definition, Evaluate = false): Promise<string> {
-    const { result } = await callUnary(
-      http,
-      { path: `${BRIDGE}/Solve`, input: SolveRequestSchema, output: SolveResponseSchema },
-      create(SolveRequestSchema, {
-        Definition: fromBinary(DefinitionSchema, encodeDefinition(definition)),
-        allowResultReturn: true,
-        Evaluate,
-      }),
-      options,
-    );
-    assert.equal(result?.result.case, "ref");
-    return (result.result.value as { readonly id: string }).id;
-  }
-  return {
-    solve,
-    /** What is told of the failing step of a graph. */
-    async fails(definition: Definition, words: RegExp): Promise<Left> {
-      try {
-        await solve(definition, true);
-      } catch (error) {
-        assert.ok(error instanceof RpcError);
-        assert.match(error.message, words);
-        const detail = error.details.find(({ typeUrl }) => typeUrl.endsWith("errdefs.Solve+json"));
-        assert.ok(detail, "no details");
-        return { inputIDs: [], mountIDs: [], ...JSON.parse(Buffer.from(detail.value).toString()) } as Left;
-      }
-      return assert.fail("the step did not fail");
-    },
-    open: (message: Plain<typeof NewContainerRequestSchema>) =>
-      callUnary(
-        http,
-        {
-          path: `${BRIDGE}/NewContainer`,
-          input: NewContainerRequestSchema,
-          output: NewContainerResponseSchema,
-        },
-        create(NewContainerRequestSchema, message),
-        options,
-      ),
-    release: (ContainerID: string) =>
-      callUnary(
-        http,
-        {
-          path: `${BRIDGE}/ReleaseContainer`,
-          input: ReleaseContainerRequestSchema,
-          output: ReleaseContainerResponseSchema,
-        },
-        create(ReleaseContainerRequestSchema, { ContainerID }),
-        options,
-      ),
-    read: async (Ref: string, FilePath: string, MountIndex = 0) => {
-      const { Data } = await callUnary(
-        http,
-        { path: `${BRIDGE}/ReadFileContainer`, input: ReadFileRequestSchema, output: ReadFileResponseSchema },
-        create(ReadFileRequestSchema, { Ref, FilePath, MountIndex }),
-        options,
-      );
-      return Buffer.from(Data).toString();
-    },
-    list: async (Ref: string, DirPath: string, MountIndex = 0) => {
-      const { entries } = await callUnary(
-        http,
-        { path: `${BRIDGE}/ReadDirContainer`, input: ReadDirRequestSchema, output: ReadDirResponseSchema },
-        create(ReadDirRequestSchema, { Ref, DirPath, MountIndex }),
-        options,
-      );
-      return entries.map(({ path }) => path);
-    },
-    stat: async (Ref: string, Path: string, MountIndex = 0) => {
-      const { stat } = await callUnary(
-        http,
-        { path: `${BRIDGE}/StatFileContainer`, input: StatFileRequestSchema, output: StatFileResponseSchema },
-        create(StatFileRequestSchema, { Ref, Path, MountIndex }),
-        options,
-      );
-      assert.ok(stat);
-      return stat;
-    },
-    processes: () => openProcesses(http, name),
-    give: () =>
-      callUnary(
-        http,
-        { path: `${BRIDGE}/Return`, input: ReturnRequestSchema, output: ReturnResponseSchema },
-        create(ReturnRequestSchema, { result: {} }),
-        options,
-      ),
-  };
-}
-
-type Process = ReturnType<typeof processOf>;
-type Input = NonNullable<MessageInitShape<typeof ExecMessageSchema>["Input"]>;
-
-/** One ExecProcess call. */
-function openProcesses(http: ClientHttp2Session, name: string) {
-  const controller = new AbortController();
-  const call = openCall(http, `${BRIDGE}/ExecProcess`, {
-    signal: controller.signal,
-    metadata: { "buildkit-controlapi-buildid": name },
-  });
-  const processes = new Map<string, Process>();
-  let held: Promise<void> = Promise.resolve();
-  const send = (ProcessID: string, Input: Input): Promise<void> =>
-    call.send(toBinary(ExecMessageSchema, create(ExecMessageSchema, { ProcessID, Input })));
-  const read = async (): Promise<void> => {
-    try {
-      for await (const bytes of call.messages()) {
-        const message = fromBinary(ExecMessageSchema, bytes);
-        processes.get(message.ProcessID)?.take(message);
-        await held;
-      }
-    } finally {
-      for (const one of processes.values()) one.cut();
-    }
-  };
-  const over = read();
-  over.catch(() => {}); // told to who asks
-  return {
-    over,
-    send,
-    raw: (bytes: Uint8Array): void => void call.send(bytes),
-    start(init: Init, id = randomBytes(8).toString("hex")): Process {
-      const process = processOf((input) => send(id, input));
-      processes.set(id, process);
-      void send(id, { case: "Init", value: init });
-      return process;
-    },
-    /** Takes nothing more until the returned function is called. */
-    pause(): () => void {
-      let resume = (): void => {};
-      held = new Promise((resolve) => {
-        resume = resolve;
-      });
-      return resume;
-    },
-    end: () => call.end(),
-    cancel: () => controller.abort(),
-  };
-}
-
-function processOf(send: (input: Input) => Promise<void>) {
-  const messages: ExecMessage[] = [];
-  const chunks: Record<number, Buffer[]> = { 1: [], 2: [] };
-  let heard = (): void => {};
-  let exited: (exit: { code: number; error: string }) => void = () => {};
-  let failed: (error: Error) => void = () => {};
-  let done = (): void => {};
-  const exit = new Promise<{ code: number; error: string }>((resolve, reject) => {
-    exited = resolve;
-    failed = reject;
-  });
-  const over = new Promise<void>((resolve) => {
-    done = resolve;
-  });
-  exit.catch(() => {}); // a stream that breaks off on purpose
-  let end = { code: -1, error: "" };
-  const textOf = (fd: number): string => Buffer.concat(chunks[fd] ?? []).toString();
-  return {
-    messages,
-    /** Its end, once it is done. */
-    exit,
-    take(message: ExecMessage): void {
-      messages.push(message);
-      const { case: kind, value } = message.Input;
-      if (kind === "File") chunks[value.Fd]?.push(Buffer.from(value.Data));
-      if (kind === "Exit") end = { code: value.Code, error: value.Error?.message ?? "" };
-      if (kind === "Done") {
-        done();
-        exited(end);
-      }
-      heard();
-    },
-    cut(): void {
-      done();
-      failed(new Error("the stream ended before the process"));
-      heard();
-    },
-    /** All it has said by its end. */
-    async output(fd = 1): Promise<string> {
-      await over;
-      return textOf(fd);
-    },
-    async says(text: string): Promise<void> {
-      while (!textOf(1).includes(text)) {
-        assert.ok(
-          !messages.some(({ Input: { case: kind } }) => kind === "Done"),
-          `it ended with ${JSON.stringify(end)} and said ${JSON.stringify(textOf(1))}${JSON.stringify(textOf(2))}`,
-        );
-        await new Promise<void>((resolve) => {
-          heard = resolve;
-        });
-      }
-    },
-    input: (data: string | null): Promise<void> =>
-      send({
-        case: "File",
-        value: data === null ? { Fd: 0, EOF: true } : { Fd: 0, Data: Buffer.from(data) },
-      }),
-    resize: (Rows: number, Cols: number): void => void send({ case: "Resize", value: { Rows, Cols } }),
-    signal: (Name: string): void => void send({ case: "Signal", value: { Name } }),
-  };
-}
-
-/** A session with secrets. */
-function openSession(http: ClientHttp2Session, id: string, secrets: Readonly<Record<string, string>>) {
-  const controller = new AbortController();
-  const call = openCall(http, `${CONTROL}/Session`, {
-    signal: controller.signal,
-    metadata: {
-      "x-docker-expose-session-uuid": id,
-      "x-docker-expose-session-name": "",
-      "x-docker-expose-session-grpc-method": ["/moby.buildkit.secrets.v1.Secrets/GetSecret"],
-    },
-  });
-  const tunnel = openTunnel(call, { onEnd: () => {} });
-  serveRpc(
-    tunnel,
-    new Map([
-      [
-        "/moby.buildkit.secrets.v1.Secrets/GetSecret",
-        unary(GetSecretRequestSchema, GetSecretResponseSchema, async ({ ID }) => {
-          const data = secrets[ID];
-          if (data === undefined) throw new RpcError(CODE.NOT_FOUND, `secret ${ID}: not found`);
-          return create(GetSecretResponseSchema, { data: Buffer.from(data) });
-        }),
-      ],
-    ]),
-    { onFault: (error) => assert.fail(String(error)) },
-  );
-  return { end: () => controller.abort() };
-}
-
-function sh(script: string, { Meta = {}, ...more }: Init = {}): Init {
-  return { ...more, Meta: { ...Meta, args: ["/bin/sh", "-c", script] } };
-}
-
-type Draft = (base: number | null) => FileAction;
-
-/** A graph of one step that makes files. */
-function made(drafts: readonly Draft[]): Definition {
-  const graph = openGraph();
-  const actions = drafts.map((draft, index) => ({
-    ...draft(index === 0 ? null : index - 1),
-    output: index === drafts.length - 1 ? 0 : null,
-  }));
-  const note = { name: "make files", ignoreCache: false, at: [], group: null };
-  return graph.definition(graph.add({ kind: "file", actions }, null, [], note));
-}
-
-const COMMON = { output: null, owner: null, timestampNs: null } as const;
-const mkfile =
-  (path: string, data: string | Uint8Array, mode = 0o644): Draft =>
-  (base) => ({ kind: "mkfile", path, mode, data: Buffer.from(data as Uint8Array), base, ...COMMON });
-const mkdir =
-  (path: string): Draft =>
-  (base) => ({ kind: "mkdir", path, mode: 0o755, makeParents: true, base, ...COMMON });
-const symlink =
-  (path: string, target: string): Draft =>
-  (base) => ({ kind: "symlink", path, target, base, ...COMMON });
-
-/** A root with busybox under the names that scripts here use. */
-function busybox(): Definition {
-  const names = "cat cmp cut grep head hostname id ln ls mkdir nc readlink sh sleep stty true wc";
-  return made([
-    mkdir("/bin"),
-    mkfile("/bin/busybox", readFileSync(needs("busybox")), 0o755),
-    ...names.split(" ").map((name) => symlink(`/bin/${name}`, "busybox")),
-    mkdir("/etc"),
-    mkfile("/etc/motd", "hello\n"),
-    mkfile("/etc/passwd", "root:x:0:0:root:/:/bin/sh\n"),
-  ]);
-}
-
-function execOp(script: string, mounts: readonly ExecMount[]): ExecOp {
-  return {
-    kind: "exec",
-    args: ["/bin/sh", "-c", script],
-    env: [],
-    cwd: "/",
-    user: "",
-    proxyEnv: null,
-    extraHosts: [],
-    hostname: "",
-    ulimits: [],
-    cgroupParent: "",
-    validExitCodes: [],
-    mounts,
-    network: "none",
-    security: "sandbox",
-    secretEnv: [],
-    devices: [],
-  };
 }

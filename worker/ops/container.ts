@@ -37,16 +37,15 @@ export async function openContainer(
 ): Promise<Container> {
   const scope = new Scope(null);
   try {
-    const { job, places } = await prepareFiles(op, inputs, { vertex, scope, deps }, context);
-    const kept = scope.use(await deps.keeper().openContainer(job, { signal: context.signal }));
+    const { job: mounted, places } = await prepareFiles(op, inputs, { vertex, scope, deps }, context);
+    const kept = scope.use(await deps.keeper().openContainer(mounted, { signal: context.signal }));
     return {
-      async exec({ secretEnv, ...process }, io) {
-        checkEntitlements({ ...op, security: process.security }, deps.entitlements);
+      async exec({ secretEnv, ...job }, io) {
+        checkEntitlements({ ...op, security: job.security }, deps.entitlements);
         const secrets = await readSecretEnv(secretEnv, context);
-        const env = [...withPath(process.env, path), ...secrets];
-        const outcome = await kept.exec({ ...process, env }, io);
-        if (outcome.otherNetwork !== undefined)
-          deps.otherNetwork(outcome.otherNetwork, process.args.join(" "));
+        const env = [...withPath(job.env, path), ...secrets];
+        const outcome = await kept.exec({ ...job, env }, io);
+        if (outcome.otherNetwork !== undefined) deps.otherNetwork(outcome.otherNetwork, job.args.join(" "));
         return outcome;
       },
       async look(mount, path, question, options) {

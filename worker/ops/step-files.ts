@@ -19,6 +19,8 @@ import {
 export interface FilesDeps extends MountDeps {
   readonly entitlements: ReadonlySet<Entitlement>;
   readonly resolvConf: (network: ExecOp["network"]) => string;
+  /** Where steps with "sandbox" are. The host's is granted to all of them then, by who has set this. */
+  readonly usualNetwork: ExecOp["network"];
   /** The cgroup with the build's limits, below the parent the op names; null: none was asked for. */
   readonly cgroup: (parent: string) => Promise<StepCgroup | null>;
   /** Processes and threads the step may have; null: any number. */
@@ -70,14 +72,15 @@ export async function prepareFiles(
     mounts.push(...made);
   }
   const cgroup = await deps.cgroup(op.cgroupParent);
+  const network = op.network === "sandbox" ? deps.usualNetwork : op.network;
   if (cgroup !== null) scope.use(cgroup);
   const job: ContainerJob = {
     rootfs: { dirs: rootLayer.dirs, upper: active.upper, work: active.work, readonly: root.readonly },
     hostname: op.hostname === "" ? STEP_HOSTNAME : op.hostname,
     extraHosts: op.extraHosts,
     // The keeper puts its own name server in the place of those a namespace cannot reach.
-    resolvConf: deps.resolvConf(op.network === "none" ? "none" : "host"),
-    network: op.network,
+    resolvConf: deps.resolvConf(network === "none" ? "none" : "host"),
+    network,
     mounts,
     rlimits: op.ulimits,
     processes: deps.processes,

@@ -18,7 +18,7 @@ import type {
 import { close, openat } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
 import { openTree, overlayMount } from "../sys/mount.ts";
-import { lowersOf, type MountSourceContext, mountSource } from "./mount-sources.ts";
+import { devicesOf, lowersOf, type MountSourceContext, mountSource } from "./mount-sources.ts";
 import type { NetworkPool, StepNetwork } from "./network.ts";
 import { KILLED } from "./outcome.ts";
 import { STEP_MOUNT_POINTS, type StepMount } from "./step-program.ts";
@@ -215,7 +215,7 @@ async function runMounted(step: Step, launch: Launch): Promise<ExecOutcome> {
     // Released last: the overlay must not be mounted when its upper directory is touched.
     step.held.push(() => dropUnchangedDirs(job.rootfs.upper, lowers, targets));
     const files = await openStepFiles(job, { onEnd: (release) => step.held.push(release) });
-    targets.push(...files.mounts.map(({ target }) => target));
+    targets.push(...files.mounts.map(({ target }) => target), ...devicesOf(job));
     return await launchIn(step, files, network, launch);
   } finally {
     releaseAll(step.held);
@@ -253,19 +253,20 @@ export async function openStepFiles(job: ContainerJob, { onEnd, onTree }: FilesC
     });
     mounts.push({ target: resolveTarget(rootFd, mount.target), readonly: isReadonly(mount), source });
   }
-  for (const device of job.devices) mounts.push(deviceMount(device, onEnd));
   return { rootFd, mounts };
 }
 
 /** Runs the first process in these file systems. What it holds is on `step.held`. */
 export async function launchIn(
   step: Step,
-  { rootFd, mounts }: StepFiles,
+  { rootFd, mounts: fromFiles }: StepFiles,
   network: StepNetwork | null,
   launch: Launch,
 ): Promise<ExecOutcome> {
   const { job } = step;
   const user = userIn(rootFd, job.user);
+  const devices = devicesOf(job).map((path) => deviceMount(path, (release) => step.held.push(release)));
+  const mounts = [...fromFiles, ...devices];
   const own = STEP_MOUNT_POINTS.map(({ path, isFile }) => ({
     path: isFile ? resolveTarget(rootFd, path) : path,
     isFile,
