@@ -2,7 +2,7 @@
 
 import { parsePlatforms, parseSize } from "../flags-values.ts";
 import { parseDuration } from "../format.ts";
-import { parseFilters } from "../../cache/prune-filter.ts";
+import { checkFilter } from "../../cache/prune-filter.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Platform } from "../../solver/graph/op.ts";
 import { LOG_FORMATS, LOG_LEVELS, type LogSettings } from "./log.ts";
@@ -89,7 +89,7 @@ export function policiesOf(spaces: Pick<GcPolicy, "reserved" | "maxUsed" | "minF
 /** Throws InvalidValue. */
 export function filterOf(text: string): string {
   return orInvalid(`is no filter: ${shown(text)}`, () => {
-    parseFilters([text]);
+    checkFilter(text);
     return text;
   });
 }
