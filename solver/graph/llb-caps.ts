@@ -1,9 +1,10 @@
 // What a step of a definition may depend on: operations and attributes that solver and worker do. solver/pb/caps.go of BuildKit names them.
 //
 // A capability is here only if its operation works. Not here, and refused by name where a definition has them all the same: networks through
-// a recording proxy (exec.meta.network.proxy), CDI devices (exec.meta.cdi), signatures and bundles of sources (source.git.signatureverify,
-// source.git.bundle, source.git.checkoutbundle, source.http.signatureverify).
+// a recording proxy (exec.meta.network.proxy), CDI devices (exec.meta.cdi), listings without contents (source.local.metadatatransfer),
+// signatures and bundles of sources (source.git.signatureverify, source.git.bundle, source.git.checkoutbundle, source.http.signatureverify).
 
+/** Announced to clients; a definition with steps that depend on anything else is refused. */
 export const STEP_CAPS: readonly string[] = [
   "source.image",
   "source.image.resolvemode",
@@ -19,7 +20,6 @@ export const STEP_CAPS: readonly string[] = [
   "source.local.excludepatterns",
   "source.local.sharedkeyhint",
   "source.local.differ",
-  "source.local.metadatatransfer",
   "source.git",
   "source.git.keepgitdir",
   "source.git.fullurl",
