@@ -52,7 +52,7 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
   let { gc, worker } = settings;
   const allowed = new Set(settings.allowed);
   const sessions = openSessions();
-  const builds = openBuilds(sessions);
+  const builds = openBuilds();
   const draining = new AbortController();
   const history = openHistory({
     ...{ files: engine.store.history, content: engine.store.content, log: (line: string) => log.error(line) },
