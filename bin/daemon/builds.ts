@@ -8,7 +8,6 @@ import type { Result } from "../wire/messages/moby/buildkit/v1/frontend/gateway_
 import { CODE, RpcError } from "../wire/status.ts";
 import type { RemoteSession } from "./remote-session.ts";
 import { openResults, type Results } from "./results.ts";
-import type { Sessions } from "./sessions.ts";
 import { openStatusStream, type StatusStream } from "./status-stream.ts";
 import { openWaiting } from "./waiting.ts";
 
@@ -21,8 +20,6 @@ const ENDED_MAX = 100;
 export interface Build {
   readonly request: SolveRequest;
   readonly session: RemoteSession | null;
-  /** Those of all clients, for directories that another one has. */
-  readonly sessions: Sessions;
   readonly status: StatusStream;
   /** Aborts when the client gives up, or its session ends. */
   readonly signal: AbortSignal;
@@ -67,7 +64,7 @@ function open<T>(): {
   return { promise, resolve, reject };
 }
 
-export function openBuilds(sessions: Sessions): Builds {
+export function openBuilds(): Builds {
   const running = new Map<string, Build & { close(): void }>();
   /** null: the history has its progress. */
   const ended = new Map<string, StatusStream | null>();
@@ -84,7 +81,7 @@ export function openBuilds(sessions: Sessions): Builds {
       const returned = open<Result | undefined>();
       const bridge = open<Bridge>();
       const build = {
-        ...{ request, session, sessions, signal },
+        ...{ request, session, signal },
         returned: returned.promise,
         finish: returned.resolve,
         fail: returned.reject,
