@@ -33,7 +33,10 @@ export function readBuilders(configDir: string): Builders {
     throw new BuildError("USAGE", `cannot read ${path}`, { cause: error });
   }
   try {
-    const { current, builders } = JSON.parse(text) as { current?: unknown; builders?: Record<string, unknown> };
+    const { current, builders } = JSON.parse(text) as {
+      current?: unknown;
+      builders?: Record<string, unknown>;
+    };
     const all = new Map(Object.entries(builders ?? {}).map(([name, value]) => [name, builderIn(value)]));
     return { current: typeof current === "string" ? current : null, all };
   } catch (cause) {
@@ -92,5 +95,9 @@ export function findBuilder(
   }
   const kept = Object.fromEntries(Object.entries(tls).filter(([, value]) => value !== null));
   const both = { ...found.tls, ...kept };
-  return parseAddress(found.address, Object.values(both).some((value) => value !== null) ? both : NO_TLS, cwd);
+  return parseAddress(
+    found.address,
+    Object.values(both).some((value) => value !== null) ? both : NO_TLS,
+    cwd,
+  );
 }

@@ -5,10 +5,20 @@ import type { FlagSpec, ParsedFlags } from "./args.ts";
 import { NO_TLS, type TlsSettings } from "./remote/address.ts";
 
 export const BUILDER_TLS_FLAGS: readonly FlagSpec[] = [
-  { name: "tlscacert", kind: "string", value: "file", help: "Authority of the certificate of a tcp:// builder" },
+  {
+    name: "tlscacert",
+    kind: "string",
+    value: "file",
+    help: "Authority of the certificate of a tcp:// builder",
+  },
   { name: "tlscert", kind: "string", value: "file", help: "Own certificate for a tcp:// builder" },
   { name: "tlskey", kind: "string", value: "file", help: "Key of --tlscert" },
-  { name: "tlsservername", kind: "string", value: "name", help: "Name in the certificate of a tcp:// builder" },
+  {
+    name: "tlsservername",
+    kind: "string",
+    value: "name",
+    help: "Name in the certificate of a tcp:// builder",
+  },
 ];
 
 /** The TLS flags; NO_TLS: none was given. */

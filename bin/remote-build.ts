@@ -45,7 +45,9 @@ export async function buildElsewhere(
   refuseLocal(flags);
   const address = findBuilder(asked, readTlsFlags(flags, cwd), { configDir: config.configDir, cwd });
   if (address.kind === "tcp" && address.tls === null && !LOOPBACK.test(address.host))
-    config.notice(`the connection to tcp://${address.host} is not encrypted: secrets and credentials can be read on its way`);
+    config.notice(
+      `the connection to tcp://${address.host} is not encrypted: secrets and credentials can be read on its way`,
+    );
   let scratch: string | null = null;
   const tempDir = (): string => (scratch ??= mkdtempSync(join(tmpdir(), "tsbuild-")));
   await using scope = new Scope(null);

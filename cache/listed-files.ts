@@ -121,4 +121,3 @@ function shown({ path }: FileEntry): string {
 export function invalid(why: string): BuildError {
   return new BuildError("SOURCE_FAILED", `the client sent an invalid directory: ${why}`);
 }
-

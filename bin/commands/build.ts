@@ -93,7 +93,13 @@ async function build(
   { sources, warnings, onExplained, ignored }: Told,
 ): Promise<{ report: BuildReport; request: BuildRequest }> {
   const { config, cwd, signal } = context;
-  const given = await readBuildFlags(flags, config.env, cwd, configuredProxies(config.dockerConfigDir), signal);
+  const given = await readBuildFlags(
+    flags,
+    config.env,
+    cwd,
+    configuredProxies(config.dockerConfigDir),
+    signal,
+  );
   const { directories, secrets, ssh: agents, ...asked } = given;
   const outputs = await readOutputs(flags, cwd, ignored);
   await prepareResultFiles(flags, outputs, asked.call.name === "build", cwd);

@@ -57,7 +57,16 @@ export function parseAddress(text: string, tls: TlsSettings, cwd: string): Build
       for (const [name, value = ""] of flags)
         if (name !== "context" && !KUBE_NAME.test(value)) throw invalid(text, `invalid ${name}`);
       if (!KUBE_NAME.test(host)) throw invalid(text, "the form is kube-pod://POD?namespace=NAME");
-      const args = [...of("context"), ...of("namespace"), "exec", ...of("container"), "-i", host, "--", ...DIAL];
+      const args = [
+        ...of("context"),
+        ...of("namespace"),
+        "exec",
+        ...of("container"),
+        "-i",
+        host,
+        "--",
+        ...DIAL,
+      ];
       return command("kubectl", args);
     }
     default:
@@ -86,13 +95,16 @@ function tcp(text: string, rest: string, tls: TlsSettings): BuilderAddress {
 }
 
 function ssh(text: string, rest: string): BuilderAddress {
-  const match = /^(?:([^@/?#\s]+)@)?(\[[0-9a-fA-F:.]+\]|[^@:/?#[\]\s]+)(?::(\d{1,5}))?(\/[^?#]*)?$/.exec(rest);
+  const match = /^(?:([^@/?#\s]+)@)?(\[[0-9a-fA-F:.]+\]|[^@:/?#[\]\s]+)(?::(\d{1,5}))?(\/[^?#]*)?$/.exec(
+    rest,
+  );
   if (match === null) throw invalid(text, "the form is ssh://[USER@]HOST[:PORT][/SOCKET]");
   const [, user, host = "", port, socket = ""] = match;
   if (user?.includes(":")) throw invalid(text, "a password cannot be part of it");
   if (user?.startsWith("-")) throw invalid(text, "invalid user");
   // What ssh is given becomes words of a shell at the other end.
-  if (socket !== "" && socket !== "/" && !/^[\w./@%+=:,-]+$/.test(socket)) throw invalid(text, "invalid path");
+  if (socket !== "" && socket !== "/" && !/^[\w./@%+=:,-]+$/.test(socket))
+    throw invalid(text, "invalid path");
   const at = socket === "" || socket === "/" ? [] : ["--addr", `unix://${socket}`];
   return command("ssh", [
     ...(user === undefined ? [] : ["-l", user]),
@@ -114,7 +126,8 @@ function located(
   const [host = "", ask = "", ...more] = rest.replace(/\/$/, "").split("?");
   if (more.length > 0 || host.includes("#")) throw invalid(text, FORMS);
   const query = new Map(new URLSearchParams(ask));
-  for (const key of query.keys()) if (!keys.includes(key)) throw invalid(text, `unknown "${printable(key, 60)}"`);
+  for (const key of query.keys())
+    if (!keys.includes(key)) throw invalid(text, `unknown "${printable(key, 60)}"`);
   return { host, query };
 }
 
@@ -125,7 +138,9 @@ function named(text: string, name: string): string {
 }
 
 function invalid(text: string, hint: string): BuildError {
-  return new BuildError("USAGE", `invalid address of a builder: ${JSON.stringify(printable(text, 200))}`, { hint });
+  return new BuildError("USAGE", `invalid address of a builder: ${JSON.stringify(printable(text, 200))}`, {
+    hint,
+  });
 }
 
 /** The same address as text, for messages. */

@@ -93,7 +93,9 @@ async function insideBuild<T>(
   http: ClientHttp2Session,
   { Ref, Session }: { readonly Ref: string; readonly Session: string },
   { signal }: CallOptions,
-  ask: (metadata: Readonly<Record<string, string>>) => Promise<{ readonly answer: T; readonly result: Result | null }>,
+  ask: (
+    metadata: Readonly<Record<string, string>>,
+  ) => Promise<{ readonly answer: T; readonly result: Result | null }>,
 ): Promise<T> {
   const build = solve(http, { Ref, Session, Internal: true }, { signal });
   build.catch(() => {}); // told below
@@ -111,7 +113,9 @@ async function insideBuild<T>(
   await build;
   return answer;
 }
-const EMPTY = { result: { case: "ref", value: { $typeName: "moby.buildkit.v1.frontend.Ref", id: "" } } } as const;
+const EMPTY = {
+  result: { case: "ref", value: { $typeName: "moby.buildkit.v1.frontend.Ref", id: "" } },
+} as const;
 
 /** The ids of what the builder's solver can do. */
 export function capabilities(
@@ -120,7 +124,10 @@ export function capabilities(
   options: CallOptions,
 ): Promise<ReadonlySet<string>> {
   return insideBuild(http, build, options, async (metadata) => {
-    const { LLBCaps } = await callUnary(http, METHODS.ping, create(PingRequestSchema), { ...options, metadata });
+    const { LLBCaps } = await callUnary(http, METHODS.ping, create(PingRequestSchema), {
+      ...options,
+      metadata,
+    });
     return { answer: new Set(LLBCaps.filter(({ Enabled }) => Enabled).map(({ ID }) => ID)), result: null };
   });
 }

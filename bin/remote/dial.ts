@@ -26,7 +26,12 @@ export async function dialBuilder(
 ): Promise<Connection> {
   switch (address.kind) {
     case "unix":
-      return await opened(connectSocket({ path: address.path, allowHalfOpen: true }), "connect", address, signal);
+      return await opened(
+        connectSocket({ path: address.path, allowHalfOpen: true }),
+        "connect",
+        address,
+        signal,
+      );
     case "tcp": {
       const { host, port, tls } = address;
       if (tls === null)
@@ -146,11 +151,15 @@ export function unreachable(address: BuilderAddress, cause: unknown, complaint: 
   };
   const said = complaint === "" ? "" : printable(complaint.split("\n").slice(-3).join(" "), 300);
   const why = said || (words[code ?? ""] ?? (cause instanceof Error ? cause.message : String(cause)));
-  return new BuildError("BUILDER_UNREACHABLE", `cannot reach the builder at ${shownAddress(address)}: ${why}`, {
-    cause,
-    hint:
-      code === "ENOENT" || code === "ECONNREFUSED"
-        ? "start it (tsbuildd, buildkitd), or leave out --builder, TSBUILD_HOST and BUILDKIT_HOST to build here"
-        : null,
-  });
+  return new BuildError(
+    "BUILDER_UNREACHABLE",
+    `cannot reach the builder at ${shownAddress(address)}: ${why}`,
+    {
+      cause,
+      hint:
+        code === "ENOENT" || code === "ECONNREFUSED"
+          ? "start it (tsbuildd, buildkitd), or leave out --builder, TSBUILD_HOST and BUILDKIT_HOST to build here"
+          : null,
+    },
+  );
 }

@@ -21,7 +21,7 @@ export function buildFailure(error: RpcError, { onSource, stepOf, isOurs }: Fail
   let vertex: Digest | null = null;
   let exitCode: number | null = null;
   for (const { typeUrl, value } of error.details) {
-    const name = /([A-Za-z]+)\+json$/.exec(typeUrl)?.[1];
+    const name = /([A-Za-z]+)\+json$/.exec(typeUrl)?.[1] ?? "";
     const detail = jsonOf(value);
     switch (name) {
       case "Source": {
@@ -32,14 +32,16 @@ export function buildFailure(error: RpcError, { onSource, stepOf, isOurs }: Fail
         break;
       }
       case "Vertex":
-        vertex ??= stepOf(String(detail["digest"] ?? ""));
+        if (typeof detail["digest"] === "string") vertex ??= stepOf(detail["digest"]);
         break;
       case "ExitMessage":
         exitCode ??= typeof detail["Code"] === "number" ? detail["Code"] : null;
         break;
+      default: // of no use to who reads the message
     }
   }
-  const text = printable(error.message, MESSAGE_MAX_CHARS) || `the builder ended the build (code ${error.code})`;
+  const text =
+    printable(error.message, MESSAGE_MAX_CHARS) || `the builder ended the build (code ${error.code})`;
   const [, message = text, hint = null] = (isOurs ? /^([^\n]+)\n([^\n]+)$/.exec(text) : null) ?? [];
   return new BuildError("EXEC_FAILED", message, { at, vertex, exitCode, hint, cause: error });
 }

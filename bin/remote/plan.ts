@@ -42,7 +42,11 @@ export interface Plan {
   readonly upload: { readonly file: string; readonly urlPath: string } | null;
   /** Layouts of which an index has to name what was written. */
   readonly writtenLayout: string | null;
-  readonly writtenCaches: readonly { readonly path: string; readonly tag: string; readonly ignoreError: boolean }[];
+  readonly writtenCaches: readonly {
+    readonly path: string;
+    readonly tag: string;
+    readonly ignoreError: boolean;
+  }[];
 }
 
 export interface PlanDeps {
@@ -120,7 +124,8 @@ async function mainAttributes(
       if (context.kind === "directory") serve(DOCKERFILE_DIRECTORY, context.path);
       return { attributes: { ...attributes, filename: "Dockerfile" }, upload };
     case "path": {
-      if (context.kind !== "directory") return { attributes: { ...attributes, filename: dockerfile.path }, upload };
+      if (context.kind !== "directory")
+        return { attributes: { ...attributes, filename: dockerfile.path }, upload };
       // Only the file itself and its ignore file: what else lies beside it was not named.
       const name = basename(dockerfile.path);
       const files = new Map<string, Uint8Array>();
@@ -138,7 +143,10 @@ async function mainAttributes(
       return { attributes: { ...attributes, filename: "Dockerfile", ...key }, upload };
     }
     case "remote":
-      throw unsupported("a Dockerfile from a URL", "download it, and pass its path with -f, or -f - for standard input");
+      throw unsupported(
+        "a Dockerfile from a URL",
+        "download it, and pass its path with -f, or -f - for standard input",
+      );
     case "client":
       throw new Error("a Dockerfile of another client is not the user's");
   }
@@ -170,7 +178,11 @@ async function namedContexts(
 }
 
 /** oci-layout://PATH[:tag][@digest], with an absolute path. */
-function layoutOf(value: string): { readonly path: string; readonly tag: string | null; readonly digest: string | null } {
+function layoutOf(value: string): {
+  readonly path: string;
+  readonly tag: string | null;
+  readonly digest: string | null;
+} {
   const [, path = "", tag = null, digest = null] =
     /^oci-layout:\/\/(.*?)(?::([\w][\w.-]{0,127}))?(?:@(sha256:[0-9a-f]{64}))?$/s.exec(value) ?? [];
   if (path === "") throw new BuildError("USAGE", `invalid context ${JSON.stringify(value)}`);
@@ -189,7 +201,8 @@ async function planCaches(
       continue;
     }
     const { path, tag, digest } = from.at;
-    const found = digest ?? (await directoryPlace(path, tag, null).manifest({ signal }))?.descriptor.digest ?? null;
+    const found =
+      digest ?? (await directoryPlace(path, tag, null).manifest({ signal }))?.descriptor.digest ?? null;
     if (found === null) continue; // there is no cache yet, as on the first of many builds
     layouts.set(`local:${path}`, { path, writable: false });
     imports.push(cacheImport(from, found));
@@ -285,7 +298,8 @@ function storeSink({ store, emit }: PlanDeps): Sink {
       const { loadArchive } = await import("../engine/archives.ts");
       await loadArchive(await store(), { kind: "stream", stream: Readable.from(data) }, null, {
         signal,
-        emit: (event) => emit(event.kind === "vertex" ? { ...event, name: "importing to image store" } : event),
+        emit: (event) =>
+          emit(event.kind === "vertex" ? { ...event, name: "importing to image store" } : event),
       });
     },
   };

@@ -15,7 +15,7 @@ import type {
 
 /** A vertex may end more than once: BuildKit says it of looking a step up in the cache, and of the step itself. Its end is told when nothing
  *  more of it was heard for so long, or when something that needs it begins. */
-const SETTLE_MS = 300;
+const SETTLE_MS = 500;
 /** Clocks that differ by less are taken for one. */
 const CLOCK_SLACK_MS = 1_000;
 
@@ -154,8 +154,7 @@ export function openRemoteProgress(emit: Emit, onSource: (source: SourceText) =>
 
   function takeWarning(warning: VertexWarning): void {
     const file = warning.info?.filename ?? "Dockerfile";
-    if (warning.info !== undefined)
-      onSource({ file, text: Buffer.from(warning.info.data).toString("utf8") });
+    if (warning.info !== undefined) onSource({ file, text: Buffer.from(warning.info.data).toString("utf8") });
     const at = warning.ranges.map(({ start, end }) => rangeOf(file, start?.line ?? 0, end?.line ?? 0));
     const short = Buffer.from(warning.short).toString("utf8");
     const [, rule = "", told = short] = /^([A-Z][A-Za-z]+): (.*)$/s.exec(short) ?? [];
@@ -177,7 +176,8 @@ export function openRemoteProgress(emit: Emit, onSource: (source: SourceText) =>
       for (const vertex of vertexes) if (vertex.error === "") takeVertex(vertex);
       for (const { digest, error, started } of vertexes) {
         const one = known.get(digest);
-        if (error !== "" && one?.state === "announced" && started !== undefined) begin(one, null, ms(started));
+        if (error !== "" && one?.state === "announced" && started !== undefined)
+          begin(one, null, ms(started));
       }
       for (const status of statuses) takeTransfer(status);
       for (const log of logs) takeLog(log);

@@ -14,7 +14,15 @@ import { dialHttp2 } from "../wire/connection.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import type { BuilderAddress } from "./address.ts";
 import { callAnswer, requestId } from "./answer.ts";
-import { type BuilderInfo, builderInfo, capabilities, isOurs, solve, statusOf, subrequest } from "./control.ts";
+import {
+  type BuilderInfo,
+  builderInfo,
+  capabilities,
+  isOurs,
+  solve,
+  statusOf,
+  subrequest,
+} from "./control.ts";
 import { type Connection, dialBuilder, REACH_WITHIN_MS, unreachable } from "./dial.ts";
 import { buildFailure } from "./failure.ts";
 import { watchConnection } from "./liveness.ts";
@@ -89,12 +97,18 @@ export async function buildRemotely(request: BuildRequest, deps: RemoteDeps): Pr
   const builder = await reachBuilder(address, { env, signal, scope });
   const id = newId();
   const ref = newId();
-  const session = serveSession(builder.http, handlersOf(request, plan), { ...{ id, signal }, sharedKey: deps.sharedKey });
+  const session = serveSession(builder.http, handlersOf(request, plan), {
+    ...{ id, signal },
+    sharedKey: deps.sharedKey,
+  });
   scope.use(session);
   await checkLimits(request, builder, id, signal);
   const progress = openRemoteProgress(deps.emit, deps.onSource);
   const ended = new AbortController();
-  const lost = watchConnection(builder.http, { hasFailed: () => progress.failure() !== null, signal: ended.signal });
+  const lost = watchConnection(builder.http, {
+    hasFailed: () => progress.failure() !== null,
+    signal: ended.signal,
+  });
   const watched = follow(builder.http, ref, progress);
   try {
     const attributes = { ...plan.attributes, "sharedkey:localdir:context": deps.sharedKey };
@@ -135,13 +149,21 @@ function handlersOf(request: BuildRequest, { directories, layouts, sinks, upload
 }
 
 /** Builders ignore attributes they do not know; limits that nobody keeps are none. */
-async function checkLimits({ limits }: BuildRequest, { http, info }: Builder, Session: string, signal: AbortSignal) {
+async function checkLimits(
+  { limits }: BuildRequest,
+  { http, info }: Builder,
+  Session: string,
+  signal: AbortSignal,
+) {
   if (limits === null || isOurs(info)) return;
   const hint = "the builder is not tsbuildd";
   if (limits.pids !== null) throw unsupported("--pids-limit", hint);
   const known = await capabilities(http, { Ref: newId(), Session }, { signal });
   if (!known.has("exec.meta.linux.resources"))
-    throw unsupported("a limit of memory or CPU (--memory, --cpu-quota and their like)", `its version is ${info.version}`);
+    throw unsupported(
+      "a limit of memory or CPU (--memory, --cpu-quota and their like)",
+      `its version is ${info.version}`,
+    );
 }
 
 interface Running {
@@ -163,7 +185,10 @@ async function run(
     const metadata = await subrequest(http, { Ref: ref, Session: id }, asked, { signal });
     return { report: { ...reportOf({}), answer: callAnswer(name, metadata["result.json"]) }, response: {} };
   }
-  const exporters = plan.exporters.map((one) => ({ ...one, $typeName: "moby.buildkit.v1.Exporter" as const }));
+  const exporters = plan.exporters.map((one) => ({
+    ...one,
+    $typeName: "moby.buildkit.v1.Exporter" as const,
+  }));
   const entries = (list: Plan["cacheImports"]) =>
     list.map((one) => ({ ...one, $typeName: "moby.buildkit.v1.CacheOptionsEntry" as const }));
   const response = await solve(
@@ -245,7 +270,11 @@ function follow(http: ClientHttp2Session, ref: string, progress: RemoteProgress)
 }
 
 /** Names in the indexes of layouts for what the builder has written into them. */
-async function nameWritten(plan: Plan, response: Readonly<Record<string, string>>, signal: AbortSignal): Promise<void> {
+async function nameWritten(
+  plan: Plan,
+  response: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+): Promise<void> {
   const { writtenLayout, writtenCaches } = plan;
   if (writtenLayout === null && writtenCaches.length === 0) return;
   const { nameCache, nameImage } = await import("./written-layout.ts");

@@ -4,7 +4,13 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { EmptySchema, type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { createHash } from "node:crypto";
 import { closeSync, fstatSync, readSync } from "node:fs";
-import { openDirectory, openDirectoryIn, openRegularIn, writeAll, writeWholeIn } from "../../cache/outside.ts";
+import {
+  openDirectory,
+  openDirectoryIn,
+  openRegularIn,
+  writeAll,
+  writeWholeIn,
+} from "../../cache/outside.ts";
 import { type Digest, hexOf, isDigest } from "../../solver/graph/digest.ts";
 import { makeOutputDirectory, outputError } from "../../exporters/file-output.ts";
 import {
@@ -79,7 +85,8 @@ export function contentHandlers(stores: ReadonlyMap<string, ServedLayout>): [str
 }
 
 function digestOf(text: string): Digest {
-  if (!isDigest(text)) throw new RpcError(CODE.INVALID_ARGUMENT, `not a sha256 digest: ${JSON.stringify(text)}`);
+  if (!isDigest(text))
+    throw new RpcError(CODE.INVALID_ARGUMENT, `not a sha256 digest: ${JSON.stringify(text)}`);
   return text;
 }
 
@@ -95,7 +102,12 @@ function openBlob({ path }: ServedLayout, digest: Digest): number {
     }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT")
-      throw new RpcError(CODE.UNKNOWN, `cannot read ${digest} in ${path}: ${(error as Error).message}`, [], error);
+      throw new RpcError(
+        CODE.UNKNOWN,
+        `cannot read ${digest} in ${path}: ${(error as Error).message}`,
+        [],
+        error,
+      );
   }
   if (fd === null) throw new RpcError(CODE.NOT_FOUND, `${digest}: not found`);
   return fd;
@@ -149,14 +161,20 @@ async function writeBlob(call: Call, layout: ServedLayout): Promise<void> {
           if (request.total > 0n) total = request.total;
           if (data.length > 0) {
             if (request.offset !== BigInt(offset))
-              throw new RpcError(CODE.FAILED_PRECONDITION, `data at ${request.offset}, ${offset} were expected`);
+              throw new RpcError(
+                CODE.FAILED_PRECONDITION,
+                `data at ${request.offset}, ${offset} were expected`,
+              );
             writeAll(fd, data);
             hash.update(data);
             offset += data.length;
           }
           if (action === WriteAction.COMMIT) {
             if (request.total > 0n && request.total !== BigInt(offset))
-              throw new RpcError(CODE.FAILED_PRECONDITION, `${offset} bytes of ${request.total} were written`);
+              throw new RpcError(
+                CODE.FAILED_PRECONDITION,
+                `${offset} bytes of ${request.total} were written`,
+              );
             const found = hash.digest("hex");
             if (found !== hexOf(digest))
               throw new RpcError(CODE.FAILED_PRECONDITION, `sha256:${found} was written as ${digest}`);

@@ -81,7 +81,10 @@ export function userHandlers(session: Session): [string, Handler][] {
     [
       "/moby.sshforward.v1.SSH/ForwardAgent",
       async (call) => {
-        const socket = connect({ path: await agentOf(call.header("buildkit.ssh.id")[0] ?? ""), allowHalfOpen: true });
+        const socket = connect({
+          path: await agentOf(call.header("buildkit.ssh.id")[0] ?? ""),
+          allowHalfOpen: true,
+        });
         const tunnel = openTunnel(call, { onEnd: () => {} });
         call.begin();
         call.signal.addEventListener("abort", () => socket.destroy(), { once: true });
@@ -93,7 +96,12 @@ export function userHandlers(session: Session): [string, Handler][] {
             for await (const chunk of chunks) await sendBytes(call, chunk);
           });
         } catch (cause) {
-          throw new RpcError(CODE.UNAVAILABLE, `the ssh agent is gone: ${(cause as Error).message}`, [], cause);
+          throw new RpcError(
+            CODE.UNAVAILABLE,
+            `the ssh agent is gone: ${(cause as Error).message}`,
+            [],
+            cause,
+          );
         } finally {
           socket.destroy();
           tunnel.destroy();
@@ -109,7 +117,8 @@ export function uploadHandler(file: string, urlPath: string): [string, Handler] 
     "/moby.upload.v1.Upload/Pull",
     async (call) => {
       const [asked = ""] = call.header("urlpath");
-      if (asked.replace(/^\/+/, "") !== urlPath) throw new RpcError(CODE.NOT_FOUND, "nothing is uploaded there");
+      if (asked.replace(/^\/+/, "") !== urlPath)
+        throw new RpcError(CODE.NOT_FOUND, "nothing is uploaded there");
       const fd = openRegularFile(file);
       try {
         call.begin();

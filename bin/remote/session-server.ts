@@ -30,7 +30,11 @@ export function newId(): string {
 export function serveSession(
   connection: ClientHttp2Session,
   handlers: readonly (readonly [string, Handler])[],
-  { id, sharedKey, signal }: { readonly id: string; readonly sharedKey: string; readonly signal: AbortSignal },
+  {
+    id,
+    sharedKey,
+    signal,
+  }: { readonly id: string; readonly sharedKey: string; readonly signal: AbortSignal },
 ): SessionServer {
   let failed: BuildError | null = null;
   const tell = (error: unknown): void => {
@@ -57,17 +61,15 @@ export function serveSession(
     closed,
     async [Symbol.asyncDispose]() {
       session.destroy();
-      tunnel.destroy();
-      call.end();
-      // The builder ends the call; where it does not, or is gone, it is ended here.
-      const end = setTimeout(() => call.cancel(), END_WITHIN_MS);
-      call.stream.resume();
-      if (!call.stream.closed) await new Promise<void>((resolve) => call.stream.once("close", resolve));
+      tunnel.destroy(); // which ends the call
+      // The builder ends it as well; where it does not, or what it still said stays unread, this side does.
+      const end = setTimeout(() => call.stream.destroy(), END_WITHIN_MS);
+      if (!call.stream.destroyed) await new Promise<void>((resolve) => call.stream.once("close", resolve));
       clearTimeout(end);
     },
   };
 }
-const END_WITHIN_MS = 500;
+const END_WITHIN_MS = 200;
 
 /** A failure of ours is told to the builder in its words, and remembered. */
 function inWords(handler: Handler, tell: (error: unknown) => void): Handler {

@@ -52,7 +52,8 @@ function manifestIn(path: string, digest: Digest): Uint8Array {
 function descriptorIn(text: string, path: string): Descriptor {
   try {
     const json = JSON.parse(text) as Descriptor;
-    if (isDigest(json.digest) && typeof json.mediaType === "string" && Number.isSafeInteger(json.size)) return json;
+    if (isDigest(json.digest) && typeof json.mediaType === "string" && Number.isSafeInteger(json.size))
+      return json;
   } catch {
     // told below
   }
