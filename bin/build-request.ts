@@ -70,6 +70,7 @@ export async function readBuildFlags(
       return { id, paths: paths.map((path) => resolve(cwd, path)) };
     }),
     ...readBuildContexts(flags.all("build-context"), cwd),
+    inputs: new Map(),
     noCache: flags.bool("no-cache"),
     noCacheFilter: flags.all("no-cache-filter").flatMap(parseCsv),
     platforms: parsePlatforms(platforms),

@@ -84,7 +84,7 @@ const { outputFiles, metafile } = await build({
   lineLimit: 160,
   logLevel: "warning",
   // Packages with native parts, large ones that are loaded when they are needed, and those that are CommonJS anyway.
-  external: ["koffi", "undici", "undici/*", "dockerfile-ast", "pako", "fzstd", "@foxglove/*", "unbzip2-stream", "xz-decompress"],
+  external: ["koffi", "re2js", "undici", "undici/*", "dockerfile-ast", "pako", "fzstd", "@foxglove/*", "unbzip2-stream", "xz-decompress"],
   banner: { js: 'const __address = (path) => require("node:url").pathToFileURL(require("node:path").resolve(__filename, "..", path)).href;' },
   plugins: [addresses, nativeParts],
 });

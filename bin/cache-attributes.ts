@@ -11,7 +11,7 @@ export interface Attributes {
   choice<T extends string>(name: string, choices: readonly T[]): T | null;
   /** Whatever has not been taken is unknown. */
   done(): void;
-  wrong(problem: string, hint?: string): BuildError;
+  wrong(problem: string, hint?: string | null): BuildError;
 }
 
 const BOOLEANS = new Map([
@@ -27,7 +27,7 @@ const SECRETS: ReadonlySet<string> = new Set([
   "session_token",
 ]);
 
-/** Reads the attributes. Throws USAGE, in words that have no secret in them. */
+/** Reads the attributes of a flag. Throws USAGE, in words that have no secret in them. */
 export function readAttributes(text: string, flag: string): Attributes {
   const fields = parseCsv(text);
   const wrong = (problem: string, hint: string | null = null): BuildError =>
@@ -43,6 +43,23 @@ export function readAttributes(text: string, flag: string): Attributes {
       values.set(field.slice(0, at).toLowerCase(), field.slice(at + 1));
     }
   }
+  return attributesIn(values, wrong);
+}
+
+/** Attributes that came as such: those of a client. */
+export function givenAttributes(given: Readonly<Record<string, string>>, what: string): Attributes {
+  const fields = Object.entries(given).map(([name, value]) => `${name}=${value}`);
+  return attributesIn(
+    new Map(Object.entries(given).map(([name, value]) => [name.toLowerCase(), value])),
+    (problem, hint = null) =>
+      new BuildError("USAGE", `${what} ${fields.map(shown).join(",")}: ${problem}`, { hint }),
+  );
+}
+
+function attributesIn(
+  values: Map<string, string>,
+  wrong: (problem: string, hint?: string | null) => BuildError,
+): Attributes {
   const take = (name: string): string | null => {
     const value = values.get(name) ?? null;
     values.delete(name);

@@ -19,12 +19,20 @@ const TYPES = "registry, local, inline, s3 and gha";
 
 /** One --cache-from; a reference alone is type=registry. Paths are made absolute. null: it asks for nothing. Throws USAGE. */
 export function parseCacheFrom(text: string, cwd: string, env: Environment): CacheFrom | null {
-  const attributes = readAttributes(text, "cache-from");
+  return cacheFromOf(readAttributes(text, "cache-from"), (path) => resolve(cwd, path), env);
+}
+
+/** The same with attributes that were read already; `place`: what the name of a directory stands for. */
+export function cacheFromOf(
+  attributes: Attributes,
+  place: (name: string) => string,
+  env: Environment,
+): CacheFrom | null {
   const type = attributes.take("type") ?? "";
   // The reference of an inline cache is that of an image, and images are checked.
   if (type === "inline" && !attributes.has("ref")) return null;
   const from: CacheFrom = {
-    at: location(type === "inline" ? "registry" : type, "src", attributes, cwd, env),
+    at: location(type === "inline" ? "registry" : type, "src", attributes, place, env),
     mounts: attributes.boolean("mounts") ?? true,
   };
   attributes.done();
@@ -33,7 +41,15 @@ export function parseCacheFrom(text: string, cwd: string, env: Environment): Cac
 
 /** One --cache-to. Throws USAGE, also for type=gha outside of GitHub Actions. */
 export function parseCacheTo(text: string, cwd: string, env: Environment): CacheTo {
-  const attributes = readAttributes(text, "cache-to");
+  return cacheToOf(readAttributes(text, "cache-to"), (path) => resolve(cwd, path), env);
+}
+
+/** The same with attributes that were read already. */
+export function cacheToOf(
+  attributes: Attributes,
+  place: (name: string) => string,
+  env: Environment,
+): CacheTo {
   const type = attributes.take("type") ?? "";
   const ignoreError = attributes.boolean("ignore-error") ?? false;
   if (type === "inline") {
@@ -41,7 +57,7 @@ export function parseCacheTo(text: string, cwd: string, env: Environment): Cache
     attributes.done();
     return { kind: "inline" };
   }
-  const at = location(type, "dest", attributes, cwd, env);
+  const at = location(type, "dest", attributes, place, env);
   if (at.kind === "gha" && at.service === null && !ignoreError) throw attributes.wrong(...WITHOUT_SERVICE);
   const form: CacheForm = {
     mode: attributes.choice("mode", ["min", "max"]) ?? "min",
@@ -65,7 +81,7 @@ function location(
   type: string,
   pathName: "src" | "dest",
   attributes: Attributes,
-  cwd: string,
+  place: (name: string) => string,
   env: Environment,
 ): CacheLocation {
   switch (type) {
@@ -84,7 +100,7 @@ function location(
       const digest = pathName === "src" ? attributes.take("digest") : null;
       if (digest !== null && !isDigest(digest))
         throw attributes.wrong(`digest=${digest} is not a sha256 digest`);
-      return { kind: "local", path: resolve(cwd, path), tag: attributes.take("tag") || "latest", digest };
+      return { kind: "local", path: place(path), tag: attributes.take("tag") || "latest", digest };
     }
     case "s3":
       return readS3(attributes, env);

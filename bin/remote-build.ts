@@ -49,7 +49,7 @@ export async function buildElsewhere(
       `the connection to tcp://${address.host} is not encrypted: secrets and credentials can be read on its way`,
     );
   let scratch: string | null = null;
-  const tempDir = (): string => (scratch ??= mkdtempSync(join(tmpdir(), "tsbuild-")));
+  const tempDir = (): string => (scratch ??= temporaryDirectory());
   await using scope = new Scope(null);
   scope.use({
     async [Symbol.asyncDispose]() {
@@ -83,6 +83,18 @@ export async function buildElsewhere(
       }).then((opened) => scope.use(opened))),
   });
   return { report, request };
+}
+
+function temporaryDirectory(): string {
+  try {
+    return mkdtempSync(join(tmpdir(), "tsbuild-"));
+  } catch (cause) {
+    const { code = "" } = cause as NodeJS.ErrnoException;
+    throw new BuildError("USAGE", `cannot make a temporary directory in ${tmpdir()}: ${code}`, {
+      cause,
+      hint: "set TMPDIR to a directory that can be written to",
+    });
+  }
 }
 
 const LOOPBACK = /^(?:localhost|127\.\d+\.\d+\.\d+|::1)$/;

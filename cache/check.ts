@@ -23,7 +23,7 @@ import type { ImageRecord, LayerRecord, ResultRecord } from "./contract.ts";
 /** Something that is not as it should be. */
 export interface Problem {
   /** leftover: of a process that was killed; takes space and harms nothing. */
-  readonly kind: "store" | "blob" | "layer" | "result" | "image" | "leftover";
+  readonly kind: "store" | "blob" | "layer" | "result" | "image" | "history" | "leftover";
   readonly id: string;
   readonly what: string;
   readonly repaired: boolean;
@@ -162,6 +162,7 @@ async function check(store: OpenStore, options: CheckOptions): Promise<CheckOutc
     found("image", key, lack);
     if (options.repair) store.records.remove(IMAGE_SPACE, key);
   }
+  for (const { id, what } of await store.history.check(options)) found("history", id, `damaged: ${what}`);
   const left = store.layers.discarded();
   for (const dir of left) found("leftover", dir, "unfinished work of a process that has ended");
   if (options.repair) {

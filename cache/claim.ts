@@ -24,7 +24,7 @@ import { BuildError } from "../solver/graph/error.ts";
 import { syncDirectory } from "./content.ts";
 import { errnoOf, isRefusal } from "./disk-fault.ts";
 import { idMapKind } from "./layers/ids.ts";
-import { makeDirectories, openDirectory, readIn } from "./outside.ts";
+import { makeDirectories, openDirectory, openDirectoryIn, readIn } from "./outside.ts";
 import { isDirectory, kindOf, lookAt, setAside } from "./set-aside.ts";
 
 /** Version of the layout described in README.md. A store of a newer one is not touched. */
@@ -46,9 +46,9 @@ const PARTS = [
   "locks",
   "owners",
 ];
-/** Made when they are needed: the worker's (worker/launcher, worker/sandbox), copies of clients' files (synced-files.ts), and what a full
- *  disk must not be asked for (spare.ts). */
-const LATER_PARTS = ["bin", "bin/net", "bin/root", "synced", "spare"];
+/** Made when they are needed: the worker's (worker/launcher, worker/sandbox), copies of clients' files (synced-files.ts), builds of a
+ *  daemon (history-files.ts), and what a full disk must not be asked for (spare.ts). */
+const LATER_PARTS = ["bin", "bin/net", "bin/root", "synced", "history", "spare"];
 const FILES = ["owner-key"];
 /** Every store has these; what has not is none whose version file was lost. */
 const MARKS = ["blobs", "layers", "db", "locks", "owners"];
@@ -176,9 +176,27 @@ function readVersion(root: string): number | "missing" | "damaged" {
   }
 }
 
+/** An empty directory for temporary files, which whoever starts a daemon may have made in its root. */
+function isEmptyTmp(root: string, name: string): boolean {
+  if (name !== "tmp") return false;
+  const directory = openDirectory(root);
+  try {
+    const tmp = openDirectoryIn(directory, name);
+    try {
+      return readdirSync(`/proc/self/fd/${tmp}`).length === 0;
+    } finally {
+      closeSync(tmp);
+    }
+  } catch {
+    return false; // no directory
+  } finally {
+    closeSync(directory);
+  }
+}
+
 /** No version file: true when nothing is there that speaks against making a store; false when there is one to be repaired. */
 function checkBeginning(root: string, repair: boolean): boolean {
-  if (readdirSync(root).every((name) => name.startsWith("version."))) return true;
+  if (readdirSync(root).every((name) => name.startsWith("version.") || isEmptyTmp(root, name))) return true;
   // Another process may have been faster by all of this.
   if (readVersion(root) === VERSION) return true;
   if (!looksLikeStore(root)) {

@@ -36,6 +36,8 @@ export interface PruneOptions {
   readonly olderThanMs: number | null;
   /** All must hold: "field=value", "field!=value", "field~=expression", "field". See prune-filter.ts. */
   readonly filters: readonly string[];
+  /** Must hold, too; omitted: it does. */
+  readonly matches?: (entry: UsageEntry) => boolean;
   /** Removes images without a name first, as docker's `image prune` does; omitted: they stay. */
   readonly dangling?: boolean;
   /** See survey(). */
@@ -64,7 +66,9 @@ export async function usage(store: OpenStore, measure: Measure | null = null): P
 
 /** Removes cache nobody uses. Throws USAGE for a filter it does not know. */
 export async function prune(store: OpenStore, options: PruneOptions): Promise<PruneOutcome> {
-  const matches = parseFilters(options.filters);
+  const parsed = await parseFilters(options.filters);
+  const also = options.matches ?? (() => true);
+  const matches = (entry: UsageEntry): boolean => parsed(entry) && also(entry);
   return await store.exclusively(
     "prune",
     async () => {

@@ -2,12 +2,13 @@
 // filters as documented by buildx (docs/reference/buildx_du.md, "--filter").
 
 import { BuildError } from "../solver/graph/error.ts";
+import { compileExpression } from "./linear-regexp.ts";
 import type { UsageEntry } from "./usage-entry.ts";
 
-/** BuildKit's word for each kind: both are understood. */
-const TYPES: Readonly<Record<UsageEntry["kind"], string>> = {
+/** BuildKit's word for each kind. In filters both are understood, but "regular" stands for layers alone. */
+export const RECORD_TYPES: Readonly<Record<UsageEntry["kind"], string>> = {
   layer: "regular",
-  blob: "blob",
+  blob: "regular",
   "cache-mount": "exec.cachemount",
   source: "source.local",
   record: "internal",
@@ -18,12 +19,12 @@ const ID_MIN_CHARS = 12;
 const FILTER = /^([a-z]+)(?:(!=|==?|~=)(.*))?$/s;
 
 /** One test out of all filters, each of which may be several joined by commas. Throws USAGE for what it does not know. */
-export function parseFilters(filters: readonly string[]): (entry: UsageEntry) => boolean {
-  const tests = filters.flatMap((text) => text.split(",")).map(parseFilter);
+export async function parseFilters(filters: readonly string[]): Promise<(entry: UsageEntry) => boolean> {
+  const tests = await Promise.all(filters.flatMap((text) => text.split(",")).map(parseFilter));
   return (entry) => tests.every((test) => test(entry));
 }
 
-function parseFilter(text: string): (entry: UsageEntry) => boolean {
+async function parseFilter(text: string): Promise<(entry: UsageEntry) => boolean> {
   const match = FILTER.exec(text.trim());
   if (match === null) throw unknown(text);
   const [, field = "", operator, value = ""] = match;
@@ -40,8 +41,8 @@ function parseFilter(text: string): (entry: UsageEntry) => boolean {
     case "!=":
       return (entry) => !valuesOf(entry).includes(value);
     default: {
-      const expression = parseExpression(value, text);
-      return (entry) => valuesOf(entry).some((one) => expression.test(one));
+      const isMatch = await compileExpression(value, text);
+      return (entry) => valuesOf(entry).some(isMatch);
     }
   }
 }
@@ -52,7 +53,7 @@ function fieldReader(field: string): ((entry: UsageEntry) => readonly string[]) 
       return (entry) => [entry.id];
     case "type":
     case "kind":
-      return (entry) => [entry.kind, TYPES[entry.kind]];
+      return (entry) => (entry.kind === "blob" ? [entry.kind] : [entry.kind, RECORD_TYPES[entry.kind]]);
     case "description":
       return (entry) => [entry.description];
     case "inuse":
@@ -74,16 +75,6 @@ function fieldReader(field: string): ((entry: UsageEntry) => readonly string[]) 
 
 function isMutable({ kind }: UsageEntry): boolean {
   return kind === "cache-mount" || kind === "source";
-}
-
-function parseExpression(value: string, text: string): RegExp {
-  try {
-    return new RegExp(value);
-  } catch (cause) {
-    throw new BuildError("USAGE", `not a regular expression in the filter ${JSON.stringify(text)}`, {
-      cause,
-    });
-  }
 }
 
 function unknown(text: string): BuildError {

@@ -10,6 +10,7 @@ import { claim, placeOf } from "./claim.ts";
 import { type ContentFiles, openContent } from "./content.ts";
 import { onDisk } from "./disk-fault.ts";
 import { makeDirectories } from "./outside.ts";
+import { type HistoryFiles, openHistoryFiles } from "./history-files.ts";
 import { openImageNames } from "./image-names.ts";
 import { type LayerDirs, openLayerStore } from "./layer-store.ts";
 import { openLeases, type Pinned } from "./leases.ts";
@@ -26,6 +27,8 @@ export interface OpenStore extends Store {
   readonly layers: LayerDirs;
   readonly cacheMounts: MountFiles;
   readonly syncedFiles: MountFiles;
+  /** Builds of daemons, kept for who asks later. */
+  readonly history: HistoryFiles;
   /** Everything leased by live processes. */
   pinned(): Promise<Pinned>;
   /** Commits pending writes, at the end of all work. If the disk is too full for that (STORE_FULL), directories whose records could not be
@@ -94,6 +97,10 @@ export async function openStore(
   const slots = { quarantine, owner, exclusively: locks.briefly, discard: layers.discard };
   const cacheMounts = openCacheMounts({ dir: at("mounts"), ...slots });
   const syncedFiles = openCacheMounts({ dir: at("synced"), ...slots });
+  const history = openHistoryFiles({
+    ...{ dir: at("history"), quarantine, exclusively: locks.briefly },
+    tempDir,
+  });
   await locks.sweep();
   await cacheMounts.sweep();
   await syncedFiles.sweep();
@@ -113,6 +120,10 @@ export async function openStore(
   }
 
   const temporary = join(root, "tmp", owner.id);
+  function tempDir(): string {
+    onDisk("creating a temporary directory", root, () => makeDirectories(temporary, 0o700));
+    return temporary;
+  }
   let closed = false;
   return {
     dir: root,
@@ -121,21 +132,20 @@ export async function openStore(
     records,
     cacheMounts,
     syncedFiles,
+    history,
     lease: leases.lease,
     pinned: leases.pinned,
     isFull: () => isFull(root),
     settle,
     mended,
     exclusively: locks.exclusively,
-    tempDir() {
-      onDisk("creating a temporary directory", root, () => makeDirectories(temporary, 0o700));
-      return temporary;
-    },
+    tempDir,
     async [Symbol.asyncDispose]() {
       if (closed) return;
       closed = true;
       try {
         await settle();
+        await history.settled();
       } finally {
         try {
           await records[Symbol.asyncDispose](); // the last commit, for which locks may wait

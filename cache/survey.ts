@@ -192,6 +192,9 @@ export async function survey(store: OpenStore, measure: Measure | null = null): 
     entries.push({ ...recordEntry(space, bytes, 0, holds), reclaimable: false });
     if (kept === "cheap") cheap.add(space);
   }
+  const historyBytes = store.history.totalBytes();
+  if (historyBytes > 0)
+    entries.push({ ...recordEntry("history", historyBytes, 0, "history of builds"), reclaimable: false });
   const mountPaths = new Map<string, string>();
   const slots = [
     ...store.cacheMounts

@@ -12,8 +12,8 @@ export interface FrontendOptions {
   readonly dockerfile: { readonly name: string; readonly data: Uint8Array };
   /** .dockerignore (or NAME.dockerignore) of the main context; null: none. name is for messages. */
   readonly dockerignore: { readonly name: string; readonly data: Uint8Array } | null;
-  /** The main context: `local://context` for a directory, or git/http(s) source. */
-  readonly context: SourceOp;
+  /** The main context: `local://context` for a directory, a git or http(s) source, or the result of another build. */
+  readonly context: SourceOp | FrontendInput;
   /** The context as written by the user, for names of steps. */
   readonly contextName?: string;
   readonly target: string | null;
@@ -24,8 +24,10 @@ export interface FrontendOptions {
   readonly buildPlatform: Platform;
   /** "git": modes of context files are normalized as in git, to 755 or 644. Omitted: unchanged. */
   readonly contextMode?: "git";
-  /** --build-context: name → docker-image://…, oci-layout://…, git or http(s) URL, or `local:NAME` (session directory). */
+  /** --build-context: name → docker-image://…, oci-layout://…, git or http(s) URL, `local:NAME` (session directory), or `input:NAME`. */
   readonly namedContexts: ReadonlyMap<string, string>;
+  /** Results of other builds, for `input:NAME`. */
+  readonly inputs?: ReadonlyMap<string, FrontendInput>;
   /** .dockerignore files of the `local:` contexts, by the context's name. */
   readonly namedIgnores?: ReadonlyMap<string, { readonly name: string; readonly data: Uint8Array }>;
   readonly noCache: boolean;
@@ -38,6 +40,12 @@ export interface FrontendOptions {
   readonly hostname: string | null;
   /** SOURCE_DATE_EPOCH if no build argument sets it; null: the Dockerfile may set it. */
   readonly sourceDateEpoch: number | null;
+}
+
+/** A result of another build: its graph, and the image config it has, if any. */
+export interface FrontendInput {
+  readonly definition: Definition;
+  readonly config: Uint8Array | null;
 }
 
 export interface ResolvedImage {

@@ -52,7 +52,7 @@ async function secondsOf(text: string, request: EpochRequest): Promise<number | 
 /** null: a source without a time of its own, such as a directory or an image. */
 function sourceNamed(text: string, request: EpochRequest): SourceOp | null {
   const { options, table } = request;
-  if (text === "context") return options.context;
+  if (text === "context") return "definition" in options.context ? null : options.context;
   const address = contextAddress(options, text);
   if (address !== null) {
     const git = parseGitRef(address);

@@ -9,6 +9,7 @@ import type { ParsedDockerfile } from "./instruction.ts";
 import { outlineOf, targetsOf } from "./outline.ts";
 import { parseDockerfile, readDockerfile } from "./parse.ts";
 import { checkSyntax, findSyntax } from "./syntax.ts";
+export { emptyImage, readResultConfig } from "./image-config.ts";
 import type {
   CallOptions,
   CheckResult,

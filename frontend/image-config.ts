@@ -84,6 +84,15 @@ export function readBaseImage(data: Uint8Array, name: string): BaseImage {
   return { image, isEmpty: !hasLayers && history.every((entry) => entry.empty_layer === true) };
 }
 
+/** The config that a frontend gave a result of its own. Throws IMAGE_INVALID. */
+export function readResultConfig(data: Uint8Array, platform: Platform): ImageConfig {
+  const name = "the image config of the result";
+  const { created } = readObject(parseJson(data, name), name, "the config");
+  const { image } = readBaseImage(data, name);
+  const times = typeof created === "string" ? { created } : {};
+  return { ...times, ...finishImage(image, image.os === "" ? platform : null, null) };
+}
+
 function parseJson(data: Uint8Array, name: string): unknown {
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(data));

@@ -15,7 +15,7 @@ import { formatPlatformAll } from "./platform-args.ts";
 import { type Conversion, noteOf } from "./stage-state.ts";
 import { SCRATCH_NAME, type Stage } from "./stages.ts";
 import { suggest } from "./suggest.ts";
-import type { FrontendOptions } from "./contract.ts";
+import type { FrontendInput, FrontendOptions } from "./contract.ts";
 
 /** What a stage starts with. */
 export interface Base {
@@ -201,6 +201,11 @@ async function loadContext(
     platform,
     source: () => conversion.graph.add(op, null, [], noteOf(step, null)),
   });
+  if (value.startsWith("input:")) {
+    const input = conversion.options.inputs?.get(value.slice("input:".length));
+    if (input === undefined) throw new BuildError("USAGE", `no input named ${value} for ${name}`, { at });
+    return inputBase(conversion, input, name, platform);
+  }
   if (value.startsWith("local:")) {
     const directory = value.slice("local:".length);
     const file =
@@ -222,6 +227,21 @@ async function loadContext(
   throw new BuildError("USAGE", `unsupported context source ${value.split(":", 1)[0]} for ${name}`, {
     hint: "docker-image://, oci-layout://, a directory, git and http(s) addresses are supported",
   });
+}
+
+/** The result of another build, with the config it has. */
+function inputBase(
+  conversion: Conversion,
+  { definition, config }: FrontendInput,
+  name: string,
+  platform: Platform,
+): Base {
+  const base = scratch(platform);
+  return {
+    ...base,
+    image: config === null ? base.image : readBaseImage(config, name).image,
+    source: () => conversion.graph.include(definition),
+  };
 }
 
 /** A directory of the client, less what its ignore file says. */
@@ -252,6 +272,7 @@ export function gitTitle(address: string): string {
 /** The main context as a vertex. */
 export function mainContext(conversion: Pick<Conversion, "options" | "graph">): Input | null {
   const { options, graph } = conversion;
+  if ("definition" in options.context) return graph.include(options.context.definition);
   const { identifier, attrs } = options.context;
   if (identifier.startsWith("local://")) {
     const name = identifier.slice("local://".length);

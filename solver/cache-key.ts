@@ -22,6 +22,7 @@ import type {
   FileOp,
   MergeOp,
   Op,
+  PassthroughOp,
   Platform,
   SourceOp,
 } from "./graph/op.ts";
@@ -120,6 +121,8 @@ export function ingredientsOf(op: Op, platform: Platform | null): Ingredients {
       return { op: "diff", ...diffIngredients(op) };
     case "build":
       return { op: "build", ...buildIngredients(op) };
+    case "passthrough":
+      return { op: "passthrough", ...passthroughIngredients(op) };
   }
 }
 
@@ -129,7 +132,7 @@ type Counted<T, Ignored extends string = never> = Readonly<
 >;
 
 /** Attributes of sources that change how bytes are had, not which: who asks, with which credentials, how it is shown, what is
- *  compared with the pin. */
+ *  compared with the pin; and those the pin has in it already, such as the number of an image's layers. */
 const SOURCE_HINTS: ReadonlySet<string> = new Set([
   "git.checksum",
   "git.authheadersecret",
@@ -138,12 +141,15 @@ const SOURCE_HINTS: ReadonlySet<string> = new Set([
   "git.mountsshsock",
   "http.authheadersecret",
   "http.checksum",
+  "image.checksum",
+  "image.layerlimit",
   "image.recordtype",
   "image.resolvemode",
   "local.differ",
-  "local.sessionid",
+  "local.session",
   "local.sharedkeyhint",
   "local.unique",
+  "oci.layerlimit",
   "oci.session",
   "oci.store",
 ]);
@@ -229,6 +235,15 @@ function diffIngredients(op: DiffOp): Counted<DiffOp> {
 }
 
 function buildIngredients(op: BuildOp): Counted<BuildOp> {
-  const attrs = Object.entries(op.attrs).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
-  return { builder: String(op.builder), attrs: JSON.stringify(attrs) };
+  const sorted = (entries: readonly (readonly [string, unknown])[]): string =>
+    JSON.stringify([...entries].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)));
+  return {
+    builder: String(op.builder),
+    inputs: sorted(Object.entries(op.inputs)),
+    attrs: sorted(Object.entries(op.attrs)),
+  };
+}
+
+function passthroughIngredients(op: PassthroughOp): Counted<PassthroughOp> {
+  return { id: op.id, outputs: JSON.stringify(op.outputs) };
 }

@@ -132,6 +132,7 @@ const USUAL_MS: Readonly<Record<Op["kind"], number>> = {
   merge: 1,
   diff: 20,
   build: 1_000,
+  passthrough: 1,
 };
 
 /** For each vertex the time from its start to the last result, along its longest chain of users. The longest starts

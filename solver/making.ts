@@ -22,7 +22,7 @@ import type { Node } from "./job.ts";
 import { kept, type ResultRecords } from "./records.ts";
 import { WHOLE } from "./selectors.ts";
 import type { ResultRecord, Store } from "../cache/contract.ts";
-import type { Worker } from "../worker/contract.ts";
+import type { StepInfo, Worker } from "../worker/contract.ts";
 
 /** Limits of parallel work by kind of op: source, exec, and file for all others. */
 export interface Limits {
@@ -95,7 +95,7 @@ export async function make(
 export async function fetchUnnamed(node: Node, means: Means, context: CallContext): Promise<Made> {
   const task = { node, parts: { definition: [], result: null, content: null }, results: [], priority: 0 };
   const outcome = await inSlot(task, means, context.signal, () =>
-    means.worker.run(node.vertex, [], context, nameOf(node), []),
+    means.worker.run(node.vertex, [], context, infoOf(node), []),
   );
   return {
     outputs: outcome.outputs,
@@ -166,7 +166,7 @@ async function run(task: Task, means: Means, records: ResultRecords, context: Ca
   const startedMs = means.nowMs();
   context.emit({ kind: "started", vertex: vertex.digest, atMs: startedMs });
   const earlier = records.earlier(outputsOf(task, parts));
-  const outcome = await means.worker.run(vertex, results, context, nameOf(node), earlier);
+  const outcome = await means.worker.run(vertex, results, context, infoOf(node), earlier);
   records.hold(outcome.outputs);
   records.derive(results, outcome.outputs);
   for (const index of node.outputs) {
@@ -267,6 +267,6 @@ async function inSlot<T>(task: Task, means: Means, signal: AbortSignal, work: ()
   }
 }
 
-function nameOf(node: Node): string {
-  return node.note?.name ?? node.vertex.op.kind;
+function infoOf({ note, vertex }: Node): StepInfo {
+  return { name: note?.name ?? vertex.op.kind, resources: note?.resources ?? null };
 }

@@ -15,13 +15,21 @@ import { type Found, openResultRecords, type ResultRecords } from "./records.ts"
 import { openReadings, type Reading } from "./readings.ts";
 import { openReporter } from "./reporter.ts";
 import { noteParts } from "./trace.ts";
+import type { Pin } from "../worker/contract.ts";
 import type { Selector } from "../worker/keeper/messages.ts";
 
 /** Called for every result that a root or another step uses, as soon as it exists. cached: nothing had to run for it. */
 export type OnResult = (input: Input, result: Result, cached: boolean) => void;
 
+/** What is done once in a build, however many of its graphs need it: steps that no record is asked for, and what sources stand for. */
+export interface DoneOnce {
+  readonly forced: Map<string, Made>;
+  readonly pins: Map<Digest, Pin>;
+}
+
 export interface RunOptions {
   readonly means: Means;
+  readonly once: DoneOnce;
   readonly flights: Flights<Made>;
   readonly records: ResultRecords;
   /** Separates forced runs of this build from those of others. */
@@ -42,7 +50,7 @@ export async function runJob(
   context: CallContext,
   options: RunOptions,
 ): Promise<readonly Result[]> {
-  const { means, flights, records, onResult } = options;
+  const { means, flights, records, onResult, once } = options;
   const { worker } = means;
   const reporter = openReporter(job.nodes.values(), context.emit, means.nowMs);
   const readings = openReadings(reporter, means.nowMs);
@@ -165,7 +173,11 @@ export async function runJob(
     const { op, platform, digest } = node.vertex;
     if (op.kind !== "source") throw new Error(`${op.kind} cannot be pinned`);
     reporter.started(digest);
-    start(node, async () => ({ kind: "pinned", pin: await worker.pin(op, platform, digest, inner) }));
+    start(node, async () => {
+      const pin = once.pins.get(digest) ?? (await worker.pin(op, platform, digest, inner));
+      once.pins.set(digest, pin);
+      return { kind: "pinned", pin };
+    });
   }
 
   function hash(node: Node, { index, result, selectors }: Request & { readonly kind: "hash" }): void {
@@ -251,7 +263,7 @@ export async function runJob(
     chains ??= chainsMs(job, (op) => records.durationMs(op));
     const task: Task = { node, parts, results, priority: chains.get(node.vertex.digest) ?? 0 };
     start(node, async () => {
-      const made = await share(task);
+      const made = node.facts.trust === "none" ? await shareForced(task) : await share(task);
       const { key, keys } = keysAsRead(task, made);
       // It may have been produced under other keys than this one.
       const others = keys.filter((other) => !made.recordedAs.includes(other));
@@ -260,6 +272,16 @@ export async function runJob(
       node.isUnchanged = made.unchanged;
       return { kind: "ran", outputs: made.outputs, key };
     });
+  }
+
+  async function shareForced(task: Task): Promise<Made> {
+    const { digest } = task.node.vertex;
+    const name = `${digest} ${keysOf(task.node.facts.op, task.parts).at(-1)}`;
+    const known = once.forced.get(name);
+    if (known !== undefined) return { ...known, how: "found" };
+    const made = await share(task);
+    once.forced.set(name, made);
+    return made;
   }
 
   function share(task: Task): Promise<Made> {

@@ -19,6 +19,7 @@ export function readsOf(op: Op, inputCount: number): readonly (readonly Selector
     case "merge":
     case "diff":
     case "build":
+    case "passthrough":
       return Array.from({ length: inputCount }, () => null);
   }
 }
@@ -48,9 +49,11 @@ function execReads(op: ExecOp, inputCount: number): readonly (readonly Selector[
 }
 
 /** The root counts as a whole: a command may read anything of it. A writable mount whose changes are kept is part of
- *  the result, which has the layers of the input below it. A cache mount only starts from its input. */
+ *  the result, which has the layers of the input below it. A cache mount only starts from its input. A definition may say otherwise, where
+ *  that is safe (llb-check.ts). */
 function leavesNothing(mount: ExecMount & { readonly kind: "bind" | "cache" }): boolean {
   if (mount.kind === "cache") return true;
+  if (mount.contentCache !== undefined) return mount.contentCache === "on";
   return rooted(mount.target) !== "/" && (mount.readonly || mount.output === null);
 }
 

@@ -8,7 +8,7 @@ import { type Flights, openFlights } from "./flight.ts";
 import { loadJob } from "./job.ts";
 import type { Made, Means } from "./making.ts";
 import { openResultRecords } from "./records.ts";
-import { type OnResult, runJob } from "./scheduler.ts";
+import { type DoneOnce, type OnResult, runJob } from "./scheduler.ts";
 import { traceJob } from "./trace.ts";
 import { keepTrace, type TraceRequest } from "./traces.ts";
 
@@ -29,11 +29,12 @@ export interface SolveOptions {
   readonly trace?: TraceRequest;
 }
 
+/** The graphs of one build. */
 export interface Solver {
   /**
    * Solves several roots of one definition in parallel (one per platform; mergeDefinitions() combines several).
-   * Concurrent builds share equal steps. Throws the first BuildError of a step, with `vertex` and `at`,
-   * or `signal.reason`, in both cases after everything it started has stopped.
+   * Concurrent builds share equal steps; a step that is forced runs once for all graphs of this solver, until one of them fails. Throws the
+   * first BuildError of a step, with `vertex` and `at`, or `signal.reason`, in both cases after everything it started has stopped.
    */
   solve(
     request: SolveRequest,
@@ -59,6 +60,8 @@ export function openSharing(): Sharing {
 /** The solver of a build; it does not dispose its worker and store. `limits` is called when the first step has to
  *  run (a fully cached build does not load the queues), and must return the same queues each time. */
 export function openSolver(means: Means, sharing: Sharing = openSharing()): Solver {
+  const once: DoneOnce = { forced: new Map(), pins: new Map() };
+  const name = sharing.nextJob();
   return {
     async solve(request, roots, context, options = {}) {
       context.signal.throwIfAborted();
@@ -79,7 +82,8 @@ export function openSolver(means: Means, sharing: Sharing = openSharing()): Solv
           means,
           flights: sharing.flights,
           records,
-          name: sharing.nextJob(),
+          once,
+          name,
           onResult: options.onResult ?? null,
         });
         // The caller's next task (packing layers) is mostly waiting: the comparison runs meanwhile.
@@ -97,6 +101,9 @@ export function openSolver(means: Means, sharing: Sharing = openSharing()): Solv
         };
       } catch (error) {
         await records[Symbol.asyncDispose]();
+        // What was made may be what was wrong.
+        once.forced.clear();
+        once.pins.clear();
         if (!context.signal.aborted) keepIt();
         throw error;
       }

@@ -12,6 +12,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "bin/engine",
     "bin/wire",
     "bin/daemon",
+    "bin/remote",
     "frontend",
     "solver",
     "exporters",
@@ -20,6 +21,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "solver/graph",
   ],
   "bin/daemon": ["bin/engine", "bin/wire", "bin", "frontend", "exporters", "cache", "solver/graph"],
+  "bin/remote": ["bin/engine", "bin/wire", "frontend", "exporters", "cache", "solver/graph"],
   "bin/wire": ["cache", "solver/graph"],
   "bin/engine": ["frontend", "solver", "exporters", "worker", "cache", "solver/graph"],
   frontend: ["solver/graph"],
@@ -34,6 +36,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 /** The files of a room that others may import. The two ground floors are open as a whole. */
 const DOORS: readonly string[] = [
   "bin/args.ts", // flags, also of tsbuildd
+  "bin/cache-attributes.ts",
+  "bin/cache-flags.ts", // caches, also of clients of tsbuildd
   "bin/call-output.ts", // answers of --call, also for clients of tsbuildd
   "bin/config.ts",
   "bin/flags-values.ts",
@@ -42,6 +46,10 @@ const DOORS: readonly string[] = [
   "bin/ssh-sockets.ts",
   "bin/version.ts",
   "bin/daemon/main.ts",
+  "bin/remote/remote.ts",
+  "bin/remote/address.ts", // the words of --builder
+  "bin/remote/control.ts", // who a builder is
+  "bin/remote/solve-request.ts", // what only this machine does
   "bin/wire/*",
   "bin/engine/engine.ts",
   "bin/engine/request.ts", // what it is asked and answers
@@ -66,6 +74,8 @@ const DOORS: readonly string[] = [
   "exporters/annotations.ts", // the words of --annotation
   "exporters/cache-early.ts", // layers that leave while the build goes on
   "exporters/cache-export.ts",
+  "exporters/docker.ts", // docker load
+  "exporters/oci.ts", // indexes of layouts that builders elsewhere write
   "exporters/file-output.ts", // files that appear whole
   "exporters/writable.ts", // whether they can be
   "exporters/output-grammar.ts", // the words of --output
@@ -90,6 +100,8 @@ const DOORS: readonly string[] = [
   "cache/collect.ts", // du and prune
   "cache/usage-entry.ts",
   "cache/prune-filter.ts",
+  "cache/history-files.ts", // builds of a daemon
+  "cache/linear-regexp.ts", // of filters
   "cache/image-record.ts", // names and IDs of images as keys
   "cache/near-image.ts", // what is here in place of an image that is not
   "cache/program.ts", // programs of this machine
@@ -103,6 +115,8 @@ const DOORS: readonly string[] = [
   "cache/path-hash.ts", // files as entries: read, filtered, picked, hashed
   "cache/stat-cache.ts",
   "cache/synced-files.ts",
+  "cache/received-files.ts",
+  "cache/tree-follow.ts",
   "cache/tree.ts",
   "cache/tree-filter.ts",
   "cache/tree-live.ts",
@@ -115,6 +129,7 @@ const DOORS: readonly string[] = [
   "cache/layers/listing.ts", // what fsck and the keeper know of a layer's directory
   "cache/layers/implied.ts", // what a stack of layers has to put right
   "cache/layers/ids.ts",
+  "cache/layers/names.ts", // the marks of layers
   "cache/layers/owner.ts",
   "cache/layers/pack.ts",
   "cache/layers/remove-tree.ts",
@@ -144,7 +159,7 @@ const DOORS: readonly string[] = [
 
 /** Who may use which package: each one is behind a file or two of ours. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
-  "@bufbuild/protobuf": ["bin/wire", "bin/daemon"],
+  "@bufbuild/protobuf": ["bin/wire", "bin/daemon", "bin/remote"],
   "@foxglove/wasm-zstd": ["cache/layers"],
   aws4fetch: ["cache/remote-cache/s3-calls.ts"],
   "dockerfile-ast": ["frontend"],
@@ -155,6 +170,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "p-queue": ["bin/engine/engine.ts", "solver"],
   pako: ["cache/layers"],
   pbf: ["solver/graph"],
+  re2js: ["cache/linear-regexp.ts"],
   "smol-toml": ["cache/registry/toml.ts"],
   "tar-stream": ["exporters/tar-bytes.ts"],
   "unbzip2-stream": ["cache/layers"],
@@ -203,6 +219,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "cache/claim.ts",
     "cache/collect.ts",
     "cache/content.ts",
+    "cache/history-files.ts",
     "cache/image-names.ts",
     "cache/layer-store.ts",
     "cache/layers/apply.ts",
@@ -224,6 +241,8 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
   ],
   "files and directories the user names": [
     "bin/build-request.ts",
+    "bin/builder-choice.ts",
+    "bin/remote-build.ts", // the context's real path
     "bin/commands/build.ts",
     "bin/engine/context-files.ts", // says only where a path leads
     "bin/context-source.ts",
@@ -244,6 +263,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
   "a private directory made a moment ago": [
     "bin/daemon/remote-session.ts", // sockets of agents
     "bin/engine/context-archive.ts",
+    "bin/remote/plan.ts",
     "bin/ssh-agent.ts",
     "bin/ssh-sockets.ts",
     "bin/step-log.ts",

@@ -27,6 +27,27 @@ export const NO_LIMITS: ResourceLimits = {
   pids: null,
 };
 
+/** The limits of a build with those one of its steps has for itself, which count for what they name. null: none at all. */
+export function withOwnLimits(
+  build: ResourceLimits | null,
+  own: Omit<ResourceLimits, "pids"> | null,
+): ResourceLimits | null {
+  if (own === null) return build;
+  const base = build ?? NO_LIMITS;
+  const pick = <K extends keyof typeof own>(name: K): ResourceLimits[K] => own[name] ?? base[name];
+  return {
+    memoryBytes: pick("memoryBytes"),
+    // Memory and swap are one number: that of the build is of its own memory.
+    memorySwapBytes: own.memoryBytes === null ? base.memorySwapBytes : own.memorySwapBytes,
+    cpuPeriodUs: pick("cpuPeriodUs"),
+    cpuQuotaUs: pick("cpuQuotaUs"),
+    cpuShares: pick("cpuShares"),
+    cpusetCpus: pick("cpusetCpus"),
+    cpusetMems: pick("cpusetMems"),
+    pids: base.pids,
+  };
+}
+
 export type Controller = "memory" | "cpu" | "cpuset" | "pids";
 
 /** One line to be written into one file of a step's cgroup. */

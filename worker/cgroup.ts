@@ -49,7 +49,6 @@ export function openCgroups(options: {
   const controllers = [...new Set(settings.map(({ controller }) => controller))];
   const parents = new Map<string, string | null>(); // null: cannot be had
   const undo: (() => void)[] = [];
-  let count = 0;
 
   const parentDir = (parent: string): string | null => {
     const known = parents.get(parent);
@@ -78,9 +77,7 @@ export function openCgroups(options: {
       if (settings.length === 0 && parent === "") return null;
       const above = parentDir(parent);
       if (above === null) return null;
-      count += 1;
-      const dir = join(above, `${CGROUP_PREFIX}${process.pid}-${count}`);
-      mkdirSync(dir);
+      const dir = makeCgroup(above);
       try {
         for (const setting of settings) applyLimit(dir, setting);
       } catch (error) {
@@ -93,6 +90,19 @@ export function openCgroups(options: {
       for (let step = undo.pop(); step !== undefined; step = undo.pop()) step();
     },
   };
+}
+
+/** A new cgroup below `above`. Others of this process make theirs there too. */
+function makeCgroup(above: string): string {
+  for (let count = 1; ; count++) {
+    const dir = join(above, `${CGROUP_PREFIX}${process.pid}-${count}`);
+    try {
+      mkdirSync(dir);
+      return dir;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+  }
 }
 
 /** Removes what builds left that were killed. A cgroup with processes refuses to go. */

@@ -2,7 +2,7 @@
 
 import type { Digest } from "../solver/graph/digest.ts";
 import type { CallContext, LayerId, Result } from "../solver/graph/request.ts";
-import type { Vertex } from "../solver/graph/definition.ts";
+import type { StepResources, Vertex } from "../solver/graph/definition.ts";
 import type { Platform, SourceOp } from "../solver/graph/op.ts";
 import type { Selector } from "./keeper/messages.ts";
 import type { BytesRead } from "./sources/local.ts";
@@ -24,18 +24,26 @@ export interface Worker extends AsyncDisposable {
     context: CallContext,
     onBytes?: BytesRead,
   ): Promise<Digest>;
-  /** Runs the op; one Result per output. `name` is the step's display name. `readDigest`: digest of what was actually read from
+  /** Runs the op; one Result per output. `readDigest`: digest of what was actually read from
    *  live files, if it differs from the key. `earlier`: for each output, earlier layers of this step (leased by the caller): if
    *  the new layer equals one except for times, the result has the earlier one. */
   run(
     vertex: Vertex,
     inputs: readonly Result[],
     context: CallContext,
-    name: string,
+    step: StepInfo,
     earlier: EarlierLayers,
   ): Promise<RunOutcome>;
   /** Starts the keeper early because it is likely to be needed. `connected`: also a network for its steps. Resolves when it begins. */
   warm(connected: boolean): Promise<void>;
+}
+
+/** What is known of a step beside its op. */
+export interface StepInfo {
+  /** Its display name. */
+  readonly name: string;
+  /** Limits of this step alone; null: those of the build. */
+  readonly resources: StepResources | null;
 }
 
 /** By output, newest first. */

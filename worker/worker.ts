@@ -3,7 +3,7 @@
 import { type Claims, openClaims } from "../cache/claims.ts";
 import { pullLayer } from "../cache/registry/image.ts";
 import type { Transport } from "../cache/registry/transport.ts";
-import type { Vertex } from "../solver/graph/definition.ts";
+import type { StepResources, Vertex } from "../solver/graph/definition.ts";
 import { type Digest, digestOf, parseDigest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { DiffOp, ExecOp, FileOp, MergeOp, Platform, SourceOp } from "../solver/graph/op.ts";
@@ -18,13 +18,14 @@ import { stackLayers } from "../solver/graph/stack.ts";
 import type { Keeper } from "./keeper/keeper.ts";
 import type { OtherNetwork, Selector, Tree } from "./keeper/messages.ts";
 import type { Cgroups, StepCgroup } from "./cgroup.ts";
-import type { ResourceLimits } from "./cgroup-limits.ts";
+import { type ResourceLimits, withOwnLimits } from "./cgroup-limits.ts";
 import { onPlatform } from "./emulation.ts";
 import { openFinisher } from "./finish.ts";
 import { type CacheClaims, type MergeLayers, openUnpacker, type Unpacker } from "./layers.ts";
 import { processBound } from "./process-bound.ts";
 import { type ExecDeps, runExecOp } from "./ops/exec.ts";
 import type { RestoreMount } from "./ops/exec-mounts.ts";
+import { readsInput, runsOf } from "./ops/file-runs.ts";
 import { type ImageSource, imageDigest, layersDigest, openImageSource } from "./sources/image.ts";
 import { openLocalSource } from "./sources/local.ts";
 import type { Registry } from "../cache/registry/contract.ts";
@@ -110,16 +111,24 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     fetch: async (remote, transfer) => pullLayer(remote, store, await options.registry(), transfer),
   });
 
-  let limited: Cgroups | null = null;
-  const cgroup = async (parent: string, { emit }: CallContext): Promise<StepCgroup | null> => {
-    const limits = options.limits ?? null;
+  const limited = new Map<string, Cgroups>();
+  const cgroup = async (
+    parent: string,
+    { emit }: CallContext,
+    own: StepResources | null = null,
+  ): Promise<StepCgroup | null> => {
+    const limits = withOwnLimits(options.limits ?? null, own);
     if (limits === null && parent === "") return null;
     const { openCgroups } = await import("./cgroup.ts");
-    limited ??= openCgroups({
-      limits,
-      warn: (message, detail) => emit({ kind: "warning", rule: "", message, detail, url: "", at: [] }),
-    });
-    return limited.step(parent);
+    const key = JSON.stringify(limits);
+    const cgroups =
+      limited.get(key) ??
+      openCgroups({
+        limits,
+        warn: (message, detail) => emit({ kind: "warning", rule: "", message, detail, url: "", at: [] }),
+      });
+    limited.set(key, cgroups);
+    return cgroups.step(parent);
   };
 
   let toldNetwork: OtherNetwork["kind"] | null = null;
@@ -183,44 +192,45 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     { name, earlier }: StepLayers,
     context: CallContext,
   ): Promise<RunOutcome> => {
-    const first = op.actions[0];
-    const last = op.actions.at(-1);
-    if (first === undefined || last === undefined) throw new Error("a file op without actions");
-    op.actions.forEach((action, index) => {
-      const chained = index === 0 || action.base === inputs.length + index - 1;
-      if (!chained || (action.output !== null && action !== last)) {
-        throw new BuildError("SOURCE_FAILED", "a file op whose actions are not one chain is not supported");
-      }
-    });
-    const base = first.base === null ? null : inputs[first.base];
-    const [baseLayers, trees] = await Promise.all([
-      base === null || base === undefined ? [] : layersOf(base, context),
-      Promise.all(
-        inputs.map(async (input, index) =>
-          usesInput(op, index) ? treeOf(input, vertex.digest, context) : null,
-        ),
-      ),
-    ]);
-    const dirs = await unpacker.directories(baseLayers, vertex.digest, context);
-    await using active = store.layers.prepare();
-    const outcome = await keeper().run(
-      {
-        kind: "file",
-        base: dirs,
-        upper: active.upper,
-        work: active.work,
-        inputs: trees,
-        actions: op.actions,
-        times: { epochSeconds: null },
-      },
-      { signal: context.signal },
-    );
-    for (const message of outcome.notes ?? []) context.emit({ kind: "note", message });
-    const output = last.output ?? 0;
-    const id = await finisher.finish(active, earlier[output] ?? [], name, context);
     const outputs: (Result | null)[] = [];
-    outputs[output] = { kind: "layers", layers: [...baseLayers, id] };
-    return { outputs, readDigest: outcome.readDigest };
+    const results: Result[] = [...inputs]; // and of the runs so far
+    const read: (Digest | null)[] = [];
+    const runs = runsOf(op.actions, inputs.length);
+    for (const { actions, base, output } of runs) {
+      const [baseLayers, trees] = await Promise.all([
+        base === null ? [] : layersOf(results[base] as Result, context),
+        Promise.all(
+          results.map(async (input, index) =>
+            readsInput(actions, index) ? treeOf(input, vertex.digest, context) : null,
+          ),
+        ),
+      ]);
+      const dirs = await unpacker.directories(baseLayers, vertex.digest, context);
+      await using active = store.layers.prepare();
+      const outcome = await keeper().run(
+        {
+          kind: "file",
+          base: dirs,
+          upper: active.upper,
+          work: active.work,
+          inputs: trees,
+          actions,
+          times: { epochSeconds: null },
+        },
+        { signal: context.signal },
+      );
+      for (const message of outcome.notes ?? []) context.emit({ kind: "note", message });
+      const id = await finisher.finish(active, output === null ? [] : (earlier[output] ?? []), name, context);
+      const result: Result = { kind: "layers", layers: [...baseLayers, id] };
+      results.push(result);
+      if (output !== null) outputs[output] = result;
+      read.push(outcome.readDigest);
+    }
+    // What several runs read together has no digest of its own here.
+    return {
+      outputs: Array.from(outputs, (one) => one ?? null),
+      readDigest: read.length === 1 ? (read[0] ?? null) : null,
+    };
   };
 
   /** The solver handles what needs only lists of layers; here are live files of the client, or results with no common base. */
@@ -324,7 +334,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       store.records.put("selection", key, digest);
       return digest;
     },
-    async run(vertex, inputs, context, name, earlier) {
+    async run(vertex, inputs, context, { name, resources }, earlier) {
       const { op } = vertex;
       switch (op.kind) {
         case "file":
@@ -340,7 +350,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
             layersOf: (input) => layersOf(input, context),
             finish: (active, output) =>
               finisher.finish(active, earlier[output] ?? [], op.args.join(" "), context),
-            cgroup: (parent) => cgroup(parent, context),
+            cgroup: (parent) => cgroup(parent, context, resources),
             processes: processBound(options.limits?.pids ?? null, op.ulimits),
             ...(options.restoreMount === undefined ? {} : { restoreMount: options.restoreMount }),
           };
@@ -354,8 +364,10 @@ export function openWorker(options: WorkerOptions): LocalWorker {
         case "merge":
         case "diff":
           return runLayers(vertex, op, inputs, { name, earlier }, context);
+        case "passthrough":
+          return { outputs: op.outputs.map((input) => inputs[input] ?? null), readDigest: null };
         case "build":
-          throw new BuildError("SOURCE_FAILED", `this ${op.kind} step is not supported`);
+          throw new Error("a definition in a file is built by the solver");
       }
     },
     warm(connected) {
@@ -364,7 +376,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     async [Symbol.asyncDispose]() {
       await local[Symbol.asyncDispose]();
       await finisher[Symbol.asyncDispose]();
-      await limited?.[Symbol.asyncDispose]();
+      for (const cgroups of [...limited.values()].reverse()) await cgroups[Symbol.asyncDispose]();
       await lease[Symbol.asyncDispose]();
     },
   };
@@ -384,13 +396,4 @@ function treeOfFiles(files: Extract<Result, { kind: "files" }>): Tree {
     includes: files.includes,
     ...(files.gitModes === true ? { gitModes: true } : {}),
   };
-}
-
-/** Is the input read by an action, other than as the base of the first? */
-function usesInput(op: FileOp, index: number): boolean {
-  return op.actions.some((action) => {
-    const owner = "owner" in action ? action.owner : null;
-    const names = [owner?.user, owner?.group].some((one) => one?.kind === "name" && one.input === index);
-    return names || (action.kind === "copy" && action.from === index);
-  });
 }

@@ -29,7 +29,7 @@ export const command: Command = {
     const { usage } = await import("../../cache/collect.ts");
     const { parseFilters } = await import("../../cache/prune-filter.ts");
     const filters = flags.all("filter");
-    const isWanted = filters.length === 0 ? () => true : parseFilters(filters);
+    const isWanted = filters.length === 0 ? () => true : await parseFilters(filters);
     await using engine = await openLocalEngine(config, { signal, tidying: true });
     const entries = (await usage(engine.store, (dirs) => engine.measure(dirs))).filter(isWanted);
     // of equal use the largest first: what is to be examined is on top

@@ -4,31 +4,103 @@ import type { CacheFrom, CacheTo } from "../engine/cache-location.ts";
 import { buildRequest, MAIN_DIRECTORY } from "../engine/defaults.ts";
 import type {
   BuildRequest,
+  BuildTerms,
   CallRequest,
   ContextSource,
   DockerfileSource,
   ExtraHost,
 } from "../engine/request.ts";
+import { givenAttributes } from "../cache-attributes.ts";
+import { cacheFromOf, cacheToOf } from "../cache-flags.ts";
 import { parseCsv, parsePlatforms, parseSize, parseUlimit } from "../flags-values.ts";
 import { type Output, parseOutput } from "../../exporters/output-grammar.ts";
+import { gitContext } from "../../frontend/git-ref.ts";
+import type { FrontendInput } from "../../frontend/contract.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Entitlement } from "../../solver/graph/request.ts";
 import type { Session } from "../../solver/graph/session.ts";
 import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
+import type { RemoteSession } from "./remote-session.ts";
 
+/** What only clients of ours ask for. */
+const REPRODUCIBLE = "tsbuild.reproducible";
+const PIDS = "tsbuild.pids";
+/** Addresses of what the session uploads. */
+const UPLOADED = "http://buildkit-session/";
 /** The session's directory with the Dockerfile, where it is not the context. */
 const DOCKERFILE_DIRECTORY = "dockerfile";
 
 export type Attributes = Readonly<Record<string, string>>;
 
-/** What the client asked Control.Solve for, with the options of one frontend call. `allowed`: entitlements this daemon grants.
- *  Throws RpcError for what is not supported, BuildError for what is wrong. */
+/** A call of the Dockerfile frontend. */
+export interface DockerfileCall {
+  readonly options: Attributes;
+  readonly inputs: ReadonlyMap<string, FrontendInput>;
+  readonly imports: readonly CacheEntry[];
+  readonly session: RemoteSession;
+}
+
+/** The terms of a build. `allowed`: entitlements this daemon grants. Throws RpcError for what is not supported, BuildError for what is
+ *  wrong. */
+export function termsOf(solve: SolveRequest, session: Session, allowed: ReadonlySet<string>): BuildTerms {
+  const exporters =
+    solve.Exporters.length > 0 || solve.ExporterDeprecated === ""
+      ? solve.Exporters
+      : [{ Type: solve.ExporterDeprecated, Attrs: solve.ExporterAttrsDeprecated }];
+  const outputs = exporters.map(({ Type, Attrs }, index) => outputOf(Type, Attrs, index));
+  return {
+    tags: [],
+    // Without any, a build is made for its steps, as in BuildKit.
+    outputs: outputs.length > 0 ? outputs : [parseOutput("type=cacheonly", () => {})],
+    annotations: [],
+    allow: entitlements(solve.Entitlements, allowed),
+    limits: limitsOf(solve.FrontendAttrs),
+    ociRuntime: null,
+    reproducible: solve.FrontendAttrs[REPRODUCIBLE] === "true",
+    cacheTo: cacheExports(solve),
+    session,
+  };
+}
+
+/** BuildKit's attributes for limits of steps, and one for processes, which it has none for. Throws RpcError. */
+function limitsOf(options: Attributes): BuildTerms["limits"] {
+  const number = (name: string): number | null => {
+    const text = options[name] ?? "";
+    if (text === "") return null;
+    if (!/^(?:-1|\d{1,15})$/.test(text))
+      throw new RpcError(CODE.INVALID_ARGUMENT, `invalid ${name} value: ${printable(text, 60)}`);
+    return Number(text);
+  };
+  const cpus = (name: string): string | null => {
+    const text = options[name] ?? "";
+    if (text !== "" && !/^\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*$/.test(text))
+      throw new RpcError(CODE.INVALID_ARGUMENT, `invalid ${name} value: ${printable(text, 60)}`);
+    return text || null;
+  };
+  const limits = {
+    memoryBytes: number("memory"),
+    memorySwapBytes: number("memswap"),
+    cpuPeriodUs: number("cpuperiod"),
+    cpuQuotaUs: number("cpuquota"),
+    cpuShares: number("cpushares"),
+    cpusetCpus: cpus("cpusetcpus"),
+    cpusetMems: cpus("cpusetmems"),
+    pids: number(PIDS),
+  };
+  return Object.values(limits).some((limit) => limit !== null) ? limits : null;
+}
+
+/** SOURCE_DATE_EPOCH of a build, which BuildKit gives to its exporters. */
+export function epochOf(solve: SolveRequest): number | null {
+  const text = solve.FrontendAttrs["build-arg:SOURCE_DATE_EPOCH"] ?? "";
+  return /^\d{1,12}$/.test(text) ? Number(text) : null;
+}
+
+/** What the client asks of dockerfile.v0 in a build. Throws RpcError for what is not supported, BuildError for what is wrong. */
 export function requestOf(
   solve: SolveRequest,
-  options: Attributes,
-  session: Session,
-  allowed: ReadonlySet<string>,
+  { options, inputs, imports, session }: DockerfileCall,
 ): BuildRequest {
   const withPrefix = (prefix: string): Map<string, string> =>
     new Map(
@@ -36,61 +108,72 @@ export function requestOf(
         name.startsWith(prefix) ? [[name.slice(prefix.length), value]] : [],
       ),
     );
-  for (const name of Object.keys(options)) {
-    if (/^(?:input|input-metadata):/.test(name)) throw unsupported("inputs from other builds");
-  }
-  if (options["contextsubdir"]) throw unsupported("contextsubdir");
   const noCache = options["no-cache"];
-  const granted = entitlements(solve.Entitlements, allowed);
   return buildRequest({
-    context: contextOf(options, solve),
-    dockerfile: dockerfileOf(options),
+    context: contextOf(options, inputs, { solve, session }),
+    dockerfile: dockerfileOf(options, inputs),
     target: options["target"] || null,
     buildArgs: withPrefix("build-arg:"),
     labels: withPrefix("label:"),
     buildContexts: namedContexts(withPrefix("context:")),
+    inputs,
     noCache: noCache === "",
     noCacheFilter: noCache ? noCache.split(",") : [],
     platforms: options["platform"] ? parsePlatforms([options["platform"]]) : [],
     pull: options["image-resolve-mode"] === "pull",
-    outputs: solve.Exporters.map(({ Type, Attrs }, index) => outputOf(Type, Attrs, index)),
-    allow: granted,
-    network: networkOf(options["force-network-mode"], granted),
+    network: networkOf(options["force-network-mode"], solve.Entitlements),
     extraHosts: options["add-hosts"] ? parseCsv(options["add-hosts"]).map(hostOf) : [],
     shmSizeBytes: options["shm-size"] ? parseSize(options["shm-size"]) : null,
     ulimits: options["ulimit"] ? parseCsv(options["ulimit"]).map(parseUlimit) : [],
     cgroupParent: options["cgroup-parent"] ?? "",
     call: callOf(options["requestid"]),
-    cacheFrom: cacheImports(solve, options),
-    cacheTo: cacheExports(solve),
+    cacheFrom: cacheImports(imports, options),
     session,
   });
 }
 
-function contextOf(options: Attributes, solve: SolveRequest): ContextSource {
+function contextOf(
+  options: Attributes,
+  inputs: DockerfileCall["inputs"],
+  { solve, session }: { readonly solve: SolveRequest; readonly session: RemoteSession },
+): ContextSource {
   const url = options["context"];
   const name = options["contextkey"] ?? MAIN_DIRECTORY;
+  if (inputs.has(name)) return { kind: "input", name };
   if (url === undefined || url === "") {
-    if (name !== MAIN_DIRECTORY) throw unsupported(`a context called ${printable(name)}`);
     return { kind: "client", key: options["sharedkey:localdir:context"] ?? solve.Ref };
   }
-  if (url.startsWith("http://buildkit-session/")) throw unsupported("contexts through standard input");
-  return { kind: "remote", url };
+  if (url.startsWith(UPLOADED)) {
+    const at = new URL(url);
+    return { kind: "upload", open: (options) => session.upload(at, options) };
+  }
+  const subdirectory = options["contextsubdir"] ?? "";
+  return { kind: "remote", url: subdirectory === "" ? url : belowRepository(url, subdirectory) };
 }
 
-function dockerfileOf(options: Attributes): DockerfileSource {
+/** A directory of a repository, in the address's own words. */
+function belowRepository(url: string, subdirectory: string): string {
+  if (gitContext(url, new Map()) === null)
+    throw unsupported("contextsubdir with a context that is no repository");
+  const [repository = "", fragment = ""] = url.split(/#(.*)/s);
+  const [ref = "", directory = ""] = fragment.split(/:(.*)/s);
+  return `${repository}#${ref}:${directory === "" ? subdirectory : `${directory}/${subdirectory}`}`;
+}
+
+function dockerfileOf(options: Attributes, inputs: DockerfileCall["inputs"]): DockerfileSource {
   const path = options["filename"] || "Dockerfile";
   const key = options["dockerfilekey"];
+  const name = key ?? DOCKERFILE_DIRECTORY;
+  if (inputs.has(name)) return { kind: "input", name, path };
   if (options["context"] && key === undefined)
     return options["filename"] ? { kind: "path", path } : { kind: "default" };
-  return { kind: "client", name: key ?? DOCKERFILE_DIRECTORY, path };
+  return { kind: "client", name, path };
 }
 
 /** "name::platform" stands for one platform of several; the frontend knows the form. */
 function namedContexts(contexts: ReadonlyMap<string, string>): Map<string, string> {
   for (const value of contexts.values()) {
-    if (/^(?:input|oci-layout):/.test(value))
-      throw unsupported(`contexts of the form ${value.split(":")[0]}:`);
+    if (/^oci-layout:/.test(value)) throw unsupported(`contexts of the form ${value.split(":")[0]}:`);
   }
   return new Map(contexts);
 }
@@ -101,7 +184,7 @@ function hostOf(text: string): ExtraHost {
 }
 
 /** The host's network is granted by the daemon, not by asking for it. */
-function networkOf(text: string | undefined, granted: readonly Entitlement[]): BuildRequest["network"] {
+function networkOf(text: string | undefined, granted: readonly string[]): BuildRequest["network"] {
   if (text === undefined || text === "" || text === "sandbox") return "default";
   if (text === "none" || (text === "host" && granted.includes("network.host"))) return text;
   if (text === "host") throw new BuildError("USAGE", "network.host is not allowed");
@@ -147,6 +230,8 @@ function outputOf(type: string, attributes: Attributes, index: number): Output {
   const output = parseOutput([`type=${type}`, ...dest, ...fields].join(","), () => {});
   const client = { kind: "client", name: String(index) } as const;
   if (output.kind === "files") return { ...output, dest: client };
+  // A name would hold its layers for ever, and a worker's clients make thousands: what they push is in a registry.
+  if (output.kind === "image") return { ...output, store: attributes["store"] === "true" };
   if (output.kind !== "archive") return output;
   if (!output.tar) throw unsupported(`type=${type} with tar=false`);
   return { ...output, dest: client };
@@ -156,34 +241,49 @@ function field(text: string): string {
   return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-interface CacheEntry {
+export interface CacheEntry {
   readonly Type: string;
   readonly Attrs: Attributes;
 }
 
-function cacheImports(solve: SolveRequest, options: Attributes): CacheFrom[] {
-  const entries: CacheEntry[] = [...(solve.Cache?.Imports ?? [])];
-  if (entries.length === 0 && options["cache-imports"])
-    entries.push(...(JSON.parse(options["cache-imports"]) as CacheEntry[]));
-  return entries.map(({ Type, Attrs }) => {
-    if (Type !== "registry") throw unsupported(`cache imports of type ${printable(Type)}`);
-    return { at: registryCache(Attrs), mounts: false };
+/** The caches to import: those given beside the options, else those in them. Throws RpcError, BuildError. */
+export function cacheImports(given: readonly CacheEntry[], options: Attributes): CacheFrom[] {
+  const entries = given.length > 0 ? given : cacheEntries(options["cache-imports"]);
+  return entries.flatMap(({ Type, Attrs }) => {
+    const from = cacheFromOf(givenAttributes({ type: Type, ...Attrs }, "cache import"), noDirectory, {});
+    return from === null ? [] : [{ ...from, mounts: false }];
   });
 }
 
-function cacheExports(solve: SolveRequest): CacheTo[] {
-  return (solve.Cache?.Exports ?? []).map(({ Type, Attrs }): CacheTo => {
-    if (Type === "inline") return { kind: "inline" };
-    throw unsupported(
-      `cache exports of type ${printable(Type)}${Attrs["ref"] ? ` to ${printable(Attrs["ref"])}` : ""}`,
-    );
-  });
+/** A client's directory is not one of this machine. */
+function noDirectory(): never {
+  throw unsupported("caches of type local");
 }
 
-function registryCache(attributes: Attributes): CacheFrom["at"] {
-  const ref = attributes["ref"] ?? "";
-  if (ref === "") throw new BuildError("USAGE", "a registry cache needs a ref");
-  return { kind: "registry", ref, insecure: attributes["registry.insecure"] === "true" };
+function cacheEntries(text: string | undefined): readonly CacheEntry[] {
+  if (text === undefined || text === "") return [];
+  try {
+    const list = JSON.parse(text) as unknown;
+    if (!Array.isArray(list)) throw new TypeError("not a list");
+    return list.map((one: unknown) => {
+      const { Type, Attrs } = (one ?? {}) as { readonly Type?: unknown; readonly Attrs?: unknown };
+      if (typeof Type !== "string") throw new TypeError("an entry without a type");
+      return { Type, Attrs: Object.fromEntries(Object.entries(Attrs ?? {}).map(([k, v]) => [k, String(v)])) };
+    });
+  } catch (cause) {
+    throw new BuildError("USAGE", "failed to unmarshal cache imports: not a list of caches", { cause });
+  }
+}
+
+function cacheExports({ Cache }: SolveRequest): CacheTo[] {
+  const old = Cache?.ExportRefDeprecated ?? "";
+  const exports: readonly CacheEntry[] =
+    Cache === undefined || Cache.Exports.length > 0 || old === ""
+      ? (Cache?.Exports ?? [])
+      : [{ Type: "registry", Attrs: { ...Cache.ExportAttrsDeprecated, ref: old } }];
+  return exports.map(({ Type, Attrs }) =>
+    cacheToOf(givenAttributes({ type: Type, ...Attrs }, "cache export"), noDirectory, {}),
+  );
 }
 
 function unsupported(what: string): RpcError {

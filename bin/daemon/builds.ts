@@ -1,39 +1,41 @@
 // Builds by the names their clients chose. One begins with Control.Solve, is asked about by Status and by the gateway, which may come first, and
 // is known for a while after its end.
 
-import type { BuildReport, SourceText } from "../engine/request.ts";
+import type { Bridge, SourceText } from "../engine/request.ts";
+import type { Descriptor } from "../../solver/graph/request.ts";
 import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
+import type { Result } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import type { RemoteSession } from "./remote-session.ts";
+import { openResults, type Results } from "./results.ts";
+import type { Sessions } from "./sessions.ts";
 import { openStatusStream, type StatusStream } from "./status-stream.ts";
 import { openWaiting } from "./waiting.ts";
 
 /** How long Status and gateway calls wait for their build, as in BuildKit. */
 export const STATUS_WAIT_MS = 6_000;
 export const GATEWAY_WAIT_MS = 3_000;
-/** Ended builds whose progress can still be asked for. */
+/** Builds of which it is known that they have ended. */
 const ENDED_MAX = 100;
-
-/** A result that a frontend call has promised: its steps run when the client returns it. */
-export interface Promised {
-  /** Lets the steps run, and outputs be made. */
-  proceed(): void;
-  /** Ends it, where it has not been returned. */
-  cancel(): void;
-  readonly outcome: Promise<BuildReport>;
-}
 
 export interface Build {
   readonly request: SolveRequest;
   readonly session: RemoteSession | null;
+  /** Those of all clients, for directories that another one has. */
+  readonly sessions: Sessions;
   readonly status: StatusStream;
   /** Aborts when the client gives up, or its session ends. */
   readonly signal: AbortSignal;
-  readonly results: Map<string, Promised>;
+  readonly results: Results;
   source: SourceText | null;
-  /** What the client returned: the id of a result ("": none), or an error. */
-  readonly returned: Promise<string>;
-  finish(id: string): void;
+  /** What each exporter of the request has made; null: no image. */
+  exported: readonly (Descriptor | null)[];
+  /** The engine's side of it; rejects when it ends before there is one. */
+  readonly bridge: Promise<Bridge>;
+  opened(bridge: Bridge): void;
+  /** What the client returned; null: a frontend of old that has none. */
+  readonly returned: Promise<Result | undefined>;
+  finish(result: Result | undefined): void;
   fail(error: RpcError): void;
 }
 
@@ -41,39 +43,58 @@ export interface Builds {
   /** Throws RpcError for a name that is in use. */
   begin(request: SolveRequest, session: RemoteSession | null, signal: AbortSignal): Build;
   end(build: Build): void;
+  /** Is its progress here? That of others is in the history, if anywhere. */
+  isHere(name: string): boolean;
   /** A build that runs. Throws RpcError NOT_FOUND. */
   running(name: string, signal: AbortSignal): Promise<Build>;
-  /** The progress of a build that runs or has ended. */
+  /** The progress of a build that runs, or that has ended and is kept out of the history. Throws RpcError NOT_FOUND. */
   statusOf(name: string, signal: AbortSignal): Promise<StatusStream>;
 }
 
-export function openBuilds(): Builds {
-  const running = new Map<string, Build>();
-  const ended = new Map<string, StatusStream>();
+/** A promise with its ends. */
+function open<T>(): {
+  readonly promise: Promise<T>;
+  resolve(value: T): void;
+  reject(error: Error): void;
+} {
+  let resolve: (value: T) => void = () => {};
+  let reject: (error: Error) => void = () => {};
+  const promise = new Promise<T>((onValue, onError) => {
+    resolve = onValue;
+    reject = onError;
+  });
+  promise.catch(() => {}); // told to who waits for it
+  return { promise, resolve, reject };
+}
+
+export function openBuilds(sessions: Sessions): Builds {
+  const running = new Map<string, Build & { close(): void }>();
+  /** null: the history has its progress. */
+  const ended = new Map<string, StatusStream | null>();
   const waiting = openWaiting<Build>();
+  const unknown = (name: string): RpcError => new RpcError(CODE.NOT_FOUND, `no such job ${name}`);
   const wait = (name: string, withinMs: number, signal: AbortSignal): Promise<Build> =>
-    waiting.wait(name, {
-      ...{ withinMs, signal },
-      late: () => new RpcError(CODE.NOT_FOUND, `no such job ${name}`),
-    });
+    waiting.wait(name, { ...{ withinMs, signal }, late: () => unknown(name) });
 
   return {
     begin(request, session, signal) {
       const name = request.Ref;
       if (name === "" || running.has(name) || ended.has(name))
         throw new RpcError(CODE.UNKNOWN, `job ID ${name} exists already`);
-      let finish: (id: string) => void = () => {};
-      let fail: (error: RpcError) => void = () => {};
-      const returned = new Promise<string>((resolve, reject) => {
-        finish = resolve;
-        fail = reject;
-      });
-      returned.catch(() => {}); // told by Solve
-      const build: Build = {
-        ...{ request, session, signal, returned, finish, fail },
+      const returned = open<Result | undefined>();
+      const bridge = open<Bridge>();
+      const build = {
+        ...{ request, session, sessions, signal },
+        returned: returned.promise,
+        finish: returned.resolve,
+        fail: returned.reject,
+        bridge: bridge.promise,
+        opened: bridge.resolve,
+        close: () => bridge.reject(new RpcError(CODE.NOT_FOUND, `the build ${name} has ended`)),
         status: openStatusStream(),
-        results: new Map(),
+        results: openResults(),
         source: null,
+        exported: [],
       };
       running.set(name, build);
       waiting.arrived(name, build);
@@ -82,14 +103,24 @@ export function openBuilds(): Builds {
     end(build) {
       const name = build.request.Ref;
       build.status.end();
-      for (const promised of build.results.values()) promised.cancel();
+      running.get(name)?.close();
       running.delete(name);
-      ended.set(name, build.status);
+      build.status.shrink();
+      ended.set(name, build.request.Internal ? build.status : null);
       const [oldest] = ended.keys();
       if (ended.size > ENDED_MAX && oldest !== undefined) ended.delete(oldest);
     },
-    running: async (name, signal) => running.get(name) ?? (await wait(name, GATEWAY_WAIT_MS, signal)),
-    statusOf: async (name, signal) =>
-      running.get(name)?.status ?? ended.get(name) ?? (await wait(name, STATUS_WAIT_MS, signal)).status,
+    isHere: (name) => running.has(name) || (ended.get(name) ?? null) !== null,
+    async running(name, signal) {
+      const build = running.get(name);
+      if (build !== undefined) return build;
+      if (ended.has(name)) throw unknown(name);
+      return await wait(name, GATEWAY_WAIT_MS, signal);
+    },
+    async statusOf(name, signal) {
+      const status = running.get(name)?.status ?? ended.get(name);
+      if (status === null) throw unknown(name);
+      return status ?? (await wait(name, STATUS_WAIT_MS, signal)).status;
+    },
   };
 }

@@ -1,16 +1,16 @@
 // Control: builds, their progress, sessions, workers, and the disk space of the store.
 
 import { create } from "@bufbuild/protobuf";
-import { type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
+import { setMaxListeners } from "node:events";
 import { hostname } from "node:os";
-import type { Engine } from "../engine/request.ts";
+import type { Bridge, BridgeResult, Engine, EngineBuildOptions } from "../engine/request.ts";
 import { prune, usage } from "../../cache/collect.ts";
+import { parseFilters, RECORD_TYPES } from "../../cache/prune-filter.ts";
 import type { UsageEntry } from "../../cache/usage-entry.ts";
+import { BuildError } from "../../solver/graph/error.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
 import { dialHttp2 } from "../wire/connection.ts";
 import {
-  BuildHistoryEventSchema,
-  BuildHistoryRequestSchema,
   DiskUsageRequestSchema,
   DiskUsageResponseSchema,
   InfoRequestSchema,
@@ -33,21 +33,30 @@ import {
 } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
 import { type Call, type Handlers, streaming, unary } from "../wire/server.ts";
 import { CODE, RpcError } from "../wire/status.ts";
+import { clockHeader, timestamp } from "../wire/timestamp.ts";
 import { openTunnel } from "../wire/tunnel.ts";
 import type { Build, Builds } from "./builds.ts";
 import { statusOf } from "./errors.ts";
+import type { History } from "./history.ts";
 import { openRemoteSession } from "./remote-session.ts";
 import type { Sessions } from "./sessions.ts";
-import { type SolveDeps, solveDockerfile } from "./solve.ts";
+import { contextOnly } from "../engine/defaults.ts";
+import { unlessAborted } from "../../solver/graph/scope.ts";
+import { epochOf, termsOf } from "./build-request.ts";
+import { bareResult } from "./results.ts";
+import { solveCall } from "./solve.ts";
 
 const SERVICE = "/moby.buildkit.v1.Control";
 const SESSION = "x-docker-expose-session";
 const ID_MAX_CHARS = 256;
 
-export interface ControlDeps extends SolveDeps {
+export interface ControlDeps {
   readonly engine: Engine;
+  /** Entitlements that builds may be granted. */
+  readonly allowed: ReadonlySet<string>;
   readonly builds: Builds;
   readonly sessions: Sessions;
+  readonly history: History;
   readonly version: string;
   /** Who is at the other end of a call's connection. */
   readonly peerOf: (call: Call) => string;
@@ -83,8 +92,9 @@ const versionOf = (version: string) =>
   create(BuildkitVersionSchema, { package: "tsbuild", version: `v${version}`, revision: "" });
 
 export function controlHandlers(deps: ControlDeps): Handlers {
-  const { engine, builds, sessions, version } = deps;
+  const { engine, builds, sessions, history, version } = deps;
   return new Map([
+    ...history.handlers,
     [
       `${SERVICE}/ListWorkers`,
       unary(ListWorkersRequestSchema, ListWorkersResponseSchema, async () =>
@@ -103,31 +113,44 @@ export function controlHandlers(deps: ControlDeps): Handlers {
       unary(SolveRequestSchema, SolveResponseSchema, async (request, call) => {
         const session = request.Session === "" ? null : await sessions.get(request.Session, call.signal);
         const ends = session === null ? [call.signal] : [call.signal, session.gone];
-        const build = builds.begin(request, session, AbortSignal.any(ends));
+        const signal = AbortSignal.any(ends);
+        setMaxListeners(0, signal); // all that goes on in the build
+        const build = builds.begin(request, session, signal);
+        const recording = history.begin(request, build.status);
+        let response: Record<string, string> = {};
+        let failure: RpcError | null = null;
         try {
-          return create(SolveResponseSchema, { ExporterResponse: await solve(build, request, deps) });
+          response = await solve(build, deps);
         } catch (error) {
-          if (build.signal.aborted) throw new RpcError(CODE.CANCELLED, "context canceled");
-          throw statusOf(error, build.source);
+          failure = build.signal.aborted
+            ? new RpcError(CODE.CANCELLED, "context canceled")
+            : statusOf(error, build.source);
+        }
+        build.status.end();
+        try {
+          await recording?.complete({ response, exported: build.exported, error: failure });
         } finally {
           builds.end(build);
         }
+        if (failure !== null) throw failure;
+        return create(SolveResponseSchema, { ExporterResponse: response });
       }),
     ],
     [
       `${SERVICE}/Status`,
       streaming(StatusRequestSchema, StatusResponseSchema, async ({ Ref }, send, call) => {
-        call.begin({ "buildkit-current-timestamp": new Date().toISOString() });
-        const status = await builds.statusOf(Ref, call.signal);
-        for await (const part of status.read(call.signal)) await send(part);
+        call.begin(clockHeader());
+        const logs = builds.isHere(Ref) ? null : await history.logs(Ref);
+        const parts = logs ?? (await builds.statusOf(Ref, call.signal)).read(call.signal);
+        for await (const part of parts) await send(part);
       }),
     ],
     [
       `${SERVICE}/DiskUsage`,
       unary(DiskUsageRequestSchema, DiskUsageResponseSchema, async ({ filter }) => {
         const matches = await matcherOf(filter);
-        const entries = (await usage(engine.store, engine.measure)).filter(matches);
-        return create(DiskUsageResponseSchema, { record: entries.map(recordOf) });
+        const entries = (await usage(engine.store, engine.measure)).filter(isCache);
+        return create(DiskUsageResponseSchema, { record: entries.filter(matches).map(recordOf) });
       }),
     ],
     [
@@ -139,62 +162,70 @@ export function controlHandlers(deps: ControlDeps): Handlers {
           all: request.all,
           keepBytes: keep > 0n ? Number(keep) : null,
           olderThanMs: request.keepDuration > 0n ? Number(request.keepDuration / 1_000_000n) : null,
-          filters: filtersOf(request.filter),
+          filters: [],
+          matches,
           measure: engine.measure,
           signal: call.signal,
         };
         const { removed, directories } = await prune(engine.store, options);
         await engine.removeDirectories(directories, { signal: call.signal, emit: () => {} });
-        for (const entry of removed.filter(matches)) await send(recordOf(entry));
-      }),
-    ],
-    [
-      // There is no history yet: clients ask for it after each build, and do without.
-      `${SERVICE}/ListenBuildHistory`,
-      streaming(BuildHistoryRequestSchema, BuildHistoryEventSchema, async ({ EarlyExit }, _, call) => {
-        call.begin({ "buildkit-current-timestamp": new Date().toISOString() });
-        if (EarlyExit) return;
-        await new Promise<void>((resolve) => {
-          call.signal.addEventListener("abort", () => resolve(), { once: true });
-        });
+        for (const entry of removed.filter(isCache)) await send(recordOf(entry));
       }),
     ],
   ]);
 }
 
-async function solve(
-  build: Build,
-  request: SolveRequest,
-  deps: ControlDeps,
-): Promise<Record<string, string>> {
-  if (request.Definition !== undefined && request.Definition.def.length > 0)
-    throw new RpcError(CODE.UNIMPLEMENTED, "definitions are not supported by tsbuildd");
-  if (request.Frontend === "") return await returned(build);
-  if (request.Frontend !== "dockerfile.v0")
-    throw new RpcError(CODE.UNIMPLEMENTED, `the frontend ${request.Frontend} is not supported by tsbuildd`);
-  const solved = await solveDockerfile(build, request.FrontendAttrs, deps);
-  if (solved.kind === "answer")
-    return Object.fromEntries(
-      [...solved.metadata].map(([name, value]) => [name, Buffer.from(value).toString()]),
-    );
-  solved.promised.proceed();
-  return responseOf((await solved.promised.outcome).metadata);
+/** Drives the build to its end. Returns what its exporters say. */
+async function solve(build: Build, { engine, allowed }: ControlDeps): Promise<Record<string, string>> {
+  const { request, status, signal } = build;
+  const terms = termsOf(request, build.session ?? contextOnly({ kind: "empty" }), allowed);
+  const options: EngineBuildOptions = {
+    signal,
+    emit: (event) => status.event(event),
+    onSource(source) {
+      build.source = source;
+      status.source(source);
+    },
+  };
+  return await engine.drive(terms, options, async (bridge) => {
+    build.opened(bridge);
+    const solved = isDriven(request) ? await returned(build) : await asked(build, bridge);
+    if (solved.kind === "answer")
+      return Object.fromEntries(
+        [...solved.metadata].map(([name, value]) => [name, Buffer.from(value).toString()]),
+      );
+    if (solved.result === null) return {};
+    const { metadata, outputs } = await bridge.export(solved.result);
+    build.exported = outputs;
+    return responseOf(metadata);
+  });
 }
 
-/** The client drives the frontend through the gateway, and returns one of its results. */
-async function returned(build: Build): Promise<Record<string, string>> {
-  const { signal } = build;
-  const id = await new Promise<string>((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason as Error);
-    if (signal.aborted) onAbort();
-    else signal.addEventListener("abort", onAbort, { once: true });
-    build.returned.then(resolve, reject);
+/** The client drives the build through the gateway, and returns one of its results. */
+function isDriven({ Frontend, Definition }: SolveRequest): boolean {
+  return Frontend === "" && (Definition === undefined || Definition.def.length === 0);
+}
+
+type Exportable =
+  | { readonly kind: "images"; readonly result: BridgeResult | null }
+  | { readonly kind: "answer"; readonly metadata: ReadonlyMap<string, Uint8Array> };
+
+async function asked(build: Build, bridge: Bridge): Promise<Exportable> {
+  const { request } = build;
+  const solved = await solveCall(build, bridge, {
+    definition: request.Definition,
+    frontend: request.Frontend,
+    options: request.FrontendAttrs,
+    inputs: request.FrontendInputs,
+    imports: request.Cache?.Imports ?? [],
   });
-  if (id === "") return {};
-  const promised = build.results.get(id);
-  if (promised === undefined) throw new RpcError(CODE.NOT_FOUND, `no result ${id}`);
-  promised.proceed();
-  return responseOf((await promised.outcome).metadata);
+  if (solved.kind !== "ref") return solved;
+  return { kind: "images", result: bareResult(solved.ref, hostPlatform(), epochOf(request)) };
+}
+
+async function returned(build: Build): Promise<Exportable> {
+  const message = await unlessAborted(build.returned, build.signal);
+  return { kind: "images", result: build.results.exportable(message, epochOf(build.request)) };
 }
 
 /** Exporter responses are texts: objects in base64, as BuildKit has them. */
@@ -239,24 +270,23 @@ async function serveSession(call: Call, { sessions, engine, peerOf }: ControlDep
   }
 }
 
+/** What clients are told of. The store's own books (durations of steps, the history…) are no cache that a prune could take, and BuildKit does
+ *  not count them either. */
+function isCache({ kind, id, reclaimable }: UsageEntry): boolean {
+  return kind !== "record" || (reclaimable && id.includes(":"));
+}
+
 /** An empty text matches everything; several are alternatives. */
-function filtersOf(filters: readonly string[]): string[] {
-  return filters.filter((text) => text !== "").slice(0, 1);
-}
-
 async function matcherOf(filters: readonly string[]): Promise<(entry: UsageEntry) => boolean> {
-  const { parseFilters } = await import("../../cache/prune-filter.ts");
-  const tests = filters.filter((text) => text !== "").map((text) => parseFilters([text]));
-  return (entry) => tests.length === 0 || tests.some((test) => test(entry));
+  try {
+    const texts = filters.filter((text) => text !== "");
+    const tests = await Promise.all(texts.map((text) => parseFilters([text])));
+    return (entry) => tests.length === 0 || tests.some((test) => test(entry));
+  } catch (error) {
+    if (error instanceof BuildError) throw new RpcError(CODE.INVALID_ARGUMENT, error.message, [], error);
+    throw error;
+  }
 }
-
-const RECORD_TYPES: Readonly<Record<UsageEntry["kind"], string>> = {
-  layer: "regular",
-  blob: "regular",
-  "cache-mount": "exec.cachemount",
-  source: "source.local",
-  record: "internal",
-};
 
 function recordOf(entry: UsageEntry): UsageRecord {
   return create(UsageRecordSchema, {
@@ -267,12 +297,8 @@ function recordOf(entry: UsageEntry): UsageRecord {
     Description: entry.description,
     RecordType: RECORD_TYPES[entry.kind],
     Shared: entry.shared,
-    CreatedAt: time(entry.lastUsedMs),
-    LastUsedAt: time(entry.lastUsedMs),
+    CreatedAt: timestamp(entry.lastUsedMs),
+    LastUsedAt: timestamp(entry.lastUsedMs),
     UsageCount: 1n,
   });
-}
-
-function time(ms: number): Timestamp {
-  return create(TimestampSchema, { seconds: BigInt(Math.floor(ms / 1000)), nanos: 0 });
 }

@@ -1,6 +1,5 @@
 // tsbuildd: an engine behind BuildKit's API. Listens, and gives each connection the services.
 
-import { create } from "@bufbuild/protobuf";
 import { chmodSync, readFileSync, rmSync, statSync } from "node:fs";
 import { createServer, connect, type Server, type Socket } from "node:net";
 import { dirname } from "node:path";
@@ -8,16 +7,16 @@ import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { makeDirectories } from "../../cache/outside.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Engine } from "../engine/request.ts";
-import {
-  HealthCheckRequestSchema,
-  HealthCheckResponse_ServingStatus,
-  HealthCheckResponseSchema,
-} from "../wire/messages/grpc/health/v1/health_pb.ts";
-import { type Call, serveRpc, unary } from "../wire/server.ts";
+import { type Call, serveRpc } from "../wire/server.ts";
 import { openBuilds } from "./builds.ts";
+import { contentHandlers } from "./content.ts";
 import { controlHandlers, workerRecord } from "./control.ts";
 import { gatewayHandlers } from "./gateway.ts";
+import { healthHandlers } from "./health.ts";
+import { openHistory } from "./history.ts";
+import type { HistoryLimits } from "./history-store.ts";
 import { openSessions } from "./sessions.ts";
+import { traceHandlers } from "./trace.ts";
 
 /** Where it listens. */
 export type Address =
@@ -36,6 +35,8 @@ export interface DaemonOptions {
   /** Entitlements that clients may ask for. */
   readonly allowed: ReadonlySet<string>;
   readonly version: string;
+  /** Of the build history; left out: BuildKit's. */
+  readonly history?: HistoryLimits;
   readonly log: (line: string) => void;
 }
 
@@ -51,20 +52,22 @@ const DRAIN_MS = 10_000;
  *  some seconds to end. */
 export async function openDaemon(engine: Engine, options: DaemonOptions): Promise<Daemon> {
   const { allowed, version, log } = options;
-  const builds = openBuilds();
   const sessions = openSessions();
+  const builds = openBuilds(sessions);
+  const draining = new AbortController();
+  const history = openHistory({
+    ...{ files: engine.store.history, content: engine.store.content, log },
+    ...(options.history === undefined ? {} : { limits: options.history }),
+  });
   const peers = new WeakMap<object, string>();
   const peerOf = ({ stream }: Call): string =>
     peers.get((stream as unknown as { readonly session?: object }).session ?? {}) ?? "";
   const handlers = new Map([
-    ...controlHandlers({ engine, allowed, builds, sessions, version, peerOf }),
-    ...gatewayHandlers(builds, () => [workerRecord(version)], { engine, allowed }),
-    [
-      "/grpc.health.v1.Health/Check",
-      unary(HealthCheckRequestSchema, HealthCheckResponseSchema, async () =>
-        create(HealthCheckResponseSchema, { status: HealthCheckResponse_ServingStatus.SERVING }),
-      ),
-    ] as const,
+    ...controlHandlers({ engine, allowed, builds, sessions, history, version, peerOf }),
+    ...gatewayHandlers(builds, () => [workerRecord(version)]),
+    ...contentHandlers(engine.store.history),
+    ...traceHandlers(),
+    ...healthHandlers(draining.signal),
   ]);
   const connections = new Set<ReturnType<typeof serveRpc>>();
   const servers: Server[] = [];
@@ -97,6 +100,8 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
     addresses: shown,
     async [Symbol.asyncDispose]() {
       for (const server of servers) server.close();
+      draining.abort();
+      history.drain();
       for (const { session } of connections) session.close();
       const all = Promise.all([...connections].map(({ closed }) => closed));
       let timer: NodeJS.Timeout | undefined;
@@ -109,6 +114,7 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
       clearTimeout(timer);
       for (const { session } of connections) session.destroy();
       await all;
+      await history[Symbol.asyncDispose]();
     },
   };
 }

@@ -1,54 +1,74 @@
 // LLBBridge: how a client that drives the frontend itself (buildx, buildctl) has a build made.
 
 import { create } from "@bufbuild/protobuf";
-import { randomBytes } from "node:crypto";
-import { formatPlatform } from "../../solver/graph/op.ts";
-import { type Handlers, unary } from "../wire/server.ts";
+import type { Bridge, Ref, TreeQuestion } from "../engine/request.ts";
+import { BuildError, printable } from "../../solver/graph/error.ts";
+import type { Platform as PlatformMessage } from "../wire/messages/pb/ops_pb.ts";
+import type { Platform } from "../../solver/graph/op.ts";
+import { normalizePlatform } from "../../solver/graph/platform.ts";
+import { type Call, type Handlers, unary } from "../wire/server.ts";
 import { APICapSchema } from "../wire/messages/moby/buildkit/v1/apicaps/caps_pb.ts";
 import {
+  EvaluateRequestSchema,
+  EvaluateResponseSchema,
+  InputsRequestSchema,
+  InputsResponseSchema,
   PingRequestSchema,
   PongResponseSchema,
-  RefSchema,
-  type Result,
+  ReadDirRequestSchema,
+  ReadDirResponseSchema,
+  ReadFileRequestSchema,
+  ReadFileResponseSchema,
+  ResolveImageConfigRequestSchema,
+  ResolveImageConfigResponseSchema,
+  ResolveSourceMetaRequestSchema,
+  ResolveSourceMetaResponseSchema,
   ResultSchema,
   ReturnRequestSchema,
   ReturnResponseSchema,
   SolveRequestSchema,
   SolveResponseSchema,
+  StatFileRequestSchema,
+  StatFileResponseSchema,
   WarnRequestSchema,
   WarnResponseSchema,
 } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
+import { SourceOpSchema } from "../wire/messages/pb/ops_pb.ts";
 import type { WorkerRecord } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import type { Build, Builds } from "./builds.ts";
+import { FRONTEND_CAPS, LLB_CAPS } from "./caps.ts";
 import { statusOf } from "./errors.ts";
-import { metadataOf, type SolveDeps, solveDockerfile } from "./solve.ts";
+import { solveCall } from "./solve.ts";
+import { statOf } from "./stat.ts";
 
 const SERVICE = "/moby.buildkit.v1.frontend.LLBBridge";
 const BUILD_HEADER = "buildkit-controlapi-buildid";
+/** As much of a file as one message takes, with room for the rest of it. */
+const FILE_MAX_BYTES = 16 << 20;
 
-/** Only what works is announced: clients ask for nothing else. */
-const FRONTEND_CAPS = [
-  "solve.base",
-  "return",
-  "returnmap",
-  "proto.refarray",
-  "reference.output",
-  "gateway.solve.metadata",
-  "importcaches",
-  "frontend.caps",
-];
-const LLB_CAPS = ["exporter.image.annotations", "exporter.sourcedateepoch", "exporter.multiple"];
+/** Finds the build that a gateway call belongs to. */
+export type BuildOf = (call: Call) => Promise<Build>;
 
-export function gatewayHandlers(
-  builds: Builds,
-  workers: () => readonly WorkerRecord[],
-  deps: SolveDeps,
-): Handlers {
-  const buildOf = async (call: {
-    header(name: string): readonly string[];
-    signal: AbortSignal;
-  }): Promise<Build> => await builds.running(call.header(BUILD_HEADER)[0] ?? "", call.signal);
+/** The gateway of the builds that clients name in a header. */
+export function gatewayHandlers(builds: Builds, workers: () => readonly WorkerRecord[]): Handlers {
+  return bridgeHandlers((call) => builds.running(call.header(BUILD_HEADER)[0] ?? "", call.signal), workers);
+}
+
+/** The methods of LLBBridge for the builds that `buildOf` finds. */
+export function bridgeHandlers(buildOf: BuildOf, workers: () => readonly WorkerRecord[]): Handlers {
+  /** Work on the bridge of the call's build. */
+  async function onBridge<T>(call: Call, work: (bridge: Bridge, build: Build) => Promise<T>): Promise<T> {
+    const build = await buildOf(call);
+    try {
+      return await work(await build.bridge, build);
+    } catch (error) {
+      throw statusOf(error, build.source);
+    }
+  }
+  const lookAt = async (call: Call, id: string, path: string, question: TreeQuestion) =>
+    await onBridge(call, (bridge, build) => bridge.look(build.results.get(id), path, question));
+
   return new Map([
     [
       `${SERVICE}/Ping`,
@@ -63,24 +83,44 @@ export function gatewayHandlers(
     ],
     [
       `${SERVICE}/Solve`,
-      unary(SolveRequestSchema, SolveResponseSchema, async (message, call) => {
-        const build = await buildOf(call);
-        if (message.Frontend !== "dockerfile.v0")
-          throw new RpcError(
-            CODE.UNIMPLEMENTED,
-            message.Frontend === ""
-              ? "definitions are not supported by tsbuildd"
-              : `the frontend ${message.Frontend} is not supported by tsbuildd`,
-          );
-        try {
-          const solved = await solveDockerfile(build, message.FrontendOpt, deps);
-          return create(SolveResponseSchema, {
-            result: solved.kind === "graph" ? resultOf(build, solved) : answered(solved.metadata),
+      unary(SolveRequestSchema, SolveResponseSchema, (message, call) =>
+        onBridge(call, async (bridge, build) => {
+          const id = build.session?.id ?? "";
+          const solved = await solveCall(build, bridge, {
+            definition: message.Definition,
+            frontend: message.Frontend,
+            options: message.FrontendOpt,
+            inputs: message.FrontendInputs,
+            imports: message.CacheImports,
           });
-        } catch (error) {
-          throw statusOf(error, build.source);
-        }
-      }),
+          const refs: readonly Ref[] =
+            solved.kind === "ref"
+              ? [solved.ref]
+              : solved.kind === "images"
+                ? solved.result.images.map(({ ref }) => ref)
+                : [];
+          if (message.Evaluate) await Promise.all(refs.map((ref) => bridge.evaluate(ref)));
+          const result =
+            solved.kind === "images"
+              ? build.results.message(solved.result, id)
+              : create(ResultSchema, {
+                  metadata: solved.kind === "answer" ? Object.fromEntries(solved.metadata) : {},
+                  result: {
+                    case: "ref",
+                    value:
+                      solved.kind === "ref"
+                        ? build.results.add(solved.ref, id)
+                        : { $typeName: "moby.buildkit.v1.frontend.Ref", id: "" },
+                  },
+                });
+          // Frontends of old return their result with the call that made it.
+          if (message.Final) build.finish(result);
+          if (message.allowResultReturn) return create(SolveResponseSchema, { result });
+          return create(SolveResponseSchema, {
+            ref: result.result.case === "ref" ? result.result.value.id : "",
+          });
+        }),
+      ),
     ],
     [
       `${SERVICE}/Return`,
@@ -88,66 +128,128 @@ export function gatewayHandlers(
         const build = await buildOf(call);
         if (error !== undefined && error.code !== 0)
           build.fail(new RpcError(error.code, error.message, error.details));
-        else build.finish(idIn(result));
+        else build.finish(result);
         return create(ReturnResponseSchema);
+      }),
+    ],
+    [
+      `${SERVICE}/Evaluate`,
+      unary(EvaluateRequestSchema, EvaluateResponseSchema, (message, call) =>
+        onBridge(call, async (bridge, build) => {
+          await bridge.evaluate(build.results.get(message.Ref));
+          return create(EvaluateResponseSchema);
+        }),
+      ),
+    ],
+    [
+      `${SERVICE}/ReadFile`,
+      unary(ReadFileRequestSchema, ReadFileResponseSchema, async ({ Ref: id, FilePath, Range }, call) => {
+        const part = {
+          offset: Number(Range?.Offset ?? 0n),
+          length: Range === undefined || Range.Length === 0n ? null : Number(Range.Length),
+        };
+        if (part.offset < 0 || (part.length ?? 0) < 0)
+          throw new RpcError(CODE.INVALID_ARGUMENT, "a range of a file is not negative");
+        const answer = await lookAt(call, id, FilePath, {
+          kind: "file",
+          ...part,
+          maxBytes: FILE_MAX_BYTES,
+        });
+        return create(ReadFileResponseSchema, answer.kind === "file" ? { Data: answer.data } : {});
+      }),
+    ],
+    [
+      `${SERVICE}/ReadDir`,
+      unary(ReadDirRequestSchema, ReadDirResponseSchema, async (message, call) => {
+        const question = { kind: "list", pattern: message.IncludePattern } as const;
+        const answer = await lookAt(call, message.Ref, message.DirPath, question);
+        return create(ReadDirResponseSchema, {
+          entries: answer.kind === "list" ? answer.entries.map(statOf) : [],
+        });
+      }),
+    ],
+    [
+      `${SERVICE}/StatFile`,
+      unary(StatFileRequestSchema, StatFileResponseSchema, async (message, call) => {
+        const answer = await lookAt(call, message.Ref, message.Path, { kind: "stat" });
+        return create(StatFileResponseSchema, answer.kind === "stat" ? { stat: statOf(answer.entry) } : {});
+      }),
+    ],
+    [
+      `${SERVICE}/ResolveImageConfig`,
+      unary(ResolveImageConfigRequestSchema, ResolveImageConfigResponseSchema, (message, call) =>
+        onBridge(call, async (bridge) => {
+          const isLayout = message.ResolverType === 1;
+          const { digest, config } = await bridge.resolveImage(
+            `${isLayout ? "oci-layout" : "docker-image"}://${message.Ref}`,
+            {
+              ...modeOf(message.ResolveMode),
+              ...(isLayout ? { "oci.store": message.StoreID, "oci.session": message.SessionID } : {}),
+            },
+            { platform: platformOf(message.Platform), name: nameOf(message.LogName, message.Ref) },
+          );
+          return create(ResolveImageConfigResponseSchema, {
+            Digest: digest,
+            Config: config,
+            Ref: message.Ref,
+          });
+        }),
+      ),
+    ],
+    [
+      `${SERVICE}/ResolveSourceMeta`,
+      unary(ResolveSourceMetaRequestSchema, ResolveSourceMetaResponseSchema, (message, call) =>
+        onBridge(call, async (bridge) => {
+          const { identifier = "", attrs = {} } = message.Source ?? {};
+          const [scheme = "", rest = ""] = identifier.split(/:\/\/(.*)/s);
+          if (scheme !== "docker-image" && scheme !== "oci-layout")
+            return create(ResolveSourceMetaResponseSchema, {
+              Source: create(SourceOpSchema, { identifier, attrs }),
+            });
+          const { digest, config } = await bridge.resolveImage(
+            identifier,
+            { ...attrs, ...modeOf(message.ResolveMode) },
+            { platform: platformOf(message.Platform), name: nameOf(message.LogName, rest) },
+          );
+          const pinned = rest.includes("@") ? identifier : `${identifier}@${digest}`;
+          return create(ResolveSourceMetaResponseSchema, {
+            Source: create(SourceOpSchema, { identifier: pinned, attrs }),
+            Image: { Digest: digest, Config: message.Image?.NoConfig === true ? new Uint8Array(0) : config },
+          });
+        }),
+      ),
+    ],
+    [
+      `${SERVICE}/Inputs`,
+      unary(InputsRequestSchema, InputsResponseSchema, async (_, call) => {
+        const { request } = await buildOf(call);
+        return create(InputsResponseSchema, { Definitions: request.FrontendInputs });
       }),
     ],
     [
       `${SERVICE}/Warn`,
       unary(WarnRequestSchema, WarnResponseSchema, async (message, call) => {
         const build = await buildOf(call);
-        build.status.event({
-          kind: "warning",
-          rule: "",
-          message: Buffer.from(message.short).toString(),
-          detail: message.detail.map((one) => Buffer.from(one).toString()).join("\n"),
-          url: message.url,
-          at: [],
-        });
+        build.status.warning(message);
         return create(WarnResponseSchema);
       }),
     ],
   ]);
 }
 
-/** One id for all platforms of a result: they are built together. */
-function resultOf(
-  build: Build,
-  { converted, promised }: Extract<Awaited<ReturnType<typeof solveDockerfile>>, { kind: "graph" }>,
-): Result {
-  const id = randomBytes(12).toString("hex");
-  build.results.set(id, promised);
-  const metadata = Object.fromEntries(metadataOf(converted));
-  const refs = Object.fromEntries(
-    converted.images.map(({ platform }) => [formatPlatform(platform), create(RefSchema, { id })]),
-  );
-  return create(ResultSchema, {
-    metadata,
-    result: converted.multiPlatform
-      ? { case: "refs", value: { $typeName: "moby.buildkit.v1.frontend.RefMap", refs } }
-      : { case: "ref", value: create(RefSchema, { id }) },
-  });
+function modeOf(mode: string): Record<string, string> {
+  return mode === "" || mode === "default" ? {} : { "image.resolvemode": mode };
 }
 
-function answered(metadata: ReadonlyMap<string, Uint8Array>): Result {
-  return create(ResultSchema, {
-    metadata: Object.fromEntries(metadata),
-    result: { case: "ref", value: create(RefSchema, { id: "" }) },
-  });
+function nameOf(logName: string, reference: string): string {
+  return logName === "" ? `resolve image config for ${printable(reference)}` : logName;
 }
 
-function idIn(result: Result | undefined): string {
-  const value = result?.result;
-  switch (value?.case) {
-    case "ref":
-      return value.value.id;
-    case "refs":
-      return Object.values(value.value.refs)[0]?.id ?? "";
-    case "refDeprecated":
-      return value.value;
-    case "refsDeprecated":
-      return Object.values(value.value.refs)[0] ?? "";
-    default:
-      return "";
-  }
+/** Throws INVALID_ARGUMENT. */
+function platformOf(message: PlatformMessage | undefined): Platform | null {
+  if (message === undefined || message.OS === "") return null;
+  const { OS: os, Architecture: architecture, Variant: variant, OSVersion: osVersion } = message;
+  if (architecture === "")
+    throw new BuildError("USAGE", `a platform of ${printable(os)} needs an architecture`);
+  return normalizePlatform({ os, architecture, variant, ...(osVersion === "" ? {} : { osVersion }) });
 }

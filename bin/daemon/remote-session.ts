@@ -6,10 +6,15 @@ import type { ClientHttp2Session } from "node:http2";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { pipeline } from "node:stream";
-import { BuildError } from "../../solver/graph/error.ts";
+import { BuildError, printable } from "../../solver/graph/error.ts";
 import { socketDirectory } from "../ssh-sockets.ts";
-import { type FileRules, SECRET_MAX_BYTES, type Session } from "../../solver/graph/session.ts";
-import { sendBytes } from "../wire/bytes-message.ts";
+import {
+  type FileRules,
+  type FileTransfer,
+  SECRET_MAX_BYTES,
+  type Session,
+} from "../../solver/graph/session.ts";
+import { decodeBytes, sendBytes } from "../wire/bytes-message.ts";
 import { callUnary, type Metadata, openCall } from "../wire/client.ts";
 import { receiveFiles } from "../wire/fsutil-receive.ts";
 import { sendFiles } from "../wire/fsutil-send.ts";
@@ -51,6 +56,7 @@ const METHODS = {
     output: CheckAgentResponseSchema,
   },
   forward: "/moby.sshforward.v1.SSH/ForwardAgent",
+  upload: "/moby.upload.v1.Upload/Pull",
   health: {
     path: "/grpc.health.v1.Health/Check",
     input: HealthCheckRequestSchema,
@@ -66,6 +72,8 @@ export interface RemoteSession extends Session, Disposable {
   readonly id: string;
   /** Aborts when the client is gone. */
   readonly gone: AbortSignal;
+  /** What the client sends under an address of its own. */
+  upload(url: URL, options: { readonly signal: AbortSignal }): AsyncIterable<Uint8Array>;
 }
 
 /** A session over the connection in its tunnel. `methods`: what the client serves; `peer`: who it is, which keys of its files are bound to. */
@@ -158,7 +166,7 @@ export function openRemoteSession(
             signal: AbortSignal.any([signal, gone]),
             metadata: { "dir-name": name, ...patternHeaders(rules) },
           });
-          return receiveFiles(call);
+          return withMissing(receiveFiles(call), name);
         },
       };
     },
@@ -189,6 +197,15 @@ export function openRemoteSession(
         ? { kind: "identity-token", token: found.Secret }
         : { kind: "basic", username: found.Username, password: found.Secret };
     },
+    async *upload({ host, pathname }, { signal }) {
+      if (!serves(METHODS.upload)) throw new RpcError(CODE.UNIMPLEMENTED, "the client uploads nothing");
+      const call = openCall(http, METHODS.upload, {
+        signal: AbortSignal.any([signal, gone]),
+        metadata: { urlpath: pathname, urlhost: host },
+      });
+      call.end();
+      for await (const message of call.messages()) yield decodeBytes(message);
+    },
     outputs: {
       async file(name, data, { signal }) {
         const call = openOutput(name, signal);
@@ -213,6 +230,24 @@ export function openRemoteSession(
     const metadata = { "buildkit-attachable-exporter-id": name };
     return openCall(http, METHODS.output, { signal: AbortSignal.any([signal, gone]), metadata });
   }
+}
+
+/** A directory that the client does not have is told as such. */
+function withMissing(transfer: FileTransfer, name: string): FileTransfer {
+  return {
+    async *listing() {
+      try {
+        yield* transfer.listing();
+      } catch (cause) {
+        if (!(cause instanceof RpcError && cause.code === CODE.NOT_FOUND)) throw cause;
+        throw new BuildError("CONTEXT_MISSING", `the client has no directory named ${printable(name)}`, {
+          cause,
+        });
+      }
+    },
+    contents: (wanted) => transfer.contents(wanted),
+    [Symbol.asyncDispose]: () => transfer[Symbol.asyncDispose](),
+  };
 }
 
 async function untilTaken(messages: AsyncIterable<Uint8Array>): Promise<void> {

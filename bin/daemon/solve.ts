@@ -1,76 +1,87 @@
-// One call of the Dockerfile frontend for a build: the engine builds up to the graph, and goes on when the client returns the result.
+// What a Solve asks of a frontend, or of a graph, and what a gateway's Solve does; answered by the bridge of the build.
 
-import type { CallAnswer, Engine } from "../engine/request.ts";
+import type { BridgeResult, Bridge, CallAnswer, Ref } from "../engine/request.ts";
 import { renderCall } from "../call-output.ts";
-import type { Converted } from "../../frontend/contract.ts";
-import { formatPlatform } from "../../solver/graph/op.ts";
-import { type Attributes, requestOf } from "./build-request.ts";
-import type { Build, Promised } from "./builds.ts";
+import type { FrontendInput } from "../../frontend/contract.ts";
+import { BuildError, printable } from "../../solver/graph/error.ts";
+import type { Definition as DefinitionMessage } from "../wire/messages/pb/ops_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
+import { type Attributes, cacheImports, type CacheEntry, requestOf } from "./build-request.ts";
+import type { Build } from "./builds.ts";
+import { definitionIn } from "./definitions.ts";
+import { viewOf } from "./session-view.ts";
 
-export interface SolveDeps {
-  readonly engine: Engine;
-  readonly allowed: ReadonlySet<string>;
+/** A solve, from Control or from the gateway. */
+export interface SolveCall {
+  readonly definition: DefinitionMessage | undefined;
+  readonly frontend: string;
+  readonly options: Attributes;
+  readonly inputs: Readonly<Record<string, DefinitionMessage>>;
+  readonly imports: readonly CacheEntry[];
 }
 
-/** What a frontend call comes to: a graph to be returned, or the answer of a question about the Dockerfile. */
+/** What it comes to: the images of a frontend, a graph's result, or the answer of a question about a Dockerfile. */
 export type Solved =
-  | { readonly kind: "graph"; readonly converted: Converted; readonly promised: Promised }
+  | { readonly kind: "images"; readonly result: BridgeResult }
+  | { readonly kind: "ref"; readonly ref: Ref }
   | { readonly kind: "answer"; readonly metadata: ReadonlyMap<string, Uint8Array> };
 
 /** Throws RpcError, BuildError. */
-export async function solveDockerfile(
-  build: Build,
-  options: Attributes,
-  { engine, allowed }: SolveDeps,
-): Promise<Solved> {
-  const { session, status } = build;
-  if (session === null) throw new RpcError(CODE.UNKNOWN, "a build of a Dockerfile needs a session");
-  const request = requestOf(build.request, options, session, allowed);
-  const controller = new AbortController();
-  const signal = AbortSignal.any([build.signal, controller.signal]);
-  let proceed = (): void => {};
-  const returned = new Promise<void>((resolve, reject) => {
-    proceed = resolve;
-    signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
-  });
-  returned.catch(() => {}); // nobody may wait for it yet
-  let onGraph = (_converted: Converted): void => {};
-  const graph = new Promise<Converted>((resolve) => {
-    onGraph = resolve;
-  });
-  const outcome = engine.build(request, {
-    signal,
-    emit: (event) => status.event(event),
-    onSource(source) {
-      build.source = source;
-      status.source(source);
-    },
-    async onConverted(converted) {
-      onGraph(converted);
-      await returned;
-    },
-  });
-  outcome.catch(() => {}); // told by who waits for it
-  const first = await Promise.race([graph, outcome]);
-  if ("answer" in first) {
-    if (first.answer === null) throw new Error("a build ended before it had a graph");
-    return { kind: "answer", metadata: answerOf(first.answer, request.call) };
+export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): Promise<Solved> {
+  const { definition, frontend, options } = call;
+  if (frontend === "") {
+    const cacheFrom = cacheImports(call.imports, {});
+    const graph =
+      definition === undefined
+        ? { vertices: new Map(), notes: new Map(), root: null }
+        : definitionIn(definition);
+    return { kind: "ref", ref: await bridge.define(graph, { cacheFrom }) };
   }
-  const cancel = (): void => controller.abort(new RpcError(CODE.CANCELLED, "the result was not returned"));
-  return { kind: "graph", converted: first, promised: { proceed, cancel, outcome } };
+  if (definition !== undefined && definition.def.length > 0)
+    throw new RpcError(CODE.INVALID_ARGUMENT, "a solve has either a definition or a frontend");
+  if (!isDockerfile(frontend, options))
+    throw new RpcError(
+      CODE.UNIMPLEMENTED,
+      `the frontend ${printable(frontend)} is not supported by tsbuildd`,
+    );
+  if (build.session === null) throw new RpcError(CODE.UNKNOWN, "a build of a Dockerfile needs a session");
+  const inputs = inputsOf(call.inputs, options);
+  const session = viewOf(build.session, options, build.sessions);
+  const request = requestOf(build.request, { options, inputs, imports: call.imports, session });
+  const outcome = await bridge.dockerfile(request);
+  if (outcome.kind === "answer") return { kind: "answer", metadata: answerOf(outcome.answer, request.call) };
+  return { kind: "images", result: outcome.result };
 }
 
-/** The metadata of a result, as dockerfile.v0 gives it. */
-export function metadataOf({ images, multiPlatform }: Converted): Map<string, Uint8Array> {
-  const json = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value));
-  const platforms = images.map(({ platform }) => ({ ID: formatPlatform(platform), Platform: platform }));
-  const metadata = new Map<string, Uint8Array>([["refs.platforms", json({ Platforms: platforms })]]);
-  for (const { platform, config } of images) {
-    const suffix = multiPlatform ? `/${formatPlatform(platform)}` : "";
-    metadata.set(`containerimage.config${suffix}`, json(config));
+/** Docker's own frontend, under its name or that of its image, is the one of this process. */
+function isDockerfile(frontend: string, options: Attributes): boolean {
+  if (frontend === "dockerfile.v0") return true;
+  if (frontend !== "gateway.v0") return false;
+  const source = options["source"] ?? "";
+  return /^(?:docker\.io\/)?docker\/dockerfile(?:-upstream)?(?:[:@]|$)/.test(source);
+}
+
+/** Results of other builds that contexts refer to, with the configs their metadata holds. */
+function inputsOf(
+  messages: Readonly<Record<string, DefinitionMessage>>,
+  options: Attributes,
+): ReadonlyMap<string, FrontendInput> {
+  return new Map(
+    Object.entries(messages).map(([name, message]) => {
+      const metadata = options[`input-metadata:${name}`];
+      return [name, { definition: definitionIn(message), config: configIn(name, metadata) }];
+    }),
+  );
+}
+
+function configIn(name: string, metadata: string | undefined): Uint8Array | null {
+  if (metadata === undefined) return null;
+  try {
+    const { "containerimage.config": config } = JSON.parse(metadata) as Readonly<Record<string, unknown>>;
+    return typeof config === "string" ? Buffer.from(config, "base64") : null;
+  } catch (cause) {
+    throw new BuildError("USAGE", `input-metadata:${printable(name)} is not an object`, { cause });
   }
-  return metadata;
 }
 
 function answerOf(answer: CallAnswer, call: Parameters<typeof renderCall>[1]): Map<string, Uint8Array> {

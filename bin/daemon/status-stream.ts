@@ -1,12 +1,12 @@
 // Progress of a build for Control.Status: kept from its start, so that who asks later is told all of it.
 
 import { create } from "@bufbuild/protobuf";
-import { type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import type { SourceText } from "../engine/request.ts";
 import { openProgressState, type Step } from "../progress-state.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { ProgressEvent } from "../../solver/graph/event.ts";
 import type { SourceRange } from "../../solver/graph/error.ts";
+import type { WarnRequest } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import {
   type StatusResponse,
   StatusResponseSchema,
@@ -16,20 +16,29 @@ import {
   VertexStatusSchema,
   VertexWarningSchema,
 } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
+import { timestamp } from "../wire/timestamp.ts";
 
 /** Logs kept for who asks late; what is beyond is not sent again, and says so. */
-const KEPT_MAX_BYTES = 8 << 20;
+const KEPT_MAX_BYTES = 16 << 20;
+/** What a message costs in memory beside its text: a step may write single characters for days. */
+const MESSAGE_BYTES = 256;
 
-/** The same for a build that has ended. */
+/** The same for a build that has ended and has no record in the history. */
 const ENDED_MAX_BYTES = 1 << 20;
 const NOTHING = create(StatusResponseSchema);
 
 export interface StatusStream {
   event(event: ProgressEvent): void;
+  /** A warning of a client's frontend. */
+  warning(message: WarnRequest): void;
   /** The Dockerfile, for ranges of warnings. */
   source(source: SourceText): void;
   /** Nothing more comes. */
   end(): void;
+  /** After the end: keeps less of the logs. */
+  shrink(): void;
+  /** All that was until now. */
+  kept(): readonly StatusResponse[];
   /** All that was and will be, until the end. */
   read(signal: AbortSignal): AsyncGenerator<StatusResponse, void, undefined>;
 }
@@ -62,8 +71,8 @@ export function openStatusStream(): StatusStream {
       inputs: [...(inputs.get(step.vertex) ?? [])],
       name: step.name,
       cached: outcome.kind === "cached",
-      ...(began === null ? {} : { started: time(began) }),
-      ...(ended === null ? {} : { completed: time(ended) }),
+      ...(began === null ? {} : { started: timestamp(began) }),
+      ...(ended === null ? {} : { completed: timestamp(ended) }),
       error:
         outcome.kind === "failed" ? outcome.message : outcome.kind === "cancelled" ? "context canceled" : "",
     });
@@ -72,6 +81,11 @@ export function openStatusStream(): StatusStream {
   return {
     source(text) {
       source = text;
+    },
+    warning({ digest, level, short, detail, url, info, ranges }) {
+      const vertex = digest === "" ? (anchor ?? "") : digest;
+      const about = { vertex, level, short, detail, url, ranges, ...(info === undefined ? {} : { info }) };
+      add({ warnings: [create(VertexWarningSchema, about)] });
     },
     event(event) {
       if (event.kind === "note" || event.kind === "usage" || event.kind === "looking") return;
@@ -88,11 +102,11 @@ export function openStatusStream(): StatusStream {
       if (step === null) return;
       switch (event.kind) {
         case "log": {
-          keptBytes += event.data.length;
+          keptBytes += event.data.length + MESSAGE_BYTES;
           if (keptBytes > KEPT_MAX_BYTES && kept.length > 0) dropLogs();
           const log = create(VertexLogSchema, {
             vertex: event.vertex,
-            timestamp: time(event.atMs),
+            timestamp: timestamp(event.atMs),
             stream: BigInt(event.fd),
             msg: Buffer.from(event.data),
           });
@@ -106,9 +120,9 @@ export function openStatusStream(): StatusStream {
             vertex: event.vertex,
             current: BigInt(event.current),
             total: BigInt(event.total ?? 0),
-            timestamp: time(event.atMs),
-            started: time(started),
-            ...(event.done ? { completed: time(event.atMs) } : {}),
+            timestamp: timestamp(event.atMs),
+            started: timestamp(started),
+            ...(event.done ? { completed: timestamp(event.atMs) } : {}),
           });
           const key = `${event.vertex} ${event.label}`;
           const before = lastOf.get(key);
@@ -123,16 +137,18 @@ export function openStatusStream(): StatusStream {
     },
     end() {
       isOver = true;
-      while (keptBytes > ENDED_MAX_BYTES && dropLogs() > 0);
       add({});
     },
+    shrink() {
+      while (keptBytes > ENDED_MAX_BYTES && dropLogs() > 0);
+    },
+    kept: () => kept.filter((one) => !isEmpty(one)),
     async *read(signal) {
       for (let at = 0; ; ) {
         const next = kept[at];
         if (next !== undefined) {
           at++;
-          const { vertexes, statuses, logs, warnings } = next;
-          if (vertexes.length + statuses.length + logs.length + warnings.length > 0) yield next;
+          if (!isEmpty(next)) yield next;
           continue;
         }
         if (isOver) return;
@@ -153,20 +169,24 @@ export function openStatusStream(): StatusStream {
   function dropLogs(): number {
     let dropped = 0;
     for (const [at, one] of kept.entries()) {
-      const size = one.logs.reduce((sum, { msg }) => sum + msg.length, 0);
+      const size = one.logs.reduce((sum, { msg }) => sum + msg.length + MESSAGE_BYTES, 0);
       if (size === 0) continue;
       dropped += size;
       const first = one.logs[0];
-      const words = Buffer.from("[output clipped: the daemon keeps the last 8 MiB of a build's logs]\n");
-      kept[at] = create(
-        StatusResponseSchema,
-        dropped === size && first !== undefined ? { logs: [{ ...first, msg: words }] } : {},
-      );
+      const words = Buffer.from("[output clipped: the daemon keeps the last part of a build's logs]\n");
+      kept[at] =
+        dropped === size && first !== undefined
+          ? create(StatusResponseSchema, { logs: [{ ...first, msg: words }] })
+          : NOTHING;
       if (dropped > KEPT_MAX_BYTES / 2) break;
     }
     keptBytes -= dropped;
     return dropped;
   }
+}
+
+function isEmpty({ vertexes, statuses, logs, warnings }: StatusResponse): boolean {
+  return vertexes.length + statuses.length + logs.length + warnings.length === 0;
 }
 
 function warningOf(
@@ -192,12 +212,4 @@ function rangeOf({ start, end }: SourceRange) {
     start: { line: start.line, character: 0 },
     end: { line: end.line, character: 0 },
   };
-}
-
-function time(ms: number): Timestamp {
-  const seconds = Math.floor(ms / 1000);
-  return create(TimestampSchema, {
-    seconds: BigInt(seconds),
-    nanos: Math.round((ms - seconds * 1000) * 1e6),
-  });
 }

@@ -12,8 +12,8 @@ import type { BuiltImage, CallContext, LayerId } from "../../solver/graph/reques
 import { Scope } from "../../solver/graph/scope.ts";
 import type { Solution } from "../../solver/solver.ts";
 import type { WorkerOptions } from "../../worker/worker.ts";
-import { type CacheTo, nameOfLocation } from "./cache-location.ts";
-import type { BuildRequest } from "./request.ts";
+import { type CacheFrom, type CacheTo, nameOfLocation } from "./cache-location.ts";
+import type { BuildTerms } from "./request.ts";
 import { fillMount, IN_USE, type MountParts, packMounts, shownId } from "./cache-mounts.ts";
 import { type OpenRegistry, openPlace } from "./cache-place.ts";
 import type { LayerSource } from "../../exporters/contract.ts";
@@ -22,21 +22,21 @@ type PlaceTarget = Extract<CacheTo, { kind: "place" }>;
 
 const FETCHES_AT_ONCE = 4;
 
-/** Starts reading the caches of a request; null: it has none. */
+/** Starts reading the caches to import; null: there are none. */
 export async function openBuildImports(
   parts: MountParts,
-  request: BuildRequest,
+  cacheFrom: readonly CacheFrom[],
   registry: OpenRegistry,
   emit: Emit,
 ): Promise<ImportedResults | null> {
-  if (request.cacheFrom.length === 0 || request.call.name !== "build") return null;
+  if (cacheFrom.length === 0) return null;
   const { openImports } = await import("../../cache/remote-cache/imports.ts");
   const domains = await Promise.all(
-    request.cacheFrom.map(async ({ at }) =>
+    cacheFrom.map(async ({ at }) =>
       at.kind === "s3" || at.kind === "gha" ? parts.objects.domain(at) : null,
     ),
   );
-  const sources = request.cacheFrom.map(({ at, mounts }, index): CacheSource => {
+  const sources = cacheFrom.map(({ at, mounts }, index): CacheSource => {
     const name = nameOfLocation(at);
     const vertex = digestOf(`import cache ${name}`);
     const domain = domains[index] ?? null;
@@ -156,11 +156,11 @@ export interface BuildOutcome {
 export async function withInlineCaches(
   images: readonly BuiltImage[],
   solution: Solution,
-  request: BuildRequest,
+  terms: BuildTerms,
   parts: CacheExportParts,
   signal: AbortSignal,
 ): Promise<readonly BuiltImage[]> {
-  if (!request.cacheTo.some(({ kind }) => kind === "inline")) return images;
+  if (!terms.cacheTo.some(({ kind }) => kind === "inline")) return images;
   const [{ inlineCache }, { INLINE_FIELD }] = await Promise.all([
     import("../../exporters/cache-export.ts"),
     import("../../cache/remote-cache/config.ts"),
@@ -176,11 +176,11 @@ export async function withInlineCaches(
 
 /** Sends layers during the build, to external caches with mode=max; null: there are none. */
 export async function openEarlyExports(
-  request: BuildRequest,
+  terms: BuildTerms,
   parts: CacheExportParts,
   signal: AbortSignal,
 ): Promise<EarlyExport | null> {
-  const targets = earlyTargets(request);
+  const targets = earlyTargets(terms);
   if (targets.length === 0) return null;
   const { openEarlyExport } = await import("../../exporters/cache-early.ts");
   return openEarlyExport(
@@ -190,7 +190,7 @@ export async function openEarlyExports(
   );
 }
 
-function earlyTargets({ cacheTo }: BuildRequest): readonly PlaceTarget[] {
+function earlyTargets({ cacheTo }: BuildTerms): readonly PlaceTarget[] {
   return cacheTo.filter(
     (one): one is PlaceTarget => one.kind === "place" && one.at.kind !== "local" && one.form.mode === "max",
   );
@@ -199,12 +199,12 @@ function earlyTargets({ cacheTo }: BuildRequest): readonly PlaceTarget[] {
 /** Exports the build to all requested caches, one after the other. Rethrows errors of an export, unless ignore-error is set. */
 export async function exportCaches(
   outcome: BuildOutcome,
-  request: BuildRequest,
+  terms: BuildTerms,
   parts: CacheExportParts,
   early: EarlyExport | null,
   context: CallContext,
 ): Promise<void> {
-  const targets = request.cacheTo.filter((one) => one.kind === "place");
+  const targets = terms.cacheTo.filter((one) => one.kind === "place");
   if (targets.length === 0) return;
   await early?.finish();
   const content: ExportContent = {
@@ -212,7 +212,7 @@ export async function exportCaches(
     mountIds: mountIds(outcome.definition),
   };
   for (const target of targets) {
-    const sentBytes = early?.sentBytes(earlyTargets(request).indexOf(target)) ?? 0;
+    const sentBytes = early?.sentBytes(earlyTargets(terms).indexOf(target)) ?? 0;
     await exportTo(target, content, parts, sentBytes, context);
   }
 }

@@ -1,9 +1,10 @@
 // The main context of a build, as far as it has to be fetched, unpacked or looked at before there is a graph.
 
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { onDisk } from "../../cache/disk-fault.ts";
+import { type Digest, digestFromHex } from "../../solver/graph/digest.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
 import { BuildError, redactUrl } from "../../solver/graph/error.ts";
 import { openGraph } from "../../solver/graph/llb.ts";
@@ -55,15 +56,41 @@ export async function fetchHttpContext(
   request: BuildRequest,
   options: EngineBuildOptions,
 ): Promise<BuildRequest> {
+  if (request.context.kind === "upload") {
+    const digest = await receive(parts, request.context.open(options));
+    return await unpackedContext(parts, request, digest, null);
+  }
   if (request.context.kind !== "remote") return request;
   const source = contextSource(request);
-  if (source.identifier.startsWith("git://")) return request;
-  const [{ downloadHttp }, { isArchive }] = await Promise.all([
-    import("../../worker/sources/http.ts"),
-    import("../../cache/layers/archive.ts"),
-  ]);
+  if ("definition" in source || source.identifier.startsWith("git://")) return request;
+  const { downloadHttp } = await import("../../worker/sources/http.ts");
   const context = { ...options, session: request.session };
   const { digest, modifiedSeconds } = await downloadHttp(source, parts.store, context, parts.transport);
+  return await unpackedContext(parts, request, digest, modifiedSeconds);
+}
+
+/** A file that a client sends, as a blob. Throws what the client's end of it throws, STORE_FULL. */
+async function receive({ store }: EngineParts, data: AsyncIterable<Uint8Array>): Promise<Digest> {
+  await using ingest = store.content.ingest();
+  const hash = createHash("sha256");
+  let size = 0;
+  for await (const chunk of data) {
+    size += chunk.length;
+    hash.update(chunk);
+    ingest.write(chunk);
+  }
+  const digest = digestFromHex(hash.digest("hex"));
+  ingest.commit({ digest, size, trusted: true });
+  return digest;
+}
+
+async function unpackedContext(
+  parts: EngineParts,
+  request: BuildRequest,
+  digest: Digest,
+  modifiedSeconds: number | null,
+): Promise<BuildRequest> {
+  const { isArchive } = await import("../../cache/layers/archive.ts");
   const path = parts.store.content.path(digest);
   if (await isArchive(path)) return { ...request, context: { kind: "archive", path, modifiedSeconds } };
   const data = parts.store.content.read(digest, DOCKERFILE_MAX_BYTES);
@@ -78,7 +105,7 @@ export async function fetchHttpContext(
 /** A context that came through standard input, or none at all, is a directory of the store for this build. */
 export async function sessionWithContext(parts: EngineParts, request: BuildRequest): Promise<Session> {
   const { context, session } = request;
-  if (context.kind === "directory" || context.kind === "client" || context.kind === "remote") return session;
+  if (context.kind !== "archive" && context.kind !== "file" && context.kind !== "empty") return session;
   const dir = join(parts.store.tempDir(), `context-${randomBytes(6).toString("hex")}`);
   onDisk("making a directory for the context", parts.store.dir, () => mkdirSync(dir, { mode: 0o700 }));
   parts.use({ [Symbol.asyncDispose]: () => removeContext(parts, dir) });

@@ -3,83 +3,116 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { ImageOptions, Output } from "../../exporters/output-grammar.ts";
-import type { Input } from "../../solver/graph/definition.ts";
+import type { Definition, Input } from "../../solver/graph/definition.ts";
 import { mergeDefinitions } from "../../solver/graph/definition.ts";
 import { digestOf, type Digest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import type { BuiltImage, CallContext, LayerId, Result } from "../../solver/graph/request.ts";
-import type { TraceRequest } from "../../solver/solver.ts";
+import type { Platform } from "../../solver/graph/op.ts";
+import {
+  type BuiltImage,
+  type CallContext,
+  type ImageConfig,
+  type LayerId,
+  type Result,
+  SCRATCH,
+} from "../../solver/graph/request.ts";
+import { Scope } from "../../solver/graph/scope.ts";
 import { openLayerSource } from "./layer-source.ts";
 import { normalizeName } from "./local-images.ts";
 import type { OpenBuild } from "./parts.ts";
-import type { BuildReport, BuildRequest } from "./request.ts";
+import { type BridgeResult, type BuildReport, type BuildTerms, EMPTY_REPORT } from "./request.ts";
 import type { ExportOutcome } from "../../exporters/contract.ts";
-import type { Converted } from "../../frontend/contract.ts";
 
-/** Of outputs without an image. */
-export const EMPTY_REPORT: BuildReport = {
-  imageDigest: null,
-  configDigest: null,
-  descriptor: null,
-  names: [],
-  metadata: {},
-  answer: null,
-};
+/** An image to be exported, and what solves its graph. */
+export interface SolvedBy {
+  readonly platform: Platform;
+  readonly definition: Definition;
+  readonly build: OpenBuild;
+  readonly noCache: boolean;
+  readonly config: ImageConfig;
+  readonly baseHistory: number;
+}
 
-/** Solves the frontend's definitions and runs the outputs. */
+export interface ExportRequest extends Omit<BridgeResult, "images" | "onExported"> {
+  readonly images: readonly SolvedBy[];
+}
+
+/** Solves the graphs of the images and runs the outputs. `build`: what is used for the rest. */
 export async function solveAndExport(
   build: OpenBuild,
-  converted: Converted,
-  trace: TraceRequest,
+  asked: ExportRequest,
   context: CallContext,
 ): Promise<BuildReport> {
-  const { parts, request, worker, solver, registry, imports } = build;
+  const { parts, terms, worker, registry, imports } = build;
   const { store } = parts;
-  const epochSeconds = converted.sourceDateEpoch;
-  const outputs = await outputsOf(request, epochSeconds);
+  const { sourceDateEpoch: epochSeconds, trace } = asked;
+  const outputs = await outputsOf(terms, epochSeconds);
   const vertices = outputs.map(({ kind }, index) =>
-    kind === "cacheonly" ? null : digestOf(`export ${index} ${request.tags.join(",")}`),
+    kind === "cacheonly" ? null : digestOf(`export ${index} ${terms.tags.join(",")}`),
   );
   const firstExport = vertices.find((one) => one !== null) ?? digestOf("export"); // where fetches for any of them are shown
   const layers = openLayerSource({
     ...{ store, keeper: parts.keeper, unpacker: worker.unpacker, vertex: firstExport, context },
-    pinnedCompressor: request.reproducible,
+    pinnedCompressor: terms.reproducible,
   });
 
-  const roots: Input[] = converted.images.flatMap(({ definition }) =>
-    definition.root === null ? [] : [definition.root],
-  );
   const { checkOutputs, runOutputs } = await import("../../exporters/exporter.ts");
   const client = context.session.outputs;
-  checkOutputs(outputs, { isIndex: converted.multiPlatform || converted.images.length > 1, client });
-  await checkPlaces(outputs, request);
-  const definition = mergeDefinitions(converted.images.map((image) => image.definition));
+  const multiPlatform = asked.multiPlatform || asked.images.length > 1;
+  checkOutputs(outputs, { isIndex: multiPlatform, client });
+  await checkPlaces(outputs, terms);
+  const groups = groupsOf(asked.images);
   const caches =
-    request.cacheFrom.length + request.cacheTo.length > 0 ? await import("./build-caches.ts") : null;
+    groups.some(({ build }) => build.imports !== null) || terms.cacheTo.length > 0
+      ? await import("./build-caches.ts")
+      : null;
   const { keeper, objects } = parts;
   const cacheParts = { store, keeper, objects, layers, registry, imports };
-  await using early = (await caches?.openEarlyExports(request, cacheParts, context.signal)) ?? null;
-  await using solution = await solver.solve({ definition, noCache: request.noCache }, roots, context, {
-    trace,
-    ...(early === null
-      ? {}
-      : { onResult: (_, result, isCached) => (isCached ? undefined : early.offer(result)) }),
+  await using early = (await caches?.openEarlyExports(terms, cacheParts, context.signal)) ?? null;
+  await using scope = new Scope(context.signal);
+  const solutions = await scope.all(
+    groups.map(
+      ({ build: { solver, session }, noCache, definition, roots }) =>
+        async (signal: AbortSignal) => {
+          const request = { definition, noCache };
+          return scope.use(
+            await solver.solve(
+              request,
+              roots,
+              { ...context, session, signal },
+              {
+                ...(trace === null ? {} : { trace }),
+                ...(early === null
+                  ? {}
+                  : { onResult: (_, result, isCached) => (isCached ? undefined : early.offer(result)) }),
+              },
+            ),
+          );
+        },
+    ),
+  );
+  const [solution] = solutions; // caches get the steps of one solver: that of the first image
+  const resultOf = new Map<SolvedBy, Result>();
+  groups.forEach((group, index) => {
+    const results = [...(solutions[index]?.results ?? [])];
+    for (const image of group.images) {
+      const result = image.definition.root === null ? SCRATCH : results.shift();
+      if (result === undefined) throw new Error("the solver gave fewer results than roots");
+      resultOf.set(image, result);
+    }
   });
-  const results = [...solution.results];
   const built: BuiltImage[] = [];
-  for (const image of converted.images) {
-    const result: Result | undefined =
-      image.definition.root === null ? { kind: "layers", layers: [] } : results.shift();
-    if (result === undefined) throw new Error("the solver gave fewer results than roots");
-    built.push({
-      platform: image.platform,
-      layers: await worker.layersOf(result, context),
-      config: image.config,
-      baseHistory: image.baseHistory,
-    });
+  for (const image of asked.images) {
+    const { platform, config, baseHistory } = image;
+    const { worker: own, session } = image.build;
+    const stack = await own.layersOf(resultOf.get(image) ?? SCRATCH, { ...context, session });
+    built.push({ platform, layers: stack, config, baseHistory });
   }
   const images =
-    (await caches?.withInlineCaches(built, solution, request, cacheParts, context.signal)) ?? built;
+    solution === undefined
+      ? built
+      : ((await caches?.withInlineCaches(built, solution, terms, cacheParts, context.signal)) ?? built);
+  const roots = groups.flatMap((group) => group.roots);
   const inputs = roots.map((root) => root.vertex);
   outputs.forEach((output, index) => {
     const vertex = vertices[index] ?? null;
@@ -129,17 +162,45 @@ export async function solveAndExport(
       signal: context.signal,
       emit: context.emit,
       vertices,
-      multiPlatform: converted.multiPlatform,
+      multiPlatform,
       epochSeconds,
       nowMs: Date.now,
     },
   );
-  await caches?.exportCaches({ images, solution, definition }, request, cacheParts, early, context);
+  const [first] = groups;
+  if (solution !== undefined && first !== undefined) {
+    const { definition } = first;
+    await caches?.exportCaches({ images, solution, definition }, terms, cacheParts, early, context);
+  }
   return reportOf(outcomes);
 }
 
+/** Images that are solved together. */
+interface SolveGroup {
+  readonly build: OpenBuild;
+  readonly noCache: boolean;
+  readonly images: readonly SolvedBy[];
+  readonly definition: Definition;
+  readonly roots: readonly Input[];
+}
+
+function groupsOf(images: readonly SolvedBy[]): readonly SolveGroup[] {
+  const groups: { build: OpenBuild; noCache: boolean; images: SolvedBy[] }[] = [];
+  for (const image of images) {
+    const { build, noCache } = image;
+    const known = groups.find((group) => group.build === build && group.noCache === noCache);
+    if (known === undefined) groups.push({ build, noCache, images: [image] });
+    else known.images.push(image);
+  }
+  return groups.map((group) => ({
+    ...group,
+    definition: mergeDefinitions(group.images.map(({ definition }) => definition)),
+    roots: group.images.flatMap(({ definition: { root } }) => (root === null ? [] : [root])),
+  }));
+}
+
 /** Reports unwritable outputs before the first step. */
-async function checkPlaces(outputs: readonly Output[], { cacheTo }: BuildRequest): Promise<void> {
+async function checkPlaces(outputs: readonly Output[], { cacheTo }: BuildTerms): Promise<void> {
   const caches = cacheTo.flatMap((to) =>
     to.kind === "place" && to.at.kind === "local" && !to.ignoreError ? [to.at.path] : [],
   );
@@ -151,7 +212,7 @@ async function checkPlaces(outputs: readonly Output[], { cacheTo }: BuildRequest
 }
 
 /** The outputs given with -o, or the local image store; with names, annotations and times from the other flags. */
-async function outputsOf(request: BuildRequest, epochSeconds: number | null): Promise<readonly Output[]> {
+async function outputsOf(request: BuildTerms, epochSeconds: number | null): Promise<readonly Output[]> {
   const { parseOutput } = await import("../../exporters/output-grammar.ts");
   // As in buildx, tags replace name=.
   const tagged =
@@ -188,13 +249,15 @@ function reportOf(outcomes: readonly ExportOutcome[]): BuildReport {
   // As in BuildKit the last output determines it; but a digest of a registry has priority over one of this store only.
   const isPushed = ({ output }: ExportOutcome): boolean => output.kind === "image" && output.push;
   const image = outcomes.findLast(isPushed) ?? outcomes.findLast((outcome) => outcome.descriptor !== null);
-  if (image === undefined || image.descriptor === null) return EMPTY_REPORT;
+  const outputs = outcomes.map(({ descriptor }) => descriptor);
+  if (image === undefined || image.descriptor === null) return { ...EMPTY_REPORT, outputs };
   const imageName = outcomes.findLast((outcome) => outcome.imageName !== null)?.imageName ?? null;
   const digest: Digest = image.descriptor.digest;
   return {
     imageDigest: digest,
     configDigest: image.configDigest,
     descriptor: image.descriptor,
+    outputs,
     names: imageName?.split(",") ?? [],
     metadata: {
       ...(image.configDigest === null ? {} : { "containerimage.config.digest": image.configDigest }),

@@ -23,6 +23,7 @@ export function buildRequest(asked: PartialBuildRequest): BuildRequest {
     buildArgs: new Map(),
     labels: new Map(),
     buildContexts: new Map(),
+    inputs: new Map(),
     noCache: false,
     noCacheFilter: [],
     platforms: [],
@@ -73,7 +74,8 @@ export function checkTag(text: string): void {
   }
 }
 
-function contextOnly(context: BuildRequest["context"]): Session {
+/** A client that provides no more than this context. */
+export function contextOnly(context: BuildRequest["context"]): Session {
   return {
     async files(name) {
       if (name === MAIN_DIRECTORY && context.kind === "directory")

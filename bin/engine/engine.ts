@@ -14,8 +14,10 @@ import { openLocalStore } from "./local-store.ts";
 import { openObjectCaches } from "./object-caches.ts";
 import type { EngineParts } from "./parts.ts";
 import {
+  type Bridge,
   type BuildReport,
-  type BuildRequest,
+  type BuildTerms,
+  EMPTY_REPORT,
   type Engine,
   type EngineBuildOptions,
   type EngineConfig,
@@ -162,13 +164,17 @@ export async function openEngine(
     return work;
   }
 
-  async function buildAndTidy(request: BuildRequest, options: EngineBuildOptions): Promise<BuildReport> {
-    const [{ runBuild }, runtime] = await Promise.all([
-      import("./build.ts"),
-      runtimeOf(request),
+  async function driveAndTidy<T>(
+    terms: BuildTerms,
+    options: EngineBuildOptions,
+    work: (bridge: Bridge) => Promise<T>,
+  ): Promise<T> {
+    const [{ openBridge }, runtime] = await Promise.all([
+      import("./bridge.ts"),
+      runtimeOf(terms),
       keepers.load(),
     ]);
-    const report = await serving(runtime, (parts) => runBuild(parts, request, options)).catch(
+    const report = await serving(runtime, (parts) => work(openBridge(parts, terms, options))).catch(
       throwExplained(options.signal),
     );
     if (keepers.running() === null) return report; // nothing ran, so nothing is new
@@ -193,7 +199,16 @@ export async function openEngine(
 
   return {
     store,
-    build: (request, options) => waitedFor(buildAndTidy(request, options)),
+    async build(request, options) {
+      const work = async (bridge: Bridge): Promise<BuildReport> => {
+        const outcome = await bridge.dockerfile(request);
+        return outcome.kind === "answer"
+          ? { ...EMPTY_REPORT, answer: outcome.answer }
+          : await bridge.export(outcome.result);
+      };
+      return await waitedFor(driveAndTidy(request, options, work));
+    },
+    drive: (terms, options, work) => waitedFor(driveAndTidy(terms, options, work)),
     async run(request, options) {
       const [{ runImage }, runtime] = await Promise.all([
         import("./run.ts"),

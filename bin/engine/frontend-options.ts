@@ -3,8 +3,9 @@
 import { basename, dirname, join } from "node:path";
 import type { HeldDirectory } from "../../cache/synced-files.ts";
 import { gitContext } from "../../frontend/git-ref.ts";
+import type { Definition } from "../../solver/graph/definition.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
-import { BuildError, redactUrl } from "../../solver/graph/error.ts";
+import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
 import type { Emit } from "../../solver/graph/event.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
@@ -14,21 +15,22 @@ import { MAIN_DIRECTORY } from "./defaults.ts";
 import type { BuildRequest } from "./request.ts";
 import { readContextFile, readUserFile } from "./context-files.ts";
 import type { Store } from "../../cache/contract.ts";
-import type { FrontendOptions } from "../../frontend/contract.ts";
+import type { FrontendInput, FrontendOptions } from "../../frontend/contract.ts";
 
 interface NamedFile {
   readonly name: string;
   readonly data: Uint8Array;
 }
 
-/** Reads a file out of the main context, when that has to be fetched first. */
-export type ReadRemote = (path: string) => Promise<Uint8Array | null>;
+/** Reads a file out of a graph's result. */
+export type ReadInput = (definition: Definition, path: string) => Promise<Uint8Array | null>;
 
 /** Name of the one file that a context behind an http(s) address is when it is no archive: dockerui, context.go. */
 export const HTTP_CONTEXT_FILE = "context";
 
 /** The main context as a source. Throws USAGE for an address of a repository that makes no sense. */
-export function contextSource({ context, buildArgs }: BuildRequest): SourceOp {
+export function contextSource({ context, buildArgs, inputs }: BuildRequest): SourceOp | FrontendInput {
+  if (context.kind === "input") return inputOf(context.name, inputs);
   if (context.kind !== "remote") return { kind: "source", identifier: "local://context", attrs: {} };
   const git = gitContext(context.url, buildArgs);
   if (git !== null) return git;
@@ -38,11 +40,19 @@ export function contextSource({ context, buildArgs }: BuildRequest): SourceOp {
   return { kind: "source", identifier: context.url, attrs: { "http.filename": HTTP_CONTEXT_FILE } };
 }
 
+function inputOf(name: string, inputs: BuildRequest["inputs"]): FrontendInput {
+  const input = inputs.get(name);
+  if (input === undefined) throw new BuildError("USAGE", `there is no input named ${printable(name)}`);
+  return input;
+}
+
 /** What reading a request's files takes. */
 export interface Reading {
   readonly session: Session;
   readonly store: Store;
-  readonly readRemote: ReadRemote;
+  readonly readInput: ReadInput;
+  /** The main context as a graph, where it is no directory of the session. */
+  readonly main: () => Definition;
   readonly emit: Emit;
   readonly signal: AbortSignal;
 }
@@ -50,21 +60,18 @@ export interface Reading {
 /** Reads what is needed and checks what the frontend cannot know. Throws DOCKERFILE_MISSING, USAGE. */
 export async function frontendOptions(
   request: BuildRequest,
-  source: SourceOp,
+  source: SourceOp | FrontendInput,
   reading: Reading,
 ): Promise<FrontendOptions> {
   const { emit } = reading;
-  await using main =
-    request.context.kind === "remote"
-      ? null
-      : await clientDirectory(MAIN_DIRECTORY, wantedFiles(request), reading);
+  await using main = isElsewhere(request) ? null : await mainDirectory(request, reading);
   await using beside =
     request.dockerfile.kind === "client"
       ? await clientDirectory(request.dockerfile.name, dockerfileFiles(request), reading)
       : null;
   const read = readerOf(request, { main: main?.path ?? null, beside: beside?.path ?? null }, reading);
   // What comes out of a context that is fetched is no step of its own: the fetch is one.
-  const isRemote = request.context.kind === "remote";
+  const isRemote = isElsewhere(request);
   const definition = `build definition from ${dockerfileName(request)}`;
   const dockerfile = await shown(
     isRemote && request.dockerfile.kind !== "bytes" ? null : emit,
@@ -90,6 +97,7 @@ export async function frontendOptions(
     ...(request.contextMode === null ? {} : { contextMode: request.contextMode }),
     buildPlatform: hostPlatform(),
     namedContexts: request.buildContexts,
+    inputs: request.inputs,
     noCache: request.noCache,
     noCacheFilter: request.noCacheFilter,
     extraHosts: request.extraHosts,
@@ -127,6 +135,11 @@ async function shown<T extends NamedFile | null>(
   }
 }
 
+/** The context is made by steps, and no directory of the session. */
+function isElsewhere({ context }: BuildRequest): boolean {
+  return context.kind === "remote" || context.kind === "input";
+}
+
 function dockerfileName({ dockerfile }: BuildRequest): string {
   return "path" in dockerfile ? basename(dockerfile.path) : "Dockerfile";
 }
@@ -140,18 +153,35 @@ interface FileReader {
 
 /** `beside`: the directory of the Dockerfile, where it has one of its own. */
 function readerOf(
-  { context }: BuildRequest,
+  request: BuildRequest,
   { main, beside }: { readonly main: string | null; readonly beside: string | null },
-  { readRemote }: Pick<Reading, "readRemote">,
+  { readInput, main: mainGraph }: Pick<Reading, "readInput" | "main">,
 ): FileReader {
-  const inContext = (path: string) => (main === null ? readRemote(path) : readContextFile(main, path));
+  const { context, dockerfile, inputs } = request;
+  const inContext = async (path: string): Promise<Uint8Array | null> => {
+    if (isElsewhere(request)) return await readInput(mainGraph(), path);
+    return main === null ? null : await readContextFile(main, path);
+  };
   return {
     context: inContext,
     named(path) {
       if (beside !== null) return readContextFile(beside, path);
+      if (dockerfile.kind === "input") return readInput(inputOf(dockerfile.name, inputs).definition, path);
       return context.kind === "directory" && main !== null ? readUserFile(path, main) : inContext(path);
     },
   };
+}
+
+/** The main context with the files of it that may be read; null: the client has none, which matters only to a build that uses it. */
+async function mainDirectory(request: BuildRequest, reading: Reading): Promise<HeldDirectory | null> {
+  const { kind } = request.dockerfile;
+  try {
+    return await clientDirectory(MAIN_DIRECTORY, wantedFiles(request), reading);
+  } catch (error) {
+    const isNeeded = kind === "default" || kind === "path" || kind === "remote";
+    if (!isNeeded && error instanceof BuildError && error.code === "CONTEXT_MISSING") return null;
+    throw error;
+  }
 }
 
 /** Where the session's directory is on this machine, with at least these files in it. */
@@ -170,7 +200,7 @@ async function clientDirectory(
 /** The paths that may be read of the main context before there is a graph. */
 function wantedFiles(request: BuildRequest): string[] {
   const { kind } = request.dockerfile;
-  const files = kind === "bytes" || kind === "client" ? [] : dockerfileFiles(request);
+  const files = kind === "bytes" || kind === "client" || kind === "input" ? [] : dockerfileFiles(request);
   return [...files, ".dockerignore"];
 }
 

@@ -7,7 +7,7 @@ import type { Limits, Sharing, Solver } from "../../solver/solver.ts";
 import type { Keeper } from "../../worker/keeper/keeper.ts";
 import type { LocalWorker } from "../../worker/worker.ts";
 import type { ObjectCaches } from "./object-caches.ts";
-import type { BuildRequest, EngineConfig } from "./request.ts";
+import type { BuildTerms, EngineConfig } from "./request.ts";
 import type { Registry } from "../../cache/registry/contract.ts";
 import type { Store } from "../../cache/contract.ts";
 
@@ -34,13 +34,15 @@ export interface EngineParts {
   readonly hold: () => AsyncDisposable;
 }
 
-/** One running build. */
+/** What solves graphs of one build: those that have a session and a list of caches in common. */
 export interface OpenBuild {
   readonly parts: EngineParts;
-  readonly request: BuildRequest;
+  readonly terms: BuildTerms;
+  /** Of this build's client; its main context may be one that was unpacked here. */
+  readonly session: Session;
   readonly worker: LocalWorker;
   readonly solver: Solver;
   readonly registry: () => Promise<Registry>;
-  /** Results of external caches; null: the request has none. */
+  /** Results of external caches; null: there are none. */
   readonly imports: ImportedResults | null;
 }

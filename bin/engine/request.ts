@@ -6,16 +6,20 @@ import type { Measure } from "../../cache/collect.ts";
 import type { OpenStore } from "../../cache/store.ts";
 import type { S3Credentials } from "../../cache/remote-cache/s3-calls.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
+import type { Definition } from "../../solver/graph/definition.ts";
 import type { Emit } from "../../solver/graph/event.ts";
-import type { Platform } from "../../solver/graph/op.ts";
-import type { Descriptor, Entitlement } from "../../solver/graph/request.ts";
+import type { Attrs, Platform } from "../../solver/graph/op.ts";
+import type { Descriptor, Entitlement, ImageConfig } from "../../solver/graph/request.ts";
 import type { Session } from "../../solver/graph/session.ts";
-import type { ExplainedBuild } from "../../solver/solver.ts";
+import type { ExplainedBuild, TraceRequest } from "../../solver/solver.ts";
+import type { LookAnswer, TreeQuestion } from "../../worker/keeper/messages.ts";
+
+export type { TreeEntry, TreeQuestion } from "../../worker/keeper/messages.ts";
 import type { ResourceLimits } from "../../worker/cgroup-limits.ts";
 import type { Annotation } from "../../exporters/annotations.ts";
 import type { Output } from "../../exporters/output-grammar.ts";
 import type { CacheFrom, CacheLocation, CacheTo, GhaLocation } from "./cache-location.ts";
-import type { CheckResult, Converted, Outline, Target } from "../../frontend/contract.ts";
+import type { CheckResult, FrontendInput, Outline, ResolvedImage, Target } from "../../frontend/contract.ts";
 
 /** Who builds: the account that the keeper is started for. */
 export interface User {
@@ -71,6 +75,12 @@ export type ContextSource =
   /** The session's directory MAIN_DIRECTORY, which may be elsewhere. `key`: tells it from others, for --explain. */
   | { readonly kind: "client"; readonly key: string }
   | { readonly kind: "remote"; readonly url: string } // git or http(s), as written
+  | { readonly kind: "input"; readonly name: string } // of the request's inputs
+  /** An archive or a Dockerfile that the client sends, once. */
+  | {
+      readonly kind: "upload";
+      readonly open: (options: { readonly signal: AbortSignal }) => AsyncIterable<Uint8Array>;
+    }
   /** No files at all: `tsbuild build - < Dockerfile`. */
   | { readonly kind: "empty" }
   /** A tar (maybe compressed) that came through standard input or by http(s) and lies in a file of ours now.
@@ -85,6 +95,7 @@ export type DockerfileSource =
   | { readonly kind: "path"; readonly path: string } // as written: relative to the working directory, or to a context elsewhere
   | { readonly kind: "remote"; readonly url: string } // http(s)
   | { readonly kind: "client"; readonly name: string; readonly path: string } // in another directory of the session
+  | { readonly kind: "input"; readonly name: string; readonly path: string } // in one of the request's inputs
   | { readonly kind: "bytes"; readonly data: Uint8Array }; // standard input
 
 export interface Ulimit {
@@ -103,41 +114,47 @@ export interface CallRequest {
   readonly ignoreStatus: boolean;
 }
 
-/** Everything `tsbuild build` was asked. */
-export interface BuildRequest {
-  readonly context: ContextSource;
-  readonly dockerfile: DockerfileSource;
-  readonly target: string | null;
+/** What holds for all graphs of one build, wherever they come from. */
+export interface BuildTerms {
   readonly tags: readonly string[]; // as written; the engine normalizes and checks them
-  readonly buildArgs: ReadonlyMap<string, string>;
-  readonly labels: ReadonlyMap<string, string>;
-  /** --build-context: name to URL as written, layout with an absolute path, or "local:NAME" (a session directory). */
-  readonly buildContexts: ReadonlyMap<string, string>;
-  readonly noCache: boolean;
-  readonly noCacheFilter: readonly string[];
-  readonly platforms: readonly Platform[]; // empty: this machine's
-  readonly pull: boolean;
   readonly outputs: readonly Output[]; // --push and --load are folded in
   readonly annotations: readonly Annotation[];
   readonly allow: readonly Entitlement[];
-  readonly network: "default" | "host" | "none";
-  readonly extraHosts: readonly ExtraHost[];
-  readonly shmSizeBytes: number | null;
-  readonly ulimits: readonly Ulimit[];
-  readonly cgroupParent: string;
   /** What each step may use at most; null: no limits. */
   readonly limits: ResourceLimits | null;
   /** OCI runtime for the steps, a name or an absolute path; null: the built-in sandbox. */
   readonly ociRuntime: string | null;
   readonly reproducible: boolean;
+  readonly cacheTo: readonly CacheTo[];
+  /** The client's side: directories, secrets, agents, credentials, outputs. */
+  readonly session: Session;
+}
+
+/** Everything `tsbuild build` was asked: the terms, and what the Dockerfile frontend is called with. */
+export interface BuildRequest extends BuildTerms {
+  readonly context: ContextSource;
+  readonly dockerfile: DockerfileSource;
+  readonly target: string | null;
+  readonly buildArgs: ReadonlyMap<string, string>;
+  readonly labels: ReadonlyMap<string, string>;
+  /** --build-context: name to URL as written, layout with an absolute path, "local:NAME" (a session directory), or "input:NAME". */
+  readonly buildContexts: ReadonlyMap<string, string>;
+  /** Results of other builds, by the names that contexts refer to. */
+  readonly inputs: ReadonlyMap<string, FrontendInput>;
+  readonly noCache: boolean;
+  readonly noCacheFilter: readonly string[];
+  readonly platforms: readonly Platform[]; // empty: this machine's
+  readonly pull: boolean;
+  readonly network: "default" | "host" | "none";
+  readonly extraHosts: readonly ExtraHost[];
+  readonly shmSizeBytes: number | null;
+  readonly ulimits: readonly Ulimit[];
+  readonly cgroupParent: string;
   /** "git": modes of context files are 755 or 644, as git keeps them. */
   readonly contextMode: "git" | null;
   readonly call: CallRequest;
   /** Caches to import, asked in this order. */
   readonly cacheFrom: readonly CacheFrom[];
-  readonly cacheTo: readonly CacheTo[];
-  /** The client's side: directories, secrets, agents, credentials, outputs. */
-  readonly session: Session;
 }
 
 /** What came out of a build. */
@@ -147,6 +164,8 @@ export interface BuildReport {
   /** Image config, for a result of one platform. */
   readonly configDigest: Digest | null;
   readonly descriptor: Descriptor | null;
+  /** Of each output in the order of the request: manifest or index, null for files. */
+  readonly outputs: readonly (Descriptor | null)[];
   /** As the user wrote them. */
   readonly names: readonly string[];
   /** For --metadata-file: buildx's keys (containerimage.digest, image.name…). */
@@ -154,6 +173,17 @@ export interface BuildReport {
   /** The answer of --call, null for a build. */
   readonly answer: CallAnswer | null;
 }
+
+/** Of outputs without an image. */
+export const EMPTY_REPORT: BuildReport = {
+  imageDigest: null,
+  configDigest: null,
+  descriptor: null,
+  outputs: [],
+  names: [],
+  metadata: {},
+  answer: null,
+};
 
 export type CallAnswer =
   | { readonly kind: "check"; readonly result: CheckResult }
@@ -220,8 +250,6 @@ export interface EngineBuildOptions extends EngineOptions {
   readonly onSource: (source: SourceText) => void;
   /** How large the store may become; left out: a share of the disk. */
   readonly maxStorage?: StorageLimit;
-  /** Called when the Dockerfile is a graph; the steps run once it resolves. Left out: at once. */
-  readonly onConverted?: (converted: Converted) => Promise<void>;
   /** Called when the steps have ended, well or not: which ran, and why. */
   readonly onExplained?: (build: ExplainedBuild) => void;
 }
@@ -258,10 +286,69 @@ export type MountsImported = readonly {
   readonly isKept: boolean;
 }[];
 
+/** A lazy result of a build's bridge. */
+export interface Ref {
+  readonly definition: Definition;
+}
+
+/** One image to be exported. */
+export interface RefImage {
+  readonly platform: Platform;
+  readonly ref: Ref;
+  readonly config: ImageConfig;
+  /** Number of history entries at the start that belong to the base image. */
+  readonly baseHistory: number;
+}
+
+/** What a frontend comes to: an image per platform. */
+export interface BridgeResult {
+  readonly images: readonly RefImage[];
+  readonly multiPlatform: boolean; // true: the result is an index
+  /** SOURCE_DATE_EPOCH, for outputs that have none of their own. */
+  readonly sourceDateEpoch: number | null;
+  /** For --explain; null: the build is not recorded. */
+  readonly trace: TraceRequest | null;
+  /** Called when it has been exported. */
+  readonly onExported: (() => void) | null;
+}
+
+/** A call of the Dockerfile frontend: a result, or an answer about the Dockerfile. */
+export type FrontendOutcome =
+  | { readonly kind: "result"; readonly result: BridgeResult }
+  | { readonly kind: "answer"; readonly answer: CallAnswer };
+
+/** One build as its frontends see it: graphs in, lazy results out, any number of them, and one of them exported. BuildKit's LLBBridge. Everything
+ *  throws BuildError for what the user is to be told. */
+export interface Bridge {
+  /** Reads and converts a Dockerfile. Steps run only as far as that needs their files. */
+  dockerfile(request: BuildRequest): Promise<FrontendOutcome>;
+  /** A graph from elsewhere. */
+  define(definition: Definition, options: DefineOptions): Promise<Ref>;
+  /** Runs all steps of a result. */
+  evaluate(ref: Ref): Promise<void>;
+  /** Looks at a path in a result, whose steps run first. Throws CONTEXT_PATH_MISSING. */
+  look(ref: Ref, path: string, question: TreeQuestion): Promise<LookAnswer>;
+  /** Resolves an image's name: digest and config. */
+  resolveImage(identifier: string, attrs: Attrs, options: ResolveOptions): Promise<ResolvedImage>;
+  /** Makes the outputs and caches of the build. */
+  export(result: BridgeResult): Promise<BuildReport>;
+}
+
+export interface DefineOptions {
+  readonly cacheFrom: readonly CacheFrom[];
+}
+export interface ResolveOptions {
+  readonly platform: Platform | null; // null: this machine's
+  /** Name of the step. */
+  readonly name: string;
+}
+
 /** All rooms wired together. Disposed: the keeper, its mounts and the store are closed, in reverse order. */
 export interface Engine extends AsyncDisposable {
   readonly store: OpenStore;
   build(request: BuildRequest, options: EngineBuildOptions): Promise<BuildReport>;
+  /** A build that `work` drives; what it opened is closed when that has ended. */
+  drive<T>(terms: BuildTerms, options: EngineBuildOptions, work: (bridge: Bridge) => Promise<T>): Promise<T>;
   /** Runs a command in an image and returns its exit code (128 + n when signal n ended it). */
   run(request: RunRequest, options: EngineRunOptions): Promise<number>;
   /** Fetches an image into the local image store under its name; platform null: this machine's. */

@@ -36,6 +36,9 @@ function placeOf({ context }: BuildRequest): string {
       return `client ${context.key}`;
     case "remote":
       return redactUrl(context.url);
+    case "input":
+      return `input ${context.name}`;
+    case "upload":
     case "empty":
     case "archive":
     case "file":

@@ -1,11 +1,14 @@
 // The builder's calls as this command makes them: who it is, a build with its progress, and questions to the frontend by the gateway.
 
-import { create, fromBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { ClientHttp2Session } from "node:http2";
+import { printable } from "../../solver/graph/error.ts";
 import { callUnary, openCall } from "../wire/client.ts";
 import {
   InfoRequestSchema,
   InfoResponseSchema,
+  ListWorkersRequestSchema,
+  ListWorkersResponseSchema,
   type SolveRequest,
   SolveRequestSchema,
   SolveResponseSchema,
@@ -22,7 +25,6 @@ import {
   SolveRequestSchema as BridgeSolveRequestSchema,
   SolveResponseSchema as BridgeSolveResponseSchema,
 } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
-import { toBinary } from "@bufbuild/protobuf";
 import { CODE, RpcError } from "../wire/status.ts";
 import type { Attributes } from "./solve-request.ts";
 
@@ -31,6 +33,11 @@ const BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge";
 
 const METHODS = {
   info: { path: `${CONTROL}/Info`, input: InfoRequestSchema, output: InfoResponseSchema },
+  workers: {
+    path: `${CONTROL}/ListWorkers`,
+    input: ListWorkersRequestSchema,
+    output: ListWorkersResponseSchema,
+  },
   solve: { path: `${CONTROL}/Solve`, input: SolveRequestSchema, output: SolveResponseSchema },
   ping: { path: `${BRIDGE}/Ping`, input: PingRequestSchema, output: PongResponseSchema },
   bridgeSolve: {
@@ -54,7 +61,8 @@ export interface BuilderInfo {
 export async function builderInfo(http: ClientHttp2Session, options: CallOptions): Promise<BuilderInfo> {
   try {
     const { buildkitVersion } = await callUnary(http, METHODS.info, create(InfoRequestSchema), options);
-    return { name: buildkitVersion?.package ?? "", version: buildkitVersion?.version ?? "" };
+    const { package: name = "", version = "" } = buildkitVersion ?? {};
+    return { name: printable(name), version: printable(version) };
   } catch (error) {
     if (error instanceof RpcError && error.code === CODE.UNIMPLEMENTED) return { name: "", version: "" };
     throw error;
@@ -64,6 +72,20 @@ export async function builderInfo(http: ClientHttp2Session, options: CallOptions
 /** Is it tsbuildd, which understands more than BuildKit's words? */
 export function isOurs({ name }: BuilderInfo): boolean {
   return name === "tsbuild";
+}
+
+/** The workers of a builder, with their platforms. */
+export async function listWorkers(
+  http: ClientHttp2Session,
+  options: CallOptions,
+): Promise<readonly { readonly id: string; readonly platforms: readonly string[] }[]> {
+  const { record } = await callUnary(http, METHODS.workers, create(ListWorkersRequestSchema), options);
+  return record.map(({ ID, platforms }) => ({
+    id: printable(ID),
+    platforms: platforms.map(({ OS, Architecture, Variant }) =>
+      printable([OS, Architecture, Variant].filter((part) => part !== "").join("/")),
+    ),
+  }));
 }
 
 /** What a build comes to: texts by the names of exporters' responses. Throws RpcError. */

@@ -1,5 +1,6 @@
 // Connections to builders: a socket, TLS, or the standard streams of a program.
 
+import type { ChildProcessWithoutNullStreams } from "node:child_process";
 import { connect as connectSocket, type Socket } from "node:net";
 import { Duplex } from "node:stream";
 import { readFileOf } from "../../cache/outside.ts";
@@ -123,7 +124,7 @@ function startProgram(address: Extract<BuilderAddress, { kind: "command" }>, env
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     complaint = (complaint + text).slice(-COMPLAINT_MAX_CHARS);
   });
-  const stream = Duplex.from({ readable: child.stdout, writable: child.stdin });
+  const stream = streamsOf(child);
   stream.on("error", () => {}); // told by who reads it
   child.once("error", (error: NodeJS.ErrnoException) => {
     complaint = error.code === "ENOENT" ? `${address.file} is not installed` : error.message;
@@ -137,6 +138,28 @@ function startProgram(address: Extract<BuilderAddress, { kind: "command" }>, env
       await ending.stop().catch(() => {}); // it could not be started
     },
   };
+}
+
+/** Standard output and input as one stream. (Duplex.from() of Node 20 fails an assertion of its own when the program ends early.) */
+function streamsOf({ stdin, stdout }: ChildProcessWithoutNullStreams): Duplex {
+  const stream = new Duplex({
+    allowHalfOpen: true,
+    read: () => void stdout.resume(),
+    write: (chunk: Buffer, _encoding, done) => void stdin.write(chunk, done),
+    final: (done) => void stdin.end(done),
+    destroy(error, done) {
+      stdin.destroy();
+      stdout.destroy();
+      done(error);
+    },
+  });
+  stdin.on("error", () => {}); // told to who writes
+  stdout.on("error", () => {});
+  stdout.on("data", (chunk: Buffer) => {
+    if (!stream.push(chunk)) stdout.pause();
+  });
+  stdout.on("end", () => void stream.push(null));
+  return stream;
 }
 
 /** Why nothing is built. `complaint`: what the program of the connection said. */

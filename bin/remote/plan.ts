@@ -115,8 +115,7 @@ async function mainAttributes(
       attributes = { context: `http://buildkit-session/${urlPath}` };
       break;
     }
-    case "client":
-    case "file":
+    default:
       throw new Error(`a context that is ${context.kind} is not the user's`);
   }
   switch (dockerfile.kind) {
@@ -147,8 +146,8 @@ async function mainAttributes(
         "a Dockerfile from a URL",
         "download it, and pass its path with -f, or -f - for standard input",
       );
-    case "client":
-      throw new Error("a Dockerfile of another client is not the user's");
+    default:
+      throw new Error(`a Dockerfile that is ${dockerfile.kind} is not the user's`);
   }
 }
 

@@ -233,6 +233,7 @@ function reportOf(response: Readonly<Record<string, string>>): BuildReport {
     imageDigest: digestIn("containerimage.digest"),
     configDigest: digestIn("containerimage.config.digest"),
     descriptor: typeof descriptor === "object" && descriptor !== null ? (descriptor as Descriptor) : null,
+    outputs: [],
     names: response["image.name"]?.split(",").filter((name) => name !== "") ?? [],
     metadata,
     answer: null,

@@ -61,8 +61,8 @@ export function openCall(
       if (error instanceof RpcError) throw error;
       fault ??= error as Error;
     }
-    // Trailers follow the last message.
-    if (ended === null && !stream.closed) await Promise.race([gone, once(stream, "trailers")]);
+    // Trailers follow the last message; the stream may be closed before they are told.
+    if (ended === null) await Promise.race([gone, once(stream, "trailers")]);
     signal.throwIfAborted();
     if (ended !== null) {
       const error = errorIn(ended);

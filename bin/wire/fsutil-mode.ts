@@ -26,10 +26,21 @@ export function permissionsOf(mode: number): number {
   return unix;
 }
 
-export function goMode(type: "file" | "directory" | "symlink" | "fifo", permissions: number): number {
+type FileType = "file" | "directory" | "symlink" | "fifo" | "socket" | "block" | "character";
+
+/** Types in Go's words; those of files that can be sent, and the rest. */
+const TYPE_BITS: Readonly<Record<FileType, number>> = {
+  file: 0,
+  directory: DIRECTORY,
+  symlink: SYMLINK,
+  fifo: FIFO,
+  socket: 1 << 24,
+  block: 1 << 26,
+  character: (1 << 26) | (1 << 21),
+};
+
+export function goMode(type: FileType, permissions: number): number {
   let mode = permissions & 0o777;
   for (const [go, bit] of BITS) if ((permissions & bit) !== 0) mode |= go;
-  if (type === "symlink") mode |= SYMLINK;
-  if (type === "fifo") mode |= FIFO;
-  return type === "directory" ? mode + DIRECTORY : mode;
+  return mode + TYPE_BITS[type];
 }

@@ -136,21 +136,17 @@ function* walk(
   }
 }
 
-/** `links`: the first name of each file that has several. */
+/** `links`: the first name of each file that has several; the others are sent as links to it. */
 function statOf(tree: TreeReader, path: string, { stat }: Child, links: Map<string, string>): Stat {
   const type = stat.type as "file" | "directory" | "symlink" | "fifo";
-  let linkname = type === "symlink" ? textOf(tree.readlink(path)) : "";
-  if (type === "file" && stat.nlink > 1) {
-    const inode = `${stat.dev}:${stat.ino}`;
-    const first = links.get(inode);
-    if (first === undefined) links.set(inode, textOf(path));
-    else linkname = first;
-  }
+  const inode = type === "file" && stat.nlink > 1 ? `${stat.dev} ${stat.ino}` : null;
+  const first = inode === null ? undefined : links.get(inode);
+  if (inode !== null && first === undefined) links.set(inode, textOf(path));
   return create(StatSchema, {
     path: textOf(path),
     mode: goMode(type, stat.mode),
-    size: BigInt(type === "file" ? stat.size : 0),
+    size: BigInt(type === "file" && first === undefined ? stat.size : 0),
     modTime: stat.mtimeNs,
-    linkname,
+    linkname: type === "symlink" ? textOf(tree.readlink(path)) : (first ?? ""),
   });
 }

@@ -36,6 +36,7 @@ import {
   joinName,
   OPAQUE_NAME,
   OPAQUE_XATTR,
+  ORIGIN_XATTR,
   shownName,
   WHITEOUT_PREFIX,
 } from "./names.ts";
@@ -342,8 +343,11 @@ export function treeWriter(root: number, options: WriterOptions): TreeWriter {
     if (name.length === 0 || name.equals(DOT) || name.equals(DOT_DOT))
       refuse(member, "is a whiteout without a name");
     const there = statxOrNull(parent, name);
-    if (there === null) mknodat(parent, name, S.IFCHR, { major: 0, minor: 0 });
-    else if ((there.mode & S.IFMT) === S.IFDIR) {
+    if (there === null) {
+      mknodat(parent, name, S.IFCHR, { major: 0, minor: 0 });
+      fsetxattr(parent, ORIGIN_XATTR, NOTHING);
+      if (parent !== root) fsetxattr(root, ORIGIN_XATTR, NOTHING); // it has to be mounted above something: worker/ops/stack.ts
+    } else if ((there.mode & S.IFMT) === S.IFDIR) {
       markOpaque(parent, name);
       implied.delete(joinName([...components.slice(0, -1), name]).toString("latin1"));
     }
@@ -503,6 +507,7 @@ const LINKABLE: readonly number[] = [S.IFREG, S.IFLNK, S.IFIFO];
 const DOT = Buffer.from(".");
 const DOT_DOT = Buffer.from("..");
 const YES = Buffer.from("y");
+const NOTHING = Buffer.alloc(0);
 
 function isWhiteout(stat: { mode: number; rdevMajor: number; rdevMinor: number }): boolean {
   return (stat.mode & S.IFMT) === S.IFCHR && stat.rdevMajor === 0 && stat.rdevMinor === 0;

@@ -9,6 +9,9 @@ export const WHITEOUT_PREFIX: Buffer = Buffer.from(".wh.");
 export const OPAQUE_NAME: Buffer = Buffer.from(".wh..wh..opq");
 /** The same for overlayfs with userxattr: "y" on the directory. overlayfs.rst, "whiteouts and opaque directories". */
 export const OPAQUE_XATTR = "user.overlay.opaque";
+/** Where overlayfs notes what a directory was copied up from; empty: it is not known. With it, whiteouts in a directory that only one layer
+ *  has are not listed (fs/overlayfs, ovl_get_inode(): OVL_WHITEOUTS). */
+export const ORIGIN_XATTR = "user.overlay.origin";
 
 const AUFS_PREFIX = Buffer.from(".wh..wh.");
 const SLASH = Buffer.from("/");

@@ -15,6 +15,20 @@ export interface Vertex {
   readonly op: Op;
   readonly platform: Platform | null;
   readonly inputs: readonly Input[];
+  /** The bytes the digest is of, where they came from outside: another encoder's need not be those of llb.ts. Who changes the op leaves
+   *  them out. */
+  readonly encoded?: Uint8Array;
+}
+
+/** Limits of one step beside those of its build; null: none. Units: bytes, microseconds; swap counts with memory. */
+export interface StepResources {
+  readonly memoryBytes: number | null;
+  readonly memorySwapBytes: number | null;
+  readonly cpuShares: number | null;
+  readonly cpuPeriodUs: number | null;
+  readonly cpuQuotaUs: number | null;
+  readonly cpusetCpus: string | null;
+  readonly cpusetMems: string | null;
 }
 
 /** Metadata that does not change a step's identity: never in a digest. */
@@ -24,6 +38,10 @@ export interface VertexNote {
   readonly at: readonly SourceRange[];
   /** Steps of one group are displayed as one (COPY --link and the like); null: none. */
   readonly group: { readonly id: string; readonly name: string; readonly weak: boolean } | null;
+  /** Left out: those of the build alone. */
+  readonly resources?: StepResources;
+  /** Whether its result goes into exported caches; left out: as the kind of the cache has it. */
+  readonly exportCache?: boolean;
 }
 
 export interface Definition {
@@ -31,14 +49,18 @@ export interface Definition {
   readonly notes: ReadonlyMap<Digest, VertexNote>;
   /** null: scratch, nothing to do. */
   readonly root: Input | null;
+  /** Text of the files that notes point into, by name, where the definition brought it along. */
+  readonly sources?: ReadonlyMap<string, Uint8Array>;
 }
 
 /** Merges definitions that share vertices; the root is that of the last. */
 export function mergeDefinitions(definitions: readonly Definition[]): Definition {
   const vertices = new Map<Digest, Vertex>();
   const notes = new Map<Digest, VertexNote>();
+  const sources = new Map<string, Uint8Array>();
   let root: Input | null = null;
   for (const definition of definitions) {
+    for (const [file, text] of definition.sources ?? []) sources.set(file, text);
     for (const [digest, vertex] of definition.vertices) vertices.set(digest, vertex);
     for (const [digest, note] of definition.notes) {
       const known = notes.get(digest);
@@ -55,5 +77,5 @@ export function mergeDefinitions(definitions: readonly Definition[]): Definition
     }
     root = definition.root;
   }
-  return { vertices, notes, root };
+  return { vertices, notes, root, ...(sources.size === 0 ? {} : { sources }) };
 }

@@ -19,9 +19,10 @@ import {
 
 /** No input, no output: the protocol's -1. */
 const NONE = -1;
-const NETWORK = ["sandbox", "host", "none"] as const;
+const NETWORK = ["sandbox", "host", "none"] as const; // 3, a network through a recording proxy, is not offered
 const SECURITY = ["sandbox", "insecure"] as const;
 const SHARING = ["shared", "private", "locked"] as const;
+const CONTENT_CACHE = [null, "on", "off"] as const;
 const MOUNT_TYPE = { bind: 0, secret: 1, ssh: 2, cache: 3, tmpfs: 4 } as const;
 
 const PROXY_ENV = message({
@@ -60,7 +61,7 @@ const MOUNT = message({
   secret: sub(21, FILE_MOUNT),
   ssh: sub(22, FILE_MOUNT),
   resultId: text(23), // only for gateway containers
-  contentCache: int(24), // a hint about cache keys, which the solver decides by itself
+  contentCache: int(24),
 });
 type RawMount = Value<typeof MOUNT>;
 
@@ -104,7 +105,10 @@ function mountToRaw(mount: ExecMount): Sparse<RawMount> {
   switch (mount.kind) {
     case "bind": {
       const { selector, readonly, target: dest } = mount;
-      return { input: mount.input ?? NONE, selector, dest, output: mount.output ?? NONE, readonly, type };
+      return {
+        ...{ input: mount.input ?? NONE, selector, dest, output: mount.output ?? NONE, readonly, type },
+        contentCache: CONTENT_CACHE.indexOf(mount.contentCache ?? null),
+      };
     }
     case "cache": {
       const { selector, readonly, target: dest } = mount;
@@ -138,8 +142,8 @@ function fromRaw(raw: RawExec): ExecOp {
     cgroupParent: meta.cgroupParent,
     validExitCodes: meta.validExitCodes,
     mounts: raw.mounts.map(mountFromRaw),
-    network: oneOf(NETWORK, raw.network),
-    security: oneOf(SECURITY, raw.security),
+    network: oneOf(NETWORK, raw.network, "network mode"),
+    security: oneOf(SECURITY, raw.security, "security mode"),
     secretEnv: raw.secretEnv,
     devices: raw.devices,
   };
@@ -149,7 +153,8 @@ function mountFromRaw(raw: RawMount): ExecMount {
   const { selector, dest: target, readonly } = raw;
   const input = raw.input === NONE ? null : raw.input;
   switch (raw.type) {
-    case MOUNT_TYPE.bind:
+    case MOUNT_TYPE.bind: {
+      const contentCache = oneOf(CONTENT_CACHE, raw.contentCache, "content cache mode");
       return {
         kind: "bind",
         input,
@@ -157,10 +162,20 @@ function mountFromRaw(raw: RawMount): ExecMount {
         target,
         readonly,
         output: raw.output === NONE ? null : raw.output,
+        ...(contentCache === null ? {} : { contentCache }),
       };
+    }
     case MOUNT_TYPE.cache: {
       const { id, sharing } = raw.cache ?? { id: "", sharing: 0 };
-      return { kind: "cache", id, input, selector, target, readonly, sharing: oneOf(SHARING, sharing) };
+      return {
+        kind: "cache",
+        id,
+        input,
+        selector,
+        target,
+        readonly,
+        sharing: oneOf(SHARING, sharing, "cache sharing mode"),
+      };
     }
     case MOUNT_TYPE.tmpfs:
       return {
@@ -181,8 +196,9 @@ function mountFromRaw(raw: RawMount): ExecMount {
   }
 }
 
-function oneOf<T>(names: readonly T[], value: number): T {
+function oneOf<T>(names: readonly T[], value: number, what: string): T {
   const name = names[value];
-  if (name === undefined) throw new BuildError("USAGE", `not a valid LLB op: value ${value} of an enum`);
+  if (name === undefined)
+    throw new BuildError("USAGE", `not a valid LLB op: ${what} ${value} is not supported`);
   return name;
 }

@@ -8,9 +8,11 @@ import { execField } from "./llb-exec.ts";
 import { fileField } from "./llb-file.ts";
 import type { ExecMount, FileAction, FileOp, Op, Platform } from "./op.ts";
 import {
+  bytes,
   decode,
   encode,
   int,
+  ints,
   list,
   map,
   message,
@@ -41,9 +43,13 @@ const OP = message({
   exec: execField,
   source: sub(3, message({ identifier: text(1), attrs: map(2, text(2)) })),
   file: fileField,
-  build: sub(5, message({ builder: int(1), attrs: map(4, text(2)) })),
+  build: sub(
+    5,
+    message({ builder: int(1), inputs: map(2, sub(2, ONE_INPUT)), def: bytes(3), attrs: map(4, text(2)) }),
+  ),
   merge: sub(6, message({ inputs: list(1, ONE_INPUT) })),
   diff: sub(7, message({ lower: sub(1, ONE_INPUT), upper: sub(2, ONE_INPUT) })),
+  passthrough: sub(8, message({ id: text(1), outputs: ints(2) })),
   platform: sub(10, PLATFORM),
   constraints: sub(11, message({ filter: texts(1) })),
 });
@@ -121,7 +127,13 @@ function readRaw(data: Uint8Array): RawOp {
     );
   }
   const raw = decode(OP, data, "LLB op");
-  for (const parts of [raw.inputs, raw.exec?.mounts, raw.file?.actions, raw.merge?.inputs]) {
+  for (const parts of [
+    raw.inputs,
+    raw.exec?.mounts,
+    raw.file?.actions,
+    raw.merge?.inputs,
+    raw.passthrough?.outputs,
+  ]) {
     if (parts !== undefined && parts.length > OP_MAX_PARTS) {
       throw new BuildError(
         "LIMIT_EXCEEDED",
@@ -153,16 +165,25 @@ function bodyToRaw(op: Op): { -readonly [K in keyof Sparse<RawOp>]: Sparse<RawOp
     case "diff":
       return { diff: { lower: { input: op.lower ?? NONE }, upper: { input: op.upper ?? NONE } } };
     case "build":
-      return { build: { builder: op.builder, attrs: new Map(Object.entries(op.attrs)) } };
+      return {
+        build: {
+          builder: op.builder,
+          inputs: new Map(Object.entries(op.inputs).map(([name, input]) => [name, { input }])),
+          attrs: new Map(Object.entries(op.attrs)),
+        },
+      };
+    case "passthrough":
+      return { passthrough: op };
   }
 }
 
 function bodiesOf(raw: RawOp): readonly unknown[] {
-  return [raw.exec, raw.source, raw.file, raw.build, raw.merge, raw.diff].filter((body) => body !== null);
+  const { exec, source, file, build, merge, diff, passthrough } = raw;
+  return [exec, source, file, build, merge, diff, passthrough].filter((body) => body !== null);
 }
 
 function bodyFromRaw(raw: RawOp): Op {
-  const { exec, source, file, build, merge, diff } = raw;
+  const { exec, source, file, build, merge, diff, passthrough } = raw;
   if (bodiesOf(raw).length !== 1) {
     throw new BuildError("USAGE", "not a valid LLB op: it needs exactly one kind of operation");
   }
@@ -171,9 +192,20 @@ function bodyFromRaw(raw: RawOp): Op {
   if (source !== null)
     return { kind: "source", identifier: source.identifier, attrs: Object.fromEntries(source.attrs) };
   if (merge !== null) return { kind: "merge", inputs: merge.inputs.map(({ input }) => orNull(input)) };
-  if (build !== null)
-    return { kind: "build", builder: build.builder, attrs: Object.fromEntries(build.attrs) };
-  return { kind: "diff", lower: orNull(diff?.lower?.input ?? 0), upper: orNull(diff?.upper?.input ?? 0) };
+  if (passthrough !== null) return { kind: "passthrough", ...passthrough };
+  if (build !== null) {
+    if (build.def.length > 0)
+      throw new BuildError("USAGE", "not a valid LLB op: a build step takes its definition from an input");
+    return {
+      kind: "build",
+      builder: build.builder,
+      inputs: Object.fromEntries([...build.inputs].map(([name, one]) => [name, one?.input ?? 0])),
+      attrs: Object.fromEntries(build.attrs),
+    };
+  }
+  if (diff === null || diff.lower === null || diff.upper === null)
+    throw new BuildError("USAGE", "not a valid LLB op: a diff needs a lower and an upper input");
+  return { kind: "diff", lower: orNull(diff.lower.input), upper: orNull(diff.upper.input) };
 }
 
 function orNull(value: number): number | null {
@@ -196,8 +228,13 @@ function checkIndices(op: Op, inputs: number): void {
     case "file":
       checkActions(op, inputs);
       return;
-    case "source":
+    case "passthrough":
+      for (const input of op.outputs) checkIndex(input, inputs);
+      return;
     case "build":
+      for (const input of Object.values(op.inputs)) checkIndex(input, inputs);
+      return;
+    case "source":
       return;
   }
 }
@@ -229,6 +266,8 @@ function checkIndex(value: number | null, count: number): void {
 export interface GraphBuilder {
   /** Adds a vertex (once, if added again) and returns its first output. */
   add(op: Op, platform: Platform | null, inputs: readonly Input[], note: VertexNote): Input;
+  /** Adds another graph, and returns its root. */
+  include(definition: Definition): Input | null;
   /** Everything reachable from `root`, and nothing else; null is scratch. */
   definition(root: Input | null): Definition;
 }
@@ -238,13 +277,15 @@ export function openGraph(): GraphBuilder {
   let notes = new Map<Digest, VertexNote>();
   let isShared = false; // with a definition of all there was
   const places = new Map<Digest, Map<string, SourceRange>>(); // of vertices that were added more than once
+  const own = (): void => {
+    if (!isShared) return;
+    vertices = new Map(vertices);
+    notes = new Map(notes);
+    isShared = false;
+  };
   return {
     add: (op, platform, inputs, note) => {
-      if (isShared) {
-        vertices = new Map(vertices);
-        notes = new Map(notes);
-        isShared = false;
-      }
+      own();
       const vertex = makeVertex(op, platform, inputs);
       const { digest } = vertex;
       const known = notes.get(digest);
@@ -259,6 +300,12 @@ export function openGraph(): GraphBuilder {
         if (note.ignoreCache && !known.ignoreCache) notes.set(digest, { ...known, ignoreCache: true });
       }
       return { vertex: digest, output: 0 };
+    },
+    include: (definition) => {
+      own();
+      for (const [digest, vertex] of definition.vertices) vertices.set(digest, vertex);
+      for (const [digest, note] of definition.notes) if (!notes.has(digest)) notes.set(digest, note);
+      return definition.root;
     },
     definition: (root) => {
       for (const [digest, at] of places) {

@@ -2,9 +2,9 @@
 
 export type Attrs = Readonly<Record<string, string>>;
 
-export type Op = SourceOp | ExecOp | FileOp | MergeOp | DiffOp | BuildOp;
+export type Op = SourceOp | ExecOp | FileOp | MergeOp | DiffOp | BuildOp | PassthroughOp;
 
-/** Bytes from elsewhere. identifier: docker-image:// oci-layout:// local:// git:// https:// http:// */
+/** Bytes from elsewhere. identifier: docker-image:// oci-layout:// (each also with "+blob") local:// git:// https:// http:// */
 export interface SourceOp {
   readonly kind: "source";
   readonly identifier: string;
@@ -46,6 +46,8 @@ export type ExecMount =
       readonly target: string;
       readonly readonly: boolean;
       readonly output: number | null;
+      /** Whether the input may be part of a key by its content; left out: where that is cheap and safe. */
+      readonly contentCache?: "on" | "off";
     }
   | {
       readonly kind: "cache";
@@ -151,10 +153,22 @@ export interface DiffOp {
   readonly lower: number | null;
   readonly upper: number | null;
 }
+/** Builds a definition that one of its inputs holds in a file. */
 export interface BuildOp {
   readonly kind: "build";
-  readonly builder: number;
+  readonly builder: number; // -1: the solver of this worker
+  readonly inputs: Readonly<Record<string, number>>; // names to inputs of the vertex
   readonly attrs: Attrs;
+}
+/** Which input of a BuildOp has the file, and how it is called unless the attribute "llbbuild.filename" says otherwise. */
+export const BUILD_INPUT = "buildkit.llb.definition";
+export const BUILD_FILENAME_ATTR = "llbbuild.filename";
+
+/** Output n is the input outputs[n]. */
+export interface PassthroughOp {
+  readonly kind: "passthrough";
+  readonly id: string;
+  readonly outputs: readonly number[];
 }
 
 /** OCI names of os and architecture; variant "" or absent if there is none. */

@@ -24,6 +24,8 @@ type AnyField = Field<unknown>;
 
 export interface Message<T> {
   readonly fields: readonly (readonly [string, AnyField])[];
+  /** The same by their numbers: made once, not for each message that is read. */
+  readonly byNumber: ReadonlyMap<number, readonly [string, AnyField]>;
   readonly type?: T; // never there: carries T
 }
 /** The plain object a message table describes. */
@@ -42,7 +44,7 @@ export function message<F extends Record<string, AnyField>>(
   fields: F,
 ): Message<{ [K in keyof F]: F[K] extends Field<infer T> ? T : never }> {
   const table = Object.entries(fields).sort((a, b) => a[1].number - b[1].number);
-  return { fields: table };
+  return { fields: table, byNumber: new Map(table.map((entry) => [entry[1].number, entry])) };
 }
 
 /** One buffer for all writing, which keeps its size: a new one for each message took a third of the time of creating
@@ -85,10 +87,10 @@ function writeMessage<T>(pbf: Pbf, type: Message<T>, value: Sparse<T>): void {
 function readMessage<T>(pbf: Pbf, type: Message<T>, end: number, depth: number): T {
   if (depth > DEPTH_MAX) throw new Error("messages nested too deeply");
   const value: Record<string, unknown> = {};
-  const byNumber = new Map<number, readonly [string, AnyField]>();
-  for (const entry of type.fields) {
+  const { fields, byNumber } = type;
+  for (let i = 0; i < fields.length; i++) {
+    const entry = fields[i] as (typeof fields)[number]; // by index: see writeMessage
     value[entry[0]] = entry[1].empty();
-    byNumber.set(entry[1].number, entry);
   }
   while (pbf.pos < end) {
     const tag = pbf.readVarint();
@@ -124,8 +126,9 @@ export function text(number: number): Field<string> {
 
 /** proto3 strings are UTF-8; others are rejected, as in Go. */
 function readText(pbf: Pbf): string {
-  return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(readBytes(pbf));
+  return UTF8.decode(readBytes(pbf));
 }
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 function readBytes(pbf: Pbf): Uint8Array {
   const end = readEnd(pbf);
@@ -144,7 +147,7 @@ export function bytes(number: number): Field<Uint8Array> {
       pbf.writeTag(number, LENGTH_DELIMITED);
       putBytes(pbf, value);
     },
-    read: (pbf) => readBytes(pbf).slice(),
+    read: (pbf) => new Uint8Array(readBytes(pbf)), // a copy: slice() of a Buffer is none
   };
 }
 
@@ -346,7 +349,7 @@ export function blobs(number: number): Field<readonly Uint8Array[]> {
         putBytes(pbf, value);
       }
     },
-    read: (pbf, before) => push(before, readBytes(pbf).slice()),
+    read: (pbf, before) => push(before, new Uint8Array(readBytes(pbf))),
   };
 }
 
@@ -401,8 +404,12 @@ function writeMapValue<T>(pbf: Pbf, field: Field<T>, value: T): void {
 
 /** Go compares strings by bytes, JavaScript by UTF-16 units; they differ above U+FFFF. */
 function byUtf8(a: string, b: string): number {
+  if (!WIDE.test(a) && !WIDE.test(b)) return a < b ? -1 : a > b ? 1 : 0;
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
+
+/** Where the two orders differ: surrogates, and what stands behind them among UTF-16 units. */
+const WIDE = /[\ud800-\uffff]/;
 
 function push<T>(before: readonly T[], value: T): readonly T[] {
   // Arrays here were made by empty() for this one message: growing in place keeps reading linear.

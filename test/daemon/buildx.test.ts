@@ -44,7 +44,7 @@ for (const account of accounts()) {
       assert.doesNotMatch(stderr, /internal error/);
     });
 
-    const start = (args: readonly string[]): RunningCommand => client(shop, args);
+    const start = (args: readonly string[], input?: string): RunningCommand => client(shop, args, input);
     const buildx = (...args: readonly string[]): Promise<Outcome> => start(args).outcome;
     async function ok(...args: readonly string[]): Promise<Outcome> {
       const outcome = await buildx(...args);
@@ -192,6 +192,44 @@ for (const account of accounts()) {
       assert.deepEqual(readdirSync(out).sort(), ["a", "x"]);
     });
 
+    it("takes a context through standard input", async () => {
+      const dir = context("piped", { Dockerfile: "FROM scratch\nCOPY a /b\n", a: "a\n" });
+      const out = shop.at("home", "piped-out");
+      const archive = execFileSync("tar", ["-C", dir, "-cf", "-", "Dockerfile", "a"], { encoding: "latin1" });
+      const { code, stderr } = await start(["build", "-o", out, "-"], archive).outcome;
+      assert.equal(code, 0, stderr);
+      assert.equal(readFileSync(join(out, "b"), "utf8"), "a\n");
+    });
+
+    it("gives the result of one target to another", async () => {
+      const dir = context("linked", {
+        Dockerfile: `${BASE}ENV FROM_BASE=yes\nCOPY a /a\n`,
+        "Dockerfile.app": `FROM base\nCOPY --from=base /a /c\n${sh("echo $FROM_BASE > /env")}`,
+        a: "a\n",
+        "docker-bake.json": JSON.stringify({
+          target: {
+            base: { output: ["type=cacheonly"] },
+            app: {
+              contexts: { base: "target:base" },
+              dockerfile: "Dockerfile.app",
+              output: [shop.at("home", "linked-out")],
+            },
+          },
+        }),
+      });
+      const { stderr } = await ok(
+        "bake",
+        "--progress=plain",
+        "-f",
+        join(dir, "docker-bake.json"),
+        "--set",
+        `*.context=${dir}`,
+        "app",
+      );
+      assert.equal(readFileSync(shop.at("home", "linked-out", "c"), "utf8"), "a\n", stderr);
+      assert.equal(readFileSync(shop.at("home", "linked-out", "env"), "utf8"), "yes\n");
+    });
+
     it("refuses the host's network to who has not been granted it", async () => {
       const dir = context("network", { Dockerfile: `${BASE}${sh("true")}` });
       const { code, stderr } = await buildx("build", "--network=host", "--allow=network.host", dir);
@@ -233,7 +271,7 @@ for (const account of accounts()) {
 }
 
 /** `docker buildx ARGS` with a home of its own. */
-function client(shop: Workshop, args: readonly string[]): RunningCommand {
+function client(shop: Workshop, args: readonly string[], input?: string): RunningCommand {
   const home = shop.at("home");
   return startTsbuild(args, {
     account: shop.account,
@@ -241,6 +279,7 @@ function client(shop: Workshop, args: readonly string[]): RunningCommand {
     cwd: shop.dir,
     command: [buildxProgram()],
     env: { HOME: home, DOCKER_CONFIG: home },
+    ...(input === undefined ? {} : { input }),
   });
 }
 

@@ -172,6 +172,8 @@ function opText({ op }: Vertex, shown: (index: number | null) => string): readon
       return [`diff ${shown(op.lower)} ${shown(op.upper)}`];
     case "build":
       return [`build ${op.builder}`];
+    case "passthrough":
+      return [`passthrough ${op.outputs.map(shown).join(" ")}`];
     case "file":
       return op.actions.map((action, index) => `a${index}: ${actionText(action, shown)}`);
     case "exec":

@@ -101,15 +101,17 @@ const anyAction = fc.oneof(
   }),
 );
 const target = fc.string();
+const bind = {
+  kind: fc.constant("bind" as const),
+  input: index,
+  selector: fc.string(),
+  target,
+  readonly: fc.boolean(),
+  output: index,
+};
 const anyMount = fc.oneof(
-  fc.record({
-    kind: fc.constant("bind" as const),
-    input: index,
-    selector: fc.string(),
-    target,
-    readonly: fc.boolean(),
-    output: index,
-  }),
+  fc.record(bind),
+  fc.record({ ...bind, contentCache: fc.constantFrom("on" as const, "off" as const) }),
   fc.record({
     kind: fc.constant("cache" as const),
     id: fc.string(),
@@ -139,7 +141,17 @@ const attrs = fc.dictionary(fc.stringMatching(/^[a-z.]{1,12}$/), fc.string(), { 
 /** An op of any kind, with indices below 3. */
 export const anyOp: fc.Arbitrary<Op> = fc.oneof(
   fc.record({ kind: fc.constant("source" as const), identifier: fc.string(), attrs }),
-  fc.record({ kind: fc.constant("build" as const), builder: fc.nat(2), attrs }),
+  fc.record({
+    kind: fc.constant("build" as const),
+    builder: fc.integer({ min: -1, max: 2 }),
+    inputs: fc.dictionary(fc.stringMatching(/^[a-z.]{1,12}$/), fc.nat(2), { maxKeys: 3 }),
+    attrs,
+  }),
+  fc.record({
+    kind: fc.constant("passthrough" as const),
+    id: fc.string(),
+    outputs: fc.array(fc.nat(2), { maxLength: 4 }),
+  }),
   fc.record({
     kind: fc.constant("file" as const),
     actions: fc.array(anyAction, { minLength: 1, maxLength: 3 }),

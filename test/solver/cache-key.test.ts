@@ -77,6 +77,12 @@ describe("cache key", () => {
     doesNotCount(image("docker-image://docker.io/library/a:1"), image("docker-image://mirror/a:2"));
     doesNotCount(image("docker-image://a"), image("docker-image://a", { "image.resolvemode": "pull" }));
     doesNotCount(image("docker-image://a"), image("oci-layout:///somewhere:latest"));
+    doesNotCount(image("docker-image://a"), image("docker-image://a", { "image.checksum": "sha256:0" }));
+    doesNotCount(image("docker-image://a"), image("docker-image://a", { "image.layerlimit": "1" })); // in the pin
+    doesNotCount(
+      image("oci-layout://a@b"),
+      image("oci-layout://a@b", { "oci.store": "s", "oci.session": "t" }),
+    );
     assert.notEqual(
       digest(image("docker-image://a")),
       digest(image("docker-image://a"), { os: "linux", architecture: "arm64" }),
@@ -96,6 +102,16 @@ describe("cache key", () => {
       full("https://h/r", { "git.keepgitdir": "true" }),
       full("ssh://git@h/r", { "git.keepgitdir": "true" }),
     );
+  });
+
+  it("of a definition in a file has where the file is, of a passthrough which input is which output", () => {
+    const build = (change: object): Op =>
+      ({ kind: "build", builder: -1, inputs: { a: 0 }, attrs: {}, ...change }) as Op;
+    counts(build({}), build({ inputs: { a: 1 } }));
+    counts(build({}), build({ attrs: { "llbbuild.filename": "x" } }));
+    const pass = (id: string, outputs: number[]): Op => ({ kind: "passthrough", id, outputs });
+    counts(pass("a", [0]), pass("b", [0]));
+    counts(pass("a", [0, 1]), pass("a", [1, 0]));
   });
 
   it("of a download has not its address: its pin names content, file, time and mode", () => {

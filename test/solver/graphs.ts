@@ -8,7 +8,7 @@ import { makeVertex } from "../../solver/graph/llb.ts";
 import type { Attrs, ExecMount, ExecOp, FileAction, Platform } from "../../solver/graph/op.ts";
 import type { CallContext } from "../../solver/graph/request.ts";
 import type { Session } from "../../solver/graph/session.ts";
-import { openSolver, type Limits, type OnResult, type Solver } from "../../solver/solver.ts";
+import { openSharing, openSolver, type Limits, type OnResult, type Solver } from "../../solver/solver.ts";
 import { openMemoryStore } from "../support/memory-store.ts";
 import { type Arithmetic, type Numbers, openArithmetic } from "../support/arithmetic.ts";
 import { NO_SESSION } from "../support/session.ts";
@@ -162,7 +162,11 @@ export function openLab(store: Store = openMemoryStore(), nowMs: () => number = 
     };
     return queues;
   };
-  const solver = openSolver({ worker, store, limits, nowMs });
+  const sharing = openSharing();
+  // A solver is one build.
+  const solver: Solver = {
+    solve: (...asked) => openSolver({ worker, store, limits, nowMs }, sharing).solve(...asked),
+  };
   return {
     ...{ store, worker, solver },
     async solve(graph, roots, options = {}) {

@@ -21,6 +21,13 @@ describe("what an op reads", () => {
     assert.deepEqual(reads([bind(0, "/src"), bind(0, "/"), bind(1, "/x")])[0], null);
   });
 
+  it("of a mount is what its definition says where that is safe", () => {
+    assert.deepEqual(reads([bind(0, "/", { output: 0, readonly: false, contentCache: "on" })]), [
+      [{ kind: "subtree", path: "/" }],
+    ]);
+    assert.deepEqual(reads([bind(0, "/src", { contentCache: "off" })]), [null]);
+  });
+
   it("of a copy is its sources, of its destination everything", () => {
     const [from, base] = copies({
       ...COPY,

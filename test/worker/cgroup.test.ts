@@ -17,7 +17,13 @@ import { join } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
 import { type Cgroups, openCgroups } from "../../worker/cgroup.ts";
 import { findPlace } from "../../worker/cgroup-place.ts";
-import { cpuWeight, limitSettings, type ResourceLimits, NO_LIMITS } from "../../worker/cgroup-limits.ts";
+import {
+  cpuWeight,
+  limitSettings,
+  NO_LIMITS,
+  type ResourceLimits,
+  withOwnLimits,
+} from "../../worker/cgroup-limits.ts";
 import { openSandboxUnderTest, type SandboxUnderTest } from "./sandbox-fixture.ts";
 
 const MB = 1 << 20;
@@ -58,6 +64,25 @@ describe("limits as lines of cgroup v2", () => {
       "cpuset.mems 0",
       "pids.max 40",
     ]);
+  });
+});
+
+describe("limits of one step", () => {
+  const build = { ...NO_LIMITS, memoryBytes: 64 * MB, memorySwapBytes: 96 * MB, cpuShares: 512, pids: 40 };
+  const { pids: _, ...none } = NO_LIMITS;
+
+  it("count for what they name, and those of the build for the rest", () => {
+    assert.equal(withOwnLimits(null, null), null);
+    assert.equal(withOwnLimits(build, null), build);
+    const own = { ...none, cpuShares: 2, cpusetCpus: "0" };
+    assert.deepEqual(withOwnLimits(build, own), { ...build, cpuShares: 2, cpusetCpus: "0" });
+    assert.deepEqual(withOwnLimits(null, own), { ...NO_LIMITS, cpuShares: 2, cpusetCpus: "0" });
+  });
+
+  it("on memory do not keep the build's sum of memory and swap", () => {
+    const own = withOwnLimits(build, { ...none, memoryBytes: 128 * MB });
+    assert.equal(own?.memoryBytes, 128 * MB);
+    assert.equal(own?.memorySwapBytes, null);
   });
 });
 
@@ -129,6 +154,15 @@ describe("a step's cgroup", () => {
     assert.deepEqual(warnings, []);
   });
   let writing: () => void = () => {};
+
+  it("is its own, beside those of other builds of the same process", async () => {
+    await using cgroups = open();
+    await using others = open();
+    await using one = cgroups.step(top);
+    await using other = others.step(top);
+    assert.ok(one !== null && other !== null);
+    assert.notEqual(one.dir, other.dir);
+  });
 
   it("ends what is left in it, children of it too", async () => {
     await using cgroups = open();

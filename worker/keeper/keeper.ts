@@ -32,6 +32,8 @@ import type {
   PackJob,
   PackMountJob,
   PackOutcome,
+  LookAnswer,
+  LookJob,
   ReadJob,
   PlainJob,
   PlainOutcome,
@@ -95,6 +97,7 @@ export interface Keeper extends AsyncDisposable {
   run(job: ExportJob, options: JobOptions): Promise<number>;
   run(job: DiffJob | DropUnchangedJob | RemoveJob | StripJob | SyncJob, options: JobOptions): Promise<null>;
   run(job: ReadJob, options: JobOptions): Promise<Uint8Array | null>;
+  run(job: LookJob, options: JobOptions): Promise<LookAnswer>;
   run(job: MeasureJob, options: JobOptions): Promise<MeasureOutcome>;
   run(job: PackMountJob, options: JobOptions): Promise<PackedMount>;
   run(job: RestoreMountJob, options: JobOptions): Promise<RestoredMount>;

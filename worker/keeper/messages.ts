@@ -1,6 +1,7 @@
 // Messages from the front to the keeper, as data. Paths are absolute, in the store or in a context; file bytes are never sent.
 
 import type { Listing } from "../../cache/layers/listing.ts";
+import type { FileType } from "../../cache/tree.ts";
 import type { Selector } from "../../cache/tree-select.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { ChownOpt, FileAction } from "../../solver/graph/op.ts";
@@ -145,6 +146,41 @@ export interface ReadJob {
   readonly path: string;
   readonly maxBytes: number;
 }
+/** What is at a path in stacked layers: ops/look.ts. */
+export interface LookJob {
+  readonly kind: "look";
+  readonly dirs: readonly string[];
+  readonly path: string;
+  readonly question: TreeQuestion;
+}
+export type TreeQuestion =
+  | { readonly kind: "stat" }
+  /** A part of a regular file. length null: to its end, which maxBytes bounds. */
+  | {
+      readonly kind: "file";
+      readonly offset: number;
+      readonly length: number | null;
+      readonly maxBytes: number;
+    }
+  /** Names in a directory; pattern in the syntax of Go's filepath.Match, "" for all. */
+  | { readonly kind: "list"; readonly pattern: string };
+export type LookAnswer =
+  | { readonly kind: "stat"; readonly entry: TreeEntry }
+  | { readonly kind: "file"; readonly data: Uint8Array }
+  | { readonly kind: "list"; readonly entries: readonly TreeEntry[] };
+/** A file as lstat(2) has it. */
+export interface TreeEntry {
+  readonly name: string; // the last component; "" for the root
+  readonly type: FileType;
+  readonly mode: number; // permission, set-id and sticky bits
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number; // bytes; 0 for what has none
+  readonly mtimeNs: bigint;
+  readonly linkName: string; // of a symbolic link
+  readonly rdevMajor: number;
+  readonly rdevMinor: number;
+}
 /** The tree as a tar or as files: `-o type=local|tar`. */
 export interface ExportJob {
   readonly kind: "export";
@@ -204,6 +240,7 @@ export type ThreadJob =
   | RemoveJob
   | StripJob
   | ReadJob
+  | LookJob
   | ExportJob
   | MeasureJob
   | SyncJob

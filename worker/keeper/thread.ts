@@ -25,6 +25,8 @@ async function run(job: ThreadJob | CopyFilesJob): Promise<unknown> {
       return (await import("../ops/diff.ts")).runDiffJob(job, { singleId });
     case "read":
       return (await import("../ops/materialize.ts")).readInRoot(job);
+    case "look":
+      return (await import("../ops/look.ts")).look(job);
     case "select":
       return (await import("../ops/select.ts")).runSelectJob(job);
     case "apply": {

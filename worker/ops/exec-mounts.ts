@@ -1,5 +1,6 @@
 // The mounts of a step in the keeper's format.
 
+import { posix } from "node:path";
 import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { saysWaiting } from "../../solver/graph/event.ts";
@@ -45,8 +46,13 @@ export async function makeMount(
   deps: MountDeps,
   context: CallContext,
 ): Promise<ExecJobMount[]> {
-  const { cwd, scope, caches } = step;
-  const target = mount.target.startsWith("/") ? mount.target : `${cwd === "/" ? "" : cwd}/${mount.target}`;
+  const { scope, caches } = step;
+  const target = mountTarget(mount.target, step.cwd);
+  if (posix.normalize(`/${target}`).replace(/\/+$/, "") === "")
+    throw new BuildError(
+      "MOUNT_INVALID",
+      `${mount.target} is the root directory, where nothing can be mounted`,
+    );
   switch (mount.kind) {
     case "tmpfs":
       return [{ kind: "tmpfs", target, sizeBytes: mount.sizeBytes }];
@@ -83,13 +89,14 @@ export async function makeMount(
       const seed = await step.layer(mount.input);
       const seedKey =
         seed.result === null ? "" : JSON.stringify([await deps.layersOf(seed.result), mount.selector]);
-      const key = JSON.stringify([mount.id, seedKey]);
+      const id = mount.id === "" ? mount.target : mount.id;
+      const key = JSON.stringify([id, seedKey]);
       let hold = caches.get(key);
       if (hold === undefined) {
         const { signal } = context;
         const onWait = saysWaiting(context.emit, step.vertex, `the cache mount ${mount.target}`);
         hold = scope.use(
-          await deps.store.cacheMounts.acquire(mount.id, mount.sharing, { signal, seedKey, onWait }),
+          await deps.store.cacheMounts.acquire(id, mount.sharing, { signal, seedKey, onWait }),
         );
         caches.set(key, hold);
         if (hold.fresh && seed.dirs.length > 0) {
@@ -98,7 +105,7 @@ export async function makeMount(
             .keeper()
             .run({ kind: "materialize", tree, selector: mount.selector, upper: hold.path }, { signal });
         } else if (hold.fresh && mount.input === null && deps.restoreMount !== undefined) {
-          await deps.restoreMount(mount.id, hold.path, step.vertex, context);
+          await deps.restoreMount(id, hold.path, step.vertex, context);
         }
         hold.seeded(); // from now on others may share it, also while this step runs
       }
@@ -116,7 +123,7 @@ export async function makeMount(
     case "secret": {
       const data = await readSecret(mount.id, mount.optional, context);
       if (data === null) return [];
-      return [{ kind: "secret", target, data, uid: mount.uid, gid: mount.gid, mode: mount.mode }];
+      return [{ kind: "secret", target, data, uid: mount.uid, gid: mount.gid, mode: mount.mode & 0o7777 }];
     }
     case "ssh": {
       const socket = await context.session.sshSocket(mount.id === "" ? "default" : mount.id);
@@ -130,9 +137,14 @@ export async function makeMount(
           },
         );
       }
-      return [{ kind: "ssh", target, socket, uid: mount.uid, gid: mount.gid, mode: mount.mode }];
+      return [{ kind: "ssh", target, socket, uid: mount.uid, gid: mount.gid, mode: mount.mode & 0o7777 }];
     }
   }
+}
+
+/** Where a mount goes: a relative path is below the working directory. */
+export function mountTarget(target: string, cwd: string): string {
+  return target.startsWith("/") ? target : `${cwd === "/" ? "" : cwd}/${target}`;
 }
 
 /** Throws SECRET_MISSING unless it may be missing, LIMIT_EXCEEDED. */

@@ -3,11 +3,17 @@
 import { quote } from "../../solver/graph/go-quote.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Vertex } from "../../solver/graph/definition.ts";
-import type { ExecOp } from "../../solver/graph/op.ts";
-import type { CallContext, Entitlement, LayerId, Result } from "../../solver/graph/request.ts";
+import type { ExecMount, ExecOp } from "../../solver/graph/op.ts";
+import {
+  type CallContext,
+  type Entitlement,
+  type LayerId,
+  type Result,
+  SCRATCH,
+} from "../../solver/graph/request.ts";
 import { refusalOf } from "../../cache/disk-fault.ts";
 import { Scope } from "../../solver/graph/scope.ts";
-import { makeMount, type MountDeps, readSecret, type StepMounts } from "./exec-mounts.ts";
+import { makeMount, type MountDeps, mountTarget, readSecret, type StepMounts } from "./exec-mounts.ts";
 import { openBlame } from "./blame.ts";
 import { watchForOutOfMemory } from "../killed.ts";
 import type { CgroupUsage, StepCgroup } from "../cgroup.ts";
@@ -30,6 +36,8 @@ export interface ExecDeps extends MountDeps {
   readonly directories: (input: Result) => Promise<string[]>;
 }
 
+/** Where commands are looked for when the step's environment does not say: frontends leave that to the builder. */
+const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /** Host name every step sees, as in BuildKit. */
 export const STEP_HOSTNAME = "buildkitsandbox";
 const OUT_OF_MEMORY = "the machine ran out of memory during the step, and the kernel killed a process";
@@ -63,14 +71,14 @@ export async function runExecOp(
     ...{ cwd: op.cwd, vertex: vertex.digest, layer, scope, outputs },
     caches: new Map(),
   };
-  for (const mount of op.mounts)
+  for (const mount of outerFirst(op))
     if (mount !== root) mounts.push(...(await makeMount(mount, step, deps, context)));
   const cgroup = await deps.cgroup(op.cgroupParent);
   if (cgroup !== null) scope.use(cgroup);
   const job: ExecJob = {
     rootfs: { dirs: rootLayer.dirs, upper: rootActive.upper, work: rootActive.work, readonly: root.readonly },
     args: op.args,
-    env: [...op.env, ...proxyVariables(op), ...secretEnv],
+    env: [...withPath([...op.env, ...proxyVariables(op)]), ...secretEnv],
     cwd: op.cwd,
     user: op.user,
     hostname: op.hostname === "" ? STEP_HOSTNAME : op.hostname,
@@ -140,7 +148,7 @@ export async function runExecOp(
       const mount = op.mounts.find((candidate) => "output" in candidate && candidate.output === index);
       const input =
         mount !== undefined && "input" in mount && mount.input !== null ? inputs[mount.input] : undefined;
-      results.push(input ?? null);
+      results.push(input ?? (mount === undefined ? null : SCRATCH));
       continue;
     }
     // Where notes of owners play a part for steps, those a step made up go. Elsewhere none of a step's counts.
@@ -161,7 +169,23 @@ function checkEntitlements(op: ExecOp, granted: ReadonlySet<Entitlement>): void 
   };
   if (op.network === "host") need("network.host", "the step asks for the host's network");
   if (op.security === "insecure") need("security.insecure", "the step asks for --security=insecure");
-  if (op.devices.length > 0) need("device", `the step asks for the device ${op.devices[0]?.name}`);
+  // There are none: an optional one is left out, as where its driver is not installed.
+  const device = op.devices.find(({ optional }) => !optional);
+  if (device === undefined) return;
+  need("device", `the step asks for the device ${device.name}`);
+  throw new BuildError("MOUNT_INVALID", `the device ${device.name} is not known to this builder`, {
+    hint: "CDI devices are not supported; an optional device (--device=NAME without required) is left out",
+  });
+}
+
+/** The mounts in the order they are made: one below another after it, whatever order a definition has them in. */
+function outerFirst({ mounts, cwd }: ExecOp): readonly ExecMount[] {
+  const sorted = mounts.map((mount) => ({ mount, at: Buffer.from(mountTarget(mount.target, cwd)) }));
+  return sorted.sort((a, b) => Buffer.compare(a.at, b.at)).map(({ mount }) => mount);
+}
+
+function withPath(env: readonly string[]): readonly string[] {
+  return env.some((entry) => entry.startsWith("PATH=")) ? env : [...env, DEFAULT_PATH];
 }
 
 async function readSecretEnv(op: ExecOp, context: CallContext): Promise<string[]> {

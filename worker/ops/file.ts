@@ -67,8 +67,7 @@ interface Running {
   readonly notes: string[];
 }
 
-/** The trees of a job, mounted when first needed. Indexes behind the inputs stand for results of earlier actions: all
- *  actions work on one layer, so that is the place itself. */
+/** The trees of a job, mounted when first needed. Indexes behind them stand for the layer that the actions work on (file-runs.ts). */
 class Inputs {
   readonly #trees: readonly (Tree | null)[];
   readonly #place: Place;

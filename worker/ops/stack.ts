@@ -8,6 +8,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { readImplied } from "../../cache/layers/implied.ts";
+import { ORIGIN_XATTR } from "../../cache/layers/names.ts";
 import { removeTree } from "../../cache/layers/remove-tree.ts";
 import { nativePath, parentOf } from "../../cache/tree.ts";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -22,6 +23,7 @@ import {
   mkdirat,
   openat,
   openat2,
+  readdir,
   statxOrNull,
   utimensat,
 } from "../sys/file.ts";
@@ -30,6 +32,8 @@ import { AT, O, RESOLVE, S } from "../sys/constants.ts";
 
 /** The directories to be stacked for these layers, oldest first. Throws LIMIT_EXCEEDED for more than the kernel stacks. */
 export function stackOf(layers: readonly string[]): readonly string[] {
+  const [only] = layers;
+  if (only !== undefined && layers.length === 1 && deletes(only)) return [nothingBelow(only), only];
   const stack = layers.flatMap((layer, index) => {
     const implied = index === 0 ? [] : readImplied(layer);
     const amended = implied.length === 0 ? null : amend(layer, implied, layers.slice(0, index));
@@ -41,6 +45,36 @@ export function stackOf(layers: readonly string[]): readonly string[] {
     `${stack.length} layers: this kernel can mount at most ${STACK_MAX}`,
     { hint: "combine steps: RUN a && b, one COPY of a directory" },
   );
+}
+
+/**
+ * May it delete what is in layers below? The difference of two results is such a layer and may be looked at alone. Mounted as it is, marks of
+ * deleted files would be devices in it; above an empty directory they are marks. Directories that hold some were copied up by overlayfs, or
+ * noted as such (cache/layers/entry.ts), and so are those above them; only the root may have been an upper directory by itself.
+ */
+function deletes(layer: string): boolean {
+  const fd = openat(AT.FDCWD, layer, O.RDONLY | O.DIRECTORY);
+  try {
+    if (flistxattr(fd).some((name) => MARKS.has(name))) return true;
+    return readdir(fd).some(({ type, name }) => {
+      const stat = type === DT_CHR ? statxOrNull(fd, name) : null;
+      return stat !== null && stat.rdevMajor === 0 && stat.rdevMinor === 0;
+    });
+  } finally {
+    close(fd);
+  }
+}
+const DT_CHR = 2; // readdir(3)
+const MARKS: ReadonlySet<string> = new Set([ORIGIN_XATTR, "user.overlay.impure", "user.overlay.opaque"]);
+
+function nothingBelow(layer: string): string {
+  const place = join(dirname(layer), "nothing");
+  try {
+    mkdirSync(place, { mode: 0o755 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+  return place;
 }
 
 /** The directory that goes above a layer; null: the layers below know none of its implied directories. */

@@ -40,7 +40,7 @@ describe("an engine without a command", () => {
     );
 
     const loaded = filesOf(coverage).filter((file) => file.startsWith("dist/bin/"));
-    assert.ok(loaded.includes("dist/bin/engine/build.js"), loaded.join("\n"));
+    assert.ok(loaded.includes("dist/bin/engine/bridge.js"), loaded.join("\n"));
     assert.deepEqual(
       loaded.filter((file) => !file.startsWith("dist/bin/engine/")),
       [],

@@ -1,0 +1,262 @@
+// One build as its frontends see it: BuildKit's LLBBridge. The Dockerfile frontend of this process and those of clients use the same functions.
+
+import type { CacheFrom } from "./cache-location.ts";
+import type { Definition } from "../../solver/graph/definition.ts";
+import { digestOf } from "../../solver/graph/digest.ts";
+import { BuildError } from "../../solver/graph/error.ts";
+import type { Emit, ProgressEvent } from "../../solver/graph/event.ts";
+import { hostPlatform } from "../../solver/graph/platform.ts";
+import type { CallContext, Result } from "../../solver/graph/request.ts";
+import type { Session } from "../../solver/graph/session.ts";
+import { openSolver } from "../../solver/solver.ts";
+import { openWorker } from "../../worker/worker.ts";
+import { fetchHttpContext, fetchHttpDockerfile, sessionWithContext } from "./build-context.ts";
+import { solveAndExport } from "./build-result.ts";
+import { callFrontend, resolveShown } from "./dockerfile.ts";
+import { resolvConfFor } from "./host-network.ts";
+import type { EngineParts, OpenBuild } from "./parts.ts";
+import type { Bridge, BridgeResult, BuildTerms, EngineBuildOptions, Ref } from "./request.ts";
+
+/** How a result is solved. */
+interface Behind {
+  readonly build: OpenBuild;
+  readonly noCache: boolean;
+}
+
+/** Opens the bridge of a build; what it opens belongs to `parts`. */
+export function openBridge(parts: EngineParts, terms: BuildTerms, options: EngineBuildOptions): Bridge {
+  const { emit, signal } = options;
+  const builds = new Map<string, Promise<OpenBuild>>();
+  const behind = new WeakMap<Ref, Behind>();
+  const solved = new WeakMap<Ref, Promise<Result>>();
+  const told = openTold(emit);
+  const contextOf = ({ session }: OpenBuild): CallContext => ({ signal, session, emit: told.emit });
+
+  /** Graphs of the same session and caches are solved by the same solver. */
+  function buildOf(session: Session, cacheFrom: readonly CacheFrom[], pull: boolean): Promise<OpenBuild> {
+    const open = (): Promise<OpenBuild> => openBuild(parts, terms, { session, cacheFrom, pull }, options);
+    if (session !== terms.session) return open();
+    const key = JSON.stringify([cacheFrom, pull]);
+    const known = builds.get(key);
+    if (known !== undefined) return known;
+    const opened = open();
+    builds.set(key, opened);
+    opened.catch(() => builds.delete(key)); // told to who asked
+    return opened;
+  }
+
+  function refOf(definition: Definition, how: Behind): Ref {
+    const ref: Ref = { definition };
+    behind.set(ref, how);
+    return ref;
+  }
+
+  function howOf(ref: Ref): Behind {
+    const how = behind.get(ref);
+    if (how === undefined) throw new Error("a result of another bridge");
+    return how;
+  }
+
+  /** The result behind a ref, made once and kept until the build ends. */
+  function resultOf(ref: Ref): Promise<Result> {
+    const known = solved.get(ref);
+    if (known !== undefined) return known;
+    const { root } = ref.definition;
+    const work = async (): Promise<Result> => {
+      if (root === null) return { kind: "layers", layers: [] };
+      const { build, noCache } = howOf(ref);
+      return await persistently([build], contextOf(build), async (context) => {
+        const request = { definition: ref.definition, noCache };
+        const solution = parts.use(await build.solver.solve(request, [root], context));
+        const [result] = solution.results;
+        if (result === undefined) throw new Error("the solver gave no result");
+        told.over();
+        return result;
+      });
+    };
+    const result = work();
+    solved.set(ref, result);
+    result.catch(() => solved.delete(ref)); // told to who asked; the next may have more luck
+    return result;
+  }
+
+  return {
+    async dockerfile(asked) {
+      const written = await fetchHttpDockerfile(parts, asked, options);
+      const request = await fetchHttpContext(parts, written, options);
+      const session = await sessionWithContext(parts, request);
+      const isBuild = request.call.name === "build";
+      const build = await buildOf(session, isBuild ? request.cacheFrom : [], request.pull);
+      const outcome = await callFrontend(build, request, contextOf(build), options);
+      if (outcome.kind === "answer") return outcome;
+      const { converted, trace, onExported } = outcome;
+      const images = converted.images.map(({ definition, ...image }) => ({
+        ...image,
+        ref: refOf(definition, { build, noCache: request.noCache }),
+      }));
+      const { multiPlatform, sourceDateEpoch } = converted;
+      return { kind: "result", result: { images, multiPlatform, sourceDateEpoch, trace, onExported } };
+    },
+    async define(definition, { cacheFrom }) {
+      const build = await buildOf(terms.session, cacheFrom, false);
+      return refOf(definition, { build, noCache: false });
+    },
+    async evaluate(ref) {
+      await resultOf(ref);
+    },
+    async look(ref, path, question) {
+      const result = await resultOf(ref);
+      const { build } = howOf(ref);
+      const context = contextOf(build);
+      const layers = await build.worker.layersOf(result, context);
+      const vertex = ref.definition.root?.vertex ?? digestOf("scratch");
+      const dirs = await build.worker.unpacker.directories(layers, vertex, context);
+      await parts.keeper().begins();
+      return await parts.keeper().run({ kind: "look", dirs, path, question }, { signal });
+    },
+    async resolveImage(identifier, attrs, { platform, name }) {
+      const build = await buildOf(terms.session, [], attrs["image.resolvemode"] === "pull");
+      const resolving = { platform: platform ?? hostPlatform(), name };
+      return await resolveShown(build, identifier, attrs, { ...resolving, context: contextOf(build) });
+    },
+    async export(result: BridgeResult) {
+      const images = result.images.map(({ ref, ...image }) => ({
+        ...image,
+        ...howOf(ref),
+        definition: ref.definition,
+      }));
+      const first = images[0]?.build ?? (await buildOf(terms.session, [], false));
+      const all = [...new Set([first, ...images.map(({ build }) => build)])];
+      const report = await persistently(all, contextOf(first), (context) =>
+        solveAndExport(first, { ...result, images }, context),
+      );
+      result.onExported?.();
+      return report;
+    },
+  };
+}
+
+/** Worker and solver for the graphs of a session that import the same caches. */
+async function openBuild(
+  parts: EngineParts,
+  terms: BuildTerms,
+  {
+    session,
+    cacheFrom,
+    pull,
+  }: { readonly session: Session; readonly cacheFrom: readonly CacheFrom[]; readonly pull: boolean },
+  { emit, signal }: EngineBuildOptions,
+): Promise<OpenBuild> {
+  const useRegistry = (): ReturnType<EngineParts["registry"]> => parts.registry(terms.session);
+  const caches = cacheFrom.length + terms.cacheTo.length > 0 ? await import("./build-caches.ts") : null;
+  const imports = (await caches?.openBuildImports(parts, cacheFrom, useRegistry, emit)) ?? null;
+  if (imports !== null) parts.use(imports);
+  const worker = parts.use(
+    openWorker({
+      store: parts.store,
+      keeper: parts.keeper,
+      registry: useRegistry,
+      transport: parts.transport,
+      gitVariables: parts.gitVariables,
+      entitlements: new Set(terms.allow),
+      resolveMode: pull ? "pull" : "default",
+      resolvConf: resolvConfFor,
+      defaultPlatform: hostPlatform(),
+      limits: terms.limits,
+      signal,
+      ...(caches === null || imports === null
+        ? {}
+        : {
+            cacheClaims: (layer, call) => imports.claims(layer, call),
+            restoreMount: caches.mountRestorer(parts, imports, useRegistry),
+          }),
+    }),
+  );
+  const { store, limits, hold } = parts;
+  const solver = openSolver(
+    {
+      ...{ worker, store, limits, hold, nowMs: Date.now, terms: sharedBy(terms) },
+      ...(imports === null ? {} : { imports }),
+    },
+    parts.sharing,
+  );
+  return { parts, terms, session, worker, solver, registry: useRegistry, imports };
+}
+
+/** What must be equal for concurrent builds to share a running step. */
+function sharedBy({ ociRuntime, limits, allow }: BuildTerms): string {
+  return JSON.stringify([ociRuntime, limits, [...allow].sort()]);
+}
+
+/** Once a graph has been solved, others that contain the same steps do not tell of them again. */
+interface Told {
+  readonly emit: Emit;
+  /** What has ended is not told again from now on. */
+  over(): void;
+}
+
+function openTold(emit: Emit): Told {
+  const ended = new Set<string>();
+  const quiet = new Set<string>();
+  return {
+    emit(event) {
+      const isStep =
+        event.kind === "vertex" ||
+        event.kind === "started" ||
+        event.kind === "looking" ||
+        event.kind === "cached" ||
+        event.kind === "done";
+      if (isStep && quiet.has(event.vertex)) return;
+      if (event.kind === "done" || event.kind === "cached") ended.add(event.vertex);
+      emit(event);
+    },
+    over() {
+      for (const vertex of ended) quiet.add(vertex);
+    },
+  };
+}
+
+/** Runs `work`, again without imported caches that broke it, and again without each damaged blob. */
+async function persistently<T>(
+  builds: readonly OpenBuild[],
+  context: CallContext,
+  work: (context: CallContext) => Promise<T>,
+): Promise<T> {
+  let attempt = (context: CallContext): Promise<T> => withLostLayersMade(context, work);
+  for (const { imports } of builds) {
+    if (imports === null) continue;
+    const inner = attempt;
+    const { withoutBrokenCaches } = await import("./build-caches.ts");
+    attempt = (context) => withoutBrokenCaches(imports, context, inner);
+  }
+  return await attempt(context);
+}
+
+/**
+ * Runs `work`, and restarts it for each damaged blob without another source, a new one each time. Such a blob was
+ * set aside, results that need it are no longer used, and the step that created it runs again (threat model R3).
+ */
+async function withLostLayersMade<T>(
+  context: CallContext,
+  work: (context: CallContext) => Promise<T>,
+): Promise<T> {
+  const met = new Set<string>();
+  for (;;) {
+    const held: ProgressEvent[] = [];
+    const emit: Emit = (event) => {
+      if (event.kind === "failed" && event.error.code === "STORE_CORRUPT") held.push(event);
+      else context.emit(event);
+    };
+    try {
+      return await work({ ...context, emit });
+    } catch (error) {
+      const isLoss = error instanceof BuildError && error.code === "STORE_CORRUPT" && !met.has(error.message);
+      if (context.signal.aborted || !isLoss) {
+        for (const event of held) context.emit(event);
+        throw error;
+      }
+      met.add(error.message);
+      context.emit({ kind: "note", message: `${error.message}; restarting the build without it` });
+    }
+  }
+}

@@ -1,0 +1,159 @@
+// A call of the Dockerfile frontend, with the files it reads and the images it asks for.
+
+import type { Definition } from "../../solver/graph/definition.ts";
+import { digestOf } from "../../solver/graph/digest.ts";
+import { BuildError } from "../../solver/graph/error.ts";
+import type { Attrs, Platform } from "../../solver/graph/op.ts";
+import type { CallContext, LayerId } from "../../solver/graph/request.ts";
+import type { TraceRequest } from "../../solver/solver.ts";
+import { sourceGraph, sourceTime } from "./build-context.ts";
+import { contextSource, frontendOptions } from "./frontend-options.ts";
+import type { OpenBuild } from "./parts.ts";
+import type { BuildRequest, CallAnswer, EngineBuildOptions } from "./request.ts";
+import { traceOf } from "./trace-request.ts";
+import type { Converted, FrontendHost, FrontendOptions, ResolvedImage } from "../../frontend/contract.ts";
+
+/** What a call of the frontend came to. */
+export type Called =
+  | {
+      readonly kind: "converted";
+      readonly converted: Converted;
+      readonly trace: TraceRequest;
+      /** To be called when the build has succeeded. */
+      readonly onExported: () => void;
+    }
+  | { readonly kind: "answer"; readonly answer: CallAnswer };
+
+/** Reads and converts what the request says, or answers its question. The session is that of `build`, whose main context is there already. */
+export async function callFrontend(
+  build: OpenBuild,
+  request: BuildRequest,
+  context: CallContext,
+  options: EngineBuildOptions,
+): Promise<Called> {
+  const { parts, worker } = build;
+  const { store } = parts;
+  const { emit, signal } = context;
+  const frontend = await import("../../frontend/frontend.ts");
+  const host = frontendHost(build, request, context);
+  const source = contextSource(request);
+  const readInput = async (definition: Definition, path: string): Promise<Uint8Array | null> =>
+    host.readFile(definition, path, { signal });
+  const frontendRequest = await frontendOptions(request, source, {
+    ...{ session: build.session, store, readInput, emit, signal },
+    main: () => ("definition" in source ? source.definition : sourceGraph(source, request)),
+  });
+  const text = {
+    file: frontendRequest.dockerfile.name,
+    text: new TextDecoder().decode(frontendRequest.dockerfile.data),
+  };
+  options.onSource(text);
+  // A Dockerfile (or argument) that was never built successfully here certainly has a step to run: the keeper starts while
+  // base images are resolved. Otherwise the solver decides whether it is needed.
+  const wish = digestOf(
+    JSON.stringify([text.text, request.target, [...request.buildArgs], request.platforms]),
+  );
+  if (request.call.name === "build" && (request.noCache || store.records.get("built", wish) === null))
+    await worker.warm(request.network === "default" && /^[\t ]*RUN\b/im.test(text.text));
+
+  const note = (message: string): void => emit({ kind: "note", message });
+  if (request.call.name !== "build") {
+    const question = { options: frontendRequest, host, source: text };
+    const answer = await answerCall(frontend, request.call.name, question, { signal, note });
+    return { kind: "answer", answer };
+  }
+  const converted = await frontend.convert(frontendRequest, host, {
+    signal,
+    note,
+    onWarnings(warnings) {
+      for (const { rule, detail, description, url, at } of warnings)
+        emit({ kind: "warning", rule, message: detail, detail: description, url, at: [at] });
+    },
+  });
+  return {
+    kind: "converted",
+    converted,
+    trace: traceOf(request, converted.declared, options),
+    onExported() {
+      if (store.records.get("built", wish) === null) store.records.put("built", wish, 1);
+    },
+  };
+}
+
+/** What a frontend is asked about. */
+interface Question {
+  readonly options: FrontendOptions;
+  readonly host: FrontendHost;
+  /** The Dockerfile of `options` as text. */
+  readonly source: { readonly file: string; readonly text: string };
+}
+
+async function answerCall(
+  frontend: typeof import("../../frontend/frontend.ts"),
+  name: BuildRequest["call"]["name"],
+  { options, host, source }: Question,
+  call: { readonly signal: AbortSignal; readonly note: (message: string) => void },
+): Promise<CallAnswer> {
+  switch (name) {
+    case "check":
+      return { kind: "check", result: await frontend.check(options, host, call) };
+    case "outline":
+      return { kind: "outline", outline: await frontend.outline(options, host, call), source };
+    case "targets":
+      return { kind: "targets", targets: await frontend.targets(options, host, call), source };
+    case "build":
+      throw new Error("a build is no call");
+  }
+}
+
+/** Resolves an image, shown as a step of its own. Throws what ImageSource.load() does. */
+export async function resolveShown(
+  { worker }: OpenBuild,
+  identifier: string,
+  attrs: Attrs,
+  {
+    platform,
+    name,
+    context,
+  }: { readonly platform: Platform; readonly name: string; readonly context: CallContext },
+): Promise<ResolvedImage> {
+  const vertex = digestOf(`resolve ${identifier}`);
+  const at = (kind: "started" | "done"): void => context.emit({ kind, vertex, atMs: Date.now() });
+  context.emit({ kind: "vertex", vertex, name, inputs: [], at: [] });
+  at("started");
+  try {
+    const image = await worker.images.load(identifier, attrs, platform, { signal: context.signal });
+    at("done");
+    return { digest: image.digest, config: image.config, isPrivate: image.isPrivate };
+  } catch (error) {
+    if (error instanceof BuildError) context.emit({ kind: "failed", vertex, atMs: Date.now(), error });
+    throw error;
+  }
+}
+
+function frontendHost(build: OpenBuild, request: BuildRequest, context: CallContext): FrontendHost {
+  const { parts, worker } = build;
+  return {
+    resolveImage: (identifier, attrs, platform, { signal, vertexName: name }) =>
+      resolveShown(build, identifier, attrs, { platform, name, context: { ...context, signal } }),
+    sourceTime: (source) => sourceTime(source, request, parts, context),
+    async readFile(source, path) {
+      const layers = await solveLayers(build, source, context);
+      const vertex = source.root?.vertex;
+      if (vertex === undefined) return null;
+      const dirs = await worker.unpacker.directories(layers, vertex, context);
+      return parts.keeper().run({ kind: "read", dirs, path, maxBytes: 16 << 20 }, context);
+    },
+  };
+}
+
+async function solveLayers(
+  { solver, worker }: OpenBuild,
+  definition: Definition,
+  context: CallContext,
+): Promise<readonly LayerId[]> {
+  if (definition.root === null) return [];
+  await using solution = await solver.solve({ definition, noCache: false }, [definition.root], context);
+  const [result] = solution.results;
+  return result === undefined ? [] : await worker.layersOf(result, context);
+}

@@ -1,0 +1,347 @@
+// Graphs of clients: what a Go program with BuildKit's client library does, by direct calls.
+
+import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import type { ClientHttp2Session } from "node:http2";
+import { connect } from "node:net";
+import { callUnary, openCall } from "../../bin/wire/client.ts";
+import { dialHttp2 } from "../../bin/wire/connection.ts";
+import {
+  SolveRequestSchema as ControlSolve,
+  SolveResponseSchema as ControlSolved,
+  StatusRequestSchema,
+  StatusResponseSchema,
+} from "../../bin/wire/messages/moby/buildkit/v1/control_pb.ts";
+import {
+  EvaluateRequestSchema,
+  EvaluateResponseSchema,
+  ReadDirRequestSchema,
+  ReadDirResponseSchema,
+  ReadFileRequestSchema,
+  ReadFileResponseSchema,
+  type Ref,
+  type ResultSchema,
+  ReturnRequestSchema,
+  ReturnResponseSchema,
+  SolveRequestSchema,
+  SolveResponseSchema,
+  StatFileRequestSchema,
+  StatFileResponseSchema,
+} from "../../bin/wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
+import { DefinitionSchema } from "../../bin/wire/messages/pb/ops_pb.ts";
+import { CODE, type RpcError } from "../../bin/wire/status.ts";
+import { toBinary } from "@bufbuild/protobuf";
+import type { Definition, Input } from "../../solver/graph/definition.ts";
+import { encodeDefinition } from "../../solver/graph/llb-definition.ts";
+import { openGraph } from "../../solver/graph/llb.ts";
+import type { FileAction } from "../../solver/graph/op.ts";
+import { openWorkshop, type Workshop } from "../build/fixture.ts";
+import type { RunningCommand } from "../support/cli.ts";
+import { accounts } from "../support/unprivileged.ts";
+
+const BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge";
+const CONTROL = "/moby.buildkit.v1.Control";
+
+for (const account of accounts()) {
+  describe(`graphs of clients, built by tsbuildd as ${account.name}`, function () {
+    this.timeout(60_000);
+    let shop: Workshop;
+    let daemon: RunningCommand;
+    let http: ClientHttp2Session;
+    const { signal } = new AbortController();
+
+    before(async () => {
+      shop = await openWorkshop(account);
+      shop.context("home", { ".keep": "" });
+      const socket = shop.at("home", "d.sock");
+      daemon = shop.start(["--addr", `unix://${socket}`], { program: "tsbuildd" });
+      await daemon.says(/listens on unix:/);
+      http = dialHttp2(connect({ path: socket }));
+    });
+    after(async () => {
+      http.close();
+      daemon.kill("SIGTERM");
+      const { code, stderr } = await daemon.outcome;
+      shop[Symbol.dispose]();
+      assert.equal(code, 0, stderr);
+      assert.doesNotMatch(stderr, /internal error/);
+    });
+
+    const control = (message: MessageInitShape<typeof ControlSolve>) =>
+      callUnary(
+        http,
+        { path: `${CONTROL}/Solve`, input: ControlSolve, output: ControlSolved },
+        create(ControlSolve, message),
+        { signal },
+      );
+
+    /** A build that is driven through the gateway; `work` gives what is to be returned. */
+    async function driven(
+      work: (bridge: ReturnType<typeof bridgeOf>) => Promise<MessageInitShape<typeof ResultSchema>>,
+      message: MessageInitShape<typeof ControlSolve> = {},
+    ): Promise<Readonly<Record<string, string>>> {
+      const name = randomBytes(8).toString("hex");
+      const solved = control({ ...message, Ref: name });
+      solved.catch(() => {});
+      const bridge = bridgeOf(name);
+      await bridge.give(await work(bridge));
+      return (await solved).ExporterResponse;
+    }
+
+    function bridgeOf(name: string) {
+      const options = { signal, metadata: { "buildkit-controlapi-buildid": name } };
+      return {
+        async solve(definition: Definition): Promise<Ref> {
+          const { result } = await callUnary(
+            http,
+            { path: `${BRIDGE}/Solve`, input: SolveRequestSchema, output: SolveResponseSchema },
+            create(SolveRequestSchema, { Definition: messageOf(definition), allowResultReturn: true }),
+            options,
+          );
+          assert.equal(result?.result.case, "ref");
+          return result.result.value as Ref;
+        },
+        evaluate: (Ref: string) =>
+          callUnary(
+            http,
+            { path: `${BRIDGE}/Evaluate`, input: EvaluateRequestSchema, output: EvaluateResponseSchema },
+            create(EvaluateRequestSchema, { Ref }),
+            options,
+          ),
+        read: async (Ref: string, FilePath: string, Range?: { Offset: bigint; Length: bigint }) => {
+          const { Data } = await callUnary(
+            http,
+            { path: `${BRIDGE}/ReadFile`, input: ReadFileRequestSchema, output: ReadFileResponseSchema },
+            create(ReadFileRequestSchema, { Ref, FilePath, ...(Range === undefined ? {} : { Range }) }),
+            options,
+          );
+          return Buffer.from(Data).toString();
+        },
+        list: async (Ref: string, DirPath: string, IncludePattern = "") => {
+          const { entries } = await callUnary(
+            http,
+            { path: `${BRIDGE}/ReadDir`, input: ReadDirRequestSchema, output: ReadDirResponseSchema },
+            create(ReadDirRequestSchema, { Ref, DirPath, IncludePattern }),
+            options,
+          );
+          return entries;
+        },
+        stat: async (Ref: string, Path: string) => {
+          const { stat } = await callUnary(
+            http,
+            { path: `${BRIDGE}/StatFile`, input: StatFileRequestSchema, output: StatFileResponseSchema },
+            create(StatFileRequestSchema, { Ref, Path }),
+            options,
+          );
+          assert.ok(stat);
+          return stat;
+        },
+        give: (result: MessageInitShape<typeof ResultSchema>) =>
+          callUnary(
+            http,
+            { path: `${BRIDGE}/Return`, input: ReturnRequestSchema, output: ReturnResponseSchema },
+            create(ReturnRequestSchema, { result }),
+            options,
+          ),
+      };
+    }
+
+    const refOf = (ref: Ref): MessageInitShape<typeof ResultSchema> => ({
+      result: { case: "ref", value: ref },
+    });
+
+    it("are looked into, range by range and name by name", async () => {
+      await driven(async (bridge) => {
+        const ref = await bridge.solve(
+          files([
+            mkdir("/dir", 0o755),
+            mkfile("/dir/a.txt", "hello world", 0o640),
+            mkfile("/dir/b.md", "b", 0o755),
+            symlink("/link", "dir/a.txt"),
+          ]),
+        );
+        assert.equal(await bridge.read(ref.id, "/dir/a.txt"), "hello world");
+        assert.equal(await bridge.read(ref.id, "link", { Offset: 6n, Length: 3n }), "wor");
+        assert.deepEqual(
+          (await bridge.list(ref.id, "/dir")).map(({ path, mode, size }) => [path, mode, size]),
+          [
+            ["a.txt", 0o640, 11n],
+            ["b.md", 0o755, 1n],
+          ],
+        );
+        assert.deepEqual(
+          (await bridge.list(ref.id, "/dir", "*.md")).map(({ path }) => path),
+          ["b.md"],
+        );
+        assert.deepEqual(
+          (await bridge.list(ref.id, "/")).map(({ path, mode, linkname }) => [path, mode >>> 27, linkname]),
+          [
+            ["dir", 1 << 4, ""],
+            ["link", 1, "dir/a.txt"],
+          ],
+        );
+        assert.equal((await bridge.stat(ref.id, "/dir")).mode, 2 ** 31 + 0o755);
+        await assert.rejects(bridge.read(ref.id, "/dir/none"), (error: RpcError) => {
+          assert.equal(error.code, CODE.UNKNOWN);
+          assert.match(error.message, /\/dir\/none: no such file or directory$/);
+          return true;
+        });
+        return refOf(ref);
+      });
+    });
+
+    it("run when they are asked for, and once", async () => {
+      const name = randomBytes(8).toString("hex");
+      const solved = control({ Ref: name });
+      const bridge = bridgeOf(name);
+      const forced = files([mkfile("/x", randomBytes(8).toString("hex"), 0o644)], { ignoreCache: true });
+      const ref = await bridge.solve(forced);
+      assert.deepEqual(await namesSoFar(name), []);
+      await bridge.evaluate(ref.id);
+      const first = await bridge.read(ref.id, "/x");
+      const again = await bridge.solve(forced);
+      assert.equal(await bridge.read(again.id, "/x"), first);
+      await bridge.give(refOf(again));
+      await solved;
+      assert.equal((await eventsOf(name)).filter(({ completed }) => completed !== undefined).length, 1);
+    });
+
+    it("come back as definitions that mean the same", async () => {
+      await driven(async (bridge) => {
+        const ref = await bridge.solve(files([mkfile("/x", "x", 0o600)]));
+        assert.ok(ref.def);
+        const again = await bridge.solve(files([mkfile("/x", "x", 0o600)]));
+        assert.deepEqual(again.def, ref.def);
+        return refOf(ref);
+      });
+    });
+
+    it("are exported as images with the config that is returned, one for each platform", async () => {
+      const names = ["linux/amd64", "linux/arm64"];
+      const response = await driven(
+        async (bridge) => {
+          const refs = await Promise.all(
+            names.map(
+              async (name) => [name, await bridge.solve(files([mkfile("/of", name, 0o644)]))] as const,
+            ),
+          );
+          const json = (value: unknown) => Buffer.from(JSON.stringify(value));
+          const platform = (name: string) => ({ os: "linux", architecture: name.split("/")[1] });
+          return {
+            metadata: {
+              "refs.platforms": json({
+                Platforms: names.map((name) => ({ ID: name, Platform: platform(name) })),
+              }),
+              ...Object.fromEntries(
+                names.map((name) => [
+                  `containerimage.config/${name}`,
+                  json({ ...platform(name), config: { Cmd: [name] } }),
+                ]),
+              ),
+            },
+            result: { case: "refs", value: { refs: Object.fromEntries(refs) } },
+          };
+        },
+        { Exporters: [{ Type: "image", Attrs: { name: "gateway:1", store: "true" } }] },
+      );
+      assert.match(response["containerimage.digest"] ?? "", /^sha256:/);
+      const { stdout, stderr } = await shop.run(["inspect", "gateway:1"]);
+      assert.match(`${stdout}${stderr}`, /"Cmd": \[\s*"linux\/arm64"/);
+    });
+
+    it("are built without a gateway too", async () => {
+      const response = (
+        await control({
+          Ref: randomBytes(8).toString("hex"),
+          Definition: messageOf(files([mkfile("/x", "x", 0o644)])),
+          Exporters: [{ Type: "image", Attrs: { name: "direct:1" } }],
+        })
+      ).ExporterResponse;
+      assert.equal(response["image.name"], "direct:1");
+    });
+
+    it("are refused when they are broken, in words", async () => {
+      const broken = create(DefinitionSchema, { def: [Buffer.from("nonsense"), Buffer.from("more")] });
+      await assert.rejects(
+        control({ Ref: randomBytes(8).toString("hex"), Definition: broken }),
+        /LLB|definition/,
+      );
+      await driven(async (bridge) => {
+        await assert.rejects(bridge.read("no-such-result", "/"), /no result no-such-result/);
+        return {};
+      });
+    });
+
+    it("end with the error that a frontend returns", async () => {
+      const name = randomBytes(8).toString("hex");
+      const solved = control({ Ref: name });
+      solved.catch(() => {});
+      await callUnary(
+        http,
+        { path: `${BRIDGE}/Return`, input: ReturnRequestSchema, output: ReturnResponseSchema },
+        create(ReturnRequestSchema, { error: { code: CODE.NOT_FOUND, message: "not here" } }),
+        { signal, metadata: { "buildkit-controlapi-buildid": name } },
+      );
+      await assert.rejects(solved, (error: RpcError) => {
+        assert.equal(error.code, CODE.NOT_FOUND);
+        assert.equal(error.message, "not here");
+        return true;
+      });
+    });
+
+    async function eventsOf(name: string) {
+      const call = openCall(http, `${CONTROL}/Status`, { signal });
+      await call.send(toBinary(StatusRequestSchema, create(StatusRequestSchema, { Ref: name })));
+      call.end();
+      const all = [];
+      for await (const bytes of call.messages())
+        all.push(...fromBinary(StatusResponseSchema, bytes).vertexes);
+      return all;
+    }
+
+    /** What the progress of a running build has told. */
+    async function namesSoFar(name: string): Promise<string[]> {
+      const controller = new AbortController();
+      const call = openCall(http, `${CONTROL}/Status`, { signal: controller.signal });
+      await call.send(toBinary(StatusRequestSchema, create(StatusRequestSchema, { Ref: name })));
+      call.end();
+      const names: string[] = [];
+      setTimeout(() => controller.abort(), 300);
+      try {
+        for await (const bytes of call.messages())
+          names.push(...fromBinary(StatusResponseSchema, bytes).vertexes.map(({ name }) => name));
+      } catch {
+        // It goes on for as long as the build.
+      }
+      return names;
+    }
+  });
+}
+
+const messageOf = (definition: Definition) => fromBinary(DefinitionSchema, encodeDefinition(definition));
+
+type Draft = (base: number | null) => FileAction;
+
+/** A graph of one step that makes files. */
+function files(drafts: readonly Draft[], { ignoreCache = false } = {}): Definition {
+  const graph = openGraph();
+  const actions = drafts.map((draft, index) => ({
+    ...draft(index === 0 ? null : index - 1),
+    output: index === drafts.length - 1 ? 0 : null,
+  }));
+  const note = { name: "make files", ignoreCache, at: [], group: null };
+  const root: Input = graph.add({ kind: "file", actions }, null, [], note);
+  return graph.definition(root);
+}
+
+const COMMON = { output: null, owner: null, timestampNs: null } as const;
+const mkfile =
+  (path: string, text: string, mode: number): Draft =>
+  (base) => ({ kind: "mkfile", path, mode, data: Buffer.from(text), base, ...COMMON });
+const mkdir =
+  (path: string, mode: number): Draft =>
+  (base) => ({ kind: "mkdir", path, mode, makeParents: true, base, ...COMMON });
+const symlink =
+  (path: string, target: string): Draft =>
+  (base) => ({ kind: "symlink", path, target, base, ...COMMON });
