@@ -51,7 +51,7 @@ export const BUILD_FLAGS: CommandFlags = {
     {
       name: "builder",
       kind: "string",
-      help: "Build elsewhere: an address (unix://, tcp://, ssh://…) or a name of 'tsbuild builder'; default $TSBUILD_HOST, $BUILDKIT_HOST",
+      help: "Build elsewhere: an address or a name ('tsbuild builder'); default $TSBUILD_HOST",
     },
     {
       name: "cache-from",

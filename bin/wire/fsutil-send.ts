@@ -33,7 +33,7 @@ export interface SendOptions {
   readonly onBytes?: (count: number) => void;
 }
 
-/** Sends what is in the directory `root`: no link is followed out of it. Sockets and devices are left out. Throws RpcError. */
+/** Sends what is in the directory `root`: no link is followed out of it. A socket is an empty file, devices are left out. Throws RpcError. */
 export async function sendFiles(call: PacketCall, root: string, options: SendOptions = {}): Promise<void> {
   const live = liveTree(root, () => null);
   try {
@@ -79,7 +79,8 @@ async function sendListing(call: PacketCall, tree: TreeReader): Promise<Sent[]> 
   for (const { path, child } of walk(tree, "")) {
     const stat = statOf(tree, path, child, links);
     pending.push(toBinary(PacketSchema, create(PacketSchema, { type: TYPE.PACKET_STAT, stat })));
-    sent.push({ path, isFile: child.stat.type === "file" && stat.linkname === "", isAsked: false });
+    const isFile = (child.stat.type === "file" && stat.linkname === "") || child.stat.type === "socket";
+    sent.push({ path, isFile, isAsked: false });
     if (pending.length < LISTED_AT_ONCE) continue;
     await call.sendAll(pending);
     pending = [];
@@ -95,7 +96,8 @@ function open(tree: LiveTree, path: string): number | null {
     return tree.open(path);
   } catch (error) {
     const { code } = error as { readonly code?: string };
-    if (["ENOENT", "ENOTDIR", "ELOOP", "CONTEXT_CHANGED"].includes(code ?? "")) return null;
+    // ENXIO: a socket, open(2).
+    if (["ENOENT", "ENOTDIR", "ELOOP", "ENXIO", "CONTEXT_CHANGED"].includes(code ?? "")) return null;
     throw new RpcError(CODE.UNKNOWN, `open ${textOf(path)}: ${(error as Error).message}`, [], error);
   }
 }
@@ -129,7 +131,7 @@ function* walk(
 ): Generator<{ readonly path: string; readonly child: Child }> {
   for (const child of tree.children(directory)) {
     const { type } = child.stat;
-    if (type !== "file" && type !== "directory" && type !== "symlink" && type !== "fifo") continue;
+    if (type === "character" || type === "block") continue;
     const path = joinPath(directory, child.name);
     yield { path, child };
     if (type === "directory") yield* walk(tree, path);
@@ -138,14 +140,15 @@ function* walk(
 
 /** `links`: the first name of each file that has several; the others are sent as links to it. */
 function statOf(tree: TreeReader, path: string, { stat }: Child, links: Map<string, string>): Stat {
-  const type = stat.type as "file" | "directory" | "symlink" | "fifo";
-  const inode = type === "file" && stat.nlink > 1 ? `${stat.dev} ${stat.ino}` : null;
+  // As BuildKit's clients have it: fsutil, stat.go.
+  const type = stat.type === "socket" ? "file" : (stat.type as "file" | "directory" | "symlink" | "fifo");
+  const inode = stat.type === "file" && stat.nlink > 1 ? `${stat.dev} ${stat.ino}` : null;
   const first = inode === null ? undefined : links.get(inode);
   if (inode !== null && first === undefined) links.set(inode, textOf(path));
   return create(StatSchema, {
     path: textOf(path),
     mode: goMode(type, stat.mode),
-    size: BigInt(type === "file" && first === undefined ? stat.size : 0),
+    size: BigInt(stat.type === "file" && first === undefined ? stat.size : 0),
     modTime: stat.mtimeNs,
     linkname: type === "symlink" ? textOf(tree.readlink(path)) : (first ?? ""),
   });
