@@ -3,7 +3,7 @@
 
 import { BuildError } from "../solver/graph/error.ts";
 import { compileGlob } from "../solver/graph/patterns.ts";
-import { baseOf, bytesOf, cleanPath, joinPath, textOf, type TreeReader } from "./tree.ts";
+import { baseOf, bytesOf, cleanPath, joinPath, PATH_MAX_BYTES, textOf, type TreeReader } from "./tree.ts";
 
 /** Of one call; a Dockerfile names some dozens. */
 const FOLLOWED_MAX = 100_000;
@@ -38,9 +38,17 @@ export function followPaths(
     const key = textOf([pattern, ...rest.map(({ text }) => text)].join("/"));
     if (found.has(`\0${key}`)) continue; // a circle
     found.add(`\0${key}`).add(textOf(pattern));
-    for (const target of targetsOf(tree, upTo)) todo.push([...target, ...rest]);
+    for (const target of targetsOf(tree, upTo)) {
+      const next = [...target, ...rest];
+      // A link to something below itself gets longer each time, and leads nowhere.
+      if (lengthOf(next) <= PATH_MAX_BYTES) todo.push(next);
+    }
   }
   return [...found].filter((pattern) => !pattern.startsWith("\0"));
+}
+
+function lengthOf(path: readonly Part[]): number {
+  return path.reduce((sum, { text }) => sum + text.length + 1, 0);
 }
 
 function parts(path: string, isAsked: boolean): Part[] {
