@@ -30,7 +30,6 @@ export interface SendOptions {
   readonly rules?: FileRules;
   /** Modes as git keeps them. */
   readonly gitModes?: boolean;
-  readonly onBytes?: (count: number) => void;
 }
 
 /** Sends what is in the directory `root`: no link is followed out of it. A socket is an empty file, devices are left out. Throws RpcError. */
@@ -38,12 +37,14 @@ export async function sendFiles(call: PacketCall, root: string, options: SendOpt
   const live = liveTree(root, () => null);
   try {
     const sent = await sendListing(call, treeOf(live, options));
-    let buffer: Buffer | null = null;
+    const buffer = Buffer.allocUnsafe(PIECE_BYTES);
+    const outbox = openOutbox(call);
     for await (const bytes of call.messages()) {
       const { type, ID, data } = fromBinary(PacketSchema, bytes);
       if (type === TYPE.PACKET_ERR)
         throw new RpcError(CODE.UNKNOWN, `error from receiver: ${Buffer.from(data).toString()}`);
       if (type === TYPE.PACKET_FIN) {
+        await outbox.flush();
         await call.send(toBinary(PacketSchema, create(PacketSchema, { type: TYPE.PACKET_FIN })));
         call.end();
         if (call.isAnswer === true) return;
@@ -53,8 +54,7 @@ export async function sendFiles(call: PacketCall, root: string, options: SendOpt
       if (type !== TYPE.PACKET_REQ || file?.isFile !== true || file.isAsked)
         throw new RpcError(CODE.INVALID_ARGUMENT, "something was asked for that is no file, or twice");
       file.isAsked = true;
-      buffer ??= Buffer.allocUnsafe(PIECE_BYTES);
-      await sendContent(call, ID, open(live, file.path), buffer, options.onBytes);
+      await sendContent(outbox, ID, open(live, file.path), buffer);
     }
   } finally {
     live.close();
@@ -102,25 +102,49 @@ function open(tree: LiveTree, path: string): number | null {
   }
 }
 
-async function sendContent(
-  call: PacketCall,
-  ID: number,
-  fd: number | null,
-  buffer: Buffer,
-  onBytes: SendOptions["onBytes"],
-): Promise<void> {
+async function sendContent(outbox: Outbox, ID: number, fd: number | null, buffer: Buffer): Promise<void> {
   try {
     for (;;) {
       const count = fd === null ? 0 : readSync(fd, buffer, 0, buffer.length, null);
-      onBytes?.(count);
-      if (count === 0) return await call.send(dataPacket(ID, NOTHING));
-      const piece = dataPacket(ID, buffer.subarray(0, count)); // copies
-      if (count < buffer.length) return await call.sendAll([piece, dataPacket(ID, NOTHING)]);
-      await call.send(piece);
+      if (count > 0) await outbox.put(dataPacket(ID, buffer.subarray(0, count))); // copies
+      if (count === buffer.length) continue;
+      await outbox.put(dataPacket(ID, NOTHING));
+      return;
     }
   } finally {
     if (fd !== null) closeSync(fd);
   }
+}
+
+/** Packets that wait to be sent together: small files are asked for one by one, and a write of each costs more than its bytes. */
+interface Outbox {
+  put(packet: Uint8Array): Promise<void>;
+  flush(): Promise<void>;
+}
+const OUTBOX_MAX_BYTES = 256 << 10;
+
+function openOutbox(call: PacketCall): Outbox {
+  let waiting: Uint8Array[] = [];
+  let bytes = 0;
+  let timer: NodeJS.Immediate | null = null;
+  const flush = async (): Promise<void> => {
+    if (timer !== null) clearImmediate(timer);
+    timer = null;
+    const packets = waiting;
+    waiting = [];
+    bytes = 0;
+    await call.sendAll(packets);
+  };
+  return {
+    async put(packet) {
+      waiting.push(packet);
+      bytes += packet.length;
+      if (bytes >= OUTBOX_MAX_BYTES) return await flush();
+      // Nobody may ask for more before this has come. What is wrong with the call is told to who reads it.
+      timer ??= setImmediate(() => void flush().catch(() => {}));
+    },
+    flush,
+  };
 }
 const NOTHING = new Uint8Array(0);
 
