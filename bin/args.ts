@@ -20,6 +20,9 @@ export interface FlagSpec {
 }
 
 export interface CommandSpec extends CommandFlags {
+  /** Default "tsbuild". */
+  readonly program?: string;
+  /** "": the program itself. */
   readonly name: string;
   readonly summary: string;
 }
@@ -154,7 +157,7 @@ function checkCount(spec: CommandSpec, count: number): void {
       : count < min
         ? `requires at least ${words}`
         : `accepts at most ${words}`;
-  throw usage(spec, `'tsbuild ${spec.name}' ${how}`);
+  throw usage(spec, `'${calledAs(spec)}' ${how}`);
 }
 
 function unknownFlag(rawName: string, flags: readonly FlagSpec[], spec: CommandSpec): BuildError {
@@ -176,15 +179,19 @@ function quoteFlag(rawName: string): string {
 
 function usage(spec: CommandSpec, message: string, hint: string | null = null): BuildError {
   return new BuildError("USAGE", message, {
-    hint: hint ?? `see 'tsbuild ${spec.name === "" ? "" : `${spec.name} `}--help'`,
+    hint: hint ?? `see '${calledAs(spec)} --help'`,
     exitCode: spec.usageExitCode ?? 1,
   });
+}
+
+function calledAs({ program = "tsbuild", name }: CommandSpec): string {
+  return name === "" ? program : `${program} ${name}`;
 }
 
 /** Help of one command, out of its table. */
 export function commandHelp(spec: CommandSpec): string {
   return [
-    `Usage:  tsbuild ${spec.name}${spec.usage === "" ? "" : ` ${spec.usage}`}`,
+    `Usage:  ${calledAs(spec)}${spec.usage === "" ? "" : ` ${spec.usage}`}`,
     "",
     spec.summary,
     ...(spec.flags.length === 0 ? [] : ["", "Options:", ...flagLines(spec.flags)]),

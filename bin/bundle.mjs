@@ -62,6 +62,8 @@ const { outputFiles, metafile } = await build({
   // The names that entryOf() in solver/graph/entry.ts is called with.
   entryPoints: {
     main: join(dist, "bin/main.js"),
+    daemon: join(dist, "bin/daemon/main.js"),
+    buildctl: join(dist, "bin/daemon/buildctl.js"),
     keeper: join(dist, "worker/keeper/main.js"),
     thread: join(dist, "worker/keeper/thread.js"),
     "hash-thread": join(dist, "cache/path-hash-thread.js"),

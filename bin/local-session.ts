@@ -41,6 +41,7 @@ export function openLocalSession(config: Config, options: LocalSessionOptions): 
       if (path === undefined) throw new BuildError("CONTEXT_MISSING", `no build context named "${name}"`);
       return { kind: "here", path };
     },
+    blobs: async (store) => ({ kind: "here", path: store }),
     async secret(id) {
       const source = secrets.get(id);
       if (source === undefined) return null;

@@ -42,35 +42,23 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
-/** Set by tsbuildd.cts, which runs the same bundle. */
-const isDaemon = (globalThis as { readonly tsbuildd?: boolean }).tsbuildd === true;
-
-// A bug of ours outside of any await is still told in one line, and leaves with an error. A daemon serves others, and goes on.
-if (!isDaemon) {
-  process.on("uncaughtException", (error) => {
-    void printFailure(error, process.argv.includes("--debug") || process.argv.includes("-D")).finally(() =>
-      process.exit(1),
-    );
-  });
-}
+// A bug of ours outside of any await is still told in one line, and leaves with an error.
+process.on("uncaughtException", (error) => {
+  void printFailure(error, process.argv.includes("--debug") || process.argv.includes("-D")).finally(() =>
+    process.exit(1),
+  );
+});
 
 // No await at the top level: a bundle is one script. Whatever still holds the event loop at the end (an idle connection,
 // the keeper's channel) holds nothing anybody waits for.
 // Until then the loop is held: what is waited for may be something that by itself holds nothing (an idle keeper, a lock).
 setInterval(() => {}, 2 ** 30);
-const signals = isDaemon ? null : listenForSignals();
-void start(process.argv.slice(2)).then(async (code) => {
+const signals = listenForSignals();
+void main(process.argv.slice(2), signals).then(async (code) => {
   await written(process.stdout);
   await written(process.stderr);
-  if (signals === null) process.exit(code);
   signals.leave(code);
 });
-
-async function start(args: readonly string[]): Promise<number> {
-  if (signals !== null) return await main(args, signals);
-  const { runDaemon } = await import("./daemon/main.ts");
-  return await runDaemon(args);
-}
 
 /** Resolves when the other side of a pipe has taken what was written, or is gone: process.exit() drops what it has not. */
 async function written(stream: NodeJS.WriteStream): Promise<void> {

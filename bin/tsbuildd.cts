@@ -5,6 +5,7 @@ const bundle: {
   runBundle(name: string, options: { readonly keep: boolean }): boolean;
 } = require("../solver/graph/bundle.cjs");
 
-// The bundle is that of tsbuild: main.ts is told which of the two it is, for links to this file may have any name.
-(globalThis as { tsbuildd?: boolean }).tsbuildd = true;
-if (!bundle.runBundle("main", { keep: false })) void import("./main.ts");
+// A link to this file called buildctl is the part of that program which buildx's drivers start beside the daemon.
+const isClient = process.argv[1]?.replace(/^.*\//, "") === "buildctl";
+if (!bundle.runBundle(isClient ? "buildctl" : "daemon", { keep: false }))
+  void (isClient ? import("./daemon/buildctl.ts") : import("./daemon/main.ts"));

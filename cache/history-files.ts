@@ -145,7 +145,8 @@ export function openHistoryFiles(options: HistoryFilesOptions): HistoryFiles {
         // What cannot be flushed is torn after a power cut, and found out.
         const flush = handle
           .sync()
-          .finally(() => handle.close())
+          .catch(() => {})
+          .then(() => handle.close())
           .catch(() => {});
         flushes.add(flush);
         void flush.then(() => flushes.delete(flush));

@@ -24,12 +24,29 @@ export async function parseFilters(filters: readonly string[]): Promise<(entry: 
   return (entry) => tests.every((test) => test(entry));
 }
 
-async function parseFilter(text: string): Promise<(entry: UsageEntry) => boolean> {
+/** Checks a filter, but for a regular expression in it. Throws USAGE. */
+export function checkFilter(filter: string): void {
+  for (const text of filter.split(",")) partsOf(text);
+}
+
+interface FilterParts {
+  readonly field: string;
+  readonly valuesOf: (entry: UsageEntry) => readonly string[];
+  readonly operator: string | undefined;
+  readonly value: string;
+}
+
+function partsOf(text: string): FilterParts {
   const match = FILTER.exec(text.trim());
   if (match === null) throw unknown(text);
   const [, field = "", operator, value = ""] = match;
   const valuesOf = fieldReader(field);
   if (valuesOf === null) throw unknown(text);
+  return { field, valuesOf, operator, value };
+}
+
+async function parseFilter(text: string): Promise<(entry: UsageEntry) => boolean> {
+  const { field, valuesOf, operator, value } = partsOf(text);
   switch (operator) {
     case undefined:
       return (entry) => valuesOf(entry).some((one) => one !== "" && one !== "false");

@@ -40,14 +40,22 @@ const OWNER_RWX = 0o700;
 
 /**
  * Brings the copy of a client's directory up to date and holds it. `name`: what the session calls the directory. Files that `excludes` hide
- * are not in it. onBytes: told of contents as they come. Throws SOURCE_FAILED for what is no listing, LIMIT_EXCEEDED, STORE_FULL, and what
+ * are not in it. onBytes: told of contents as they come. isFresh: all contents are sent, whatever an earlier copy has. Throws SOURCE_FAILED for what is no listing, LIMIT_EXCEEDED, STORE_FULL, and what
  * the transfer throws.
  */
 export async function syncFiles(
   files: RemoteFiles,
   { name, ...rules }: FileRules & { readonly name: string },
   store: Store,
-  { signal, onBytes }: { readonly signal: AbortSignal; readonly onBytes: (count: number) => void },
+  {
+    signal,
+    onBytes,
+    isFresh = false,
+  }: {
+    readonly signal: AbortSignal;
+    readonly onBytes: (count: number) => void;
+    readonly isFresh?: boolean;
+  },
 ): Promise<HeldDirectory> {
   if (files.key.length > KEY_MAX_CHARS) throw invalid("its key is too long");
   // What is excluded may change without all being sent again.
@@ -58,7 +66,7 @@ export async function syncFiles(
     // A client that does not listen to the signal keeps nobody waiting, neither while it sends nor at its end.
     const end = (): Promise<void> => unlessAborted(Promise.resolve(transfer[Symbol.asyncDispose]()), signal);
     try {
-      await update(hold.path, transfer, { signal, onBytes });
+      await update(hold.path, transfer, { signal, onBytes, isFresh });
     } catch (error) {
       await end().catch(() => {}); // what it failed with comes first
       throw asRefusal(error, hold.path);
@@ -87,7 +95,11 @@ function asRefusal(error: unknown, path: string): unknown {
 async function update(
   dir: string,
   transfer: FileTransfer,
-  options: { readonly signal: AbortSignal; readonly onBytes: (count: number) => void },
+  options: {
+    readonly signal: AbortSignal;
+    readonly onBytes: (count: number) => void;
+    readonly isFresh: boolean;
+  },
 ): Promise<void> {
   const listed = await readListing(transfer, options.signal);
   const slot = openDirectory(dirname(dir));
@@ -97,7 +109,8 @@ async function update(
   const writer = treeWriter(root, { form: "archive", idMap: "none", note: () => {} });
   try {
     const pause = pauses(options.signal);
-    const { changed, touched } = await compare(listed, { copy, root, isOfThisBoot, pause });
+    const isKnown = isOfThisBoot && !options.isFresh;
+    const { changed, touched } = await compare(listed, { copy, root, isOfThisBoot: isKnown, pause });
     await removeUnlisted(listed, { copy, root, pause }, touched);
     await write(changed, writer, transfer, { ...options, pause });
     await finishDirectories(listed, touched, root, pause);

@@ -13,6 +13,8 @@ import { during, lineOf, moment, type Report } from "./shown.ts";
 import type { ExportDeps, OutputContext } from "./contract.ts";
 import type { Lease, RemoteBlob } from "../cache/contract.ts";
 
+/** BuildKit's annotation of a layer with rewritten times: the epoch in seconds. */
+const REWRITTEN = "buildkit/rewritten-timestamp";
 /** Characters of a step's name beside its layer. */
 const NAME_MAX = 50;
 
@@ -93,6 +95,7 @@ async function layerOf(
   const clampTo = options.rewriteTimestamp && !pinned ? epochSeconds : null;
   // What the record of a base layer says besides comes from whoever brought it first, perhaps another image.
   const record = pinned ? null : deps.store.layers.get(id);
+  const mark = clampTo !== null && options.marksRewritten ? { [REWRITTEN]: String(clampTo) } : null;
   const common = { createdAtMs: record?.createdAtMs ?? null, description: record?.description ?? "" };
   let line: ReturnType<typeof lineOf> | null = null;
   const onBytes: Report = (current, total) => {
@@ -109,6 +112,7 @@ async function layerOf(
       mediaType: "application/vnd.oci.image.layer.v1.tar",
       digest: diffId,
       size: tarBytes,
+      ...(mark === null ? {} : { annotations: mark }),
     };
     return { descriptor, diffId, ...common };
   }
@@ -126,7 +130,12 @@ async function layerOf(
   );
   (line as ReturnType<typeof lineOf> | null)?.end(descriptor.size, descriptor.size);
   if (remote !== null) remotes.set(descriptor.digest, remote);
-  return { descriptor, diffId, ...common };
+  return {
+    descriptor:
+      mark === null ? descriptor : { ...descriptor, annotations: { ...descriptor.annotations, ...mark } },
+    diffId,
+    ...common,
+  };
 }
 
 /** A step's name without its place among the others, which may be of another Dockerfile. */

@@ -36,6 +36,8 @@ export interface ImageOptions {
   readonly forceCompression: boolean;
   /** Times in new layers are at most SOURCE_DATE_EPOCH. */
   readonly rewriteTimestamp: boolean;
+  /** Such layers say so in an annotation, as BuildKit has it. */
+  readonly marksRewritten: boolean;
   readonly epochSeconds: OutputEpoch;
   readonly annotations: readonly Annotation[];
 }
@@ -226,6 +228,7 @@ function imageOptionsOf(attributes: Attributes): ImageOptions {
     .split(",")
     .map((name) => name.trim())
     .filter((name) => name !== "");
+  const rewrite = attributes.plainBoolean("rewrite-timestamp") ?? false;
   return {
     names: names.map((name) => formatReference(parseNewName(name))),
     writtenNames: names.join(","),
@@ -234,7 +237,8 @@ function imageOptionsOf(attributes: Attributes): ImageOptions {
     compressionChosen: compressionText !== null || level !== null,
     compressionLevel: level,
     forceCompression: attributes.boolean("force-compression") ?? false,
-    rewriteTimestamp: attributes.plainBoolean("rewrite-timestamp") ?? false,
+    rewriteTimestamp: rewrite,
+    marksRewritten: rewrite,
     epochSeconds: epochAttribute(attributes),
     annotations,
   };

@@ -255,7 +255,7 @@ export function localSource(
     kind: "source",
     identifier: `local://${name}`,
     attrs: {
-      ...(patterns.length === 0 ? {} : { excludepatterns: JSON.stringify(patterns) }),
+      ...(patterns.length === 0 ? {} : { "local.excludepatterns": JSON.stringify(patterns) }),
       ...(mode === undefined ? {} : { "local.mode": mode }),
     },
   };

@@ -164,6 +164,7 @@ function sourceIngredients(op: SourceOp, platform: Platform | null): Ingredients
     .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
   let place = op.identifier;
   if (scheme === "docker-image" || scheme === "oci-layout") place = "docker-image"; // equal layers are equal images
+  if (scheme.endsWith("+blob")) place = "blob"; // the pin has its digest and name
   if (scheme === "http" || scheme === "https") place = "http"; // the pin has the name of the file, too
   if (scheme === "git" && !hasAddress) {
     // url#ref:subdir: the commit is pinned, the directory inside it is not; .git alone remembers the address.

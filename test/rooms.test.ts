@@ -20,7 +20,16 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "cache",
     "solver/graph",
   ],
-  "bin/daemon": ["bin/engine", "bin/wire", "bin", "frontend", "exporters", "cache", "solver/graph"],
+  "bin/daemon": [
+    "bin/engine",
+    "bin/wire",
+    "bin",
+    "frontend",
+    "exporters",
+    "cache",
+    "worker/sys", // a message to the service manager
+    "solver/graph",
+  ],
   "bin/remote": ["bin/engine", "bin/wire", "frontend", "exporters", "cache", "solver/graph"],
   "bin/wire": ["cache", "solver/graph"],
   "bin/engine": ["frontend", "solver", "exporters", "worker", "cache", "solver/graph"],
@@ -41,10 +50,13 @@ const DOORS: readonly string[] = [
   "bin/call-output.ts", // answers of --call, also for clients of tsbuildd
   "bin/config.ts",
   "bin/flags-values.ts",
+  "bin/format.ts", // times, as flags and configuration have them
   "bin/local-store.ts",
   "bin/progress-state.ts",
   "bin/ssh-sockets.ts",
+  "bin/storage-limit.ts",
   "bin/version.ts",
+  "bin/daemon/buildctl.ts",
   "bin/daemon/main.ts",
   "bin/remote/remote.ts",
   "bin/remote/address.ts", // the words of --builder
@@ -110,6 +122,7 @@ const DOORS: readonly string[] = [
   "cache/registry/proxy.ts",
   "cache/registry/certificates.ts",
   "cache/registry/places.ts", // mirrors and other locations
+  "cache/registry/toml.ts", // the daemon's configuration
   "cache/remote-cache/*", // manifests and places of caches elsewhere
   "cache/selection-files.ts",
   "cache/path-hash.ts", // files as entries: read, filtered, picked, hashed
@@ -182,6 +195,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
 const AMBIENT = /\bprocess\.(?:env|cwd|exit|argv|chdir|stdout|stderr|stdin)\b|\bconsole\.\w+\(/;
 const PROCESSES: readonly string[] = [
   "solver/graph/bundle.cts",
+  "bin/daemon/buildctl.ts",
   "bin/daemon/main.ts",
   "worker/keeper/main.ts",
   "worker/keeper/first-thread.ts",
@@ -257,7 +271,9 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "exporters/writable.ts",
     "worker/sandbox/oci-runtime.ts",
     "worker/sources/local.ts", // is the directory there
-    "bin/daemon/daemon.ts", // sockets and certificates
+    "bin/daemon/buildctl.ts", // which socket is there
+    "bin/daemon/dial.ts",
+    "bin/daemon/listen.ts", // sockets and certificates
   ],
   "one file by its path, opened without following it": ["cache/layers/archive.ts"],
   "a private directory made a moment ago": [
@@ -277,6 +293,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "worker/sys/mount.ts",
   ],
   "what the kernel and the machine tell: /proc, /sys, /etc, $PATH": [
+    "bin/daemon/config.ts", // groups
     "bin/engine/host-network.ts",
     "bin/engine/store-sync.ts",
     "cache/layers/ids.ts",

@@ -1,7 +1,7 @@
 // The door of the worker: runs one op. Contracts first; openWorker() below.
 
 import { type Claims, openClaims } from "../cache/claims.ts";
-import { pullLayer } from "../cache/registry/image.ts";
+import { pullBlob, pullLayer } from "../cache/registry/image.ts";
 import type { Transport } from "../cache/registry/transport.ts";
 import type { StepResources, Vertex } from "../solver/graph/definition.ts";
 import { type Digest, digestOf, parseDigest } from "../solver/graph/digest.ts";
@@ -53,6 +53,8 @@ export interface WorkerOptions {
   /** "pull": image names are resolved by the registry, not by the local image store. */
   readonly resolveMode: "default" | "pull";
   readonly resolvConf: (network: ExecOp["network"]) => string;
+  /** Where steps are that are to have the usual network; omitted: in networks of their own. */
+  readonly network?: ExecOp["network"];
   readonly defaultPlatform: Platform;
   /** Resource limits of each step; omitted: no limits. */
   readonly limits?: ResourceLimits | null;
@@ -108,7 +110,11 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     merge,
     cacheClaims: options.cacheClaims ?? null,
     hold: (layers) => lease.addLayers(layers),
-    fetch: async (remote, transfer) => pullLayer(remote, store, await options.registry(), transfer),
+    fetch: async (remote, transfer) => {
+      const own = images.blob(remote, transfer);
+      if (own === null) await pullLayer(remote, store, await options.registry(), transfer);
+      else await pullBlob(remote.descriptor, store, () => own, transfer);
+    },
   });
 
   const limited = new Map<string, Cgroups>();
@@ -281,6 +287,9 @@ export function openWorker(options: WorkerOptions): LocalWorker {
         );
         return { digest: imageDigest(image.layers, store), result: { kind: "layers", layers: image.layers } };
       }
+      case "docker-image+blob":
+      case "oci-layout+blob":
+        return (await import("./sources/blob.ts")).pinBlob(op);
       case "local":
         return { digest: null, result: await local.result(op, vertex, context) };
       case "http":
@@ -297,15 +306,15 @@ export function openWorker(options: WorkerOptions): LocalWorker {
   };
 
   const runSource = async (op: SourceOp, context: CallContext): Promise<RunOutcome> => {
-    const scheme = op.identifier.slice(0, op.identifier.indexOf("://"));
-    const layer =
-      scheme === "git"
-        ? await (await import("./sources/git.ts")).fetchGit(op, store, {
-            ...context,
-            variables: options.gitVariables,
-          })
-        : await (await import("./sources/http.ts")).fetchHttp(op, store, context, options.transport);
-    return { outputs: [{ kind: "layers", layers: [layer] }], readDigest: null };
+    return { outputs: [{ kind: "layers", layers: [await fetchSource(op, context)] }], readDigest: null };
+  };
+  const fetchSource = async (op: SourceOp, context: CallContext): Promise<LayerId> => {
+    const { transport, registry, gitVariables: variables } = options;
+    if (op.identifier.startsWith("git://"))
+      return (await import("./sources/git.ts")).fetchGit(op, store, { ...context, variables });
+    if (/^https?:/.test(op.identifier))
+      return (await import("./sources/http.ts")).fetchHttp(op, store, context, { transport, keeper });
+    return (await import("./sources/blob.ts")).fetchBlob(op, context, { store, registry, keeper });
   };
 
   return {
@@ -346,6 +355,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
             entitlements: options.entitlements,
             otherNetwork: (found, step) => tellNetwork(found, step, context),
             resolvConf: options.resolvConf,
+            usualNetwork: options.network ?? "sandbox",
             directories: (input) => directories(input, vertex.digest, context),
             layersOf: (input) => layersOf(input, context),
             finish: (active, output) =>

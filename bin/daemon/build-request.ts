@@ -5,7 +5,6 @@ import { buildRequest, MAIN_DIRECTORY } from "../engine/defaults.ts";
 import type {
   BuildRequest,
   BuildTerms,
-  CallRequest,
   ContextSource,
   DockerfileSource,
   ExtraHost,
@@ -21,7 +20,9 @@ import type { Entitlement } from "../../solver/graph/request.ts";
 import type { Session } from "../../solver/graph/session.ts";
 import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
+import type { Attributes } from "./attributes.ts";
 import type { RemoteSession } from "./remote-session.ts";
+import { callOf } from "./subrequests.ts";
 
 /** What only clients of ours ask for. */
 const REPRODUCIBLE = "tsbuild.reproducible";
@@ -30,8 +31,6 @@ const PIDS = "tsbuild.pids";
 const UPLOADED = "http://buildkit-session/";
 /** The session's directory with the Dockerfile, where it is not the context. */
 const DOCKERFILE_DIRECTORY = "dockerfile";
-
-export type Attributes = Readonly<Record<string, string>>;
 
 /** A call of the Dockerfile frontend. */
 export interface DockerfileCall {
@@ -115,7 +114,7 @@ export function requestOf(
     target: options["target"] || null,
     buildArgs: withPrefix("build-arg:"),
     labels: withPrefix("label:"),
-    buildContexts: namedContexts(withPrefix("context:")),
+    buildContexts: withPrefix("context:"),
     inputs,
     noCache: noCache === "",
     noCacheFilter: noCache ? noCache.split(",") : [],
@@ -126,7 +125,7 @@ export function requestOf(
     shmSizeBytes: options["shm-size"] ? parseSize(options["shm-size"]) : null,
     ulimits: options["ulimit"] ? parseCsv(options["ulimit"]).map(parseUlimit) : [],
     cgroupParent: options["cgroup-parent"] ?? "",
-    call: callOf(options["requestid"]),
+    call: callOf(options),
     cacheFrom: cacheImports(imports, options),
     session,
   });
@@ -170,14 +169,6 @@ function dockerfileOf(options: Attributes, inputs: DockerfileCall["inputs"]): Do
   return { kind: "client", name, path };
 }
 
-/** "name::platform" stands for one platform of several; the frontend knows the form. */
-function namedContexts(contexts: ReadonlyMap<string, string>): Map<string, string> {
-  for (const value of contexts.values()) {
-    if (/^oci-layout:/.test(value)) throw unsupported(`contexts of the form ${value.split(":")[0]}:`);
-  }
-  return new Map(contexts);
-}
-
 function hostOf(text: string): ExtraHost {
   const at = text.indexOf("=");
   return { host: text.slice(0, at), ip: text.slice(at + 1).replace(/^\[|\]$/g, "") };
@@ -189,18 +180,6 @@ function networkOf(text: string | undefined, granted: readonly string[]): BuildR
   if (text === "none" || (text === "host" && granted.includes("network.host"))) return text;
   if (text === "host") throw new BuildError("USAGE", "network.host is not allowed");
   throw new BuildError("USAGE", `unsupported network mode ${printable(text)}`);
-}
-
-function callOf(id: string | undefined): CallRequest {
-  const names: Readonly<Record<string, CallRequest["name"]>> = {
-    "frontend.lint": "check",
-    "frontend.outline": "outline",
-    "frontend.targets": "targets",
-  };
-  if (id === undefined || id === "") return { name: "build", format: "text", ignoreStatus: false };
-  const name = names[id];
-  if (name === undefined) throw unsupported(`the request ${printable(id)}`);
-  return { name, format: "json", ignoreStatus: false };
 }
 
 function entitlements(asked: readonly string[], allowed: ReadonlySet<string>): Entitlement[] {

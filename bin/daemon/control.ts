@@ -2,7 +2,6 @@
 
 import { create } from "@bufbuild/protobuf";
 import { setMaxListeners } from "node:events";
-import { hostname } from "node:os";
 import type { Bridge, BridgeResult, Engine, EngineBuildOptions } from "../engine/request.ts";
 import { prune, usage } from "../../cache/collect.ts";
 import { parseFilters, RECORD_TYPES } from "../../cache/prune-filter.ts";
@@ -26,11 +25,7 @@ import {
   type UsageRecord,
   UsageRecordSchema,
 } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
-import {
-  BuildkitVersionSchema,
-  type WorkerRecord,
-  WorkerRecordSchema,
-} from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
+import { type WorkerRecord } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
 import { type Call, type Handlers, streaming, unary } from "../wire/server.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import { clockHeader, timestamp } from "../wire/timestamp.ts";
@@ -45,6 +40,7 @@ import { unlessAborted } from "../../solver/graph/scope.ts";
 import { epochOf, termsOf } from "./build-request.ts";
 import { bareResult } from "./results.ts";
 import { solveCall } from "./solve.ts";
+import { versionOf } from "./worker-record.ts";
 
 const SERVICE = "/moby.buildkit.v1.Control";
 const SESSION = "x-docker-expose-session";
@@ -58,47 +54,19 @@ export interface ControlDeps {
   readonly sessions: Sessions;
   readonly history: History;
   readonly version: string;
+  readonly workers: () => readonly WorkerRecord[];
   /** Who is at the other end of a call's connection. */
   readonly peerOf: (call: Call) => string;
 }
 
-/** The only worker: this machine. */
-export function workerRecord(version: string): WorkerRecord {
-  const { os, architecture, variant } = hostPlatform();
-  const prefix = "org.mobyproject.buildkit.worker.";
-  return create(WorkerRecordSchema, {
-    ID: "tsbuild",
-    Labels: {
-      [`${prefix}executor`]: "tsbuild",
-      [`${prefix}hostname`]: hostname(),
-      [`${prefix}network`]: "sandbox",
-      [`${prefix}snapshotter`]: "overlayfs",
-    },
-    platforms: [
-      {
-        $typeName: "pb.Platform",
-        OS: os,
-        Architecture: architecture,
-        Variant: variant ?? "",
-        OSVersion: "",
-        OSFeatures: [],
-      },
-    ],
-    BuildkitVersion: versionOf(version),
-  });
-}
-
-const versionOf = (version: string) =>
-  create(BuildkitVersionSchema, { package: "tsbuild", version: `v${version}`, revision: "" });
-
 export function controlHandlers(deps: ControlDeps): Handlers {
-  const { engine, builds, sessions, history, version } = deps;
+  const { engine, builds, sessions, history, version, workers } = deps;
   return new Map([
     ...history.handlers,
     [
       `${SERVICE}/ListWorkers`,
       unary(ListWorkersRequestSchema, ListWorkersResponseSchema, async () =>
-        create(ListWorkersResponseSchema, { record: [workerRecord(version)] }),
+        create(ListWorkersResponseSchema, { record: [...workers()] }),
       ),
     ],
     [
@@ -253,6 +221,7 @@ async function serveSession(call: Call, { sessions, engine, peerOf }: ControlDep
     methods: call.header(`${SESSION}-grpc-method`).flatMap((text) => text.split(/,\s*/)),
     peer: peerOf(call),
     tempDir: () => engine.store.tempDir(),
+    find: (other, signal) => sessions.get(other, signal),
   });
   try {
     sessions.add(session);

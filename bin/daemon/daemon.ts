@@ -1,199 +1,133 @@
 // tsbuildd: an engine behind BuildKit's API. Listens, and gives each connection the services.
 
-import { chmodSync, readFileSync, rmSync, statSync } from "node:fs";
-import { createServer, connect, type Server, type Socket } from "node:net";
-import { dirname } from "node:path";
-import { createServer as createTlsServer, type TLSSocket } from "node:tls";
-import { makeDirectories } from "../../cache/outside.ts";
-import { BuildError } from "../../solver/graph/error.ts";
+import type { Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import type { TLSSocket } from "node:tls";
 import type { Engine } from "../engine/request.ts";
-import { type Call, serveRpc } from "../wire/server.ts";
+import type { WorkerRecord } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
+import { type Call, type Handler, serveRpc } from "../wire/server.ts";
+import { openAdmission } from "./admission.ts";
 import { openBuilds } from "./builds.ts";
+import { openCollector } from "./collector.ts";
+import type { DaemonSettings } from "./config.ts";
 import { contentHandlers } from "./content.ts";
-import { controlHandlers, workerRecord } from "./control.ts";
+import { controlHandlers } from "./control.ts";
 import { gatewayHandlers } from "./gateway.ts";
 import { healthHandlers } from "./health.ts";
 import { openHistory } from "./history.ts";
-import type { HistoryLimits } from "./history-store.ts";
+import { DEFAULT_HISTORY_LIMITS } from "./history-store.ts";
+import { type Listener, listenOn, type PassedSocket } from "./listen.ts";
+import type { Log } from "./log.ts";
 import { openSessions } from "./sessions.ts";
 import { traceHandlers } from "./trace.ts";
-
-/** Where it listens. */
-export type Address =
-  | { readonly kind: "unix"; readonly path: string }
-  | { readonly kind: "tcp"; readonly host: string; readonly port: number; readonly tls: TlsFiles | null };
-
-/** PEM files; absolute. */
-export interface TlsFiles {
-  readonly cert: string;
-  readonly key: string;
-  readonly ca: string;
-}
+import { workerRecord } from "./worker-record.ts";
 
 export interface DaemonOptions {
-  readonly addresses: readonly Address[];
-  /** Entitlements that clients may ask for. */
-  readonly allowed: ReadonlySet<string>;
+  readonly settings: DaemonSettings;
+  readonly passed: readonly PassedSocket[];
   readonly version: string;
-  /** Of the build history; left out: BuildKit's. */
-  readonly history?: HistoryLimits;
-  readonly log: (line: string) => void;
+  readonly log: Log;
 }
 
 export interface Daemon extends AsyncDisposable {
   /** Where it listens, with the ports that were chosen. */
   readonly addresses: readonly string[];
+  /** Takes settings that can change, and certificates of its addresses anew. */
+  reload(settings: DaemonSettings): void;
+  /** How many builds run. */
+  running(): number;
+  /** Takes no new builds, and resolves when none runs: those that still do after `withinMs` are cancelled. */
+  drain(withinMs: number): Promise<void>;
 }
 
-/** For builds that run when the daemon is told to end. */
-const DRAIN_MS = 10_000;
+/** After the last build: its client asks for the record of it, and leaves. */
+const CLOSE_MS = 1_000;
+/** A call of this is a build. */
+const SOLVE = "/moby.buildkit.v1.Control/Solve";
 
-/** Serves the engine. Throws USAGE for an address that cannot be listened on. Disposing it takes no new connections, and gives those there are
- *  some seconds to end. */
+/** Serves the engine. Throws USAGE for an address that cannot be listened on. Disposing it cancels builds that run, and ends
+ *  all connections. */
 export async function openDaemon(engine: Engine, options: DaemonOptions): Promise<Daemon> {
-  const { allowed, version, log } = options;
+  const { settings, version, log } = options;
+  let { gc, worker } = settings;
+  const allowed = new Set(settings.allowed);
   const sessions = openSessions();
   const builds = openBuilds(sessions);
   const draining = new AbortController();
   const history = openHistory({
-    ...{ files: engine.store.history, content: engine.store.content, log },
-    ...(options.history === undefined ? {} : { limits: options.history }),
+    ...{ files: engine.store.history, content: engine.store.content, log: (line: string) => log.error(line) },
+    limits: {
+      maxAgeMs: settings.history.maxAgeMs ?? DEFAULT_HISTORY_LIMITS.maxAgeMs,
+      maxEntries: settings.history.maxEntries ?? DEFAULT_HISTORY_LIMITS.maxEntries,
+    },
   });
+  const collector = openCollector(engine, {
+    policies: () => (gc.kind === "policies" ? gc.policies : []),
+    log,
+  });
+  const admission = openAdmission(() => collector.buildEnded());
+  const workers = (): WorkerRecord[] => [workerRecord(version, worker)];
   const peers = new WeakMap<object, string>();
   const peerOf = ({ stream }: Call): string =>
     peers.get((stream as unknown as { readonly session?: object }).session ?? {}) ?? "";
-  const handlers = new Map([
-    ...controlHandlers({ engine, allowed, builds, sessions, history, version, peerOf }),
-    ...gatewayHandlers(builds, () => [workerRecord(version)]),
+  const handlers = new Map<string, Handler>([
+    ...controlHandlers({ engine, allowed, builds, sessions, history, version, workers, peerOf }),
+    ...gatewayHandlers(builds, workers),
     ...contentHandlers(engine.store.history),
     ...traceHandlers(),
     ...healthHandlers(draining.signal),
   ]);
+  const solve = handlers.get(SOLVE);
+  if (solve === undefined) throw new Error(`no handler for ${SOLVE}`);
+  handlers.set(SOLVE, admission.guard(solve));
   const connections = new Set<ReturnType<typeof serveRpc>>();
-  const servers: Server[] = [];
   const serve = (socket: Socket | TLSSocket, peer: string): void => {
     const served = serveRpc(socket, handlers, {
       onFault: (error) =>
-        log(`internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`),
+        log.error(
+          `internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+        ),
     });
     peers.set(served.session, peer);
     connections.add(served);
     void served.closed.then(() => connections.delete(served));
   };
 
-  const shown: string[] = [];
+  const listeners: Listener[] = [];
   try {
-    for (const address of options.addresses) {
-      const server =
-        address.kind === "unix" ? await listenUnix(address.path, serve) : await listenTcp(address, serve);
-      servers.push(server);
-      const at = server.address();
-      shown.push(
-        typeof at === "object" && at !== null ? `tcp://${at.address}:${at.port}` : `unix://${String(at)}`,
-      );
-    }
+    for (const address of settings.addresses)
+      listeners.push(...(await listenOn(address, { serve, owner: settings.owner, passed: options.passed })));
   } catch (error) {
-    for (const server of servers) server.close();
+    for (const listener of listeners) listener.close();
     throw error;
   }
   return {
-    addresses: shown,
-    async [Symbol.asyncDispose]() {
-      for (const server of servers) server.close();
+    addresses: listeners.map(({ shown }) => shown).filter((shown) => shown !== ""),
+    reload(next) {
+      ({ gc, worker } = next);
+      allowed.clear();
+      for (const name of next.allowed) allowed.add(name);
+      for (const listener of listeners) listener.reload();
+    },
+    running: () => admission.running,
+    drain(withinMs) {
       draining.abort();
+      return admission.drain(withinMs);
+    },
+    async [Symbol.asyncDispose]() {
+      draining.abort();
+      await admission.drain(0);
+      for (const listener of listeners) listener.close();
       history.drain();
       for (const { session } of connections) session.close();
       const all = Promise.all([...connections].map(({ closed }) => closed));
-      let timer: NodeJS.Timeout | undefined;
-      await Promise.race([
-        all,
-        new Promise<void>((resolve) => {
-          timer = setTimeout(resolve, DRAIN_MS);
-        }),
-      ]);
-      clearTimeout(timer);
+      const timeout = new AbortController();
+      await Promise.race([all, delay(CLOSE_MS, undefined, { signal: timeout.signal }).catch(() => {})]);
+      timeout.abort();
       for (const { session } of connections) session.destroy();
       await all;
       await history[Symbol.asyncDispose]();
+      await collector[Symbol.asyncDispose]();
     },
   };
-}
-
-/** A socket that only this user may connect to. One left by a daemon that is gone is replaced. */
-async function listenUnix(path: string, serve: (socket: Socket, peer: string) => void): Promise<Server> {
-  makeDirectories(dirname(path), 0o700);
-  if (statSync(path, { throwIfNoEntry: false })?.isSocket() === true) {
-    if (await answers(path))
-      throw new BuildError("USAGE", `another daemon listens on ${path}`, {
-        hint: "end it, or give another address with --addr",
-      });
-    rmSync(path);
-  }
-  const before = process.umask(0o177);
-  try {
-    const server = createServer({ allowHalfOpen: true }, (socket) => serve(socket, "unix"));
-    await listening(server, () => server.listen({ path }), path);
-    chmodSync(path, 0o600);
-    return server;
-  } finally {
-    process.umask(before);
-  }
-}
-
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ path });
-    socket.once("connect", () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once("error", () => resolve(false));
-  });
-}
-
-async function listenTcp(
-  { host, port, tls }: Extract<Address, { kind: "tcp" }>,
-  serve: (socket: Socket | TLSSocket, peer: string) => void,
-): Promise<Server> {
-  if (tls === null) {
-    if (!["127.0.0.1", "::1", "localhost"].includes(host))
-      throw new BuildError("USAGE", `tcp://${host}:${port} needs TLS`, {
-        hint: "give --tlscert, --tlskey and --tlscacert; without them only loopback addresses are served",
-      });
-    const server = createServer({ allowHalfOpen: true }, (socket) => serve(socket, "loopback"));
-    await listening(server, () => server.listen({ host, port }), `${host}:${port}`);
-    return server;
-  }
-  const read = (file: string): Buffer => {
-    try {
-      return readFileSync(file);
-    } catch (cause) {
-      throw new BuildError("USAGE", `cannot read ${file}`, { cause });
-    }
-  };
-  const server = createTlsServer(
-    {
-      cert: read(tls.cert),
-      key: read(tls.key),
-      ca: read(tls.ca),
-      requestCert: true,
-      rejectUnauthorized: true,
-      minVersion: "TLSv1.2",
-      ALPNProtocols: ["h2"],
-      allowHalfOpen: true,
-    },
-    (socket) => serve(socket, `tls ${socket.getPeerCertificate().fingerprint256 ?? ""}`),
-  );
-  await listening(server, () => server.listen({ host, port }), `${host}:${port}`);
-  return server;
-}
-
-function listening(server: Server, listen: () => void, where: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once("error", (cause) => {
-      reject(new BuildError("USAGE", `cannot listen on ${where}: ${cause.message}`, { cause }));
-    });
-    server.once("listening", resolve);
-    listen();
-  });
 }

@@ -32,7 +32,8 @@ export function statusOf(error: unknown, source: SourceText | null): RpcError {
   return new RpcError(CODE.UNKNOWN, `${error.message}${hint}`, details, error);
 }
 
-function detail(name: string, value: object): Detail {
+/** A detail of BuildKit's errors, by the name of its type. */
+export function detail(name: string, value: object): Detail {
   return { typeUrl: `${ERRDEFS}.${name}+json`, value: Buffer.from(JSON.stringify(value)) };
 }
 

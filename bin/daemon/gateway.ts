@@ -1,7 +1,7 @@
 // LLBBridge: how a client that drives the frontend itself (buildx, buildctl) has a build made.
 
 import { create } from "@bufbuild/protobuf";
-import type { Bridge, Ref, TreeQuestion } from "../engine/request.ts";
+import type { Bridge, Ref, SourceMetadata, TreeQuestion } from "../engine/request.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Platform as PlatformMessage } from "../wire/messages/pb/ops_pb.ts";
 import type { Platform } from "../../solver/graph/op.ts";
@@ -22,6 +22,7 @@ import {
   ResolveImageConfigRequestSchema,
   ResolveImageConfigResponseSchema,
   ResolveSourceMetaRequestSchema,
+  type ResolveSourceMetaResponse,
   ResolveSourceMetaResponseSchema,
   ResultSchema,
   ReturnRequestSchema,
@@ -36,6 +37,7 @@ import {
 import { SourceOpSchema } from "../wire/messages/pb/ops_pb.ts";
 import type { WorkerRecord } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
+import { timestamp } from "../wire/timestamp.ts";
 import type { Build, Builds } from "./builds.ts";
 import { FRONTEND_CAPS, LLB_CAPS } from "./caps.ts";
 import { statusOf } from "./errors.ts";
@@ -180,14 +182,21 @@ export function bridgeHandlers(buildOf: BuildOf, workers: () => readonly WorkerR
       unary(ResolveImageConfigRequestSchema, ResolveImageConfigResponseSchema, (message, call) =>
         onBridge(call, async (bridge) => {
           const isLayout = message.ResolverType === 1;
-          const { digest, config } = await bridge.resolveImage(
-            `${isLayout ? "oci-layout" : "docker-image"}://${message.Ref}`,
-            {
+          const source = {
+            kind: "source",
+            identifier: `${isLayout ? "oci-layout" : "docker-image"}://${message.Ref}`,
+            attrs: {
               ...modeOf(message.ResolveMode),
               ...(isLayout ? { "oci.store": message.StoreID, "oci.session": message.SessionID } : {}),
             },
-            { platform: platformOf(message.Platform), name: nameOf(message.LogName, message.Ref) },
-          );
+          } as const;
+          const found = await bridge.resolveSource(source, {
+            platform: platformOf(message.Platform),
+            name: nameOf(message.LogName, message.Ref),
+            gitObjects: false,
+          });
+          if (found.kind !== "image") throw new Error("an image is an image");
+          const { digest, config } = found.image;
           return create(ResolveImageConfigResponseSchema, {
             Digest: digest,
             Config: config,
@@ -201,21 +210,17 @@ export function bridgeHandlers(buildOf: BuildOf, workers: () => readonly WorkerR
       unary(ResolveSourceMetaRequestSchema, ResolveSourceMetaResponseSchema, (message, call) =>
         onBridge(call, async (bridge) => {
           const { identifier = "", attrs = {} } = message.Source ?? {};
-          const [scheme = "", rest = ""] = identifier.split(/:\/\/(.*)/s);
-          if (scheme !== "docker-image" && scheme !== "oci-layout")
-            return create(ResolveSourceMetaResponseSchema, {
-              Source: create(SourceOpSchema, { identifier, attrs }),
-            });
-          const { digest, config } = await bridge.resolveImage(
+          const source = {
+            kind: "source",
             identifier,
-            { ...attrs, ...modeOf(message.ResolveMode) },
-            { platform: platformOf(message.Platform), name: nameOf(message.LogName, rest) },
-          );
-          const pinned = rest.includes("@") ? identifier : `${identifier}@${digest}`;
-          return create(ResolveSourceMetaResponseSchema, {
-            Source: create(SourceOpSchema, { identifier: pinned, attrs }),
-            Image: { Digest: digest, Config: message.Image?.NoConfig === true ? new Uint8Array(0) : config },
+            attrs: { ...attrs, ...modeOf(message.ResolveMode) },
+          } as const;
+          const found = await bridge.resolveSource(source, {
+            platform: platformOf(message.Platform),
+            name: nameOf(message.LogName, identifier.replace(/^[a-z-]+:\/\//, "")),
+            gitObjects: message.Git?.ReturnObject === true,
           });
+          return metadataMessage({ identifier, attrs }, found, message.Image?.NoConfig === true);
         }),
       ),
     ],
@@ -236,6 +241,45 @@ export function bridgeHandlers(buildOf: BuildOf, workers: () => readonly WorkerR
     ],
   ]);
 }
+
+function metadataMessage(
+  { identifier, attrs }: { readonly identifier: string; readonly attrs: Record<string, string> },
+  found: SourceMetadata,
+  noConfig: boolean,
+): ResolveSourceMetaResponse {
+  const Source = create(SourceOpSchema, { identifier, attrs });
+  switch (found.kind) {
+    case "image": {
+      const { digest, config } = found.image;
+      if (!identifier.includes("@")) Source.identifier = `${identifier}@${digest}`;
+      const Image = { Digest: digest, Config: noConfig ? NOTHING : config };
+      return create(ResolveSourceMetaResponseSchema, { Source, Image });
+    }
+    case "git": {
+      const { object, commit, name, commitObject, tagObject } = found.git;
+      const Git = {
+        Checksum: object,
+        Ref: name,
+        CommitChecksum: commit === object ? "" : commit,
+        CommitObject: commitObject ?? NOTHING,
+        TagObject: tagObject ?? NOTHING,
+      };
+      return create(ResolveSourceMetaResponseSchema, { Source, Git });
+    }
+    case "http": {
+      const { digest: Checksum, filename: Filename, modifiedSeconds: seconds } = found;
+      const LastModified = seconds === null ? {} : { LastModified: timestamp(seconds * 1000) };
+      return create(ResolveSourceMetaResponseSchema, {
+        Source,
+        HTTP: { Checksum, Filename, ...LastModified },
+      });
+    }
+    case "other":
+      return create(ResolveSourceMetaResponseSchema, { Source });
+  }
+}
+
+const NOTHING = new Uint8Array(0);
 
 function modeOf(mode: string): Record<string, string> {
   return mode === "" || mode === "default" ? {} : { "image.resolvemode": mode };

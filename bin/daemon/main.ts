@@ -1,127 +1,182 @@
-// tsbuildd: flags and environment to an engine and its addresses; ends with SIGTERM or SIGINT.
+// The process of tsbuildd: flags, configuration and environment to an engine and its addresses; signals. SIGTERM and SIGINT end it, a
+// second one at once; SIGHUP reads the configuration again.
 
-import { join, resolve } from "node:path";
+import { constants } from "node:os";
+import { basename } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
-import { commandHelp, type CommandSpec, parseFlags, type ParsedFlags } from "../args.ts";
-import { readConfig } from "../config.ts";
+import { commandHelp, parseFlags, type ParsedFlags } from "../args.ts";
+import { type Config, readConfig } from "../config.ts";
 import { openLocalEngine } from "../local-store.ts";
+import { parseStorageLimit } from "../storage-limit.ts";
 import { packageVersion } from "../version.ts";
-import type { Address } from "./daemon.ts";
+import type { ProgramName } from "./address.ts";
+import { type DaemonSettings, readSettings } from "./config.ts";
+import { DAEMON_FLAGS } from "./config-flags.ts";
+import type { Daemon } from "./daemon.ts";
+import { passedSockets } from "./listen.ts";
+import { type Log, openLog } from "./log.ts";
 
-const SPEC: CommandSpec = {
-  name: "tsbuildd",
-  usage: "[OPTIONS]",
-  summary: "Serve builds to clients of BuildKit: docker buildx, docker/build-push-action",
-  positionals: { min: 0, max: 0 },
-  flags: [
-    {
-      name: "addr",
-      kind: "list",
-      value: "address",
-      help: "Listening address: unix://PATH or tcp://HOST:PORT (may be repeated)",
-    },
-    {
-      name: "tlscert",
-      kind: "string",
-      value: "file",
-      help: "Certificate of the server, for tcp:// addresses",
-    },
-    { name: "tlskey", kind: "string", value: "file", help: "Key of the certificate" },
-    { name: "tlscacert", kind: "string", value: "file", help: "Authority of the clients' certificates" },
-    {
-      name: "allow-insecure-entitlement",
-      kind: "list",
-      value: "name",
-      help: "Entitlement that builds may be granted: network.host, security.insecure, device (may be repeated)",
-    },
-    { name: "version", short: "v", kind: "bool", help: "Print the version" },
-  ],
-};
+const program: ProgramName = basename(process.argv[1] ?? "") === "buildkitd" ? "buildkitd" : "tsbuildd";
+const log = openLog((text) => void process.stderr.write(text), { format: "text", level: "info" });
+
+const ending = new AbortController();
+for (const name of ["SIGTERM", "SIGINT"] as const) {
+  process.on(name, () => {
+    if (!ending.signal.aborted) return ending.abort(name);
+    log.warn("ends at once: a second signal");
+    process.exit(128 + constants.signals[name]); // keepers and their steps end with this process
+  });
+}
+// What one client's build throws outside of any await is no reason to end the builds of others.
+process.on("uncaughtException", (error) => log.error(`internal error: ${error.stack ?? error.message}`));
+// Who reads our log may leave before us.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
+// No await at the top level: a bundle is one script. The timer holds the event loop, as in bin/main.ts.
+setInterval(() => {}, 2 ** 30);
+void run(process.argv.slice(2)).then((code) => process.exit(code));
 
 /** Runs the daemon until it is told to end. Returns the exit code. */
-export async function runDaemon(args: readonly string[]): Promise<number> {
-  const controller = new AbortController();
-  for (const name of ["SIGTERM", "SIGINT"] as const) process.on(name, () => controller.abort());
-  // What one client's build throws outside of any await is no reason to end the builds of others.
-  process.on("uncaughtException", (error) => {
-    process.stderr.write(`tsbuildd: internal error: ${error.stack ?? error.message}\n`);
-  });
+async function run(args: readonly string[]): Promise<number> {
   try {
-    const flags = parseFlags(SPEC, args);
+    const flags = parseFlags(DAEMON_FLAGS, args);
     if (flags.bool("help")) {
-      process.stdout.write(commandHelp(SPEC));
+      process.stdout.write(
+        `${commandHelp(DAEMON_FLAGS)}\nAll other flags of buildkitd are taken, without effect.\n`,
+      );
       return 0;
     }
     const version = packageVersion();
     if (flags.bool("version")) {
-      process.stdout.write(`tsbuildd tsbuild v${version} -\n`); // four words, which buildx reads
+      process.stdout.write(`${program} tsbuild v${version} -\n`); // four words, which buildx reads
       return 0;
     }
-    await serve(flags, version, controller.signal);
+    await serve(flags, version);
     return 0;
   } catch (error) {
     const isKnown = error instanceof BuildError;
-    const message =
-      error instanceof Error ? (isKnown ? error.message : (error.stack ?? error.message)) : String(error);
-    process.stderr.write(`ERROR: ${message}\n`);
-    if (isKnown && error.hint !== null) process.stderr.write(`hint: ${error.hint}\n`);
+    const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    log.error(isKnown ? error.message : stack);
+    if (isKnown && error.hint !== null) log.info(`hint: ${error.hint}`);
     return 1;
   }
 }
 
-async function serve(flags: ParsedFlags, version: string, signal: AbortSignal): Promise<void> {
+async function serve(flags: ParsedFlags, version: string): Promise<void> {
   const { env } = process;
   const cwd = process.cwd();
-  const log = (line: string): void => void process.stderr.write(`${line}\n`);
-  const config = readConfig(
-    { root: flags.one("root"), debug: flags.bool("debug"), verbose: flags.bool("verbose"), notice: log },
-    env,
-    cwd,
-  );
-  const texts = flags.all("addr");
-  const addresses = (texts.length > 0 ? texts : [defaultAddress()]).map((text) =>
-    addressOf(text, flags, cwd),
-  );
+  const passed = passedSockets(env, process.pid);
+  for (const name of ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]) delete env[name];
+  const isRoot = process.getuid?.() === 0;
+  const read = (): Promise<DaemonSettings> => readSettings(flags, { program, env, cwd, isRoot });
+  let settings = await read();
+  log.set(settings.log);
+  for (const remark of settings.remarks) log.warn(remark);
+
+  const config = engineConfig(flags, () => settings, cwd);
   const { openDaemon } = await import("./daemon.ts");
   await using engine = await openLocalEngine(config, { signal: new AbortController().signal });
-  await using daemon = await openDaemon(engine, {
-    addresses,
-    allowed: new Set(flags.all("allow-insecure-entitlement")),
-    version,
-    log,
+  await using daemon = await openDaemon(engine, { settings, passed, version, log });
+  for (const address of daemon.addresses) log.info(`${program} ${version} listens on ${address}`);
+
+  const tell = await notifier(env);
+  const reload = async (): Promise<void> => {
+    try {
+      const next = await read();
+      const kept = unchangeable(settings, next);
+      if (kept.length > 0) log.warn(`takes effect with the next start: ${kept.join(", ")}`);
+      settings = { ...next, ...pick(settings, kept) };
+      log.set(settings.log);
+      daemon.reload(settings);
+      log.info(`read ${settings.file} again`);
+    } catch (error) {
+      log.error(`goes on with the settings it has: ${(error as Error).message}`);
+    }
+  };
+  let reloading = Promise.resolve();
+  process.on("SIGHUP", () => {
+    reloading = reloading.then(reload);
   });
-  for (const address of daemon.addresses) log(`tsbuildd ${version} listens on ${address}`);
-  if (!signal.aborted)
-    await new Promise<void>((end) => signal.addEventListener("abort", () => end(), { once: true }));
-  log("tsbuildd ends");
+  tell("READY=1");
+  await aborted(ending.signal);
+  tell("STOPPING=1");
+  await drain(daemon, settings.drainMs, log);
+  log.info(`${program} ends`);
 }
 
-function defaultAddress(): string {
-  const runtime = process.getuid?.() === 0 ? "/run" : process.env["XDG_RUNTIME_DIR"];
-  if (!runtime)
-    throw new BuildError("USAGE", "there is no directory for the socket: XDG_RUNTIME_DIR is not set", {
-      hint: "give an address: --addr unix://PATH",
-    });
-  return `unix://${join(runtime, "tsbuild", "tsbuildd.sock")}`;
+async function drain(daemon: Daemon, withinMs: number, log: Log): Promise<void> {
+  const running = daemon.running();
+  if (running === 0) return;
+  const builds = running === 1 ? "1 build has" : `${running} builds have`;
+  log.info(`ends when ${builds} ended, after ${withinMs / 1000} s at the latest`);
+  await daemon.drain(withinMs);
 }
 
-function addressOf(text: string, flags: ParsedFlags, cwd: string): Address {
-  const unix = /^unix:\/\/(.+)$/.exec(text)?.[1];
-  if (unix !== undefined) return { kind: "unix", path: resolve(cwd, unix) };
-  const tcp = /^tcp:\/\/(\[[^\]]+\]|[^:/]+):(\d{1,5})$/.exec(text);
-  if (tcp === null || Number(tcp[2]) > 65_535)
-    throw new BuildError("USAGE", `invalid address ${JSON.stringify(text)}`, {
-      hint: "the forms are unix://PATH and tcp://HOST:PORT",
-    });
-  const [cert, key, ca] = ["tlscert", "tlskey", "tlscacert"].map((name) => flags.one(name));
-  const isTls = [cert, key, ca].some(Boolean);
-  if (isTls && !(cert && key && ca))
-    throw new BuildError("USAGE", "--tlscert, --tlskey and --tlscacert go together");
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+/** What the engine is told; what can change is looked up when a build needs it. */
+function engineConfig(flags: ParsedFlags, current: () => DaemonSettings, cwd: string): Config {
+  const { root, network, maxParallelism } = current();
+  const told = new Set<string>();
+  const config = readConfig(
+    {
+      root,
+      debug: flags.bool("debug"),
+      verbose: flags.bool("verbose"),
+      notice(text) {
+        if (told.has(text)) return;
+        told.add(text);
+        log.warn(text);
+      },
+    },
+    process.env,
+    cwd,
+  );
+  const usualLimit = parseStorageLimit(process.env["TSBUILD_MAX_STORAGE"]);
   return {
-    kind: "tcp",
-    host: (tcp[1] ?? "").replace(/^\[|\]$/g, ""),
-    port: Number(tcp[2]),
-    tls:
-      cert && key && ca ? { cert: resolve(cwd, cert), key: resolve(cwd, key), ca: resolve(cwd, ca) } : null,
+    ...config,
+    network,
+    maxParallelism,
+    get dns() {
+      return current().dns;
+    },
+    get registries() {
+      const { mirrors, hosts } = current().registries;
+      return { ...config.registries, mirrors, hosts };
+    },
+    /** By rules it is the collector that removes cache. */
+    get maxStorage() {
+      return current().gc.kind === "default" ? usualLimit : ({ kind: "unlimited" } as const);
+    },
+  };
+}
+
+/** What is used when the daemon starts and not looked at again. */
+const FIXED = ["root", "addresses", "owner", "maxParallelism", "network"] as const;
+
+function unchangeable(before: DaemonSettings, after: DaemonSettings): (typeof FIXED)[number][] {
+  return FIXED.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
+}
+
+function pick(settings: DaemonSettings, names: readonly (typeof FIXED)[number][]): Partial<DaemonSettings> {
+  return Object.fromEntries(names.map((name) => [name, settings[name]]));
+}
+
+/** Tells the service manager of a unit with Type=notify, sd_notify(3). */
+async function notifier(env: NodeJS.ProcessEnv): Promise<(text: string) => void> {
+  const path = env["NOTIFY_SOCKET"];
+  delete env["NOTIFY_SOCKET"];
+  if (!path) return () => {};
+  const { sendDatagram } = await import("../../worker/sys/datagram.ts");
+  return (text) => {
+    try {
+      sendDatagram(path, text);
+    } catch (error) {
+      log.warn(`cannot tell the service manager ${text}: ${(error as Error).message}`);
+    }
   };
 }

@@ -36,6 +36,7 @@ import {
 } from "../wire/messages/moby/sshforward/v1/ssh_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import { openTunnel } from "../wire/tunnel.ts";
+import { READ_CONTENT, remoteBlobs } from "./remote-content.ts";
 
 const METHODS = {
   files: "/moby.filesync.v1.FileSync/DiffCopy",
@@ -70,6 +71,8 @@ const HEALTH_WITHIN_MS = 15_000;
 
 export interface RemoteSession extends Session, Disposable {
   readonly id: string;
+  /** Who the client is. */
+  readonly peer: string;
   /** Aborts when the client is gone. */
   readonly gone: AbortSignal;
   /** What the client sends under an address of its own. */
@@ -85,12 +88,15 @@ export function openRemoteSession(
     methods,
     peer,
     tempDir,
+    find,
   }: {
     readonly id: string;
     readonly sharedKey: string;
     readonly methods: readonly string[];
     readonly peer: string;
     readonly tempDir: () => string;
+    /** Finds sessions by their ids; throws RpcError NOT_FOUND. */
+    readonly find: (id: string, signal: AbortSignal) => Promise<RemoteSession>;
   },
 ): RemoteSession {
   const served = new Set(methods.map((one) => one.toLowerCase()));
@@ -117,20 +123,8 @@ export function openRemoteSession(
   }, HEALTH_EVERY_MS).unref();
   http.once("close", () => clearInterval(health));
 
-  /** null: the client has no such thing, or no such service. */
-  async function asked<T>(call: () => Promise<T>): Promise<T | null> {
-    try {
-      return await call();
-    } catch (error) {
-      const isLack =
-        error instanceof RpcError && (error.code === CODE.NOT_FOUND || error.code === CODE.UNIMPLEMENTED);
-      if (isLack) return null;
-      throw error;
-    }
-  }
-
   async function serveAgent(agent: string): Promise<string | null> {
-    const found = await asked(() =>
+    const found = await unlessMissing(() =>
       callUnary(http, METHODS.agent, create(CheckAgentRequestSchema, { ID: agent }), { signal: gone }),
     );
     if (found === null) return null;
@@ -154,7 +148,18 @@ export function openRemoteSession(
 
   return {
     id,
+    peer,
     gone,
+    async blobs(store) {
+      if (serves(READ_CONTENT)) return remoteBlobs(http, store, gone);
+      throw new BuildError("CONTEXT_MISSING", `the client serves no OCI layouts: ${store} was asked for`);
+    },
+    async other(asked, { signal }) {
+      if (asked === id) return null;
+      const found = await unlessMissing(() => find(asked, signal));
+      // An id is no secret that opens another client's files.
+      return found?.peer === peer ? found : null;
+    },
     async files(name) {
       if (!serves(METHODS.files))
         throw new BuildError("CONTEXT_MISSING", `the client sends no files: "${name}" was asked for`);
@@ -171,7 +176,7 @@ export function openRemoteSession(
       };
     },
     async secret(name) {
-      const found = await asked(() =>
+      const found = await unlessMissing(() =>
         callUnary(http, METHODS.secret, create(GetSecretRequestSchema, { ID: name }), { signal: gone }),
       );
       if (found !== null && found.data.length > SECRET_MAX_BYTES)
@@ -187,7 +192,7 @@ export function openRemoteSession(
       return known;
     },
     async credentials(host) {
-      const found = await asked(() =>
+      const found = await unlessMissing(() =>
         callUnary(http, METHODS.credentials, create(CredentialsRequestSchema, { Host: host }), {
           signal: gone,
         }),
@@ -229,6 +234,18 @@ export function openRemoteSession(
     if (!serves(METHODS.output)) throw new RpcError(CODE.UNIMPLEMENTED, "the client takes no outputs");
     const metadata = { "buildkit-attachable-exporter-id": name };
     return openCall(http, METHODS.output, { signal: AbortSignal.any([signal, gone]), metadata });
+  }
+}
+
+/** null: the client has no such thing, or no such service. */
+async function unlessMissing<T>(call: () => Promise<T>): Promise<T | null> {
+  try {
+    return await call();
+  } catch (error) {
+    const isLack =
+      error instanceof RpcError && (error.code === CODE.NOT_FOUND || error.code === CODE.UNIMPLEMENTED);
+    if (isLack) return null;
+    throw error;
   }
 }
 

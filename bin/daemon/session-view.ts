@@ -2,7 +2,7 @@
 
 import { MAIN_DIRECTORY } from "../engine/defaults.ts";
 import type { ClientFiles } from "../../solver/graph/session.ts";
-import type { Attributes } from "./build-request.ts";
+import type { Attributes } from "./attributes.ts";
 import type { RemoteSession } from "./remote-session.ts";
 import type { Sessions } from "./sessions.ts";
 

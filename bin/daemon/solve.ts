@@ -6,10 +6,12 @@ import type { FrontendInput } from "../../frontend/contract.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Definition as DefinitionMessage } from "../wire/messages/pb/ops_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
-import { type Attributes, cacheImports, type CacheEntry, requestOf } from "./build-request.ts";
+import type { Attributes } from "./attributes.ts";
+import { cacheImports, type CacheEntry, requestOf } from "./build-request.ts";
 import type { Build } from "./builds.ts";
 import { definitionIn } from "./definitions.ts";
 import { viewOf } from "./session-view.ts";
+import { checkCaps, describeSubrequests, VERSION } from "./subrequests.ts";
 
 /** A solve, from Control or from the gateway. */
 export interface SolveCall {
@@ -44,6 +46,9 @@ export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): 
       CODE.UNIMPLEMENTED,
       `the frontend ${printable(frontend)} is not supported by tsbuildd`,
     );
+  checkCaps(options);
+  const described = describeSubrequests(options);
+  if (described !== null) return { kind: "answer", metadata: described };
   if (build.session === null) throw new RpcError(CODE.UNKNOWN, "a build of a Dockerfile needs a session");
   const inputs = inputsOf(call.inputs, options);
   const session = viewOf(build.session, options, build.sessions);
@@ -58,7 +63,9 @@ function isDockerfile(frontend: string, options: Attributes): boolean {
   if (frontend === "dockerfile.v0") return true;
   if (frontend !== "gateway.v0") return false;
   const source = options["source"] ?? "";
-  return /^(?:docker\.io\/)?docker\/dockerfile(?:-upstream)?(?:[:@]|$)/.test(source);
+  return (
+    source === "dockerfile.v0" || /^(?:docker\.io\/)?docker\/dockerfile(?:-upstream)?(?:[:@]|$)/.test(source)
+  );
 }
 
 /** Results of other builds that contexts refer to, with the configs their metadata holds. */
@@ -68,6 +75,11 @@ function inputsOf(
 ): ReadonlyMap<string, FrontendInput> {
   return new Map(
     Object.entries(messages).map(([name, message]) => {
+      if (message.def.length === 0)
+        throw new BuildError(
+          "USAGE",
+          `the input ${printable(name)}: invalid nil input definition to definition op`,
+        );
       const metadata = options[`input-metadata:${name}`];
       return [name, { definition: definitionIn(message), config: configIn(name, metadata) }];
     }),
@@ -91,6 +103,6 @@ function answerOf(answer: CallAnswer, call: Parameters<typeof renderCall>[1]): M
     ["result.json", Buffer.from(asJson.text)],
     ["result.txt", Buffer.from(asText.text)],
     ["result.statuscode", Buffer.from(String(asJson.exitCode))],
-    ["version", Buffer.from("1.0.0")],
+    ["version", Buffer.from(VERSION)],
   ]);
 }

@@ -13,7 +13,7 @@ import { openWorker } from "../../worker/worker.ts";
 import { fetchHttpContext, fetchHttpDockerfile, sessionWithContext } from "./build-context.ts";
 import { solveAndExport } from "./build-result.ts";
 import { callFrontend, resolveShown } from "./dockerfile.ts";
-import { resolvConfFor } from "./host-network.ts";
+import { resolvConfOf } from "./host-network.ts";
 import type { EngineParts, OpenBuild } from "./parts.ts";
 import type { Bridge, BridgeResult, BuildTerms, EngineBuildOptions, Ref } from "./request.ts";
 
@@ -114,10 +114,30 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       await parts.keeper().begins();
       return await parts.keeper().run({ kind: "look", dirs, path, question }, { signal });
     },
-    async resolveImage(identifier, attrs, { platform, name }) {
+    async resolveSource(source, { platform, name, gitObjects }) {
+      const { identifier, attrs } = source;
+      const { store } = parts;
       const build = await buildOf(terms.session, [], attrs["image.resolvemode"] === "pull");
-      const resolving = { platform: platform ?? hostPlatform(), name };
-      return await resolveShown(build, identifier, attrs, { ...resolving, context: contextOf(build) });
+      const context = contextOf(build);
+      switch (identifier.split("://", 1)[0]) {
+        case "docker-image":
+        case "oci-layout": {
+          const resolving = { platform: platform ?? hostPlatform(), name, context };
+          return { kind: "image", image: await resolveShown(build, identifier, attrs, resolving) };
+        }
+        case "git": {
+          const { describeGit } = await import("../../worker/sources/git.ts");
+          const gitContext = { ...context, variables: parts.gitVariables };
+          return { kind: "git", git: await describeGit(source, store, gitContext, { objects: gitObjects }) };
+        }
+        case "http":
+        case "https": {
+          const { downloadHttp } = await import("../../worker/sources/http.ts");
+          return { kind: "http", ...(await downloadHttp(source, store, context, parts.transport)) };
+        }
+        default:
+          return { kind: "other" };
+      }
     },
     async export(result: BridgeResult) {
       const images = result.images.map(({ ref, ...image }) => ({
@@ -160,7 +180,8 @@ async function openBuild(
       gitVariables: parts.gitVariables,
       entitlements: new Set(terms.allow),
       resolveMode: pull ? "pull" : "default",
-      resolvConf: resolvConfFor,
+      resolvConf: resolvConfOf(parts.config.dns ?? null),
+      network: parts.config.network ?? "sandbox",
       defaultPlatform: hostPlatform(),
       limits: terms.limits,
       signal,

@@ -33,6 +33,7 @@ export async function callFrontend(
 ): Promise<Called> {
   const { parts, worker } = build;
   const { store } = parts;
+  const isSandboxed = (parts.config.network ?? "sandbox") === "sandbox";
   const { emit, signal } = context;
   const frontend = await import("../../frontend/frontend.ts");
   const host = frontendHost(build, request, context);
@@ -54,7 +55,7 @@ export async function callFrontend(
     JSON.stringify([text.text, request.target, [...request.buildArgs], request.platforms]),
   );
   if (request.call.name === "build" && (request.noCache || store.records.get("built", wish) === null))
-    await worker.warm(request.network === "default" && /^[\t ]*RUN\b/im.test(text.text));
+    await worker.warm(isSandboxed && request.network === "default" && /^[\t ]*RUN\b/im.test(text.text));
 
   const note = (message: string): void => emit({ kind: "note", message });
   if (request.call.name !== "build") {
@@ -122,7 +123,7 @@ export async function resolveShown(
   context.emit({ kind: "vertex", vertex, name, inputs: [], at: [] });
   at("started");
   try {
-    const image = await worker.images.load(identifier, attrs, platform, { signal: context.signal });
+    const image = await worker.images.load(identifier, attrs, platform, context);
     at("done");
     return { digest: image.digest, config: image.config, isPrivate: image.isPrivate };
   } catch (error) {

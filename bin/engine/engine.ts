@@ -81,7 +81,7 @@ export async function openEngine(
         return await openUserTransport(config.env);
       },
       gitVariables: () => (gitVariables ??= makeGitVariables()),
-      limits: () => (limits ??= makeLimits()),
+      limits: () => (limits ??= makeLimits(config.maxParallelism ?? null)),
       use: (resource) => scope.use(resource),
     });
   }
@@ -188,7 +188,7 @@ export async function openEngine(
           });
     }
     const { keepToLimit } = await import("./storage-limit.ts");
-    await keepToLimit(store, options.maxStorage ?? null, {
+    await keepToLimit(store, options.maxStorage ?? config.maxStorage ?? null, {
       signal: options.signal,
       remove: (paths) => removeDirectories(paths, options),
       measure,
@@ -285,14 +285,15 @@ function isUnavailable(error: unknown): error is BuildError {
   return error instanceof BuildError && error.code === "SANDBOX_UNAVAILABLE";
 }
 
-/** Limits of parallel steps, file steps and fetches. */
-async function makeLimits(): Promise<Limits> {
+/** Limits of parallel steps, file steps and fetches. `most`: at one time of either kind of step; null: any number. */
+async function makeLimits(most: number | null): Promise<Limits> {
   const { default: PQueue } = await import("p-queue");
   const cores = availableParallelism();
+  const atMost = (count: number): number => Math.min(count, most ?? count);
   return {
     // Commands mostly wait for networks and disks. BuildKit has no limit; this many are enough for any real build.
-    exec: new PQueue({ concurrency: Math.max(16, cores * 4) }),
-    file: new PQueue({ concurrency: Math.max(2, cores) }),
+    exec: new PQueue({ concurrency: most ?? Math.max(16, cores * 4) }),
+    file: new PQueue({ concurrency: atMost(Math.max(2, cores)) }),
     source: new PQueue({ concurrency: 8 }),
   };
 }

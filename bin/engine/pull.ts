@@ -17,7 +17,7 @@ import type { CallContext, Descriptor } from "../../solver/graph/request.ts";
 import { openWorker, type LocalWorker } from "../../worker/worker.ts";
 import type { EngineParts } from "./parts.ts";
 import type { EngineTransferOptions } from "./request.ts";
-import { resolvConfFor } from "./host-network.ts";
+import { resolvConfOf } from "./host-network.ts";
 import type { ImageRecord } from "../../cache/contract.ts";
 
 /** Fetches manifest, config and layers and gives them their name. Throws REGISTRY_*, PLATFORM_UNSUPPORTED. */
@@ -80,7 +80,7 @@ export function transferWorker(parts: EngineParts, options: EngineTransferOption
     gitVariables: parts.gitVariables,
     entitlements: new Set(),
     resolveMode: "pull",
-    resolvConf: resolvConfFor,
+    resolvConf: resolvConfOf(parts.config.dns ?? null),
     defaultPlatform: hostPlatform(),
     signal: options.signal,
   });

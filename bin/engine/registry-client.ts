@@ -31,6 +31,7 @@ export async function openRegistryClient(
     conf: registries.conf,
     hostDirs: registries.hostDirs,
     mirrors: registries.mirrors,
+    ...(registries.hosts === undefined ? {} : { hosts: registries.hosts }),
     authorities,
     notice: config.notice,
   });

@@ -4,14 +4,16 @@
 import type { CheckOutcome } from "../../cache/check.ts";
 import type { Measure } from "../../cache/collect.ts";
 import type { OpenStore } from "../../cache/store.ts";
+import type { HostTrust } from "../../cache/registry/certificates.ts";
 import type { S3Credentials } from "../../cache/remote-cache/s3-calls.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
 import type { Emit } from "../../solver/graph/event.ts";
-import type { Attrs, Platform } from "../../solver/graph/op.ts";
+import type { Platform, SourceOp } from "../../solver/graph/op.ts";
 import type { Descriptor, Entitlement, ImageConfig } from "../../solver/graph/request.ts";
 import type { Session } from "../../solver/graph/session.ts";
 import type { ExplainedBuild, TraceRequest } from "../../solver/solver.ts";
+import type { GitMetadata } from "../../worker/sources/git.ts";
 import type { LookAnswer, TreeQuestion } from "../../worker/keeper/messages.ts";
 
 export type { TreeEntry, TreeQuestion } from "../../worker/keeper/messages.ts";
@@ -37,6 +39,18 @@ export interface RegistrySettings {
   readonly hostDirs: readonly string[];
   /** containers-registries.conf(5): the first of `main` that is there, then the directories of `more`. */
   readonly conf: { readonly main: readonly string[]; readonly more: readonly string[] };
+  /** How single hosts are spoken to, registries and mirrors, by host[:port]; beside what files say. */
+  readonly hosts?: ReadonlyMap<string, RegistryHost>;
+}
+
+/** What a configuration says of one host, in BuildKit's terms. Paths are absolute. */
+export type RegistryHost = HostTrust;
+
+/** Name servers for steps, in place of this machine's. A part that is empty stays this machine's. */
+export interface DnsSettings {
+  readonly nameservers: readonly string[];
+  readonly options: readonly string[];
+  readonly searchDomains: readonly string[];
 }
 
 /** The user's credentials for external build caches; used if the request contains none. */
@@ -58,6 +72,14 @@ export interface EngineConfig {
   readonly verbose: boolean;
   readonly registries: RegistrySettings;
   readonly cacheKeys: CacheKeys;
+  /** null or omitted: this machine's. */
+  readonly dns?: DnsSettings | null;
+  /** Where steps are that ask for no network; omitted: in networks of their own. */
+  readonly network?: "sandbox" | "host" | "none";
+  /** Steps at one time, of all builds; null or omitted: as many as this machine should take. */
+  readonly maxParallelism?: number | null;
+  /** How large the store may become where a build says nothing; omitted: a share of the disk. */
+  readonly maxStorage?: StorageLimit | null;
   /** Receives notices about the machine's configuration; the same notice may be repeated. */
   readonly notice: (text: string) => void;
 }
@@ -328,8 +350,8 @@ export interface Bridge {
   evaluate(ref: Ref): Promise<void>;
   /** Looks at a path in a result, whose steps run first. Throws CONTEXT_PATH_MISSING. */
   look(ref: Ref, path: string, question: TreeQuestion): Promise<LookAnswer>;
-  /** Resolves an image's name: digest and config. */
-  resolveImage(identifier: string, attrs: Attrs, options: ResolveOptions): Promise<ResolvedImage>;
+  /** What a source stands for now. */
+  resolveSource(source: SourceOp, options: ResolveOptions): Promise<SourceMetadata>;
   /** Makes the outputs and caches of the build. */
   export(result: BridgeResult): Promise<BuildReport>;
 }
@@ -341,7 +363,20 @@ export interface ResolveOptions {
   readonly platform: Platform | null; // null: this machine's
   /** Name of the step. */
   readonly name: string;
+  /** Objects of a git source are wanted too. */
+  readonly gitObjects: boolean;
 }
+export type SourceMetadata =
+  | { readonly kind: "image"; readonly image: ResolvedImage }
+  | { readonly kind: "git"; readonly git: GitMetadata }
+  | {
+      readonly kind: "http";
+      readonly digest: Digest;
+      readonly filename: string;
+      readonly modifiedSeconds: number | null;
+    }
+  /** Nothing is known beforehand. */
+  | { readonly kind: "other" };
 
 /** All rooms wired together. Disposed: the keeper, its mounts and the store are closed, in reverse order. */
 export interface Engine extends AsyncDisposable {

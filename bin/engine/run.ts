@@ -15,7 +15,7 @@ import type { ExecControl } from "../../worker/keeper/keeper.ts";
 import type { ExecJobMount } from "../../worker/keeper/messages.ts";
 import type { EngineParts } from "./parts.ts";
 import type { EngineRunOptions, RunRequest } from "./request.ts";
-import { resolvConfFor } from "./host-network.ts";
+import { resolvConfOf } from "./host-network.ts";
 import { findImage } from "./local-images.ts";
 import type { Store } from "../../cache/contract.ts";
 
@@ -49,7 +49,7 @@ export async function runImage(
     gitVariables: parts.gitVariables,
     entitlements: new Set(),
     resolveMode: request.pull === "always" && identifier === null ? "pull" : "default",
-    resolvConf: resolvConfFor,
+    resolvConf: resolvConfOf(parts.config.dns ?? null),
     defaultPlatform: hostPlatform(),
     limits: request.limits,
     signal: options.signal,
@@ -121,7 +121,7 @@ export async function runImage(
         user: request.user ?? config.User ?? "",
         hostname: request.hostname ?? randomBytes(6).toString("hex"),
         extraHosts: request.extraHosts,
-        resolvConf: resolvConfFor(network === "none" ? "none" : "host"),
+        resolvConf: resolvConfOf(parts.config.dns ?? null)(network === "none" ? "none" : "host"),
         network,
         security: "sandbox",
         mounts,

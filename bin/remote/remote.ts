@@ -10,6 +10,7 @@ import type { Emit } from "../../solver/graph/event.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import { Scope, unlessAborted } from "../../solver/graph/scope.ts";
 import type { BuildReport, BuildRequest, Environment, SourceText } from "../engine/request.ts";
+import type { StatusResponse } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
 import { dialHttp2 } from "../wire/connection.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import type { BuilderAddress } from "./address.ts";
@@ -25,7 +26,7 @@ import {
 } from "./control.ts";
 import { type Connection, dialBuilder, REACH_WITHIN_MS, unreachable } from "./dial.ts";
 import { buildFailure } from "./failure.ts";
-import { watchConnection } from "./liveness.ts";
+import { openHearing, watchConnection } from "./liveness.ts";
 import { type Plan, planBuild } from "./plan.ts";
 import { openRemoteProgress, type RemoteProgress } from "./progress.ts";
 import { contentHandlers } from "./serve-content.ts";
@@ -97,19 +98,25 @@ export async function buildRemotely(request: BuildRequest, deps: RemoteDeps): Pr
   const builder = await reachBuilder(address, { env, signal, scope });
   const id = newId();
   const ref = newId();
+  const hearing = openHearing();
   const session = serveSession(builder.http, handlersOf(request, plan), {
     ...{ id, signal },
     sharedKey: deps.sharedKey,
+    heard: () => hearing.heard(),
   });
   scope.use(session);
   await checkLimits(request, builder, id, signal);
   const progress = openRemoteProgress(deps.emit, deps.onSource);
   const ended = new AbortController();
   const lost = watchConnection(builder.http, {
+    hearing,
     hasFailed: () => progress.failure() !== null,
     signal: ended.signal,
   });
-  const watched = follow(builder.http, ref, progress);
+  const watched = follow(builder.http, ref, (part) => {
+    hearing.heard();
+    progress.take(part);
+  });
   try {
     const attributes = { ...plan.attributes, "sharedkey:localdir:context": deps.sharedKey };
     const outcome = run(request, plan, { ref, id, attributes, http: builder.http, signal });
@@ -251,10 +258,10 @@ function decoded(value: string): unknown {
 }
 
 /** Progress until the end of the build. */
-function follow(http: ClientHttp2Session, ref: string, progress: RemoteProgress) {
+function follow(http: ClientHttp2Session, ref: string, take: (part: StatusResponse) => void) {
   const controller = new AbortController();
   const all = (async () => {
-    for await (const part of statusOf(http, ref, { signal: controller.signal })) progress.take(part);
+    for await (const part of statusOf(http, ref, { signal: controller.signal })) take(part);
   })().catch(() => {}); // the outcome of the build says more
   return {
     /** Waits for the end, but no longer than that. */

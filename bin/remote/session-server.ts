@@ -26,15 +26,21 @@ export function newId(): string {
   return Array.from(bytes, (byte) => (byte % 36).toString(36)).join("");
 }
 
-/** Serves a session until it is disposed. `sharedKey`: names the directories between builds. */
+/** Serves a session until it is disposed. `sharedKey`: names the directories between builds; heard: called for each call of the builder. */
 export function serveSession(
   connection: ClientHttp2Session,
   handlers: readonly (readonly [string, Handler])[],
   {
     id,
     sharedKey,
+    heard,
     signal,
-  }: { readonly id: string; readonly sharedKey: string; readonly signal: AbortSignal },
+  }: {
+    readonly id: string;
+    readonly sharedKey: string;
+    readonly heard: () => void;
+    readonly signal: AbortSignal;
+  },
 ): SessionServer {
   let failed: BuildError | null = null;
   const tell = (error: unknown): void => {
@@ -44,7 +50,7 @@ export function serveSession(
         cause: error,
       });
   };
-  const guarded = new Map(handlers.map(([method, handler]) => [method, inWords(handler, tell)]));
+  const guarded = new Map(handlers.map(([method, handler]) => [method, inWords(handler, tell, heard)]));
   const call = openCall(connection, METHOD, {
     signal,
     metadata: {
@@ -72,8 +78,9 @@ export function serveSession(
 const END_WITHIN_MS = 200;
 
 /** A failure of ours is told to the builder in its words, and remembered. */
-function inWords(handler: Handler, tell: (error: unknown) => void): Handler {
+function inWords(handler: Handler, tell: (error: unknown) => void, heard: () => void): Handler {
   return async (call) => {
+    heard();
     try {
       await handler(call);
     } catch (error) {

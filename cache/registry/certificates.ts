@@ -6,7 +6,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
 import { readFileOf } from "../outside.ts";
-import { type ClientCertificate, hostFolders } from "./reference.ts";
+import { type ClientCertificate, hostFolders, type HostTls } from "./reference.ts";
 
 /** Debian's file of all authorities has 0.2 MB. */
 const FILE_MAX_BYTES = 4 << 20;
@@ -49,6 +49,30 @@ export interface ClientFiles {
   readonly key: string;
 }
 
+/** How one host is spoken to, as a configuration says. Paths are absolute. */
+export interface HostTrust {
+  /** Without TLS. */
+  readonly http: boolean;
+  /** With a certificate nobody vouches for, or without TLS. */
+  readonly insecure: boolean;
+  /** Files of certificate authorities. */
+  readonly ca: readonly string[];
+  readonly clients: readonly ClientFiles[];
+  /** Directories with *.crt, and NAME.cert with NAME.key. */
+  readonly directories: readonly string[];
+}
+
+/** The certificates of a configuration, read. Throws REGISTRY_UNREACHABLE. */
+export async function readTrust({ ca, clients, directories }: HostTrust): Promise<HostTls> {
+  const pairs = [...clients, ...directories.flatMap(clientsIn)];
+  return {
+    ca: [...ca.map(readPem), ...directories.flatMap((one) => readDirectory(one, isAuthority))],
+    clients: await Promise.all(pairs.map(readClient)),
+  };
+}
+
+const isAuthority = (name: string): boolean => name.endsWith(".crt");
+
 /** What is known of a host for TLS. */
 export interface HostCertificates {
   /** All authorities, in PEM; null: Node's own list. */
@@ -69,7 +93,7 @@ export function hostCertificates(
   return async (host) => {
     const names = host === HUB_API ? [host, "docker.io"] : hostFolders(host);
     const folders = directories.flatMap((directory) => names.map((name) => join(directory, name)));
-    const own = folders.flatMap((folder) => readDirectory(folder, (file) => file.endsWith(".crt")));
+    const own = folders.flatMap((folder) => readDirectory(folder, isAuthority));
     const clients = await Promise.all(folders.flatMap(clientsIn).map(readClient));
     if (own.length === 0) return { ca: await authorities(false), clients };
     return { ca: [...((await authorities(true)) ?? []), ...own], clients };

@@ -147,6 +147,27 @@ export function openRegistry(options: RegistryOptions): Registry {
     return answer.status === 200;
   }
 
+  async function blobSize(
+    repository: Repository,
+    digest: Digest,
+    { signal }: { readonly signal: AbortSignal },
+  ): Promise<number | null> {
+    const { name, part } = shown(repository, digest);
+    const answer = await calls.read(repository, {
+      method: "HEAD",
+      path: `blobs/${digest}`,
+      headers: {},
+      ok: [200, 404],
+      ...(part === undefined ? { name } : { name, part }),
+      signal,
+    });
+    await answer.discard();
+    if (answer.status === 404) return null;
+    const size = Number(answer.headers["content-length"]);
+    if (Number.isSafeInteger(size) && size >= 0) return size;
+    throw new BuildError("REGISTRY_PROTOCOL", `${name}: the registry does not say how large ${digest} is`);
+  }
+
   /** POST that begins an upload, or mounts; null: mounted. */
   async function begin(
     repository: Repository,
@@ -223,6 +244,7 @@ export function openRegistry(options: RegistryOptions): Registry {
     blob: fetchBlob,
     ...(options.elsewhere === undefined ? {} : { elsewhere: options.elsewhere }),
     hasBlob: (repository, digest, { signal }) => hasBlob(repository, digest, signal, "pull"),
+    blobSize,
     async uploadBlob(repository, descriptor, open, options) {
       const { signal, mountFrom = [] } = options;
       if (await hasBlob(repository, descriptor.digest, signal, "pull,push")) return "exists";

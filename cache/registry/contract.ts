@@ -62,6 +62,8 @@ export interface Registry {
   /** Blobs that lie in no registry. Without it, there are none. */
   readonly elsewhere?: Elsewhere;
   hasBlob(repository: Repository, digest: Digest, options: SignalOptions): Promise<boolean>;
+  /** Bytes of a blob; null: it is not there. */
+  blobSize(repository: Repository, digest: Digest, options: SignalOptions): Promise<number | null>;
   /**
    * Makes a blob be in a repository: found there, mounted from one of `mountFrom` (repositories of the same host), or
    * sent. `open` gives the bytes, maybe several times.

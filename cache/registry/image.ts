@@ -1,9 +1,11 @@
 // Base images: from a registry or an OCI layout into the content store, only what a build needs.
 
-import { type Digest, digestOf } from "../../solver/graph/digest.ts";
+import { createHash } from "node:crypto";
+import { type Digest, digestFromHex, digestOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
+import type { RemoteBlobs } from "../../solver/graph/session.ts";
 import {
   CONFIG_MAX_BYTES,
   isIndexType,
@@ -113,6 +115,51 @@ export async function loadLayout(
   return await load(source, store.content, layout.find(name), platform, lease ?? null);
 }
 
+/** As `loadImage`, from blobs that somebody serves by digest. name: for messages; from: what their layers say of where they are. */
+export async function loadBlobs(
+  blobs: RemoteBlobs,
+  { name, from, digest }: { readonly name: string; readonly from: string; readonly digest: Digest },
+  store: Pick<Store, "content">,
+  platform: Platform,
+  { signal, lease }: LoadOptions,
+): Promise<LoadedImage> {
+  const source: Source = {
+    name,
+    from,
+    async fetch(descriptor, maxBytes) {
+      const size = await blobs.size(descriptor.digest, { signal });
+      if (size === null)
+        throw new BuildError("IMAGE_UNKNOWN", `${name}: the client has no ${descriptor.digest}`);
+      if (size > maxBytes)
+        throw new BuildError("IMAGE_INVALID", `${name}: a document of more than ${maxBytes} bytes`);
+      return await collect(blobBytes(blobs, { ...descriptor, size }, { signal }));
+    },
+  };
+  // Asked for even where the bytes are here: who does not have them is not told of them.
+  if ((await blobs.size(digest, { signal })) === null)
+    throw new BuildError("IMAGE_UNKNOWN", `${name}: the client has no ${digest}`);
+  return await load(source, store.content, { digest, mediaType: null }, platform, lease ?? null);
+}
+
+/** Bytes of a blob that somebody serves, verified when the last chunk is over. Throws DIGEST_MISMATCH. */
+export async function* blobBytes(
+  blobs: RemoteBlobs,
+  { digest, size }: Pick<Descriptor, "digest" | "size">,
+  { signal, onBytes }: TransferOptions,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const hash = createHash("sha256");
+  let current = 0;
+  for await (const chunk of blobs.read(digest, { signal })) {
+    current += chunk.length;
+    if (current > size) break;
+    hash.update(chunk);
+    onBytes?.(current, size);
+    yield chunk;
+  }
+  if (current !== size || digestFromHex(hash.digest("hex")) !== digest)
+    throw new BuildError("DIGEST_MISMATCH", `what the client sent for ${digest} is something else`);
+}
+
 interface Source {
   readonly name: string; // for messages
   readonly from: string;
@@ -216,14 +263,23 @@ export async function pullLayer(
   registry: Registry,
   options: TransferOptions,
 ): Promise<void> {
-  const { digest, size } = remote.descriptor;
+  await pullBlob(remote.descriptor, store, () => remoteBytes(remote, registry, options), options);
+}
+
+/** The same for bytes that `open` gives, verified. */
+export async function pullBlob(
+  { digest, size }: Pick<Descriptor, "digest" | "size">,
+  store: Pick<Store, "content" | "exclusively">,
+  open: () => AsyncIterable<Uint8Array>,
+  options: TransferOptions,
+): Promise<void> {
   if (store.content.has(digest)) return;
   await store.exclusively(
     `pull:${digest}`,
     async () => {
       if (store.content.has(digest)) return;
       await using ingest = store.content.ingest();
-      for await (const chunk of remoteBytes(remote, registry, options)) ingest.write(chunk);
+      for await (const chunk of open()) ingest.write(chunk);
       // The reading side has hashed what it gave.
       ingest.commit({ digest, size, trusted: true });
     },

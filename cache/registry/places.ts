@@ -5,8 +5,10 @@ import {
   type Authorities,
   type HostCertificates,
   hostCertificates,
+  type HostTrust,
   readClient,
   readPem,
+  readTrust,
 } from "./certificates.ts";
 import {
   type Capability,
@@ -30,6 +32,8 @@ export interface PlacesOptions {
   readonly hostDirs: readonly string[];
   /** What is asked before a host: "host[:port][/namespace]", or with http:// or https://. */
   readonly mirrors: readonly { readonly host: string; readonly mirror: string }[];
+  /** How single hosts are spoken to, registries and mirrors, by host[:port]. */
+  readonly hosts?: ReadonlyMap<string, HostTrust>;
   /** See hostCertificates. */
   readonly authorities: Authorities;
   /** Told once for each file that says what nobody understands. */
@@ -86,7 +90,29 @@ export function openPlaces(options: PlacesOptions): PlaceBook {
   const flagMirrors = (repository: Repository): readonly Mirror[] =>
     options.mirrors
       .filter(({ host }) => host === repository.host)
-      .map(({ mirror }) => ({ at: below(repository, mirror), byTag: true, byDigest: true }));
+      .map(({ mirror }) => ({ at: trusted(below(repository, mirror)), byTag: true, byDigest: true }));
+
+  const trust = new Map<HostTrust, ReturnType<typeof readTrust>>();
+  /** The repository spoken to as the settings of its host say; what has been said of it before stays. */
+  function trusted(repository: Repository): Repository {
+    const [, scheme = "", host = ""] = /^(https?:\/\/)?(.*)$/.exec(repository.host) ?? [];
+    const said = options.hosts?.get(host);
+    if (said === undefined) return repository;
+    const read = (): ReturnType<typeof readTrust> => {
+      const known = trust.get(said) ?? readTrust(said);
+      trust.set(said, known);
+      return known;
+    };
+    const hasFiles = said.ca.length + said.clients.length + said.directories.length > 0;
+    // Both: TLS with any certificate is tried first.
+    const isPlain = said.http && !said.insecure && scheme === "";
+    return {
+      ...repository,
+      ...(isPlain ? { host: `http://${host}` } : {}),
+      ...(said.insecure ? { insecure: true } : {}),
+      ...(hasFiles ? { manner: { tls: read, ...repository.manner } } : {}),
+    };
+  }
 
   return {
     async placesOf(repository) {
@@ -116,7 +142,7 @@ export function openPlaces(options: PlacesOptions): PlaceBook {
       }
       const server = hosts?.server ?? null;
       const isElsewhere = server !== null && !isAtHome(server, repository);
-      const itself = isElsewhere ? fromEntry(named, server) : named;
+      const itself = isElsewhere ? fromEntry(named, server) : trusted(named);
       const source = rule === null || isElsewhere ? itself : relocated(named, rule, rule.location);
       // Without a list a host may do all for containerd. A mirror that is named for reading gets no pushes by that.
       const taker = hosts?.mirrors.find(({ capabilities }) => capabilities?.includes("push"));

@@ -19,6 +19,14 @@ export async function readToml(path: string): Promise<Table | null> {
     if (code === "ENOENT" || code === "ENOTDIR" || code === "EACCES") return null;
     throw unusable(path, (cause as Error).message, cause);
   }
+  return await parseToml(text, (problem, line, cause) => unusable(path, `line ${line}: ${problem}`, cause));
+}
+
+/** TOML as a table. `refused` makes the error to throw of what is wrong in which line. */
+export async function parseToml(
+  text: string,
+  refused: (problem: string, line: number, cause: unknown) => Error,
+): Promise<Table> {
   const { parse, TomlError } = await import("smol-toml");
   try {
     return parse(text, { maxDepth: DEPTH_MAX });
@@ -26,7 +34,7 @@ export async function readToml(path: string): Promise<Table | null> {
     if (!(cause instanceof TomlError)) throw cause;
     // Its message goes on with an excerpt.
     const [problem = ""] = cause.message.split("\n");
-    throw unusable(path, `line ${cause.line}: ${problem}`, cause);
+    throw refused(problem, cause.line, cause);
   }
 }
 

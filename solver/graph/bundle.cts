@@ -71,7 +71,7 @@ function runBundle(name: string, { keep }: { readonly keep: boolean }): boolean 
     ...(place === null || place.code === null ? {} : { cachedData: place.code.data }),
   });
   if (place !== null && place.file !== null && keep)
-    keepLater(script, script.cachedDataRejected === true ? null : place.code, place.file, name === FRONT);
+    keepLater(script, script.cachedDataRejected === true ? null : place.code, place.file, FRONTS.includes(name));
   const run = script.runInThisContext() as (require: NodeJS.Require, filename: string) => void;
   run(nodeModule.createRequire(file), file);
   return true;
@@ -110,8 +110,8 @@ function wasChanged(directory: string): boolean {
   }
 }
 
-/** The process that starts all others, and decides for them where code is stored. */
-const FRONT = "main";
+/** The processes that start all others, and decide for them where code is stored. */
+const FRONTS: readonly string[] = ["main", "daemon"];
 
 /** The saved code for a bundle, and the file it may be written to (null: none). TSBUILD_CODE_CACHE is the directory; empty: none.
  *  Child processes get the front's directory in the same variable. */
@@ -130,11 +130,11 @@ function codePlace(
   if (given === beside) return { code, file: own }; // bin/bundle.mjs
   if (code !== null || given === "") {
     // The given directory has not been checked, so it is not passed to other processes.
-    if (name === FRONT) delete process.env["TSBUILD_CODE_CACHE"];
+    if (FRONTS.includes(name)) delete process.env["TSBUILD_CODE_CACHE"];
     return { code, file: null };
   }
   let directory: string | null = given ?? null;
-  if (name === FRONT) {
+  if (FRONTS.includes(name)) {
     directory = userDirectory(keep);
     process.env["TSBUILD_CODE_CACHE"] = directory ?? "";
   }

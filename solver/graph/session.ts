@@ -1,6 +1,8 @@
 // What the client of a build provides: its files, secrets, agents and credentials, and where outputs go. Direct calls when the client is
 // this machine's user, messages when it is somewhere else; nothing here says which.
 
+import type { Digest } from "./digest.ts";
+
 /** The client of one request. */
 export interface Session {
   /** The directory behind `local://name`. Rejects with CONTEXT_MISSING. */
@@ -11,6 +13,10 @@ export interface Session {
   sshSocket(id: string): Promise<string | null>;
   /** Credentials for one registry host (host[:port]), or null: anonymous. */
   credentials(host: string): Promise<Credentials | null>;
+  /** A store of blobs that the client serves, by its id: where oci-layout:// is. Left out: it serves none. Rejects with CONTEXT_MISSING. */
+  readonly blobs?: (store: string) => Promise<ClientBlobs>;
+  /** Another session of the same client, or null when there is none of that id: the build's own serves then. Left out: there are no others. */
+  readonly other?: (id: string, options: { readonly signal: AbortSignal }) => Promise<Session | null>;
   /** Takes outputs whose destination is the client; null: it takes none (its standard output is a terminal). */
   readonly outputs: ClientOutputs | null;
 }
@@ -34,6 +40,17 @@ export interface RemoteFiles {
   readonly key: string;
   /** Begins to send what `rules` select. The caller disposes the transfer. */
   open(rules: FileRules, options: { readonly signal: AbortSignal }): Promise<FileTransfer>;
+}
+
+/** A store of the client. "here": an OCI layout on this machine (absolute path, or one relative to the working directory). */
+export type ClientBlobs = { readonly kind: "here"; readonly path: string } | RemoteBlobs;
+
+/** Blobs by their digests; what comes is compared by who asks. */
+export interface RemoteBlobs {
+  readonly kind: "elsewhere";
+  /** Bytes of a blob; null: it is not there. */
+  size(digest: Digest, options: { readonly signal: AbortSignal }): Promise<number | null>;
+  read(digest: Digest, options: { readonly signal: AbortSignal }): AsyncIterable<Uint8Array>;
 }
 
 /** Which files of a directory are wanted: those that `includes` or `follow` select (all, if both are empty) and `excludes` does not hide. */

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { connect } from "node:tls";
 import { openWorkshop, type Workshop } from "../build/fixture.ts";
+import { writeBaseImage } from "../support/base-image.ts";
 import { buildxProgram } from "../support/buildx.ts";
 import { type Outcome, type RunningCommand, startTsbuild } from "../support/cli.ts";
 import { needs } from "../support/needs.ts";
@@ -190,6 +191,17 @@ for (const account of accounts()) {
         ...["--target", "want", "-o", out, dir],
       );
       assert.deepEqual(readdirSync(out).sort(), ["a", "x"]);
+    });
+
+    it("builds on an image that is in a layout of the client", async () => {
+      const dir = context("layouts", { Dockerfile: `FROM base\n${sh("cat /d/a > /b")}` });
+      const layout = shop.at("home", "layout-of-client");
+      await writeBaseImage(layout, { layers: [{ "d/a": "of the layout" }] });
+      if (account.uid !== process.getuid?.())
+        execFileSync("chown", ["-R", `${account.uid}:${account.gid}`, layout]); // buildx locks it
+      const out = shop.at("home", "layouts-out");
+      await ok("build", "--build-context", `base=oci-layout://${layout}`, "-o", out, dir);
+      assert.equal(readFileSync(join(out, "b"), "utf8"), "of the layout");
     });
 
     it("takes a context through standard input", async () => {

@@ -35,6 +35,7 @@ describe("--output", () => {
       compressionLevel: 3,
       forceCompression: true,
       rewriteTimestamp: true,
+      marksRewritten: true,
       epochSeconds: 5,
       annotations: [
         { target: "manifest", platform: null, key: "Org.X", value: "y z" },

@@ -203,7 +203,7 @@ describe("named contexts", () => {
       sources.map(({ identifier }) => identifier),
       ["local://dir", "git://example.com/r.git#v1:sub", "https://example.com/f.tar"],
     );
-    assert.deepEqual(sources[0]?.attrs, { excludepatterns: '["*.log"]' });
+    assert.deepEqual(sources[0]?.attrs, { "local.excludepatterns": '["*.log"]' });
   });
 
   it("for one platform win on that platform", async () => {

@@ -1,12 +1,20 @@
 // Clients for tests: one that provides nothing, and one whose files are elsewhere.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { filterTree } from "../../cache/tree-filter.ts";
 import { joinPath, textOf } from "../../cache/tree.ts";
 import { liveTree } from "../../cache/tree-live.ts";
-import type { FileEntry, FilePiece, FileRules, RemoteFiles, Session } from "../../solver/graph/session.ts";
+import type {
+  FileEntry,
+  FilePiece,
+  FileRules,
+  RemoteBlobs,
+  RemoteFiles,
+  Session,
+} from "../../solver/graph/session.ts";
+import { followLinks } from "../../worker/sources/follow.ts";
 
 export const NO_SESSION: Session = {
   files: async (name) => assert.fail(`files of ${name}`),
@@ -55,6 +63,20 @@ export function remoteDirectory(root: string, key: string = root): RemoteDirecto
   };
 }
 
+/** The blobs of an OCI layout of this machine as a store of a client elsewhere. asked: digests whose bytes were read. */
+export function remoteLayout(dir: string, asked: string[] = []): RemoteBlobs {
+  const pathOf = (digest: string): string => join(dir, "blobs", digest.replace(":", "/"));
+  return {
+    kind: "elsewhere",
+    size: async (digest) => statSync(pathOf(digest), { throwIfNoEntry: false })?.size ?? null,
+    async *read(digest) {
+      asked.push(digest);
+      const data = readFileSync(pathOf(digest));
+      for (let at = 0; at < data.length; at += 100_000) yield data.subarray(at, at + 100_000);
+    },
+  };
+}
+
 const TYPES: Readonly<Record<string, FileEntry["type"]>> = {
   file: "file",
   directory: "directory",
@@ -64,7 +86,7 @@ const TYPES: Readonly<Record<string, FileEntry["type"]>> = {
 
 function list(root: string, { includes, excludes, follow }: FileRules): FileEntry[] {
   const live = liveTree(root, () => null);
-  const tree = filterTree(live, { includes: [...includes, ...follow], excludes });
+  const tree = filterTree(live, { includes: [...includes, ...followLinks(live, follow)], excludes });
   const first = new Map<bigint, string>();
   const entries: FileEntry[] = [];
   const enter = (directory: string): void => {

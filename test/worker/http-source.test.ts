@@ -122,7 +122,10 @@ describe("files by URL", () => {
     ] as const) {
       const attrs = { "http.filename": given, "http.perm": "0755" };
       const layer = store.layers.directory(
-        await fetchHttp(source(`${server.origin}/f`, attrs), store, context, direct),
+        await fetchHttp(source(`${server.origin}/f`, attrs), store, context, {
+          transport: direct,
+          keeper: () => assert.fail("no file is given to another owner"),
+        }),
       );
       assert.deepEqual(readdirSync(layer), [name]);
       const { mode, mtimeMs } = statSync(join(layer, name));

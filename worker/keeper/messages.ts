@@ -249,6 +249,9 @@ export type ThreadJob =
 
 export type { ChownOpt, Selector };
 
+/** How `resolvConf` begins where its servers are those of a configuration. The line ends with the server this machine asks first. */
+export const CONFIGURED_DNS = "# name servers of the configuration; this machine asks ";
+
 /** A RUN (or `tsbuild run`): everything resolved but what only the root file system can tell (user names, PATH). */
 export interface ExecJob {
   readonly rootfs: {

@@ -30,10 +30,13 @@ export function networkFiles(dir: string, number: number): NetworkFiles {
 export function pastaArgs(files: NetworkFiles): readonly string[] {
   const ports = ["-t", "none", "-u", "none", "-T", "none", "-U", "none", "--no-map-gw"];
   return [
-    ...["-f", "-q", "--netns-only", "--config-net", ...ports],
+    ...["-f", "-q", "--netns-only", "--config-net", "--ns-ifname", INTERFACE, ...ports],
     ...["--dns-forward", RESOLVER.pasta, "--runas", "0:0", "--pid", files.ready, "--netns", files.namespace],
   ];
 }
+
+/** The network interface of a step, as in Docker. */
+export const INTERFACE = "eth0";
 
 /** Name server inside a namespace. Link-local, as podman has it; slirp4netns(1) fixes its own. */
 export const RESOLVER = { pasta: "169.254.1.1", slirp4netns: "10.0.2.3", own: "169.254.1.1" } as const;

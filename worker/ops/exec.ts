@@ -26,6 +26,8 @@ export interface ExecDeps extends MountDeps {
   /** Makes what the step wrote the layer of an output. */
   readonly finish: (active: ActiveLayer, output: number) => Promise<LayerId>;
   readonly resolvConf: (network: ExecOp["network"]) => string;
+  /** Where steps with "sandbox" are. The host's is granted to all of them then, by who has set this. */
+  readonly usualNetwork: ExecOp["network"];
   /** The cgroup with the build's limits, below the parent the op names; null: none was asked for. */
   readonly cgroup: (parent: string) => Promise<StepCgroup | null>;
   /** The step had another network than the usual one. */
@@ -74,6 +76,7 @@ export async function runExecOp(
   for (const mount of outerFirst(op))
     if (mount !== root) mounts.push(...(await makeMount(mount, step, deps, context)));
   const cgroup = await deps.cgroup(op.cgroupParent);
+  const network = op.network === "sandbox" ? deps.usualNetwork : op.network;
   if (cgroup !== null) scope.use(cgroup);
   const job: ExecJob = {
     rootfs: { dirs: rootLayer.dirs, upper: rootActive.upper, work: rootActive.work, readonly: root.readonly },
@@ -84,8 +87,8 @@ export async function runExecOp(
     hostname: op.hostname === "" ? STEP_HOSTNAME : op.hostname,
     extraHosts: op.extraHosts,
     // The keeper puts its own name server in the place of those a namespace cannot reach.
-    resolvConf: deps.resolvConf(op.network === "none" ? "none" : "host"),
-    network: op.network,
+    resolvConf: deps.resolvConf(network === "none" ? "none" : "host"),
+    network,
     security: op.security,
     mounts,
     rlimits: op.ulimits,

@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { makeDirectories } from "../../cache/outside.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import type { ExecJobMount } from "../keeper/messages.ts";
+import type { ExecJob, ExecJobMount } from "../keeper/messages.ts";
 import { close, fchmod, fchownat, fstat, openat, openat2 } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
 import { moveMount, openTree, overlayMount, umount2 } from "../sys/mount.ts";
@@ -172,4 +172,18 @@ export function scratchDir(storeDir: string): string {
   const dir = join(storeDir, "bin", "root");
   if (!existsSync(dir)) makeDirectories(dir, 0o700);
   return dir;
+}
+
+/** What a step with security.insecure gets beyond the usual devices, if this machine has it: for images of disks, as in BuildKit. */
+const INSECURE_DEVICES: readonly string[] = [
+  "/dev/fuse",
+  "/dev/loop-control",
+  ...Array.from({ length: 8 }, (_, index) => `/dev/loop${index}`),
+];
+
+/** The devices of a step beyond the usual ones: those the job names, and those of an insecure step that are here. */
+export function devicesOf({ devices, security }: ExecJob): readonly string[] {
+  return security === "insecure"
+    ? [...devices, ...INSECURE_DEVICES.filter((path) => existsSync(path))]
+    : devices;
 }

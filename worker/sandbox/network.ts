@@ -16,10 +16,12 @@ import { openProgram } from "../launcher/program.ts";
 import {
   type NetworkFiles,
   type NetworkHelper,
+  INTERFACE,
   networkFiles,
   pastaArgs,
   RESOLVER,
 } from "../keeper/network-helper.ts";
+import { CONFIGURED_DNS } from "../keeper/messages.ts";
 import { close, mknodat, openat, pipe2 } from "../sys/file.ts";
 import { moveMount, umount2 } from "../sys/mount.ts";
 import { type Forwarder, openForwarder, ownAddresses } from "./forwarder.ts";
@@ -264,7 +266,7 @@ async function startHelper(
     ready = readEnd;
     passed.push(writeEnd);
     const options = ["--configure", "--mtu=65520", "--disable-host-loopback", "--ready-fd=3"];
-    args = [...options, "--netns-type=path", files.namespace, "tap0"];
+    args = [...options, "--netns-type=path", files.namespace, INTERFACE];
   }
   const child = spawn(helper.file, args, {
     stdio: ["ignore", "ignore", "pipe", ...passed],
@@ -326,6 +328,8 @@ export function stepResolvConf(text: string, resolver: string): string {
     ),
   );
   const lines = text.split("\n").filter((line) => line !== "");
+  const [first = ""] = lines;
+  if (first.startsWith(CONFIGURED_DNS)) return configuredConf(lines, resolver);
   const others = lines.filter((line) => !line.startsWith("nameserver"));
   const servers = lines
     .filter((line) => line.startsWith("nameserver"))
@@ -334,7 +338,13 @@ export function stepResolvConf(text: string, resolver: string): string {
       (address) =>
         !address.startsWith("127.") && address !== "::1" && !address.startsWith("fe80:") && !own.has(address),
     );
-  const first = servers.findIndex((address) => isIPv4(address));
-  servers.splice(first < 0 ? servers.length : first, 1, resolver);
+  const at = servers.findIndex((address) => isIPv4(address));
+  servers.splice(at < 0 ? servers.length : at, 1, resolver);
   return `${[...servers.map((address) => `nameserver ${address}`), ...others].join("\n")}\n`;
+}
+
+/** The servers of a configuration are asked themselves, but for the one the resolver forwards to. */
+function configuredConf([first = "", ...lines]: readonly string[], resolver: string): string {
+  const forwarded = `nameserver ${first.slice(CONFIGURED_DNS.length)}`;
+  return `${lines.map((line) => (line === forwarded ? `nameserver ${resolver}` : line)).join("\n")}\n`;
 }

@@ -11,7 +11,7 @@ import type { ExecJob, ExecJobMount, ExecOutcome, OtherNetwork } from "../keeper
 import { close, openat } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
 import { openTree, overlayMount } from "../sys/mount.ts";
-import { lowersOf, mountSource } from "./mount-sources.ts";
+import { devicesOf, lowersOf, mountSource } from "./mount-sources.ts";
 import type { NetworkPool, StepNetwork } from "./network.ts";
 import { KILLED } from "./outcome.ts";
 import { STEP_MOUNT_POINTS, type StepMount } from "./step-program.ts";
@@ -183,7 +183,7 @@ async function runMounted(step: Step, launch: Launch): Promise<ExecOutcome> {
       const source = await mountSource(mount, { storeDir, onEnd: (release) => step.held.push(release) });
       mounts.push({ target: resolveTarget(rootFd, mount.target), readonly: isReadonly(mount), source });
     }
-    for (const device of job.devices) mounts.push(deviceMount(device, step));
+    for (const device of devicesOf(job)) mounts.push(deviceMount(device, step));
     const own = STEP_MOUNT_POINTS.map(({ path, isFile }) => ({
       path: isFile ? resolveTarget(rootFd, path) : path,
       isFile,

@@ -3,7 +3,8 @@
 import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
 import { cleanPath } from "../../cache/tree.ts";
-import { plainRemote } from "./git-run.ts";
+import { refuse } from "./attributes.ts";
+import { type GitAccess, plainRemote } from "./git-run.ts";
 
 export interface GitAddress {
   readonly remote: string; // maybe with credentials
@@ -16,6 +17,7 @@ export interface GitAddress {
   readonly commitTimes: boolean;
   /** The checksum is what is fetched, and the server is not asked what the ref stands for. */
   readonly fetchByCommit: boolean;
+  readonly access: GitAccess;
 }
 
 /** What a ref stands for. */
@@ -32,6 +34,8 @@ export interface Commit {
 
 /** SHA-1 or SHA-256. */
 const OBJECT = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
+/** Of a known_hosts file. */
+const KNOWN_HOSTS_MAX_CHARS = 1 << 20;
 /** The ways git is asked for; "ext::" and others would start programs of their choice. */
 const TRANSPORT = /^(?:(?:git|https?|ssh):\/\/|[a-zA-Z0-9_][a-zA-Z0-9_-]*@[a-zA-Z0-9.][a-zA-Z0-9.-]*:)/i;
 
@@ -41,8 +45,15 @@ export function parseAddress(op: SourceOp): GitAddress {
   const fragment = hash < 0 ? "" : op.identifier.slice(hash + 1);
   const colon = fragment.indexOf(":");
   const plain = hash < 0 ? op.identifier : op.identifier.slice(0, hash);
+  refuse(op.attrs, "git.sig.", "git.bundle", "git.checkoutbundle");
+  const full = op.attrs["git.fullurl"];
   const address: GitAddress = {
-    remote: op.attrs["git.fullurl"] ?? plain.replace(/^git:\/\//, "https://"),
+    remote:
+      full === undefined
+        ? plain.replace(/^git:\/\//, "https://")
+        : TRANSPORT.test(full) || full.includes("::") || full.startsWith("-")
+          ? full
+          : `https://${full}`,
     ref: colon < 0 ? fragment : fragment.slice(0, colon),
     // As BuildKit: ".." ends at the root of the repository.
     subdir: colon < 0 ? "" : cleanPath(fragment.slice(colon + 1)),
@@ -51,7 +62,18 @@ export function parseAddress(op: SourceOp): GitAddress {
     checksum: op.attrs["git.checksum"] ?? "",
     commitTimes: op.attrs["git.mtime"] === "commit",
     fetchByCommit: op.attrs["git.fetchbycommit"] === "true",
+    access: {
+      headerSecret: op.attrs["git.authheadersecret"] ?? "",
+      tokenSecret: op.attrs["git.authtokensecret"] ?? "",
+      agent: op.attrs["git.mountsshsock"] ?? "",
+      knownHosts: op.attrs["git.knownsshhosts"] ?? "",
+    },
   };
+  if (address.access.knownHosts.length > KNOWN_HOSTS_MAX_CHARS)
+    throw new BuildError(
+      "LIMIT_EXCEEDED",
+      `git.knownsshhosts has more than ${KNOWN_HOSTS_MAX_CHARS} characters`,
+    );
   const { remote, ref, checksum } = address;
   if (!TRANSPORT.test(remote)) throw failed(`not a git address: ${redactUrl(remote)}`);
   // It must not be taken for an option, nor be more than one line of anything.

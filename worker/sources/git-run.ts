@@ -15,6 +15,7 @@ const TOTAL_MS = 60 * 60_000;
  *  silent over ssh (ssh_config(5), ServerAliveInterval). git:// has nothing of the kind, and only the total limit. */
 const SLOWEST = ["-c", "http.lowSpeedLimit=1024", "-c", "http.lowSpeedTime=60"];
 const SSH_SLOWEST = "-o ConnectTimeout=30 -o ServerAliveInterval=20 -o ServerAliveCountMax=3";
+const SSH = `ssh -F /dev/null -o BatchMode=yes -o IdentityFile=none -o UpdateHostKeys=no ${SSH_SLOWEST}`;
 /** What sh says of a program that is not there, POSIX "Exit Status for Commands". */
 const NOT_FOUND = 127;
 
@@ -28,6 +29,17 @@ export interface GitPlace {
   readonly variables?: Readonly<Record<string, string>>;
   /** Repositories of ours on this machine are fetched from, and no others. */
   readonly isLocal?: boolean;
+}
+
+/** With what of the client git is let in; "": with nothing. */
+export interface GitAccess {
+  /** Names of secrets: a whole header, and a token. */
+  readonly headerSecret: string;
+  readonly tokenSecret: string;
+  /** Id of an agent. */
+  readonly agent: string;
+  /** Lines of a known_hosts file, sshd(8); "": what is known on this machine. */
+  readonly knownHosts: string;
 }
 
 /** Takes a piece of git's output; `false`: enough, git is ended and the rest not read. */
@@ -46,7 +58,7 @@ const ISOLATED = {
   GIT_TERMINAL_PROMPT: "0",
   // Also for submodules: no directory of this machine (file), no program (ext, fd, helpers of other names), git(1).
   GIT_ALLOW_PROTOCOL: "git:http:https:ssh",
-  GIT_SSH_COMMAND: `ssh -F /dev/null -o BatchMode=yes -o IdentityFile=none -o UpdateHostKeys=no ${SSH_SLOWEST}`,
+  GIT_SSH_COMMAND: SSH,
   LC_ALL: "C",
 } as const;
 
@@ -97,22 +109,23 @@ export async function runGit(args: readonly string[], place: GitPlace, sink?: Si
   });
 }
 
-/** Variables with which git is let in at `remote`: the agent of --ssh default, or for http(s) a header made of the client's
- *  secrets, through the environment so that it stands in no list of processes (git-config(1), GIT_CONFIG_COUNT). */
-export async function gitCredentials(remote: string, session: Session): Promise<Record<string, string>> {
+/** Variables with which git is let in at a remote: an agent of the client and the hosts it knows, or for http(s) a header made of its
+ *  secrets, through the environment so that it stands in no list of processes (git-config(1), GIT_CONFIG_COUNT). knownHostsFile: makes
+ *  one of its lines, and gives its path. */
+export async function gitCredentials(
+  { remote, access }: { readonly remote: string; readonly access: GitAccess },
+  session: Session,
+  knownHostsFile: (text: string) => Promise<string>,
+): Promise<Record<string, string>> {
   if (!/^https?:\/\//.test(remote)) {
-    const agent = await session.sshSocket("default");
-    return agent === null ? {} : { SSH_AUTH_SOCK: agent };
+    const agent = access.agent === "" ? null : await session.sshSocket(access.agent);
+    const known = access.knownHosts === "" ? null : await knownHostsFile(access.knownHosts);
+    return {
+      ...(agent === null ? {} : { SSH_AUTH_SOCK: agent }),
+      ...(known === null ? {} : { GIT_SSH_COMMAND: `${SSH} ${knowing(known)}` }),
+    };
   }
-  const host = new URL(remote).hostname;
-  const secret = async (name: string): Promise<string | null> => {
-    const data = (await session.secret(`${name}.${host}`)) ?? (await session.secret(name));
-    return data === null ? null : new TextDecoder().decode(data).trim();
-  };
-  const token = await secret("GIT_AUTH_TOKEN");
-  const header =
-    (await secret("GIT_AUTH_HEADER")) ??
-    (token === null ? basicOf(remote) : basic(`x-access-token:${token}`));
+  const header = (await headerFor(remote, access, session)) ?? basicOf(remote);
   if (header === null) return {};
   return {
     GIT_CONFIG_COUNT: "2",
@@ -122,6 +135,34 @@ export async function gitCredentials(remote: string, session: Session): Promise<
     GIT_CONFIG_KEY_1: "http.followRedirects",
     GIT_CONFIG_VALUE_1: "false",
   };
+}
+
+/** Options of ssh that take host keys from this file and no other. ssh reads the value as words with "%" in them, the shell before that. */
+function knowing(file: string): string {
+  const path = file.replaceAll("%", "%%");
+  const quoted = `'UserKnownHostsFile="${path.replaceAll("'", `'\\''`)}"'`;
+  return `-o ${quoted} -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes`;
+}
+
+/** The client's secrets as BuildKit asks for them: those of the host before the general ones, a header before a token. */
+async function headerFor(
+  remote: string,
+  { headerSecret, tokenSecret }: GitAccess,
+  session: Session,
+): Promise<string | null> {
+  const { host, hostname } = new URL(remote);
+  for (const suffix of [...new Set([`.${host}`, `.${hostname}`, ""])]) {
+    for (const [name, isToken] of [
+      [headerSecret, false],
+      [tokenSecret, true],
+    ] as const) {
+      const data = name === "" ? null : await session.secret(`${name}${suffix}`);
+      if (data === null) continue;
+      const text = new TextDecoder().decode(data).trim();
+      return isToken ? basic(`x-access-token:${text}`) : text;
+    }
+  }
+  return null;
 }
 
 /** The address without the credentials an http(s) one may hold (a git one has no use for any): they would stand in lists of

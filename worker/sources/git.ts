@@ -1,8 +1,9 @@
 // git sources: a ref is pinned to a commit, which is fetched without history and checked out as a layer. Uses the machine's git.
 
 import { closeSync } from "node:fs";
+import { join } from "node:path";
 import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
-import { type Digest, digestOf } from "../../solver/graph/digest.ts";
+import { type Digest, digestOf, hexOf } from "../../solver/graph/digest.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
 import type { CallContext, LayerId } from "../../solver/graph/request.ts";
 import type { Session } from "../../solver/graph/session.ts";
@@ -13,7 +14,10 @@ import {
   openDirectory,
   openDirectoryIn,
   setTimesIn,
+  statIn,
   unlinkIn,
+  writeAll,
+  writeWholeIn,
 } from "../../cache/outside.ts";
 import {
   chooseCommit,
@@ -72,7 +76,7 @@ function resolve(address: GitAddress, store: Store, context: GitContext): Promis
 async function ask(address: GitAddress, store: Store, context: GitContext): Promise<Commit> {
   const known = knownCommit(address);
   if (known !== null) return known;
-  const run = openGit(address, store.tempDir(), context);
+  const run = openGit(address, store.tempDir(), store, context);
   return chooseCommit(address, await run(listArguments(address)));
 }
 
@@ -85,7 +89,7 @@ export async function fetchGit(op: SourceOp, store: Store, context: GitContext):
   await using checkout = store.layers.prepare();
   const root = openDirectory(checkout.upper);
   try {
-    const run = openGit(address, checkout.upper, context);
+    const run = openGit(address, checkout.upper, store, context);
     await using whole = wholeRepository(address, found, store, context);
     const { commit, seconds } = await checkOut(address, found, run, root, whole);
     for (const known of new Set([commit, found.object])) store.records.put("git-time", known, seconds);
@@ -210,7 +214,7 @@ function wholeRepository(
   return {
     async fetched() {
       place = store.layers.prepare();
-      const run = openGit(address, place.upper, context);
+      const run = openGit(address, place.upper, store, context);
       const format = found.object.length === 64 ? ["--object-format=sha256"] : [];
       await run(["init", "-q", "--bare", ...format]);
       await run(["remote", "add", "--", "origin", plainRemote(address.remote)]);
@@ -266,13 +270,43 @@ export async function gitTime(op: SourceOp, store: Store, context: GitContext): 
   const known = store.records.get<number>("git-time", found.commit);
   if (known !== null) return known;
   await using checkout = store.layers.prepare();
-  const run = openGit(address, checkout.upper, context);
+  const run = openGit(address, checkout.upper, store, context);
   const commit = await fetchCommit({ ...address, keepGitDir: false }, found, run, {
     less: ["--filter=tree:0"],
   });
   const seconds = await timeOf(commit, run);
   store.records.put("git-time", found.commit, seconds);
   return seconds;
+}
+
+/** What a git source stands for. The objects are as git has them (git-cat-file(1)); null: not asked for, or there is no tag object. */
+export interface GitMetadata extends Commit {
+  readonly commitObject: Uint8Array | null;
+  readonly tagObject: Uint8Array | null;
+}
+
+/** Asks the server what the source's ref is, and has the objects fetched if they are wanted. Throws SOURCE_FAILED. */
+export async function describeGit(
+  op: SourceOp,
+  store: Store,
+  context: GitContext,
+  { objects }: { readonly objects: boolean },
+): Promise<GitMetadata> {
+  const address = parseAddress(op);
+  const { found } = await resolve(address, store, context);
+  if (!objects) return { ...found, commitObject: null, tagObject: null };
+  await using checkout = store.layers.prepare();
+  const run = openGit(address, checkout.upper, store, context);
+  const less = ["--filter=tree:0"];
+  const commit = await fetchCommit({ ...address, keepGitDir: false }, found, run, { less });
+  const read = async (kind: "commit" | "tag", object: string): Promise<Uint8Array> => {
+    const pieces: Buffer[] = [];
+    await run(["cat-file", kind, object], (piece) => pieces.push(piece) > 0);
+    return Buffer.concat(pieces);
+  };
+  const commitObject = await read("commit", commit);
+  const tagObject = found.object === commit ? null : await read("tag", found.object);
+  return { ...found, commit, commitObject, tagObject };
 }
 
 /** What git needs of the machine besides: variables with proxies and authorities. */
@@ -288,12 +322,35 @@ type Git = (
   isLocal?: boolean, // see GitPlace
 ) => Promise<string>;
 
-/** git in a directory, with the credentials of the client's secrets (GIT_AUTH_TOKEN, GIT_AUTH_HEADER, maybe with ".HOST"). */
-function openGit(address: GitAddress, cwd: string, { signal, session, variables }: GitContext): Git {
+/** git in a directory, with what the address says of the client's secrets and agents. */
+function openGit(
+  address: GitAddress,
+  cwd: string,
+  store: Store,
+  { signal, session, variables }: GitContext,
+): Git {
   let settings: Promise<Record<string, string>> | null = null;
   return async (args, sink, directory, isLocal = false) => {
-    const credentials = await (settings ??= gitCredentials(address.remote, session));
+    const credentials = await (settings ??= gitCredentials(address, session, (text) =>
+      knownHostsFile(text, store),
+    ));
     const env = isLocal ? {} : await variables();
     return runGit(args, { cwd: directory ?? cwd, signal, credentials, variables: env, isLocal }, sink);
   };
+}
+
+/** The lines in a file among the temporary ones of this process. */
+async function knownHostsFile(text: string, store: Store): Promise<string> {
+  const directory = store.tempDir();
+  const name = `known-hosts-${hexOf(digestOf(text))}`;
+  const fd = openDirectory(directory);
+  try {
+    if (statIn(fd, name) === null)
+      await writeWholeIn(fd, name, (file) =>
+        writeAll(file, Buffer.from(text.endsWith("\n") ? text : `${text}\n`)),
+      );
+  } finally {
+    closeSync(fd);
+  }
+  return join(directory, name);
 }

@@ -1,19 +1,20 @@
 // http(s) sources: one file by URL. Pinned by the received content, so an unchanged file keeps later steps cached.
 
 import { createHash } from "node:crypto";
-import { closeSync, fchmodSync, futimesSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { BuildError, redactUrl } from "../../solver/graph/error.ts";
-import { type Digest, digestFromHex, digestOf, parseDigest } from "../../solver/graph/digest.ts";
+import { type Digest, digestFromHex, digestOf } from "../../solver/graph/digest.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
 import type { CallContext, LayerId } from "../../solver/graph/request.ts";
 import type { Session } from "../../solver/graph/session.ts";
 import { openAnswers, type Tasks } from "../../solver/graph/tasks.ts";
-import { copyIn, openDirectory, openIn } from "../../cache/outside.ts";
 import { Fault } from "../../cache/registry/exchange.ts";
 import { TOO_SLOW } from "../../cache/registry/pace.ts";
 import type { Transport } from "../../cache/registry/transport.ts";
 import type { Pin } from "../contract.ts";
+import type { Keeper } from "../keeper/keeper.ts";
+import { digestIn, lookIn, refuse } from "./attributes.ts";
+import { safeName, singleFileLayer } from "./single-file.ts";
 import type { Store } from "../../cache/contract.ts";
 
 /** Largest file taken from a URL. */
@@ -23,8 +24,8 @@ const IDLE_TIMEOUT_MS = 60_000;
 /** For a whole file, however large and slow, in all attempts; slower than SLOWEST none may be (cache/registry/pace.ts). */
 const TOTAL_TIMEOUT_MS = 24 * 3600_000;
 const ATTEMPTS = 4;
-/** NAME_MAX of limits.h. */
-const NAME_MAX_BYTES = 255;
+/** Headers a client may set; others are left out. */
+const HEADERS: readonly string[] = ["accept", "user-agent"];
 
 /** What is remembered of a URL between builds. */
 interface Remembered {
@@ -49,7 +50,7 @@ export async function pinHttp(
   return { digest: pinDigest(op, known), result: null };
 }
 
-/** The file as a blob of the content store, and the time its server gives it (epoch seconds; null: none). Throws SOURCE_FAILED,
+/** The file as a blob of the content store, its name, and the time its server gives it (epoch seconds; null: none). Throws SOURCE_FAILED,
  *  LIMIT_EXCEEDED. */
 export async function downloadHttp(
   op: SourceOp,
@@ -57,9 +58,15 @@ export async function downloadHttp(
   context: CallContext,
   transport: OpenTransport,
   maxBytes: number = DOWNLOAD_MAX_BYTES,
-): Promise<{ readonly digest: Digest; readonly modifiedSeconds: number | null }> {
-  const { digest, lastModified, mtimeSeconds } = await download(op, store, context, transport, maxBytes);
-  return { digest, modifiedSeconds: lastModified === null ? null : mtimeSeconds };
+): Promise<{ readonly digest: Digest; readonly filename: string; readonly modifiedSeconds: number | null }> {
+  const { digest, filename, lastModified, mtimeSeconds } = await download(
+    op,
+    store,
+    context,
+    transport,
+    maxBytes,
+  );
+  return { digest, filename, modifiedSeconds: lastModified === null ? null : mtimeSeconds };
 }
 
 /** The file as a blob whose bytes have been compared now, for who reads them from the disk. */
@@ -77,31 +84,12 @@ export async function fetchHttp(
   op: SourceOp,
   store: Store,
   context: CallContext,
-  transport: OpenTransport,
+  { transport, keeper }: { readonly transport: OpenTransport; readonly keeper: () => Keeper },
 ): Promise<LayerId> {
   const known = await wholeDownload(op, store, context, transport);
-  await using active = store.layers.prepare();
-  const mode = op.attrs["http.perm"] === undefined ? 0o600 : Number.parseInt(op.attrs["http.perm"], 8);
-  const upper = openDirectory(active.upper);
-  try {
-    copyIn(store.content.path(known.digest), upper, known.filename);
-    const file = openIn(upper, known.filename);
-    try {
-      fchmodSync(file, mode);
-      futimesSync(file, known.mtimeSeconds, known.mtimeSeconds);
-    } finally {
-      closeSync(file);
-    }
-    futimesSync(upper, known.mtimeSeconds, known.mtimeSeconds);
-  } finally {
-    closeSync(upper);
-  }
-  const record = active.commit({
-    unpacked: true,
-    createdAtMs: Date.now(),
-    description: redactUrl(op.identifier),
-  });
-  return record.id;
+  const { digest, filename: name, mtimeSeconds } = known;
+  const file = { digest, name, mtimeSeconds, ...lookIn(op.attrs) };
+  return await singleFileLayer(file, store, keeper, redactUrl(op.identifier), context);
 }
 
 /** The file, downloaded again when the bytes on the disk are no longer those that came (threat model R3). */
@@ -122,6 +110,7 @@ async function wholeDownload(
 }
 
 function pinDigest(op: SourceOp, known: Remembered): Digest {
+  const { uid, gid } = lookIn(op.attrs);
   return digestOf(
     JSON.stringify([
       "tsbuild.http.v1",
@@ -129,6 +118,7 @@ function pinDigest(op: SourceOp, known: Remembered): Digest {
       known.filename,
       known.mtimeSeconds,
       op.attrs["http.perm"] ?? "0600",
+      ...(uid === 0 && gid === 0 ? [] : [uid, gid]),
     ]),
   );
 }
@@ -162,15 +152,25 @@ interface Wish {
 async function fetchFile(wish: Wish, openOne: OpenTransport): Promise<Remembered> {
   const { op, store, context } = wish;
   const url = op.identifier;
-  const checksum = op.attrs["http.checksum"];
-  const wanted = checksum === undefined || checksum === "" ? null : parseDigest(checksum);
-  const recordKey = digestOf(JSON.stringify([url, op.attrs["http.filename"] ?? ""]));
+  refuse(op.attrs, "http.sig.");
+  const wanted = digestIn(op.attrs, "http.checksum");
+  const own = HEADERS.flatMap((name) => {
+    const value = headerIn(op, name);
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  // Another file may come where another kind is asked for.
+  const recordKey = digestOf(
+    JSON.stringify([url, op.attrs["http.filename"] ?? "", ...(own.length === 0 ? [] : [own])]),
+  );
   const remembered = store.records.get<Remembered>("http", recordKey);
   const usable = remembered !== null && store.content.has(remembered.digest) ? remembered : null;
   // A file known by its checksum needs no network.
   if (usable !== null && wanted !== null && usable.digest === wanted) return usable;
 
-  const headers: Record<string, string> = { "user-agent": "tsbuild", "accept-encoding": "identity" };
+  const headers: Record<string, string> = {
+    ...{ "user-agent": "tsbuild", "accept-encoding": "identity" },
+    ...Object.fromEntries(own),
+  };
   if (usable?.etag) headers["if-none-match"] = usable.etag;
   else if (usable?.lastModified) headers["if-modified-since"] = usable.lastModified;
 
@@ -216,7 +216,10 @@ async function transfer(
         `${redactUrl(address)} redirects to the unsupported address ${redactUrl(url.href)}`,
       );
     }
-    const authorization = hop === 0 || url.username !== "" ? await authorizationFor(url, context) : null;
+    const authorization =
+      hop === 0 || url.username !== ""
+        ? await authorizationFor(url, hop === 0 ? (op.attrs["http.authheadersecret"] ?? "") : "", context)
+        : null;
     const credentials = authorization === null ? {} : { authorization };
     const target = new URL(url.href);
     target.username = "";
@@ -283,24 +286,35 @@ async function transfer(
   }
 }
 
-/** From the URL, else from the client's secrets HTTP_AUTH_HEADER_HOST or HTTP_AUTH_TOKEN_HOST, as BuildKit names them. */
-async function authorizationFor(url: URL, { session }: CallContext): Promise<string | null> {
+/** A header the client sets, as names of headers are compared. */
+function headerIn({ attrs }: SourceOp, wanted: string): string | undefined {
+  const name = Object.keys(attrs).find((one) => one.toLowerCase() === `http.header.${wanted}`);
+  const value = name === undefined ? undefined : attrs[name];
+  if (value === undefined || /^[\t\x20-\x7e\u0080-\u00ff]*$/.test(value)) return value;
+  throw new BuildError(
+    "SOURCE_FAILED",
+    `the header ${wanted} of a download has characters that no header has`,
+  );
+}
+
+/** From the URL, else from the secret that the client names, else from its secrets HTTP_AUTH_HEADER_HOST or HTTP_AUTH_TOKEN_HOST, as
+ *  BuildKit names them. Throws SECRET_MISSING. */
+async function authorizationFor(url: URL, secret: string, { session }: CallContext): Promise<string | null> {
   if (url.username !== "") {
     const pair = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
     return `Basic ${Buffer.from(pair).toString("base64")}`;
   }
   const text = (data: Uint8Array): string => new TextDecoder().decode(data).trim();
+  if (secret !== "") {
+    const named = await session.secret(secret);
+    if (named === null)
+      throw new BuildError("SECRET_MISSING", `secret ${secret} for ${redactUrl(url.href)}: not found`);
+    return text(named);
+  }
   const header = await session.secret(`HTTP_AUTH_HEADER_${url.hostname}`);
   if (header !== null) return text(header);
   const token = await session.secret(`HTTP_AUTH_TOKEN_${url.hostname}`);
   return token === null ? null : `Bearer ${text(token)}`;
-}
-
-/** One path component, never anything else (threat model P3). */
-function safeName(name: string): string {
-  const last = name.split("/").pop() ?? "";
-  const isName = last !== "" && last !== "." && last !== ".." && !last.includes("\0");
-  return isName && Buffer.byteLength(last) <= NAME_MAX_BYTES ? last : "download";
 }
 
 function dispositionName(header: string | null): string | null {

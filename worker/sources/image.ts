@@ -1,7 +1,7 @@
 // Base images: resolves a reference, an OCI layout or a name of the local image store to manifest, config and layers.
 // Layers need not be local yet: their ids follow from the diffIds in the config.
 
-import { BuildError, redactUrl } from "../../solver/graph/error.ts";
+import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
 import { type Digest, digestOf, isDigest } from "../../solver/graph/digest.ts";
 import type { Attrs, Platform } from "../../solver/graph/op.ts";
 import { formatPlatform } from "../../solver/graph/op.ts";
@@ -9,7 +9,14 @@ import { isBaseLayer, type Descriptor, type ImageConfig, type LayerId } from "..
 import { openAnswers } from "../../solver/graph/tasks.ts";
 import { type Claims, withRemote } from "../../cache/claims.ts";
 import { IMAGE_SPACE, isNameless } from "../../cache/image-record.ts";
-import { loadImage, loadLayout, type LoadedImage, selectManifest } from "../../cache/registry/image.ts";
+import {
+  blobBytes,
+  loadBlobs,
+  loadImage,
+  loadLayout,
+  type LoadedImage,
+  selectManifest,
+} from "../../cache/registry/image.ts";
 import {
   parseConfig,
   parseDocument,
@@ -22,8 +29,10 @@ import {
   parseReference,
   withDefaultTag,
 } from "../../cache/registry/reference.ts";
-import type { Registry } from "../../cache/registry/contract.ts";
-import type { ImageRecord, Store } from "../../cache/contract.ts";
+import type { ClientBlobs, RemoteBlobs, Session } from "../../solver/graph/session.ts";
+import type { Registry, TransferOptions } from "../../cache/registry/contract.ts";
+import type { ImageRecord, RemoteBlob, Store } from "../../cache/contract.ts";
+import { digestIn, layerLimitIn } from "./attributes.ts";
 
 export interface SourceImage {
   readonly digest: Digest; // of what the reference stands for
@@ -34,14 +43,22 @@ export interface SourceImage {
 }
 
 export interface ImageSource {
-  /** identifier: docker-image://REF (or, for an image of the local store without a name, its ID), oci-layout://PATH[:tag][@digest]. Records the layers; fetches no layer. */
+  /** identifier: docker-image://REF (or, for an image of the local store without a name, its ID), oci-layout://STORE[:tag][@digest], where
+   *  the attribute oci.store may name the store instead: one of the client's. Records the layers; fetches no layer. Throws
+   *  SOURCE_FAILED for attributes that cannot be meant, CHECKSUM_MISMATCH. */
   load(
     identifier: string,
     attrs: Attrs,
     platform: Platform,
-    options: { readonly signal: AbortSignal },
+    options: { readonly signal: AbortSignal; readonly session?: Session },
   ): Promise<SourceImage>;
+  /** Bytes of a layer that a client serves, verified; null: it is somewhere else. */
+  blob(remote: RemoteBlob, options: TransferOptions): AsyncIterable<Uint8Array> | null;
 }
+
+/** Begins what is said of where a client's blobs are. Never stored: the next build has another client. */
+const CLIENT_PREFIX = "client-blobs:";
+const RECORD_TYPES: readonly string[] = ["", "regular", "internal", "frontend"];
 
 /** What the images say of their layers goes to `claims`. resolveMode: "default" takes a name of the local image store before the registry, "pull" always asks the registry. */
 export function openImageSource(
@@ -51,18 +68,76 @@ export function openImageSource(
   claims: Claims,
 ): ImageSource {
   const loaded = openAnswers<SourceImage>();
+  const clients = new Map<string, RemoteBlobs>();
   return {
-    load(identifier, attrs, platform, options) {
+    load(identifier, attrs, platform, { signal: asking, session = null }) {
       const key = JSON.stringify([identifier, attrs, formatPlatform(platform)]);
-      return loaded.share(key, options.signal, (signal) => read(identifier, platform, signal));
+      return loaded.share(key, asking, async (signal) => {
+        const isLayout = identifier.startsWith("oci-layout://");
+        const limit = layerLimitIn(attrs, isLayout ? "oci.layerlimit" : "image.layerlimit");
+        const image = isLayout
+          ? await readLayout(identifier, attrs, platform, { signal, session })
+          : await readReference(identifier, attrs, platform, signal);
+        return limit === null ? image : firstLayers(image, limit, identifier);
+      });
+    },
+    blob(remote, options) {
+      const blobs = clients.get(remote.from);
+      return blobs === undefined ? null : blobBytes(blobs, remote.descriptor, options);
     },
   };
 
-  async function read(identifier: string, platform: Platform, signal: AbortSignal): Promise<SourceImage> {
-    if (identifier.startsWith("oci-layout://")) {
-      const { path, name } = splitLayout(identifier.slice("oci-layout://".length));
-      return record(await loadLayout(path, name, store, platform, { signal }), identifier);
+  async function readLayout(
+    identifier: string,
+    attrs: Attrs,
+    platform: Platform,
+    { signal, session }: { readonly signal: AbortSignal; readonly session: Session | null },
+  ): Promise<SourceImage> {
+    const { path, name } = splitLayout(identifier.slice("oci-layout://".length));
+    const blobs = await storeOf(session, attrs["oci.store"] || path, attrs["oci.session"] ?? "", signal);
+    if (blobs.kind === "here")
+      return record(await loadLayout(blobs.path, name, store, platform, { signal }), identifier);
+    if (name === null || !isDigest(name)) {
+      throw new BuildError(
+        "SOURCE_FAILED",
+        `${identifier}: an image in a store of the client is asked for by its digest`,
+        {
+          hint: "oci-layout://NAME@sha256:…",
+        },
+      );
     }
+    const from = `${CLIENT_PREFIX}${clients.size}`;
+    clients.set(from, blobs);
+    const where = { name: identifier, from, digest: name };
+    return record(await loadBlobs(blobs, where, store, platform, { signal }), identifier);
+  }
+
+  async function readReference(
+    identifier: string,
+    attrs: Attrs,
+    platform: Platform,
+    signal: AbortSignal,
+  ): Promise<SourceImage> {
+    const wanted = digestIn(attrs, "image.checksum");
+    if (!RECORD_TYPES.includes(attrs["image.recordtype"] ?? ""))
+      throw new BuildError(
+        "SOURCE_FAILED",
+        `invalid record type ${printable(attrs["image.recordtype"] ?? "")}`,
+      );
+    const image = await read(identifier, platform, modeIn(attrs, resolveMode), signal);
+    if (wanted === null || image.digest === wanted) return image;
+    throw new BuildError(
+      "CHECKSUM_MISMATCH",
+      `image digest ${image.digest} for ${identifier.replace(/^docker-image:\/\//, "")} does not match expected checksum ${wanted}`,
+    );
+  }
+
+  async function read(
+    identifier: string,
+    platform: Platform,
+    mode: "default" | "pull",
+    signal: AbortSignal,
+  ): Promise<SourceImage> {
     const text = identifier.replace(/^docker-image:\/\//, "");
     if (isNameless(text)) {
       const image = localImage(text, platform);
@@ -74,7 +149,7 @@ export function openImageSource(
     }
     const reference = withDefaultTag(parseReference(text));
     const name = formatReference(reference);
-    const local = resolveMode === "default" ? localOrLost(name, platform) : null;
+    const local = mode === "default" ? localOrLost(name, platform) : null;
     if (local !== null && !(local instanceof BuildError)) return local;
     try {
       return record(await loadImage(await registry(), store, reference, platform, { signal }), name);
@@ -82,7 +157,7 @@ export function openImageSource(
       if (signal.aborted) throw error;
       if (local === null) {
         const { withLocalImages } = await import("../../cache/near-image.ts");
-        throw withLocalImages(error, store, name, platform, { isSkipped: resolveMode === "pull" });
+        throw withLocalImages(error, store, name, platform, { isSkipped: mode === "pull" });
       }
       throw new BuildError(local.code, local.message, {
         cause: local,
@@ -205,7 +280,7 @@ export function openImageSource(
       }
       const id = store.layers.idOf(diffId);
       const known = store.layers.get(id);
-      const remotes = withRemote(known, remote);
+      const remotes = remote.from.startsWith(CLIENT_PREFIX) ? null : withRemote(known, remote);
       if (remotes !== null || known?.diffId !== diffId) {
         store.layers.update(id, {
           diffId,
@@ -218,6 +293,39 @@ export function openImageSource(
     claims.add(layers, image.layers);
     return { digest: image.digest, config: image.configBytes, layers, isPrivate: false };
   }
+}
+
+/** The store of a client, maybe in another session of it. Throws CONTEXT_MISSING. */
+export async function storeOf(
+  session: Session | null,
+  store: string,
+  id: string,
+  signal: AbortSignal,
+): Promise<ClientBlobs> {
+  const other = id === "" ? null : ((await session?.other?.(id, { signal })) ?? null);
+  const blobs = await (other ?? session)?.blobs?.(store);
+  if (blobs !== undefined) return blobs;
+  throw new BuildError(
+    "CONTEXT_MISSING",
+    `the client serves no OCI layout: ${printable(store)} was asked for`,
+  );
+}
+
+/** "local" has the store of this machine before the registry, as "default" has it here. */
+function modeIn(attrs: Attrs, usual: "default" | "pull"): "default" | "pull" {
+  const mode = attrs["image.resolvemode"] ?? "";
+  if (mode === "" || mode === "default") return usual;
+  if (mode === "pull") return "pull";
+  if (mode === "local") return "default";
+  throw new BuildError("SOURCE_FAILED", `invalid resolvemode: ${printable(mode)}`);
+}
+
+function firstLayers(image: SourceImage, limit: number, name: string): SourceImage {
+  if (limit <= image.layers.length) return { ...image, layers: image.layers.slice(0, limit) };
+  throw new BuildError(
+    "SOURCE_FAILED",
+    `layer limit ${limit} is greater than the number of layers in the image ${image.layers.length} (${redactUrl(name)})`,
+  );
 }
 
 /** "PATH[:tag][@digest]"; a colon counts as the tag's only behind the last slash. */

@@ -7,13 +7,14 @@ import type { Digest } from "../../solver/graph/digest.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
 import type { CallContext, Result } from "../../solver/graph/request.ts";
 import { Scope, unlessAborted } from "../../solver/graph/scope.ts";
-import type { FileRules, RemoteFiles } from "../../solver/graph/session.ts";
+import type { FileRules, RemoteFiles, Session } from "../../solver/graph/session.ts";
 import { keepSelection } from "../../cache/selection-files.ts";
 import { openStatCache, type StatCache } from "../../cache/stat-cache.ts";
 import type { TreeStat } from "../../cache/tree.ts";
 import type { LiveTree } from "../../cache/tree-live.ts";
 import type { Selector } from "../keeper/messages.ts";
 import type { Store } from "../../cache/contract.ts";
+import { flagIn, listIn, refuse } from "./attributes.ts";
 
 /** Bytes more of live files: picked, and read because it was not known what is in them. */
 export type BytesRead = (picked: number, read: number) => void;
@@ -33,6 +34,16 @@ export interface LocalSource extends AsyncDisposable {
 /** Reports of bytes that come in are at least so far apart. */
 const REPORT_MS = 100;
 
+/** A directory of a client, as a source asks for it. */
+interface Wanted {
+  readonly name: string;
+  readonly rules: FileRules;
+  /** Keeps copies of directories apart that have the same name. */
+  readonly hint: string;
+  /** Every file is sent, whatever an earlier copy has. */
+  readonly isFresh: boolean;
+}
+
 /** Opens the local source over a store's stat cache. Disposing it writes what was learnt about files, and lets go of copies: to be called
  *  once no build runs on them any more. */
 export function openLocalSource(store: Store): LocalSource {
@@ -48,13 +59,12 @@ export function openLocalSource(store: Store): LocalSource {
   /** One copy for all of a build: it does not change under its steps. */
   const copies = new Map<string, Promise<string>>();
   const copyOf = (
-    name: string,
     files: RemoteFiles,
-    rules: FileRules,
+    { name, rules, hint, isFresh }: Wanted,
     vertex: Digest,
     { signal, emit }: CallContext,
   ): Promise<string> => {
-    const key = JSON.stringify([name, rules]);
+    const key = JSON.stringify([name, rules, hint, isFresh, files.key]);
     const known = copies.get(key);
     if (known !== undefined) return known;
     const copy = (async () => {
@@ -67,8 +77,10 @@ export function openLocalSource(store: Store): LocalSource {
         emit({ kind: "bytes", vertex, label: `receiving ${name}:`, atMs, current, total: null, done });
       };
       let bytes = 0;
-      const held = await syncFiles(files, { name, ...rules }, store, {
+      const asked = hint === "" ? files : { ...files, key: JSON.stringify([files.key, hint]) };
+      const held = await syncFiles(asked, { name, ...rules }, store, {
         signal,
+        isFresh,
         onBytes(count) {
           bytes += count;
           say(bytes, false);
@@ -83,21 +95,36 @@ export function openLocalSource(store: Store): LocalSource {
   };
   return {
     async result(op, vertex, context) {
-      const name = op.identifier.replace(/^local:\/\//, "");
-      const excludes = patterns(op.attrs.excludepatterns);
-      const includes = patterns(op.attrs.includepattern);
-      const files = await unlessAborted(context.session.files(name), context.signal);
-      const rules: FileRules = { includes, excludes, follow: patterns(op.attrs.followpaths) };
-      const root = files.kind === "here" ? files.path : await copyOf(name, files, rules, vertex, context);
+      const { attrs } = op;
+      if (flagIn(attrs, "local.metadatatransfer")) refuse(attrs, "local.metadatatransfer");
+      const { session, name } = await sessionOf(op, context);
+      const excludes = listIn(attrs, "local.excludepatterns");
+      const includes = listIn(attrs, "local.includepattern");
+      const follow = listIn(attrs, "local.followpaths");
+      const files = await unlessAborted(session.files(name), context.signal);
+      const wanted: Wanted = {
+        name,
+        rules: { includes, excludes, follow },
+        hint: attrs["local.sharedkeyhint"] ?? "",
+        isFresh: attrs["local.differ"] === "none",
+      };
+      const root = files.kind === "here" ? files.path : await copyOf(files, wanted, vertex, context);
       if (!existsSync(root))
         throw new BuildError("CONTEXT_MISSING", `build context "${name}" not found: ${root}`);
+      // What was sent is what was asked for, and where links lead is known to who sent it.
+      const chosen =
+        follow.length === 0
+          ? includes
+          : files.kind === "here"
+            ? await withFollowed(root, includes, follow)
+            : [];
       return {
         kind: "files",
         name,
         root,
         excludes,
-        includes,
-        ...(op.attrs["local.mode"] === "git" ? { gitModes: true } : {}),
+        includes: chosen,
+        ...(attrs["local.mode"] === "git" ? { gitModes: true } : {}),
       };
     },
     async digest(files, selectors, { signal, onBytes }) {
@@ -134,12 +161,34 @@ export function openLocalSource(store: Store): LocalSource {
   };
 }
 
-/** JSON array of patterns in a source attribute; absent: none. */
-function patterns(text: string | undefined): readonly string[] {
-  if (text === undefined || text === "") return [];
-  const list: unknown = JSON.parse(text);
-  if (!Array.isArray(list) || !list.every((item): item is string => typeof item === "string")) {
-    throw new BuildError("SOURCE_FAILED", "the patterns of a local source are not a list of texts");
+/** Whose directory it is: the attribute local.session names another session of the client, as "ID" or as "PREFIX:ID", where the directory has
+ *  the prefix in its name. Of one that is not there the build's own is asked. */
+async function sessionOf(
+  op: SourceOp,
+  { session, signal }: CallContext,
+): Promise<{ readonly session: Session; readonly name: string }> {
+  const name = op.identifier.replace(/^local:\/\//, "");
+  const text = op.attrs["local.session"] ?? "";
+  if (text === "") return { session, name };
+  const colon = text.indexOf(":");
+  const other = (await session.other?.(text.slice(colon + 1), { signal })) ?? session;
+  return { session: other, name: colon < 0 ? name : `${text.slice(0, colon)}-${name}` };
+}
+
+/** Include patterns that choose the followed paths too. */
+async function withFollowed(
+  root: string,
+  includes: readonly string[],
+  paths: readonly string[],
+): Promise<readonly string[]> {
+  const [{ followLinks }, { liveTree }] = await Promise.all([
+    import("./follow.ts"),
+    import("../../cache/tree-live.ts"),
+  ]);
+  const tree = liveTree(root, () => null);
+  try {
+    return [...includes, ...followLinks(tree, paths)];
+  } finally {
+    tree.close();
   }
-  return list;
 }

@@ -59,6 +59,7 @@ describe("a client elsewhere", function () {
       if (files === undefined) throw new BuildError("CONTEXT_MISSING", `no build context named "${name}"`);
       return files;
     },
+    blobs: async (path) => ({ kind: "here", path }), // the base image
     outputs,
   });
   const here = (path: string): ClientFiles => ({ kind: "here", path });
