@@ -113,10 +113,38 @@ async function fetchRemotes(assembled: Assembled, deps: ExportDeps, context: Out
   );
 }
 
+/** Adds an image whose blobs are there to the index of a layout. Throws OUTPUT_INVALID, OUTPUT_FAILED. */
+export async function addToLayout(
+  path: string,
+  descriptor: Descriptor,
+  names: readonly string[],
+  signal: AbortSignal,
+): Promise<void> {
+  const top = openDirectory(path);
+  try {
+    const entries = namedEntries(descriptor, { ...descriptor.annotations }, names);
+    const index = indexJson(mergeEntries(top, path, entries));
+    signal.throwIfAborted();
+    await writeWholeIn(top, "oci-layout", (fd) => writeAll(fd, LAYOUT_FILE));
+    await writeWholeIn(top, "index.json", (fd) => writeAll(fd, index));
+  } catch (error) {
+    throw outputError(error, path, signal);
+  } finally {
+    closeSync(top);
+  }
+}
+
 /** Entries of index.json: one for each name, or one without a name. */
 function indexEntries(assembled: Assembled, names: readonly string[]): readonly Descriptor[] {
   const { descriptor } = assembled.top;
-  const base = { ...descriptor.annotations, [CREATED]: assembled.created };
+  return namedEntries(descriptor, { ...descriptor.annotations, [CREATED]: assembled.created }, names);
+}
+
+function namedEntries(
+  descriptor: Descriptor,
+  base: Readonly<Record<string, string>>,
+  names: readonly string[],
+): readonly Descriptor[] {
   if (names.length === 0) return [{ ...descriptor, annotations: base }];
   return names.map((name) => {
     const { tag, digest } = parseReference(name);

@@ -66,7 +66,9 @@ describe("examples/kubernetes", () => {
       "StatefulSet",
     ]);
     for (const manifest of manifests) validate(manifest);
-    const wrong = structuredClone(named("Deployment")) as { spec: { template: { spec: { hostUsers: unknown } } } };
+    const wrong = structuredClone(named("Deployment")) as {
+      spec: { template: { spec: { hostUsers: unknown } } };
+    };
     wrong.spec.template.spec.hostUsers = "no";
     assert.throws(() => validate(wrong as unknown as Manifest), /hostUsers must be boolean/);
   });
@@ -88,12 +90,17 @@ describe("examples/kubernetes", () => {
       assert.deepEqual(settings.remarks, []);
       assert.ok(settings.drainMs / 1000 < terminationGracePeriodSeconds);
       // Where buildctl looks for it, the state is kept, and the files of TLS are.
-      assert.ok(settings.addresses.some((one) => one.kind === "unix" && one.path === "/run/buildkit/buildkitd.sock"));
+      assert.ok(
+        settings.addresses.some((one) => one.kind === "unix" && one.path === "/run/buildkit/buildkitd.sock"),
+      );
       const mounted = new Map(container.volumeMounts.map(({ name, mountPath }) => [mountPath, name]));
       assert.equal(mounted.get(settings.root ?? ""), "state");
       const tcp = settings.addresses.find((one) => one.kind === "tcp");
       assert.equal(tcp?.kind === "tcp" && tcp.tls?.cert, "/certs/cert.pem");
-      const known = [...volumes.map(({ name }) => name), ...volumeClaimTemplates.map(({ metadata }) => metadata.name)];
+      const known = [
+        ...volumes.map(({ name }) => name),
+        ...volumeClaimTemplates.map(({ metadata }) => metadata.name),
+      ];
       assert.deepEqual([...mounted.values()].sort(), known.sort());
     }
   });

@@ -24,6 +24,9 @@ import type { Attributes } from "./attributes.ts";
 import type { RemoteSession } from "./remote-session.ts";
 import { callOf } from "./subrequests.ts";
 
+/** What only clients of ours ask for. */
+const REPRODUCIBLE = "tsbuild.reproducible";
+const PIDS = "tsbuild.pids";
 /** Addresses of what the session uploads. */
 const UPLOADED = "http://buildkit-session/";
 /** The session's directory with the Dockerfile, where it is not the context. */
@@ -55,12 +58,40 @@ export function termsOf(
     outputs: outputs.length > 0 ? outputs : [parseOutput("type=cacheonly", () => {})],
     annotations: [],
     allow: entitlements(solve.Entitlements, allowed),
-    limits: null,
+    limits: limitsOf(solve.FrontendAttrs),
     ociRuntime: null,
-    reproducible: false,
+    reproducible: solve.FrontendAttrs[REPRODUCIBLE] === "true",
     cacheTo: cacheExports(solve, session),
     session: session ?? contextOnly({ kind: "empty" }),
   };
+}
+
+/** BuildKit's attributes for limits of steps, and one for processes, which it has none for. Throws RpcError. */
+function limitsOf(options: Attributes): BuildTerms["limits"] {
+  const number = (name: string): number | null => {
+    const text = options[name] ?? "";
+    if (text === "") return null;
+    if (!/^(?:-1|\d{1,15})$/.test(text))
+      throw new RpcError(CODE.INVALID_ARGUMENT, `invalid ${name} value: ${printable(text, 60)}`);
+    return Number(text);
+  };
+  const cpus = (name: string): string | null => {
+    const text = options[name] ?? "";
+    if (text !== "" && !/^\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*$/.test(text))
+      throw new RpcError(CODE.INVALID_ARGUMENT, `invalid ${name} value: ${printable(text, 60)}`);
+    return text || null;
+  };
+  const limits = {
+    memoryBytes: number("memory"),
+    memorySwapBytes: number("memswap"),
+    cpuPeriodUs: number("cpuperiod"),
+    cpuQuotaUs: number("cpuquota"),
+    cpuShares: number("cpushares"),
+    cpusetCpus: cpus("cpusetcpus"),
+    cpusetMems: cpus("cpusetmems"),
+    pids: number(PIDS),
+  };
+  return Object.values(limits).some((limit) => limit !== null) ? limits : null;
 }
 
 /** SOURCE_DATE_EPOCH of a build, which BuildKit gives to its exporters. */
