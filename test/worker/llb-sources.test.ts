@@ -10,7 +10,6 @@ import { openTransport } from "../../cache/registry/transport.ts";
 import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
 import type { Session } from "../../solver/graph/session.ts";
-import { liveTree } from "../../cache/tree-live.ts";
 import { writeBaseImage } from "../support/base-image.ts";
 import { needs } from "../support/needs.ts";
 import { type DebianRegistry, startRegistry, startServer } from "../support/registry.ts";
