@@ -3,7 +3,7 @@
 import type { SourceText } from "../engine/request.ts";
 import type { Definition, SourceFile } from "../../solver/graph/definition.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
-import { BuildError, type SourceRange } from "../../solver/graph/error.ts";
+import { BuildError, type SourceRange, withProposal } from "../../solver/graph/error.ts";
 import { encodeDefinition } from "../../solver/graph/llb-definition.ts";
 import { CODE, type Detail, RpcError } from "../wire/status.ts";
 import { stepsOf } from "./definitions.ts";
@@ -32,10 +32,17 @@ export function statusOf(error: unknown, sources: ErrorSources = NO_SOURCES): Rp
   return new RpcError(CODE.UNKNOWN, messageOf(error), details, error);
 }
 
-/** The error as one text for people: BuildKit has its proposals in brackets, and nothing else to say. */
-export function messageOf({ message, hint }: BuildError): string {
-  if (hint === null) return message;
-  return hint.startsWith("did you mean ") ? `${message} (${hint})` : `${message}\n${hint}`;
+/** The error as one text for people. */
+function messageOf(error: BuildError): string {
+  const { hint, vertex } = error;
+  const proposed = withProposal(error);
+  const isProposal = proposed !== error.message;
+  // Clients look for this sentence: it has the ids of a result, where ours says only what people know.
+  const message = proposed.replace(
+    /^failed to calculate checksum of ref: /,
+    `failed to compute cache key: failed to calculate checksum of ref ${vertex?.slice("sha256:".length) ?? "context"}: `,
+  );
+  return hint === null || isProposal ? message : `${message}\n${hint}`;
 }
 
 /** A detail of BuildKit's errors, by the name of its type. */
