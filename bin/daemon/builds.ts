@@ -2,6 +2,7 @@
 // is known for a while after its end.
 
 import type { Bridge, SourceText } from "../engine/request.ts";
+import type { Definition } from "../../solver/graph/definition.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
 import type { Result } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
@@ -17,6 +18,9 @@ export const GATEWAY_WAIT_MS = 3_000;
 /** Builds of which it is known that they have ended. */
 const ENDED_MAX = 100;
 
+/** Graphs that one build remembers. */
+export const GRAPHS_MAX = 10_000;
+
 export interface Build {
   readonly request: SolveRequest;
   readonly session: RemoteSession | null;
@@ -25,6 +29,8 @@ export interface Build {
   readonly signal: AbortSignal;
   readonly results: Results;
   source: SourceText | null;
+  /** The graphs of what it was asked for, for errors: of no more than GRAPHS_MAX. */
+  readonly graphs: Definition[];
   /** What each exporter of the request has made; null: no image. */
   exported: readonly (Descriptor | null)[];
   /** The engine's side of it; rejects when it ends before there is one. */
@@ -91,6 +97,7 @@ export function openBuilds(): Builds {
         status: openStatusStream(),
         results: openResults(),
         source: null,
+        graphs: [],
         exported: [],
       };
       running.set(name, build);

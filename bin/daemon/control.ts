@@ -91,7 +91,7 @@ export function controlHandlers(deps: ControlDeps): Handlers {
         } catch (error) {
           failure = build.signal.aborted
             ? new RpcError(CODE.CANCELLED, "context canceled")
-            : statusOf(error, build.source);
+            : statusOf(error, build);
         }
         build.status.end();
         try {

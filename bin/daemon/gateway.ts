@@ -65,7 +65,7 @@ export function bridgeHandlers(buildOf: BuildOf, workers: () => readonly WorkerR
     try {
       return await work(await build.bridge, build);
     } catch (error) {
-      throw statusOf(error, build.source);
+      throw statusOf(error, build);
     }
   }
   const lookAt = async (call: Call, id: string, path: string, question: TreeQuestion) =>

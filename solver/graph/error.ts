@@ -100,6 +100,11 @@ export function locate(error: BuildError, at: SourceRange | null, vertex: Vertex
   });
 }
 
+/** The sentence, with a proposal of another name in brackets, as BuildKit's frontend has it. */
+export function withProposal({ message, hint }: BuildError): string {
+  return hint?.startsWith("did you mean ") === true ? `${message} (${hint})` : message;
+}
+
 /** The text with the credentials of every URL in it replaced: user and password as BuildKit shows them
  *  ("https://xxxxx:xxxxx@host/", util/urlutil/redact.go), and values of query parameters that sign or unlock. Linear in the
  *  text: what may match ends at the first slash. */

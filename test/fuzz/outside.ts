@@ -151,7 +151,8 @@ const DEFINITION = ((): Uint8Array => {
     note,
   );
   const root = graph.add({ kind: "merge", inputs: [0, null] }, null, [base], note);
-  return encodeDefinition(graph.definition(root), new Map([["Dockerfile", Buffer.from("FROM a")]]));
+  const file = { data: Buffer.from("FROM a"), language: "Dockerfile", definition: new Uint8Array(0) };
+  return encodeDefinition({ ...graph.definition(root), sources: new Map([["Dockerfile", file]]) });
 })();
 
 const PARSERS: Readonly<Record<string, Parser>> = {

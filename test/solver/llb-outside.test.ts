@@ -182,9 +182,14 @@ describe("a definition from outside", () => {
     const graph = openGraph();
     const at = [{ file: "build.go", start: { line: 3, column: 1 }, end: { line: 3, column: 9 } }];
     const root = graph.add(EXEC_ROOTED, null, [sourceIn(graph)], { ...NOTE, name: "x", at });
-    const text = new Map([["build.go", Buffer.from("package main")]]);
-    const definition = decodeDefinition(encodeDefinition(graph.definition(root), text));
-    assert.equal(Buffer.from(definition.sources?.get("build.go") ?? "").toString(), "package main");
+    const file = { data: Buffer.from("package main"), language: "Go", definition: Buffer.from("its origin") };
+    const made = { ...graph.definition(root), sources: new Map([["build.go", file]]) };
+    const definition = decodeDefinition(encodeDefinition(made));
+    const { data, language, definition: origin } = definition.sources?.get("build.go") ?? assert.fail();
+    assert.deepEqual(
+      [Buffer.from(data).toString(), language, Buffer.from(origin).toString()],
+      ["package main", "Go", "its origin"],
+    );
     assert.deepEqual(definition.notes.get(root.vertex)?.at, at);
     // And hands it on.
     assert.deepEqual(decodeDefinition(encodeDefinition(definition)).sources, definition.sources);
