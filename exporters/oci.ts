@@ -71,9 +71,21 @@ export async function exportArchive(
   return await during(context, "sending tarball", async (report) => {
     const data = counted(tarBytes(members([image], isDocker, deps, signal)), report);
     if (dest === null) return await loadToDocker(data, { commands: deps.loaders, env: deps.env, signal });
-    await writeOutput(dest, data, { signal, client: deps.client });
+    await writeOutput(dest, data, { signal, client: deps.client, about: responseOf(assembled, image.names) });
     return null;
   });
+}
+
+/** BuildKit's words for what has been made, which its exporters tell a client first. */
+function responseOf({ top, isIndex, images }: Assembled, names: readonly string[]): Record<string, string> {
+  const { descriptor } = top;
+  const config = isIndex ? undefined : images[0]?.config.descriptor.digest;
+  return {
+    "containerimage.digest": descriptor.digest,
+    "containerimage.descriptor": Buffer.from(encodeGoJson(encodeDescriptor(descriptor))).toString("base64"),
+    ...(config === undefined ? {} : { "containerimage.config.digest": config }),
+    ...(names.length === 0 ? {} : { "image.name": names.join(",") }),
+  };
 }
 
 /** Writes several images into one archive, with docker's manifest.json. Throws as exportArchive. */

@@ -217,11 +217,26 @@ export function openRemoteSession(
     cache: (directory) => remoteBlobs(http, `local:${directory}`, gone),
     outputs: {
       layout: () => remoteBlobs(http, "export", gone),
-      async file(name, data, { signal }) {
-        const call = openOutput(name, signal);
-        for await (const chunk of data) await sendBytes(call, chunk);
-        call.end();
-        await untilTaken(call.messages());
+      async file(name, data, { signal, about = {} }) {
+        const call = openOutput(name, signal, about);
+        // Read all along: a client that wants no more ends the call at once, and takes nothing from then on.
+        let isOver = false;
+        const taken = untilTaken(call.messages()).finally(() => {
+          isOver = true;
+        });
+        taken.catch(() => {}); // told below
+        try {
+          for await (const chunk of data) {
+            if (isOver) break;
+            await sendBytes(call, chunk);
+          }
+          if (!isOver) call.end();
+        } catch (error) {
+          const isEnded = error instanceof RpcError && error.code === CODE.CANCELLED;
+          if (!isEnded) call.cancel();
+          if (!isEnded) throw error;
+        }
+        await taken;
       },
       async directory(name, path, { signal }) {
         await sendFiles(openOutput(name, signal), path);
@@ -235,9 +250,10 @@ export function openRemoteSession(
     },
   };
 
-  function openOutput(name: string, signal: AbortSignal) {
+  function openOutput(name: string, signal: AbortSignal, about: Readonly<Record<string, string>> = {}) {
     if (!serves(METHODS.output)) throw new RpcError(CODE.UNIMPLEMENTED, "the client takes no outputs");
-    const metadata = { "buildkit-attachable-exporter-id": name };
+    const said = Object.entries(about).map(([key, value]) => [`exporter-md-${key}`, value]);
+    const metadata = { "buildkit-attachable-exporter-id": name, ...Object.fromEntries(said) };
     return openCall(http, METHODS.output, { signal: AbortSignal.any([signal, gone]), metadata });
   }
 }

@@ -99,11 +99,12 @@ export interface FilePiece {
 
 /** Outputs that are sent to the client. `name`: that of the destination, "-" for standard output. */
 export interface ClientOutputs {
-  /** Sends one file. Resolves when the client has all of it; throws OUTPUT_FAILED. */
+  /** Sends one file. Resolves when the client has all of it, or wants no more of it; throws OUTPUT_FAILED. `about`: what the exporter says of
+   *  it, told before its first byte. */
   file(
     name: string,
     data: AsyncIterable<Uint8Array>,
-    options: { readonly signal: AbortSignal },
+    options: { readonly signal: AbortSignal; readonly about?: Readonly<Record<string, string>> },
   ): Promise<void>;
   /** The store for the blobs of an image layout, whose index the client writes itself. Left out: it takes none. */
   readonly layout?: (name: string) => WritableBlobs;
