@@ -108,7 +108,7 @@ function readPlatform(from: From, flag: string, used: Set<string>, options: From
     const reason = cause instanceof Error ? cause.message : "";
     throw new BuildError("PLATFORM_UNSUPPORTED", `failed to parse platform ${flag}: ${reason}`, {
       at: from.at,
-      hint,
+      hint: hint ?? (cause instanceof BuildError ? cause.hint : null),
       cause,
     });
   }
@@ -155,7 +155,7 @@ function argumentHint(names: readonly string[], known: Iterable<string>): string
   const options = [...known];
   for (const name of names) {
     const near = suggest(name, options, true);
-    if (near !== null) return `did you mean $${near}?`;
+    if (near !== null) return `did you mean ${near}?`;
   }
   return null;
 }

@@ -19,7 +19,7 @@ export function openBridgeCalls(buildOf: BuildOf): OnBridge {
     try {
       return await work(bridge, build);
     } catch (error) {
-      throw statusOf(error, build.source, failureDetails(bridge, build, error));
+      throw statusOf(error, build, failureDetails(bridge, build, error));
     }
   };
 }

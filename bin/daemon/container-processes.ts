@@ -225,7 +225,7 @@ async function exitOf(
         `a container has no more than ${PROCESSES_MAX} processes at once`,
       );
   } catch (error) {
-    return { code: UNKNOWN_EXIT, error: statusOf(error, null) };
+    return { code: UNKNOWN_EXIT, error: statusOf(error) };
   }
   const run = async (): Promise<Exit> => {
     try {
@@ -238,7 +238,7 @@ async function exitOf(
           error: new RpcError(CODE.CANCELLED, `exit code: ${KILLED_EXIT}: context canceled`),
         };
       const code = error instanceof BuildError ? error.exitCode : null;
-      return { code: code ?? UNKNOWN_EXIT, error: statusOf(error, null) };
+      return { code: code ?? UNKNOWN_EXIT, error: statusOf(error) };
     }
   };
   const exit = run().then((one) => {

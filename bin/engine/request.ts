@@ -219,6 +219,8 @@ export type CallAnswer =
 export interface SourceText {
   readonly file: string;
   readonly text: string;
+  /** The file as a step that reads it, where a client can use that: for a directory of its own, or a repository. */
+  readonly origin?: Definition;
 }
 
 /** `tsbuild run`. */

@@ -51,6 +51,7 @@ export type ErrorCode =
   | "OUTPUT_FAILED"
   | "LIMIT_EXCEEDED"
   | "WORKER_UNREACHABLE"
+  | "BUILDER_UNREACHABLE"
   | "CHECKS_FAILED";
 
 /** A Digest; its file throws errors of this one, so it is not imported here. */
@@ -117,6 +118,11 @@ export function locate(error: BuildError, at: SourceRange | null, vertex: Vertex
 export function withLeft(error: BuildError, left: StepLeft): BuildError {
   const { code, message, cause, at, vertex, hint, exitCode } = error;
   return new BuildError(code, message, { cause: cause ?? error, at, vertex, hint, exitCode, left });
+}
+
+/** The sentence, with a proposal of another name in brackets, as BuildKit's frontend has it. */
+export function withProposal({ message, hint }: BuildError): string {
+  return hint?.startsWith("did you mean ") === true ? `${message} (${hint})` : message;
 }
 
 /** The text with the credentials of every URL in it replaced: user and password as BuildKit shows them
