@@ -24,6 +24,15 @@ export interface Worker extends AsyncDisposable {
     context: CallContext,
     onBytes?: BytesRead,
   ): Promise<Digest>;
+  /** A regular file in a result, links followed within it; null: there is none. Throws LIMIT_EXCEEDED for more than maxBytes. */
+  readFile(
+    result: Result,
+    path: string,
+    options: { readonly maxBytes: number; readonly vertex: Digest },
+    context: CallContext,
+  ): Promise<Uint8Array | null>;
+  /** The layers of a result; live files of the client become one. */
+  layersOf(result: Result, context: CallContext): Promise<readonly LayerId[]>;
   /** Runs the op; one Result per output. `readDigest`: digest of what was actually read from
    *  live files, if it differs from the key. `earlier`: for each output, earlier layers of this step (leased by the caller): if
    *  the new layer equals one except for times, the result has the earlier one. */

@@ -71,8 +71,6 @@ export interface LocalWorker extends Worker {
   /** Claims of the images loaded with `images`, and added ones. */
   readonly claims: Claims;
   readonly unpacker: Unpacker;
-  /** The layers of a result; live files of the client become one. */
-  layersOf(result: Result, context: CallContext): Promise<readonly LayerId[]>;
   /** A cgroup with the limits of the options, below `parent`: Cgroups.step() of cgroup.ts. */
   cgroup(parent: string, context: CallContext): Promise<StepCgroup | null>;
   /** Reports once that a step used a network other than the usual one. */
@@ -342,6 +340,10 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       );
       store.records.put("selection", key, digest);
       return digest;
+    },
+    async readFile(result, path, { maxBytes, vertex }, context) {
+      const dirs = await directories(result, vertex, context);
+      return keeper().run({ kind: "read", dirs, path, maxBytes }, { signal: context.signal });
     },
     async run(vertex, inputs, context, { name, resources }, earlier) {
       const { op } = vertex;

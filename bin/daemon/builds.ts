@@ -9,7 +9,6 @@ import type { Result } from "../wire/messages/moby/buildkit/v1/frontend/gateway_
 import { CODE, RpcError } from "../wire/status.ts";
 import type { RemoteSession } from "./remote-session.ts";
 import { openResults, type Results } from "./results.ts";
-import type { Sessions } from "./sessions.ts";
 import { openStatusStream, type StatusStream } from "./status-stream.ts";
 import { openWaiting } from "./waiting.ts";
 
@@ -25,8 +24,6 @@ export const GRAPHS_MAX = 10_000;
 export interface Build {
   readonly request: SolveRequest;
   readonly session: RemoteSession | null;
-  /** Those of all clients, for directories that another one has. */
-  readonly sessions: Sessions;
   readonly status: StatusStream;
   /** Aborts when the client gives up, or its session ends. */
   readonly signal: AbortSignal;
@@ -73,7 +70,7 @@ function open<T>(): {
   return { promise, resolve, reject };
 }
 
-export function openBuilds(sessions: Sessions): Builds {
+export function openBuilds(): Builds {
   const running = new Map<string, Build & { close(): void }>();
   /** null: the history has its progress. */
   const ended = new Map<string, StatusStream | null>();
@@ -90,7 +87,7 @@ export function openBuilds(sessions: Sessions): Builds {
       const returned = open<Result | undefined>();
       const bridge = open<Bridge>();
       const build = {
-        ...{ request, session, sessions, signal },
+        ...{ request, session, signal },
         returned: returned.promise,
         finish: returned.resolve,
         fail: returned.reject,

@@ -33,7 +33,7 @@ export type Solved =
 export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): Promise<Solved> {
   const { definition, frontend, options } = call;
   if (frontend === "") {
-    const cacheFrom = cacheImports(call.imports, {});
+    const cacheFrom = cacheImports(call.imports, {}, build.session);
     const graph =
       definition === undefined
         ? { vertices: new Map(), notes: new Map(), root: null }
@@ -54,7 +54,7 @@ export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): 
   if (build.session === null) throw new RpcError(CODE.UNKNOWN, "a build of a Dockerfile needs a session");
   const inputs = inputsOf(call.inputs, options);
   for (const { definition: input } of inputs.values()) remember(build, input);
-  const session = viewOf(build.session, options, build.sessions);
+  const session = viewOf(build.session, options);
   const request = requestOf(build.request, { options, inputs, imports: call.imports, session });
   const outcome = await bridge.dockerfile(request);
   if (outcome.kind === "answer") return { kind: "answer", metadata: answerOf(outcome.answer, request.call) };

@@ -51,6 +51,7 @@ export type ErrorCode =
   | "OUTPUT_FAILED"
   | "LIMIT_EXCEEDED"
   | "WORKER_UNREACHABLE"
+  | "BUILDER_UNREACHABLE"
   | "CHECKS_FAILED";
 
 /** A Digest; its file throws errors of this one, so it is not imported here. */

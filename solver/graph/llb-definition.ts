@@ -4,6 +4,7 @@ import type { Definition, Input, SourceFile, StepResources, Vertex, VertexNote }
 import { type Digest, digestOf } from "./digest.ts";
 import { BuildError, printable, type SourceRange } from "./error.ts";
 import { decodeHead, decodeOp, encodeHead, encodeOp } from "./llb.ts";
+import { STEP_CAPS } from "./llb-caps.ts";
 import { checkOp, hasOutput } from "./llb-check.ts";
 import { nameOfOp } from "./llb-names.ts";
 import { normalizePlatform } from "./platform.ts";
@@ -27,6 +28,7 @@ export const DEFINITION_MAX_VERTICES = 100_000;
 /** Bytes of one definition; more are refused. */
 export const DEFINITION_MAX_BYTES: number = 64 << 20;
 
+const OFFERED: ReadonlySet<string> = new Set(STEP_CAPS);
 /** Source ranges of one step; more are left out: they are for people. */
 const RANGES_MAX = 100;
 
@@ -147,13 +149,13 @@ function rangeToRaw({ start, end }: SourceRange): Value<typeof RANGE> {
 }
 
 export interface DecodeOptions {
-  /** Capabilities that steps may depend on; omitted: any. */
+  /** Capabilities that steps may depend on; omitted: those that are offered. */
   readonly caps?: ReadonlySet<string>;
 }
 
 /** Decodes protocol bytes. The digest of a vertex is that of its bytes as they came. Throws USAGE or DIGEST_INVALID for invalid
  *  definitions and for steps that depend on a capability which is not offered, LIMIT_EXCEEDED for oversized ones. */
-export function decodeDefinition(data: Uint8Array, { caps }: DecodeOptions = {}): Definition {
+export function decodeDefinition(data: Uint8Array, { caps = OFFERED }: DecodeOptions = {}): Definition {
   if (data.length > DEFINITION_MAX_BYTES) {
     throw new BuildError(
       "LIMIT_EXCEEDED",
@@ -182,7 +184,7 @@ export function decodeDefinition(data: Uint8Array, { caps }: DecodeOptions = {})
     checkOp(vertex.op);
     for (const input of vertex.inputs) checkOutput(vertices, input);
     const metadata = raw.metadata.get(vertex.digest) ?? null;
-    if (caps !== undefined) checkCaps(metadata, caps);
+    checkCaps(metadata, caps);
     const names = vertex.inputs.map((input) => notes.get(input.vertex)?.name ?? "");
     notes.set(vertex.digest, noteOf(vertex, names, metadata, raw.source));
   }
