@@ -58,32 +58,31 @@ export function detail(name: string, value: object): Detail {
 
 /** Where the error is: what the graph says of its step, or else what the error says itself. */
 function placesOf(error: BuildError, { source, graphs }: ErrorSources): Detail[] {
+  const own = source === null ? null : fileOf(source);
   const step = error.vertex as Digest | null;
   for (const graph of step === null ? [] : graphs) {
     const at = graph.notes.get(step as Digest)?.at ?? [];
-    const files = new Set(at.map(({ file }) => file));
-    const details = [...files].flatMap((name) => {
+    const names = new Set(at.map(({ file }) => file));
+    const details = [...names].flatMap((name) => {
       const file = graph.sources?.get(name);
-      return file === undefined
-        ? []
-        : [
-            place(
-              name,
-              file,
-              at.filter((range) => range.file === name),
-            ),
-          ];
+      if (file === undefined) return [];
+      const ranges = at.filter((range) => range.file === name);
+      // What this process made says nothing of where its Dockerfile is from.
+      const isOwn = own !== null && name === source?.file && Buffer.compare(own.data, file.data) === 0;
+      return [place(name, isOwn ? own : file, ranges)];
     });
     if (details.length > 0) return details;
   }
-  if (error.at === null || source === null || error.at.file !== source.file) return [];
-  const { origin } = source;
-  const file: SourceFile = {
-    data: Buffer.from(source.text),
+  if (error.at === null || own === null || error.at.file !== source?.file) return [];
+  return [place(error.at.file, own, [error.at])];
+}
+
+function fileOf({ text, origin }: SourceText): SourceFile {
+  return {
+    data: Buffer.from(text),
     language: "Dockerfile",
     definition: origin === undefined ? new Uint8Array(0) : encodeDefinition(origin),
   };
-  return [place(source.file, file, [error.at])];
 }
 
 /** Details are headers, which must be small. */
