@@ -146,18 +146,19 @@ function contextOf(
   if (url === undefined || url === "") {
     return { kind: "client", key: options["sharedkey:localdir:context"] ?? solve.Ref };
   }
+  const subdirectory = options["contextsubdir"] ?? "";
+  const below = subdirectory === "" ? {} : { subdirectory };
   if (url.startsWith(UPLOADED)) {
     const at = new URL(url);
-    return { kind: "upload", open: (options) => session.upload(at, options) };
+    return { kind: "upload", open: (options) => session.upload(at, options), ...below };
   }
-  const subdirectory = options["contextsubdir"] ?? "";
-  return { kind: "remote", url: subdirectory === "" ? url : belowRepository(url, subdirectory) };
+  const isRepository = gitContext(url, new Map()) !== null;
+  if (subdirectory === "" || !isRepository) return { kind: "remote", url, ...below };
+  return { kind: "remote", url: belowRepository(url, subdirectory) };
 }
 
 /** A directory of a repository, in the address's own words. */
 function belowRepository(url: string, subdirectory: string): string {
-  if (gitContext(url, new Map()) === null)
-    throw unsupported("contextsubdir with a context that is no repository");
   const [repository = "", fragment = ""] = url.split(/#(.*)/s);
   const [ref = "", directory = ""] = fragment.split(/:(.*)/s);
   return `${repository}#${ref}:${directory === "" ? subdirectory : `${directory}/${subdirectory}`}`;
@@ -278,8 +279,4 @@ function cacheExports({ Cache }: SolveRequest, session: RemoteSession | null): C
   return exports.map(({ Type, Attrs }) =>
     cacheToOf(givenAttributes({ type: Type, ...Attrs }, "cache export"), directoryOf(session), {}),
   );
-}
-
-function unsupported(what: string): RpcError {
-  return new RpcError(CODE.UNIMPLEMENTED, `${what}: not supported by tsbuildd`);
 }

@@ -92,7 +92,11 @@ async function unpackedContext(
 ): Promise<BuildRequest> {
   const { isArchive } = await import("../../cache/layers/archive.ts");
   const path = parts.store.content.path(digest);
-  if (await isArchive(path)) return { ...request, context: { kind: "archive", path, modifiedSeconds } };
+  if (await isArchive(path)) {
+    const { context } = request;
+    const below = "subdirectory" in context ? { subdirectory: context.subdirectory ?? "" } : {};
+    return { ...request, context: { kind: "archive", path, modifiedSeconds, ...below } };
+  }
   const data = parts.store.content.read(digest, DOCKERFILE_MAX_BYTES);
   const { dockerfile } = request; // one of this machine stays what it is
   return {
@@ -109,9 +113,11 @@ export async function sessionWithContext(parts: EngineParts, request: BuildReque
   const dir = join(parts.store.tempDir(), `context-${randomBytes(6).toString("hex")}`);
   onDisk("making a directory for the context", parts.store.dir, () => mkdirSync(dir, { mode: 0o700 }));
   parts.use({ [Symbol.asyncDispose]: () => removeContext(parts, dir) });
+  let root = dir;
   if (context.kind === "archive") {
-    const { extractContext } = await import("./context-archive.ts");
+    const { extractContext, directoryOf } = await import("./context-archive.ts");
     await extractContext(context.path, dir);
+    root = directoryOf(dir, context.subdirectory ?? "");
   }
   if (context.kind === "file") {
     const file = join(dir, HTTP_CONTEXT_FILE);
@@ -119,7 +125,7 @@ export async function sessionWithContext(parts: EngineParts, request: BuildReque
     utimesSync(file, context.modifiedSeconds ?? 0, context.modifiedSeconds ?? 0); // as of all that comes by http(s)
   }
   return {
-    files: async (name) => (name === MAIN_DIRECTORY ? { kind: "here", path: dir } : session.files(name)),
+    files: async (name) => (name === MAIN_DIRECTORY ? { kind: "here", path: root } : session.files(name)),
     secret: (id) => session.secret(id),
     sshSocket: (id) => session.sshSocket(id),
     credentials: (hostName) => session.credentials(hostName),
