@@ -18,6 +18,7 @@ import { digestOf } from "../../solver/graph/digest.ts";
 import type { FrontendInput } from "../../frontend/contract.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Entitlement } from "../../solver/graph/request.ts";
+import { UPLOAD_HOST } from "../../solver/graph/session.ts";
 import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import type { Attributes } from "./attributes.ts";
@@ -28,7 +29,7 @@ import { callOf } from "./subrequests.ts";
 const REPRODUCIBLE = "tsbuild.reproducible";
 const PIDS = "tsbuild.pids";
 /** Addresses of what the session uploads. */
-const UPLOADED = "http://buildkit-session/";
+const UPLOADED = `http://${UPLOAD_HOST}/`;
 /** The session's directory with the Dockerfile, where it is not the context. */
 const DOCKERFILE_DIRECTORY = "dockerfile";
 

@@ -1,10 +1,10 @@
 // The main context of a build, as far as it has to be fetched, unpacked or looked at before there is a graph.
 
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { mkdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { onDisk } from "../../cache/disk-fault.ts";
-import { type Digest, digestFromHex } from "../../solver/graph/digest.ts";
+import type { Digest } from "../../solver/graph/digest.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
 import { BuildError, redactUrl } from "../../solver/graph/error.ts";
 import { openGraph } from "../../solver/graph/llb.ts";
@@ -57,7 +57,11 @@ export async function fetchHttpContext(
   options: EngineBuildOptions,
 ): Promise<BuildRequest> {
   if (request.context.kind === "upload") {
-    const digest = await receive(parts, request.context.open(options));
+    const { receive } = await import("../../worker/sources/receive.ts");
+    const { DOWNLOAD_MAX_BYTES } = await import("../../worker/sources/http.ts");
+    const address = "the build context";
+    const sent = request.context.open(options);
+    const digest = await receive(sent, parts.store, { address, maxBytes: DOWNLOAD_MAX_BYTES });
     return await unpackedContext(parts, request, digest, null);
   }
   if (request.context.kind !== "remote") return request;
@@ -67,21 +71,6 @@ export async function fetchHttpContext(
   const context = { ...options, session: request.session };
   const { digest, modifiedSeconds } = await downloadHttp(source, parts.store, context, parts.transport);
   return await unpackedContext(parts, request, digest, modifiedSeconds);
-}
-
-/** A file that a client sends, as a blob. Throws what the client's end of it throws, STORE_FULL. */
-async function receive({ store }: EngineParts, data: AsyncIterable<Uint8Array>): Promise<Digest> {
-  await using ingest = store.content.ingest();
-  const hash = createHash("sha256");
-  let size = 0;
-  for await (const chunk of data) {
-    size += chunk.length;
-    hash.update(chunk);
-    ingest.write(chunk);
-  }
-  const digest = digestFromHex(hash.digest("hex"));
-  ingest.commit({ digest, size, trusted: true });
-  return digest;
 }
 
 async function unpackedContext(
@@ -125,11 +114,8 @@ export async function sessionWithContext(parts: EngineParts, request: BuildReque
     utimesSync(file, context.modifiedSeconds ?? 0, context.modifiedSeconds ?? 0); // as of all that comes by http(s)
   }
   return {
+    ...session,
     files: async (name) => (name === MAIN_DIRECTORY ? { kind: "here", path: root } : session.files(name)),
-    secret: (id) => session.secret(id),
-    sshSocket: (id) => session.sshSocket(id),
-    credentials: (hostName) => session.credentials(hostName),
-    outputs: session.outputs,
   };
 }
 
