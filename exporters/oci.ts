@@ -119,7 +119,7 @@ async function fetchRemotes(assembled: Assembled, deps: ExportDeps, context: Out
 /** Entries of index.json: one for each name, or one without a name. */
 function indexEntries(assembled: Assembled, names: readonly string[]): readonly Descriptor[] {
   const { descriptor } = assembled.top;
-  const base = { ...descriptor.annotations, [CREATED]: assembled.created };
+  const base = { [CREATED]: assembled.created, ...descriptor.annotations };
   if (names.length === 0) return [{ ...descriptor, annotations: base }];
   return names.map((name) => {
     const { tag, digest } = parseReference(name);

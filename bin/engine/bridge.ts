@@ -15,7 +15,14 @@ import { solveAndExport } from "./build-result.ts";
 import { callFrontend, resolveShown } from "./dockerfile.ts";
 import { resolvConfOf } from "./host-network.ts";
 import type { EngineParts, OpenBuild } from "./parts.ts";
-import type { Bridge, BridgeResult, BuildTerms, EngineBuildOptions, Ref } from "./request.ts";
+import {
+  type Bridge,
+  type BridgeResult,
+  type BuildTerms,
+  type EngineBuildOptions,
+  NO_WORDS,
+  type Ref,
+} from "./request.ts";
 
 /** How a result is solved. */
 interface Behind {
@@ -95,7 +102,8 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
         ref: refOf(definition, { build, noCache: request.noCache }),
       }));
       const { multiPlatform, sourceDateEpoch } = converted;
-      return { kind: "result", result: { images, multiPlatform, sourceDateEpoch, trace, onExported } };
+      const result = { images, multiPlatform, words: NO_WORDS, sourceDateEpoch, trace, onExported };
+      return { kind: "result", result };
     },
     async define(definition, { cacheFrom }) {
       const build = await buildOf(terms.session, cacheFrom, false);
