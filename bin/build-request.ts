@@ -156,12 +156,6 @@ function refuseUnavailable(flags: ParsedFlags): void {
       throw new BuildError("USAGE", `--attest=${value}: attestations are not supported yet`);
     }
   }
-  const builder = flags.one("builder");
-  if (builder !== null && builder !== "" && builder !== "default") {
-    throw new BuildError("USAGE", `--builder=${builder}: no such builder`, {
-      hint: "builds run in this process; remote builders are not supported yet",
-    });
-  }
 }
 
 function readNetwork(text: string | null): "default" | "host" | "none" {

@@ -69,8 +69,15 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "Check what builds can do on this machine, and how to fix what is missing",
     load: () => import("./commands/doctor.ts"),
   },
+  {
+    name: "builder",
+    summary: "Keep named builders elsewhere: ls, add, rm, use, inspect",
+    load: () => import("./commands/builder.ts"),
+  },
   { name: "version", summary: "Print the version", load: () => import("./commands/version.ts") },
 ];
+
+const BUILDER_ACTIONS: readonly string[] = ["ls", "add", "rm", "use", "inspect"];
 
 /** docker's longer ways to say the same: "image ls", "buildx build", "builder prune". */
 export function resolveAlias(words: readonly string[]): readonly string[] {
@@ -82,6 +89,9 @@ export function resolveAlias(words: readonly string[]): readonly string[] {
     const [name = "", ...args] = resolveAlias(["buildx", ...words.slice(1 + count)]);
     return [name, ...words.slice(1, 1 + count), ...args];
   }
+  // Of docker's "builder" and of buildx, as far as it is about builders.
+  if ((first === "builder" || first === "buildx") && BUILDER_ACTIONS.includes(second))
+    return ["builder", second, ...rest];
   if (!["image", "buildx", "builder"].includes(first) || second === "" || second.startsWith("-"))
     return words;
   const name =

@@ -10,6 +10,8 @@ import type { ConfigFlags } from "./flags-registry.ts";
 export interface Config extends EngineConfig {
   /** Directory of Docker's client configuration (config.json with credentials), absolute. */
   readonly dockerConfigDir: string;
+  /** Directory of this command's own configuration: named builders. Absolute. */
+  readonly configDir: string;
   readonly debug: boolean;
 }
 
@@ -30,6 +32,7 @@ export function readConfig(given: ConfigFlags, env: Environment, cwd: string): C
       return (user ??= caller());
     },
     dockerConfigDir: resolve(cwd, env.DOCKER_CONFIG || join(home, ".docker")),
+    configDir: join(resolve(cwd, env.XDG_CONFIG_HOME || join(home, ".config")), "tsbuild"),
     env,
     debug: given.debug,
     verbose: given.verbose,

@@ -1,6 +1,7 @@
 // The flags of `tsbuild build`, with the names and meaning of `docker buildx build`.
 
 import type { CommandFlags, FlagSpec } from "./args.ts";
+import { BUILDER_TLS_FLAGS } from "./flags-builder.ts";
 import { LIMIT_FLAGS } from "./flags-limits.ts";
 import { RUNTIME_FLAGS } from "./flags-runtime.ts";
 import { REGISTRY_FLAGS } from "./flags-registry.ts";
@@ -22,6 +23,7 @@ export const BUILD_FLAGS: CommandFlags = {
   positionals: { min: 1, max: 1 },
   flags: [
     ...REGISTRY_FLAGS,
+    ...BUILDER_TLS_FLAGS,
     {
       name: "add-host",
       kind: "list",
@@ -46,7 +48,11 @@ export const BUILD_FLAGS: CommandFlags = {
       help: "Read build arguments from a file (KEY=VALUE lines; --build-arg wins)",
     },
     { name: "build-context", kind: "list", help: "Additional build contexts (e.g., name=path)" },
-    { name: "builder", kind: "string", help: "" },
+    {
+      name: "builder",
+      kind: "string",
+      help: "Build elsewhere: an address or a name ('tsbuild builder'); default $TSBUILD_HOST",
+    },
     {
       name: "cache-from",
       kind: "list",

@@ -121,9 +121,8 @@ export function openPlainDisplay(options: PlainOptions): Display & { flush(): vo
 
   function hasNews(step: Step): boolean {
     const news = pendingOf(step);
-    return (
-      !news.ended && (!news.begun || isSettled(step) || news.lines.length > 0 || news.transfers.size > 0)
-    );
+    if (news.ended) return news.lines.length > 0; // of a builder elsewhere, whose words may overtake each other
+    return !news.begun || isSettled(step) || news.lines.length > 0 || news.transfers.size > 0;
   }
 
   function flush(): void {

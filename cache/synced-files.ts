@@ -12,20 +12,20 @@
 
 import { closeSync, constants, fchmodSync } from "node:fs";
 import { dirname } from "node:path";
-import { setImmediate as turn } from "node:timers/promises";
 import { digestOf } from "../solver/graph/digest.ts";
-import { BuildError, printable } from "../solver/graph/error.ts";
+import { BuildError } from "../solver/graph/error.ts";
 import { unlessAborted } from "../solver/graph/scope.ts";
-import type { FileEntry, FileRules, FileTransfer, RemoteFiles } from "../solver/graph/session.ts";
+import type { FileRules, FileTransfer, RemoteFiles } from "../solver/graph/session.ts";
 import { fchmodat, openat2, statxOrNull, utimensat } from "../worker/sys/file.ts";
 import { archiveFault } from "./layers/archive.ts";
-import { KEPT_PATHS_MAX_BYTES, treeWriter, type TreeWriter } from "./layers/entry.ts";
+import { treeWriter, type TreeWriter } from "./layers/entry.ts";
 import { removeAt } from "./layers/remove-tree.ts";
+import { invalid, type Listed, pauses, readListing, unlessStopped } from "./listed-files.ts";
 import type { TarEntry } from "./layers/tar.ts";
 import { refusalOf } from "./disk-fault.ts";
 import { namesIn, openDirectory, openIn, readIn, writeAll, writeWholeIn } from "./outside.ts";
 import { bootId } from "./owner.ts";
-import { baseOf, bytesOf, joinPath, parentOf, PATH_MAX_BYTES, type TreeStat } from "./tree.ts";
+import { baseOf, joinPath, parentOf, type TreeStat } from "./tree.ts";
 import { type LiveTree, liveTree } from "./tree-live.ts";
 import { O, RESOLVE, S } from "../worker/sys/constants.ts";
 import type { Store } from "./contract.ts";
@@ -36,9 +36,6 @@ export interface HeldDirectory extends AsyncDisposable {
 }
 
 const KEY_MAX_CHARS = 4096;
-/** Entries of one directory, which takes 0.5 KB of memory each. */
-const FILES_MAX = 2_000_000;
-const NAME_MAX_BYTES = 255;
 const OWNER_RWX = 0o700;
 
 /**
@@ -95,43 +92,6 @@ function asRefusal(error: unknown, path: string): unknown {
   });
 }
 
-/** Items of a client that may stop sending without a word. */
-async function* unlessStopped<T>(
-  items: AsyncIterable<T>,
-  signal: AbortSignal,
-): AsyncGenerator<T, void, undefined> {
-  const iterator = items[Symbol.asyncIterator]();
-  try {
-    for (;;) {
-      const { done, value } = await unlessAborted(iterator.next(), signal);
-      if (done === true) return;
-      yield value;
-    }
-  } finally {
-    iterator.return?.().catch(() => {}); // not waited for: it may be stuck where it is
-  }
-}
-
-/** Lets others have a turn now and then: a directory may have millions of files. Throws signal.reason. */
-function pauses(signal: AbortSignal): () => Promise<void> | undefined {
-  let count = 0;
-  return () => {
-    if (++count % PAUSE_EVERY !== 0) return undefined;
-    signal.throwIfAborted();
-    return turn();
-  };
-}
-const PAUSE_EVERY = 500;
-
-/** An entry as it was checked. Paths are byte strings. */
-interface Listed extends Omit<FileEntry, "path" | "linkName"> {
-  readonly index: number; // in the client's listing
-  readonly path: string;
-  readonly linkName: string;
-  /** Of a file: how many names the listing has for it. */
-  names: number;
-}
-
 async function update(
   dir: string,
   transfer: FileTransfer,
@@ -172,70 +132,6 @@ function readBoot(slot: number): string {
 }
 const BOOT = "boot";
 const BOOT_MAX_BYTES = 1024;
-
-/** Reads and checks the listing; what is neither file, directory, link nor FIFO is left out. */
-async function readListing(
-  transfer: FileTransfer,
-  signal: AbortSignal,
-): Promise<ReadonlyMap<string, Listed>> {
-  const listed = new Map<string, Listed>();
-  const leftOut = new Set<string>();
-  /** The directories on the way to the last entry, with the last name seen in each. */
-  const open: { readonly path: string; last: string }[] = [{ path: "", last: "" }];
-  let index = -1;
-  let keptBytes = 0;
-  for await (const entry of unlessStopped(transfer.listing(), signal)) {
-    index++;
-    if (!isEntry(entry)) throw invalid("its listing is malformed");
-    const path = bytesOf(entry.path);
-    const linkName = bytesOf(entry.linkName);
-    const name = baseOf(path);
-    keptBytes += path.length + linkName.length;
-    if (index >= FILES_MAX || keptBytes > KEPT_PATHS_MAX_BYTES)
-      throw new BuildError("LIMIT_EXCEEDED", `the client's directory has more than ${index} files`, {
-        hint: "exclude what the build does not need in .dockerignore",
-      });
-    if (["", ".", ".."].includes(name) || name.includes("\0") || name.length > NAME_MAX_BYTES)
-      throw invalid(`${shown(entry)} has a name that no file can have`);
-    if (path.length > PATH_MAX_BYTES || linkName.length > PATH_MAX_BYTES)
-      throw invalid(`${shown(entry)} is longer than a path can be`);
-    while (open.length > 0 && open.at(-1)?.path !== parentOf(path)) open.pop();
-    const parent = open.at(-1);
-    if (parent === undefined || path.startsWith("/") || name <= parent.last)
-      throw invalid(`${shown(entry)} is out of order`);
-    parent.last = name;
-    if (entry.type === "directory") open.push({ path, last: "" });
-    if (entry.type === "other" || (entry.type === "hardlink" && leftOut.has(linkName))) {
-      leftOut.add(path);
-      continue;
-    }
-    if (entry.type === "symlink" && (linkName === "" || linkName.includes("\0")))
-      throw invalid(`${shown(entry)} is a link to nothing`);
-    if (entry.type === "hardlink") {
-      const target = listed.get(linkName);
-      if (target?.type !== "file" && target?.type !== "fifo")
-        throw invalid(`${shown(entry)} is a hard link to no earlier file`);
-      target.names++;
-    }
-    const mtimeNs = entry.mtimeNs < 0n || entry.mtimeNs > MAX_TIME_NS ? 0n : entry.mtimeNs;
-    const mode = entry.mode & 0o7777;
-    const { type, size } = entry;
-    listed.set(path, { index, path, type, size, mode, mtimeNs, linkName, names: 1 });
-  }
-  return listed;
-}
-
-/** Messages of other programs become entries somewhere: what is used of them here is looked at once. */
-function isEntry({ path, type, linkName, mode, mtimeNs }: FileEntry): boolean {
-  return (
-    typeof path === "string" &&
-    typeof linkName === "string" &&
-    typeof mode === "number" &&
-    typeof mtimeNs === "bigint" &&
-    (type === "other" || Object.hasOwn(MEMBER_TYPES, type))
-  );
-}
-const MAX_TIME_NS = (1n << 63n) - 1n;
 
 /** What is not the same in the copy, in the listing's order; and directories whose mode or time has to be set in the end. */
 interface Differences {
@@ -471,12 +367,4 @@ function openBelow(root: number, path: string): number {
     flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW,
     resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS,
   });
-}
-
-function invalid(why: string): BuildError {
-  return new BuildError("SOURCE_FAILED", `the client sent an invalid directory: ${why}`);
-}
-
-function shown({ path }: FileEntry): string {
-  return JSON.stringify(printable(path, 200));
 }

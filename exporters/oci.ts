@@ -2,6 +2,7 @@
 // image-spec image-layout.md; member order, modes and annotations as containerd's images/archive/exporter.go.
 
 import { closeSync } from "node:fs";
+import { Readable } from "node:stream";
 import {
   isBlobIn,
   openDirectory,
@@ -17,6 +18,7 @@ import { pullLayer } from "../cache/registry/image.ts";
 import { hexOf } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Descriptor } from "../solver/graph/request.ts";
+import type { WritableBlobs } from "../solver/graph/session.ts";
 import { dockerManifest, loadToDocker, type NamedImage } from "./docker.ts";
 import { type Assembled, blobBytes, layersOf } from "./assembled.ts";
 import { makeOutputDirectory, outputError, writeOutput, writeTo } from "./file-output.ts";
@@ -46,7 +48,14 @@ export async function exportArchive(
   const image: NamedImage = { assembled, names: output.image.names };
   const isDocker = output.format === "docker";
   if (!output.tar) {
-    if (output.dest?.kind !== "path") throw new Error("a layout directory needs a path");
+    if (output.dest?.kind === "client") {
+      const blobs = deps.client?.layout?.(output.dest.name);
+      if (blobs === undefined)
+        throw new BuildError("OUTPUT_INVALID", "the client takes no image layouts as directories");
+      await during(context, "copying blobs", () => sendBlobs(blobs, assembled, deps, signal));
+      return null;
+    }
+    if (output.dest === null) throw new Error("a layout directory needs a path");
     const { path } = output.dest;
     await during(context, "writing layout", () => writeDirectory(path, image, isDocker, deps, signal));
     return null;
@@ -116,10 +125,38 @@ async function fetchRemotes(assembled: Assembled, deps: ExportDeps, context: Out
   );
 }
 
+/** Adds an image whose blobs are there to the index of a layout. Throws OUTPUT_INVALID, OUTPUT_FAILED. */
+export async function addToLayout(
+  path: string,
+  descriptor: Descriptor,
+  names: readonly string[],
+  signal: AbortSignal,
+): Promise<void> {
+  const top = openDirectory(path);
+  try {
+    const entries = namedEntries(descriptor, { ...descriptor.annotations }, names);
+    const index = indexJson(mergeEntries(top, path, entries));
+    signal.throwIfAborted();
+    await writeWholeIn(top, "oci-layout", (fd) => writeAll(fd, LAYOUT_FILE));
+    await writeWholeIn(top, "index.json", (fd) => writeAll(fd, index));
+  } catch (error) {
+    throw outputError(error, path, signal);
+  } finally {
+    closeSync(top);
+  }
+}
+
 /** Entries of index.json: one for each name, or one without a name. */
 function indexEntries(assembled: Assembled, names: readonly string[]): readonly Descriptor[] {
   const { descriptor } = assembled.top;
-  const base = { [CREATED]: assembled.created, ...descriptor.annotations };
+  return namedEntries(descriptor, { [CREATED]: assembled.created, ...descriptor.annotations }, names);
+}
+
+function namedEntries(
+  descriptor: Descriptor,
+  base: Readonly<Record<string, string>>,
+  names: readonly string[],
+): readonly Descriptor[] {
   if (names.length === 0) return [{ ...descriptor, annotations: base }];
   return names.map((name) => {
     const { tag, digest } = parseReference(name);
@@ -177,6 +214,19 @@ function members(
     ...(isDocker ? [file("manifest.json", dockerManifest(all))] : []),
     file("oci-layout", LAYOUT_FILE),
   ];
+}
+
+/** To a client that writes the index of the layout itself. */
+async function sendBlobs(
+  blobs: WritableBlobs,
+  assembled: Assembled,
+  deps: ExportDeps,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const layer of layersOf(assembled))
+    await blobs.write(layer, () => blobBytes(assembled, layer, deps, signal), { signal });
+  for (const { bytes, descriptor } of documentsOf(assembled))
+    await blobs.write(descriptor, () => Readable.from([bytes]), { signal });
 }
 
 // A layout that is there already gets the image added: blobs first, the index last and at once. The directory is the user's, what

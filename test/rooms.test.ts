@@ -12,6 +12,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "bin/engine",
     "bin/wire",
     "bin/daemon",
+    "bin/remote",
     "frontend",
     "solver",
     "exporters",
@@ -29,6 +30,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "worker/sys", // a message to the service manager
     "solver/graph",
   ],
+  "bin/remote": ["bin/engine", "bin/wire", "frontend", "exporters", "cache", "solver/graph"],
   "bin/wire": ["cache", "solver/graph"],
   "bin/engine": ["frontend", "solver", "exporters", "worker", "cache", "solver/graph"],
   frontend: ["solver/graph"],
@@ -56,6 +58,10 @@ const DOORS: readonly string[] = [
   "bin/version.ts",
   "bin/daemon/buildctl.ts",
   "bin/daemon/main.ts",
+  "bin/remote/remote.ts",
+  "bin/remote/address.ts", // the words of --builder
+  "bin/remote/control.ts", // who a builder is
+  "bin/remote/solve-request.ts", // what only this machine does
   "bin/wire/*",
   "bin/engine/engine.ts",
   "bin/engine/request.ts", // what it is asked and answers
@@ -80,6 +86,8 @@ const DOORS: readonly string[] = [
   "exporters/annotations.ts", // the words of --annotation
   "exporters/cache-early.ts", // layers that leave while the build goes on
   "exporters/cache-export.ts",
+  "exporters/docker.ts", // docker load
+  "exporters/oci.ts", // indexes of layouts that builders elsewhere write
   "exporters/file-output.ts", // files that appear whole
   "exporters/writable.ts", // whether they can be
   "exporters/output-grammar.ts", // the words of --output
@@ -90,6 +98,7 @@ const DOORS: readonly string[] = [
   "worker/probe.ts", // doctor
   "worker/probe-words.ts",
   "worker/keeper/keeper.ts",
+  "worker/keeper/contract.ts",
   "worker/keeper/messages.ts", // what the keeper can be asked
   "worker/keeper/userns.ts",
   "worker/sandbox/oci-runtime.ts", // which program runs a step
@@ -120,6 +129,8 @@ const DOORS: readonly string[] = [
   "cache/path-hash.ts", // files as entries: read, filtered, picked, hashed
   "cache/stat-cache.ts",
   "cache/synced-files.ts",
+  "cache/received-files.ts",
+  "cache/tree-follow.ts",
   "cache/tree.ts",
   "cache/tree-filter.ts",
   "cache/tree-live.ts",
@@ -162,7 +173,7 @@ const DOORS: readonly string[] = [
 
 /** Who may use which package: each one is behind a file or two of ours. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
-  "@bufbuild/protobuf": ["bin/wire", "bin/daemon"],
+  "@bufbuild/protobuf": ["bin/wire", "bin/daemon", "bin/remote"],
   "@foxglove/wasm-zstd": ["cache/layers"],
   aws4fetch: ["cache/remote-cache/s3-calls.ts"],
   "dockerfile-ast": ["frontend"],
@@ -245,6 +256,8 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
   ],
   "files and directories the user names": [
     "bin/build-request.ts",
+    "bin/builder-choice.ts",
+    "bin/remote-build.ts", // the context's real path
     "bin/commands/build.ts",
     "bin/engine/context-files.ts", // says only where a path leads
     "bin/context-source.ts",
@@ -267,6 +280,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
   "a private directory made a moment ago": [
     "bin/daemon/remote-session.ts", // sockets of agents
     "bin/engine/context-archive.ts",
+    "bin/remote/plan.ts",
     "bin/ssh-agent.ts",
     "bin/ssh-sockets.ts",
     "bin/step-log.ts",

@@ -5,6 +5,7 @@ import { isAbsolute, join, relative, resolve } from "node:path";
 import type { ParsedFlags } from "../args.ts";
 import { readBuildFlags } from "../build-request.ts";
 import { buildRequest, MAIN_DIRECTORY } from "../engine/defaults.ts";
+import { chosenBuilder } from "../builder-choice.ts";
 import { colourTable } from "../colours.ts";
 import type { BuildReport, BuildRequest, SourceText } from "../engine/request.ts";
 import { resolveContext } from "../context-source.ts";
@@ -92,18 +93,32 @@ async function build(
   { sources, warnings, onExplained, ignored }: Told,
 ): Promise<{ report: BuildReport; request: BuildRequest }> {
   const { config, cwd, signal } = context;
-  const {
-    directories,
-    secrets,
-    ssh: agents,
-    ...asked
-  } = await readBuildFlags(flags, config.env, cwd, configuredProxies(config.dockerConfigDir), signal);
+  const given = await readBuildFlags(
+    flags,
+    config.env,
+    cwd,
+    configuredProxies(config.dockerConfigDir),
+    signal,
+  );
+  const { directories, secrets, ssh: agents, ...asked } = given;
   const outputs = await readOutputs(flags, cwd, ignored);
   await prepareResultFiles(flags, outputs, asked.call.name === "build", cwd);
   if (asked.network !== "host")
     ignored.push(
       ...gatewayHosts(flags.all("add-host")).map((host) => `--add-host ${host} (except with --network=host)`),
     );
+  const builder = chosenBuilder(flags, config);
+  if (builder !== null) {
+    const { buildElsewhere } = await import("../remote-build.ts");
+    return await buildElsewhere(builder, given, outputs, {
+      ...{ flags, context },
+      onSource: (source) => void sources.set(source.file, source),
+      emit(event) {
+        if (event.kind === "warning") warnings.push(event);
+        if (event.kind !== "note" || config.verbose) display.event(event);
+      },
+    });
+  }
   const maxStorage = parseStorageLimit(flags.one("max-storage") || config.env.TSBUILD_MAX_STORAGE);
   await using engine = await openLocalEngine(config, { signal });
   let scratch: string | null = null;

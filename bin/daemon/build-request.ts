@@ -1,7 +1,7 @@
 // The attributes of a Solve as a BuildRequest of the engine: BuildKit's words for the Dockerfile frontend, exporters and caches.
 
 import type { CacheFrom, CacheTo } from "../engine/cache-location.ts";
-import { buildRequest, MAIN_DIRECTORY } from "../engine/defaults.ts";
+import { buildRequest, contextOnly, MAIN_DIRECTORY } from "../engine/defaults.ts";
 import type {
   BuildRequest,
   BuildTerms,
@@ -10,22 +10,25 @@ import type {
   ExtraHost,
 } from "../engine/request.ts";
 import { givenAttributes } from "../cache-attributes.ts";
-import { cacheFromOf, cacheToOf } from "../cache-flags.ts";
+import { cacheFromOf, cacheToOf, type DirectoryAt } from "../cache-flags.ts";
 import { parseCsv, parsePlatforms, parseSize, parseUlimit } from "../flags-values.ts";
 import { type ImageOptions, type Output, parseOutput } from "../../exporters/output-grammar.ts";
 import { gitContext } from "../../frontend/git-ref.ts";
+import { digestOf } from "../../solver/graph/digest.ts";
 import type { FrontendInput } from "../../frontend/contract.ts";
 import { readResultConfig } from "../../frontend/frontend.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Entitlement } from "../../solver/graph/request.ts";
-import type { Session } from "../../solver/graph/session.ts";
 import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import type { Attributes } from "./attributes.ts";
 import type { RemoteSession } from "./remote-session.ts";
 import { callOf } from "./subrequests.ts";
 
+/** What only clients of ours ask for. */
+const REPRODUCIBLE = "tsbuild.reproducible";
+const PIDS = "tsbuild.pids";
 /** Addresses of what the session uploads. */
 const UPLOADED = "http://buildkit-session/";
 /** The session's directory with the Dockerfile, where it is not the context. */
@@ -41,7 +44,11 @@ export interface DockerfileCall {
 
 /** The terms of a build. `allowed`: entitlements this daemon grants. Throws RpcError for what is not supported, BuildError for what is
  *  wrong. */
-export function termsOf(solve: SolveRequest, session: Session, allowed: ReadonlySet<string>): BuildTerms {
+export function termsOf(
+  solve: SolveRequest,
+  session: RemoteSession | null,
+  allowed: ReadonlySet<string>,
+): BuildTerms {
   const exporters =
     solve.Exporters.length > 0 || solve.ExporterDeprecated === ""
       ? solve.Exporters
@@ -53,12 +60,40 @@ export function termsOf(solve: SolveRequest, session: Session, allowed: Readonly
     outputs: outputs.length > 0 ? outputs : [parseOutput("type=cacheonly", () => {})],
     annotations: [],
     allow: entitlements(solve.Entitlements, allowed),
-    limits: null,
+    limits: limitsOf(solve.FrontendAttrs),
     ociRuntime: null,
-    reproducible: false,
-    cacheTo: cacheExports(solve),
-    session,
+    reproducible: solve.FrontendAttrs[REPRODUCIBLE] === "true",
+    cacheTo: cacheExports(solve, session),
+    session: session ?? contextOnly({ kind: "empty" }),
   };
+}
+
+/** BuildKit's attributes for limits of steps, and one for processes, which it has none for. Throws RpcError. */
+function limitsOf(options: Attributes): BuildTerms["limits"] {
+  const number = (name: string): number | null => {
+    const text = options[name] ?? "";
+    if (text === "") return null;
+    if (!/^(?:-1|\d{1,15})$/.test(text))
+      throw new RpcError(CODE.INVALID_ARGUMENT, `invalid ${name} value: ${printable(text, 60)}`);
+    return Number(text);
+  };
+  const cpus = (name: string): string | null => {
+    const text = options[name] ?? "";
+    if (text !== "" && !/^\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*$/.test(text))
+      throw new RpcError(CODE.INVALID_ARGUMENT, `invalid ${name} value: ${printable(text, 60)}`);
+    return text || null;
+  };
+  const limits = {
+    memoryBytes: number("memory"),
+    memorySwapBytes: number("memswap"),
+    cpuPeriodUs: number("cpuperiod"),
+    cpuQuotaUs: number("cpuquota"),
+    cpuShares: number("cpushares"),
+    cpusetCpus: cpus("cpusetcpus"),
+    cpusetMems: cpus("cpusetmems"),
+    pids: number(PIDS),
+  };
+  return Object.values(limits).some((limit) => limit !== null) ? limits : null;
 }
 
 /** SOURCE_DATE_EPOCH of a build, which BuildKit gives to its exporters. */
@@ -97,7 +132,7 @@ export function requestOf(
     ulimits: options["ulimit"] ? parseCsv(options["ulimit"]).map(parseUlimit) : [],
     cgroupParent: options["cgroup-parent"] ?? "",
     call: callOf(options),
-    cacheFrom: cacheImports(imports, options),
+    cacheFrom: cacheImports(imports, options, session),
     session,
   });
 }
@@ -184,7 +219,6 @@ function outputOf(type: string, attributes: Attributes, index: number): Output {
   if (output.kind === "cacheonly") return output;
   const image = { ...output.image, configs: configsIn(attributes) };
   if (output.kind === "image") return { ...output, image, store: attributes["store"] === "true" };
-  if (!output.tar) throw unsupported(`type=${type} with tar=false`);
   return { ...output, image, dest: client };
 }
 
@@ -210,17 +244,29 @@ export interface CacheEntry {
 }
 
 /** The caches to import: those given beside the options, else those in them. Throws RpcError, BuildError. */
-export function cacheImports(given: readonly CacheEntry[], options: Attributes): CacheFrom[] {
+export function cacheImports(
+  given: readonly CacheEntry[],
+  options: Attributes,
+  session: RemoteSession | null,
+): CacheFrom[] {
   const entries = given.length > 0 ? given : cacheEntries(options["cache-imports"]);
   return entries.flatMap(({ Type, Attrs }) => {
-    const from = cacheFromOf(givenAttributes({ type: Type, ...Attrs }, "cache import"), noDirectory, {});
+    const from = cacheFromOf(
+      givenAttributes({ type: Type, ...Attrs }, "cache import"),
+      directoryOf(session),
+      {},
+    );
     return from === null ? [] : [{ ...from, mounts: false }];
   });
 }
 
-/** A client's directory is not one of this machine. */
-function noDirectory(): never {
-  throw unsupported("caches of type local");
+/** Directories of caches are the client's. */
+function directoryOf(session: RemoteSession | null): DirectoryAt {
+  return ({ path, digest }) => {
+    if (session === null) throw new BuildError("USAGE", "a cache of type local needs a session");
+    const domain = digestOf(JSON.stringify([session.peer, path]));
+    return { kind: "client", name: path, domain, digest, blobs: () => session.cache(path) };
+  };
 }
 
 function cacheEntries(text: string | undefined): readonly CacheEntry[] {
@@ -238,14 +284,14 @@ function cacheEntries(text: string | undefined): readonly CacheEntry[] {
   }
 }
 
-function cacheExports({ Cache }: SolveRequest): CacheTo[] {
+function cacheExports({ Cache }: SolveRequest, session: RemoteSession | null): CacheTo[] {
   const old = Cache?.ExportRefDeprecated ?? "";
   const exports: readonly CacheEntry[] =
     Cache === undefined || Cache.Exports.length > 0 || old === ""
       ? (Cache?.Exports ?? [])
       : [{ Type: "registry", Attrs: { ...Cache.ExportAttrsDeprecated, ref: old } }];
   return exports.map(({ Type, Attrs }) =>
-    cacheToOf(givenAttributes({ type: Type, ...Attrs }, "cache export"), noDirectory, {}),
+    cacheToOf(givenAttributes({ type: Type, ...Attrs }, "cache export"), directoryOf(session), {}),
   );
 }
 

@@ -13,6 +13,7 @@ import {
   type FileTransfer,
   SECRET_MAX_BYTES,
   type Session,
+  type WritableBlobs,
 } from "../../solver/graph/session.ts";
 import { decodeBytes, sendBytes } from "../wire/bytes-message.ts";
 import { callUnary, type Metadata, openCall } from "../wire/client.ts";
@@ -77,6 +78,8 @@ export interface RemoteSession extends Session, Disposable {
   readonly peer: string;
   /** Aborts when the client is gone. */
   readonly gone: AbortSignal;
+  /** A directory of the client that is a build cache. */
+  cache(directory: string): WritableBlobs;
   /** What the client sends under an address of its own. */
   upload(url: URL, options: { readonly signal: AbortSignal }): AsyncIterable<Uint8Array>;
 }
@@ -153,7 +156,7 @@ export function openRemoteSession(
     peer,
     gone,
     async blobs(store) {
-      if (serves(READ_CONTENT)) return remoteBlobs(http, store, gone);
+      if (serves(READ_CONTENT)) return remoteBlobs(http, `oci:${store}`, gone);
       throw new BuildError("CONTEXT_MISSING", `the client serves no OCI layouts: ${store} was asked for`);
     },
     async other(asked, { signal }) {
@@ -213,7 +216,9 @@ export function openRemoteSession(
       call.end();
       for await (const message of call.messages()) yield decodeBytes(message);
     },
+    cache: (directory) => remoteBlobs(http, `local:${directory}`, gone),
     outputs: {
+      layout: () => remoteBlobs(http, "export", gone),
       async file(name, data, { signal, about = {} }) {
         const call = openOutput(name, signal, about);
         // Read all along: a client that wants no more ends the call at once, and takes nothing from then on.

@@ -183,15 +183,13 @@ export function readImage(store: Store, record: ImageRecord): LocalImage {
 function readManifest(store: Store, descriptor: Descriptor, record: ImageRecord): LocalManifest {
   const manifest = readDocument(store, descriptor.digest);
   const configDescriptor = manifest.config as Descriptor | undefined;
-  if (
-    configDescriptor === undefined ||
-    !isDigest(configDescriptor.digest) ||
-    !Array.isArray(manifest.layers)
-  ) {
+  const layers = (manifest.layers ?? []) as Descriptor[]; // null: BuildKit's word for none
+  if (configDescriptor === undefined || !isDigest(configDescriptor.digest) || !Array.isArray(layers)) {
     throw new BuildError("IMAGE_INVALID", `${descriptor.digest} is not an image manifest`);
   }
-  const config = readDocument(store, configDescriptor.digest) as unknown as ImageConfig;
-  const layers = manifest.layers as Descriptor[];
+  const read = readDocument(store, configDescriptor.digest) as unknown as ImageConfig;
+  const diffIds = (read.rootfs?.diff_ids as string[] | null | undefined) ?? [];
+  const config: ImageConfig = { ...read, rootfs: { type: "layers", diff_ids: diffIds } };
   const sizes = sizesOf(store, layers, config, record);
   return { descriptor, layers, configDescriptor, config, sizes, sizeBytes: sumOf(sizes) };
 }

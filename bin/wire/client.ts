@@ -3,7 +3,7 @@
 import { type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import type { ClientHttp2Session, IncomingHttpHeaders } from "node:http2";
 import type { Duplex } from "node:stream";
-import { readMessages, sendMessage } from "./frames.ts";
+import { readMessages, sendMessage, sendMessages } from "./frames.ts";
 import { CODE, errorIn, RpcError } from "./status.ts";
 
 export type Metadata = Readonly<Record<string, string | readonly string[]>>;
@@ -11,6 +11,7 @@ export type Metadata = Readonly<Record<string, string | readonly string[]>>;
 /** A call that has begun. */
 export interface OpenCall {
   send(message: Uint8Array): Promise<void>;
+  sendAll(messages: readonly Uint8Array[]): Promise<void>;
   /** No more messages follow. */
   end(): void;
   /** What the server sends, until it ends the call. Throws RpcError when it ends with an error. */
@@ -74,6 +75,7 @@ export function openCall(
   }
   return {
     send: (message) => sendMessage(stream, message),
+    sendAll: (messages) => sendMessages(stream, messages),
     end: () => stream.end(),
     messages,
     cancel,

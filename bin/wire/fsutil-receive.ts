@@ -2,9 +2,9 @@
 
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { FileEntry, FilePiece, FileTransfer } from "../../solver/graph/session.ts";
-import type { OpenCall } from "./client.ts";
 import { permissionsOf, typeOf } from "./fsutil-mode.ts";
 import { type Packet, Packet_PacketType as TYPE, PacketSchema } from "./messages/fsutil/types/wire_pb.ts";
+import type { PacketCall } from "./packets.ts";
 import { CODE, RpcError } from "./status.ts";
 
 /** Contents asked for ahead of the file that is being read: small files would wait a round trip each. */
@@ -13,8 +13,8 @@ const AHEAD_MAX_FILES = 64;
 /** What may pile up of them when files have grown meanwhile. */
 const PENDING_MAX_BYTES = 64 << 20;
 
-/** A transfer over a call that has begun. Throws RpcError for what the client says and does wrong. */
-export function receiveFiles(call: OpenCall): FileTransfer {
+/** A transfer over a call that has begun. Throws RpcError for what its other side says and does wrong. */
+export function receiveFiles(call: PacketCall): FileTransfer {
   const packets = call.messages();
   const sizes: number[] = [];
   let phase: "listing" | "contents" | "over" = "listing";
@@ -98,7 +98,7 @@ export function receiveFiles(call: OpenCall): FileTransfer {
           await send({ type: TYPE.PACKET_FIN });
           call.end();
           for (;;) if ((await next()).type === TYPE.PACKET_FIN) break;
-          for await (const _ of packets); // to the end of the call
+          if (call.isAnswer !== true) for await (const _ of packets); // to the end of the call
           return;
         } catch {
           // It has what it needs; or it failed, which has been told.

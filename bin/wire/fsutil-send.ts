@@ -1,75 +1,161 @@
-// A directory of this machine to a client: fsutil with the roles swapped (FileSend.DiffCopy of the exporter "local").
+// A directory of this machine to the other side of a call, in fsutil's packets: a listing, then contents on request (fsutil, send.go).
+// Asked for by FileSync.DiffCopy of a client, and sent by FileSend.DiffCopy of the exporter "local".
 
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { closeSync, readSync } from "node:fs";
-import { type Child, joinPath, textOf } from "../../cache/tree.ts";
+import { filterTree } from "../../cache/tree-filter.ts";
+import { followPaths } from "../../cache/tree-follow.ts";
+import { type Child, joinPath, textOf, type TreeReader } from "../../cache/tree.ts";
 import { type LiveTree, liveTree } from "../../cache/tree-live.ts";
-import type { OpenCall } from "./client.ts";
+import type { FileRules } from "../../solver/graph/session.ts";
 import { goMode } from "./fsutil-mode.ts";
 import { type Stat, StatSchema } from "./messages/fsutil/types/stat_pb.ts";
 import { Packet_PacketType as TYPE, PacketSchema } from "./messages/fsutil/types/wire_pb.ts";
+import { dataPacket, type PacketCall } from "./packets.ts";
 import { CODE, RpcError } from "./status.ts";
 
+/** What is not larger goes as one piece: 1 MiB halves the CPU of BuildKit's 32 KiB. */
 const PIECE_BYTES = 1 << 20;
+/** Entries of a listing that are written together. */
+const LISTED_AT_ONCE = 200;
 
 interface Sent {
   readonly path: string; // byte string
   readonly isFile: boolean;
+  isAsked: boolean;
 }
 
-/** Sends what is in the directory `root`. Sockets and devices are left out. Throws RpcError. */
-export async function sendFiles(call: OpenCall, root: string): Promise<void> {
-  const tree = liveTree(root, () => null);
+export interface SendOptions {
+  /** What is sent; left out: everything. */
+  readonly rules?: FileRules;
+  /** Modes as git keeps them. */
+  readonly gitModes?: boolean;
+}
+
+/** Sends what is in the directory `root`: no link is followed out of it. A socket is an empty file, devices are left out. Throws RpcError. */
+export async function sendFiles(call: PacketCall, root: string, options: SendOptions = {}): Promise<void> {
+  const live = liveTree(root, () => null);
   try {
-    const sent: Sent[] = [];
-    const links = new Map<string, string>();
-    for (const { path, child } of walk(tree, "")) {
-      const stat = statOf(tree, path, child, links);
-      await call.send(toBinary(PacketSchema, create(PacketSchema, { type: TYPE.PACKET_STAT, stat })));
-      sent.push({ path, isFile: child.stat.type === "file" && stat.linkname === "" });
-    }
-    await call.send(toBinary(PacketSchema, create(PacketSchema, { type: TYPE.PACKET_STAT })));
+    const sent = await sendListing(call, treeOf(live, options));
+    const buffer = Buffer.allocUnsafe(PIECE_BYTES);
+    const outbox = openOutbox(call);
     for await (const bytes of call.messages()) {
       const { type, ID, data } = fromBinary(PacketSchema, bytes);
       if (type === TYPE.PACKET_ERR)
         throw new RpcError(CODE.UNKNOWN, `error from receiver: ${Buffer.from(data).toString()}`);
       if (type === TYPE.PACKET_FIN) {
+        await outbox.flush();
         await call.send(toBinary(PacketSchema, create(PacketSchema, { type: TYPE.PACKET_FIN })));
         call.end();
+        if (call.isAnswer === true) return;
         continue;
       }
       const file = sent[ID];
-      if (type !== TYPE.PACKET_REQ || file?.isFile !== true)
-        throw new RpcError(CODE.INVALID_ARGUMENT, "the client asked for something that is no file");
-      await sendContent(call, ID, tree.open(file.path));
+      if (type !== TYPE.PACKET_REQ || file?.isFile !== true || file.isAsked)
+        throw new RpcError(CODE.INVALID_ARGUMENT, "something was asked for that is no file, or twice");
+      file.isAsked = true;
+      await sendContent(outbox, ID, open(live, file.path), buffer);
     }
   } finally {
-    tree.close();
+    live.close();
   }
 }
 
-async function sendContent(call: OpenCall, ID: number, fd: number): Promise<void> {
+/** What the rules select, and what links on the way of followed paths lead to. */
+function treeOf(live: LiveTree, { rules, gitModes = false }: SendOptions): TreeReader {
+  if (rules === undefined) return live;
+  const { includes, excludes, follow } = rules;
+  const followed = follow.length === 0 ? [] : followPaths(live, follow);
+  const isAll = followed === null || includes.length + followed.length === 0;
+  // Followed paths that lead nowhere select nothing.
+  const chosen = isAll ? (follow.length === 0 ? includes : []) : [...includes, ...followed];
+  return filterTree(live, { includes: chosen, excludes, gitModes });
+}
+
+async function sendListing(call: PacketCall, tree: TreeReader): Promise<Sent[]> {
+  const sent: Sent[] = [];
+  const links = new Map<string, string>();
+  let pending: Uint8Array[] = [];
+  for (const { path, child } of walk(tree, "")) {
+    const stat = statOf(tree, path, child, links);
+    pending.push(toBinary(PacketSchema, create(PacketSchema, { type: TYPE.PACKET_STAT, stat })));
+    const isFile = (child.stat.type === "file" && stat.linkname === "") || child.stat.type === "socket";
+    sent.push({ path, isFile, isAsked: false });
+    if (pending.length < LISTED_AT_ONCE) continue;
+    await call.sendAll(pending);
+    pending = [];
+  }
+  pending.push(toBinary(PacketSchema, create(PacketSchema, { type: TYPE.PACKET_STAT })));
+  await call.sendAll(pending);
+  return sent;
+}
+
+/** null: it has vanished, or has become something else; its content is empty then. */
+function open(tree: LiveTree, path: string): number | null {
   try {
-    for (;;) {
-      const buffer = Buffer.allocUnsafe(PIECE_BYTES);
-      const count = readSync(fd, buffer, 0, buffer.length, null);
-      const data = buffer.subarray(0, count);
-      await call.send(toBinary(PacketSchema, create(PacketSchema, { type: TYPE.PACKET_DATA, ID, data })));
-      if (count === 0) return;
-    }
-  } finally {
-    closeSync(fd);
+    return tree.open(path);
+  } catch (error) {
+    const { code } = error as { readonly code?: string };
+    // ENXIO: a socket, open(2).
+    if (["ENOENT", "ENOTDIR", "ELOOP", "ENXIO", "CONTEXT_CHANGED"].includes(code ?? "")) return null;
+    throw new RpcError(CODE.UNKNOWN, `open ${textOf(path)}: ${(error as Error).message}`, [], error);
   }
 }
+
+async function sendContent(outbox: Outbox, ID: number, fd: number | null, buffer: Buffer): Promise<void> {
+  try {
+    for (;;) {
+      const count = fd === null ? 0 : readSync(fd, buffer, 0, buffer.length, null);
+      if (count > 0) await outbox.put(dataPacket(ID, buffer.subarray(0, count))); // copies
+      if (count === buffer.length) continue;
+      await outbox.put(dataPacket(ID, NOTHING));
+      return;
+    }
+  } finally {
+    if (fd !== null) closeSync(fd);
+  }
+}
+
+/** Packets that wait to be sent together: small files are asked for one by one, and a write of each costs more than its bytes. */
+interface Outbox {
+  put(packet: Uint8Array): Promise<void>;
+  flush(): Promise<void>;
+}
+const OUTBOX_MAX_BYTES = 256 << 10;
+
+function openOutbox(call: PacketCall): Outbox {
+  let waiting: Uint8Array[] = [];
+  let bytes = 0;
+  let timer: NodeJS.Immediate | null = null;
+  const flush = async (): Promise<void> => {
+    if (timer !== null) clearImmediate(timer);
+    timer = null;
+    const packets = waiting;
+    waiting = [];
+    bytes = 0;
+    await call.sendAll(packets);
+  };
+  return {
+    async put(packet) {
+      waiting.push(packet);
+      bytes += packet.length;
+      if (bytes >= OUTBOX_MAX_BYTES) return await flush();
+      // Nobody may ask for more before this has come. What is wrong with the call is told to who reads it.
+      timer ??= setImmediate(() => void flush().catch(() => {}));
+    },
+    flush,
+  };
+}
+const NOTHING = new Uint8Array(0);
 
 /** Depth first, names of one directory in the order of their bytes. */
 function* walk(
-  tree: LiveTree,
+  tree: TreeReader,
   directory: string,
 ): Generator<{ readonly path: string; readonly child: Child }> {
   for (const child of tree.children(directory)) {
     const { type } = child.stat;
-    if (type !== "file" && type !== "directory" && type !== "symlink" && type !== "fifo") continue;
+    if (type === "character" || type === "block") continue;
     const path = joinPath(directory, child.name);
     yield { path, child };
     if (type === "directory") yield* walk(tree, path);
@@ -77,15 +163,16 @@ function* walk(
 }
 
 /** `links`: the first name of each file that has several; the others are sent as links to it. */
-function statOf(tree: LiveTree, path: string, { stat }: Child, links: Map<string, string>): Stat {
-  const type = stat.type as "file" | "directory" | "symlink" | "fifo";
-  const inode = type === "file" && stat.nlink > 1 ? `${stat.dev} ${stat.ino}` : null;
+function statOf(tree: TreeReader, path: string, { stat }: Child, links: Map<string, string>): Stat {
+  // As BuildKit's clients have it: fsutil, stat.go.
+  const type = stat.type === "socket" ? "file" : (stat.type as "file" | "directory" | "symlink" | "fifo");
+  const inode = stat.type === "file" && stat.nlink > 1 ? `${stat.dev} ${stat.ino}` : null;
   const first = inode === null ? undefined : links.get(inode);
   if (inode !== null && first === undefined) links.set(inode, textOf(path));
   return create(StatSchema, {
     path: textOf(path),
     mode: goMode(type, stat.mode),
-    size: BigInt(type === "file" && first === undefined ? stat.size : 0),
+    size: BigInt(stat.type === "file" && first === undefined ? stat.size : 0),
     modTime: stat.mtimeNs,
     linkname: type === "symlink" ? textOf(tree.readlink(path)) : (first ?? ""),
   });

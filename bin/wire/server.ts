@@ -4,7 +4,7 @@ import { type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufb
 import type { ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { Duplex } from "node:stream";
 import { serveHttp2 } from "./connection.ts";
-import { readMessages, sendMessage } from "./frames.ts";
+import { readMessages, sendMessage, sendMessages } from "./frames.ts";
 import { CODE, RpcError, trailersOf } from "./status.ts";
 
 /** One call. */
@@ -13,6 +13,7 @@ export interface Call {
   header(name: string): readonly string[];
   messages(): AsyncGenerator<Uint8Array, void, undefined>;
   send(message: Uint8Array): Promise<void>;
+  sendAll(messages: readonly Uint8Array[]): Promise<void>;
   /** Sends the headers of the answer now: clients wait for them. Later calls do nothing. */
   begin(headers?: Readonly<Record<string, string>>): void;
   /** Aborts when the client cancels, its deadline passes, or the connection ends. */
@@ -120,6 +121,10 @@ async function serveStream(
     async send(message) {
       begin();
       await sendMessage(stream, message);
+    },
+    async sendAll(messages) {
+      begin();
+      await sendMessages(stream, messages);
     },
     begin,
     signal: controller.signal,

@@ -101,7 +101,7 @@ describe("values of flags", () => {
       deepEqual(parsePlatform(text), want, text);
     }
     throws(() => parsePlatform("toaster"), /unknown operating system or architecture/);
-    throws(() => parsePlatform("a/b/c/d"), /not a platform/);
+    throws(() => parsePlatform("a/b/c/d"), /cannot parse platform specifier/);
     equal(parsePlatforms(["linux/amd64,linux/arm64", "amd64"]).length, 2);
   });
 });
@@ -181,14 +181,8 @@ describe("flags of build", () => {
   });
 
   it("accepts what asks for nothing and names what is missing", async () => {
-    await read([
-      "--provenance=false",
-      "--sbom=false",
-      "--attest=type=sbom,disabled=true",
-      "--builder",
-      "default",
-    ]);
-    for (const flag of ["--provenance=mode=max", "--sbom=true", "--attest=type=sbom", "--builder=ci"]) {
+    await read(["--provenance=false", "--sbom=false", "--attest=type=sbom,disabled=true"]);
+    for (const flag of ["--provenance=mode=max", "--sbom=true", "--attest=type=sbom"]) {
       await rejects(read([flag]), (error: Error) => error.message.startsWith(flag), flag);
     }
   });

@@ -49,7 +49,7 @@ describe("a mistake on the command line", () => {
   });
 
   it("of a builder is said wherever it is named", async () => {
-    const words = /--builder=far: no such builder/;
+    const words = /no builder "far" found/;
     for (const args of [
       ["build", "--builder", "far", "app"],
       ["buildx", "build", "--builder=far", "app"],

@@ -260,6 +260,7 @@ function pair() {
   ];
   const end = (out: PassThrough, from: PassThrough) => ({
     send: async (message: Uint8Array) => void out.write(framed(message)),
+    sendAll: async (messages: readonly Uint8Array[]) => void out.write(Buffer.concat(messages.map(framed))),
     end: () => void out.end(),
     messages: () => readMessages(from),
     cancel: () => void out.destroy(),

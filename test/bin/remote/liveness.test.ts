@@ -1,0 +1,51 @@
+// Whether a builder is there: silence makes doubt, and doubt is one ping, since grpc-go ends connections that are pinged often.
+
+import assert from "node:assert/strict";
+import { createServer, type ServerHttp2Session } from "node:http2";
+import { type AddressInfo, connect, createServer as createSocketServer, type Server } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { openHearing, watchConnection } from "../../../bin/remote/liveness.ts";
+import { dialHttp2 } from "../../../bin/wire/connection.ts";
+
+describe("a builder that says nothing", function () {
+  this.timeout(20_000);
+  const listen = async (server: Server): Promise<number> => {
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    return (server.address() as AddressInfo).port;
+  };
+
+  it("is given up soon after a step has failed, when it answers no ping either", async () => {
+    const server = createSocketServer((socket) => socket.resume().on("error", () => {}));
+    const http = dialHttp2(connect(await listen(server), "127.0.0.1"));
+    const begun = Date.now();
+    try {
+      const { signal } = new AbortController();
+      const lost = watchConnection(http, { hearing: openHearing(), hasFailed: () => true, signal });
+      await assert.rejects(lost, /does not answer any more/);
+      assert.ok(Date.now() - begun > 4_000);
+    } finally {
+      http.destroy();
+      server.close();
+    }
+  });
+
+  it("is asked once, and left alone when it answers", async () => {
+    let pings = 0;
+    const server = createServer();
+    server.on("session", (session: ServerHttp2Session) =>
+      session.on("ping", () => pings++).on("error", () => {}),
+    );
+    const http = dialHttp2(connect(await listen(server), "127.0.0.1"));
+    const ended = new AbortController();
+    try {
+      const hearing = openHearing();
+      const lost = watchConnection(http, { hearing, hasFailed: () => true, signal: ended.signal });
+      const first = await Promise.race([lost, delay(7_000, "there")]);
+      assert.deepEqual([first, pings], ["there", 1]);
+    } finally {
+      ended.abort();
+      http.destroy();
+      server.close();
+    }
+  });
+});
