@@ -15,7 +15,15 @@ import { solveAndExport } from "./build-result.ts";
 import { callFrontend, resolveShown } from "./dockerfile.ts";
 import { resolvConfOf } from "./host-network.ts";
 import type { EngineParts, OpenBuild } from "./parts.ts";
-import type { Bridge, BridgeResult, BuildTerms, EngineBuildOptions, FailedStep, Ref } from "./request.ts";
+import {
+  type Bridge,
+  type BridgeResult,
+  type BuildTerms,
+  type EngineBuildOptions,
+  type FailedStep,
+  NO_WORDS,
+  type Ref,
+} from "./request.ts";
 import type { Lease } from "../../cache/contract.ts";
 
 /** How a result is solved. */
@@ -136,7 +144,8 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
         ref: refOf(definition, { build, noCache: request.noCache }),
       }));
       const { multiPlatform, sourceDateEpoch } = converted;
-      return { kind: "result", result: { images, multiPlatform, sourceDateEpoch, trace, onExported } };
+      const result = { images, multiPlatform, words: NO_WORDS, sourceDateEpoch, trace, onExported };
+      return { kind: "result", result };
     },
     async define(definition, { cacheFrom }) {
       const build = await buildOf(terms.session, cacheFrom, false);

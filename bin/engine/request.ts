@@ -337,10 +337,22 @@ export interface RefImage {
   readonly baseHistory: number;
 }
 
+/** What a frontend says of its result beside the images. */
+export interface ResultWords {
+  /** For all outputs that are images; those of an output come on top. */
+  readonly annotations: readonly Annotation[];
+  /** Names, joined with commas, for outputs that take the frontend's; null: it has none. */
+  readonly imageName: string | null;
+  /** Told to the client when the result has been exported. */
+  readonly response: Readonly<Record<string, string>>;
+}
+export const NO_WORDS: ResultWords = { annotations: [], imageName: null, response: {} };
+
 /** What a frontend comes to: an image per platform. */
 export interface BridgeResult {
   readonly images: readonly RefImage[];
   readonly multiPlatform: boolean; // true: the result is an index
+  readonly words: ResultWords;
   /** SOURCE_DATE_EPOCH, for outputs that have none of their own. */
   readonly sourceDateEpoch: number | null;
   /** For --explain; null: the build is not recorded. */

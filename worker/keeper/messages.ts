@@ -188,8 +188,12 @@ export interface TreeEntry {
 /** The tree as a tar or as files: `-o type=local|tar`. */
 export interface ExportJob {
   readonly kind: "export";
-  /** Each merged tree goes into its folder of the output; null: its top. */
-  readonly trees: readonly { readonly dirs: readonly string[]; readonly folder: string | null }[];
+  /** Each merged tree goes into its folder of the output; null: its top, where no two may have the same file. `name`: of the tree, in messages. */
+  readonly trees: readonly {
+    readonly dirs: readonly string[];
+    readonly folder: string | null;
+    readonly name: string;
+  }[];
   readonly form: "tar" | "directory";
   readonly dest: string; // a file or an existing directory
   /** What the user calls the output; null: `dest` is a file of the store. */
