@@ -17,22 +17,31 @@ import type { Environment } from "./engine/request.ts";
 
 const TYPES = "registry, local, inline, s3 and gha";
 
+/** A directory of type=local as the place of a cache. */
+export type DirectoryAt = (
+  found: Pick<Extract<CacheLocation, { kind: "local" }>, "path" | "tag" | "digest">,
+) => CacheLocation;
+
+const directoryAt =
+  (cwd: string): DirectoryAt =>
+  ({ path, ...rest }) => ({ kind: "local", path: resolve(cwd, path), ...rest });
+
 /** One --cache-from; a reference alone is type=registry. Paths are made absolute. null: it asks for nothing. Throws USAGE. */
 export function parseCacheFrom(text: string, cwd: string, env: Environment): CacheFrom | null {
-  return cacheFromOf(readAttributes(text, "cache-from"), (path) => resolve(cwd, path), env);
+  return cacheFromOf(readAttributes(text, "cache-from"), directoryAt(cwd), env);
 }
 
-/** The same with attributes that were read already; `place`: what the name of a directory stands for. */
+/** The same with attributes that were read already; `directory`: where a directory is. */
 export function cacheFromOf(
   attributes: Attributes,
-  place: (name: string) => string,
+  directory: DirectoryAt,
   env: Environment,
 ): CacheFrom | null {
   const type = attributes.take("type") ?? "";
   // The reference of an inline cache is that of an image, and images are checked.
   if (type === "inline" && !attributes.has("ref")) return null;
   const from: CacheFrom = {
-    at: location(type === "inline" ? "registry" : type, "src", attributes, place, env),
+    at: location(type === "inline" ? "registry" : type, "src", attributes, directory, env),
     mounts: attributes.boolean("mounts") ?? true,
   };
   attributes.done();
@@ -41,15 +50,11 @@ export function cacheFromOf(
 
 /** One --cache-to. Throws USAGE, also for type=gha outside of GitHub Actions. */
 export function parseCacheTo(text: string, cwd: string, env: Environment): CacheTo {
-  return cacheToOf(readAttributes(text, "cache-to"), (path) => resolve(cwd, path), env);
+  return cacheToOf(readAttributes(text, "cache-to"), directoryAt(cwd), env);
 }
 
 /** The same with attributes that were read already. */
-export function cacheToOf(
-  attributes: Attributes,
-  place: (name: string) => string,
-  env: Environment,
-): CacheTo {
+export function cacheToOf(attributes: Attributes, directory: DirectoryAt, env: Environment): CacheTo {
   const type = attributes.take("type") ?? "";
   const ignoreError = attributes.boolean("ignore-error") ?? false;
   if (type === "inline") {
@@ -57,7 +62,7 @@ export function cacheToOf(
     attributes.done();
     return { kind: "inline" };
   }
-  const at = location(type, "dest", attributes, place, env);
+  const at = location(type, "dest", attributes, directory, env);
   if (at.kind === "gha" && at.service === null && !ignoreError) throw attributes.wrong(...WITHOUT_SERVICE);
   const form: CacheForm = {
     mode: attributes.choice("mode", ["min", "max"]) ?? "min",
@@ -81,7 +86,7 @@ function location(
   type: string,
   pathName: "src" | "dest",
   attributes: Attributes,
-  place: (name: string) => string,
+  directory: DirectoryAt,
   env: Environment,
 ): CacheLocation {
   switch (type) {
@@ -100,7 +105,8 @@ function location(
       const digest = pathName === "src" ? attributes.take("digest") : null;
       if (digest !== null && !isDigest(digest))
         throw attributes.wrong(`digest=${digest} is not a sha256 digest`);
-      return { kind: "local", path: place(path), tag: attributes.take("tag") || "latest", digest };
+      if (pathName === "dest") attributes.take("reset"); // for the client, who keeps the index
+      return directory({ path, tag: attributes.take("tag") || "latest", digest });
     }
     case "s3":
       return readS3(attributes, env);

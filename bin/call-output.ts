@@ -1,6 +1,6 @@
 // Results of --call as text and as JSON, field for field as buildx prints them.
 
-import { BuildError, type SourceRange } from "../solver/graph/error.ts";
+import { BuildError, type SourceRange, withProposal } from "../solver/graph/error.ts";
 import type { CallAnswer, CallRequest, SourceText } from "./engine/request.ts";
 import { renderExcerpt } from "./excerpt.ts";
 import { cleanText } from "./log-text.ts";
@@ -81,7 +81,7 @@ function checkJson(warnings: readonly CheckWarning[], error: Error | null, sourc
       ? {}
       : {
           buildError: {
-            message: error.message,
+            message: error instanceof BuildError ? withProposal(error) : error.message,
             location: error instanceof BuildError && error.at !== null ? location(error.at) : {},
           },
         }),

@@ -73,6 +73,7 @@ export interface CacheExportOutcome {
   readonly layers: number;
   /** Bytes that had to be sent, without config and manifest. */
   readonly sentBytes: number;
+  readonly manifest: Descriptor;
 }
 
 export interface CacheExportOptions extends Shown {
@@ -147,13 +148,15 @@ async function exportStacks(
     [...config.layers, ...extra.map(({ descriptor }) => descriptor)],
     form,
   );
-  const { digest } = await place.putManifest(manifest.bytes, manifest.mediaType, { signal });
+  const written = await place.putManifest(manifest.bytes, manifest.mediaType, { signal });
+  const { digest } = written;
   const kind = form.imageManifest ? "cache image manifest" : "cache manifest";
   moment(options, `writing ${kind} ${digest}`);
   return {
     records: records.length,
     layers: config.layers.length,
     sentBytes,
+    manifest: written,
   };
 }
 

@@ -23,6 +23,8 @@ export interface WriteOptions {
   readonly signal: AbortSignal;
   /** As in ExportDeps. */
   readonly client: ClientOutputs | null;
+  /** Told to a client. */
+  readonly about?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -35,8 +37,8 @@ export async function writeOutput(
   options: WriteOptions,
 ): Promise<void> {
   if (dest.kind === "client") {
-    const { client, signal } = options;
-    return await sendToClient(client, signal, (to) => to.file(dest.name, data, { signal }));
+    const { client, signal, about = {} } = options;
+    return await sendToClient(client, signal, (to) => to.file(dest.name, data, { signal, about }));
   }
   const { path } = dest;
   if (isSpecialFile(path)) return await writeSpecialFile(path, data, options.signal);

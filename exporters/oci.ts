@@ -2,6 +2,7 @@
 // image-spec image-layout.md; member order, modes and annotations as containerd's images/archive/exporter.go.
 
 import { closeSync } from "node:fs";
+import { Readable } from "node:stream";
 import {
   isBlobIn,
   openDirectory,
@@ -17,6 +18,7 @@ import { pullLayer } from "../cache/registry/image.ts";
 import { hexOf } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Descriptor } from "../solver/graph/request.ts";
+import type { WritableBlobs } from "../solver/graph/session.ts";
 import { dockerManifest, loadToDocker, type NamedImage } from "./docker.ts";
 import { type Assembled, blobBytes, layersOf } from "./assembled.ts";
 import { makeOutputDirectory, outputError, writeOutput, writeTo } from "./file-output.ts";
@@ -46,7 +48,14 @@ export async function exportArchive(
   const image: NamedImage = { assembled, names: output.image.names };
   const isDocker = output.format === "docker";
   if (!output.tar) {
-    if (output.dest?.kind !== "path") throw new Error("a layout directory needs a path");
+    if (output.dest?.kind === "client") {
+      const blobs = deps.client?.layout?.(output.dest.name);
+      if (blobs === undefined)
+        throw new BuildError("OUTPUT_INVALID", "the client takes no image layouts as directories");
+      await during(context, "copying blobs", () => sendBlobs(blobs, assembled, deps, signal));
+      return null;
+    }
+    if (output.dest === null) throw new Error("a layout directory needs a path");
     const { path } = output.dest;
     await during(context, "writing layout", () => writeDirectory(path, image, isDocker, deps, signal));
     return null;
@@ -62,9 +71,21 @@ export async function exportArchive(
   return await during(context, "sending tarball", async (report) => {
     const data = counted(tarBytes(members([image], isDocker, deps, signal)), report);
     if (dest === null) return await loadToDocker(data, { commands: deps.loaders, env: deps.env, signal });
-    await writeOutput(dest, data, { signal, client: deps.client });
+    await writeOutput(dest, data, { signal, client: deps.client, about: responseOf(assembled, image.names) });
     return null;
   });
+}
+
+/** BuildKit's words for what has been made, which its exporters tell a client first. */
+function responseOf({ top, isIndex, images }: Assembled, names: readonly string[]): Record<string, string> {
+  const { descriptor } = top;
+  const config = isIndex ? undefined : images[0]?.config.descriptor.digest;
+  return {
+    "containerimage.digest": descriptor.digest,
+    "containerimage.descriptor": Buffer.from(encodeGoJson(encodeDescriptor(descriptor))).toString("base64"),
+    ...(config === undefined ? {} : { "containerimage.config.digest": config }),
+    ...(names.length === 0 ? {} : { "image.name": names.join(",") }),
+  };
 }
 
 /** Writes several images into one archive, with docker's manifest.json. Throws as exportArchive. */
@@ -193,6 +214,19 @@ function members(
     ...(isDocker ? [file("manifest.json", dockerManifest(all))] : []),
     file("oci-layout", LAYOUT_FILE),
   ];
+}
+
+/** To a client that writes the index of the layout itself. */
+async function sendBlobs(
+  blobs: WritableBlobs,
+  assembled: Assembled,
+  deps: ExportDeps,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const layer of layersOf(assembled))
+    await blobs.write(layer, () => blobBytes(assembled, layer, deps, signal), { signal });
+  for (const { bytes, descriptor } of documentsOf(assembled))
+    await blobs.write(descriptor, () => Readable.from([bytes]), { signal });
 }
 
 // A layout that is there already gets the image added: blobs first, the index last and at once. The directory is the user's, what

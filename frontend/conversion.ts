@@ -73,6 +73,8 @@ export async function convertFor(request: ConvertRequest, targetPlatform: Platfo
   const epochSeconds = await readEpoch({ ...parts, options, host, table, escape, signal: call.signal });
   const created = epochSeconds === null ? null : formatTime(epochSeconds * 1000);
   const graph = openGraph();
+  const { name, data } = options.dockerfile;
+  graph.file(name, { data, language: "Dockerfile", definition: new Uint8Array(0) });
   let context: Input | null | undefined;
   const conversion: Conversion = {
     ...parts,

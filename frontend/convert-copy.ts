@@ -205,10 +205,14 @@ function rooted(path: string, { platform }: StageState): string {
   return path.startsWith("/") ? path : cleanPath(`/${path}`);
 }
 
+const WHOLE: ReadonlySet<string> = new Set(["*", "**", "**/*"]);
+
 function checkIgnored({ ignore, checks }: Conversion, copy: Copy, source: string): void {
   // What "!" patterns leave of a directory is not to be told from its name.
   if (ignore === null || ignore.hasExceptions) return;
   const path = cleanPath(source);
+  // The context itself is excluded only by what excludes all that is in it.
+  if ((path === "." || path === "/") && !ignore.list.some((pattern) => WHOLE.has(pattern))) return;
   // A slash in front stays, so that only what matches all names matches: the name above it is empty.
   if (!ignore.matches(path) && !(path.startsWith("/") && ignore.matches(""))) return;
   checks.warn("CopyIgnoredFile", copyIgnoredFile(copy.kind === "add" ? "Add" : "Copy", path), copy.at);

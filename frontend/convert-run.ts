@@ -88,12 +88,21 @@ export function convertRun(conversion: Conversion, state: StageState, run: Run, 
   // Quotes and unknown variables belong to the shell: the name shows them as they stand.
   const { escape } = conversion;
   const written = `${run.original}${remark}`;
-  const shown = shownText(conversion, state, run, written, { escape, rawQuotes: true, skipUnset: true });
+  const shown = shownText(conversion, shownState(state, more.secretEnv), run, written, {
+    ...{ escape, rawQuotes: true, skipUnset: true },
+  });
   const name = stepName(conversion, state, shown, step.isTrigger);
   state.fs = conversion.graph.add(op, state.platform, inputs.list, noteOf(name, run.at, state.ignoreCache));
   const history = `RUN ${stepEnvOf(state).shownArgs}${args.join(" ")} # buildkit`;
   spend(conversion, history.length);
   addHistory(state.image, history, true, conversion.created);
+}
+
+/** The variables as a name shows them: those that secrets replace are not what ENV says. */
+function shownState(state: StageState, secrets: ExecOp["secretEnv"]): Pick<StageState, "env"> {
+  if (secrets.length === 0) return state;
+  const masked = secrets.map(({ name }) => [name, "****"] as const);
+  return { env: new Map([...state.env, ...masked]) };
 }
 
 function readEnv(conversion: Conversion, state: StageState, agent: string | null): readonly string[] {

@@ -51,7 +51,7 @@ export function checkFlags(kind: string, flags: readonly Flag[]): void {
     const type = Object.hasOwn(known, flag.name) ? known[flag.name] : undefined;
     if (type === undefined) {
       const near = suggest(flag.name, Object.keys(known), true);
-      throw wrong(flag, `unknown flag: --${flag.name}`, near === null ? null : `did you mean --${near}?`);
+      throw wrong(flag, `unknown flag: --${flag.name}`, near === null ? null : `did you mean ${near}?`);
     }
     if (used.has(flag.name) && type !== "list") throw wrong(flag, `duplicate flag specified: --${flag.name}`);
     used.add(flag.name);

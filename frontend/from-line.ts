@@ -44,7 +44,8 @@ export function readGlobalArgs(
       if (value === undefined && arg.value !== null) {
         const expanded = atPlace(instruction.at, () => expandWord(arg.value ?? "", values, { escape }));
         value = expanded.text;
-        uses = expanded.matched.filter((name) => name !== arg.key);
+        // All it is made of: a name may be declared again, from what it was before.
+        uses = expanded.matched.flatMap((name) => [name, ...(declared.get(name)?.uses ?? [])]);
       }
       value ??= values.get(arg.key);
       if (value !== undefined) values.set(arg.key, value);
@@ -52,7 +53,7 @@ export function readGlobalArgs(
         value: value ?? "",
         comment: arg.comment,
         at: instruction.at,
-        uses: new Set(uses),
+        uses: new Set(uses.filter((name) => name !== arg.key)),
       });
     }
   }
@@ -108,7 +109,7 @@ function readPlatform(from: From, flag: string, used: Set<string>, options: From
     const reason = cause instanceof Error ? cause.message : "";
     throw new BuildError("PLATFORM_UNSUPPORTED", `failed to parse platform ${flag}: ${reason}`, {
       at: from.at,
-      hint,
+      hint: hint ?? (cause instanceof BuildError ? cause.hint : null),
       cause,
     });
   }
@@ -155,7 +156,7 @@ function argumentHint(names: readonly string[], known: Iterable<string>): string
   const options = [...known];
   for (const name of names) {
     const near = suggest(name, options, true);
-    if (near !== null) return `did you mean $${near}?`;
+    if (near !== null) return `did you mean ${near}?`;
   }
   return null;
 }

@@ -205,7 +205,7 @@ function crossTarget({ env, platform }: StageState): string {
 /** The text of an instruction as its step is called: keyword in capitals, variables filled in where that works. */
 export function shownText(
   conversion: Conversion,
-  state: StageState,
+  state: Pick<StageState, "env">,
   { keyword }: Instruction,
   text: string,
   options: WordOptions = conversion.words,

@@ -36,7 +36,7 @@ export function chainOf(job: Job, records: ResultRecords): readonly ChainStep[] 
       name: node.note?.name ?? node.vertex.op.kind,
       key,
       outputs: outputs.map((output) => (output?.kind === "layers" ? output.layers : null)),
-      isRecorded: found !== null,
+      isRecorded: found !== null && node.note?.exportCache !== false,
       createdAtMs: found?.record.createdAtMs ?? 0,
       inputs: node.facts.inputs.map((input, at) => {
         const step = index.get(input.vertex);

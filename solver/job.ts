@@ -61,7 +61,8 @@ export function loadJob(request: SolveRequest, roots: readonly Input[]): Job {
       want(node, input.output);
       return node;
     });
-    const isForced = request.noCache || (note?.ignoreCache ?? false);
+    // What a definition in a file builds may depend on more than that file.
+    const isForced = request.noCache || (note?.ignoreCache ?? false) || vertex.op.kind === "build";
     const isAbove = below.some((node) => node.facts.trust !== "all");
     const facts = factsOf(vertex, isForced ? "none" : isAbove ? "results" : "all");
     const { edge, requests } = openEdge(facts);

@@ -2,15 +2,17 @@
 
 import { setMaxListeners } from "node:events";
 import { debuglog } from "node:util";
-import type { CacheKey } from "./cache-key.ts";
+import { type CacheKey, keyOf, resultPart } from "./cache-key.ts";
 import { advance, type Edge, keysOf, type Message, type Request, waitsFor } from "./edge.ts";
-import type { Input } from "./graph/definition.ts";
+import type { Input, Vertex } from "./graph/definition.ts";
 import type { Digest } from "./graph/digest.ts";
-import { BuildError, locate } from "./graph/error.ts";
-import type { CallContext, Result } from "./graph/request.ts";
+import { BuildError, locate, withLeft } from "./graph/error.ts";
+import type { BuildOp } from "./graph/op.ts";
+import { type CallContext, type Result, SCRATCH } from "./graph/request.ts";
 import type { Flights } from "./flight.ts";
-import { chainsMs, type Job, type Node, release } from "./job.ts";
+import { chainsMs, type Job, loadJob, type Node, release } from "./job.ts";
 import { fetchUnnamed, keysAsRead, type Made, make, type Means, type Task } from "./making.ts";
+import { BUILD_OPS_MAX, readNested } from "./nested.ts";
 import { type Found, openResultRecords, type ResultRecords } from "./records.ts";
 import { openReadings, type Reading } from "./readings.ts";
 import { openReporter } from "./reporter.ts";
@@ -25,6 +27,8 @@ export type OnResult = (input: Input, result: Result, cached: boolean) => void;
 export interface DoneOnce {
   readonly forced: Map<string, Made>;
   readonly pins: Map<Digest, Pin>;
+  /** Build ops so far. */
+  nested: number;
 }
 
 export interface RunOptions {
@@ -35,6 +39,9 @@ export interface RunOptions {
   /** Separates forced runs of this build from those of others. */
   readonly name: string;
   readonly onResult: OnResult | null;
+  readonly noCache: boolean;
+  /** The build ops whose definitions this one is in, outermost first. */
+  readonly within: readonly Digest[];
 }
 
 type LookUp = Request & { readonly kind: "look-up" };
@@ -189,6 +196,9 @@ export async function runJob(
       try {
         const digest = await (reading === null ? reporter.looking(node.vertex.digest, look) : look());
         return { kind: "digest", index, digest };
+      } catch (error) {
+        if (!(error instanceof BuildError) || result.kind !== "layers") throw error;
+        throw withLeft(error, { inputs: [result.layers], mounts: [], subject: { kind: "cache", index } });
       } finally {
         if (!context.signal.aborted) reading?.end();
       }
@@ -253,6 +263,18 @@ export async function runJob(
   function run(node: Node, request: Request & { readonly kind: "run" }): void {
     const { parts, results } = request;
     warm();
+    const { vertex } = node;
+    if (vertex.op.kind === "build") {
+      const { op } = vertex;
+      reporter.started(vertex.digest);
+      start(node, async () => {
+        const result = await runNested({ ...vertex, op }, results);
+        // Users are found by this result alone (job.ts): the key only has to be of it.
+        const key = keyOf(node.facts.op, [resultPart(result, "")]);
+        return { kind: "ran", outputs: [result], key };
+      });
+      return;
+    }
     if (parts === null) {
       start(node, async () => {
         const { outputs } = await fetchUnnamed(node, means, inner);
@@ -272,6 +294,26 @@ export async function runJob(
       node.isUnchanged = made.unchanged;
       return { kind: "ran", outputs: made.outputs, key };
     });
+  }
+
+  /** Solves a definition in a file. It takes no slot of a queue: its steps do. */
+  async function runNested(
+    vertex: Vertex & { readonly op: BuildOp },
+    inputs: readonly Result[],
+  ): Promise<Result> {
+    if (++once.nested > BUILD_OPS_MAX)
+      throw new BuildError("LIMIT_EXCEEDED", `a build has more than ${BUILD_OPS_MAX} build steps`);
+    const { definition, root } = await readNested(vertex, inputs, options.within, worker, inner);
+    if (root === null) return SCRATCH;
+    const nested = loadJob({ definition, noCache: options.noCache }, [root]);
+    // Its steps are those of the build, not of this step: told as such.
+    const [result] = await runJob(
+      nested,
+      { ...inner, emit: context.emit },
+      { ...options, within: [...options.within, vertex.digest] },
+    );
+    // Live files have no name that users could be found by.
+    return { kind: "layers", layers: await worker.layersOf(result as Result, inner) };
   }
 
   async function shareForced(task: Task): Promise<Made> {

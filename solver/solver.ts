@@ -60,7 +60,7 @@ export function openSharing(): Sharing {
 /** The solver of a build; it does not dispose its worker and store. `limits` is called when the first step has to
  *  run (a fully cached build does not load the queues), and must return the same queues each time. */
 export function openSolver(means: Means, sharing: Sharing = openSharing()): Solver {
-  const once: DoneOnce = { forced: new Map(), pins: new Map() };
+  const once: DoneOnce = { forced: new Map(), pins: new Map(), nested: 0 };
   const name = sharing.nextJob();
   return {
     async solve(request, roots, context, options = {}) {
@@ -85,6 +85,8 @@ export function openSolver(means: Means, sharing: Sharing = openSharing()): Solv
           once,
           name,
           onResult: options.onResult ?? null,
+          noCache: request.noCache,
+          within: [],
         });
         // The caller's next task (packing layers) is mostly waiting: the comparison runs meanwhile.
         const explained = later(keepIt);

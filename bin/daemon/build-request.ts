@@ -1,7 +1,7 @@
 // The attributes of a Solve as a BuildRequest of the engine: BuildKit's words for the Dockerfile frontend, exporters and caches.
 
 import type { CacheFrom, CacheTo } from "../engine/cache-location.ts";
-import { buildRequest, MAIN_DIRECTORY } from "../engine/defaults.ts";
+import { buildRequest, contextOnly, MAIN_DIRECTORY } from "../engine/defaults.ts";
 import type {
   BuildRequest,
   BuildTerms,
@@ -10,14 +10,14 @@ import type {
   ExtraHost,
 } from "../engine/request.ts";
 import { givenAttributes } from "../cache-attributes.ts";
-import { cacheFromOf, cacheToOf } from "../cache-flags.ts";
+import { cacheFromOf, cacheToOf, type DirectoryAt } from "../cache-flags.ts";
 import { parseCsv, parsePlatforms, parseSize, parseUlimit } from "../flags-values.ts";
 import { type Output, parseOutput } from "../../exporters/output-grammar.ts";
 import { gitContext } from "../../frontend/git-ref.ts";
+import { digestOf } from "../../solver/graph/digest.ts";
 import type { FrontendInput } from "../../frontend/contract.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Entitlement } from "../../solver/graph/request.ts";
-import type { Session } from "../../solver/graph/session.ts";
 import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import type { Attributes } from "./attributes.ts";
@@ -42,7 +42,11 @@ export interface DockerfileCall {
 
 /** The terms of a build. `allowed`: entitlements this daemon grants. Throws RpcError for what is not supported, BuildError for what is
  *  wrong. */
-export function termsOf(solve: SolveRequest, session: Session, allowed: ReadonlySet<string>): BuildTerms {
+export function termsOf(
+  solve: SolveRequest,
+  session: RemoteSession | null,
+  allowed: ReadonlySet<string>,
+): BuildTerms {
   const exporters =
     solve.Exporters.length > 0 || solve.ExporterDeprecated === ""
       ? solve.Exporters
@@ -57,8 +61,8 @@ export function termsOf(solve: SolveRequest, session: Session, allowed: Readonly
     limits: limitsOf(solve.FrontendAttrs),
     ociRuntime: null,
     reproducible: solve.FrontendAttrs[REPRODUCIBLE] === "true",
-    cacheTo: cacheExports(solve),
-    session,
+    cacheTo: cacheExports(solve, session),
+    session: session ?? contextOnly({ kind: "empty" }),
   };
 }
 
@@ -126,7 +130,7 @@ export function requestOf(
     ulimits: options["ulimit"] ? parseCsv(options["ulimit"]).map(parseUlimit) : [],
     cgroupParent: options["cgroup-parent"] ?? "",
     call: callOf(options),
-    cacheFrom: cacheImports(imports, options),
+    cacheFrom: cacheImports(imports, options, session),
     session,
   });
 }
@@ -212,7 +216,6 @@ function outputOf(type: string, attributes: Attributes, index: number): Output {
   // A name would hold its layers for ever, and a worker's clients make thousands: what they push is in a registry.
   if (output.kind === "image") return { ...output, store: attributes["store"] === "true" };
   if (output.kind !== "archive") return output;
-  if (!output.tar) throw unsupported(`type=${type} with tar=false`);
   return { ...output, dest: client };
 }
 
@@ -226,17 +229,29 @@ export interface CacheEntry {
 }
 
 /** The caches to import: those given beside the options, else those in them. Throws RpcError, BuildError. */
-export function cacheImports(given: readonly CacheEntry[], options: Attributes): CacheFrom[] {
+export function cacheImports(
+  given: readonly CacheEntry[],
+  options: Attributes,
+  session: RemoteSession | null,
+): CacheFrom[] {
   const entries = given.length > 0 ? given : cacheEntries(options["cache-imports"]);
   return entries.flatMap(({ Type, Attrs }) => {
-    const from = cacheFromOf(givenAttributes({ type: Type, ...Attrs }, "cache import"), noDirectory, {});
+    const from = cacheFromOf(
+      givenAttributes({ type: Type, ...Attrs }, "cache import"),
+      directoryOf(session),
+      {},
+    );
     return from === null ? [] : [{ ...from, mounts: false }];
   });
 }
 
-/** A client's directory is not one of this machine. */
-function noDirectory(): never {
-  throw unsupported("caches of type local");
+/** Directories of caches are the client's. */
+function directoryOf(session: RemoteSession | null): DirectoryAt {
+  return ({ path, digest }) => {
+    if (session === null) throw new BuildError("USAGE", "a cache of type local needs a session");
+    const domain = digestOf(JSON.stringify([session.peer, path]));
+    return { kind: "client", name: path, domain, digest, blobs: () => session.cache(path) };
+  };
 }
 
 function cacheEntries(text: string | undefined): readonly CacheEntry[] {
@@ -254,14 +269,14 @@ function cacheEntries(text: string | undefined): readonly CacheEntry[] {
   }
 }
 
-function cacheExports({ Cache }: SolveRequest): CacheTo[] {
+function cacheExports({ Cache }: SolveRequest, session: RemoteSession | null): CacheTo[] {
   const old = Cache?.ExportRefDeprecated ?? "";
   const exports: readonly CacheEntry[] =
     Cache === undefined || Cache.Exports.length > 0 || old === ""
       ? (Cache?.Exports ?? [])
       : [{ Type: "registry", Attrs: { ...Cache.ExportAttrsDeprecated, ref: old } }];
   return exports.map(({ Type, Attrs }) =>
-    cacheToOf(givenAttributes({ type: Type, ...Attrs }, "cache export"), noDirectory, {}),
+    cacheToOf(givenAttributes({ type: Type, ...Attrs }, "cache export"), directoryOf(session), {}),
   );
 }
 

@@ -2,13 +2,13 @@
 // is known for a while after its end.
 
 import type { Bridge, SourceText } from "../engine/request.ts";
+import type { Definition } from "../../solver/graph/definition.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
 import type { Result } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import type { RemoteSession } from "./remote-session.ts";
 import { openResults, type Results } from "./results.ts";
-import type { Sessions } from "./sessions.ts";
 import { openStatusStream, type StatusStream } from "./status-stream.ts";
 import { openWaiting } from "./waiting.ts";
 
@@ -18,16 +18,19 @@ export const GATEWAY_WAIT_MS = 3_000;
 /** Builds of which it is known that they have ended. */
 const ENDED_MAX = 100;
 
+/** Graphs that one build remembers. */
+export const GRAPHS_MAX = 10_000;
+
 export interface Build {
   readonly request: SolveRequest;
   readonly session: RemoteSession | null;
-  /** Those of all clients, for directories that another one has. */
-  readonly sessions: Sessions;
   readonly status: StatusStream;
   /** Aborts when the client gives up, or its session ends. */
   readonly signal: AbortSignal;
   readonly results: Results;
   source: SourceText | null;
+  /** The graphs of what it was asked for, for errors: of no more than GRAPHS_MAX. */
+  readonly graphs: Definition[];
   /** What each exporter of the request has made; null: no image. */
   exported: readonly (Descriptor | null)[];
   /** The engine's side of it; rejects when it ends before there is one. */
@@ -67,7 +70,7 @@ function open<T>(): {
   return { promise, resolve, reject };
 }
 
-export function openBuilds(sessions: Sessions): Builds {
+export function openBuilds(): Builds {
   const running = new Map<string, Build & { close(): void }>();
   /** null: the history has its progress. */
   const ended = new Map<string, StatusStream | null>();
@@ -84,7 +87,7 @@ export function openBuilds(sessions: Sessions): Builds {
       const returned = open<Result | undefined>();
       const bridge = open<Bridge>();
       const build = {
-        ...{ request, session, sessions, signal },
+        ...{ request, session, signal },
         returned: returned.promise,
         finish: returned.resolve,
         fail: returned.reject,
@@ -94,6 +97,7 @@ export function openBuilds(sessions: Sessions): Builds {
         status: openStatusStream(),
         results: openResults(),
         source: null,
+        graphs: [],
         exported: [],
       };
       running.set(name, build);

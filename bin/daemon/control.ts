@@ -35,7 +35,6 @@ import { statusOf } from "./errors.ts";
 import type { History } from "./history.ts";
 import { openRemoteSession } from "./remote-session.ts";
 import type { Sessions } from "./sessions.ts";
-import { contextOnly } from "../engine/defaults.ts";
 import { unlessAborted } from "../../solver/graph/scope.ts";
 import { epochOf, termsOf } from "./build-request.ts";
 import { bareResult } from "./results.ts";
@@ -92,7 +91,7 @@ export function controlHandlers(deps: ControlDeps): Handlers {
         } catch (error) {
           failure = build.signal.aborted
             ? new RpcError(CODE.CANCELLED, "context canceled")
-            : statusOf(error, build.source);
+            : statusOf(error, build);
         }
         build.status.end();
         try {
@@ -146,7 +145,7 @@ export function controlHandlers(deps: ControlDeps): Handlers {
 /** Drives the build to its end. Returns what its exporters say. */
 async function solve(build: Build, { engine, allowed }: ControlDeps): Promise<Record<string, string>> {
   const { request, status, signal } = build;
-  const terms = termsOf(request, build.session ?? contextOnly({ kind: "empty" }), allowed);
+  const terms = termsOf(request, build.session, allowed);
   const options: EngineBuildOptions = {
     signal,
     emit: (event) => status.event(event),
@@ -154,6 +153,7 @@ async function solve(build: Build, { engine, allowed }: ControlDeps): Promise<Re
       build.source = source;
       status.source(source);
     },
+    keepsFailed: isDriven(request),
   };
   return await engine.drive(terms, options, async (bridge) => {
     build.opened(bridge);

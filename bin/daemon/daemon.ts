@@ -15,7 +15,7 @@ import { controlHandlers } from "./control.ts";
 import { gatewayHandlers } from "./gateway.ts";
 import { healthHandlers } from "./health.ts";
 import { openHistory } from "./history.ts";
-import { DEFAULT_HISTORY_LIMITS } from "./history-store.ts";
+import { DEFAULT_HISTORY_LIMITS, type HistoryLimits } from "./history-store.ts";
 import { type Listener, listenOn, type PassedSocket } from "./listen.ts";
 import type { Log } from "./log.ts";
 import { openSessions } from "./sessions.ts";
@@ -49,24 +49,29 @@ const SOLVE = "/moby.buildkit.v1.Control/Solve";
  *  all connections. */
 export async function openDaemon(engine: Engine, options: DaemonOptions): Promise<Daemon> {
   const { settings, version, log } = options;
-  let { gc, worker } = settings;
+  let { gc, worker, history: kept } = settings;
   const allowed = new Set(settings.allowed);
   const sessions = openSessions();
-  const builds = openBuilds(sessions);
-  const draining = new AbortController();
-  const history = openHistory({
-    ...{ files: engine.store.history, content: engine.store.content, log: (line: string) => log.error(line) },
-    limits: {
-      maxAgeMs: settings.history.maxAgeMs ?? DEFAULT_HISTORY_LIMITS.maxAgeMs,
-      maxEntries: settings.history.maxEntries ?? DEFAULT_HISTORY_LIMITS.maxEntries,
-    },
-  });
+  const builds = openBuilds();
   const collector = openCollector(engine, {
     policies: () => (gc.kind === "policies" ? gc.policies : []),
     log,
   });
   const admission = openAdmission(() => collector.buildEnded());
   const workers = (): WorkerRecord[] => [workerRecord(version, worker)];
+  const draining = new AbortController();
+  const limits: HistoryLimits = {
+    get maxAgeMs() {
+      return kept.maxAgeMs ?? DEFAULT_HISTORY_LIMITS.maxAgeMs;
+    },
+    get maxEntries() {
+      return kept.maxEntries ?? DEFAULT_HISTORY_LIMITS.maxEntries;
+    },
+  };
+  const history = openHistory({
+    ...{ files: engine.store.history, content: engine.store.content, limits },
+    log: (line) => log.error(line),
+  });
   const peers = new WeakMap<object, string>();
   const peerOf = ({ stream }: Call): string =>
     peers.get((stream as unknown as { readonly session?: object }).session ?? {}) ?? "";
@@ -93,6 +98,11 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
     void served.closed.then(() => connections.delete(served));
   };
 
+  async function drain(withinMs: number): Promise<void> {
+    draining.abort();
+    await admission.drain(withinMs);
+  }
+
   const listeners: Listener[] = [];
   try {
     for (const address of settings.addresses)
@@ -104,21 +114,17 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
   return {
     addresses: listeners.map(({ shown }) => shown).filter((shown) => shown !== ""),
     reload(next) {
-      ({ gc, worker } = next);
+      ({ gc, worker, history: kept } = next);
       allowed.clear();
       for (const name of next.allowed) allowed.add(name);
       for (const listener of listeners) listener.reload();
     },
     running: () => admission.running,
-    drain(withinMs) {
-      draining.abort();
-      return admission.drain(withinMs);
-    },
+    drain,
     async [Symbol.asyncDispose]() {
-      draining.abort();
-      await admission.drain(0);
-      for (const listener of listeners) listener.close();
+      await drain(0);
       history.drain();
+      for (const listener of listeners) listener.close();
       for (const { session } of connections) session.close();
       const all = Promise.all([...connections].map(({ closed }) => closed));
       const timeout = new AbortController();

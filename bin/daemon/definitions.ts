@@ -11,6 +11,11 @@ export function definitionIn(message: DefinitionMessage): Definition {
   return decodeDefinition(toBinary(DefinitionSchema, message));
 }
 
+/** The steps in a definition's protocol bytes, each as its own. */
+export function stepsOf(definition: Uint8Array): readonly Uint8Array[] {
+  return fromBinary(DefinitionSchema, definition).def;
+}
+
 /** A graph for a client, which may give it to another build: directories of the client say which session has them. */
 export function definitionFor(definition: Definition, session: string): DefinitionMessage {
   const vertices = new Map(

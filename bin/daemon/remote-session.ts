@@ -13,6 +13,7 @@ import {
   type FileTransfer,
   SECRET_MAX_BYTES,
   type Session,
+  type WritableBlobs,
 } from "../../solver/graph/session.ts";
 import { decodeBytes, sendBytes } from "../wire/bytes-message.ts";
 import { callUnary, type Metadata, openCall } from "../wire/client.ts";
@@ -75,6 +76,8 @@ export interface RemoteSession extends Session, Disposable {
   readonly peer: string;
   /** Aborts when the client is gone. */
   readonly gone: AbortSignal;
+  /** A directory of the client that is a build cache. */
+  cache(directory: string): WritableBlobs;
   /** What the client sends under an address of its own. */
   upload(url: URL, options: { readonly signal: AbortSignal }): AsyncIterable<Uint8Array>;
 }
@@ -151,7 +154,7 @@ export function openRemoteSession(
     peer,
     gone,
     async blobs(store) {
-      if (serves(READ_CONTENT)) return remoteBlobs(http, store, gone);
+      if (serves(READ_CONTENT)) return remoteBlobs(http, `oci:${store}`, gone);
       throw new BuildError("CONTEXT_MISSING", `the client serves no OCI layouts: ${store} was asked for`);
     },
     async other(asked, { signal }) {
@@ -211,12 +214,29 @@ export function openRemoteSession(
       call.end();
       for await (const message of call.messages()) yield decodeBytes(message);
     },
+    cache: (directory) => remoteBlobs(http, `local:${directory}`, gone),
     outputs: {
-      async file(name, data, { signal }) {
-        const call = openOutput(name, signal);
-        for await (const chunk of data) await sendBytes(call, chunk);
-        call.end();
-        await untilTaken(call.messages());
+      layout: () => remoteBlobs(http, "export", gone),
+      async file(name, data, { signal, about = {} }) {
+        const call = openOutput(name, signal, about);
+        // Read all along: a client that wants no more ends the call at once, and takes nothing from then on.
+        let isOver = false;
+        const taken = untilTaken(call.messages()).finally(() => {
+          isOver = true;
+        });
+        taken.catch(() => {}); // told below
+        try {
+          for await (const chunk of data) {
+            if (isOver) break;
+            await sendBytes(call, chunk);
+          }
+          if (!isOver) call.end();
+        } catch (error) {
+          const isEnded = error instanceof RpcError && error.code === CODE.CANCELLED;
+          if (!isEnded) call.cancel();
+          if (!isEnded) throw error;
+        }
+        await taken;
       },
       async directory(name, path, { signal }) {
         await sendFiles(openOutput(name, signal), path);
@@ -230,9 +250,10 @@ export function openRemoteSession(
     },
   };
 
-  function openOutput(name: string, signal: AbortSignal) {
+  function openOutput(name: string, signal: AbortSignal, about: Readonly<Record<string, string>> = {}) {
     if (!serves(METHODS.output)) throw new RpcError(CODE.UNIMPLEMENTED, "the client takes no outputs");
-    const metadata = { "buildkit-attachable-exporter-id": name };
+    const said = Object.entries(about).map(([key, value]) => [`exporter-md-${key}`, value]);
+    const metadata = { "buildkit-attachable-exporter-id": name, ...Object.fromEntries(said) };
     return openCall(http, METHODS.output, { signal: AbortSignal.any([signal, gone]), metadata });
   }
 }

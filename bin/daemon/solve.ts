@@ -3,12 +3,13 @@
 import type { BridgeResult, Bridge, CallAnswer, Ref } from "../engine/request.ts";
 import { renderCall } from "../call-output.ts";
 import type { FrontendInput } from "../../frontend/contract.ts";
+import type { Definition } from "../../solver/graph/definition.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Definition as DefinitionMessage } from "../wire/messages/pb/ops_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import type { Attributes } from "./attributes.ts";
 import { cacheImports, type CacheEntry, requestOf } from "./build-request.ts";
-import type { Build } from "./builds.ts";
+import { type Build, GRAPHS_MAX } from "./builds.ts";
 import { definitionIn } from "./definitions.ts";
 import { viewOf } from "./session-view.ts";
 import { checkCaps, describeSubrequests, VERSION } from "./subrequests.ts";
@@ -32,11 +33,12 @@ export type Solved =
 export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): Promise<Solved> {
   const { definition, frontend, options } = call;
   if (frontend === "") {
-    const cacheFrom = cacheImports(call.imports, {});
+    const cacheFrom = cacheImports(call.imports, {}, build.session);
     const graph =
       definition === undefined
         ? { vertices: new Map(), notes: new Map(), root: null }
         : definitionIn(definition);
+    remember(build, graph);
     return { kind: "ref", ref: await bridge.define(graph, { cacheFrom }) };
   }
   if (definition !== undefined && definition.def.length > 0)
@@ -51,11 +53,18 @@ export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): 
   if (described !== null) return { kind: "answer", metadata: described };
   if (build.session === null) throw new RpcError(CODE.UNKNOWN, "a build of a Dockerfile needs a session");
   const inputs = inputsOf(call.inputs, options);
-  const session = viewOf(build.session, options, build.sessions);
+  for (const { definition: input } of inputs.values()) remember(build, input);
+  const session = viewOf(build.session, options);
   const request = requestOf(build.request, { options, inputs, imports: call.imports, session });
   const outcome = await bridge.dockerfile(request);
   if (outcome.kind === "answer") return { kind: "answer", metadata: answerOf(outcome.answer, request.call) };
+  for (const { ref } of outcome.result.images) remember(build, ref.definition);
   return { kind: "images", result: outcome.result };
+}
+
+/** For errors, which say where in its files a step is. */
+function remember({ graphs }: Build, graph: Definition): void {
+  if (graphs.length < GRAPHS_MAX) graphs.push(graph);
 }
 
 /** Docker's own frontend, under its name or that of its image, is the one of this process. */

@@ -194,10 +194,13 @@ function warningOf(
   vertex: Digest,
   source: SourceText | null,
 ) {
+  const [first] = event.at;
+  // As BuildKit's own frontend writes findings of its checks, and buildx's summary of warnings prints them: linter.go, LintFormatShort.
+  const short = first === undefined ? event.message : `${event.message} (line ${first.start.line})`;
   return create(VertexWarningSchema, {
     vertex,
     level: 1n,
-    short: Buffer.from(event.rule === "" ? event.message : `${event.rule}: ${event.message}`),
+    short: Buffer.from(event.rule === "" ? event.message : `${event.rule}: ${short}`),
     detail: event.detail === "" ? [] : [Buffer.from(event.detail)],
     url: event.url,
     ...(source === null || event.at.length === 0

@@ -8,7 +8,7 @@ import { digestOf } from "../../solver/graph/digest.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Emit, ProgressEvent } from "../../solver/graph/event.ts";
-import type { BuiltImage, CallContext, LayerId } from "../../solver/graph/request.ts";
+import type { BuiltImage, CallContext, Descriptor, LayerId } from "../../solver/graph/request.ts";
 import { Scope } from "../../solver/graph/scope.ts";
 import type { Solution } from "../../solver/solver.ts";
 import type { WorkerOptions } from "../../worker/worker.ts";
@@ -33,7 +33,7 @@ export async function openBuildImports(
   const { openImports } = await import("../../cache/remote-cache/imports.ts");
   const domains = await Promise.all(
     cacheFrom.map(async ({ at }) =>
-      at.kind === "s3" || at.kind === "gha" ? parts.objects.domain(at) : null,
+      at.kind === "s3" || at.kind === "gha" || at.kind === "client" ? parts.objects.domain(at) : null,
     ),
   );
   const sources = cacheFrom.map(({ at, mounts }, index): CacheSource => {
@@ -192,29 +192,32 @@ export async function openEarlyExports(
 
 function earlyTargets({ cacheTo }: BuildTerms): readonly PlaceTarget[] {
   return cacheTo.filter(
-    (one): one is PlaceTarget => one.kind === "place" && one.at.kind !== "local" && one.form.mode === "max",
+    (one): one is PlaceTarget =>
+      one.kind === "place" && one.at.kind !== "local" && one.at.kind !== "client" && one.form.mode === "max",
   );
 }
 
-/** Exports the build to all requested caches, one after the other. Rethrows errors of an export, unless ignore-error is set. */
+/** Exports the build to all requested caches, one after the other. Returns the last manifest, if any was written. Rethrows errors of an export, unless ignore-error is set. */
 export async function exportCaches(
   outcome: BuildOutcome,
   terms: BuildTerms,
   parts: CacheExportParts,
   early: EarlyExport | null,
   context: CallContext,
-): Promise<void> {
+): Promise<Descriptor | null> {
   const targets = terms.cacheTo.filter((one) => one.kind === "place");
-  if (targets.length === 0) return;
+  if (targets.length === 0) return null;
   await early?.finish();
   const content: ExportContent = {
     chain: chainOf(outcome, parts),
     mountIds: mountIds(outcome.definition),
   };
+  let manifest: Descriptor | null = null;
   for (const target of targets) {
     const sentBytes = early?.sentBytes(earlyTargets(terms).indexOf(target)) ?? 0;
-    await exportTo(target, content, parts, sentBytes, context);
+    manifest = (await exportTo(target, content, parts, sentBytes, context)) ?? manifest;
   }
+  return manifest;
 }
 
 /** What every place gets, as far as it asks for it. */
@@ -230,7 +233,7 @@ async function exportTo(
   /** Already sent during the build. */
   earlyBytes: number,
   { emit, signal }: CallContext,
-): Promise<void> {
+): Promise<Descriptor | null> {
   const { exportCache } = await import("../../exporters/cache-export.ts");
   const name = nameOfLocation(target.at);
   const vertex = digestOf(`export cache ${name}`);
@@ -253,12 +256,13 @@ async function exportTo(
     const line = `${outcome.records} records, ${outcome.layers} layers; ${sentBytes} bytes sent\n`;
     emit({ kind: "log", vertex, atMs: Date.now(), fd: 1, data: Buffer.from(line) });
     emit({ kind: "done", vertex, atMs: Date.now() });
+    return outcome.manifest;
   } catch (error) {
     if (signal.aborted) throw error;
     if (target.ignoreError) {
       emit({ kind: "done", vertex, atMs: Date.now() });
       warn(emit, `the cache was not exported to ${name}: ${messageOf(error)}`);
-      return;
+      return null;
     }
     if (error instanceof BuildError) emit({ kind: "failed", vertex, atMs: Date.now(), error });
     throw error;

@@ -2,7 +2,7 @@
 
 import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { onDisk } from "../../cache/disk-fault.ts";
 import { type Digest, digestFromHex } from "../../solver/graph/digest.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
@@ -149,6 +149,15 @@ export function sourceGraph(source: SourceOp, { context }: BuildRequest): Defini
     group: null,
   };
   return graph.definition(graph.add(source, null, [], note));
+}
+
+/** The file of a client's directory alone. */
+export function dockerfileGraph(directory: string, path: string): Definition {
+  const graph = openGraph();
+  const attrs = { "local.followpaths": JSON.stringify([path]) };
+  const source: SourceOp = { kind: "source", identifier: `local://${directory}`, attrs };
+  const name = `[internal] load build definition from ${basename(path)}`;
+  return graph.definition(graph.add(source, null, [], { name, ignoreCache: false, at: [], group: null }));
 }
 
 /** Time of a source in seconds; null: it has none. */

@@ -168,11 +168,19 @@ export async function solveAndExport(
     },
   );
   const [first] = groups;
-  if (solution !== undefined && first !== undefined) {
-    const { definition } = first;
-    await caches?.exportCaches({ images, solution, definition }, terms, cacheParts, early, context);
-  }
-  return reportOf(outcomes);
+  const manifest =
+    solution === undefined || first === undefined
+      ? null
+      : await caches?.exportCaches(
+          { images, solution, definition: first.definition },
+          terms,
+          cacheParts,
+          early,
+          context,
+        );
+  const report = reportOf(outcomes);
+  if (!manifest) return report;
+  return { ...report, metadata: { ...report.metadata, "cache.manifest": JSON.stringify(manifest) } };
 }
 
 /** Images that are solved together. */

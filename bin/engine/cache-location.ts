@@ -4,13 +4,27 @@
 import type { S3Credentials } from "../../cache/remote-cache/s3-calls.ts";
 import type { CacheForm } from "../../exporters/cache-export.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
+import type { WritableBlobs } from "../../solver/graph/session.ts";
 
 /** Where a cache lies. */
 export type CacheLocation =
   | { readonly kind: "registry"; readonly ref: string; readonly insecure: boolean }
   | { readonly kind: "local"; readonly path: string; readonly tag: string; readonly digest: Digest | null }
+  | ClientLocation
   | S3Location
   | GhaLocation;
+
+/** A directory of a client that is somewhere else. */
+export interface ClientLocation {
+  readonly kind: "client";
+  /** As the client calls it. */
+  readonly name: string;
+  /** What keeps the caches of clients apart. */
+  readonly domain: string;
+  /** Of the manifest to be read, which the client has looked up. */
+  readonly digest: Digest | null;
+  readonly blobs: () => WritableBlobs;
+}
 
 export interface S3Location {
   readonly kind: "s3";
@@ -68,6 +82,8 @@ export function nameOfLocation(at: CacheLocation): string {
       return at.ref;
     case "local":
       return `${at.path}:${at.digest ?? at.tag}`;
+    case "client":
+      return at.name;
     case "s3":
       return `s3://${at.bucket}/${at.prefix}${at.manifestsPrefix}${at.names[0]}`;
     case "gha":

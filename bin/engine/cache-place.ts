@@ -13,7 +13,7 @@ export async function openPlace(
   registry: OpenRegistry,
   objects: ObjectCaches,
 ): Promise<CachePlace> {
-  if (at.kind === "s3" || at.kind === "gha") return objects.place(at);
+  if (at.kind === "s3" || at.kind === "gha" || at.kind === "client") return objects.place(at);
   const { directoryPlace, registryPlace } = await import("../../cache/remote-cache/place.ts");
   if (at.kind === "local") return directoryPlace(at.path, at.tag, at.digest);
   const { parseReference } = await import("../../cache/registry/reference.ts");

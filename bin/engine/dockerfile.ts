@@ -3,15 +3,21 @@
 import type { Definition } from "../../solver/graph/definition.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import type { Attrs, Platform } from "../../solver/graph/op.ts";
+import type { Attrs, Platform, SourceOp } from "../../solver/graph/op.ts";
 import type { CallContext, LayerId } from "../../solver/graph/request.ts";
 import type { TraceRequest } from "../../solver/solver.ts";
-import { sourceGraph, sourceTime } from "./build-context.ts";
+import { dockerfileGraph, sourceGraph, sourceTime } from "./build-context.ts";
 import { contextSource, frontendOptions } from "./frontend-options.ts";
 import type { OpenBuild } from "./parts.ts";
 import type { BuildRequest, CallAnswer, EngineBuildOptions } from "./request.ts";
 import { traceOf } from "./trace-request.ts";
-import type { Converted, FrontendHost, FrontendOptions, ResolvedImage } from "../../frontend/contract.ts";
+import type {
+  Converted,
+  FrontendHost,
+  FrontendInput,
+  FrontendOptions,
+  ResolvedImage,
+} from "../../frontend/contract.ts";
 
 /** What a call of the frontend came to. */
 export type Called =
@@ -47,6 +53,7 @@ export async function callFrontend(
   const text = {
     file: frontendRequest.dockerfile.name,
     text: new TextDecoder().decode(frontendRequest.dockerfile.data),
+    ...originOf(request, source),
   };
   options.onSource(text);
   // A Dockerfile (or argument) that was never built successfully here certainly has a step to run: the keeper starts while
@@ -79,6 +86,15 @@ export async function callFrontend(
       if (store.records.get("built", wish) === null) store.records.put("built", wish, 1);
     },
   };
+}
+
+/** The Dockerfile as a step that reads it, where that means something to a client. */
+function originOf(request: BuildRequest, source: SourceOp | FrontendInput): { readonly origin?: Definition } {
+  const { dockerfile, context } = request;
+  if (dockerfile.kind === "client") return { origin: dockerfileGraph(dockerfile.name, dockerfile.path) };
+  const isInContext = dockerfile.kind === "default" || dockerfile.kind === "path";
+  if (!isInContext || context.kind !== "remote" || "definition" in source) return {};
+  return { origin: sourceGraph(source, request) };
 }
 
 /** What a frontend is asked about. */

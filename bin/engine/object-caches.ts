@@ -6,15 +6,18 @@ import type { CachePlace } from "../../cache/remote-cache/place.ts";
 import type { WebCalls } from "../../cache/remote-cache/web-calls.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
-import type { GhaLocation, S3Location } from "./cache-location.ts";
+import type { ClientLocation, GhaLocation, S3Location } from "./cache-location.ts";
 import type { EngineConfig } from "./request.ts";
 import type { Elsewhere, TransferOptions } from "../../cache/registry/contract.ts";
 
+/** Caches that are no registry and no directory of this machine. */
+export type ObjectLocation = S3Location | GhaLocation | ClientLocation;
+
 export interface ObjectCaches extends Disposable {
   /** Opens a cache without sending requests. Throws REGISTRY_DENIED without a service. */
-  place(at: S3Location | GhaLocation): Promise<CachePlace>;
+  place(at: ObjectLocation): Promise<CachePlace>;
   /** What separates caches: who may have written them. */
-  domain(at: S3Location | GhaLocation): Promise<string>;
+  domain(at: ObjectLocation): Promise<string>;
   /** Can only this process read blobs, because its credentials are not in the environment, or end with a job? */
   isBorrowed(from: string): boolean;
   /** For `openRegistry`. Credentials are those a cache was opened with, else those of the environment. */
@@ -97,8 +100,21 @@ export function openObjectCaches({ env, cacheKeys }: ObjectCachesOptions): Objec
     return place;
   }
 
+  async function placeOfClient(at: ClientLocation): Promise<CachePlace> {
+    const { clientPlace } = await import("../../cache/remote-cache/client-place.ts");
+    const blobs = at.blobs();
+    const from = `client:${at.domain}`;
+    readers.set(from, ({ digest }, { signal }) => blobs.read(digest, { signal }));
+    borrowed.add(from);
+    return clientPlace(blobs, { name: at.name, from, digest: at.digest });
+  }
+
   /** A blob in a record, of a cache this process has not opened. */
   async function readerFor(from: string): Promise<ReadBlob> {
+    if (from.startsWith("client:"))
+      throw new BuildError("REGISTRY_DENIED", "a layer is in a cache that only the client of its build has", {
+        hint: "build the image again",
+      });
     const calls = await useWeb();
     const { s3Blob } = await import("../../cache/remote-cache/s3.ts");
     const s3 = s3Blob(from, () => cacheKeys.s3("a layer in S3"), calls);
@@ -121,11 +137,12 @@ export function openObjectCaches({ env, cacheKeys }: ObjectCachesOptions): Objec
 
   return {
     async place(at) {
-      const place = at.kind === "s3" ? s3Place(at) : ghaPlace(at);
+      const place = at.kind === "s3" ? s3Place(at) : at.kind === "client" ? placeOfClient(at) : ghaPlace(at);
       opening.add(place);
       return await place.finally(() => opening.delete(place));
     },
     async domain(at) {
+      if (at.kind === "client") return `client ${at.domain}`;
       if (at.kind === "gha") {
         const { ghaDomain } = await import("../../cache/remote-cache/gha.ts");
         return at.service === null ? `gha:${at.scope}` : ghaDomain(await accessOf(at), at.scope);
@@ -135,7 +152,7 @@ export function openObjectCaches({ env, cacheKeys }: ObjectCachesOptions): Objec
     },
     isBorrowed: (from) => borrowed.has(from),
     elsewhere(from, descriptor, options) {
-      if (!/^(?:s3:|gha:[12]:)https?:\/\//.test(from)) return null;
+      if (!/^(?:s3:|gha:[12]:)https?:\/\/|^client:/.test(from)) return null;
       return read();
       async function* read(): AsyncGenerator<Uint8Array, void, undefined> {
         await Promise.allSettled(opening); // one of them may bring the keys

@@ -162,6 +162,7 @@ export function cacheImport({ at }: CacheFrom, digest: string | null): Entry {
       return { Type: "registry", Attrs: registryAttributes(at) };
     case "local":
       return { Type: "local", Attrs: { src: at.path, tag: at.tag, ...(digest === null ? {} : { digest }) } };
+    case "client":
     case "s3":
     case "gha":
       throw unsupported(`--cache-from type=${at.kind}`);
@@ -179,6 +180,7 @@ export function cacheExport(to: CacheTo): Entry {
       return { Type: "registry", Attrs: { ...registryAttributes(at), ...attributes } };
     case "local":
       return { Type: "local", Attrs: { dest: at.path, tag: at.tag, ...attributes } };
+    case "client":
     case "s3":
     case "gha":
       throw unsupported(`--cache-to type=${at.kind}`);

@@ -65,6 +65,8 @@ export function openCall(
     if (ended === null) await Promise.race([gone, once(stream, "trailers")]);
     signal.throwIfAborted();
     if (ended !== null) {
+      // Nobody reads what is still to be sent, and without a window it would wait for ever.
+      stream.destroy();
       const error = errorIn(ended);
       if (error !== null) throw error;
       return;

@@ -9,7 +9,8 @@ export interface ChainStep {
   /** Key by definition: 64 hex digits. */
   readonly key: string;
   readonly outputs: readonly (readonly LayerId[] | null)[];
-  /** There is a record of it: it is something to be found. false: a pinned source, or a mere stack of others. */
+  /** There is a record of it: it is something to be found. false: a pinned source, a mere stack of others, or what its definition keeps out
+   *  of caches. */
   readonly isRecorded: boolean;
   readonly createdAtMs: number;
   /** What each input is: an output of an earlier step, files by their content, or (null) nothing that has a name. */

@@ -44,23 +44,31 @@ export interface VertexNote {
   readonly exportCache?: boolean;
 }
 
+/** A file that steps are made of, such as a Dockerfile: pb.SourceInfo. */
+export interface SourceFile {
+  readonly data: Uint8Array;
+  readonly language: string; // "Dockerfile"
+  /** Where it came from, as protocol bytes of a definition; empty: not known. */
+  readonly definition: Uint8Array;
+}
+
 export interface Definition {
   readonly vertices: ReadonlyMap<Digest, Vertex>; // inputs before their users
   readonly notes: ReadonlyMap<Digest, VertexNote>;
   /** null: scratch, nothing to do. */
   readonly root: Input | null;
-  /** Text of the files that notes point into, by name, where the definition brought it along. */
-  readonly sources?: ReadonlyMap<string, Uint8Array>;
+  /** The files that notes point into, by name, where the definition brought them along. */
+  readonly sources?: ReadonlyMap<string, SourceFile>;
 }
 
 /** Merges definitions that share vertices; the root is that of the last. */
 export function mergeDefinitions(definitions: readonly Definition[]): Definition {
   const vertices = new Map<Digest, Vertex>();
   const notes = new Map<Digest, VertexNote>();
-  const sources = new Map<string, Uint8Array>();
+  const sources = new Map<string, SourceFile>();
   let root: Input | null = null;
   for (const definition of definitions) {
-    for (const [file, text] of definition.sources ?? []) sources.set(file, text);
+    for (const [name, file] of definition.sources ?? []) sources.set(name, file);
     for (const [digest, vertex] of definition.vertices) vertices.set(digest, vertex);
     for (const [digest, note] of definition.notes) {
       const known = notes.get(digest);

@@ -1,9 +1,10 @@
 // Converts a Definition to and from its protocol form, pb.Definition, which clients send to a daemon.
 
-import type { Definition, Input, StepResources, Vertex, VertexNote } from "./definition.ts";
+import type { Definition, Input, SourceFile, StepResources, Vertex, VertexNote } from "./definition.ts";
 import { type Digest, digestOf } from "./digest.ts";
 import { BuildError, printable, type SourceRange } from "./error.ts";
 import { decodeHead, decodeOp, encodeHead, encodeOp } from "./llb.ts";
+import { STEP_CAPS } from "./llb-caps.ts";
 import { checkOp, hasOutput } from "./llb-check.ts";
 import { nameOfOp } from "./llb-names.ts";
 import { normalizePlatform } from "./platform.ts";
@@ -27,6 +28,7 @@ export const DEFINITION_MAX_VERTICES = 100_000;
 /** Bytes of one definition; more are refused. */
 export const DEFINITION_MAX_BYTES: number = 64 << 20;
 
+const OFFERED: ReadonlySet<string> = new Set(STEP_CAPS);
 /** Source ranges of one step; more are left out: they are for people. */
 const RANGES_MAX = 100;
 
@@ -58,7 +60,6 @@ const METADATA = message({
 
 const SOURCE = message({
   locations: map(1, sub(2, LOCATIONS)),
-  // The definition of a source info (field 3), the origin of the file, is not used here.
   infos: list(2, message({ filename: text(1), data: bytes(2), definition: bytes(3), language: text(4) })),
 });
 
@@ -66,11 +67,8 @@ const DEFINITION = message({ def: blobs(1), metadata: map(2, sub(2, METADATA)), 
 type RawSource = Value<typeof SOURCE>;
 type RawMetadata = Value<typeof METADATA>;
 
-/** Protocol bytes of a definition. sources: text of the files that notes point into, for the other side's excerpts. */
-export function encodeDefinition(
-  definition: Definition,
-  sources: ReadonlyMap<string, Uint8Array> = new Map(),
-): Uint8Array {
+/** Protocol bytes of a definition. */
+export function encodeDefinition(definition: Definition): Uint8Array {
   const { root } = definition;
   if (root === null) return encode(DEFINITION, {});
   // An op may have been changed since its vertex was made: digests are recomputed, inputs first.
@@ -90,8 +88,7 @@ export function encodeDefinition(
     metadata.set(digest, metadataOf(definition.notes.get(vertex.digest)));
   }
   def.push(encodeHead(follow(root)));
-  const texts = new Map([...(definition.sources ?? []), ...sources]);
-  return encode(DEFINITION, { def, metadata, source: sourceOf(definition, renamed, texts) });
+  return encode(DEFINITION, { def, metadata, source: sourceOf(definition, renamed) });
 }
 
 function metadataOf(note: VertexNote | undefined): RawMetadata {
@@ -117,11 +114,7 @@ function resourcesToRaw(resources: StepResources): NonNullable<RawMetadata["linu
   };
 }
 
-function sourceOf(
-  definition: Definition,
-  renamed: ReadonlyMap<Digest, Digest>,
-  sources: ReadonlyMap<string, Uint8Array>,
-): RawSource | null {
+function sourceOf(definition: Definition, renamed: ReadonlyMap<Digest, Digest>): RawSource | null {
   const files: string[] = [];
   const locations: [string, NonNullable<Value<typeof LOCATIONS>>][] = [];
   for (const [digest, note] of definition.notes) {
@@ -138,17 +131,14 @@ function sourceOf(
     ]);
   }
   if (files.length === 0) return null;
-  const empty = new Uint8Array(0);
+  const bare: SourceFile = { data: EMPTY, definition: EMPTY, language: "Dockerfile" };
   return {
     locations: new Map(locations),
-    infos: files.map((filename) => ({
-      filename,
-      data: sources.get(filename) ?? empty,
-      definition: empty,
-      language: "Dockerfile",
-    })),
+    infos: files.map((filename) => ({ filename, ...(definition.sources?.get(filename) ?? bare) })),
   };
 }
+
+const EMPTY = new Uint8Array(0);
 
 function rangeToRaw({ start, end }: SourceRange): Value<typeof RANGE> {
   // Columns count from 0 in the protocol.
@@ -159,13 +149,13 @@ function rangeToRaw({ start, end }: SourceRange): Value<typeof RANGE> {
 }
 
 export interface DecodeOptions {
-  /** Capabilities that steps may depend on; omitted: any. */
+  /** Capabilities that steps may depend on; omitted: those that are offered. */
   readonly caps?: ReadonlySet<string>;
 }
 
 /** Decodes protocol bytes. The digest of a vertex is that of its bytes as they came. Throws USAGE or DIGEST_INVALID for invalid
  *  definitions and for steps that depend on a capability which is not offered, LIMIT_EXCEEDED for oversized ones. */
-export function decodeDefinition(data: Uint8Array, { caps }: DecodeOptions = {}): Definition {
+export function decodeDefinition(data: Uint8Array, { caps = OFFERED }: DecodeOptions = {}): Definition {
   if (data.length > DEFINITION_MAX_BYTES) {
     throw new BuildError(
       "LIMIT_EXCEEDED",
@@ -194,12 +184,12 @@ export function decodeDefinition(data: Uint8Array, { caps }: DecodeOptions = {})
     checkOp(vertex.op);
     for (const input of vertex.inputs) checkOutput(vertices, input);
     const metadata = raw.metadata.get(vertex.digest) ?? null;
-    if (caps !== undefined) checkCaps(metadata, caps);
+    checkCaps(metadata, caps);
     const names = vertex.inputs.map((input) => notes.get(input.vertex)?.name ?? "");
     notes.set(vertex.digest, noteOf(vertex, names, metadata, raw.source));
   }
   checkOutput(vertices, root);
-  const sources = textsOf(raw.source);
+  const sources = filesOf(raw.source);
   return { vertices, notes, root, ...(sources.size === 0 ? {} : { sources }) };
 }
 
@@ -228,12 +218,12 @@ function checkCaps(metadata: RawMetadata | null, caps: ReadonlySet<string>): voi
   }
 }
 
-/** The text of each file there is one of; of several under one name the first. */
-function textsOf(source: RawSource | null): ReadonlyMap<string, Uint8Array> {
-  const texts = new Map<string, Uint8Array>();
-  for (const { filename, data } of source?.infos ?? [])
-    if (data.length > 0 && !texts.has(filename)) texts.set(filename, data);
-  return texts;
+/** The files there is a text of; of several under one name the first. */
+function filesOf(source: RawSource | null): ReadonlyMap<string, SourceFile> {
+  const files = new Map<string, SourceFile>();
+  for (const { filename, ...file } of source?.infos ?? [])
+    if (file.data.length > 0 && !files.has(filename)) files.set(filename, file);
+  return files;
 }
 
 /** Everything reachable from root, inputs before their users; the order of the bytes is not trusted. */

@@ -1,7 +1,7 @@
 // Converts an Op to and from LLB bytes, the build graph format of BuildKit. The digest of a vertex is the sha256 of its bytes,
 // so this file defines the identity of every step. Field numbers: moby/buildkit solver/pb/ops.proto.
 
-import type { Definition, Input, Vertex, VertexNote } from "./definition.ts";
+import type { Definition, Input, SourceFile, Vertex, VertexNote } from "./definition.ts";
 import { type Digest, digestOf, parseDigest } from "./digest.ts";
 import { BuildError, type SourceRange } from "./error.ts";
 import { execField } from "./llb-exec.ts";
@@ -266,7 +266,9 @@ function checkIndex(value: number | null, count: number): void {
 export interface GraphBuilder {
   /** Adds a vertex (once, if added again) and returns its first output. */
   add(op: Op, platform: Platform | null, inputs: readonly Input[], note: VertexNote): Input;
-  /** Adds another graph, and returns its root. */
+  /** Says what a file is that notes point into. */
+  file(name: string, file: SourceFile): void;
+  /** Adds another graph, and returns its root. Its notes point into no file that is another one of the same name here. */
   include(definition: Definition): Input | null;
   /** Everything reachable from `root`, and nothing else; null is scratch. */
   definition(root: Input | null): Definition;
@@ -275,6 +277,7 @@ export interface GraphBuilder {
 export function openGraph(): GraphBuilder {
   let vertices = new Map<Digest, Vertex>();
   let notes = new Map<Digest, VertexNote>();
+  const files = new Map<string, SourceFile>();
   let isShared = false; // with a definition of all there was
   const places = new Map<Digest, Map<string, SourceRange>>(); // of vertices that were added more than once
   const own = (): void => {
@@ -301,10 +304,25 @@ export function openGraph(): GraphBuilder {
       }
       return { vertex: digest, output: 0 };
     },
+    file: (name, file) => {
+      files.set(name, file);
+    },
     include: (definition) => {
       own();
+      const others = new Set<string>();
+      for (const [name, file] of definition.sources ?? []) {
+        const known = files.get(name);
+        if (known === undefined) files.set(name, file);
+        else if (Buffer.compare(known.data, file.data) !== 0) others.add(name);
+      }
       for (const [digest, vertex] of definition.vertices) vertices.set(digest, vertex);
-      for (const [digest, note] of definition.notes) if (!notes.has(digest)) notes.set(digest, note);
+      for (const [digest, note] of definition.notes) {
+        if (notes.has(digest)) continue;
+        notes.set(
+          digest,
+          others.size === 0 ? note : { ...note, at: note.at.filter(({ file }) => !others.has(file)) },
+        );
+      }
       return definition.root;
     },
     definition: (root) => {
@@ -315,8 +333,9 @@ export function openGraph(): GraphBuilder {
       const wanted = reachableFrom(vertices, root);
       const isWhole = wanted.size === vertices.size;
       isShared ||= isWhole;
-      if (isWhole) return { vertices, notes, root };
-      return { vertices: only(vertices, wanted), notes: only(notes, wanted), root };
+      const sources = files.size === 0 ? {} : { sources: new Map(files) };
+      if (isWhole) return { vertices, notes, root, ...sources };
+      return { vertices: only(vertices, wanted), notes: only(notes, wanted), root, ...sources };
     },
   };
 }

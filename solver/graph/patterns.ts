@@ -7,6 +7,8 @@ import { BuildError } from "./error.ts";
 /** A compiled list of patterns; the last that matches decides, and "!" takes back. Paths are relative, cleaned, with "/". */
 export interface Patterns {
   readonly isEmpty: boolean;
+  /** As they are compared: cleaned, without the "!" of exceptions. */
+  readonly list: readonly string[];
   readonly hasExceptions: boolean;
   /** Whether the path, or a directory above it, matches and is not re-included. */
   matches(path: string): boolean;
@@ -68,6 +70,7 @@ export function compilePatterns(list: readonly string[]): Patterns {
 
   return {
     isEmpty: patterns.length === 0,
+    list: patterns.map(({ text }) => text),
     hasExceptions: exceptions.length > 0,
     matches: (path) => decide(path, false).excluded,
     which: (path) => decide(path, false).by,

@@ -1,6 +1,7 @@
 // Platforms by name. Names, aliases and default variants: containerd/platforms (database.go, platforms.go).
 
 import { BuildError } from "./error.ts";
+import { quote } from "./go-quote.ts";
 import type { Platform } from "./op.ts";
 
 const SYSTEMS: ReadonlySet<string> = new Set(
@@ -61,11 +62,11 @@ export function parsePlatform(text: string, local: Platform): Platform {
   const parts = text.split("/");
   const [first = "", second, third] = parts;
   const [, os = "", osVersion] = /^([A-Za-z0-9_.-]+)(?:\(([A-Za-z0-9_.-]*)\))?$/.exec(first) ?? [];
-  if (os === "" || parts.length > 3 || !parts.slice(1).every((part) => /^[A-Za-z0-9_.-]+$/.test(part))) {
-    throw new BuildError(
-      "PLATFORM_UNSUPPORTED",
-      `${JSON.stringify(text)} is not a platform such as linux/amd64`,
-    );
+  if (parts.length > 3) throw notPlatform(`${quote(text)}: cannot parse platform specifier`);
+  const wrong = os === "" ? first : parts.slice(1).find((part) => !COMPONENT.test(part));
+  if (wrong !== undefined) {
+    const form = `platform specifier component must match ${quote(COMPONENT.source)}`;
+    throw notPlatform(`${quote(wrong)} is an invalid component of ${quote(text)}: ${form}`);
   }
   if (second !== undefined) {
     return normalizePlatform({ os, architecture: second, variant: third ?? "", osVersion: osVersion ?? "" });
@@ -75,10 +76,16 @@ export function parsePlatform(text: string, local: Platform): Platform {
     return normalizePlatform({ ...local, os: named.os, osVersion: osVersion ?? "" });
   }
   if (ARCHITECTURES.has(named.architecture)) return { ...named, os: "linux" };
-  throw new BuildError(
-    "PLATFORM_UNSUPPORTED",
-    `${JSON.stringify(text)}: unknown operating system or architecture`,
-  );
+  throw notPlatform(`${quote(text)}: unknown operating system or architecture`);
+}
+
+const COMPONENT = /^[A-Za-z0-9_.-]+$/;
+
+/** In the words of containerd/platforms, which clients look for. */
+function notPlatform(message: string): BuildError {
+  return new BuildError("PLATFORM_UNSUPPORTED", `${message}: invalid argument`, {
+    hint: "a platform is written as linux/amd64 or linux/arm/v7",
+  });
 }
 
 export function samePlatform(a: Platform, b: Platform): boolean {

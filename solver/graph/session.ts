@@ -53,6 +53,16 @@ export interface RemoteBlobs {
   read(digest: Digest, options: { readonly signal: AbortSignal }): AsyncIterable<Uint8Array>;
 }
 
+/** A store of the client that is written, too. */
+export interface WritableBlobs extends RemoteBlobs {
+  /** Makes a blob be there; true: its bytes were sent. */
+  write(
+    blob: { readonly digest: Digest; readonly size: number },
+    open: () => AsyncIterable<Uint8Array>,
+    options: { readonly signal: AbortSignal },
+  ): Promise<boolean>;
+}
+
 /** Which files of a directory are wanted: those that `includes` or `follow` select (all, if both are empty) and `excludes` does not hide. */
 export interface FileRules {
   /** Patterns in moby's patternmatcher syntax (.dockerignore). */
@@ -89,12 +99,15 @@ export interface FilePiece {
 
 /** Outputs that are sent to the client. `name`: that of the destination, "-" for standard output. */
 export interface ClientOutputs {
-  /** Sends one file. Resolves when the client has all of it; throws OUTPUT_FAILED. */
+  /** Sends one file. Resolves when the client has all of it, or wants no more of it; throws OUTPUT_FAILED. `about`: what the exporter says of
+   *  it, told before its first byte. */
   file(
     name: string,
     data: AsyncIterable<Uint8Array>,
-    options: { readonly signal: AbortSignal },
+    options: { readonly signal: AbortSignal; readonly about?: Readonly<Record<string, string>> },
   ): Promise<void>;
+  /** The store for the blobs of an image layout, whose index the client writes itself. Left out: it takes none. */
+  readonly layout?: (name: string) => WritableBlobs;
   /** Sends what is in a directory of this machine. */
   directory(name: string, path: string, options: { readonly signal: AbortSignal }): Promise<void>;
 }

@@ -434,7 +434,7 @@ insecure-entitlements = [ "network.host", "security.insecure" ]
 });
 
 describe("a configured tsbuildd", function () {
-  this.timeout(60_000);
+  this.timeout(120_000);
 
   it("has the mirrors, name servers, network, parallelism and limits of its file, and reads it again with SIGHUP", async () => {
     using shop = await openWorkshop(ordinaryUser());

@@ -21,7 +21,7 @@ const PREFACE = Buffer.concat([
 
 for (const account of accounts()) {
   describe(`a tsbuildd that ends, as ${account.name}`, function () {
-    this.timeout(60_000);
+    this.timeout(120_000);
     const slow = (seconds: number): string =>
       `${BASE}${sh(`echo begun; sleep ${seconds}; echo over > /over`)}`;
 
@@ -84,7 +84,7 @@ for (const account of accounts()) {
 }
 
 describe("tsbuildd as a service", function () {
-  this.timeout(60_000);
+  this.timeout(120_000);
 
   it("takes the sockets it was started with, by names, and says when it is ready and when it ends", async () => {
     using shop = await openWorkshop();
@@ -177,7 +177,7 @@ while True:
 `;
 
 describe("tsbuildd under buildkitd's and buildctl's names", function () {
-  this.timeout(60_000);
+  this.timeout(120_000);
 
   const link = (shop: Workshop, name: string): string => {
     const path = join(shop.context("bin", { ".keep": "" }), name);

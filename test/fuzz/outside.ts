@@ -3,7 +3,7 @@
 // prefixes of them followed by many copies of one short piece.
 
 import assert from "node:assert/strict";
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execFileSync } from "node:child_process";
@@ -23,16 +23,23 @@ import { readIgnore } from "../../frontend/dockerignore.ts";
 import { parseGitRef } from "../../frontend/git-ref.ts";
 import { readBaseImage } from "../../frontend/image-config.ts";
 import { parseImageName } from "../../frontend/image-name.ts";
+import { ingredientsOf, opText } from "../../solver/cache-key.ts";
+import type { Input } from "../../solver/graph/definition.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import { decodeOp, encodeOp, openGraph } from "../../solver/graph/llb.ts";
+import { decodeOp, encodeHead, encodeOp, openGraph } from "../../solver/graph/llb.ts";
+import { STEP_CAPS } from "../../solver/graph/llb-caps.ts";
 import { decodeDefinition, encodeDefinition } from "../../solver/graph/llb-definition.ts";
 import { compilePatterns } from "../../solver/graph/patterns.ts";
 import type { Platform } from "../../solver/graph/op.ts";
 import { parsePlatform } from "../../solver/graph/platform.ts";
+import { blobs, encode, message } from "../../solver/graph/wire.ts";
+import { readsOf } from "../../solver/selectors.ts";
+import { runsOf } from "../../worker/ops/file-runs.ts";
 import { resolveUser } from "../../worker/sandbox/user.ts";
 import { isSysError } from "../../worker/sys/libc.ts";
 import { needs } from "../support/needs.ts";
+import { projectDir } from "../support/project.ts";
 import { makeTar } from "../cache/layers/support.ts";
 import { anyOp, anyPlatform } from "../solver/any-op.ts";
 import { woundedOf } from "./wounds.ts";
@@ -107,6 +114,32 @@ const INPUTS = [0, 1, 2].map((output) => ({ vertex: DIGEST, output }));
 const OPS = fc
   .sample(fc.tuple(anyOp, anyPlatform), { numRuns: 60, seed: 1 })
   .map(([op, platform]) => encodeOp(op, platform, INPUTS));
+/** The same above a source, as definitions have them. */
+const BELOW = encodeOp({ kind: "source", identifier: "https://host/file", attrs: {} }, null, []);
+const STEPS = fc
+  .sample(fc.tuple(anyOp, anyPlatform), { numRuns: 100, seed: 2 })
+  .map(([op, platform]) =>
+    encodeOp(op, platform, Array(3).fill({ vertex: digestOf(BELOW), output: 0 }) as Input[]),
+  );
+const ENTRIES = message({ def: blobs(1) });
+const ALL_CAPS: ReadonlySet<string> = new Set([...STEP_CAPS, "exec.meta.cdi"]);
+
+/** Whatever was not refused can be named, keyed and split into work. */
+function useStep(data: Uint8Array): void {
+  const digest = digestOf(data);
+  const def = [BELOW, data, encodeHead({ vertex: digest, output: 0 })];
+  const vertex = decodeDefinition(encode(ENTRIES, { def })).vertices.get(digest);
+  if (vertex === undefined) throw new Error("the result of the definition is another step");
+  const { op, platform, inputs } = vertex;
+  opText(ingredientsOf(op, platform));
+  readsOf(op, inputs.length);
+  if (op.kind !== "file") return;
+  const runs = runsOf(op.actions, inputs.length);
+  for (const [index, { base }] of runs.entries())
+    if (base !== null && base >= inputs.length + index)
+      throw new Error("a run starts from one that comes later");
+}
+
 const DEFINITION = ((): Uint8Array => {
   const graph = openGraph();
   const at = [{ file: "Dockerfile", start: { line: 1, column: 1 }, end: { line: 1, column: 9 } }];
@@ -118,7 +151,8 @@ const DEFINITION = ((): Uint8Array => {
     note,
   );
   const root = graph.add({ kind: "merge", inputs: [0, null] }, null, [base], note);
-  return encodeDefinition(graph.definition(root), new Map([["Dockerfile", Buffer.from("FROM a")]]));
+  const file = { data: Buffer.from("FROM a"), language: "Dockerfile", definition: new Uint8Array(0) };
+  return encodeDefinition({ ...graph.definition(root), sources: new Map([["Dockerfile", file]]) });
 })();
 
 const PARSERS: Readonly<Record<string, Parser>> = {
@@ -208,7 +242,11 @@ const PARSERS: Readonly<Record<string, Parser>> = {
     seeds: OPS,
     read: (data) => settles(data, decodeOp, ({ op, platform, inputs }) => encodeOp(op, platform, inputs)),
   },
-  "a definition": { seeds: [DEFINITION], read: (data) => settles(data, decodeDefinition, encodeDefinition) },
+  "a definition": {
+    seeds: [DEFINITION, readFileSync(join(projectDir, "test/golden/go-client.llb"))],
+    read: (data) => settles(data, (bytes) => decodeDefinition(bytes, { caps: ALL_CAPS }), encodeDefinition),
+  },
+  "an op of a definition": { seeds: STEPS, read: useStep },
   "XML of a store of objects": {
     seeds: ["<Error><Code>NoSuchKey</Code><Message>a &amp; b</Message></Error>"],
     read: (data) => xmlText(data.toString(), "Message"),

@@ -7,6 +7,7 @@ import type { Input, VertexNote } from "../../solver/graph/definition.ts";
 import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { encodeHead, encodeOp, makeVertex, openGraph } from "../../solver/graph/llb.ts";
+import { STEP_CAPS } from "../../solver/graph/llb-caps.ts";
 import { decodeDefinition, encodeDefinition } from "../../solver/graph/llb-definition.ts";
 import type { ExecOp, FileAction, Op } from "../../solver/graph/op.ts";
 import { blobs, bytes, encode, flag, map, message, sub } from "../../solver/graph/wire.ts";
@@ -17,6 +18,7 @@ import { EXEC } from "./any-op.ts";
  *  merge, diff and a build step. */
 const GO_CLIENT = readFileSync(join(projectDir, "test/golden/go-client.llb"));
 
+const ALL_CAPS = new Set([...STEP_CAPS, "exec.meta.cdi"]);
 const A = digestOf("a");
 const NOTE: VertexNote = { name: "", ignoreCache: false, at: [], group: null };
 const ROOT = { kind: "bind", input: 0, selector: "", target: "/", readonly: false, output: 0 } as const;
@@ -26,7 +28,7 @@ const RAW = message({
 });
 
 describe("a definition of BuildKit's own client", () => {
-  const definition = decodeDefinition(GO_CLIENT);
+  const definition = decodeDefinition(GO_CLIENT, { caps: ALL_CAPS });
   const opsOf = <K extends Op["kind"]>(kind: K): Extract<Op, { kind: K }>[] =>
     [...definition.vertices.values()].flatMap(({ op }) =>
       op.kind === kind ? [op as Extract<Op, { kind: K }>] : [],
@@ -97,7 +99,7 @@ describe("a definition of BuildKit's own client", () => {
       assert.ok(encoded !== undefined);
       assert.equal(digest, digestOf(encoded));
     }
-    const again = decodeDefinition(encodeDefinition(definition));
+    const again = decodeDefinition(encodeDefinition(definition)); // which says nothing of capabilities
     assert.deepEqual([...again.vertices], [...definition.vertices]);
     assert.deepEqual(again.root, definition.root);
     assert.deepEqual(again.notes, definition.notes);
@@ -112,9 +114,16 @@ describe("a definition of BuildKit's own client", () => {
       assert.notEqual(name, "", message);
       caps.add(name);
     }
-    assert.ok(caps.has("exec.mount.cache.sharing"));
-    assert.ok(caps.has("soruce.http.uidgid"));
     assert.equal(caps.size, 37, [...caps].sort().join(" "));
+    // Of all that this client may ask for, devices alone are not offered.
+    assert.deepEqual(
+      [...caps].filter((name) => !STEP_CAPS.includes(name)),
+      ["exec.meta.cdi"],
+    );
+    assert.match(
+      refusal(() => decodeDefinition(GO_CLIENT))?.message ?? "",
+      /^unknown API capability exec\.meta\.cdi$/,
+    );
   });
 });
 
@@ -173,9 +182,14 @@ describe("a definition from outside", () => {
     const graph = openGraph();
     const at = [{ file: "build.go", start: { line: 3, column: 1 }, end: { line: 3, column: 9 } }];
     const root = graph.add(EXEC_ROOTED, null, [sourceIn(graph)], { ...NOTE, name: "x", at });
-    const text = new Map([["build.go", Buffer.from("package main")]]);
-    const definition = decodeDefinition(encodeDefinition(graph.definition(root), text));
-    assert.equal(Buffer.from(definition.sources?.get("build.go") ?? "").toString(), "package main");
+    const file = { data: Buffer.from("package main"), language: "Go", definition: Buffer.from("its origin") };
+    const made = { ...graph.definition(root), sources: new Map([["build.go", file]]) };
+    const definition = decodeDefinition(encodeDefinition(made));
+    const { data, language, definition: origin } = definition.sources?.get("build.go") ?? assert.fail();
+    assert.deepEqual(
+      [Buffer.from(data).toString(), language, Buffer.from(origin).toString()],
+      ["package main", "Go", "its origin"],
+    );
     assert.deepEqual(definition.notes.get(root.vertex)?.at, at);
     // And hands it on.
     assert.deepEqual(decodeDefinition(encodeDefinition(definition)).sources, definition.sources);

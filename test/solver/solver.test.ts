@@ -387,6 +387,18 @@ describe("solver", () => {
     assert.deepEqual(most, { run: width, file: width, https: width, all: 3 * width });
   });
 
+  it("keeps out of exported caches what its definition keeps out of them", async () => {
+    const lab = everydayLab();
+    const { graph, one, two } = everyday();
+    graph.note(one, { name: "one", exportCache: false });
+    graph.note(two, { name: "two" });
+    const request = { definition: graph.definition(), noCache: false };
+    await using solution = await lab.solver.solve(request, [two], contextOf());
+    const recorded = new Map(solution.chain().map((step) => [step.name, step.isRecorded]));
+    assert.equal(recorded.get("one"), false);
+    assert.equal(recorded.get("two"), true);
+  });
+
   it("says what a key was made of", async () => {
     const lab = everydayLab();
     await lab.solve(everyday().graph, everyday().two);

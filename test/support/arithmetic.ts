@@ -2,6 +2,7 @@
 // real one: results are lists of layers in the store, live directories change meanwhile, steps take time and can fail, and
 // no two layers have the same time.
 
+import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
@@ -138,7 +139,12 @@ export function openArithmetic(store: Store): Arithmetic {
       signal.throwIfAborted();
       return selected(result, selectors);
     },
-    async run(vertex, inputs, context, _name, earlier): Promise<RunOutcome> {
+    readFile: async () => assert.fail("arithmetic has no files"),
+    async layersOf(result) {
+      assert.equal(result.kind, "layers");
+      return result.kind === "layers" ? result.layers : [];
+    },
+    async run(vertex, inputs, context, _step, earlier): Promise<RunOutcome> {
       const { op } = vertex;
       const name = nameOf(op);
       self.active += 1;

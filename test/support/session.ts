@@ -14,7 +14,7 @@ import type {
   RemoteFiles,
   Session,
 } from "../../solver/graph/session.ts";
-import { followLinks } from "../../worker/sources/follow.ts";
+import { followPaths } from "../../cache/tree-follow.ts";
 
 export const NO_SESSION: Session = {
   files: async (name) => assert.fail(`files of ${name}`),
@@ -86,7 +86,8 @@ const TYPES: Readonly<Record<string, FileEntry["type"]>> = {
 
 function list(root: string, { includes, excludes, follow }: FileRules): FileEntry[] {
   const live = liveTree(root, () => null);
-  const tree = filterTree(live, { includes: [...includes, ...followLinks(live, follow)], excludes });
+  const followed = followPaths(live, follow);
+  const tree = filterTree(live, { includes: followed === null ? [] : [...includes, ...followed], excludes });
   const first = new Map<bigint, string>();
   const entries: FileEntry[] = [];
   const enter = (directory: string): void => {

@@ -8,6 +8,8 @@ import { join } from "node:path";
 import type { ExecMount } from "../../solver/graph/op.ts";
 import { bind, failure, type LlbBench, mkdir, mkfile, openLlbBench, ROOT, symlink } from "./llb-bench.ts";
 
+const OPEN = { output: null } as const;
+
 describe("a command of a definition", function () {
   this.timeout(60_000);
   let bench: LlbBench;
@@ -98,8 +100,8 @@ describe("a command of a definition", function () {
     const files = (graph: Parameters<Parameters<LlbBench["solve"]>[0]>[0]) =>
       graph.file(
         [],
-        mkdir("/d"),
-        mkfile("/d/f", "text\n", { base: 0 }),
+        mkdir("/d", OPEN),
+        mkfile("/d/f", "text\n", { base: 0, output: null }),
         mkfile("/top", "top\n", { base: 1, output: 0 }),
       );
     const mounted = async (script: string, ...mounts: ExecMount[]) =>
@@ -197,7 +199,7 @@ describe("a command of a definition", function () {
             graph.file(
               [],
               symlink("/l", "/../../etc", { output: null }),
-              mkdir("/etc", { base: 0 }),
+              mkdir("/etc", { base: 0, output: null }),
               mkfile("/etc/passwd", "mine\n", { base: 1, output: 0 }),
             ),
           ],

@@ -10,8 +10,6 @@ import { openTransport } from "../../cache/registry/transport.ts";
 import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
 import type { Session } from "../../solver/graph/session.ts";
-import { followLinks } from "../../worker/sources/follow.ts";
-import { liveTree } from "../../cache/tree-live.ts";
 import { writeBaseImage } from "../support/base-image.ts";
 import { needs } from "../support/needs.ts";
 import { type DebianRegistry, startRegistry, startServer } from "../support/registry.ts";
@@ -391,31 +389,6 @@ describe("a source of a definition", function () {
         [{ "local.metadatatransfer": "true" }, /sources with local\.metadatatransfer are not supported/],
       ] as const) {
         assert.match(await failure(list(attrs, session)), words);
-      }
-    });
-
-    it("has links that lead in circles, out of it and nowhere", () => {
-      const odd = write(temp.at("odd"), { x: "x" });
-      symlinkSync("b", join(odd, "a"));
-      symlinkSync("a", join(odd, "b"));
-      symlinkSync("../../../../etc/passwd", join(odd, "out"));
-      symlinkSync("none", join(odd, "dead"));
-      symlinkSync("/x", join(odd, "top"));
-      const tree = liveTree(odd, () => null);
-      try {
-        assert.deepEqual(followLinks(tree, ["a"]).sort(), ["a", "b"]);
-        assert.deepEqual(followLinks(tree, ["out", "dead/y", "../top"]).sort(), [
-          "dead",
-          "etc/passwd",
-          "none/y",
-          "out",
-          "top",
-          "x",
-        ]);
-        assert.deepEqual(followLinks(tree, ["[ad]*"]).sort(), ["[ad]*", "a", "b", "none"]);
-        assert.deepEqual(followLinks(tree, ["x", "."]), []);
-      } finally {
-        tree.close();
       }
     });
   });

@@ -126,7 +126,9 @@ export function chooseCommit({ remote, ref, checksum }: GitAddress, output: stri
   if (name === undefined || object === undefined) {
     const said = JSON.stringify(printable(output, 2000));
     const what = ref === "" ? "HEAD" : ref;
-    throw failed(`repository ${redactUrl(remote)} does not contain ref ${what}, output: ${said}`);
+    throw new BuildError("SOURCE_FAILED", `repository does not contain ref ${what}, output: ${said}`, {
+      hint: `look at the branches and tags of ${redactUrl(remote)}`,
+    });
   }
   const full = name === "HEAD" ? (head ?? "") : name;
   const commit = refs.get(`${name}^{}`) ?? object;

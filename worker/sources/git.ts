@@ -192,6 +192,10 @@ async function fetchCommit(
 const FETCH = ["fetch", "-q", "-u", "--no-tags"];
 
 async function fetchAll({ name }: Commit, run: Git): Promise<void> {
+  // A fetch of less that was refused has made the server one that is asked for each missing object, by a process each
+  // (git-config(1), remote.<name>.promisor).
+  for (const setting of ["promisor", "partialclonefilter"])
+    await run(["config", "--unset-all", `remote.origin.${setting}`]).catch(() => {}); // not there
   const own = name === "" ? [] : [`+${name}:refs/tsbuild/asked`];
   const all = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"];
   await run([...FETCH, "--", "origin", ...all, ...own]);

@@ -181,13 +181,14 @@ async function withFollowed(
   includes: readonly string[],
   paths: readonly string[],
 ): Promise<readonly string[]> {
-  const [{ followLinks }, { liveTree }] = await Promise.all([
-    import("./follow.ts"),
+  const [{ followPaths }, { liveTree }] = await Promise.all([
+    import("../../cache/tree-follow.ts"),
     import("../../cache/tree-live.ts"),
   ]);
   const tree = liveTree(root, () => null);
   try {
-    return [...includes, ...followLinks(tree, paths)];
+    const followed = followPaths(tree, paths);
+    return followed === null ? [] : [...includes, ...followed];
   } finally {
     tree.close();
   }
