@@ -16,6 +16,8 @@ const HEAD_MAX_LENGTH = 64 * 1024;
 /** A frontend that was asked for. */
 export interface SyntaxWish {
   readonly image: string;
+  /** All of what was written: the image, and what the frontend is told. */
+  readonly cmdline: string;
   readonly origin: "BUILDKIT_SYNTAX" | "syntax";
   readonly at: SourceRange | null;
 }
@@ -27,7 +29,13 @@ export function findSyntax(
   buildArgs: ReadonlyMap<string, string>,
 ): SyntaxWish | null {
   const given = firstWord(buildArgs.get("BUILDKIT_SYNTAX") ?? "");
-  if (given !== "") return { image: given, origin: "BUILDKIT_SYNTAX", at: null };
+  if (given !== "")
+    return {
+      image: given,
+      cmdline: trimSpace(buildArgs.get("BUILDKIT_SYNTAX") ?? ""),
+      origin: "BUILDKIT_SYNTAX",
+      at: null,
+    };
   const head = new TextDecoder("utf-8", { ignoreBOM: true }).decode(data.subarray(0, HEAD_MAX_LENGTH));
   return fromLines(file, head, "#") ?? fromLines(file, head, "//") ?? fromJson(head, data);
 }
@@ -35,23 +43,33 @@ export function findSyntax(
 /** Checks that the frontend is one that is served here, and says once which it was. Throws DOCKERFILE_UNSUPPORTED. */
 export function checkSyntax(wish: SyntaxWish | null, note: (message: string) => void): void {
   if (wish === null) return;
-  const { image, origin, at } = wish;
+  const { image, origin } = wish;
   const said = origin === "syntax" ? `syntax=${image}` : `BUILDKIT_SYNTAX=${image}`;
   if (isOfficial(image)) {
     note(`${said}: using the built-in Dockerfile frontend`);
     return;
   }
-  throw new BuildError(
-    "DOCKERFILE_UNSUPPORTED",
-    `the frontend ${JSON.stringify(image)} is not supported: frontend images are not run`,
-    {
-      at,
-      hint:
-        origin === "syntax"
-          ? "if the file is a plain Dockerfile, remove the line or build with --build-arg BUILDKIT_SYNTAX=docker/dockerfile:1"
-          : "omit the build argument, or use docker/dockerfile:1",
-    },
-  );
+  throw new ForeignFrontend(wish);
+}
+
+/** The file is for another frontend than this one. */
+export class ForeignFrontend extends BuildError {
+  readonly wish: SyntaxWish;
+  constructor(wish: SyntaxWish) {
+    const { image, origin, at } = wish;
+    super(
+      "DOCKERFILE_UNSUPPORTED",
+      `the frontend ${JSON.stringify(image)} is not supported: frontend images are not run`,
+      {
+        at,
+        hint:
+          origin === "syntax"
+            ? "if the file is a plain Dockerfile, remove the line or build with --build-arg BUILDKIT_SYNTAX=docker/dockerfile:1"
+            : "omit the build argument, or use docker/dockerfile:1",
+      },
+    );
+    this.wish = wish;
+  }
 }
 
 function isOfficial(image: string): boolean {
@@ -72,7 +90,8 @@ function fromLines(file: string, head: string, comment: "#" | "//"): SyntaxWish 
       const at = wholeLine(file, line.number, line.text);
       const directive = reader.read(trimNewline(line.text), at);
       if (directive === null) return null;
-      if (directive.name === "syntax") return { image: firstWord(directive.value), origin: "syntax", at };
+      if (directive.name === "syntax")
+        return { image: firstWord(directive.value), cmdline: directive.value, origin: "syntax", at };
     }
   } catch (error) {
     if (!(error instanceof BuildError)) throw error; // a doubled directive or a long line: the parser reports it
@@ -86,7 +105,7 @@ function fromJson(head: string, data: Uint8Array): SyntaxWish | null {
   try {
     const value: unknown = JSON.parse(head);
     const syntax = (value as { readonly syntax?: unknown }).syntax;
-    return typeof syntax === "string" ? { image: syntax, origin: "syntax", at: null } : null;
+    return typeof syntax === "string" ? { image: syntax, cmdline: syntax, origin: "syntax", at: null } : null;
   } catch {
     return null; // no JSON, so no directive
   }

@@ -25,6 +25,7 @@ import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.
 import { CODE, RpcError } from "../wire/status.ts";
 import type { Attributes } from "./attributes.ts";
 import type { RemoteSession } from "./remote-session.ts";
+import type { CacheEntry } from "./solve-call.ts";
 import { callOf } from "./subrequests.ts";
 
 /** What only clients of ours ask for. */
@@ -238,11 +239,6 @@ function configsIn(attributes: Attributes): ImageOptions["configs"] {
 
 function field(text: string): string {
   return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
-export interface CacheEntry {
-  readonly Type: string;
-  readonly Attrs: Attributes;
 }
 
 /** The caches to import: those given beside the options, else those in them. Throws RpcError, BuildError. */

@@ -9,6 +9,8 @@ import type { Result } from "../wire/messages/moby/buildkit/v1/frontend/gateway_
 import { CODE, RpcError } from "../wire/status.ts";
 import type { RemoteSession } from "./remote-session.ts";
 import { openResults, type Results } from "./results.ts";
+import { openPromise } from "./open-promise.ts";
+import type { SolveCall } from "./solve-call.ts";
 import { openStatusStream, type StatusStream } from "./status-stream.ts";
 import { openWaiting } from "./waiting.ts";
 
@@ -31,6 +33,7 @@ export interface Build {
   source: SourceText | null;
   /** The graphs of what it was asked for, for errors: of no more than GRAPHS_MAX. */
   readonly graphs: Definition[];
+  readonly frontends: Frontends;
   /** What each exporter of the request has made; null: no image. */
   exported: readonly (Descriptor | null)[];
   /** The engine's side of it; rejects when it ends before there is one. */
@@ -40,6 +43,14 @@ export interface Build {
   readonly returned: Promise<Result | undefined>;
   finish(result: Result | undefined): void;
   fail(error: RpcError): void;
+}
+
+/** What builds may be described by, beside graphs. */
+export interface Frontends {
+  /** Whether dockerfile.v0 may be used. */
+  readonly dockerfile: boolean;
+  /** Runs a frontend in an image, for its result. Throws RpcError, BuildError. */
+  readonly image: (build: Build, call: SolveCall) => Promise<Result | undefined>;
 }
 
 export interface Builds {
@@ -54,23 +65,7 @@ export interface Builds {
   statusOf(name: string, signal: AbortSignal): Promise<StatusStream>;
 }
 
-/** A promise with its ends. */
-function open<T>(): {
-  readonly promise: Promise<T>;
-  resolve(value: T): void;
-  reject(error: Error): void;
-} {
-  let resolve: (value: T) => void = () => {};
-  let reject: (error: Error) => void = () => {};
-  const promise = new Promise<T>((onValue, onError) => {
-    resolve = onValue;
-    reject = onError;
-  });
-  promise.catch(() => {}); // told to who waits for it
-  return { promise, resolve, reject };
-}
-
-export function openBuilds(): Builds {
+export function openBuilds(frontends: () => Frontends): Builds {
   const running = new Map<string, Build & { close(): void }>();
   /** null: the history has its progress. */
   const ended = new Map<string, StatusStream | null>();
@@ -84,10 +79,10 @@ export function openBuilds(): Builds {
       const name = request.Ref;
       if (name === "" || running.has(name) || ended.has(name))
         throw new RpcError(CODE.UNKNOWN, `job ID ${name} exists already`);
-      const returned = open<Result | undefined>();
-      const bridge = open<Bridge>();
+      const returned = openPromise<Result | undefined>();
+      const bridge = openPromise<Bridge>();
       const build = {
-        ...{ request, session, signal },
+        ...{ request, session, signal, frontends: frontends() },
         returned: returned.promise,
         finish: returned.resolve,
         fail: returned.reject,

@@ -25,7 +25,7 @@ import {
   type UsageRecord,
   UsageRecordSchema,
 } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
-import { WarnRequestSchema } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
+import { type Result, WarnRequestSchema } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import { type WorkerRecord } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
 import { type Call, type Handlers, streaming, unary } from "../wire/server.ts";
 import { CODE, RpcError } from "../wire/status.ts";
@@ -189,12 +189,17 @@ async function asked(build: Build, bridge: Bridge): Promise<Exportable> {
     inputs: request.FrontendInputs,
     imports: request.Cache?.Imports ?? [],
   });
+  if (solved.kind === "returned") return await exportableOf(build, bridge, solved.result);
   if (solved.kind !== "ref") return solved;
   return { kind: "images", result: bareResult(solved.ref, hostPlatform(), epochOf(request)) };
 }
 
 async function returned(build: Build, bridge: Bridge): Promise<Exportable> {
-  const message = await unlessAborted(build.returned, build.signal);
+  return await exportableOf(build, bridge, await unlessAborted(build.returned, build.signal));
+}
+
+/** What a frontend has returned. */
+async function exportableOf(build: Build, bridge: Bridge, message: Result | undefined): Promise<Exportable> {
   const { request, status } = build;
   const empty = await bridge.define({ vertices: new Map(), notes: new Map(), root: null }, { cacheFrom: [] });
   const result = build.results.exportable(message, { sourceDateEpoch: epochOf(request), empty });

@@ -12,6 +12,7 @@ import { openCollector } from "./collector.ts";
 import type { DaemonSettings } from "./config.ts";
 import { contentHandlers } from "./content.ts";
 import { controlHandlers } from "./control.ts";
+import { openFrontendImages } from "./frontend-image.ts";
 import { gatewayHandlers } from "./gateway.ts";
 import { healthHandlers } from "./health.ts";
 import { openHistory } from "./history.ts";
@@ -49,10 +50,15 @@ const SOLVE = "/moby.buildkit.v1.Control/Solve";
  *  all connections. */
 export async function openDaemon(engine: Engine, options: DaemonOptions): Promise<Daemon> {
   const { settings, version, log } = options;
-  let { gc, worker, history: kept } = settings;
+  let { gc, worker, history: kept, frontends } = settings;
   const allowed = new Set(settings.allowed);
   const sessions = openSessions();
-  const builds = openBuilds();
+  const image = openFrontendImages({
+    settings: () => frontends,
+    workers: () => [workerRecord(version, worker)],
+    log: (line) => log.error(line),
+  });
+  const builds = openBuilds(() => ({ dockerfile: frontends.dockerfile, image }));
   const collector = openCollector(engine, {
     policies: () => (gc.kind === "policies" ? gc.policies : []),
     log,
@@ -114,7 +120,7 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
   return {
     addresses: listeners.map(({ shown }) => shown).filter((shown) => shown !== ""),
     reload(next) {
-      ({ gc, worker, history: kept } = next);
+      ({ gc, worker, history: kept, frontends } = next);
       allowed.clear();
       for (const name of next.allowed) allowed.add(name);
       for (const listener of listeners) listener.reload();

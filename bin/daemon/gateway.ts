@@ -1,7 +1,7 @@
 // LLBBridge: how a client that drives the frontend itself (buildx, buildctl) has a build made.
 
 import { create } from "@bufbuild/protobuf";
-import type { Ref, SourceMetadata, TreeQuestion } from "../engine/request.ts";
+import type { SourceMetadata, TreeQuestion } from "../engine/request.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Platform as PlatformMessage } from "../wire/messages/pb/ops_pb.ts";
 import type { Platform } from "../../solver/graph/op.ts";
@@ -24,6 +24,8 @@ import {
   ResolveSourceMetaRequestSchema,
   type ResolveSourceMetaResponse,
   ResolveSourceMetaResponseSchema,
+  RefSchema,
+  type Result,
   ResultSchema,
   ReturnRequestSchema,
   ReturnResponseSchema,
@@ -39,11 +41,12 @@ import type { WorkerRecord } from "../wire/messages/moby/buildkit/v1/types/worke
 import { RpcError } from "../wire/status.ts";
 import { timestamp } from "../wire/timestamp.ts";
 import { type BuildOf, openBridgeCalls } from "./bridge-calls.ts";
-import type { Builds } from "./builds.ts";
+import type { Build, Builds } from "./builds.ts";
 import { FRONTEND_CAPS, LLB_CAPS } from "./caps.ts";
 import { containerHandlers } from "./gateway-containers.ts";
 import { filePart, SERVICE } from "./gateway-files.ts";
-import { solveCall } from "./solve.ts";
+import { idsOf } from "./results.ts";
+import { type Solved, solveCall } from "./solve.ts";
 import { statOf } from "./stat.ts";
 
 const BUILD_HEADER = "buildkit-controlapi-buildid";
@@ -84,26 +87,9 @@ export function bridgeHandlers(buildOf: BuildOf, workers: () => readonly WorkerR
             inputs: message.FrontendInputs,
             imports: message.CacheImports,
           });
-          const refs: readonly Ref[] =
-            solved.kind === "ref"
-              ? [solved.ref]
-              : solved.kind === "images"
-                ? solved.result.images.map(({ ref }) => ref)
-                : [];
-          if (message.Evaluate) await Promise.all(refs.map((ref) => bridge.evaluate(ref)));
-          const result =
-            solved.kind === "images"
-              ? build.results.message(solved.result, id)
-              : create(ResultSchema, {
-                  metadata: solved.kind === "answer" ? Object.fromEntries(solved.metadata) : {},
-                  result: {
-                    case: "ref",
-                    value:
-                      solved.kind === "ref"
-                        ? build.results.add(solved.ref, id)
-                        : { $typeName: "moby.buildkit.v1.frontend.Ref", id: "" },
-                  },
-                });
+          const result = resultOf(solved, build, id);
+          if (message.Evaluate)
+            await Promise.all(idsOf(result).map((one) => bridge.evaluate(build.results.get(one))));
           // Frontends of old return their result with the call that made it.
           if (message.Final) build.finish(result);
           if (message.allowResultReturn) return create(SolveResponseSchema, { result });
@@ -219,6 +205,23 @@ export function bridgeHandlers(buildOf: BuildOf, workers: () => readonly WorkerR
       }),
     ],
   ]);
+}
+
+/** What a solve came to, with ids for its files. */
+function resultOf(solved: Solved, { results }: Build, session: string): Result {
+  switch (solved.kind) {
+    case "images":
+      return results.message(solved.result, session);
+    case "returned":
+      return solved.result ?? create(ResultSchema);
+    case "ref":
+      return create(ResultSchema, { result: { case: "ref", value: results.add(solved.ref, session) } });
+    case "answer":
+      return create(ResultSchema, {
+        metadata: Object.fromEntries(solved.metadata),
+        result: { case: "ref", value: create(RefSchema, { id: "" }) },
+      });
+  }
 }
 
 function metadataMessage(

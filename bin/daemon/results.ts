@@ -154,6 +154,12 @@ function bytesOf(value: unknown): Uint8Array {
   return Buffer.from(JSON.stringify(value));
 }
 
+/** The ids of all files of a result. */
+export function idsOf(message: Result | undefined): readonly string[] {
+  const { single, byPlatform } = idsIn(message);
+  return byPlatform === null ? (single === null ? [] : [single]) : [...byPlatform.values()];
+}
+
 /** The ids of a result: one, or one a platform. No id: a result without files. */
 function idsIn(message: Result | undefined): {
   readonly single: string | null;

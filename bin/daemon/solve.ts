@@ -3,30 +3,26 @@
 import type { BridgeResult, Bridge, CallAnswer, Ref } from "../engine/request.ts";
 import { renderCall } from "../call-output.ts";
 import type { FrontendInput } from "../../frontend/contract.ts";
+import { ForeignFrontend } from "../../frontend/frontend.ts";
+import type { Result } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Definition as DefinitionMessage } from "../wire/messages/pb/ops_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import type { Attributes } from "./attributes.ts";
-import { cacheImports, type CacheEntry, requestOf } from "./build-request.ts";
+import { cacheImports, requestOf } from "./build-request.ts";
 import { type Build, GRAPHS_MAX } from "./builds.ts";
 import { definitionIn } from "./definitions.ts";
+import type { SolveCall } from "./solve-call.ts";
 import { viewOf } from "./session-view.ts";
 import { checkCaps, describeSubrequests, VERSION } from "./subrequests.ts";
-
-/** A solve, from Control or from the gateway. */
-export interface SolveCall {
-  readonly definition: DefinitionMessage | undefined;
-  readonly frontend: string;
-  readonly options: Attributes;
-  readonly inputs: Readonly<Record<string, DefinitionMessage>>;
-  readonly imports: readonly CacheEntry[];
-}
 
 /** What it comes to: the images of a frontend, a graph's result, or the answer of a question about a Dockerfile. */
 export type Solved =
   | { readonly kind: "images"; readonly result: BridgeResult }
   | { readonly kind: "ref"; readonly ref: Ref }
+  /** What a frontend in an image has returned. */
+  | { readonly kind: "returned"; readonly result: Result | undefined }
   | { readonly kind: "answer"; readonly metadata: ReadonlyMap<string, Uint8Array> };
 
 /** Throws RpcError, BuildError. */
@@ -43,11 +39,16 @@ export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): 
   }
   if (definition !== undefined && definition.def.length > 0)
     throw new RpcError(CODE.INVALID_ARGUMENT, "a solve has either a definition or a frontend");
-  if (!isDockerfile(frontend, options))
-    throw new RpcError(
-      CODE.UNIMPLEMENTED,
-      `the frontend ${printable(frontend)} is not supported by tsbuildd`,
-    );
+  if (!isDockerfile(frontend, options)) {
+    if (frontend !== "gateway.v0")
+      throw new RpcError(
+        CODE.UNIMPLEMENTED,
+        `the frontend ${printable(frontend)} is not supported by tsbuildd`,
+      );
+    return { kind: "returned", result: await build.frontends.image(build, call) };
+  }
+  if (!build.frontends.dockerfile)
+    throw new RpcError(CODE.PERMISSION_DENIED, "dockerfile.v0 is switched off on this builder");
   checkCaps(options);
   const described = describeSubrequests(options);
   if (described !== null) return { kind: "answer", metadata: described };
@@ -56,7 +57,16 @@ export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): 
   for (const { definition: input } of inputs.values()) remember(build, input);
   const session = viewOf(build.session, options);
   const request = requestOf(build.request, { options, inputs, imports: call.imports, session });
-  const outcome = await bridge.dockerfile(request);
+  const outcome = await bridge.dockerfile(request).catch((error: unknown) => {
+    if (error instanceof ForeignFrontend) return { kind: "foreign", wish: error.wish } as const;
+    throw error;
+  });
+  if (outcome.kind === "foreign") {
+    // The file says by which frontend it is to be read.
+    const { image: source, cmdline } = outcome.wish;
+    const foreign = { ...call, frontend: "gateway.v0", options: { ...options, source, cmdline } };
+    return { kind: "returned", result: await build.frontends.image(build, foreign) };
+  }
   if (outcome.kind === "answer") return { kind: "answer", metadata: answerOf(outcome.answer, request.call) };
   for (const { ref } of outcome.result.images) remember(build, ref.definition);
   return { kind: "images", result: outcome.result };

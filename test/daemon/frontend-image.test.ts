@@ -1,0 +1,113 @@
+// Frontends in images: a program of ours on this machine's Node, in an image that a registry has.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { copyFileSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { build } from "esbuild";
+import { openWorkshop, type Workshop } from "../build/fixture.ts";
+import { type DaemonShop, openDaemonShop } from "../support/daemon.ts";
+import { projectDir } from "../support/project.ts";
+import { type RunningRegistry, startRegistry } from "../support/registry.ts";
+import { accounts } from "../support/unprivileged.ts";
+
+for (const account of accounts()) {
+  describe(`a frontend in an image, run by tsbuildd as ${account.name}`, function () {
+    this.timeout(120_000);
+    let shop: Workshop;
+    let clients: DaemonShop;
+    let registry: RunningRegistry;
+    let image: string;
+
+    before(async () => {
+      shop = await openWorkshop(account);
+      registry = await startRegistry();
+      image = `${registry.host}/team/frontend:1`;
+      clients = await openDaemonShop(shop);
+      const dir = shop.context("frontend", {
+        Dockerfile: 'FROM scratch\nCOPY root /\nENTRYPOINT ["/node", "/frontend.mjs"]\n',
+      });
+      await writeProgram(join(dir, "root"));
+      await clients.ok("build", "--push", "-t", image, dir);
+    });
+    after(async () => {
+      const { code, stderr } = await clients.stop();
+      await clients[Symbol.asyncDispose]();
+      await registry[Symbol.asyncDispose]();
+      shop[Symbol.dispose]();
+      assert.equal(code, 0, stderr);
+      assert.doesNotMatch(stderr, /internal error/);
+    });
+
+    it("is what a Dockerfile's syntax line names, is told how it was called, and has no network", async () => {
+      const dir = shop.context("named", { Dockerfile: `# syntax=${image} and more\nanything at all\n` });
+      const out = shop.at("home", "told-out");
+      const { stderr } = await clients.ok("build", "--progress=plain", "-o", out, dir);
+      assert.match(stderr, new RegExp(`asked for ${image} and more`));
+      assert.deepEqual(JSON.parse(readFileSync(join(out, "told"), "utf8")), {
+        cmdline: `${image} and more`,
+        interfaces: ["lo"],
+        hasWorkers: true,
+        definitionBytes: true,
+      });
+    });
+
+    it("may be named by a build argument, and may refuse", async () => {
+      const dir = shop.context("argued", { Dockerfile: "anything\n" });
+      const flags = ["--build-arg", `BUILDKIT_SYNTAX=${image}`];
+      await clients.ok("build", ...flags, dir);
+      const { code, stderr } = await clients.run("build", ...flags, "--build-arg", "HOW=fail", dir);
+      assert.equal(code, 1);
+      assert.match(stderr, /failed to solve: the frontend does not like it\n/);
+    });
+
+    it("is told of when it ends without a result", async () => {
+      const dir = shop.context("silent", { Dockerfile: `# syntax=${image}\n` });
+      const { code, stderr } = await clients.run("build", "--build-arg", "HOW=silent", dir);
+      assert.equal(code, 1);
+      assert.match(stderr, /ended without a result \(exit code: 3\): asked for /);
+    });
+
+    it("can be switched off, and bound to some repositories", async () => {
+      const dir = shop.context("refused", { Dockerfile: `# syntax=${image}\n` });
+      for (const [settings, words] of [
+        ["enabled = false", /frontends in images are switched off on this builder/],
+        ['allowedRepositories = ["docker.io/docker/dockerfile"]', /is not an allowed gateway source/],
+      ] as const) {
+        const place = shop.context("config", { "buildkitd.toml": `[frontend."gateway.v0"]\n${settings}\n` });
+        const socket = shop.at("home", "refusing.sock");
+        const daemon = shop.start(["--addr", `unix://${socket}`, "--config", join(place, "buildkitd.toml")], {
+          program: "tsbuildd",
+        });
+        try {
+          await daemon.says(/listens on unix:/);
+          const name = `refusing-${settings.length}`;
+          await clients.ok("create", "--name", name, "--driver", "remote", `unix://${socket}`);
+          const { code, stderr } = await clients.run("build", "--builder", name, dir);
+          assert.equal(code, 1);
+          assert.match(stderr, words);
+        } finally {
+          daemon.kill("SIGTERM");
+          await daemon.outcome;
+        }
+      }
+    });
+  });
+}
+
+/** The program with this machine's Node and the libraries that needs. */
+async function writeProgram(root: string): Promise<void> {
+  mkdirSync(root, { recursive: true });
+  const node = realpathSync(process.execPath);
+  copyFileSync(node, join(root, "node"));
+  const libraries = execFileSync("ldd", [node], { encoding: "utf8" }).matchAll(/(\/[^\s()]+)/g);
+  for (const [, path = ""] of libraries) {
+    mkdirSync(join(root, dirname(path)), { recursive: true });
+    copyFileSync(realpathSync(path), join(root, path));
+  }
+  const { outputFiles } = await build({
+    entryPoints: [join(projectDir, "dist/test/daemon/frontend-program.js")],
+    ...{ bundle: true, write: false, platform: "node", format: "esm", target: "node20" },
+  });
+  writeFileSync(join(root, "frontend.mjs"), outputFiles[0]?.contents ?? "");
+}
