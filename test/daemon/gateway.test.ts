@@ -319,6 +319,17 @@ for (const account of accounts()) {
       assert.equal(response["image.name"], "direct:1");
     });
 
+    it("may be empty, which is not one that the client drives", async () => {
+      const response = (
+        await control({
+          Ref: randomBytes(8).toString("hex"),
+          Definition: {},
+          Exporters: [{ Type: "image", Attrs: { name: "empty:1" } }],
+        })
+      ).ExporterResponse;
+      assert.equal(response["image.name"], "empty:1");
+    });
+
     it("are refused when they are broken, in words", async () => {
       const broken = create(DefinitionSchema, { def: [Buffer.from("nonsense"), Buffer.from("more")] });
       await assert.rejects(
