@@ -2,7 +2,7 @@
 // All functions throw USAGE with the value in the message.
 
 import { BuildError } from "../solver/graph/error.ts";
-import type { Platform } from "../solver/graph/op.ts";
+import { formatPlatformAll, type Platform } from "../solver/graph/op.ts";
 import { hostPlatform, parsePlatform as parseNamedPlatform } from "../solver/graph/platform.ts";
 import type { Environment, ExtraHost, Ulimit } from "./engine/request.ts";
 
@@ -193,7 +193,7 @@ export function parsePlatforms(values: readonly string[]): Platform[] {
   const seen = new Map<string, Platform>();
   for (const text of values.flatMap((value) => value.split(","))) {
     const platform = parsePlatform(text.trim());
-    const key = [platform.os, platform.architecture, platform.variant ?? ""].join("/");
+    const key = formatPlatformAll(platform);
     if (!seen.has(key)) seen.set(key, platform);
   }
   return [...seen.values()];

@@ -2,7 +2,7 @@
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { formatPlatform, type Platform } from "../solver/graph/op.ts";
+import { formatPlatformAll, type Platform } from "../solver/graph/op.ts";
 import type { BuiltImage } from "../solver/graph/request.ts";
 import { makeOutputDirectory, sendToClient, writeFileWhole } from "./file-output.ts";
 import { epochOf, type FilesOutput } from "./output-grammar.ts";
@@ -23,7 +23,7 @@ export async function exportFiles(
   const trees = images.map(({ layers, platform }) => ({
     layers,
     folder: isSplit ? folderOf(platform) : null,
-    name: formatPlatform(platform),
+    name: formatPlatformAll(platform),
   }));
   const epochSeconds = epochOf(output.epochSeconds, context.epochSeconds);
   const shown = output.dest.kind === "path" ? output.dest.path : null;
@@ -65,7 +65,7 @@ export async function exportFiles(
 
 // BuildKit: "/" of the platform becomes "_".
 function folderOf(platform: Platform): string {
-  return formatPlatform(platform).replaceAll("/", "_");
+  return formatPlatformAll(platform).replaceAll("/", "_");
 }
 
 async function syncFile(path: string): Promise<void> {

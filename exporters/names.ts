@@ -5,7 +5,7 @@ import { type Index, type Manifest, MANIFEST_MAX_BYTES, parseDocument } from "..
 import { formatRepository, parseReference } from "../cache/registry/reference.ts";
 import type { Digest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
-import { formatPlatform } from "../solver/graph/op.ts";
+import { formatPlatformAll } from "../solver/graph/op.ts";
 import type { BuiltImage } from "../solver/graph/request.ts";
 import type { Assembled } from "./assembled.ts";
 import type { ImageOutput } from "./output-grammar.ts";
@@ -34,7 +34,7 @@ export function nameImage(
   const all = names.flatMap((name) =>
     output.nameCanonical && isNamed ? [name, `${name}@${descriptor.digest}`] : [name],
   );
-  const layers = Object.fromEntries(images.map((image) => [formatPlatform(image.platform), image.layers]));
+  const layers = Object.fromEntries(images.map((image) => [formatPlatformAll(image.platform), image.layers]));
   const changes = all.map((name) => {
     const known = store.records.get<ImageRecord>(IMAGE_SPACE, name);
     const isKept =

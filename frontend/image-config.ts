@@ -231,7 +231,8 @@ export function finishImage(
     author: image.author || undefined,
     architecture: target.architecture,
     os: target.os,
-    "os.version": target.osVersion || undefined,
+    // That of the base image, where nobody asked for one.
+    "os.version": target.osVersion || (target.os === image.os ? image["os.version"] : "") || undefined,
     variant: target.variant || undefined,
     config: defined({
       User: config.User || undefined,

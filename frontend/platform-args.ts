@@ -1,14 +1,7 @@
 // The predefined platform arguments: TARGETPLATFORM and so on (Dockerfile reference, "Automatic platform ARGs in the global
 // scope").
 
-import { formatPlatform, type Platform } from "../solver/graph/op.ts";
-
-/** "windows(10.0.17763)/amd64": with the version where there is one. */
-export function formatPlatformAll(platform: Platform): string {
-  const text = formatPlatform(platform);
-  if (platform.osVersion === undefined || platform.osVersion === "") return text;
-  return text.replace(platform.os, `${platform.os}(${platform.osVersion})`);
-}
+import { formatPlatform, formatPlatformAll, type Platform } from "../solver/graph/op.ts";
 
 /** The arguments that are there without a declaration before FROM; `overrides` are the build arguments. */
 export function platformArgs(

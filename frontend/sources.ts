@@ -2,7 +2,7 @@
 
 import type { Input } from "../solver/graph/definition.ts";
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";
-import { formatPlatform, type Platform } from "../solver/graph/op.ts";
+import { formatPlatform, formatPlatformAll, type Platform } from "../solver/graph/op.ts";
 import type { ImageConfig } from "../solver/graph/request.ts";
 import { normalizePlatform, samePlatform } from "../solver/graph/platform.ts";
 import { baseImagePlatform } from "./check-texts.ts";
@@ -11,7 +11,6 @@ import { gitSource, parseGitRef } from "./git-ref.ts";
 import { emptyImage, readBaseImage } from "./image-config.ts";
 import { familiarImageName, formatImageName, parseImageName } from "./image-name.ts";
 import { atPlace, atPlaceLater } from "./place.ts";
-import { formatPlatformAll } from "./platform-args.ts";
 import { type Conversion, noteOf } from "./stage-state.ts";
 import { SCRATCH_NAME, type Stage } from "./stages.ts";
 import { suggest } from "./suggest.ts";

@@ -3,7 +3,7 @@
 import type { Input, VertexNote } from "../solver/graph/definition.ts";
 import { BuildError, redactUrl, type SourceRange } from "../solver/graph/error.ts";
 import type { GraphBuilder } from "../solver/graph/llb.ts";
-import type { Platform, ProxyEnv } from "../solver/graph/op.ts";
+import { formatPlatformAll, type Platform, type ProxyEnv } from "../solver/graph/op.ts";
 import type { Patterns } from "../solver/graph/patterns.ts";
 import type { ImageConfig } from "../solver/graph/request.ts";
 import { normalizePlatform, parsePlatform, samePlatform } from "../solver/graph/platform.ts";
@@ -11,7 +11,6 @@ import { undefinedVar } from "./check-texts.ts";
 import type { Checks } from "./checks.ts";
 import type { GlobalArg } from "./from-line.ts";
 import type { Instruction } from "./instruction.ts";
-import { formatPlatformAll } from "./platform-args.ts";
 import type { Stage } from "./stages.ts";
 import { expandWord, expandWords, type WordOptions } from "./words.ts";
 import type { FrontendHost, FrontendOptions } from "./contract.ts";

@@ -104,6 +104,7 @@ const DOORS: readonly string[] = [
   "worker/sandbox/oci-runtime.ts", // which program runs a step
   "worker/sources/git.ts", // contexts that are fetched before there is a Dockerfile
   "worker/sources/http.ts",
+  "worker/sources/receive.ts", // contexts that clients send
   "worker/sys/*",
   "cache/store.ts",
   "cache/contract.ts", // the store as its users see it

@@ -20,6 +20,7 @@ import { readResultConfig } from "../../frontend/frontend.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Entitlement } from "../../solver/graph/request.ts";
+import { UPLOAD_HOST } from "../../solver/graph/session.ts";
 import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import type { Attributes } from "./attributes.ts";
@@ -30,7 +31,7 @@ import { callOf } from "./subrequests.ts";
 const REPRODUCIBLE = "tsbuild.reproducible";
 const PIDS = "tsbuild.pids";
 /** Addresses of what the session uploads. */
-const UPLOADED = "http://buildkit-session/";
+const UPLOADED = `http://${UPLOAD_HOST}/`;
 /** The session's directory with the Dockerfile, where it is not the context. */
 const DOCKERFILE_DIRECTORY = "dockerfile";
 
@@ -148,18 +149,19 @@ function contextOf(
   if (url === undefined || url === "") {
     return { kind: "client", key: options["sharedkey:localdir:context"] ?? solve.Ref };
   }
+  const subdirectory = options["contextsubdir"] ?? "";
+  const below = subdirectory === "" ? {} : { subdirectory };
   if (url.startsWith(UPLOADED)) {
     const at = new URL(url);
-    return { kind: "upload", open: (options) => session.upload(at, options) };
+    return { kind: "upload", open: (options) => session.upload(at, options), ...below };
   }
-  const subdirectory = options["contextsubdir"] ?? "";
-  return { kind: "remote", url: subdirectory === "" ? url : belowRepository(url, subdirectory) };
+  const isRepository = gitContext(url, new Map()) !== null;
+  if (subdirectory === "" || !isRepository) return { kind: "remote", url, ...below };
+  return { kind: "remote", url: belowRepository(url, subdirectory) };
 }
 
 /** A directory of a repository, in the address's own words. */
 function belowRepository(url: string, subdirectory: string): string {
-  if (gitContext(url, new Map()) === null)
-    throw unsupported("contextsubdir with a context that is no repository");
   const [repository = "", fragment = ""] = url.split(/#(.*)/s);
   const [ref = "", directory = ""] = fragment.split(/:(.*)/s);
   return `${repository}#${ref}:${directory === "" ? subdirectory : `${directory}/${subdirectory}`}`;
@@ -293,8 +295,4 @@ function cacheExports({ Cache }: SolveRequest, session: RemoteSession | null): C
   return exports.map(({ Type, Attrs }) =>
     cacheToOf(givenAttributes({ type: Type, ...Attrs }, "cache export"), directoryOf(session), {}),
   );
-}
-
-function unsupported(what: string): RpcError {
-  return new RpcError(CODE.UNIMPLEMENTED, `${what}: not supported by tsbuildd`);
 }

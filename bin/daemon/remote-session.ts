@@ -81,7 +81,7 @@ export interface RemoteSession extends Session, Disposable {
   /** A directory of the client that is a build cache. */
   cache(directory: string): WritableBlobs;
   /** What the client sends under an address of its own. */
-  upload(url: URL, options: { readonly signal: AbortSignal }): AsyncIterable<Uint8Array>;
+  readonly upload: NonNullable<Session["upload"]>;
 }
 
 /** A session over the connection in its tunnel. `methods`: what the client serves; `peer`: who it is, which keys of its files are bound to. */

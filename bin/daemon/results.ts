@@ -5,7 +5,7 @@ import { randomBytes } from "node:crypto";
 import { type BridgeResult, NO_WORDS, type Ref, type RefImage } from "../engine/request.ts";
 import { emptyImage, readResultConfig } from "../../frontend/frontend.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
-import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
+import { formatPlatformAll, type Platform } from "../../solver/graph/op.ts";
 import { hostPlatform, normalizePlatform } from "../../solver/graph/platform.ts";
 import type { ImageConfig } from "../../solver/graph/request.ts";
 import {
@@ -85,7 +85,7 @@ export function openResults(): Results {
       const named = result.images.map((image) => {
         const message = add(image.ref, session);
         made.set(image.ref, { image, of: result });
-        return [formatPlatform(image.platform), message] as const;
+        return [formatPlatformAll(image.platform), message] as const;
       });
       const [only] = named;
       return create(ResultSchema, {
@@ -141,10 +141,10 @@ const bareImage = emptyImage;
 
 /** The metadata of a result, as dockerfile.v0 gives it. */
 export function metadataOf({ images, multiPlatform }: BridgeResult): Map<string, Uint8Array> {
-  const platforms = images.map(({ platform }) => ({ ID: formatPlatform(platform), Platform: platform }));
+  const platforms = images.map(({ platform }) => ({ ID: formatPlatformAll(platform), Platform: platform }));
   const metadata = new Map<string, Uint8Array>([[PLATFORMS, bytesOf({ Platforms: platforms })]]);
   for (const { platform, config } of images) {
-    const suffix = multiPlatform ? `/${formatPlatform(platform)}` : "";
+    const suffix = multiPlatform ? `/${formatPlatformAll(platform)}` : "";
     metadata.set(`${CONFIG}${suffix}`, bytesOf(config));
   }
   return metadata;

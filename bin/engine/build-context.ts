@@ -1,10 +1,10 @@
 // The main context of a build, as far as it has to be fetched, unpacked or looked at before there is a graph.
 
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { mkdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { onDisk } from "../../cache/disk-fault.ts";
-import { type Digest, digestFromHex } from "../../solver/graph/digest.ts";
+import type { Digest } from "../../solver/graph/digest.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
 import { BuildError, redactUrl } from "../../solver/graph/error.ts";
 import { openGraph } from "../../solver/graph/llb.ts";
@@ -57,7 +57,11 @@ export async function fetchHttpContext(
   options: EngineBuildOptions,
 ): Promise<BuildRequest> {
   if (request.context.kind === "upload") {
-    const digest = await receive(parts, request.context.open(options));
+    const { receive } = await import("../../worker/sources/receive.ts");
+    const { DOWNLOAD_MAX_BYTES } = await import("../../worker/sources/http.ts");
+    const address = "the build context";
+    const sent = request.context.open(options);
+    const digest = await receive(sent, parts.store, { address, maxBytes: DOWNLOAD_MAX_BYTES });
     return await unpackedContext(parts, request, digest, null);
   }
   if (request.context.kind !== "remote") return request;
@@ -69,21 +73,6 @@ export async function fetchHttpContext(
   return await unpackedContext(parts, request, digest, modifiedSeconds);
 }
 
-/** A file that a client sends, as a blob. Throws what the client's end of it throws, STORE_FULL. */
-async function receive({ store }: EngineParts, data: AsyncIterable<Uint8Array>): Promise<Digest> {
-  await using ingest = store.content.ingest();
-  const hash = createHash("sha256");
-  let size = 0;
-  for await (const chunk of data) {
-    size += chunk.length;
-    hash.update(chunk);
-    ingest.write(chunk);
-  }
-  const digest = digestFromHex(hash.digest("hex"));
-  ingest.commit({ digest, size, trusted: true });
-  return digest;
-}
-
 async function unpackedContext(
   parts: EngineParts,
   request: BuildRequest,
@@ -92,7 +81,11 @@ async function unpackedContext(
 ): Promise<BuildRequest> {
   const { isArchive } = await import("../../cache/layers/archive.ts");
   const path = parts.store.content.path(digest);
-  if (await isArchive(path)) return { ...request, context: { kind: "archive", path, modifiedSeconds } };
+  if (await isArchive(path)) {
+    const { context } = request;
+    const below = "subdirectory" in context ? { subdirectory: context.subdirectory ?? "" } : {};
+    return { ...request, context: { kind: "archive", path, modifiedSeconds, ...below } };
+  }
   const data = parts.store.content.read(digest, DOCKERFILE_MAX_BYTES);
   const { dockerfile } = request; // one of this machine stays what it is
   return {
@@ -109,9 +102,11 @@ export async function sessionWithContext(parts: EngineParts, request: BuildReque
   const dir = join(parts.store.tempDir(), `context-${randomBytes(6).toString("hex")}`);
   onDisk("making a directory for the context", parts.store.dir, () => mkdirSync(dir, { mode: 0o700 }));
   parts.use({ [Symbol.asyncDispose]: () => removeContext(parts, dir) });
+  let root = dir;
   if (context.kind === "archive") {
-    const { extractContext } = await import("./context-archive.ts");
+    const { extractContext, directoryOf } = await import("./context-archive.ts");
     await extractContext(context.path, dir);
+    root = directoryOf(dir, context.subdirectory ?? "");
   }
   if (context.kind === "file") {
     const file = join(dir, HTTP_CONTEXT_FILE);
@@ -119,11 +114,8 @@ export async function sessionWithContext(parts: EngineParts, request: BuildReque
     utimesSync(file, context.modifiedSeconds ?? 0, context.modifiedSeconds ?? 0); // as of all that comes by http(s)
   }
   return {
-    files: async (name) => (name === MAIN_DIRECTORY ? { kind: "here", path: dir } : session.files(name)),
-    secret: (id) => session.secret(id),
-    sshSocket: (id) => session.sshSocket(id),
-    credentials: (hostName) => session.credentials(hostName),
-    outputs: session.outputs,
+    ...session,
+    files: async (name) => (name === MAIN_DIRECTORY ? { kind: "here", path: root } : session.files(name)),
   };
 }
 

@@ -100,18 +100,25 @@ export type ContextSource =
   | { readonly kind: "directory"; readonly path: string } // absolute; known to be a directory
   /** The session's directory MAIN_DIRECTORY, which may be elsewhere. `key`: tells it from others, for --explain. */
   | { readonly kind: "client"; readonly key: string }
-  | { readonly kind: "remote"; readonly url: string } // git or http(s), as written
+  /** git or http(s), as written. `subdirectory`: of an archive. */
+  | { readonly kind: "remote"; readonly url: string; readonly subdirectory?: string }
   | { readonly kind: "input"; readonly name: string } // of the request's inputs
   /** An archive or a Dockerfile that the client sends, once. */
   | {
       readonly kind: "upload";
       readonly open: (options: { readonly signal: AbortSignal }) => AsyncIterable<Uint8Array>;
+      readonly subdirectory?: string;
     }
   /** No files at all: `tsbuild build - < Dockerfile`. */
   | { readonly kind: "empty" }
   /** A tar (maybe compressed) that came through standard input or by http(s) and lies in a file of ours now.
-   *  `modifiedSeconds`: what its server says of its time. */
-  | { readonly kind: "archive"; readonly path: string; readonly modifiedSeconds: number | null }
+   *  `modifiedSeconds`: what its server says of its time; `subdirectory`: what of it is the context, omitted: all. */
+  | {
+      readonly kind: "archive";
+      readonly path: string;
+      readonly modifiedSeconds: number | null;
+      readonly subdirectory?: string;
+    }
   /** What came by http(s) and is no archive: a directory with this file, called HTTP_CONTEXT_FILE. */
   | { readonly kind: "file"; readonly data: Uint8Array; readonly modifiedSeconds: number | null };
 

@@ -309,6 +309,6 @@ function failureOf(error: unknown, { session, progress, builder, deps }: Failure
   if (error.code !== CODE.UNAVAILABLE || error.details.length > 0)
     return buildFailure(error, { onSource: deps.onSource, stepOf, isOurs: isOurs(builder.info) });
   const told = failure();
-  if (told !== null) return new BuildError("EXEC_FAILED", told, { cause: error });
+  if (told !== null) return new BuildError("EXEC_FAILED", told.message, { vertex: told.step, cause: error });
   return unreachable(deps.address, error, builder.connection.complaint());
 }

@@ -183,3 +183,10 @@ export interface Platform {
 export function formatPlatform(platform: Platform): string {
   return `${platform.os}/${platform.architecture}${platform.variant ? `/${platform.variant}` : ""}`;
 }
+
+/** "windows(10.0.17763)/amd64": with the version where there is one. */
+export function formatPlatformAll(platform: Platform): string {
+  const text = formatPlatform(platform);
+  if (platform.osVersion === undefined || platform.osVersion === "") return text;
+  return text.replace(platform.os, `${platform.os}(${platform.osVersion})`);
+}

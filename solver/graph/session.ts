@@ -15,11 +15,16 @@ export interface Session {
   credentials(host: string): Promise<Credentials | null>;
   /** A store of blobs that the client serves, by its id: where oci-layout:// is. Left out: it serves none. Rejects with CONTEXT_MISSING. */
   readonly blobs?: (store: string) => Promise<ClientBlobs>;
+  /** What the client sends under an address of its own, whose host is UPLOAD_HOST: once. Left out: nothing. */
+  readonly upload?: (url: URL, options: { readonly signal: AbortSignal }) => AsyncIterable<Uint8Array>;
   /** Another session of the same client, or null when there is none of that id: the build's own serves then. Left out: there are no others. */
   readonly other?: (id: string, options: { readonly signal: AbortSignal }) => Promise<Session | null>;
   /** Takes outputs whose destination is the client; null: it takes none (its standard output is a terminal). */
   readonly outputs: ClientOutputs | null;
 }
+
+/** Host of the addresses under which a client sends files: BuildKit, session/upload. */
+export const UPLOAD_HOST = "buildkit-session";
 
 /** Limit on one secret, as BuildKit has it. */
 export const SECRET_MAX_BYTES: number = 500 * 1024;

@@ -1,7 +1,7 @@
 // Dockerfiles in tests: options with defaults, available images, and graphs as text.
 
 import { convert } from "../../frontend/frontend.ts";
-import { formatPlatformAll } from "../../frontend/platform-args.ts";
+import { formatPlatformAll } from "../../solver/graph/op.ts";
 import type { Definition, Vertex } from "../../solver/graph/definition.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";

@@ -51,6 +51,30 @@ describe("files by URL", () => {
     context = { ...context, session: { ...context.session } };
   };
 
+  it("may be sent by the client itself: once, and nothing of it is remembered for others", async () => {
+    const asked: string[] = [];
+    const client = {
+      ...context.session,
+      upload: async function* (url: URL) {
+        asked.push(url.pathname);
+        yield data.subarray(0, 10);
+        yield data.subarray(10);
+      },
+    };
+    const own = { ...context, session: client };
+    const file = source("http://buildkit-session/a1b2", { "http.filename": "context" });
+    const { digest, filename } = await downloadHttp(file, store, own, direct);
+    assert.deepEqual([digest, filename], [digestOf(data), "context"]);
+    await pinHttp(file, store, own, direct);
+    assert.deepEqual(asked, ["/a1b2"]);
+    const wrong = source("http://buildkit-session/a1b2", { "http.checksum": digestOf(Buffer.from("x")) });
+    await assert.rejects(downloadHttp(wrong, store, own, direct), { code: "CHECKSUM_MISMATCH" });
+    await assert.rejects(downloadHttp(file, store, own, direct, 9), { code: "LIMIT_EXCEEDED" });
+    // Nobody else gets it, by whatever address.
+    const other = { ...context, session: { ...client, upload: async function* () {} } };
+    assert.notEqual((await downloadHttp(file, store, other, direct)).digest, digest);
+  });
+
   it("are downloaded through redirects, and the token stays with its host", async () => {
     await using other = await serve((_request, response) => void response.end(data));
     const elsewhere = other.origin.replace("localhost", "127.0.0.1");

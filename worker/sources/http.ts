@@ -1,14 +1,13 @@
 // http(s) sources: one file by URL. Pinned by the received content, so an unchanged file keeps later steps cached.
 
-import { createHash } from "node:crypto";
 import { pipeline } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { createGunzip } from "node:zlib";
 import { BuildError, redactUrl } from "../../solver/graph/error.ts";
-import { type Digest, digestFromHex, digestOf } from "../../solver/graph/digest.ts";
+import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
 import type { CallContext, LayerId } from "../../solver/graph/request.ts";
-import type { Session } from "../../solver/graph/session.ts";
+import { type Session, UPLOAD_HOST } from "../../solver/graph/session.ts";
 import { openAnswers, type Tasks } from "../../solver/graph/tasks.ts";
 import { type Answer, type Exchange, Fault } from "../../cache/registry/exchange.ts";
 import { TOO_SLOW } from "../../cache/registry/pace.ts";
@@ -16,6 +15,7 @@ import type { Transport } from "../../cache/registry/transport.ts";
 import type { Pin } from "../contract.ts";
 import type { Keeper } from "../keeper/keeper.ts";
 import { digestIn, lookIn, refuse } from "./attributes.ts";
+import { receive } from "./receive.ts";
 import { safeName, singleFileLayer } from "./single-file.ts";
 import type { Store } from "../../cache/contract.ts";
 
@@ -158,6 +158,9 @@ async function fetchFile(wish: Wish, openOne: OpenTransport): Promise<Remembered
   const url = op.identifier;
   refuse(op.attrs, "http.sig.");
   const wanted = digestIn(op.attrs, "http.checksum");
+  const { session } = context;
+  if (session.upload !== undefined && new URL(url).host === UPLOAD_HOST)
+    return await fetchUpload(wish, wanted);
   const own = HEADERS.flatMap((name) => {
     const value = headerIn(op, name);
     return value === undefined ? [] : [[name, value] as const];
@@ -209,6 +212,22 @@ async function fetchFile(wish: Wish, openOne: OpenTransport): Promise<Remembered
   }
 }
 
+/** What the client sends itself: once, so it is neither asked for again nor remembered. */
+async function fetchUpload(
+  { op, store, context: { session, signal }, maxBytes }: Wish,
+  wanted: Digest | null,
+): Promise<Remembered> {
+  const { identifier: address, attrs } = op;
+  const url = new URL(address);
+  if (session.upload === undefined) throw new Error("nothing is uploaded");
+  const data = session.upload(url, { signal });
+  const digest = await receive(data, store, { address, maxBytes });
+  if (wanted !== null && digest !== wanted)
+    throw new BuildError("CHECKSUM_MISMATCH", `digest mismatch ${digest}: ${wanted} (${redactUrl(address)})`);
+  const filename = safeName(attrs["http.filename"] ?? lastSegment(url));
+  return { digest, etag: null, lastModified: null, filename, mtimeSeconds: 0 };
+}
+
 async function transfer(
   transport: Transport,
   wish: Wish,
@@ -229,9 +248,6 @@ async function transfer(
     if (status === 429 || status >= 500) throw new Error(`status ${status}`);
     throw new BuildError("SOURCE_FAILED", `invalid response status ${status} for ${redactUrl(address)}`);
   }
-  await using ingest = store.content.ingest();
-  const hash = createHash("sha256");
-  let size = 0;
   let received = 0;
   async function* counted(): AsyncGenerator<Uint8Array, void, undefined> {
     for await (const chunk of answer.body) {
@@ -240,18 +256,15 @@ async function transfer(
     }
   }
   const isPacked = /^(?:x-)?gzip$/i.test(one("content-encoding") ?? "");
-  for await (const chunk of isPacked ? unpacked(counted()) : counted()) {
-    size += chunk.length;
-    if (size > maxBytes)
-      throw new BuildError("LIMIT_EXCEEDED", `${redactUrl(address)} is larger than ${maxBytes} bytes`);
-    hash.update(chunk);
-    ingest.write(chunk);
-  }
   const length = one("content-length");
-  if (length !== null && Number(length) !== received)
-    throw new Error(`received ${received} of ${length} bytes`);
-  const digest = digestFromHex(hash.digest("hex"));
-  ingest.commit({ digest, size, trusted: true });
+  const digest = await receive(isPacked ? unpacked(counted()) : counted(), store, {
+    address,
+    maxBytes,
+    isWhole() {
+      if (length !== null && Number(length) !== received)
+        throw new Error(`received ${received} of ${length} bytes`);
+    },
+  });
   const modifiedMs = Date.parse(one("last-modified") ?? "");
   return {
     digest,
