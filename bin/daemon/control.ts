@@ -173,7 +173,7 @@ async function solve(build: Build, { engine, allowed }: ControlDeps): Promise<Re
 
 /** The client drives the build through the gateway, and returns one of its results. */
 function isDriven({ Frontend, Definition }: SolveRequest): boolean {
-  return Frontend === "" && (Definition === undefined || Definition.def.length === 0);
+  return Frontend === "" && Definition === undefined; // an empty graph is one: nothing on scratch
 }
 
 type Exportable =

@@ -96,11 +96,16 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
     return result;
   }
 
+  /** Holds what the build was told is there until it ends. */
+  function leaseOf(): Lease {
+    leases ??= parts.use(parts.store.lease());
+    return leases;
+  }
+
   /** What a failed step left becomes results of this build. */
   function keepLeft(ref: Ref, error: BuildError, left: StepLeft): void {
     const how = howOf(ref);
-    leases ??= parts.use(parts.store.lease());
-    const lease = leases;
+    const lease = leaseOf();
     const kept = (layers: readonly string[] | null): Ref | null => {
       if (layers === null) return null;
       const found = layers as readonly LayerId[];
@@ -196,7 +201,10 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
         case "http":
         case "https": {
           const { downloadHttp } = await import("../../worker/sources/http.ts");
-          return { kind: "http", ...(await downloadHttp(source, store, context, parts.transport)) };
+          const file = await downloadHttp(source, store, context, parts.transport);
+          // A client that was told its digest builds on this file, whatever is pruned or served meanwhile.
+          leaseOf().addBlobs([file.digest]);
+          return { kind: "http", ...file };
         }
         default:
           return { kind: "other" };

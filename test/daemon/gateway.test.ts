@@ -11,6 +11,7 @@ import { dialHttp2 } from "../../bin/wire/connection.ts";
 import {
   SolveRequestSchema as ControlSolve,
   SolveResponseSchema as ControlSolved,
+  PruneRequestSchema,
   StatusRequestSchema,
   StatusResponseSchema,
 } from "../../bin/wire/messages/moby/buildkit/v1/control_pb.ts";
@@ -23,6 +24,8 @@ import {
   ReadFileResponseSchema,
   type Ref,
   type ResultSchema,
+  ResolveSourceMetaRequestSchema,
+  ResolveSourceMetaResponseSchema,
   ReturnRequestSchema,
   ReturnResponseSchema,
   SolveRequestSchema,
@@ -37,6 +40,8 @@ import type { Definition, Input } from "../../solver/graph/definition.ts";
 import { encodeDefinition } from "../../solver/graph/llb-definition.ts";
 import { openGraph } from "../../solver/graph/llb.ts";
 import type { FileAction } from "../../solver/graph/op.ts";
+import { digestOf } from "../../solver/graph/digest.ts";
+import { startServer } from "../support/registry.ts";
 import { openWorkshop, type Workshop } from "../build/fixture.ts";
 import type { RunningCommand } from "../support/cli.ts";
 import { accounts } from "../support/unprivileged.ts";
@@ -103,6 +108,17 @@ for (const account of accounts()) {
           assert.equal(result?.result.case, "ref");
           return result.result.value as Ref;
         },
+        meta: (identifier: string) =>
+          callUnary(
+            http,
+            {
+              path: `${BRIDGE}/ResolveSourceMeta`,
+              input: ResolveSourceMetaRequestSchema,
+              output: ResolveSourceMetaResponseSchema,
+            },
+            create(ResolveSourceMetaRequestSchema, { Source: { identifier } }),
+            options,
+          ),
         evaluate: (Ref: string) =>
           callUnary(
             http,
@@ -289,6 +305,26 @@ for (const account of accounts()) {
       assert.match(archive, /"other": ?"the output"/);
     });
 
+    it("are built on the file that a client was told of, though all was pruned meanwhile", async () => {
+      let body = "first";
+      await using server = await startServer((request, response) => {
+        response.writeHead(200, { etag: '"same"' }).end(request.method === "HEAD" ? undefined : body);
+      });
+      const identifier = `${server.origin}/file`;
+      await driven(async (bridge) => {
+        const { HTTP } = await bridge.meta(identifier);
+        assert.equal(HTTP?.Checksum, digestOf(body));
+        await pruneAll();
+        body = "second";
+        const graph = openGraph();
+        const note = { name: "fetch", ignoreCache: false, at: [], group: null };
+        const root = graph.add({ kind: "source", identifier, attrs: {} }, null, [], note);
+        const ref = await bridge.solve(graph.definition(root));
+        assert.equal(await bridge.read(ref.id, "/file"), "first");
+        return refOf(ref);
+      });
+    });
+
     it("are warned of when they are for other platforms than was asked for", async () => {
       const warned = async (platform: string): Promise<string[]> => {
         const name = randomBytes(8).toString("hex");
@@ -319,6 +355,17 @@ for (const account of accounts()) {
       assert.equal(response["image.name"], "direct:1");
     });
 
+    it("may be empty, which is not one that the client drives", async () => {
+      const response = (
+        await control({
+          Ref: randomBytes(8).toString("hex"),
+          Definition: {},
+          Exporters: [{ Type: "image", Attrs: { name: "empty:1" } }],
+        })
+      ).ExporterResponse;
+      assert.equal(response["image.name"], "empty:1");
+    });
+
     it("are refused when they are broken, in words", async () => {
       const broken = create(DefinitionSchema, { def: [Buffer.from("nonsense"), Buffer.from("more")] });
       await assert.rejects(
@@ -347,6 +394,13 @@ for (const account of accounts()) {
         return true;
       });
     });
+
+    async function pruneAll(): Promise<void> {
+      const call = openCall(http, `${CONTROL}/Prune`, { signal });
+      await call.send(toBinary(PruneRequestSchema, create(PruneRequestSchema, { all: true })));
+      call.end();
+      for await (const _ of call.messages());
+    }
 
     async function warningsOf(name: string): Promise<string[]> {
       const call = openCall(http, `${CONTROL}/Status`, { signal });

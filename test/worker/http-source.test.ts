@@ -4,6 +4,7 @@ import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { openTransport } from "../../cache/registry/transport.ts";
 import { openStore } from "../../cache/store.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
@@ -106,6 +107,64 @@ describe("files by URL", () => {
     body = randomBytes(2_000_000);
     later();
     assert.notEqual(await pin(), first);
+  });
+
+  it("are asked after by their tag where the server takes no conditions, also a weak one", async () => {
+    let etag = '"one"';
+    await using server = await serve((request, response) => {
+      response.writeHead(200, { etag }).end(request.method === "HEAD" ? undefined : data);
+    });
+    const pin = async () => (await pinHttp(source(`${server.origin}/file`), store, context, direct)).digest;
+    const first = await pin();
+    for (const [tag, methods] of [
+      ['W/"one"', ["GET", "HEAD"]],
+      ['"two"', ["GET", "HEAD", "HEAD", "GET"]],
+    ] as const) {
+      etag = tag;
+      later();
+      assert.equal(await pin(), first);
+      assert.deepEqual(
+        server.requests.map(({ method }) => method),
+        methods,
+      );
+    }
+    assert.deepEqual(
+      server.requests.map(({ headers }) => headers["accept-encoding"]),
+      ["gzip", "gzip", "gzip", "gzip"],
+    );
+  });
+
+  it("are downloaded where the server knows no HEAD", async () => {
+    await using server = await serve((request, response) => {
+      if (request.method === "HEAD") response.writeHead(405).end();
+      else response.writeHead(200, { etag: '"one"' }).end(data);
+    });
+    const pin = async () => (await pinHttp(source(`${server.origin}/file`), store, context, direct)).digest;
+    const first = await pin();
+    later();
+    assert.equal(await pin(), first);
+  });
+
+  it("are the same whether the server packs them or not; what is cut off or no gzip is refused", async () => {
+    const packed = gzipSync(data);
+    let body = packed;
+    await using server = await serve((_request, response) => {
+      response.writeHead(200, { "content-encoding": "gzip" }).end(body);
+    });
+    const { digest } = await downloadHttp(source(`${server.origin}/file`), store, context, direct);
+    assert.equal(digest, digestOf(data));
+    for (const wrong of [packed.subarray(0, packed.length - 9), data]) {
+      body = wrong;
+      later();
+      await assert.rejects(downloadHttp(source(`${server.origin}/${wrong.length}`), store, context, direct), {
+        code: "SOURCE_FAILED",
+      });
+    }
+    body = gzipSync(Buffer.alloc(10_000_000));
+    later();
+    await assert.rejects(downloadHttp(source(`${server.origin}/bomb`), store, context, direct, 1_000_000), {
+      code: "LIMIT_EXCEEDED",
+    });
   });
 
   it("are downloaded again after the connection broke", async () => {

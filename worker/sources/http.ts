@@ -1,13 +1,15 @@
 // http(s) sources: one file by URL. Pinned by the received content, so an unchanged file keeps later steps cached.
 
+import { pipeline } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
+import { createGunzip } from "node:zlib";
 import { BuildError, redactUrl } from "../../solver/graph/error.ts";
 import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
 import type { CallContext, LayerId } from "../../solver/graph/request.ts";
 import { type Session, UPLOAD_HOST } from "../../solver/graph/session.ts";
 import { openAnswers, type Tasks } from "../../solver/graph/tasks.ts";
-import { Fault } from "../../cache/registry/exchange.ts";
+import { type Answer, type Exchange, Fault } from "../../cache/registry/exchange.ts";
 import { TOO_SLOW } from "../../cache/registry/pace.ts";
 import type { Transport } from "../../cache/registry/transport.ts";
 import type { Pin } from "../contract.ts";
@@ -173,13 +175,17 @@ async function fetchFile(wish: Wish, openOne: OpenTransport): Promise<Remembered
   if (usable !== null && wanted !== null && usable.digest === wanted) return usable;
 
   const headers: Record<string, string> = {
-    ...{ "user-agent": USER_AGENT, "accept-encoding": "identity" },
+    // The tags of some servers depend on the encoding: always the same one, BuildKit's.
+    ...{ "user-agent": USER_AGENT, "accept-encoding": "gzip" },
     ...Object.fromEntries(own),
   };
   if (usable?.etag) headers["if-none-match"] = usable.etag;
   else if (usable?.lastModified) headers["if-modified-since"] = usable.lastModified;
 
   using transport = await openOne();
+  if (usable?.etag && (await isStill(transport, wish, headers, usable.etag))) {
+    if (wanted === null || wanted === usable.digest) return usable;
+  }
   const until = performance.now() + TOTAL_TIMEOUT_MS;
   for (let attempt = 1; ; attempt++) {
     try {
@@ -224,10 +230,86 @@ async function fetchUpload(
 
 async function transfer(
   transport: Transport,
-  { op, store, context, maxBytes }: Wish,
+  wish: Wish,
   headers: Readonly<Record<string, string>>,
   usable: Remembered | null,
 ): Promise<Remembered> {
+  const { op, store, maxBytes } = wish;
+  const address = op.identifier;
+  const answer = await request(transport, wish, { method: "GET", headers, isTransfer: usable === null });
+  const { status } = answer;
+  const one = (name: string): string | null => headerOf(answer, name);
+  if (status === 304 && usable !== null) {
+    await answer.discard();
+    return usable;
+  }
+  if (status < 200 || status >= 300) {
+    await answer.discard();
+    if (status === 429 || status >= 500) throw new Error(`status ${status}`);
+    throw new BuildError("SOURCE_FAILED", `invalid response status ${status} for ${redactUrl(address)}`);
+  }
+  let received = 0;
+  async function* counted(): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const chunk of answer.body) {
+      received += chunk.length;
+      yield chunk;
+    }
+  }
+  const isPacked = /^(?:x-)?gzip$/i.test(one("content-encoding") ?? "");
+  const length = one("content-length");
+  const digest = await receive(isPacked ? unpacked(counted()) : counted(), store, {
+    address,
+    maxBytes,
+    isWhole() {
+      if (length !== null && Number(length) !== received)
+        throw new Error(`received ${received} of ${length} bytes`);
+    },
+  });
+  const modifiedMs = Date.parse(one("last-modified") ?? "");
+  return {
+    digest,
+    etag: one("etag"),
+    lastModified: Number.isNaN(modifiedMs) ? null : one("last-modified"),
+    filename: safeName(
+      op.attrs["http.filename"] ??
+        dispositionName(one("content-disposition")) ??
+        lastSegment(new URL(address)),
+    ),
+    mtimeSeconds: Number.isNaN(modifiedMs) ? 0 : Math.floor(modifiedMs / 1000),
+  };
+}
+
+/** Is the file still the one with this tag? Asked without its content, as some servers give tags and take no conditions. Whatever goes wrong
+ *  here, the download says better. */
+async function isStill(
+  transport: Transport,
+  wish: Wish,
+  headers: Readonly<Record<string, string>>,
+  etag: string,
+): Promise<boolean> {
+  try {
+    const answer = await request(transport, wish, { method: "HEAD", headers, isTransfer: false });
+    await answer.discard();
+    const now = headerOf(answer, "etag");
+    if (answer.status === 304) return now === null || tagOf(now) === tagOf(etag);
+    return answer.status === 200 && now !== null && tagOf(now) === tagOf(etag);
+  } catch {
+    wish.context.signal.throwIfAborted();
+    return false;
+  }
+}
+
+/** What a weak tag says is enough: it came with these bytes. */
+function tagOf(etag: string): string {
+  return etag.replace(/^W\//, "");
+}
+
+/** One request with its redirects; the answer is the last one's. */
+async function request(
+  transport: Transport,
+  { op, context }: Wish,
+  { method, headers, isTransfer }: Pick<Exchange, "method" | "headers"> & { readonly isTransfer: boolean },
+): Promise<Answer> {
   const address = op.identifier;
   let url = new URL(address);
   for (let hop = 0; ; hop++) {
@@ -247,59 +329,32 @@ async function transfer(
     target.password = "";
     target.hash = "";
     const answer = await transport.send({
-      method: "GET",
+      method,
       url: target,
       headers: { ...headers, ...credentials },
-      isTransfer: usable === null, // a file that is here is mostly the same still
+      isTransfer, // a file that is here is mostly the same still
       signal: context.signal,
       idleMs: IDLE_TIMEOUT_MS,
       totalMs: TOTAL_TIMEOUT_MS,
       verifyTls: true,
     });
-    const { status } = answer;
-    const one = (name: string): string | null => {
-      const value = answer.headers[name];
-      return (Array.isArray(value) ? value[0] : value) ?? null;
-    };
-    if (status === 304 && usable !== null) {
-      await answer.discard();
-      return usable;
-    }
-    const location = one("location");
-    if ([301, 302, 303, 307, 308].includes(status) && location !== null) {
-      await answer.discard();
-      if (hop >= REDIRECTS_MAX)
-        throw new BuildError("SOURCE_FAILED", `${redactUrl(address)}: more than ${REDIRECTS_MAX} redirects`);
-      url = new URL(location, target); // credentials of the first URL do not follow (threat model C5)
-      continue;
-    }
-    if (status < 200 || status >= 300) {
-      await answer.discard();
-      if (status === 429 || status >= 500) throw new Error(`status ${status}`);
-      throw new BuildError("SOURCE_FAILED", `invalid response status ${status} for ${redactUrl(address)}`);
-    }
-    const length = one("content-length");
-    const digest = await receive(answer.body, store, {
-      address,
-      maxBytes,
-      isWhole(size) {
-        if (length !== null && Number(length) !== size)
-          throw new Error(`received ${size} of ${length} bytes`);
-      },
-    });
-    const modifiedMs = Date.parse(one("last-modified") ?? "");
-    return {
-      digest,
-      etag: one("etag"),
-      lastModified: Number.isNaN(modifiedMs) ? null : one("last-modified"),
-      filename: safeName(
-        op.attrs["http.filename"] ??
-          dispositionName(one("content-disposition")) ??
-          lastSegment(new URL(address)),
-      ),
-      mtimeSeconds: Number.isNaN(modifiedMs) ? 0 : Math.floor(modifiedMs / 1000),
-    };
+    const location = headerOf(answer, "location");
+    if (![301, 302, 303, 307, 308].includes(answer.status) || location === null) return answer;
+    await answer.discard();
+    if (hop >= REDIRECTS_MAX)
+      throw new BuildError("SOURCE_FAILED", `${redactUrl(address)}: more than ${REDIRECTS_MAX} redirects`);
+    url = new URL(location, target); // credentials of the first URL do not follow (threat model C5)
   }
+}
+
+function headerOf({ headers }: Answer, name: string): string | null {
+  const value = headers[name];
+  return (Array.isArray(value) ? value[0] : value) ?? null;
+}
+
+/** A body that its server packed for the way. */
+function unpacked(body: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+  return pipeline(body, createGunzip(), () => {}); // its errors are told to who reads
 }
 
 /** A header the client sets, as names of headers are compared. */
