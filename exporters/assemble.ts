@@ -69,7 +69,9 @@ export async function assemble(
     deps.store.content.put(bytes);
     moment(context, `exporting ${what} ${descriptor.digest}`);
   };
-  const made = images.map((image, index) => makeImage(image, layers[index] ?? [], makeOptions));
+  const made = images.map((image, index) =>
+    makeImage(withConfig(image, options), layers[index] ?? [], makeOptions),
+  );
   for (const { config, manifest } of made) {
     put("manifest", manifest);
     put("config", config);
@@ -81,6 +83,12 @@ export async function assemble(
   const top = makeIndex(made, makeOptions);
   put("manifest list", top);
   return { images: made, top, isIndex, remotes, created: newest(made, epochSeconds) };
+}
+
+/** The image with the config that its output was given. */
+function withConfig(image: BuiltImage, { configs }: ImageOptions): BuiltImage {
+  const config = configs.get(formatPlatform(image.platform)) ?? configs.get("");
+  return config === undefined ? image : { ...image, config };
 }
 
 async function layerOf(

@@ -14,6 +14,8 @@ export interface FilesTree {
   readonly layers: readonly LayerId[]; // oldest first; empty: an empty tree
   /** Folder inside of the output, "linux_amd64"; null: its top. */
   readonly folder: string | null;
+  /** What messages call it: "linux/amd64". */
+  readonly name: string;
 }
 
 export interface FilesJob {

@@ -149,7 +149,7 @@ export async function addToLayout(
 /** Entries of index.json: one for each name, or one without a name. */
 function indexEntries(assembled: Assembled, names: readonly string[]): readonly Descriptor[] {
   const { descriptor } = assembled.top;
-  return namedEntries(descriptor, { ...descriptor.annotations, [CREATED]: assembled.created }, names);
+  return namedEntries(descriptor, { [CREATED]: assembled.created, ...descriptor.annotations }, names);
 }
 
 function namedEntries(

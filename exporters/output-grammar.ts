@@ -3,6 +3,7 @@
 
 import { formatReference, parseNewName } from "../cache/registry/reference.ts";
 import { BuildError, printable } from "../solver/graph/error.ts";
+import type { ImageConfig } from "../solver/graph/request.ts";
 import { type Annotation, parseAnnotationAttribute } from "./annotations.ts";
 
 export type LayerCompression = "gzip" | "zstd" | "uncompressed";
@@ -26,6 +27,10 @@ export interface ImageOptions {
   readonly names: readonly string[];
   /** The same as the user wrote them, joined with commas: an image that is pushed by its digest has no tag. */
   readonly writtenNames: string;
+  /** Takes the name that the frontend gives its result. */
+  readonly frontendName: boolean;
+  /** The config it has instead of the result's, by platform ("linux/arm64"); "": for all that have none of their own. */
+  readonly configs: ReadonlyMap<string, ImageConfig>;
   /** false: Docker's media types. */
   readonly ociTypes: boolean;
   readonly compression: LayerCompression;
@@ -224,14 +229,13 @@ function imageOptionsOf(attributes: Attributes): ImageOptions {
   if (!ociTypes && annotations.some(({ target }) => target !== "manifest")) {
     throw invalid('cannot export annotations with "oci-mediatypes=false"', "omit one of the two");
   }
-  const names = (attributes.text("name") ?? "")
-    .split(",")
-    .map((name) => name.trim())
-    .filter((name) => name !== "");
+  const names = splitNames(attributes.text("name") ?? "");
   const rewrite = attributes.plainBoolean("rewrite-timestamp") ?? false;
+  const frontendName = names.length === 1 && names[0] === "*";
   return {
-    names: names.map((name) => formatReference(parseNewName(name))),
-    writtenNames: names.join(","),
+    ...namesOf(frontendName ? [] : names),
+    frontendName,
+    configs: NO_CONFIGS,
     ociTypes,
     compression,
     compressionChosen: compressionText !== null || level !== null,
@@ -241,6 +245,27 @@ function imageOptionsOf(attributes: Attributes): ImageOptions {
     marksRewritten: rewrite,
     epochSeconds: epochAttribute(attributes),
     annotations,
+  };
+}
+
+const NO_CONFIGS: ImageOptions["configs"] = new Map();
+
+/** The options with the names of a frontend, joined with commas, where they ask for them. Throws REFERENCE_INVALID. */
+export function withFrontendName(options: ImageOptions, name: string | null): ImageOptions {
+  return options.frontendName && name !== null ? { ...options, ...namesOf(splitNames(name)) } : options;
+}
+
+function splitNames(text: string): readonly string[] {
+  return text
+    .split(",")
+    .map((name) => name.trim())
+    .filter((name) => name !== "");
+}
+
+function namesOf(names: readonly string[]): Pick<ImageOptions, "names" | "writtenNames"> {
+  return {
+    names: names.map((name) => formatReference(parseNewName(name))),
+    writtenNames: names.join(","),
   };
 }
 

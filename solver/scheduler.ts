@@ -6,7 +6,7 @@ import { type CacheKey, keyOf, resultPart } from "./cache-key.ts";
 import { advance, type Edge, keysOf, type Message, type Request, waitsFor } from "./edge.ts";
 import type { Input, Vertex } from "./graph/definition.ts";
 import type { Digest } from "./graph/digest.ts";
-import { BuildError, locate } from "./graph/error.ts";
+import { BuildError, locate, withLeft } from "./graph/error.ts";
 import type { BuildOp } from "./graph/op.ts";
 import { type CallContext, type Result, SCRATCH } from "./graph/request.ts";
 import type { Flights } from "./flight.ts";
@@ -196,6 +196,9 @@ export async function runJob(
       try {
         const digest = await (reading === null ? reporter.looking(node.vertex.digest, look) : look());
         return { kind: "digest", index, digest };
+      } catch (error) {
+        if (!(error instanceof BuildError) || result.kind !== "layers") throw error;
+        throw withLeft(error, { inputs: [result.layers], mounts: [], subject: { kind: "cache", index } });
       } finally {
         if (!context.signal.aborted) reading?.end();
       }

@@ -98,6 +98,7 @@ const DOORS: readonly string[] = [
   "worker/probe.ts", // doctor
   "worker/probe-words.ts",
   "worker/keeper/keeper.ts",
+  "worker/keeper/contract.ts",
   "worker/keeper/messages.ts", // what the keeper can be asked
   "worker/keeper/userns.ts",
   "worker/sandbox/oci-runtime.ts", // which program runs a step

@@ -3,8 +3,9 @@
 import type { Digest } from "../solver/graph/digest.ts";
 import type { CallContext, LayerId, Result } from "../solver/graph/request.ts";
 import type { StepResources, Vertex } from "../solver/graph/definition.ts";
-import type { Platform, SourceOp } from "../solver/graph/op.ts";
-import type { Selector } from "./keeper/messages.ts";
+import type { ExecOp, Platform, SourceOp } from "../solver/graph/op.ts";
+import type { ProcessIo } from "./keeper/contract.ts";
+import type { ExecOutcome, LookAnswer, ProcessJob, Selector, TreeQuestion } from "./keeper/messages.ts";
 import type { BytesRead } from "./sources/local.ts";
 
 /** What a source currently refers to. */
@@ -62,4 +63,22 @@ export interface RunOutcome {
   readonly outputs: readonly (Result | null)[];
   /** For ops that read live files: digest (as from contentDigest) of what was read; null: no live files. */
   readonly readDigest: Digest | null;
+}
+
+/** What runs in a container. An empty user is that of the first process. */
+export interface ContainerProcess extends ProcessJob {
+  readonly secretEnv: ExecOp["secretEnv"];
+}
+
+/** Results as mounts, with processes on them. Disposing kills those and discards what they wrote. */
+export interface Container extends AsyncDisposable {
+  /** Runs a process; as KeptContainer.exec, and throws ENTITLEMENT_DENIED, SECRET_MISSING. */
+  exec(process: ContainerProcess, io: ProcessIo): Promise<ExecOutcome>;
+  /** Looks into a mount, by its place in the op. Throws as KeptContainer.look. */
+  look(
+    mount: number,
+    path: string,
+    question: TreeQuestion,
+    options: { readonly signal: AbortSignal },
+  ): Promise<LookAnswer>;
 }

@@ -16,20 +16,22 @@ import {
 } from "../solver/graph/request.ts";
 import { stackLayers } from "../solver/graph/stack.ts";
 import type { Keeper } from "./keeper/keeper.ts";
-import type { OtherNetwork, Selector, Tree } from "./keeper/messages.ts";
+import type { FileJob, OtherNetwork, Selector, Tree } from "./keeper/messages.ts";
 import type { Cgroups, StepCgroup } from "./cgroup.ts";
 import { type ResourceLimits, withOwnLimits } from "./cgroup-limits.ts";
 import { onPlatform } from "./emulation.ts";
 import { openFinisher } from "./finish.ts";
 import { type CacheClaims, type MergeLayers, openUnpacker, type Unpacker } from "./layers.ts";
 import { processBound } from "./process-bound.ts";
+import type { ContainerDeps } from "./ops/container.ts";
 import { type ExecDeps, runExecOp } from "./ops/exec.ts";
 import type { RestoreMount } from "./ops/exec-mounts.ts";
+import { withFailedAction } from "./ops/file-failed.ts";
 import { readsInput, runsOf } from "./ops/file-runs.ts";
 import { type ImageSource, imageDigest, layersDigest, openImageSource } from "./sources/image.ts";
 import { openLocalSource } from "./sources/local.ts";
 import type { Registry } from "../cache/registry/contract.ts";
-import type { EarlierLayers, Pin, RunOutcome, Worker } from "./contract.ts";
+import type { Container, EarlierLayers, Pin, RunOutcome, Worker } from "./contract.ts";
 import type { Store } from "../cache/contract.ts";
 
 export type { Unpacker } from "./layers.ts";
@@ -64,6 +66,8 @@ export interface WorkerOptions {
   readonly cacheClaims?: CacheClaims;
   /** See ExecDeps; omitted: cache mounts start empty. */
   readonly restoreMount?: RestoreMount;
+  /** See ExecDeps; omitted: false. */
+  readonly keepsFailed?: boolean;
 }
 
 export interface LocalWorker extends Worker {
@@ -73,6 +77,13 @@ export interface LocalWorker extends Worker {
   readonly unpacker: Unpacker;
   /** A cgroup with the limits of the options, below `parent`: Cgroups.step() of cgroup.ts. */
   cgroup(parent: string, context: CallContext): Promise<StepCgroup | null>;
+  /** Opens a container with the mounts of an exec op: ops/container.ts. `path`: PATH of its processes. */
+  openContainer(
+    op: ExecOp,
+    inputs: readonly Result[],
+    context: CallContext,
+    path?: string,
+  ): Promise<Container>;
   /** Reports once that a step used a network other than the usual one. */
   tellNetwork(found: OtherNetwork, step: string, context: CallContext): void;
 }
@@ -200,7 +211,8 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     const results: Result[] = [...inputs]; // and of the runs so far
     const read: (Digest | null)[] = [];
     const runs = runsOf(op.actions, inputs.length);
-    for (const { actions, base, output } of runs) {
+    for (const run of runs) {
+      const { actions, base, output } = run;
       const [baseLayers, trees] = await Promise.all([
         base === null ? [] : layersOf(results[base] as Result, context),
         Promise.all(
@@ -211,18 +223,28 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       ]);
       const dirs = await unpacker.directories(baseLayers, vertex.digest, context);
       await using active = store.layers.prepare();
-      const outcome = await keeper().run(
-        {
-          kind: "file",
-          base: dirs,
-          upper: active.upper,
-          work: active.work,
-          inputs: trees,
-          actions,
-          times: { epochSeconds: null },
-        },
-        { signal: context.signal },
-      );
+      const job: FileJob = {
+        kind: "file",
+        base: dirs,
+        upper: active.upper,
+        work: active.work,
+        inputs: trees,
+        actions,
+        times: { epochSeconds: null },
+      };
+      const outcome = await keeper()
+        .run(job, { signal: context.signal })
+        .catch(async (error: unknown) => {
+          if (options.keepsFailed !== true || !(error instanceof BuildError) || context.signal.aborted)
+            throw error;
+          const finish = async (): Promise<readonly LayerId[]> => [
+            ...baseLayers,
+            await finisher.finish(active, [], name, context),
+          ];
+          throw await withFailedAction(error, { op, runs, run, inputs, results, finish }, (input) =>
+            layersOf(input, context),
+          );
+        });
       for (const message of outcome.notes ?? []) context.emit({ kind: "note", message });
       const id = await finisher.finish(active, output === null ? [] : (earlier[output] ?? []), name, context);
       const result: Result = { kind: "layers", layers: [...baseLayers, id] };
@@ -266,6 +288,26 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     const id = await finisher.finish(active, earlier[0] ?? [], name, context);
     return { outputs: [{ kind: "layers", layers: [id] }], readDigest: null };
   };
+
+  /** What steps and containers are made with. */
+  const containerDeps = (
+    op: ExecOp,
+    vertex: Digest,
+    context: CallContext,
+    resources: StepResources | null,
+  ): ContainerDeps => ({
+    store,
+    keeper,
+    entitlements: options.entitlements,
+    otherNetwork: (found, step) => tellNetwork(found, step, context),
+    resolvConf: options.resolvConf,
+    usualNetwork: options.network ?? "sandbox",
+    directories: (input) => directories(input, vertex, context),
+    layersOf: (input) => layersOf(input, context),
+    cgroup: (parent) => cgroup(parent, context, resources),
+    processes: processBound(options.limits?.pids ?? null, op.ulimits),
+    ...(options.restoreMount === undefined ? {} : { restoreMount: options.restoreMount }),
+  });
 
   const pinSource = async (
     op: SourceOp,
@@ -322,6 +364,12 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     layersOf,
     cgroup,
     tellNetwork,
+    async openContainer(op, inputs, context, path) {
+      const { openContainer } = await import("./ops/container.ts");
+      const vertex = digestOf(JSON.stringify(op.mounts));
+      const deps = containerDeps(op, vertex, context, null);
+      return await openContainer(op, inputs, deps, { ...context, path, vertex });
+    },
     pin: pinSource,
     async contentDigest(result, selectors, context, onBytes) {
       if (result.kind === "files")
@@ -352,19 +400,10 @@ export function openWorker(options: WorkerOptions): LocalWorker {
           return runFile(vertex, op, inputs, { name, earlier }, context);
         case "exec": {
           const deps: ExecDeps = {
-            store,
-            keeper,
-            entitlements: options.entitlements,
-            otherNetwork: (found, step) => tellNetwork(found, step, context),
-            resolvConf: options.resolvConf,
-            usualNetwork: options.network ?? "sandbox",
-            directories: (input) => directories(input, vertex.digest, context),
-            layersOf: (input) => layersOf(input, context),
+            ...containerDeps(op, vertex.digest, context, resources),
+            keepsFailed: options.keepsFailed ?? false,
             finish: (active, output) =>
               finisher.finish(active, earlier[output] ?? [], op.args.join(" "), context),
-            cgroup: (parent) => cgroup(parent, context, resources),
-            processes: processBound(options.limits?.pids ?? null, op.ulimits),
-            ...(options.restoreMount === undefined ? {} : { restoreMount: options.restoreMount }),
           };
           const outputs = await onPlatform(vertex.platform, options.defaultPlatform, () =>
             runExecOp(vertex, op, inputs, deps, context),

@@ -12,10 +12,12 @@ import type {
 import { givenAttributes } from "../cache-attributes.ts";
 import { cacheFromOf, cacheToOf, type DirectoryAt } from "../cache-flags.ts";
 import { parseCsv, parsePlatforms, parseSize, parseUlimit } from "../flags-values.ts";
-import { type Output, parseOutput } from "../../exporters/output-grammar.ts";
+import { type ImageOptions, type Output, parseOutput } from "../../exporters/output-grammar.ts";
 import { gitContext } from "../../frontend/git-ref.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import type { FrontendInput } from "../../frontend/contract.ts";
+import { readResultConfig } from "../../frontend/frontend.ts";
+import { hostPlatform } from "../../solver/graph/platform.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Entitlement } from "../../solver/graph/request.ts";
 import { UPLOAD_HOST } from "../../solver/graph/session.ts";
@@ -216,9 +218,22 @@ function outputOf(type: string, attributes: Attributes, index: number): Output {
   const client = { kind: "client", name: String(index) } as const;
   if (output.kind === "files") return { ...output, dest: client };
   // A name would hold its layers for ever, and a worker's clients make thousands: what they push is in a registry.
-  if (output.kind === "image") return { ...output, store: attributes["store"] === "true" };
-  if (output.kind !== "archive") return output;
-  return { ...output, dest: client };
+  if (output.kind === "cacheonly") return output;
+  const image = { ...output.image, configs: configsIn(attributes) };
+  if (output.kind === "image") return { ...output, image, store: attributes["store"] === "true" };
+  return { ...output, image, dest: client };
+}
+
+/** Configs that a client gives an output: "containerimage.config", or "containerimage.config/linux/arm64". Throws IMAGE_INVALID. */
+function configsIn(attributes: Attributes): ImageOptions["configs"] {
+  return new Map(
+    Object.entries(attributes).flatMap(([name, text]) => {
+      const [, platform] = /^containerimage\.config(?:\/(.+))?$/.exec(name) ?? [null, null];
+      if (platform === null) return [];
+      const [wanted = hostPlatform()] = platform === undefined ? [] : parsePlatforms([platform]);
+      return [[platform ?? "", readResultConfig(Buffer.from(text), wanted)]];
+    }),
+  );
 }
 
 function field(text: string): string {

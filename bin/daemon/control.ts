@@ -25,6 +25,7 @@ import {
   type UsageRecord,
   UsageRecordSchema,
 } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
+import { WarnRequestSchema } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import { type WorkerRecord } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
 import { type Call, type Handlers, streaming, unary } from "../wire/server.ts";
 import { CODE, RpcError } from "../wire/status.ts";
@@ -38,6 +39,7 @@ import type { Sessions } from "./sessions.ts";
 import { unlessAborted } from "../../solver/graph/scope.ts";
 import { epochOf, termsOf } from "./build-request.ts";
 import { bareResult } from "./results.ts";
+import { platformWarning } from "./result-words.ts";
 import { solveCall } from "./solve.ts";
 import { versionOf } from "./worker-record.ts";
 
@@ -153,10 +155,11 @@ async function solve(build: Build, { engine, allowed }: ControlDeps): Promise<Re
       build.source = source;
       status.source(source);
     },
+    keepsFailed: isDriven(request),
   };
   return await engine.drive(terms, options, async (bridge) => {
     build.opened(bridge);
-    const solved = isDriven(request) ? await returned(build) : await asked(build, bridge);
+    const solved = isDriven(request) ? await returned(build, bridge) : await asked(build, bridge);
     if (solved.kind === "answer")
       return Object.fromEntries(
         [...solved.metadata].map(([name, value]) => [name, Buffer.from(value).toString()]),
@@ -164,7 +167,7 @@ async function solve(build: Build, { engine, allowed }: ControlDeps): Promise<Re
     if (solved.result === null) return {};
     const { metadata, outputs } = await bridge.export(solved.result);
     build.exported = outputs;
-    return responseOf(metadata);
+    return { ...responseOf(metadata), ...solved.result.words.response };
   });
 }
 
@@ -190,9 +193,17 @@ async function asked(build: Build, bridge: Bridge): Promise<Exportable> {
   return { kind: "images", result: bareResult(solved.ref, hostPlatform(), epochOf(request)) };
 }
 
-async function returned(build: Build): Promise<Exportable> {
+async function returned(build: Build, bridge: Bridge): Promise<Exportable> {
   const message = await unlessAborted(build.returned, build.signal);
-  return { kind: "images", result: build.results.exportable(message, epochOf(build.request)) };
+  const { request, status } = build;
+  const empty = await bridge.define({ vertices: new Map(), notes: new Map(), root: null }, { cacheFrom: [] });
+  const result = build.results.exportable(message, { sourceDateEpoch: epochOf(request), empty });
+  const isEmpty = result === null || result.images.every(({ ref }) => ref.definition.root === null);
+  if (isEmpty && (result === null || request.Exporters.length === 0)) return { kind: "images", result: null };
+  const platforms = result.images.map(({ platform }) => platform);
+  const warning = isEmpty ? null : platformWarning(request.FrontendAttrs, platforms, result.multiPlatform);
+  if (warning !== null) status.warning(create(WarnRequestSchema, { level: 1n, short: Buffer.from(warning) }));
+  return { kind: "images", result };
 }
 
 /** Exporter responses are texts: objects in base64, as BuildKit has them. */

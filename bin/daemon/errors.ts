@@ -8,7 +8,7 @@ import { encodeDefinition } from "../../solver/graph/llb-definition.ts";
 import { CODE, type Detail, RpcError } from "../wire/status.ts";
 import { stepsOf } from "./definitions.ts";
 
-const ERRDEFS = "github.com/moby/buildkit/errdefs";
+export const ERRDEFS = "github.com/moby/buildkit/errdefs";
 
 /** The files that errors of a build can point into. */
 export interface ErrorSources {
@@ -20,8 +20,13 @@ export interface ErrorSources {
 
 const NO_SOURCES: ErrorSources = { source: null, graphs: [] };
 
-/** The status of a failure. A failed build is UNKNOWN, which clients print without a prefix; INTERNAL is kept for faults of the daemon. */
-export function statusOf(error: unknown, sources: ErrorSources = NO_SOURCES): RpcError {
+/** The status of a failure. A failed build is UNKNOWN, which clients print without a prefix; INTERNAL is kept for faults of the daemon.
+ *  `more`: further details of a failed build. */
+export function statusOf(
+  error: unknown,
+  sources: ErrorSources = NO_SOURCES,
+  more: readonly Detail[] = [],
+): RpcError {
   if (error instanceof RpcError) return error;
   if (error instanceof Error && error.name === "AbortError")
     return new RpcError(CODE.CANCELLED, "context canceled");
@@ -29,6 +34,7 @@ export function statusOf(error: unknown, sources: ErrorSources = NO_SOURCES): Rp
     return new RpcError(CODE.INTERNAL, error instanceof Error ? error.message : String(error), [], error);
   const details = placesOf(error, sources);
   if (error.vertex !== null) details.push(detail("Vertex", { digest: error.vertex }));
+  details.push(...more);
   return new RpcError(CODE.UNKNOWN, messageOf(error), details, error);
 }
 

@@ -1,7 +1,7 @@
 // LLBBridge: how a client that drives the frontend itself (buildx, buildctl) has a build made.
 
 import { create } from "@bufbuild/protobuf";
-import type { Bridge, Ref, SourceMetadata, TreeQuestion } from "../engine/request.ts";
+import type { Ref, SourceMetadata, TreeQuestion } from "../engine/request.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Platform as PlatformMessage } from "../wire/messages/pb/ops_pb.ts";
 import type { Platform } from "../../solver/graph/op.ts";
@@ -36,21 +36,17 @@ import {
 } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import { SourceOpSchema } from "../wire/messages/pb/ops_pb.ts";
 import type { WorkerRecord } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
-import { CODE, RpcError } from "../wire/status.ts";
+import { RpcError } from "../wire/status.ts";
 import { timestamp } from "../wire/timestamp.ts";
-import type { Build, Builds } from "./builds.ts";
+import { type BuildOf, openBridgeCalls } from "./bridge-calls.ts";
+import type { Builds } from "./builds.ts";
 import { FRONTEND_CAPS, LLB_CAPS } from "./caps.ts";
-import { statusOf } from "./errors.ts";
+import { containerHandlers } from "./gateway-containers.ts";
+import { filePart, SERVICE } from "./gateway-files.ts";
 import { solveCall } from "./solve.ts";
 import { statOf } from "./stat.ts";
 
-const SERVICE = "/moby.buildkit.v1.frontend.LLBBridge";
 const BUILD_HEADER = "buildkit-controlapi-buildid";
-/** As much of a file as one message takes, with room for the rest of it. */
-const FILE_MAX_BYTES = 16 << 20;
-
-/** Finds the build that a gateway call belongs to. */
-export type BuildOf = (call: Call) => Promise<Build>;
 
 /** The gateway of the builds that clients name in a header. */
 export function gatewayHandlers(builds: Builds, workers: () => readonly WorkerRecord[]): Handlers {
@@ -59,19 +55,12 @@ export function gatewayHandlers(builds: Builds, workers: () => readonly WorkerRe
 
 /** The methods of LLBBridge for the builds that `buildOf` finds. */
 export function bridgeHandlers(buildOf: BuildOf, workers: () => readonly WorkerRecord[]): Handlers {
-  /** Work on the bridge of the call's build. */
-  async function onBridge<T>(call: Call, work: (bridge: Bridge, build: Build) => Promise<T>): Promise<T> {
-    const build = await buildOf(call);
-    try {
-      return await work(await build.bridge, build);
-    } catch (error) {
-      throw statusOf(error, build);
-    }
-  }
+  const onBridge = openBridgeCalls(buildOf);
   const lookAt = async (call: Call, id: string, path: string, question: TreeQuestion) =>
     await onBridge(call, (bridge, build) => bridge.look(build.results.get(id), path, question));
 
   return new Map([
+    ...containerHandlers(buildOf, onBridge),
     [
       `${SERVICE}/Ping`,
       unary(PingRequestSchema, PongResponseSchema, async () => {
@@ -146,17 +135,7 @@ export function bridgeHandlers(buildOf: BuildOf, workers: () => readonly WorkerR
     [
       `${SERVICE}/ReadFile`,
       unary(ReadFileRequestSchema, ReadFileResponseSchema, async ({ Ref: id, FilePath, Range }, call) => {
-        const part = {
-          offset: Number(Range?.Offset ?? 0n),
-          length: Range === undefined || Range.Length === 0n ? null : Number(Range.Length),
-        };
-        if (part.offset < 0 || (part.length ?? 0) < 0)
-          throw new RpcError(CODE.INVALID_ARGUMENT, "a range of a file is not negative");
-        const answer = await lookAt(call, id, FilePath, {
-          kind: "file",
-          ...part,
-          maxBytes: FILE_MAX_BYTES,
-        });
+        const answer = await lookAt(call, id, FilePath, filePart(Range));
         return create(ReadFileResponseSchema, answer.kind === "file" ? { Data: answer.data } : {});
       }),
     ],

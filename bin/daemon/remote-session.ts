@@ -66,6 +66,8 @@ const METHODS = {
   },
 } as const;
 
+/** A directory is sent at once, with the folders of all platforms: the client may remove what else is in its own. */
+const WHOLE: Metadata = { "buildkit-exporter-multi-platform": "1" };
 /** A client that answers neither of two checks is gone: behind a proxy nothing else tells. */
 const HEALTH_EVERY_MS = 5_000;
 const HEALTH_WITHIN_MS = 15_000;
@@ -239,7 +241,7 @@ export function openRemoteSession(
         await taken;
       },
       async directory(name, path, { signal }) {
-        await sendFiles(openOutput(name, signal), path);
+        await sendFiles(openOutput(name, signal, {}, WHOLE), path);
       },
     },
     [Symbol.dispose]() {
@@ -250,10 +252,19 @@ export function openRemoteSession(
     },
   };
 
-  function openOutput(name: string, signal: AbortSignal, about: Readonly<Record<string, string>> = {}) {
+  function openOutput(
+    name: string,
+    signal: AbortSignal,
+    about: Readonly<Record<string, string>> = {},
+    headers: Metadata = {},
+  ) {
     if (!serves(METHODS.output)) throw new RpcError(CODE.UNIMPLEMENTED, "the client takes no outputs");
     const said = Object.entries(about).map(([key, value]) => [`exporter-md-${key}`, value]);
-    const metadata = { "buildkit-attachable-exporter-id": name, ...Object.fromEntries(said) };
+    const metadata = {
+      "buildkit-attachable-exporter-id": name,
+      ...headers,
+      ...(Object.fromEntries(said) as Metadata),
+    };
     return openCall(http, METHODS.output, { signal: AbortSignal.any([signal, gone]), metadata });
   }
 }

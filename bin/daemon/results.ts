@@ -2,7 +2,7 @@
 
 import { create } from "@bufbuild/protobuf";
 import { randomBytes } from "node:crypto";
-import type { BridgeResult, Ref, RefImage } from "../engine/request.ts";
+import { type BridgeResult, NO_WORDS, type Ref, type RefImage } from "../engine/request.ts";
 import { emptyImage, readResultConfig } from "../../frontend/frontend.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import { formatPlatformAll, type Platform } from "../../solver/graph/op.ts";
@@ -16,6 +16,7 @@ import {
 } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import { definitionFor } from "./definitions.ts";
+import { epochIn, wordsIn } from "./result-words.ts";
 
 /** Results of one build; more are refused. */
 const RESULTS_MAX = 10_000;
@@ -31,8 +32,14 @@ export interface Results {
   get(id: string): Ref;
   /** A result of a frontend of this process. */
   message(result: BridgeResult, session: string): Result;
-  /** What a client returned; null: nothing to be exported. `sourceDateEpoch`: of the build. Throws RpcError, BuildError. */
-  exportable(message: Result | undefined, sourceDateEpoch: number | null): BridgeResult | null;
+  /** What a client returned; null: nothing. `empty`: what a result without files is. Throws RpcError, BuildError. */
+  exportable(message: Result | undefined, how: ExportableOptions): BridgeResult | null;
+}
+
+export interface ExportableOptions {
+  /** Of the build. */
+  readonly sourceDateEpoch: number | null;
+  readonly empty: Ref;
 }
 
 export function openResults(): Results {
@@ -54,8 +61,7 @@ export function openResults(): Results {
   }
 
   /** One image of a result, with what the frontend says of it; what this process said needs no second look. */
-  function imageOf(id: string, platform: Platform | null, say: (key: string) => Uint8Array | null): RefImage {
-    const ref = get(id);
+  function imageOf(ref: Ref, platform: Platform | null, say: (key: string) => Uint8Array | null): RefImage {
     const known = made.get(ref)?.image;
     const config = say(CONFIG);
     if (known !== undefined && config !== null && Buffer.from(config).equals(bytesOf(known.config)))
@@ -93,19 +99,20 @@ export function openResults(): Results {
             : { case: "ref", value: only[1] },
       });
     },
-    exportable(message, sourceDateEpoch) {
+    exportable(message, { sourceDateEpoch, empty }) {
+      if (message === undefined) return null;
       const { single, byPlatform } = idsIn(message);
-      if (message === undefined || (single === null && byPlatform === null)) return null;
       if (Object.keys(message.attestations).length > 0)
         throw new RpcError(CODE.UNIMPLEMENTED, "attestations of a result: not supported by tsbuildd");
       const { metadata } = message;
       const platforms = platformsIn(metadata[PLATFORMS]);
       const said = (suffix: string) => (key: string) => metadata[`${key}${suffix}`] ?? null;
+      const refOf = (id: string | null | undefined): Ref => (id ? get(id) : empty);
       const images =
         byPlatform === null
-          ? [imageOf(single ?? "", [...platforms.values()][0] ?? null, said(""))]
+          ? [imageOf(refOf(single), [...platforms.values()][0] ?? null, said(""))]
           : [...platformsOf(byPlatform, platforms)].map(([name, platform]) =>
-              imageOf(byPlatform.get(name) ?? "", platform, said(`/${name}`)),
+              imageOf(refOf(byPlatform.get(name)), platform, said(`/${name}`)),
             );
       const of = images.map(({ ref }) => made.get(ref)?.of ?? null);
       const [whole] = of;
@@ -113,7 +120,8 @@ export function openResults(): Results {
       return {
         images,
         multiPlatform: byPlatform !== null,
-        sourceDateEpoch: isWhole ? whole.sourceDateEpoch : sourceDateEpoch,
+        words: wordsIn(metadata),
+        sourceDateEpoch: isWhole ? whole.sourceDateEpoch : epochIn(metadata, sourceDateEpoch),
         trace: isWhole ? whole.trace : null,
         onExported: isWhole ? whole.onExported : null,
       };
@@ -124,7 +132,8 @@ export function openResults(): Results {
 /** An image of a graph alone. */
 export function bareResult(ref: Ref, platform: Platform, sourceDateEpoch: number | null): BridgeResult {
   const image = { ref, platform, config: bareImage(platform), baseHistory: 0 };
-  return { images: [image], multiPlatform: false, sourceDateEpoch, trace: null, onExported: null };
+  const rest = { multiPlatform: false, words: NO_WORDS, sourceDateEpoch, trace: null, onExported: null };
+  return { images: [image], ...rest };
 }
 
 /** As BuildKit's exporter has it: a PATH, and the root directory to work in. */

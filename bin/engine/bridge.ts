@@ -2,11 +2,11 @@
 
 import type { CacheFrom } from "./cache-location.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
-import { digestOf } from "../../solver/graph/digest.ts";
-import { BuildError } from "../../solver/graph/error.ts";
+import { type Digest, digestOf } from "../../solver/graph/digest.ts";
+import { BuildError, type StepLeft } from "../../solver/graph/error.ts";
 import type { Emit, ProgressEvent } from "../../solver/graph/event.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
-import type { CallContext, Result } from "../../solver/graph/request.ts";
+import type { CallContext, LayerId, Result } from "../../solver/graph/request.ts";
 import type { Session } from "../../solver/graph/session.ts";
 import { openSolver } from "../../solver/solver.ts";
 import { openWorker } from "../../worker/worker.ts";
@@ -15,7 +15,16 @@ import { solveAndExport } from "./build-result.ts";
 import { callFrontend, resolveShown } from "./dockerfile.ts";
 import { resolvConfOf } from "./host-network.ts";
 import type { EngineParts, OpenBuild } from "./parts.ts";
-import type { Bridge, BridgeResult, BuildTerms, EngineBuildOptions, Ref } from "./request.ts";
+import {
+  type Bridge,
+  type BridgeResult,
+  type BuildTerms,
+  type EngineBuildOptions,
+  type FailedStep,
+  NO_WORDS,
+  type Ref,
+} from "./request.ts";
+import type { Lease } from "../../cache/contract.ts";
 
 /** How a result is solved. */
 interface Behind {
@@ -29,6 +38,9 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
   const builds = new Map<string, Promise<OpenBuild>>();
   const behind = new WeakMap<Ref, Behind>();
   const solved = new WeakMap<Ref, Promise<Result>>();
+  const failed = new WeakMap<BuildError, FailedStep>();
+  /** Of what failed steps left. */
+  let leases: Lease | null = null;
   const told = openTold(emit);
   const contextOf = ({ session }: OpenBuild): CallContext => ({ signal, session, emit: told.emit });
 
@@ -76,8 +88,45 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
     };
     const result = work();
     solved.set(ref, result);
-    result.catch(() => solved.delete(ref)); // told to who asked; the next may have more luck
+    // Told to who asked; the next may have more luck.
+    result.catch((error: unknown) => {
+      solved.delete(ref);
+      if (error instanceof BuildError && error.left !== null) keepLeft(ref, error, error.left);
+    });
     return result;
+  }
+
+  /** What a failed step left becomes results of this build. */
+  function keepLeft(ref: Ref, error: BuildError, left: StepLeft): void {
+    const how = howOf(ref);
+    leases ??= parts.use(parts.store.lease());
+    const lease = leases;
+    const kept = (layers: readonly string[] | null): Ref | null => {
+      if (layers === null) return null;
+      const found = layers as readonly LayerId[];
+      lease.addLayers(found);
+      const one = refOf({ vertices: new Map(), notes: new Map(), root: null }, how);
+      solved.set(one, Promise.resolve({ kind: "layers", layers: found }));
+      return one;
+    };
+    failed.set(error, {
+      vertex: ref.definition.vertices.get(error.vertex as Digest) ?? null,
+      inputs: left.inputs.map(kept),
+      mounts: left.mounts.map(kept),
+      subject: left.subject,
+    });
+  }
+
+  /** The layers of a result, unpacked. */
+  async function unpacked(
+    ref: Ref,
+  ): Promise<{ readonly layers: readonly LayerId[]; readonly dirs: string[] }> {
+    const result = await resultOf(ref);
+    const { build } = howOf(ref);
+    const context = contextOf(build);
+    const layers = await build.worker.layersOf(result, context);
+    const vertex = ref.definition.root?.vertex ?? digestOf("scratch");
+    return { layers, dirs: await build.worker.unpacker.directories(layers, vertex, context) };
   }
 
   return {
@@ -95,7 +144,8 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
         ref: refOf(definition, { build, noCache: request.noCache }),
       }));
       const { multiPlatform, sourceDateEpoch } = converted;
-      return { kind: "result", result: { images, multiPlatform, sourceDateEpoch, trace, onExported } };
+      const result = { images, multiPlatform, words: NO_WORDS, sourceDateEpoch, trace, onExported };
+      return { kind: "result", result };
     },
     async define(definition, { cacheFrom }) {
       const build = await buildOf(terms.session, cacheFrom, false);
@@ -105,15 +155,28 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       await resultOf(ref);
     },
     async look(ref, path, question) {
-      const result = await resultOf(ref);
-      const { build } = howOf(ref);
-      const context = contextOf(build);
-      const layers = await build.worker.layersOf(result, context);
-      const vertex = ref.definition.root?.vertex ?? digestOf("scratch");
-      const dirs = await build.worker.unpacker.directories(layers, vertex, context);
+      const { dirs } = await unpacked(ref);
       await parts.keeper().begins();
-      return await parts.keeper().run({ kind: "look", dirs, path, question }, { signal });
+      return await parts
+        .keeper()
+        .run({ kind: "look", tree: { kind: "layers", dirs }, path, question }, { signal });
     },
+    async openContainer({ op, inputs, path }) {
+      const build = await buildOf(terms.session, [], false);
+      const layers = await Promise.all(inputs.map(async (ref) => (await unpacked(ref)).layers));
+      const results = layers.map((one): Result => ({ kind: "layers", layers: one }));
+      // An empty result is none: a cache mount is not one that was begun with it.
+      const mounts = op.mounts.map((mount) =>
+        "input" in mount && mount.input !== null && layers[mount.input]?.length === 0
+          ? { ...mount, input: null }
+          : mount,
+      );
+      const { worker } = build;
+      return parts.use(
+        await worker.openContainer({ ...op, mounts }, results, contextOf(build), path ?? undefined),
+      );
+    },
+    failureOf: (error) => (error instanceof BuildError ? (failed.get(error) ?? null) : null),
     async resolveSource(source, { platform, name, gitObjects }) {
       const { identifier, attrs } = source;
       const { store } = parts;
@@ -165,7 +228,7 @@ async function openBuild(
     cacheFrom,
     pull,
   }: { readonly session: Session; readonly cacheFrom: readonly CacheFrom[]; readonly pull: boolean },
-  { emit, signal }: EngineBuildOptions,
+  { emit, signal, keepsFailed = false }: EngineBuildOptions,
 ): Promise<OpenBuild> {
   const useRegistry = (): ReturnType<EngineParts["registry"]> => parts.registry(terms.session);
   const caches = cacheFrom.length + terms.cacheTo.length > 0 ? await import("./build-caches.ts") : null;
@@ -185,6 +248,7 @@ async function openBuild(
       defaultPlatform: hostPlatform(),
       limits: terms.limits,
       signal,
+      keepsFailed,
       ...(caches === null || imports === null
         ? {}
         : {
@@ -196,7 +260,7 @@ async function openBuild(
   const { store, limits, hold } = parts;
   const solver = openSolver(
     {
-      ...{ worker, store, limits, hold, nowMs: Date.now, terms: sharedBy(terms) },
+      ...{ worker, store, limits, hold, nowMs: Date.now, terms: sharedBy(terms, keepsFailed) },
       ...(imports === null ? {} : { imports }),
     },
     parts.sharing,
@@ -205,8 +269,8 @@ async function openBuild(
 }
 
 /** What must be equal for concurrent builds to share a running step. */
-function sharedBy({ ociRuntime, limits, allow }: BuildTerms): string {
-  return JSON.stringify([ociRuntime, limits, [...allow].sort()]);
+function sharedBy({ ociRuntime, limits, allow }: BuildTerms, keepsFailed: boolean): string {
+  return JSON.stringify([ociRuntime, limits, [...allow].sort(), keepsFailed]);
 }
 
 /** Once a graph has been solved, others that contain the same steps do not tell of them again. */

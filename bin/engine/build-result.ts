@@ -20,7 +20,13 @@ import { Scope } from "../../solver/graph/scope.ts";
 import { openLayerSource } from "./layer-source.ts";
 import { normalizeName } from "./local-images.ts";
 import type { OpenBuild } from "./parts.ts";
-import { type BridgeResult, type BuildReport, type BuildTerms, EMPTY_REPORT } from "./request.ts";
+import {
+  type BridgeResult,
+  type BuildReport,
+  type BuildTerms,
+  EMPTY_REPORT,
+  type ResultWords,
+} from "./request.ts";
 import type { ExportOutcome } from "../../exporters/contract.ts";
 
 /** An image to be exported, and what solves its graph. */
@@ -45,8 +51,8 @@ export async function solveAndExport(
 ): Promise<BuildReport> {
   const { parts, terms, worker, registry, imports } = build;
   const { store } = parts;
-  const { sourceDateEpoch: epochSeconds, trace } = asked;
-  const outputs = await outputsOf(terms, epochSeconds);
+  const { sourceDateEpoch: epochSeconds, trace, words } = asked;
+  const outputs = await outputsOf(terms, words, epochSeconds);
   const vertices = outputs.map(({ kind }, index) =>
     kind === "cacheonly" ? null : digestOf(`export ${index} ${terms.tags.join(",")}`),
   );
@@ -138,8 +144,8 @@ export async function solveAndExport(
       registry,
       files: async ({ trees, form, dest, output, epochSeconds: clamp }, { signal }) => {
         const ready = await Promise.all(
-          trees.map(async ({ layers: ids, folder }) => ({
-            folder,
+          trees.map(async ({ layers: ids, ...tree }) => ({
+            ...tree,
             dirs: await worker.unpacker.directories(ids, firstExport, { ...context, signal }),
           })),
         );
@@ -219,18 +225,22 @@ async function checkPlaces(outputs: readonly Output[], { cacheTo }: BuildTerms):
   for (const path of caches) checkDirectory(path);
 }
 
-/** The outputs given with -o, or the local image store; with names, annotations and times from the other flags. */
-async function outputsOf(request: BuildTerms, epochSeconds: number | null): Promise<readonly Output[]> {
-  const { parseOutput } = await import("../../exporters/output-grammar.ts");
+/** The outputs given with -o, or the local image store; with names, annotations and times from the other flags and from the frontend. */
+async function outputsOf(
+  request: BuildTerms,
+  words: ResultWords,
+  epochSeconds: number | null,
+): Promise<readonly Output[]> {
+  const { parseOutput, withFrontendName } = await import("../../exporters/output-grammar.ts");
   // As in buildx, tags replace name=.
   const tagged =
     request.tags.length === 0
       ? {}
       : { names: request.tags.map(normalizeName), writtenNames: request.tags.join(",") };
   const complete = (image: ImageOptions): ImageOptions => ({
-    ...image,
+    ...withFrontendName(image, words.imageName),
     ...tagged,
-    annotations: [...image.annotations, ...request.annotations],
+    annotations: [...words.annotations, ...image.annotations, ...request.annotations],
     ...(request.reproducible
       ? { rewriteTimestamp: true, epochSeconds: image.epochSeconds ?? epochSeconds }
       : {}),

@@ -7,16 +7,20 @@ import type { OpenStore } from "../../cache/store.ts";
 import type { HostTrust } from "../../cache/registry/certificates.ts";
 import type { S3Credentials } from "../../cache/remote-cache/s3-calls.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
-import type { Definition } from "../../solver/graph/definition.ts";
+import type { Definition, Vertex } from "../../solver/graph/definition.ts";
+import type { StepLeft } from "../../solver/graph/error.ts";
 import type { Emit } from "../../solver/graph/event.ts";
-import type { Platform, SourceOp } from "../../solver/graph/op.ts";
+import type { ExecOp, Platform, SourceOp } from "../../solver/graph/op.ts";
 import type { Descriptor, Entitlement, ImageConfig } from "../../solver/graph/request.ts";
 import type { Session } from "../../solver/graph/session.ts";
 import type { ExplainedBuild, TraceRequest } from "../../solver/solver.ts";
+import type { Container } from "../../worker/contract.ts";
 import type { GitMetadata } from "../../worker/sources/git.ts";
 import type { LookAnswer, TreeQuestion } from "../../worker/keeper/messages.ts";
 
-export type { TreeEntry, TreeQuestion } from "../../worker/keeper/messages.ts";
+export type { ExecOutcome, TreeEntry, TreeQuestion } from "../../worker/keeper/messages.ts";
+export type { Container, ContainerProcess } from "../../worker/contract.ts";
+export type { ExecControl, ProcessIo } from "../../worker/keeper/contract.ts";
 import type { ResourceLimits } from "../../worker/cgroup-limits.ts";
 import type { Annotation } from "../../exporters/annotations.ts";
 import type { Output } from "../../exporters/output-grammar.ts";
@@ -283,6 +287,8 @@ export interface EngineBuildOptions extends EngineOptions {
   readonly maxStorage?: StorageLimit;
   /** Called when the steps have ended, well or not: which ran, and why. */
   readonly onExplained?: (build: ExplainedBuild) => void;
+  /** What failed commands wrote is kept until the build ends (Bridge.failureOf); left out: false. */
+  readonly keepsFailed?: boolean;
 }
 /** A terminal that a command is attached to. */
 export interface Terminal {
@@ -331,10 +337,22 @@ export interface RefImage {
   readonly baseHistory: number;
 }
 
+/** What a frontend says of its result beside the images. */
+export interface ResultWords {
+  /** For all outputs that are images; those of an output come on top. */
+  readonly annotations: readonly Annotation[];
+  /** Names, joined with commas, for outputs that take the frontend's; null: it has none. */
+  readonly imageName: string | null;
+  /** Told to the client when the result has been exported. */
+  readonly response: Readonly<Record<string, string>>;
+}
+export const NO_WORDS: ResultWords = { annotations: [], imageName: null, response: {} };
+
 /** What a frontend comes to: an image per platform. */
 export interface BridgeResult {
   readonly images: readonly RefImage[];
   readonly multiPlatform: boolean; // true: the result is an index
+  readonly words: ResultWords;
   /** SOURCE_DATE_EPOCH, for outputs that have none of their own. */
   readonly sourceDateEpoch: number | null;
   /** For --explain; null: the build is not recorded. */
@@ -359,10 +377,31 @@ export interface Bridge {
   evaluate(ref: Ref): Promise<void>;
   /** Looks at a path in a result, whose steps run first. Throws CONTEXT_PATH_MISSING. */
   look(ref: Ref, path: string, question: TreeQuestion): Promise<LookAnswer>;
+  /** Mounts results, for processes on them. Ends with the build, if it is not disposed before. */
+  openContainer(request: ContainerRequest): Promise<Container>;
+  /** What the step left that failed with this error of this bridge; null: nothing is known of it. */
+  failureOf(error: unknown): FailedStep | null;
   /** What a source stands for now. */
   resolveSource(source: SourceOp, options: ResolveOptions): Promise<SourceMetadata>;
   /** Makes the outputs and caches of the build. */
   export(result: BridgeResult): Promise<BuildReport>;
+}
+
+/** A container. `op`: its mounts, network, hosts and host name; what runs in it comes later. */
+export interface ContainerRequest {
+  readonly op: ExecOp;
+  /** What the mounts' inputs stand for. */
+  readonly inputs: readonly Ref[];
+  /** PATH of processes that have none; null: that of Linux. */
+  readonly path: string | null;
+}
+
+/** A step that failed, and its results by mount or input; null where there are none. As StepLeft. */
+export interface FailedStep {
+  readonly vertex: Vertex | null;
+  readonly inputs: readonly (Ref | null)[];
+  readonly mounts: readonly (Ref | null)[];
+  readonly subject: StepLeft["subject"];
 }
 
 export interface DefineOptions {

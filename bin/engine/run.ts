@@ -11,7 +11,7 @@ import { isNameless } from "../../cache/image-record.ts";
 import { formatReference, parseReference } from "../../cache/registry/reference.ts";
 import { processBound } from "../../worker/process-bound.ts";
 import { openWorker } from "../../worker/worker.ts";
-import type { ExecControl } from "../../worker/keeper/keeper.ts";
+import type { ExecControl } from "../../worker/keeper/contract.ts";
 import type { ExecJobMount } from "../../worker/keeper/messages.ts";
 import type { EngineParts } from "./parts.ts";
 import type { EngineRunOptions, RunRequest } from "./request.ts";
@@ -188,7 +188,7 @@ async function feed(
   try {
     for await (const chunk of input) {
       if (signal.aborted) return;
-      control.stdin(chunk);
+      await new Promise<void>((resolve) => control.stdin(chunk, resolve));
     }
     control.stdin(null);
   } catch {

@@ -7,11 +7,13 @@ import type { RpcError } from "../wire/status.ts";
 import { rangeOf } from "./progress.ts";
 
 const MESSAGE_MAX_CHARS = 16_000;
+/** A message and its hint. */
+const HINTED = /^(?:([^\n]+)\n([^\n]+)|([^\n]+) \((did you mean [^\n]+\?)\))$/;
 
 export interface FailureContext {
   readonly onSource: (source: SourceText) => void;
   readonly stepOf: (vertex: string) => Digest | null;
-  /** tsbuildd puts the hint of an error on a line of its own. */
+  /** tsbuildd puts the hint of an error on a line of its own, or a proposal in brackets, as BuildKit does. */
   readonly isOurs: boolean;
 }
 
@@ -42,7 +44,7 @@ export function buildFailure(error: RpcError, { onSource, stepOf, isOurs }: Fail
   }
   const text =
     printable(error.message, MESSAGE_MAX_CHARS) || `the builder ended the build (code ${error.code})`;
-  const [, message = text, hint = null] = (isOurs ? /^([^\n]+)\n([^\n]+)$/.exec(text) : null) ?? [];
+  const [, message = text, hint = null] = (isOurs ? HINTED.exec(text)?.filter((part) => part !== undefined) : null) ?? [];
   return new BuildError("EXEC_FAILED", message, { at, vertex, exitCode, hint, cause: error });
 }
 

@@ -26,7 +26,7 @@ export interface RemoteProgress {
   /** The step that the display knows a vertex of the builder as; null: it knows none. */
   stepOf(vertex: string): Digest | null;
   /** What the first vertex that failed has said; null: none has. */
-  failure(): string | null;
+  failure(): { readonly message: string; readonly step: Digest } | null;
 }
 
 /** What was told of a vertex. */
@@ -43,7 +43,7 @@ interface Known {
 export function openRemoteProgress(emit: Emit, onSource: (source: SourceText) => void): RemoteProgress {
   const known = new Map<string, Known>();
   let offsetMs: number | null = null;
-  let failed: string | null = null;
+  let failed: { readonly message: string; readonly step: Digest } | null = null;
 
   /** Times of the builder, by this machine's clock. */
   function ms(time: Timestamp): number {
@@ -110,7 +110,7 @@ export function openRemoteProgress(emit: Emit, onSource: (source: SourceText) =>
       one.state = "ended";
       if (/context canceled$/.test(error)) emit({ kind: "cancelled", vertex: one.step, atMs });
       else {
-        failed ??= error;
+        failed ??= { message: error, step: one.step };
         const words = new BuildError("EXEC_FAILED", error, { vertex: one.step });
         emit({ kind: "failed", vertex: one.step, atMs, error: words });
       }

@@ -33,7 +33,7 @@ import { contentHandlers } from "./serve-content.ts";
 import { filesHandler, outputsHandler } from "./serve-files.ts";
 import { uploadHandler, userHandlers } from "./serve-user.ts";
 import { newId, serveSession, type SessionServer } from "./session-server.ts";
-import { type Attributes, unsupported } from "./solve-request.ts";
+import { type Attributes, unsupported, withRewrittenTimes } from "./solve-request.ts";
 
 export interface RemoteDeps {
   readonly address: BuilderAddress;
@@ -119,7 +119,10 @@ export async function buildRemotely(request: BuildRequest, deps: RemoteDeps): Pr
   });
   try {
     const attributes = { ...plan.attributes, "sharedkey:localdir:context": deps.sharedKey };
-    const outcome = run(request, plan, { ref, id, attributes, http: builder.http, signal });
+    const exporters =
+      request.reproducible && !isOurs(builder.info) ? plan.exporters.map(withRewrittenTimes) : plan.exporters;
+    const { http } = builder;
+    const outcome = run(request, { ...plan, exporters }, { ref, id, attributes, http, signal });
     outcome.catch(() => {}); // where the connection is lost first
     const { report, response } = await Promise.race([outcome, lost]);
     await watched.end(STATUS_END_MS);
@@ -306,6 +309,6 @@ function failureOf(error: unknown, { session, progress, builder, deps }: Failure
   if (error.code !== CODE.UNAVAILABLE || error.details.length > 0)
     return buildFailure(error, { onSource: deps.onSource, stepOf, isOurs: isOurs(builder.info) });
   const told = failure();
-  if (told !== null) return new BuildError("EXEC_FAILED", told, { cause: error });
+  if (told !== null) return new BuildError("EXEC_FAILED", told.message, { vertex: told.step, cause: error });
   return unreachable(deps.address, error, builder.connection.complaint());
 }

@@ -18,6 +18,13 @@ export interface Entry {
 
 /** What a worker of tsbuildd understands beyond BuildKit's words; others ignore what they do not know. */
 export const REPRODUCIBLE = "tsbuild.reproducible";
+const REWRITE = "rewrite-timestamp";
+
+/** BuildKit's words for what tsbuildd does by itself in a reproducible build. */
+export function withRewrittenTimes({ Type, Attrs }: Entry): Entry {
+  const isImage = ["image", "oci", "docker"].includes(Type);
+  return { Type, Attrs: isImage ? { ...Attrs, [REWRITE]: "true" } : Attrs };
+}
 
 /** Attributes of all that is no directory, cache or output. */
 export function frontendAttributes(request: BuildRequest): Attributes {
@@ -127,14 +134,13 @@ export function exporterOf(output: Output, request: BuildRequest): Entry | null 
 
 function imageAttributes(image: ImageOptions, request: BuildRequest): Attributes {
   const name = request.tags.length > 0 ? request.tags.join(",") : image.writtenNames;
-  const rewrites = image.rewriteTimestamp || request.reproducible;
   return {
     ...(name === "" ? {} : { name }),
     ...(image.ociTypes ? {} : { "oci-mediatypes": "false" }),
     ...(image.compressionChosen ? { compression: image.compression } : {}),
     ...(image.compressionLevel === null ? {} : { "compression-level": String(image.compressionLevel) }),
     ...(image.forceCompression ? { "force-compression": "true" } : {}),
-    ...(rewrites ? { "rewrite-timestamp": "true" } : {}),
+    ...(image.rewriteTimestamp ? { [REWRITE]: "true" } : {}),
     ...epochAttribute(image.epochSeconds),
     ...Object.fromEntries([...image.annotations, ...request.annotations].map(annotationAttribute)),
   };

@@ -2,7 +2,7 @@
 // [thread of the keeper]
 
 import { closeSync, openSync, writeSync } from "node:fs";
-import { BuildError } from "../../solver/graph/error.ts";
+import { BuildError, printable } from "../../solver/graph/error.ts";
 import { cloneContent } from "../../worker/sys/clone.ts";
 import {
   close,
@@ -69,6 +69,29 @@ export function writeTreeTar(rootDir: string, outFile: string | number, options:
     close(root);
   }
   return bytes;
+}
+
+/** Throws OUTPUT_FAILED when a file of one tree would replace that of another, by the names of the trees. */
+export function refuseSameFiles(trees: readonly { readonly name: string; readonly place: string }[]): void {
+  const seen = new Map<string, string>();
+  for (const { name, place } of trees) {
+    const root = openat(AT.FDCWD, place, O.RDONLY | O.DIRECTORY);
+    try {
+      for (const { phase, path, stat } of walkTree(root)) {
+        if (phase === "leave" || (stat.mode & S.IFMT) === S.IFDIR) continue;
+        const key = path.toString("latin1");
+        const other = seen.get(key);
+        if (other !== undefined)
+          throw new BuildError(
+            "OUTPUT_FAILED",
+            `cannot overwrite ${printable(path.toString())} from ${other} with ${name} when split option is disabled`,
+          );
+        seen.set(key, name);
+      }
+    } finally {
+      close(root);
+    }
+  }
 }
 
 /** Copies the tree below `rootDir` into the user's directory `destDir`, which stays and keeps what else it holds; files

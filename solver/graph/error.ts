@@ -57,6 +57,16 @@ export type ErrorCode =
 /** A Digest; its file throws errors of this one, so it is not imported here. */
 type VertexDigest = `sha256:${string}`;
 
+/** What a failed step left, for clients that look into it: layers of each (LayerId; its file imports this one), null for what has none. */
+export interface StepLeft {
+  /** Of a command by mount, else by input of the step. */
+  readonly inputs: readonly (readonly string[] | null)[];
+  /** As it left them: of a command by mount, of a file step by action. */
+  readonly mounts: readonly (readonly string[] | null)[];
+  /** What failed of it: an action of a file step, or reading an input for its cache key. null: the step as a whole. */
+  readonly subject: { readonly kind: "file" | "cache"; readonly index: number } | null;
+}
+
 export interface ErrorDetail {
   readonly cause?: unknown;
   /** Where in the Dockerfile; printed as an excerpt with the range marked. */
@@ -67,6 +77,7 @@ export interface ErrorDetail {
   readonly hint?: string | null;
   /** Exit code of the failing command, for EXEC_FAILED. */
   readonly exitCode?: number | null;
+  readonly left?: StepLeft | null;
 }
 
 /** An error that a user caused or must act on. `message` is one sentence in the user's terms. Credentials in URLs are removed
@@ -78,6 +89,7 @@ export class BuildError extends Error {
   readonly vertex: VertexDigest | null;
   readonly hint: string | null;
   readonly exitCode: number | null;
+  readonly left: StepLeft | null;
   constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
     super(redactUrl(message), detail.cause === undefined ? undefined : { cause: detail.cause });
     this.code = code;
@@ -85,6 +97,7 @@ export class BuildError extends Error {
     this.vertex = detail.vertex ?? null;
     this.hint = detail.hint ? redactUrl(detail.hint) : null;
     this.exitCode = detail.exitCode ?? null;
+    this.left = detail.left ?? null;
   }
 }
 
@@ -97,7 +110,14 @@ export function locate(error: BuildError, at: SourceRange | null, vertex: Vertex
     vertex: error.vertex ?? vertex,
     hint: error.hint,
     exitCode: error.exitCode,
+    left: error.left,
   });
+}
+
+/** The same error with what its step left. */
+export function withLeft(error: BuildError, left: StepLeft): BuildError {
+  const { code, message, cause, at, vertex, hint, exitCode } = error;
+  return new BuildError(code, message, { cause: cause ?? error, at, vertex, hint, exitCode, left });
 }
 
 /** The sentence, with a proposal of another name in brackets, as BuildKit's frontend has it. */

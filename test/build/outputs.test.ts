@@ -69,6 +69,34 @@ for (const account of accounts()) {
       assert.equal(readFileSync(at("files/usr/bin/program"), "utf8"), "COMPILED\n");
     });
 
+    it("puts the files of all platforms together when they are not to be split, unless they are the same", async () => {
+      const context = shop.context("split", {
+        Dockerfile:
+          "FROM scratch\nARG TARGETARCH\nARG NAME=$TARGETARCH\nCOPY of /$NAME\nCOPY --link of /dir/$NAME\n",
+        of: "a file\n",
+      });
+      for (const [form, files] of [
+        ["local", () => readdirSync(shop.at("flat"), { recursive: true })],
+        ["tar", () => execFileSync("tar", ["-tf", shop.at("flat.tar")], { encoding: "utf8" }).split(/\/?\n/)],
+      ] as const) {
+        const dest = shop.at(form === "tar" ? "flat.tar" : "flat");
+        const flags = [
+          "--platform=linux/amd64,linux/arm64",
+          "-o",
+          `type=${form},dest=${dest},platform-split=false`,
+        ];
+        await shop.ok(["build", ...flags, context]);
+        const found = files().filter((name) => name !== "");
+        assert.deepEqual(found.sort(), ["amd64", "arm64", "dir", "dir/amd64", "dir/arm64"]);
+        const { code, stderr } = await shop.run(["build", ...flags, "--build-arg", "NAME=same", context]);
+        assert.equal(code, 1);
+        assert.match(
+          stderr,
+          /cannot overwrite dir\/same from linux\/amd64 with linux\/arm64 when split option is disabled/,
+        );
+      }
+    });
+
     it("says the image's id with -q and writes it with --iidfile", async () => {
       const { stdout, stderr } = await shop.ok(["build", "-q", "--iidfile", shop.at("iid"), context]);
       assert.match(stdout, /^sha256:[0-9a-f]{64}\n$/);

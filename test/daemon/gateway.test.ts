@@ -3,6 +3,7 @@
 import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import type { ClientHttp2Session } from "node:http2";
 import { connect } from "node:net";
 import { callUnary, openCall } from "../../bin/wire/client.ts";
@@ -250,6 +251,63 @@ for (const account of accounts()) {
       assert.match(`${stdout}${stderr}`, /"Cmd": \[\s*"linux\/arm64"/);
     });
 
+    it("come with the name, the annotations and the words for the client that the frontend gives", async () => {
+      const text = (value: string) => Buffer.from(value);
+      const response = await driven(
+        async () => ({
+          metadata: {
+            "image.name": text("words:1"),
+            "annotation-manifest.of": text("the frontend"),
+            "annotation-manifest.other": text("the frontend"),
+            "frontend.said": text("hello"),
+            "not-frontend.said": text("nothing"),
+          },
+        }),
+        {
+          Exporters: [
+            {
+              Type: "image",
+              Attrs: {
+                ...{ name: "*", store: "true", "annotation-manifest.other": "the output" },
+                "containerimage.config": JSON.stringify({ config: { Cmd: ["given"] } }),
+              },
+            },
+          ],
+        },
+      );
+      assert.equal(response["image.name"], "words:1");
+      assert.equal(response["frontend.said"], "hello");
+      assert.equal(response["not-frontend.said"], undefined);
+      const descriptor = Buffer.from(response["containerimage.descriptor"] ?? "", "base64").toString();
+      assert.match(descriptor, /"digest":/);
+      const { stdout } = await shop.run(["inspect", "words:1"]);
+      assert.match(stdout, /"Cmd": \[\s*"given"/);
+      const raw = await shop.run(["save", "-o", shop.at("home", "words.tar"), "words:1"]);
+      assert.equal(raw.code, 0, raw.stderr);
+      const archive = readFileSync(shop.at("home", "words.tar"), "latin1");
+      assert.match(archive, /"of": ?"the frontend"/);
+      assert.match(archive, /"other": ?"the output"/);
+    });
+
+    it("are warned of when they are for other platforms than was asked for", async () => {
+      const warned = async (platform: string): Promise<string[]> => {
+        const name = randomBytes(8).toString("hex");
+        const solved = control({ Ref: name, FrontendAttrs: platform === "" ? {} : { platform } });
+        solved.catch(() => {});
+        const bridge = bridgeOf(name);
+        const ref = await bridge.solve(files([mkfile("/x", "x", 0o644)]));
+        const told = warningsOf(name);
+        await bridge.give(refOf(ref));
+        await solved;
+        return await told;
+      };
+      assert.deepEqual(await warned(""), []);
+      assert.deepEqual(await warned("linux/amd64,linux/arm64"), [
+        "Multiple platforms requested but result is not multi-platform",
+      ]);
+      assert.match((await warned("linux/s390x")).join(), /^Requested platform "linux\/s390x" does not match/);
+    });
+
     it("are built without a gateway too", async () => {
       const response = (
         await control({
@@ -289,6 +347,16 @@ for (const account of accounts()) {
         return true;
       });
     });
+
+    async function warningsOf(name: string): Promise<string[]> {
+      const call = openCall(http, `${CONTROL}/Status`, { signal });
+      await call.send(toBinary(StatusRequestSchema, create(StatusRequestSchema, { Ref: name })));
+      call.end();
+      const all = [];
+      for await (const bytes of call.messages())
+        all.push(...fromBinary(StatusResponseSchema, bytes).warnings);
+      return all.map(({ short }) => Buffer.from(short).toString());
+    }
 
     async function eventsOf(name: string) {
       const call = openCall(http, `${CONTROL}/Status`, { signal });

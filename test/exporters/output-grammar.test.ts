@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import { parseAnnotationFlag } from "../../exporters/annotations.ts";
-import { type ArchiveOutput, type ImageOutput, parseOutput } from "../../exporters/output-grammar.ts";
+import {
+  type ArchiveOutput,
+  type ImageOutput,
+  parseOutput,
+  withFrontendName,
+} from "../../exporters/output-grammar.ts";
 
 describe("--output", () => {
   it("reads a path as files in a directory and - as a tar", () => {
@@ -29,6 +34,8 @@ describe("--output", () => {
     assert.deepEqual(output.image, {
       names: ["docker.io/library/a:latest", "docker.io/library/b:2"],
       writtenNames: "a,b:2",
+      frontendName: false,
+      configs: new Map(),
       ociTypes: true,
       compression: "zstd",
       compressionChosen: true,
@@ -42,6 +49,18 @@ describe("--output", () => {
         { target: "manifest-descriptor", platform: "linux/arm64", key: "k", value: "v=w" },
       ],
     });
+  });
+
+  it("takes the frontend's name for *, if it has one, and no other name for it", () => {
+    const { image } = parseOutput("type=image,name=*") as ImageOutput;
+    assert.deepEqual([image.names, image.frontendName], [[], true]);
+    assert.deepEqual(withFrontendName(image, "a, h.io/b:2").names, [
+      "docker.io/library/a:latest",
+      "h.io/b:2",
+    ]);
+    assert.deepEqual(withFrontendName(image, null).names, []);
+    const named = (parseOutput("type=image,name=own") as ImageOutput).image;
+    assert.deepEqual(withFrontendName(named, "a").names, ["docker.io/library/own:latest"]);
   });
 
   it("makes a registry output one that pushes, and takes an empty value for true", () => {

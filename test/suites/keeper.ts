@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { removeTree } from "../support/store.ts";
-import type { ExecControl } from "../../worker/keeper/keeper.ts";
+import type { ExecControl } from "../../worker/keeper/contract.ts";
 import type { SandboxUnderTest } from "../worker/sandbox-fixture.ts";
 
 export interface KeeperSuite {

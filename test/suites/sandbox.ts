@@ -17,7 +17,8 @@ import {
 import { createServer } from "node:net";
 import { hostname, userInfo } from "node:os";
 import { join } from "node:path";
-import { type ExecControl, KILL_GRACE_MS } from "../../worker/keeper/keeper.ts";
+import type { ExecControl } from "../../worker/keeper/contract.ts";
+import { KILL_GRACE_MS } from "../../worker/keeper/keeper.ts";
 import { findIdMaps } from "../../worker/keeper/userns.ts";
 import type { Program } from "../../worker/launcher/program.ts";
 import type { SandboxUnderTest } from "../worker/sandbox-fixture.ts";

@@ -62,7 +62,7 @@ describe("a job of the keeper that is cancelled", () => {
     "-o type=tar": () => ({
       kind: "export",
       output: null,
-      trees: [{ dirs: [layer()], folder: null }],
+      trees: [{ dirs: [layer()], folder: null, name: "tree" }],
       form: "tar",
       dest: join(box.store, "out.tar"),
       scratch: box.layer(),

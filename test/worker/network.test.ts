@@ -11,7 +11,7 @@ import { type AddressInfo, connect, createServer, isIPv4, type Server } from "no
 import { arch, constants } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import type { ExecControl } from "../../worker/keeper/keeper.ts";
+import type { ExecControl } from "../../worker/keeper/contract.ts";
 import { findNetworkHelper, type NetworkHelper } from "../../worker/keeper/network-helper.ts";
 import type { Program } from "../../worker/launcher/program.ts";
 import { stepResolvConf } from "../../worker/sandbox/network.ts";

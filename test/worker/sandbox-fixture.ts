@@ -14,7 +14,8 @@ import {
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { execFileSync } from "node:child_process";
-import { type ExecControl, type Keeper, startKeeper } from "../../worker/keeper/keeper.ts";
+import type { ExecControl } from "../../worker/keeper/contract.ts";
+import { type Keeper, startKeeper } from "../../worker/keeper/keeper.ts";
 import type { ExecJob, ExecOutcome } from "../../worker/keeper/messages.ts";
 import type { NetworkHelper } from "../../worker/keeper/network-helper.ts";
 import { findIdMaps, findProgram, type IdMaps } from "../../worker/keeper/userns.ts";

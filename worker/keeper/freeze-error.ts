@@ -13,6 +13,7 @@ export function freezeError(error: unknown): WireError {
       message: error.message,
       hint: error.hint,
       exitCode: error.exitCode,
+      left: error.left,
       stack: error.stack ?? "",
     };
   }

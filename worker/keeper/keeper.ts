@@ -13,11 +13,14 @@ import { BuildError } from "../../solver/graph/error.ts";
 import { unlessAborted } from "../../solver/graph/scope.ts";
 import { launcherArch, withLauncher } from "../launcher/install.ts";
 import { signalName, signalWords, watchForOutOfMemory } from "../killed.ts";
+import { type ContainerLine, keptContainer } from "./container.ts";
+import type { ExecControl, KeptContainer } from "./contract.ts";
 import { bindNewNetwork } from "../launcher/network.ts";
 import { openProgram } from "../launcher/program.ts";
 import type {
   ApplyJob,
   ApplyOutcome,
+  ContainerJob,
   DiffJob,
   DropUnchangedJob,
   ExecJob,
@@ -35,6 +38,7 @@ import type {
   LookAnswer,
   LookJob,
   ReadJob,
+  Request,
   PlainJob,
   PlainOutcome,
   RecompressJob,
@@ -59,12 +63,6 @@ import { thawError } from "./wire-error.ts";
 import { type IdMaps, writeIdMaps } from "./userns.ts";
 import { AT, CLONE, MS, O, PR, S, SIG } from "../sys/constants.ts";
 
-/** Handle on a running command. `stdin(null)` ends its input. */
-export interface ExecControl {
-  kill(signal: number): void;
-  stdin(data: Uint8Array | null): void;
-  resize(rows: number, columns: number): void;
-}
 export interface ExecIo {
   readonly onOutput: (fd: 1 | 2, data: Uint8Array) => void;
   readonly onStart?: (control: ExecControl) => void;
@@ -104,6 +102,8 @@ export interface Keeper extends AsyncDisposable {
   /** Runs a command. Aborting sends TERM, then KILL after KILL_GRACE_MS, and rejects with the signal's reason once it is gone; one
    *  that cannot be ended goes with the keeper, as a job does. */
   exec(job: ExecJob, io: ExecIo): Promise<ExecOutcome>;
+  /** Mounts the file systems of a container. */
+  openContainer(job: ContainerJob, options: JobOptions): Promise<KeptContainer>;
 }
 
 /** Between TERM and KILL for a cancelled step. */
@@ -349,13 +349,22 @@ export function startKeeper(options: {
       entry.hasBegun = true;
       return;
     }
-    if (answer.type === "output") {
-      entry.onOutput?.(answer.fd, answer.data);
-      return;
+    switch (answer.type) {
+      case "output":
+        entry.onOutput?.(answer.fd, answer.data);
+        return;
+      case "fed":
+        entry.feeding.shift()?.();
+        return;
+      case "done":
+        waiting.delete(answer.id);
+        entry.resolve(answer.outcome);
+        break;
+      case "failed":
+        waiting.delete(answer.id);
+        entry.reject(thawError(answer.error));
+        break;
     }
-    waiting.delete(answer.id);
-    if (answer.type === "done") entry.resolve(answer.outcome);
-    else entry.reject(thawError(answer.error));
     if (waiting.size === 0) unreference();
   });
 
@@ -400,7 +409,7 @@ export function startKeeper(options: {
 
   /** `stop`: asks for the end, which `graceMs` later has to be there. */
   const request = async (
-    message: { type: "job"; job: ThreadJob } | { type: "exec"; job: ExecJob },
+    message: Request,
     options: {
       readonly signal: AbortSignal;
       readonly stop: (id: number) => void;
@@ -414,6 +423,7 @@ export function startKeeper(options: {
     await unlessAborted(ready, signal);
     if (ended !== null || isGone) throw new Undelivered();
     const id = nextId++;
+    const feeding: (() => void)[] = [];
     let timer: NodeJS.Timeout | undefined;
     const onAbort = (): void => {
       options.stop(id);
@@ -421,7 +431,7 @@ export function startKeeper(options: {
     };
     try {
       const outcome = await new Promise<unknown>((resolve, reject) => {
-        waiting.set(id, { resolve, reject, onOutput, hasBegun: false });
+        waiting.set(id, { resolve, reject, onOutput, feeding, hasBegun: false });
         reference(); // again: who only waited for ready() has let go meanwhile
         send({ ...message, id } as ToKeeper, () => {
           waiting.delete(id);
@@ -441,7 +451,26 @@ export function startKeeper(options: {
     } finally {
       signal.removeEventListener("abort", onAbort);
       clearTimeout(timer);
+      for (const fed of feeding.splice(0)) fed();
     }
+  };
+
+  const controlOf = (id: number): ExecControl => ({
+    kill: (signal) => send({ type: "kill", id, signal }),
+    stdin(data, onTaken = () => {}) {
+      const entry = waiting.get(id);
+      if (entry === undefined) return onTaken(); // it is over
+      entry.feeding.push(onTaken);
+      return send({ type: "stdin", id, data });
+    },
+    resize: (rows, columns) => send({ type: "resize", id, rows, columns }),
+  });
+
+  /** There is no other keeper for what this one has. */
+  const explained = async (error: unknown): Promise<never> => {
+    if (!(error instanceof Undelivered)) throw error;
+    if (ended === null) await exited;
+    throw ended ?? error;
   };
 
   /** Who takes `job`, which failed with `error`; throws that for a job that had begun. */
@@ -485,12 +514,7 @@ export function startKeeper(options: {
             },
             graceMs: KILL_GRACE_MS + STOP_GRACE_MS,
             onOutput: io.onOutput,
-            onId: (id) =>
-              io.onStart?.({
-                kill: (signal) => send({ type: "kill", id, signal }),
-                stdin: (data) => send({ type: "stdin", id, data }),
-                resize: (rows, columns) => send({ type: "resize", id, rows, columns }),
-              }),
+            onId: (id) => io.onStart?.(controlOf(id)),
           },
         );
         return outcome as ExecOutcome;
@@ -499,6 +523,23 @@ export function startKeeper(options: {
       } finally {
         clearTimeout(killTimer);
       }
+    },
+    async openContainer(job, { signal }) {
+      const ask: ContainerLine["ask"] = (message, options) => request(message, options).catch(explained);
+      await held(unlessAborted(ready, signal));
+      let id = 0;
+      // Mounting is quick; what came too late is released.
+      const options = {
+        signal: new AbortController().signal,
+        stop() {},
+        graceMs: 0,
+        onId: (own: number) => (id = own),
+      };
+      await request({ type: "open", job }, options).catch(explained);
+      const container = keptContainer({ ask, send, controlOf, isOver: () => ended !== null }, id);
+      if (!signal.aborted) return container;
+      await container[Symbol.asyncDispose]();
+      throw signal.reason;
     },
     async [Symbol.asyncDispose]() {
       if (closing) return exited;
@@ -520,6 +561,8 @@ interface Waiting {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
   readonly onOutput: ExecIo["onOutput"] | undefined;
+  /** Called in turn as the command takes its input. */
+  readonly feeding: (() => void)[];
   /** The keeper has read it. */
   hasBegun: boolean;
 }

@@ -1,16 +1,18 @@
 // [process] The keeper: namespace root. File jobs go to threads, commands to the sandbox; results go back to the front.
 
 import { firstThread, settings, threadData } from "./first-thread.ts";
-import { availableParallelism } from "node:os";
+import { availableParallelism, constants } from "node:os";
 import { lazyLauncher, openSandbox } from "../sandbox/builtin.ts";
 import { openOciSandbox } from "../sandbox/oci.ts";
 import { openNetworkPool } from "../sandbox/network.ts";
-import type { RunningExec } from "../sandbox/step.ts";
+import type { OpenContainer, RunningExec } from "../sandbox/step.ts";
+import { close } from "../sys/file.ts";
 import type { FromKeeper, ToKeeper } from "./messages.ts";
 import { networkDir } from "./network-helper.ts";
 import { openJobThreads } from "./threads.ts";
 import { freezeError } from "./freeze-error.ts";
 
+const { SIGKILL: KILL } = constants.signals;
 const { singleId } = settings;
 const threads = openJobThreads(firstThread, Math.max(2, availableParallelism()), threadData);
 const launcher = lazyLauncher();
@@ -30,9 +32,20 @@ const sandbox =
     ? openSandbox(options)
     : openOciSandbox(options, settings.ociRuntime, [`PATH=${process.env["PATH"] ?? ""}`]);
 const running = new Map<number, RunningExec>();
+const containers = new Map<number, OpenContainer>();
+/** Output of processes of containers that their clients have not taken yet. */
+const flows = new Map<number, Flow>();
+interface Flow {
+  pendingBytes: number;
+  /** Nobody wants the rest. */
+  isDropped: boolean;
+  wake: () => void;
+}
 
 /** Output on its way to the front; above this the streams of the steps wait for it. */
 const OUTPUT_PENDING_MAX_BYTES = 1 << 20;
+/** Output of one process that its client has not taken; above this the process waits for it. */
+const FLOW_PENDING_MAX_BYTES = 256 << 10;
 let pendingBytes = 0;
 let waiting: (() => void)[] = [];
 
@@ -55,6 +68,68 @@ function sendOutput(id: number, fd: 1 | 2, data: Uint8Array): Promise<void> | un
   return new Promise((resolve) => waiting.push(resolve));
 }
 
+function sendFlow(id: number, flow: Flow, fd: 1 | 2, data: Uint8Array): Promise<void> | undefined {
+  if (flow.isDropped) return undefined;
+  flow.pendingBytes += data.length;
+  const sent = sendOutput(id, fd, data);
+  if (flow.pendingBytes <= FLOW_PENDING_MAX_BYTES) return sent;
+  const taken = new Promise<void>((resolve) => {
+    const before = flow.wake;
+    flow.wake = () => {
+      before();
+      resolve();
+    };
+  });
+  return sent === undefined ? taken : Promise.all([sent, taken]).then(() => {});
+}
+
+function wakeFlow(flow: Flow): void {
+  const { wake } = flow;
+  flow.wake = () => {};
+  wake();
+}
+
+function containerOf(id: number): OpenContainer {
+  const container = containers.get(id);
+  if (container === undefined) throw new Error(`there is no container ${id}`);
+  return container;
+}
+
+async function openContainer({ id, job }: Extract<ToKeeper, { type: "open" }>): Promise<null> {
+  containers.set(id, await sandbox.open(job));
+  return null;
+}
+
+async function lookInto(message: Extract<ToKeeper, { type: "look" }>): Promise<unknown> {
+  const { id, container, mount, path, question } = message;
+  const root = containerOf(container).root(mount);
+  try {
+    return await threads.run(id, { kind: "look", tree: { kind: "mounted", root }, path, question });
+  } finally {
+    close(root);
+  }
+}
+
+async function release(id: number): Promise<null> {
+  const container = containerOf(id);
+  containers.delete(id);
+  container.close();
+  return null;
+}
+
+async function runProcess({ id, container, job }: Extract<ToKeeper, { type: "process" }>): Promise<unknown> {
+  const flow: Flow = { pendingBytes: 0, isDropped: false, wake: () => {} };
+  const exec = containerOf(container).exec(job, (fd, data) => sendFlow(id, flow, fd, data));
+  flows.set(id, flow);
+  running.set(id, exec);
+  try {
+    return await exec.outcome;
+  } finally {
+    flows.delete(id);
+    running.delete(id);
+  }
+}
+
 function settle(id: number, work: Promise<unknown>): void {
   work.then(
     (outcome) => answer({ type: "done", id, outcome }),
@@ -62,12 +137,14 @@ function settle(id: number, work: Promise<unknown>): void {
   );
 }
 
+/** What begins with an acknowledgement. */
+type Beginning = Extract<ToKeeper, { type: "job" | "exec" | "open" | "process" | "look" | "release" }>;
 /** Messages for jobs that wait until the front is known to hear that they have begun. */
 const beginning = new Map<number, ToKeeper[]>();
 
 /** Starts a job once "begun" has left this process: the front gives a job without it to another keeper, so it must not be lost behind output that
  *  is still queued when this one is killed. */
-function begin(message: Extract<ToKeeper, { type: "job" | "exec" }>): void {
+function begin(message: Beginning): void {
   const { id } = message;
   const later: ToKeeper[] = [];
   beginning.set(id, later);
@@ -78,16 +155,28 @@ function begin(message: Extract<ToKeeper, { type: "job" | "exec" }>): void {
   });
 }
 
-function start(message: Extract<ToKeeper, { type: "job" | "exec" }>): void {
+function start(message: Beginning): void {
   const { id } = message;
-  if (message.type === "job") return settle(id, threads.run(id, message.job));
-  const exec = sandbox.exec(message.job, (fd, data) => sendOutput(id, fd, data));
-  running.set(id, exec);
-  settle(
-    id,
-    exec.outcome.finally(() => running.delete(id)),
-  );
-  return undefined;
+  switch (message.type) {
+    case "job":
+      return settle(id, threads.run(id, message.job));
+    case "exec": {
+      const exec = sandbox.exec(message.job, (fd, data) => sendOutput(id, fd, data));
+      running.set(id, exec);
+      return settle(
+        id,
+        exec.outcome.finally(() => running.delete(id)),
+      );
+    }
+    case "open":
+      return settle(id, openContainer(message));
+    case "process":
+      return settle(id, runProcess(message));
+    case "look":
+      return settle(id, lookInto(message));
+    case "release":
+      return settle(id, release(message.container));
+  }
 }
 
 function handle(message: ToKeeper): void {
@@ -96,15 +185,37 @@ function handle(message: ToKeeper): void {
   switch (message.type) {
     case "job":
     case "exec":
+    case "open":
+    case "process":
+    case "look":
+    case "release":
       return begin(message);
     case "stop":
       return threads.stop(message.id);
     case "kill":
       running.get(message.id)?.kill(message.signal);
       return undefined;
-    case "stdin":
-      running.get(message.id)?.stdin(message.data);
+    case "stdin": {
+      const { id, data } = message;
+      const bytes = data?.length ?? 0;
+      running.get(id)?.stdin(data, () => answer({ type: "fed", id, bytes }));
       return undefined;
+    }
+    case "taken": {
+      const flow = flows.get(message.id);
+      if (flow === undefined) return undefined;
+      flow.pendingBytes -= message.bytes;
+      if (flow.pendingBytes <= FLOW_PENDING_MAX_BYTES / 2) wakeFlow(flow);
+      return undefined;
+    }
+    case "end": {
+      const flow = flows.get(message.id);
+      running.get(message.id)?.kill(KILL);
+      if (flow === undefined) return undefined;
+      flow.isDropped = true;
+      wakeFlow(flow);
+      return undefined;
+    }
     case "resize":
       running.get(message.id)?.resize(message.rows, message.columns);
       return undefined;

@@ -4,6 +4,7 @@ import type { Listing } from "../../cache/layers/listing.ts";
 import type { FileType } from "../../cache/tree.ts";
 import type { Selector } from "../../cache/tree-select.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
+import type { StepLeft } from "../../solver/graph/error.ts";
 import type { ChownOpt, FileAction } from "../../solver/graph/op.ts";
 
 /** A tree the keeper can read: stacked layer directories (oldest first), or a directory of the client with its ignore rules. */
@@ -149,7 +150,10 @@ export interface ReadJob {
 /** What is at a path in stacked layers: ops/look.ts. */
 export interface LookJob {
   readonly kind: "look";
-  readonly dirs: readonly string[];
+  readonly tree:
+    | { readonly kind: "layers"; readonly dirs: readonly string[] }
+    /** A descriptor of a file system that processes write to meanwhile. It stays the caller's. */
+    | { readonly kind: "mounted"; readonly root: number };
   readonly path: string;
   readonly question: TreeQuestion;
 }
@@ -184,8 +188,12 @@ export interface TreeEntry {
 /** The tree as a tar or as files: `-o type=local|tar`. */
 export interface ExportJob {
   readonly kind: "export";
-  /** Each merged tree goes into its folder of the output; null: its top. */
-  readonly trees: readonly { readonly dirs: readonly string[]; readonly folder: string | null }[];
+  /** Each merged tree goes into its folder of the output; null: its top, where no two may have the same file. `name`: of the tree, in messages. */
+  readonly trees: readonly {
+    readonly dirs: readonly string[];
+    readonly folder: string | null;
+    readonly name: string;
+  }[];
   readonly form: "tar" | "directory";
   readonly dest: string; // a file or an existing directory
   /** What the user calls the output; null: `dest` is a file of the store. */
@@ -253,33 +261,40 @@ export type { ChownOpt, Selector };
 export const CONFIGURED_DNS = "# name servers of the configuration; this machine asks ";
 
 /** A RUN (or `tsbuild run`): everything resolved but what only the root file system can tell (user names, PATH). */
-export interface ExecJob {
+export interface ExecJob extends ContainerJob, ProcessJob {}
+
+/** What the processes of a container have in common. */
+export interface ContainerJob {
   readonly rootfs: {
     readonly dirs: readonly string[]; // layer directories, oldest first
     readonly upper: string; // future layer
     readonly work: string;
     readonly readonly: boolean; // mount the root read-only (only mounts have outputs)
   };
-  readonly args: readonly string[];
-  readonly env: readonly string[];
-  readonly cwd: string;
-  readonly user: string; // as in USER: name or id, [:group]
   readonly hostname: string;
   readonly extraHosts: readonly { readonly host: string; readonly ip: string }[];
   readonly resolvConf: string; // content for /etc/resolv.conf
   readonly network: "sandbox" | "host" | "none";
-  readonly security: "sandbox" | "insecure";
   readonly mounts: readonly ExecJobMount[]; // in the order they are made
   readonly rlimits: readonly { readonly name: string; readonly soft: number; readonly hard: number }[];
   /** Processes and threads it may have: worker/process-bound.ts; null: any number. */
   readonly processes: number | null;
-  /** A terminal of this size for stdin, stdout and stderr; null: pipes, stdin closed unless `stdin`. */
-  readonly tty: { readonly rows: number; readonly columns: number } | null;
-  readonly stdin: boolean;
   /** CDI edits and the like: extra device nodes to bind from the host. */
   readonly devices: readonly string[];
   /** Directory of a cgroup (v2) made for the step: worker/cgroup.ts. Omitted: it stays in the builder's. */
   readonly cgroup?: string;
+}
+
+/** One process of a container; of a step there is only one. */
+export interface ProcessJob {
+  readonly args: readonly string[];
+  readonly env: readonly string[];
+  readonly cwd: string;
+  readonly user: string; // as in USER: name or id, [:group]
+  readonly security: "sandbox" | "insecure";
+  /** A terminal of this size for stdin, stdout and stderr; null: pipes, stdin closed unless `stdin`. */
+  readonly tty: { readonly rows: number; readonly columns: number } | null;
+  readonly stdin: boolean;
 }
 export type ExecJobMount =
   | {
@@ -344,12 +359,32 @@ export interface WireError {
   readonly errno?: string;
   readonly hint: string | null;
   readonly exitCode: number | null;
+  readonly left?: StepLeft | null;
   readonly stack: string;
 }
 
 export type ToKeeper =
   | { readonly type: "job"; readonly id: number; readonly job: ThreadJob }
   | { readonly type: "exec"; readonly id: number; readonly job: ExecJob }
+  /** Mounts the file systems of a container, which `id` names from then on. Answered when they are there. */
+  | { readonly type: "open"; readonly id: number; readonly job: ContainerJob }
+  /** Starts a process of a container. Its output and its input are acknowledged. */
+  | { readonly type: "process"; readonly id: number; readonly container: number; readonly job: ProcessJob }
+  /** Looks into a mount of a container, by its place among them; null: its root. */
+  | {
+      readonly type: "look";
+      readonly id: number;
+      readonly container: number;
+      readonly mount: number | null;
+      readonly path: string;
+      readonly question: TreeQuestion;
+    }
+  /** Ends a container, whose processes have ended. */
+  | { readonly type: "release"; readonly id: number; readonly container: number }
+  /** Output of a process was taken: so many bytes. */
+  | { readonly type: "taken"; readonly id: number; readonly bytes: number }
+  /** Kills a process of a container; what it still says is dropped. */
+  | { readonly type: "end"; readonly id: number }
   /** Ends a job; it answers as one that failed. */
   | { readonly type: "stop"; readonly id: number }
   | { readonly type: "kill"; readonly id: number; readonly signal: number }
@@ -357,10 +392,18 @@ export type ToKeeper =
   | { readonly type: "resize"; readonly id: number; readonly rows: number; readonly columns: number }
   | { readonly type: "close" };
 
+/** What is answered by "done" or "failed". */
+export type Request = WithoutId<
+  Extract<ToKeeper, { readonly type: "job" | "exec" | "open" | "process" | "look" | "release" }>
+>;
+type WithoutId<T> = T extends unknown ? Omit<T, "id"> : never;
+
 export type FromKeeper =
   | { readonly type: "ready"; readonly pid: number }
   /** The job was read. One without this, of a keeper that has died, has done nothing. */
   | { readonly type: "begun"; readonly id: number }
   | { readonly type: "done"; readonly id: number; readonly outcome: unknown }
   | { readonly type: "failed"; readonly id: number; readonly error: WireError }
-  | { readonly type: "output"; readonly id: number; readonly fd: 1 | 2; readonly data: Uint8Array };
+  | { readonly type: "output"; readonly id: number; readonly fd: 1 | 2; readonly data: Uint8Array }
+  /** So many bytes of input went to the process, or nowhere because it is gone. */
+  | { readonly type: "fed"; readonly id: number; readonly bytes: number };

@@ -14,6 +14,7 @@ export function thawError(error: WireError): Error {
     return new BuildError(error.code as ErrorCode, error.message, {
       hint: error.hint,
       exitCode: error.exitCode,
+      left: error.left ?? null,
     });
   }
   const plain = new Error(error.message);

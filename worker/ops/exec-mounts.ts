@@ -23,6 +23,12 @@ export interface MountDeps {
   readonly layersOf: (input: Result) => Promise<readonly LayerId[]>;
 }
 
+/** What a mount writes to, above what it began with. */
+export interface Written {
+  readonly active: ActiveLayer;
+  readonly base: Result | null;
+}
+
 /** A step that gets its mounts. */
 export interface StepMounts {
   readonly cwd: string;
@@ -33,8 +39,8 @@ export interface StepMounts {
   ) => Promise<{ readonly dirs: string[]; readonly result: Result | null }>;
   /** Ends with the step. */
   readonly scope: Scope;
-  /** Where the outputs of mounts that are written to will be. */
-  readonly outputs: Map<number, { readonly active: ActiveLayer; readonly base: Result | null }>;
+  /** Mounts that are written to. */
+  readonly written: Map<ExecMount, Written>;
   /** By id and seed: a step that names one twice sees the same directory twice. */
   readonly caches: Map<string, CacheMountHold>;
 }
@@ -72,7 +78,7 @@ export async function makeMount(
         ];
       }
       const active = scope.use(deps.store.layers.prepare());
-      if (mount.output !== null) step.outputs.set(mount.output, { active, base: source.result });
+      step.written.set(mount, { active, base: source.result });
       return [
         {
           kind: "tree",

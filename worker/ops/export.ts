@@ -2,7 +2,7 @@
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { copyTree, writeTreeTar } from "../../cache/layers/export-tree.ts";
+import { copyTree, refuseSameFiles, writeTreeTar } from "../../cache/layers/export-tree.ts";
 import { close, procPath } from "../sys/file.ts";
 import { moveMount, overlayMount, umount2 } from "../sys/mount.ts";
 import { stackOf } from "./stack.ts";
@@ -21,16 +21,27 @@ export function runExportJob(job: ExportJob): number {
   const root = job.scratch;
   const places: string[] = [];
   try {
-    for (const { dirs, folder } of job.trees) {
-      const place = folder === null ? root : join(root, folder);
-      if (folder !== null) mkdirSync(place);
+    job.trees.forEach(({ dirs, folder }, index) => {
+      const place = join(root, folder ?? String(index));
+      mkdirSync(place);
       withTree(dirs, (fd) => {
         if (fd === null) return;
         moveMount(fd, "", AT.FDCWD, place, MOVE_MOUNT.F_EMPTY_PATH);
         places.push(place);
       });
+    });
+    if (job.trees.every(({ folder }) => folder !== null)) return write(root, job.dest, options);
+    refuseSameFiles(job.trees.map(({ name }, index) => ({ name, place: join(root, String(index)) })));
+    // No whiteouts are seen in an overlay: each tree is whole. A tree without layers is an empty directory.
+    const fd = overlayMount({
+      lowers: job.trees.map((_, index) => join(root, String(index))),
+      userxattr: true,
+    });
+    try {
+      return write(procPath(fd).toString(), job.dest, options);
+    } finally {
+      close(fd);
     }
-    return write(root, job.dest, options);
   } finally {
     for (const place of places) umount2(place, UMOUNT.DETACH);
   }

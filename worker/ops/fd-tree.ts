@@ -34,8 +34,11 @@ export interface DirCursor {
   close(): void;
 }
 
-/** `root` stays the caller's. */
-export function openCursor(root: number): DirCursor {
+/** `root` stays the caller's. `crossing`: also what is mounted inside; otherwise that is EXDEV. */
+export function openCursor(
+  root: number,
+  { crossing }: { readonly crossing: boolean } = { crossing: true },
+): DirCursor {
   let current: { readonly path: string; readonly fd: number } | null = null;
   const forgetAll = (): void => {
     const old = current;
@@ -48,7 +51,7 @@ export function openCursor(root: number): DirCursor {
       if (current?.path === path) return current.fd;
       const fd = openat2(root, nativePath(path), {
         flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW,
-        resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS,
+        resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | (crossing ? 0 : RESOLVE.NO_XDEV),
       });
       forgetAll();
       current = { path, fd };
@@ -67,13 +70,17 @@ export interface FdTree extends TreeReader {
   close(): void;
 }
 
-/** The tree below a directory, whose descriptor is taken over and closed with it. `live`: files of the user (see TreeReader.live). */
-export function fdTree(owned: number, { live }: { readonly live: boolean }): FdTree {
+/** The tree below a directory, whose descriptor is taken over and closed with it. `live`: files of the user (see TreeReader.live).
+ *  `crossing`: as for openCursor. */
+export function fdTree(
+  owned: number,
+  { live, crossing = true }: { readonly live: boolean; readonly crossing?: boolean },
+): FdTree {
   // Descriptors of mounts are O_PATH ones and cannot be read; the mount lives as long as its own is open.
   const root = openat(owned, ".", O.RDONLY | O.DIRECTORY);
   // No instruction names the directory that a context happens to lie in: for who copies it, it has just been made.
   const openedNs = BigInt(Date.now()) * 1_000_000n;
-  const cursor = openCursor(root);
+  const cursor = openCursor(root, { crossing });
   const decode = (stat: Stat, directory: number, name: string): TreeStat => {
     const plain = toTreeStat(stat);
     if (live) return { ...plain, uid: 0, gid: 0 };

@@ -7,6 +7,8 @@ import type { ChownOpt, FileAction } from "../../solver/graph/op.ts";
  *  layer itself. */
 export interface FileRun {
   readonly actions: readonly FileAction[];
+  /** Their places in the step. */
+  readonly at: readonly number[];
   /** What the layer starts from, in the same numbers; null: nothing. */
   readonly base: number | null;
   /** Which output of the step it is; null: only others use it. */
@@ -24,7 +26,7 @@ export function runsOf(actions: readonly FileAction[], inputCount: number): File
     if (needed.has(index)) for (const one of usedBy(action)) use(one);
   });
 
-  const runs: { actions: FileAction[]; base: number | null; output: number | null }[] = [];
+  const runs: { actions: FileAction[]; at: number[]; base: number | null; output: number | null }[] = [];
   /** Of each action: the run it is the end of so far. */
   const runAt = new Map<number, number>();
   const numberOf = (index: number): number =>
@@ -35,9 +37,15 @@ export function runsOf(actions: readonly FileAction[], inputCount: number): File
     const isContinued = before !== null && uses[before] === 1 && actions[before]?.output === null;
     const at = isContinued ? (runAt.get(before) as number) : runs.length;
     if (!isContinued)
-      runs.push({ actions: [], base: action.base === null ? null : numberOf(action.base), output: null });
+      runs.push({
+        actions: [],
+        at: [],
+        base: action.base === null ? null : numberOf(action.base),
+        output: null,
+      });
     const run = runs[at] as (typeof runs)[number];
     run.actions.push(renumbered(action, isContinued, numberOf));
+    run.at.push(index);
     run.output = action.output;
     runAt.set(index, at);
   }

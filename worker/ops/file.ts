@@ -15,7 +15,7 @@ import {
 } from "../../cache/tree.ts";
 import { findMatches } from "../../cache/tree-select.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
-import { BuildError } from "../../solver/graph/error.ts";
+import { BuildError, withLeft } from "../../solver/graph/error.ts";
 import type { ChownOpt, FileAction } from "../../solver/graph/op.ts";
 import type { FileJob, FileOutcome, Tree } from "../keeper/messages.ts";
 import { close, fchmod, fstat, openat, utimensat } from "../sys/file.ts";
@@ -32,7 +32,7 @@ import { unpackMatch } from "./unpack.ts";
 import { O, S } from "../sys/constants.ts";
 
 /** Runs the job; blocks its thread. Throws BuildError: CONTEXT_PATH_MISSING, COPY_FAILED, USER_UNKNOWN, STORE_FULL,
- *  ARCHIVE_INVALID, CONTEXT_CHANGED. What a failed job leaves in `upper` is for the caller to drop. */
+ *  ARCHIVE_INVALID, CONTEXT_CHANGED, with the action in `left`. What a failed job leaves in `upper` is for the caller to drop. */
 export async function runFileJob(job: FileJob, idMode: IdMode): Promise<FileOutcome> {
   return inWordsAsync("file operation", async () => {
     const mount = overlayMount({
@@ -46,8 +46,12 @@ export async function runFileJob(job: FileJob, idMode: IdMode): Promise<FileOutc
     const read: Digest[] = [];
     const notes: string[] = [];
     try {
-      for (const action of job.actions) {
-        const digest = await runAction(action, { job, place, inputs, idMode, notes });
+      for (const [index, action] of job.actions.entries()) {
+        const digest = await runAction(action, { job, place, inputs, idMode, notes }).catch(
+          (error: unknown) => {
+            throw error instanceof BuildError ? atAction(error, index) : error;
+          },
+        );
         if (digest !== null) read.push(digest);
       }
     } finally {
@@ -57,6 +61,11 @@ export async function runFileJob(job: FileJob, idMode: IdMode): Promise<FileOutc
     dropUnchanged(job.upper, job.base);
     return { readDigest: read.length === 0 ? null : combineSelections(read), notes };
   });
+}
+
+/** Says which action of the job it was; what it left is known to the front. */
+function atAction(error: BuildError, index: number): BuildError {
+  return withLeft(error, { inputs: [], mounts: [], subject: { kind: "file", index } });
 }
 
 interface Running {

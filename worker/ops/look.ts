@@ -5,19 +5,22 @@ import { bytesOf, resolvePath, textOf, type TreeReader, type TreeStat } from "..
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import { compileGlob } from "../../solver/graph/patterns.ts";
 import type { LookAnswer, LookJob, TreeEntry } from "../keeper/messages.ts";
-import { close } from "../sys/file.ts";
+import { close, openat } from "../sys/file.ts";
+import { O } from "../sys/constants.ts";
+import { isSysError } from "../sys/libc.ts";
 import { inWords } from "./failure.ts";
+import { fdTree } from "./fd-tree.ts";
 import { openTreeOf } from "./open-tree.ts";
 
 /** Entries of one directory; more are refused. */
 const ENTRIES_MAX = 100_000;
 
 /** Answers the question; links are followed within the tree. Throws CONTEXT_PATH_MISSING, COPY_FAILED, LIMIT_EXCEEDED. */
-export function look({ dirs, path, question }: LookJob): LookAnswer {
+export function look({ tree: asked, path, question }: LookJob): LookAnswer {
   const shown = printable(path);
   if (path.includes("\0")) throw new BuildError("COPY_FAILED", "a path cannot contain a NUL character");
   return inWords(`read ${shown}`, () => {
-    const { tree, close: end } = openTreeOf({ kind: "layers", dirs });
+    const { tree, close: end } = treeOf(asked);
     try {
       const found = resolvePath(tree, bytesOf(path), true);
       const stat = tree.lstat(found);
@@ -32,10 +35,20 @@ export function look({ dirs, path, question }: LookJob): LookAnswer {
           if (stat.type !== "directory") throw new BuildError("COPY_FAILED", `${shown} is not a directory`);
           return { kind: "list", entries: list(tree, found, shown, question.pattern) };
       }
+    } catch (error) {
+      if (!isSysError(error, "EXDEV")) throw error;
+      throw new BuildError("COPY_FAILED", `${shown} is in another mount`, { cause: error });
     } finally {
       end();
     }
   });
+}
+
+/** What is mounted inside of a file system is not entered: it has a place of its own among the mounts. */
+function treeOf(asked: LookJob["tree"]): { readonly tree: TreeReader; readonly close: () => void } {
+  if (asked.kind === "layers") return openTreeOf(asked);
+  const tree = fdTree(openat(asked.root, ".", O.RDONLY | O.DIRECTORY), { live: false, crossing: false });
+  return { tree, close: () => tree.close() };
 }
 
 function readPart(

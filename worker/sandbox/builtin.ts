@@ -5,13 +5,14 @@ import { Socket } from "node:net";
 import { constants as os } from "node:os";
 import { launcherArch } from "../launcher/install.ts";
 import { nextFd, STEP_FD } from "../launcher/step-fd.ts";
-import type { ExecOutcome } from "../keeper/messages.ts";
+import type { ExecJob, ExecOutcome } from "../keeper/messages.ts";
 import { close, pipe2 } from "../sys/file.ts";
 import { launcherInMemory } from "./launcher-file.ts";
 import { scratchDir } from "./mount-sources.ts";
-import { stepResolvConf } from "./network.ts";
+import { type StepNetwork, stepResolvConf } from "./network.ts";
 import { type Notify, openNotify } from "./notify.ts";
 import { outcomeOf } from "./outcome.ts";
+import { childPidfd } from "./own-proc.ts";
 import { processBoundOf } from "./process-bound.ts";
 import { hostsFile, stepEnvironment, stepRlimits } from "./rootfs.ts";
 import { type StepFilter, stepFilter } from "./seccomp-notify.ts";
@@ -20,6 +21,7 @@ import {
   DRAIN_MS,
   drain,
   feed,
+  type JoinedStep,
   killQuietly,
   launcherError,
   openCgroup,
@@ -30,14 +32,29 @@ import {
   type SandboxOptions,
   type Step,
 } from "./step.ts";
-import { statusLength, STEP_STATUS, type StepPlan, stepProgram } from "./step-program.ts";
+import {
+  type JoinPlan,
+  joinProgram,
+  statusLength,
+  STEP_STATUS,
+  type StepPlan,
+  stepProgram,
+} from "./step-program.ts";
+import type { ExecUser } from "./user.ts";
 import { O } from "../sys/constants.ts";
 
 const { SIGKILL } = os.signals;
 
 /** The sandbox of this keeper process. */
 export function openSandbox(options: SandboxOptions): Sandbox {
-  return openStepSandbox(options, launch);
+  const container = {
+    launch,
+    join: (step: Step, joined: JoinedStep) =>
+      start(step, joined.network, (pass, io) => joinPlanOf(step, joined, pass, io)),
+  };
+  return openStepSandbox(options, launch, async (job) =>
+    (await import("./container.ts")).openContainer(job, options, container),
+  );
 }
 
 /** The launcher for `openSandbox`, made when first asked for. */
@@ -49,7 +66,26 @@ export function lazyLauncher(): () => string {
   };
 }
 
-async function launch(step: Step, prepared: PreparedStep): Promise<ExecOutcome> {
+function launch(step: Step, prepared: PreparedStep): Promise<ExecOutcome> {
+  return start(step, prepared.network, (pass, io) => planOf(step, prepared, pass, io));
+}
+
+type Pass = (fd: number) => number;
+type Assembled = ReturnType<typeof stepProgram>;
+
+/** What a plan is told of the process's streams and its filter. */
+interface StepIo {
+  readonly stdin: number | null;
+  readonly filter: StepFilter | null;
+  readonly notify: StepPlan["notify"];
+}
+
+/** Starts a process by a launcher with the program of `planned`, and waits for its end. */
+async function start(
+  step: Step,
+  network: StepNetwork | null,
+  planned: (pass: Pass, io: StepIo) => Assembled,
+): Promise<ExecOutcome> {
   const { job } = step;
   openStepTerminal(step);
   // Descriptors of the launcher from aliveRead on; the ends that are only for it are closed once it has them.
@@ -70,14 +106,14 @@ async function launch(step: Step, prepared: PreparedStep): Promise<ExecOutcome> 
     return fd;
   };
   let child: ChildProcess;
-  let plan: ReturnType<typeof stepProgram>;
+  let plan: Assembled;
   let outputs: [out: number, err: number];
-  const forwarder = prepared.network?.forwarder ?? null;
+  const forwarder = network?.forwarder ?? null;
   const filter = stepFilter(launcherArch(), {
     insecure: job.security === "insecure",
     destinations: forwarder !== null,
   });
-  const hostNetwork = prepared.network === null && job.network !== "none";
+  const hostNetwork = inHostNetwork(job, network);
   const notify =
     filter?.tells !== true
       ? null
@@ -97,7 +133,7 @@ async function launch(step: Step, prepared: PreparedStep): Promise<ExecOutcome> 
     const [errRead, errWrite] = pipe();
     const input = job.stdin && step.terminal === null ? pipe() : null;
     const [stepFd = 0, outsideFd = 0] = notify?.given.map(pass) ?? [];
-    plan = planOf(step, prepared, pass, {
+    plan = planned(pass, {
       stdin: input?.[0] ?? null,
       filter,
       notify: notify === null ? null : { stepFd, outsideFd },
@@ -135,38 +171,62 @@ async function launch(step: Step, prepared: PreparedStep): Promise<ExecOutcome> 
   return outcomeOf(status, plan.describe, job, step.options.singleId);
 }
 
-function planOf(
+function inHostNetwork(job: ExecJob, network: StepNetwork | null): boolean {
+  return network === null && job.network !== "none";
+}
+
+/** What a process has of its own, also in the namespaces of another. */
+function processPlan(
   step: Step,
-  prepared: PreparedStep,
-  pass: (fd: number) => number,
-  {
-    stdin,
-    filter,
-    notify,
-  }: {
-    readonly stdin: number | null;
-    readonly filter: StepFilter | null;
-    readonly notify: StepPlan["notify"];
-  },
-): ReturnType<typeof stepProgram> {
+  user: ExecUser,
+  pass: Pass,
+  { stdin, filter, notify }: StepIo,
+): Omit<JoinPlan, "namespacesFd" | "hostNetwork"> {
   const { job, options } = step;
-  const { network, user } = prepared;
-  const insecure = job.security === "insecure";
-  const processes = processBoundOf(job.processes);
-  const [resolvConfPath = "/etc/resolv.conf", hostsPath = "/etc/hosts"] = prepared.fileTargets.map(
-    ({ path }) => path,
-  );
-  return stepProgram({
+  return {
     arch: launcherArch(),
-    scratchDir: scratchDir(prepared.storeDir),
-    rootFd: pass(prepared.rootFd),
-    rootReadonly: job.rootfs.readonly,
     args: job.args,
     env: stepEnvironment(job.env, user.home, step.terminal !== null),
     cwd: job.cwd === "" ? "/" : job.cwd,
     uid: user.uid,
     gid: user.gid,
     groups: user.groups,
+    rlimits: stepRlimits(job.rlimits, processBoundOf(job.processes)),
+    insecure: job.security === "insecure",
+    seccomp: filter,
+    notify,
+    stdinFd: stdin === null ? null : pass(stdin),
+    ttyFd: step.terminal === null ? null : pass(step.terminal.slave),
+    singleId: options.singleId,
+    cgroupFd: job.cgroup === undefined ? null : pass(openCgroup(step, job.cgroup)),
+    tellsStart: step.onStarted !== null,
+  };
+}
+
+function joinPlanOf(
+  step: Step,
+  { namespaces, user, network }: JoinedStep,
+  pass: Pass,
+  io: StepIo,
+): Assembled {
+  return joinProgram({
+    ...processPlan(step, user, pass, io),
+    namespacesFd: pass(namespaces),
+    hostNetwork: inHostNetwork(step.job, network),
+  });
+}
+
+function planOf(step: Step, prepared: PreparedStep, pass: Pass, io: StepIo): Assembled {
+  const { job } = step;
+  const { network } = prepared;
+  const [resolvConfPath = "/etc/resolv.conf", hostsPath = "/etc/hosts"] = prepared.fileTargets.map(
+    ({ path }) => path,
+  );
+  return stepProgram({
+    ...processPlan(step, prepared.user, pass, io),
+    scratchDir: scratchDir(prepared.storeDir),
+    rootFd: pass(prepared.rootFd),
+    rootReadonly: job.rootfs.readonly,
     hostname: job.hostname,
     hosts: { path: hostsPath, text: hostsFile(job.hostname, job.extraHosts) },
     resolvConf: {
@@ -183,16 +243,8 @@ function planOf(
         : mount,
     ),
     maskedDirs: step.maskedDirs,
-    rlimits: stepRlimits(job.rlimits, processes),
-    processes,
-    insecure,
-    seccomp: filter,
-    notify,
-    stdinFd: stdin === null ? null : pass(stdin),
-    ttyFd: step.terminal === null ? null : pass(step.terminal.slave),
+    processes: processBoundOf(job.processes),
     consoleFd: step.terminal === null || step.terminal.mount === null ? null : pass(step.terminal.mount),
-    singleId: options.singleId,
-    cgroupFd: job.cgroup === undefined ? null : pass(openCgroup(step, job.cgroup)),
   });
 }
 
@@ -220,6 +272,14 @@ function readStatus(child: ChildProcess, step: Step, notify: Notify | null): Pro
           continue;
         }
         messages.push(message);
+        if (kind === STEP_STATUS.started)
+          // Not waited for as long as this event has not come, so its number is still its own.
+          step.onStarted?.(() => {
+            const isOver = child.exitCode !== null || child.signalCode !== null;
+            return isOver || step.pid === null || child.pid === undefined
+              ? null
+              : childPidfd(step.pid, child.pid);
+          });
         if (kind !== STEP_STATUS.pid) continue;
         step.pid = Number(message.readBigUInt64LE(8));
         if (step.ended) killQuietly(step.pid, SIGKILL);

@@ -7,16 +7,28 @@ import { BuildError } from "../../solver/graph/error.ts";
 import type { ExecJob, ExecJobMount } from "../keeper/messages.ts";
 import { close, fchmod, fchownat, fstat, openat, openat2 } from "../sys/file.ts";
 import { isSysError } from "../sys/libc.ts";
-import { moveMount, openTree, overlayMount, umount2 } from "../sys/mount.ts";
+import {
+  fsconfigCreate,
+  fsconfigString,
+  fsmount,
+  fsopen,
+  moveMount,
+  openTree,
+  overlayMount,
+  umount2,
+} from "../sys/mount.ts";
 import { stackOf } from "../ops/stack.ts";
 import { openSshRelay } from "./ssh-relay.ts";
 import type { StepMount } from "./step-program.ts";
-import { AT, MOVE_MOUNT, O, OPEN_TREE, RESOLVE, S, UMOUNT } from "../sys/constants.ts";
+import { AT, MOUNT_ATTR, MOVE_MOUNT, O, OPEN_TREE, RESOLVE, S, UMOUNT } from "../sys/constants.ts";
 
 export interface MountSourceContext {
   readonly storeDir: string;
   /** Called with what must be given back after the step. */
   readonly onEnd: (release: () => void) => void;
+  /** For who looks into mounts: told each that is a directory, as a whole, before a part of it is selected. Then temporary file systems are
+   *  made here; omitted: the step makes them. */
+  readonly onTree?: (root: number) => void;
 }
 
 /** Layer directories without those that come again further up: overlayfs refuses a directory that is listed twice. */
@@ -35,7 +47,7 @@ export async function mountSource(
   };
   switch (mount.kind) {
     case "tmpfs":
-      return { kind: "tmpfs", sizeBytes: mount.sizeBytes };
+      return tmpfsSource(mount.sizeBytes, context, hold);
     case "secret":
       return { kind: "data", data: mount.data, uid: mount.uid, gid: mount.gid, mode: mount.mode };
     case "ssh": {
@@ -66,14 +78,15 @@ export async function mountSource(
       }
     }
     case "directory":
-      return directorySource(mount, hold);
+      return directorySource(mount, context, hold);
     case "tree":
-      return treeSource(mount, hold, context.storeDir);
+      return treeSource(mount, context, hold);
   }
 }
 
 function directorySource(
   mount: Extract<ExecJobMount, { kind: "directory" }>,
+  { onTree }: MountSourceContext,
   hold: (fd: number) => number,
 ): StepMount["source"] {
   const path = hold(openat(AT.FDCWD, mount.path, O.PATH));
@@ -90,21 +103,44 @@ function directorySource(
       close(dir);
     }
   }
-  return { kind: "fd", fd: hold(openTree(path, "", OPEN_TREE.CLONE | AT.EMPTY_PATH | AT.RECURSIVE)), isFile };
+  const fd = hold(openTree(path, "", OPEN_TREE.CLONE | AT.EMPTY_PATH | AT.RECURSIVE));
+  if (!isFile) onTree?.(fd);
+  return { kind: "fd", fd, isFile };
+}
+
+function tmpfsSource(
+  sizeBytes: number | null,
+  { onTree }: MountSourceContext,
+  hold: (fd: number) => number,
+): StepMount["source"] {
+  if (onTree === undefined) return { kind: "tmpfs", sizeBytes };
+  const context = fsopen("tmpfs");
+  try {
+    fsconfigString(context, "mode", "1777");
+    if (sizeBytes !== null) fsconfigString(context, "size", String(sizeBytes));
+    fsconfigCreate(context);
+    const fd = hold(fsmount(context, MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV));
+    onTree(fd);
+    return { kind: "fd", fd, isFile: false };
+  } finally {
+    close(context);
+  }
 }
 
 function treeSource(
   mount: Extract<ExecJobMount, { kind: "tree" }>,
+  context: MountSourceContext,
   hold: (fd: number) => number,
-  storeDir: string,
 ): StepMount["source"] {
-  if (mount.dirs.length === 0 && mount.upper === null) return { kind: "tmpfs", sizeBytes: null };
+  if (mount.dirs.length === 0 && mount.upper === null) return tmpfsSource(null, context, hold);
+  const { storeDir, onTree } = context;
   const lowers = lowersOf(mount.dirs, storeDir);
   const tree = hold(
     mount.upper === null || mount.work === null
       ? overlayMount({ lowers, userxattr: true })
       : overlayMount({ lowers, upper: mount.upper, work: mount.work, userxattr: true, volatile: true }),
   );
+  onTree?.(tree);
   const selector = mount.selector.replace(/^\/+|\/+$/g, "");
   if (selector === "" || selector === ".") return { kind: "fd", fd: tree, isFile: false };
   let part: number;

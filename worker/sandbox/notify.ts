@@ -10,8 +10,8 @@ import { STEP_FD } from "../launcher/step-fd.ts";
 import { close, openat } from "../sys/file.ts";
 import { ioctl } from "../sys/ioctl.ts";
 import { isSysError } from "../sys/libc.ts";
-import { fsconfigCreate, fsmount, fsopen } from "../sys/mount.ts";
 import { pidfdGetfd, pidfdOpen, socketpair } from "../sys/process.ts";
+import { ownProc } from "./own-proc.ts";
 import { SOCKETCALL, TOLD_CALLS } from "./seccomp-notify.ts";
 import { O } from "../sys/constants.ts";
 
@@ -99,17 +99,6 @@ function listenerOf(launcherPid: number): number {
     return pidfdGetfd(pidfd, STEP_FD.outsideListener);
   } finally {
     close(pidfd);
-  }
-}
-
-/** A /proc of this process's pid namespace, whose numbers are those of notifications: the one in sight is the front's. */
-function ownProc(): number {
-  const context = fsopen("proc");
-  try {
-    fsconfigCreate(context);
-    return fsmount(context);
-  } finally {
-    close(context);
   }
 }
 

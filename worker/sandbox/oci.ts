@@ -4,6 +4,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { Socket } from "node:net";
 import { constants as os } from "node:os";
+import { BuildError } from "../../solver/graph/error.ts";
 import type { ExecOutcome } from "../keeper/messages.ts";
 import { launcherArch } from "../launcher/install.ts";
 import { close, fchownat, openat, pipe2 } from "../sys/file.ts";
@@ -42,10 +43,20 @@ export function openOciSandbox(
   env: readonly string[],
 ): Sandbox {
   let count = 0;
-  return openStepSandbox(options, (step, prepared) => {
-    count += 1;
-    return launch(step, prepared, { runtime, env, id: `tsbuild-${process.pid}-${count}` });
-  });
+  return openStepSandbox(
+    options,
+    (step, prepared) => {
+      count += 1;
+      return launch(step, prepared, { runtime, env, id: `tsbuild-${process.pid}-${count}` });
+    },
+    async () => {
+      throw new BuildError(
+        "SANDBOX_UNAVAILABLE",
+        "containers with several processes are not supported with an OCI runtime",
+        { hint: "leave out --oci-runtime" },
+      );
+    },
+  );
 }
 
 interface Container {

@@ -26,7 +26,7 @@ export function outcomeOf(
       failure ??= notFoundError(job);
     } else if (kind === STEP_STATUS.execFailed) {
       failure ??= execError(Number(-status.readBigInt64LE(at + 8)), job);
-    } else if (kind !== STEP_STATUS.pid) {
+    } else if (kind !== STEP_STATUS.pid && kind !== STEP_STATUS.started) {
       failure ??= setupError(describe(kind), Number(-status.readBigInt64LE(at + 8)), singleId);
     }
   }

@@ -102,10 +102,44 @@ export interface StepPlan {
   readonly singleId: boolean; // setgroups is refused
   /** cgroup.procs of the step's cgroup, open for writing; null: it stays in the builder's. */
   readonly cgroupFd: number | null;
+  /** Says on STEP_FD.status when it becomes the command. */
+  readonly tellsStart: boolean;
+}
+
+/** A process that joins another's namespaces instead of making its own. */
+export interface JoinPlan
+  extends Pick<
+    StepPlan,
+    | (
+        | "arch"
+        | "args"
+        | "env"
+        | "cwd"
+        | "uid"
+        | "gid"
+        | "groups"
+        | "rlimits"
+        | "insecure"
+        | "seccomp"
+        | "notify"
+      )
+    | ("stdinFd" | "ttyFd" | "singleId" | "cgroupFd" | "tellsStart")
+  > {
+  /** A pidfd of the other. */
+  readonly namespacesFd: number;
+  /** The other is in the host's network, as the keeper is. */
+  readonly hostNetwork: boolean;
 }
 
 /** Messages on STEP_FD.status, 16 bytes each: (kind, value); exit is followed by RUSAGE_BYTES, told by NOTIFICATION_BYTES. */
-export const STEP_STATUS = { pid: 1n, exit: 2n, execFailed: 4n, notFound: 5n, told: 9n } as const;
+export const STEP_STATUS = {
+  pid: 1n,
+  exit: 2n,
+  execFailed: 4n,
+  notFound: 5n,
+  started: 6n,
+  told: 9n,
+} as const;
 export const RUSAGE_BYTES = 144;
 /** How long the message is that begins like this. */
 export function statusLength(kind: bigint): number {
@@ -183,13 +217,11 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   if (plan.network.kind === "join")
     program.call("setns", [plan.network.fd, CLONE.NEWNET], { what: "joining the step's network" });
   program.call("unshare", [namespaces], { what: "creating the step's namespaces" });
+  if (plan.notify !== null) prepareToTell(program);
   parentSide(program, child, plan);
 
   program.here(child);
-  childSide(program);
-  if (plan.notify !== null) unblockEndSignal(program);
-  if (plan.cgroupFd !== null)
-    program.call("write", [plan.cgroupFd, "0", 1], { what: "entering the step's cgroup" });
+  childSide(program, plan);
   // After it: the top of a cgroup namespace is where its maker was (cgroup_namespaces(7)).
   program.call("unshare", [CLONE.NEWCGROUP], { what: "creating the step's cgroup namespace" });
   program.call("setsid", []);
@@ -219,12 +251,40 @@ export function stepProgram(plan: StepPlan): ReturnType<Program["assemble"]> {
   return program.assemble();
 }
 
+/** Lays out a process in the namespaces of another, which has set up all of them. No host path is in sight from then on: setns(2) with a mount
+ *  namespace goes to its root. */
+export function joinProgram(plan: JoinPlan): ReturnType<Program["assemble"]> {
+  const program = openProgram(plan.arch, STEP_FD.status);
+  const child = program.label();
+  const namespaces =
+    CLONE.NEWNS |
+    CLONE.NEWPID |
+    CLONE.NEWIPC |
+    CLONE.NEWUTS |
+    CLONE.NEWCGROUP |
+    (plan.hostNetwork ? 0 : CLONE.NEWNET);
+  program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
+  if (plan.notify !== null) prepareToTell(program);
+  program.call("setns", [plan.namespacesFd, namespaces], {
+    what: "joining the first process of the container",
+  });
+  parentSide(program, child, plan);
+
+  program.here(child);
+  childSide(program, plan);
+  program.call("setsid", []);
+  program.call("umask", [0o022]);
+  limitAndPlace(program, plan);
+  dropPrivileges(program, plan);
+  execute(program, plan);
+  return program.assemble();
+}
+
 /** The launcher itself stays outside, tells pid and end, and takes the child with it when it is killed. */
-function parentSide(program: Program, child: Label, plan: StepPlan): void {
+function parentSide(program: Program, child: Label, plan: Pick<StepPlan, "notify">): void {
   const pid = words(STEP_STATUS.pid, 0n);
   const exit = new Uint8Array(16 + RUSAGE_BYTES);
   new DataView(exit.buffer).setBigUint64(0, STEP_STATUS.exit, true);
-  if (plan.notify !== null) prepareToTell(program);
   program.call("clone", [SIG.CHLD, 0, 0, 0, 0], {
     onZero: child,
     storeAt: { of: pid, offset: 8 },
@@ -246,9 +306,12 @@ function parentSide(program: Program, child: Label, plan: StepPlan): void {
 
 /** The step dies with the launcher outside. A launcher that died before the prctl is noticed by the pipe: reading gives
  *  EAGAIN as long as it holds the other end, and 0 when nobody does. */
-function childSide(program: Program): void {
+function childSide(program: Program, plan: Pick<StepPlan, "notify" | "cgroupFd">): void {
   program.call("close", [STEP_FD.aliveWrite], { onError: "ignore" });
   dieWithLauncher(program);
+  if (plan.notify !== null) unblockEndSignal(program);
+  if (plan.cgroupFd !== null)
+    program.call("write", [plan.cgroupFd, "0", 1], { what: "entering the step's cgroup" });
 }
 
 function dieWithLauncher(program: Program): void {
@@ -466,7 +529,7 @@ function placeMount(program: Program, mount: StepMount, index: number): void {
           ["mode", "1777"],
           ...(source.sizeBytes === null ? [] : [["size", String(source.sizeBytes)] as const]),
         ],
-        attributeBits: MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV,
+        attributeBits: MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | (mount.readonly ? MOUNT_ATTR.RDONLY : 0),
         what: target,
       });
       place(fd);
@@ -573,12 +636,17 @@ function takeAway(program: Program, fd: number, name: string): void {
 function finishRoot(program: Program, plan: StepPlan): void {
   const hostname = new TextEncoder().encode(plan.hostname);
   program.call("sethostname", [hostname, hostname.length], { what: "setting the host name" });
-  if (plan.cwd !== "/") makeTarget(program, plan.cwd, false);
+  limitAndPlace(program, plan);
   if (plan.rootReadonly) {
     program.call("mount_setattr", [AT.FDCWD, "/", 0, attributes(MOUNT_ATTR.RDONLY), 32], {
       what: "making the root read-only",
     });
   }
+}
+
+/** Its limits, and its working directory where that is missing. */
+function limitAndPlace(program: Program, plan: Pick<StepPlan, "cwd" | "rlimits">): void {
+  if (plan.cwd !== "/") makeTarget(program, plan.cwd, false);
   for (const limit of plan.rlimits) {
     program.call("prlimit64", [0, limit.resource, words(limit.soft, limit.hard), 0], {
       what: `setting the ${limit.name} limit`,
@@ -586,7 +654,7 @@ function finishRoot(program: Program, plan: StepPlan): void {
   }
 }
 
-function dropPrivileges(program: Program, plan: StepPlan): void {
+function dropPrivileges(program: Program, plan: Omit<JoinPlan, "namespacesFd" | "hostNetwork">): void {
   // Standard streams belong to whoever runs, so that /dev/stdout can be opened by any user.
   if (plan.stdinFd === null) {
     program.call("openat", [AT.FDCWD, "/dev/null", 0, 0], { intoNextArg: 0 });
@@ -639,10 +707,15 @@ function dropPrivileges(program: Program, plan: StepPlan): void {
 }
 
 /** The last calls of a step: becomes the command, or says on STEP_FD.status why not. */
-export function execute(program: Program, plan: Pick<StepPlan, "args" | "env">): void {
+export function execute(
+  program: Program,
+  plan: Pick<StepPlan, "args" | "env"> & Partial<Pick<StepPlan, "tellsStart">>,
+): void {
   program.call("close_range", [STEP_FD.status, SYS.LAST_FD, SYS.CLOSE_RANGE_CLOEXEC], {
     what: "closing descriptors",
   });
+  if (plan.tellsStart === true)
+    program.call("write", [STEP_FD.status, words(STEP_STATUS.started, 0n), 16], { onError: "ignore" });
   const name = plan.args[0] ?? "";
   const argv: Arg = { pointers: plan.args };
   const envp: Arg = { pointers: plan.env };

@@ -17,10 +17,10 @@ export interface Terminal {
   /** The slave as a detached mount, for /dev/console; null where the kernel does not give one. */
   readonly mount: number | null;
   start(onData: (data: Uint8Array) => Promise<void> | void): void;
-  /** Queued: a command that does not read must not hold the keeper. */
-  write(data: Uint8Array): void;
+  /** Queued: a command that does not read must not hold the keeper. `onTaken`: called when the terminal has it, or will never have. */
+  write(data: Uint8Array, onTaken: () => void): void;
   resize(rows: number, columns: number): void;
-  /** Resolves when all that was written to the terminal has been read, at the latest after `limitMs`. */
+  /** Resolves when all that was written to the terminal has been read, at the latest `limitMs` after the last of it was taken. */
   finish(limitMs: number): Promise<void>;
   close(): void;
 }
@@ -34,10 +34,11 @@ export function openTerminal(rows: number, columns: number): Terminal {
   ioctl(master, TIOCSPTLCK, Buffer.alloc(4));
   const slave = ioctl(master, TIOCGPTPEER, BigInt(O.RDWR | O.NOCTTY | O.CLOEXEC));
   const mount = cloneSlave(slave);
-  const queue: Uint8Array[] = [];
+  const queue: { readonly data: Uint8Array; readonly onTaken: () => void }[] = [];
   let retry: NodeJS.Timeout | null = null;
   let slaveOpen = true;
   let stream: ReadStream | null = null;
+  let isTaken = true;
   let ended: Promise<void> = Promise.resolve();
   const closeSlave = (): void => {
     if (slaveOpen) close(slave);
@@ -46,21 +47,28 @@ export function openTerminal(rows: number, columns: number): Terminal {
   // Not through the stream: libuv writes to a terminal's master with a call that waits.
   const flush = (): void => {
     retry = null;
-    for (let data = queue[0]; data !== undefined; data = queue[0]) {
+    for (let next = queue[0]; next !== undefined; next = queue[0]) {
+      const { data, onTaken } = next;
       try {
         const written = writeSync(master, data);
-        if (written < data.length) queue[0] = data.subarray(written);
-        else queue.shift();
+        if (written < data.length) queue[0] = { data: data.subarray(written), onTaken };
+        else {
+          queue.shift();
+          onTaken();
+        }
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === "EAGAIN") retry = setTimeout(flush, WRITE_RETRY_MS);
-        else queue.length = 0; // EIO: nobody reads any more
+        else dropAll(); // EIO: nobody reads any more
         return;
       }
     }
   };
+  const dropAll = (): void => {
+    for (const { onTaken } of queue.splice(0)) onTaken();
+  };
   const stopWriting = (): void => {
     if (retry !== null) clearTimeout(retry);
-    queue.length = 0;
+    dropAll();
   };
   const resize = (height: number, width: number): void => {
     const size = Buffer.alloc(8); // struct winsize
@@ -78,26 +86,33 @@ export function openTerminal(rows: number, columns: number): Terminal {
       reading.on("data", (data) => {
         const wait = onData(data);
         if (wait === undefined) return;
+        isTaken = false;
         reading.pause();
         wait.then(
-          () => reading.resume(),
+          () => {
+            isTaken = true;
+            reading.resume();
+          },
           () => reading.destroy(),
         );
       });
       reading.on("error", () => {}); // EIO: the last process with the terminal is gone
       ended = new Promise((resolve) => reading.once("close", () => resolve()));
     },
-    write(data) {
-      queue.push(data);
+    write(data, onTaken) {
+      queue.push({ data, onTaken });
       if (retry === null) flush();
     },
     resize,
     async finish(limitMs) {
       stopWriting();
       closeSlave(); // the last one: reading ends with EIO behind the last byte
-      const timer = setTimeout(() => stream?.destroy(), limitMs);
-      await ended;
-      clearTimeout(timer);
+      await withinMs(
+        ended,
+        limitMs,
+        () => isTaken,
+        () => stream?.destroy(),
+      );
     },
     close() {
       stopWriting();
@@ -107,6 +122,22 @@ export function openTerminal(rows: number, columns: number): Terminal {
       else stream.destroy();
     },
   };
+}
+
+/** Waits for the end of output, and calls `stop` when it takes longer; time in which nobody took it does not count. */
+export async function withinMs(
+  end: Promise<void>,
+  limitMs: number,
+  isTaken: () => boolean,
+  stop: () => void,
+): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const wait = (): void => {
+    timer = setTimeout(() => (isTaken() ? stop() : wait()), limitMs);
+  };
+  wait();
+  await end;
+  clearTimeout(timer);
 }
 
 /** A mount can only be cloned in the namespace it is in, which is this process's. */

@@ -63,7 +63,7 @@ describe("progress of a builder", () => {
       events.map(({ kind }) => kind),
       ["vertex", "started", "log", "failed"],
     );
-    equal(progress.failure(), "exit code: 7");
+    deepEqual(progress.failure(), { message: "exit code: 7", step: A });
     const times = events.flatMap((event) => ("atMs" in event ? [event.atMs] : []));
     equal(times[2] !== undefined && times[0] !== undefined && times[2] - times[0], 400);
     equal(Math.abs((times[0] ?? 0) - Date.now()) < 5_000, true);
