@@ -23,7 +23,7 @@ export async function exportFiles(
   const trees = images.map(({ layers, platform }) => ({
     layers,
     folder: isSplit ? folderOf(platform) : null,
-    name: formatPlatform(platform),
+    name: formatPlatformAll(platform),
   }));
   const epochSeconds = epochOf(output.epochSeconds, context.epochSeconds);
   const shown = output.dest.kind === "path" ? output.dest.path : null;

@@ -44,7 +44,8 @@ export function buildFailure(error: RpcError, { onSource, stepOf, isOurs }: Fail
   }
   const text =
     printable(error.message, MESSAGE_MAX_CHARS) || `the builder ended the build (code ${error.code})`;
-  const [, message = text, hint = null] = (isOurs ? HINTED.exec(text)?.filter((part) => part !== undefined) : null) ?? [];
+  const [, message = text, hint = null] =
+    (isOurs ? HINTED.exec(text)?.filter((part) => part !== undefined) : null) ?? [];
   return new BuildError("EXEC_FAILED", message, { at, vertex, exitCode, hint, cause: error });
 }
 
