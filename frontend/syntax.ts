@@ -1,5 +1,5 @@
 // `# syntax=` and the build argument BUILDKIT_SYNTAX: the frontend a file is written for. The official names mean the built-in one;
-// frontend images are never run (threat model D6). Dockerfile reference, "syntax"; moby/buildkit
+// others are ForeignFrontend, for who runs images (threat model D6). Dockerfile reference, "syntax"; moby/buildkit
 // frontend/dockerfile/parser/directives.go, DetectSyntax.
 
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";

@@ -102,6 +102,15 @@ describe("values of flags", () => {
     }
     throws(() => parsePlatform("toaster"), /unknown operating system or architecture/);
     throws(() => parsePlatform("a/b/c/d"), /cannot parse platform specifier/);
+    throws(
+      () => parsePlatform("linux/"),
+      /^BuildError: "" is an invalid component of "linux\/": platform specifier/,
+    );
+    const versions = parsePlatforms(["windows(1.2)/amd64,windows(1.1)/amd64", "windows(1.2)/amd64"]);
+    deepEqual(
+      versions.map(({ osVersion }) => osVersion),
+      ["1.2", "1.1"],
+    );
     equal(parsePlatforms(["linux/amd64,linux/arm64", "amd64"]).length, 2);
   });
 });

@@ -171,7 +171,7 @@ describe("git addresses", function () {
       ["?fetch-by-commit=1", /fetch-by-commit requires a checksum or a commit SHA ref/],
       ["?fetch-by-commit=1&checksum=abc", /fetch-by-commit requires a full commit SHA checksum, got "abc"/],
       ["#-x", /invalid git ref "-x"/],
-      ["#none", /repository .* does not contain ref none/],
+      ["#none", /repository does not contain ref none/],
       ["#0123456789012345678901234567890123456789", /not our ref|does not contain commit/],
     ];
     for (const [query, message] of cases) assert.match(String(await built(at + query)), message, query);

@@ -2,11 +2,25 @@
 
 import assert from "node:assert/strict";
 import { parseDevice, parseMount } from "../../frontend/run-mounts.ts";
-import { failure, image, opsOf } from "./dockerfile.ts";
+import { build, failure, image, opsOf } from "./dockerfile.ts";
 
 const asIs = (value: string): string => value;
 
 describe("RUN --mount", () => {
+  it("hides in the name of the step what a secret replaces, and nothing else", async () => {
+    const run = "RUN --mount=type=secret,id=s,env=TOKEN use $TOKEN $OTHER";
+    const { images } = await build(`FROM base:1\nENV TOKEN=old OTHER=o\n${run}\nRUN again $TOKEN\n`);
+    const names = [...(images[0]?.definition.notes.values() ?? [])].map(({ name }) => name);
+    assert.ok(
+      names.some((name) => name.endsWith(" use **** o")),
+      names.join(),
+    );
+    assert.ok(
+      names.some((name) => name.endsWith("RUN again old")),
+      names.join(),
+    );
+  });
+
   it("reads keys in any order and case, quotes around fields, and switches", () => {
     const mount = parseMount('Target=/a,"source=b,c",RW', asIs);
     assert.deepEqual([mount.type, mount.target, mount.source, mount.readonly], ["bind", "/a", "b,c", false]);

@@ -105,6 +105,14 @@ describe("corners of checks", () => {
     assert.deepEqual(await findings(copies, ignoring("*\n!a.txt\n")), []);
   });
 
+  it("the context itself is ignored only by what ignores all that is in it", async () => {
+    const all = "FROM scratch\nCOPY . /x/\nCOPY / /y/\n";
+    for (const text of [".*\n", "b\n", "*.go\n"])
+      assert.deepEqual(await findings(all, ignoring(text)), [], text);
+    for (const text of ["*\n", "**\n", "**/*\n"])
+      assert.deepEqual(await findings(all, ignoring(text)), ["CopyIgnoredFile 2", "CopyIgnoredFile 3"], text);
+  });
+
   it("of several check comments above an instruction the first counts", async () => {
     const both = "# check=skip=LegacyKeyValueFormat\n# check=skip=UndefinedVar\n";
     assert.deepEqual(await findings(`FROM scratch\n${both}ENV a $nope\n`), ["UndefinedVar 4"]);

@@ -56,6 +56,21 @@ describe("an outline", () => {
   });
 });
 
+describe("an argument that is declared again", () => {
+  it("is made of all that its earlier values were made of", async () => {
+    const text = "ARG A=a\nARG B=b\nARG X=$A\nARG Y=$X-y\nARG X=$Y-x\nFROM scratch\nARG X\n";
+    const { args } = await outline(optionsOf(text), hostOf(), CALL);
+    assert.deepEqual(
+      args.map(({ name, value }) => [name, value]),
+      [
+        ["A", "a"],
+        ["Y", "a-y"],
+        ["X", "a-y-x"],
+      ],
+    );
+  });
+});
+
 describe("targets", () => {
   it("are all stages, the last by default; no image is asked for", async () => {
     const list = await targets(

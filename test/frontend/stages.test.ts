@@ -129,6 +129,18 @@ describe("platforms", () => {
     );
   });
 
+  it("have the version of the base image's system, unless they say one", async () => {
+    const WINDOWS = { os: "windows", architecture: "amd64" };
+    const base = { ...(baseImage({}, WINDOWS) as Record<string, unknown>), "os.version": "10.0.1" };
+    const versionFor = async (osVersion?: string): Promise<string | undefined> => {
+      const platform = { ...WINDOWS, ...(osVersion === undefined ? {} : { osVersion }) };
+      const host = hostOf({ "docker.io/library/base:1": base });
+      const { images } = await build("FROM base:1\n", { platforms: [platform] }, host);
+      return images[0]?.config["os.version"];
+    };
+    assert.deepEqual([await versionFor(), await versionFor("10.0.2")], ["10.0.1", "10.0.2"]);
+  });
+
   it("of the base image are taken as they are when nobody asked for one, with a warning", async () => {
     const host = hostOf({ "docker.io/library/base:1": baseImage({}, { ...ARM64, variant: "v8" }) });
     const { images, warnings } = await build("FROM base:1\n", {}, host);
