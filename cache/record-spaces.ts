@@ -42,7 +42,11 @@ export const RECORD_SPACES: Readonly<Record<string, RecordSpace>> = {
   ceiling: { owner: "cache/ceiling.ts", holds: "size of the store", kept: "mark" },
   store: { owner: "cache/image-names.ts", holds: "whether image names are complete", kept: "mark" },
   made: { owner: "cache/made-here.ts", holds: "layers of images that were built here", kept: "bounded" },
-  built: { owner: "bin/engine/build.ts", holds: "Dockerfiles that were built successfully", kept: "cheap" },
+  built: {
+    owner: "bin/engine/dockerfile.ts",
+    holds: "Dockerfiles that were built successfully",
+    kept: "cheap",
+  },
   http: { owner: "worker/sources/http.ts", holds: "downloads by URL", kept: "cheap" },
   "git-time": { owner: "worker/sources/git.ts", holds: "git commit times", kept: "cheap" },
   machine: { owner: "worker/probe.ts", holds: "capabilities of this machine", kept: "cheap" },
