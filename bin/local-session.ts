@@ -12,6 +12,8 @@ import {
   type Session,
 } from "../solver/graph/session.ts";
 import type { Config } from "./config.ts";
+import { MAIN_DIRECTORY } from "./engine/defaults.ts";
+import type { ContextSource } from "./engine/request.ts";
 import { readGiven } from "./given-file.ts";
 import type { SecretSource } from "./flags-values.ts";
 
@@ -23,6 +25,17 @@ export interface LocalSessionOptions {
   readonly ssh: Iterable<readonly [string, string]>;
   /** Ends credential programs, and waiting for who writes a secret into a pipe. */
   readonly signal: AbortSignal;
+}
+
+/** The session of a build; a context on this machine is one of its directories. */
+export function openBuildSession(
+  config: Config,
+  context: ContextSource,
+  options: LocalSessionOptions,
+): Session {
+  if (context.kind !== "directory") return openLocalSession(config, options);
+  const directories = new Map([...options.directories, [MAIN_DIRECTORY, context.path]]);
+  return openLocalSession(config, { ...options, directories });
 }
 
 /** Opens a session. Secret files are looked at now, so that a wrong path fails before the build (SECRET_MISSING); they are

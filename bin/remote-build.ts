@@ -15,12 +15,12 @@ import { findBuilder } from "./builders.ts";
 import type { CommandContext } from "./command.ts";
 import type { Config } from "./config.ts";
 import { resolveContext } from "./context-source.ts";
-import { buildRequest, MAIN_DIRECTORY } from "./engine/defaults.ts";
+import { buildRequest } from "./engine/defaults.ts";
 import { openLocalStore } from "./engine/local-store.ts";
 import type { BuildReport, BuildRequest, SourceText } from "./engine/request.ts";
 import { readTlsFlags } from "./flags-builder.ts";
 import { REGISTRY_FLAGS } from "./flags-registry.ts";
-import { openLocalSession } from "./local-session.ts";
+import { openBuildSession } from "./local-session.ts";
 import { buildRemotely } from "./remote/remote.ts";
 import { unsupported } from "./remote/solve-request.ts";
 import { openSshSockets } from "./ssh-sockets.ts";
@@ -63,15 +63,7 @@ export async function buildElsewhere(
     signal,
   });
   const ssh = scope.use(await openSshSockets(agents, { config, tempDir }));
-  const session = openLocalSession(config, {
-    signal,
-    directories:
-      where.context.kind === "directory"
-        ? new Map([...directories, [MAIN_DIRECTORY, where.context.path]])
-        : directories,
-    secrets,
-    ssh: ssh.paths,
-  });
+  const session = openBuildSession(config, where.context, { signal, directories, secrets, ssh: ssh.paths });
   const request = buildRequest({ ...given, ...where, ociRuntime: null, outputs, session });
   let store: Promise<OpenStore> | null = null;
   const report = await buildRemotely(request, {

@@ -2,7 +2,7 @@
 
 import type { Input } from "../solver/graph/definition.ts";
 import { BuildError, type SourceRange } from "../solver/graph/error.ts";
-import { formatPlatform, formatPlatformAll, type Platform } from "../solver/graph/op.ts";
+import { formatPlatform, formatPlatformAll, PLAIN_COPY, type Platform } from "../solver/graph/op.ts";
 import type { ImageConfig } from "../solver/graph/request.ts";
 import { normalizePlatform, samePlatform } from "../solver/graph/platform.ts";
 import { baseImagePlatform } from "./check-texts.ts";
@@ -299,22 +299,10 @@ export function mainContext(conversion: Pick<Conversion, "options" | "graph">): 
           base: null,
           from: 0,
           output: 0,
+          ...PLAIN_COPY,
           src: `/${filename}`,
           dest: "/",
-          owner: null,
-          mode: null,
-          modeStr: "",
-          followSymlink: false,
-          dirCopyContents: false,
           attemptUnpack: true,
-          createDestPath: false,
-          allowWildcard: false,
-          allowEmptyWildcard: false,
-          timestampNs: null,
-          includePatterns: [],
-          excludePatterns: [],
-          alwaysReplaceExistingDestPaths: false,
-          requiredPaths: [],
         },
       ],
     },

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { isAbsolute, join, relative, resolve } from "node:path";
 import type { ParsedFlags } from "../args.ts";
 import { readBuildFlags } from "../build-request.ts";
-import { buildRequest, MAIN_DIRECTORY } from "../engine/defaults.ts";
+import { buildRequest } from "../engine/defaults.ts";
 import { chosenBuilder } from "../builder-choice.ts";
 import { colourTable } from "../colours.ts";
 import type { BuildReport, BuildRequest, SourceText } from "../engine/request.ts";
@@ -12,7 +12,7 @@ import { resolveContext } from "../context-source.ts";
 import { configuredProxies } from "../docker-proxies.ts";
 import { BUILD_FLAGS, FLAGS_WITHOUT_EFFECT } from "../flags-build.ts";
 import { gatewayHosts } from "../flags-values.ts";
-import { openLocalSession } from "../local-session.ts";
+import { openBuildSession } from "../local-session.ts";
 import { openDisplay, progressMode } from "../progress.ts";
 import { openSshSockets } from "../ssh-sockets.ts";
 import { parseStorageLimit } from "../storage-limit.ts";
@@ -107,17 +107,15 @@ async function build(
     ignored.push(
       ...gatewayHosts(flags.all("add-host")).map((host) => `--add-host ${host} (except with --network=host)`),
     );
+  const onSource = (source: SourceText): void => void sources.set(source.file, source);
+  const tell = (event: ProgressEvent): void => {
+    if (event.kind === "warning") warnings.push(event);
+    if (event.kind !== "note" || config.verbose) display.event(event);
+  };
   const builder = chosenBuilder(flags, config);
   if (builder !== null) {
     const { buildElsewhere } = await import("../remote-build.ts");
-    return await buildElsewhere(builder, given, outputs, {
-      ...{ flags, context },
-      onSource: (source) => void sources.set(source.file, source),
-      emit(event) {
-        if (event.kind === "warning") warnings.push(event);
-        if (event.kind !== "note" || config.verbose) display.event(event);
-      },
-    });
+    return await buildElsewhere(builder, given, outputs, { flags, context, onSource, emit: tell });
   }
   const maxStorage = parseStorageLimit(flags.one("max-storage") || config.env.TSBUILD_MAX_STORAGE);
   await using engine = await openLocalEngine(config, { signal });
@@ -130,25 +128,16 @@ async function build(
       signal,
     });
     await using ssh = await openSshSockets(agents, { config, tempDir: () => engine.store.tempDir() });
-    const session = openLocalSession(config, {
-      signal,
-      directories:
-        where.context.kind === "directory"
-          ? new Map([...directories, [MAIN_DIRECTORY, where.context.path]])
-          : directories,
-      secrets,
-      ssh: ssh.paths,
-    });
+    const session = openBuildSession(config, where.context, { signal, directories, secrets, ssh: ssh.paths });
     const request = buildRequest({ ...asked, ...where, outputs, session });
     const usage = openStepUsage();
     const report = await engine.build(request, {
       signal,
-      onSource: (source) => void sources.set(source.file, source),
+      onSource,
       onExplained,
       ...(maxStorage === null ? {} : { maxStorage }),
       emit(event) {
-        if (event.kind === "warning") warnings.push(event);
-        if (event.kind !== "note" || config.verbose) display.event(event);
+        tell(event);
         const said = usage.take(event);
         if (said !== null && config.verbose) display.event({ kind: "note", message: said });
       },

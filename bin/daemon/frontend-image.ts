@@ -54,7 +54,7 @@ export function openFrontendImages(
     // What the frontend asks for is of the same build, but for what it was given and what it returns.
     const inner: Build = {
       ...build,
-      request: { ...build.request, FrontendInputs: call.inputs as Build["request"]["FrontendInputs"] },
+      request: { ...build.request, FrontendInputs: { ...call.inputs } },
       returned: returned.promise,
       finish: returned.resolve,
       fail: returned.reject,

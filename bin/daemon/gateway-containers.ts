@@ -3,7 +3,7 @@
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { isIP } from "node:net";
-import type { Bridge, ContainerRequest, Ref, TreeQuestion } from "../engine/request.ts";
+import type { Bridge, ContainerRequest, Ref } from "../engine/request.ts";
 import { printable } from "../../solver/graph/error.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import { decodeOp } from "../../solver/graph/llb.ts";
@@ -12,14 +12,8 @@ import {
   type NewContainerRequest,
   NewContainerRequestSchema,
   NewContainerResponseSchema,
-  ReadDirRequestSchema,
-  ReadDirResponseSchema,
-  ReadFileRequestSchema,
-  ReadFileResponseSchema,
   ReleaseContainerRequestSchema,
   ReleaseContainerResponseSchema,
-  StatFileRequestSchema,
-  StatFileResponseSchema,
 } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import { MountType, OpSchema } from "../wire/messages/pb/ops_pb.ts";
 import { type Call, type Handlers, unary } from "../wire/server.ts";
@@ -27,8 +21,7 @@ import { CODE, RpcError } from "../wire/status.ts";
 import type { BuildOf, OnBridge } from "./bridge-calls.ts";
 import type { Build } from "./builds.ts";
 import { execProcess, type Opened } from "./container-processes.ts";
-import { filePart, SERVICE } from "./gateway-files.ts";
-import { statOf } from "./stat.ts";
+import { fileHandlers, SERVICE } from "./gateway-files.ts";
 
 /** Open containers of one build; more are refused. */
 const CONTAINERS_MAX = 64;
@@ -54,16 +47,6 @@ export function containerHandlers(buildOf: BuildOf, onBridge: OnBridge): Handler
       throw new RpcError(CODE.NOT_FOUND, `container "${printable(id)}" previously released or not created`);
     return await found;
   };
-  const look = async (
-    call: Call,
-    { id, mount, path }: { readonly id: string; readonly mount: number; readonly path: string },
-    question: TreeQuestion,
-  ) =>
-    await onBridge(call, async (_, build) => {
-      const { container } = await find(build, id);
-      return await container.look(mount, path, question, { signal: call.signal });
-    });
-
   return new Map([
     [
       `${SERVICE}/NewContainer`,
@@ -115,32 +98,12 @@ export function containerHandlers(buildOf: BuildOf, onBridge: OnBridge): Handler
         await execProcess(call, build.signal, (id) => find(build, id));
       },
     ],
-    [
-      `${SERVICE}/ReadFileContainer`,
-      unary(ReadFileRequestSchema, ReadFileResponseSchema, async (message, call) => {
-        const { Ref: id, FilePath: path, MountIndex: mount, Range } = message;
-        const answer = await look(call, { id, mount, path }, filePart(Range));
-        return create(ReadFileResponseSchema, answer.kind === "file" ? { Data: answer.data } : {});
+    ...fileHandlers("Container", (call, { id, mount, path }, question) =>
+      onBridge(call, async (_, build) => {
+        const { container } = await find(build, id);
+        return await container.look(mount, path, question, { signal: call.signal });
       }),
-    ],
-    [
-      `${SERVICE}/ReadDirContainer`,
-      unary(ReadDirRequestSchema, ReadDirResponseSchema, async (message, call) => {
-        const { Ref: id, DirPath: path, MountIndex: mount, IncludePattern: pattern } = message;
-        const answer = await look(call, { id, mount, path }, { kind: "list", pattern });
-        return create(ReadDirResponseSchema, {
-          entries: answer.kind === "list" ? answer.entries.map(statOf) : [],
-        });
-      }),
-    ],
-    [
-      `${SERVICE}/StatFileContainer`,
-      unary(StatFileRequestSchema, StatFileResponseSchema, async (message, call) => {
-        const { Ref: id, Path: path, MountIndex: mount } = message;
-        const answer = await look(call, { id, mount, path }, { kind: "stat" });
-        return create(StatFileResponseSchema, answer.kind === "stat" ? { stat: statOf(answer.entry) } : {});
-      }),
-    ],
+    ),
   ]);
 }
 

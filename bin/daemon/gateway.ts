@@ -1,12 +1,12 @@
 // LLBBridge: how a client that drives the frontend itself (buildx, buildctl) has a build made.
 
 import { create } from "@bufbuild/protobuf";
-import type { SourceMetadata, TreeQuestion } from "../engine/request.ts";
+import type { SourceMetadata } from "../engine/request.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Platform as PlatformMessage } from "../wire/messages/pb/ops_pb.ts";
 import type { Platform } from "../../solver/graph/op.ts";
 import { normalizePlatform } from "../../solver/graph/platform.ts";
-import { type Call, type Handlers, unary } from "../wire/server.ts";
+import { type Handlers, unary } from "../wire/server.ts";
 import { APICapSchema } from "../wire/messages/moby/buildkit/v1/apicaps/caps_pb.ts";
 import {
   EvaluateRequestSchema,
@@ -15,10 +15,6 @@ import {
   InputsResponseSchema,
   PingRequestSchema,
   PongResponseSchema,
-  ReadDirRequestSchema,
-  ReadDirResponseSchema,
-  ReadFileRequestSchema,
-  ReadFileResponseSchema,
   ResolveImageConfigRequestSchema,
   ResolveImageConfigResponseSchema,
   ResolveSourceMetaRequestSchema,
@@ -31,8 +27,6 @@ import {
   ReturnResponseSchema,
   SolveRequestSchema,
   SolveResponseSchema,
-  StatFileRequestSchema,
-  StatFileResponseSchema,
   WarnRequestSchema,
   WarnResponseSchema,
 } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
@@ -44,10 +38,9 @@ import { type BuildOf, openBridgeCalls } from "./bridge-calls.ts";
 import type { Build, Builds } from "./builds.ts";
 import { FRONTEND_CAPS, LLB_CAPS } from "./caps.ts";
 import { containerHandlers } from "./gateway-containers.ts";
-import { filePart, SERVICE } from "./gateway-files.ts";
+import { fileHandlers, SERVICE } from "./gateway-files.ts";
 import { idsOf } from "./results.ts";
 import { type Solved, solveCall } from "./solve.ts";
-import { statOf } from "./stat.ts";
 
 const BUILD_HEADER = "buildkit-controlapi-buildid";
 
@@ -59,11 +52,11 @@ export function gatewayHandlers(builds: Builds, workers: () => readonly WorkerRe
 /** The methods of LLBBridge for the builds that `buildOf` finds. */
 export function bridgeHandlers(buildOf: BuildOf, workers: () => readonly WorkerRecord[]): Handlers {
   const onBridge = openBridgeCalls(buildOf);
-  const lookAt = async (call: Call, id: string, path: string, question: TreeQuestion) =>
-    await onBridge(call, (bridge, build) => bridge.look(build.results.get(id), path, question));
-
   return new Map([
     ...containerHandlers(buildOf, onBridge),
+    ...fileHandlers("", (call, { id, path }, question) =>
+      onBridge(call, (bridge, build) => bridge.look(build.results.get(id), path, question)),
+    ),
     [
       `${SERVICE}/Ping`,
       unary(PingRequestSchema, PongResponseSchema, async () => {
@@ -117,30 +110,6 @@ export function bridgeHandlers(buildOf: BuildOf, workers: () => readonly WorkerR
           return create(EvaluateResponseSchema);
         }),
       ),
-    ],
-    [
-      `${SERVICE}/ReadFile`,
-      unary(ReadFileRequestSchema, ReadFileResponseSchema, async ({ Ref: id, FilePath, Range }, call) => {
-        const answer = await lookAt(call, id, FilePath, filePart(Range));
-        return create(ReadFileResponseSchema, answer.kind === "file" ? { Data: answer.data } : {});
-      }),
-    ],
-    [
-      `${SERVICE}/ReadDir`,
-      unary(ReadDirRequestSchema, ReadDirResponseSchema, async (message, call) => {
-        const question = { kind: "list", pattern: message.IncludePattern } as const;
-        const answer = await lookAt(call, message.Ref, message.DirPath, question);
-        return create(ReadDirResponseSchema, {
-          entries: answer.kind === "list" ? answer.entries.map(statOf) : [],
-        });
-      }),
-    ],
-    [
-      `${SERVICE}/StatFile`,
-      unary(StatFileRequestSchema, StatFileResponseSchema, async (message, call) => {
-        const answer = await lookAt(call, message.Ref, message.Path, { kind: "stat" });
-        return create(StatFileResponseSchema, answer.kind === "stat" ? { stat: statOf(answer.entry) } : {});
-      }),
     ],
     [
       `${SERVICE}/ResolveImageConfig`,

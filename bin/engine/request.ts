@@ -18,7 +18,12 @@ import type { Container } from "../../worker/contract.ts";
 import type { GitMetadata } from "../../worker/sources/git.ts";
 import type { LookAnswer, TreeQuestion } from "../../worker/keeper/messages.ts";
 
-export type { ExecOutcome, TreeEntry, TreeQuestion } from "../../worker/keeper/messages.ts";
+export type {
+  ExecOutcome,
+  LookAnswer as TreeAnswer,
+  TreeEntry,
+  TreeQuestion,
+} from "../../worker/keeper/messages.ts";
 export type { Container, ContainerProcess } from "../../worker/contract.ts";
 export type { ExecControl, ProcessIo } from "../../worker/keeper/contract.ts";
 import type { ResourceLimits } from "../../worker/cgroup-limits.ts";

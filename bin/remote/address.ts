@@ -1,6 +1,6 @@
 // Addresses of builders, with the forms and names of BuildKit's buildctl and its connection helpers.
 
-import { isAbsolute, resolve } from "node:path";
+import { resolve } from "node:path";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 
 /** Where a builder is. */
@@ -153,9 +153,4 @@ export function shownAddress(address: BuilderAddress): string {
     case "command":
       return [address.file, ...address.args].join(" ");
   }
-}
-
-/** Paths of files as they are kept: absolute. */
-export function absolutePath(path: string, cwd: string): string {
-  return isAbsolute(path) ? path : resolve(cwd, path);
 }

@@ -276,9 +276,10 @@ async function written<T>(path: string, work: (opened: OpenDirectory) => Promise
   }
 }
 
-async function collect(
+/** All bytes of a blob. name: for messages. Throws LIMIT_EXCEEDED, and what `data` does. */
+export async function collect(
   data: AsyncIterable<Uint8Array>,
-  descriptor: Descriptor,
+  descriptor: Pick<Descriptor, "digest" | "size">,
   maxBytes: number,
   name: string,
 ): Promise<Uint8Array> {

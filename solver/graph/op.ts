@@ -133,6 +133,26 @@ export interface CopyAction {
   readonly requiredPaths: readonly string[];
 }
 
+/** Copies one path as it is. */
+export const PLAIN_COPY: CopyAction = {
+  src: "",
+  dest: "",
+  owner: null,
+  mode: null,
+  modeStr: "",
+  followSymlink: false,
+  dirCopyContents: false,
+  attemptUnpack: false,
+  createDestPath: false,
+  allowWildcard: false,
+  allowEmptyWildcard: false,
+  timestampNs: null,
+  includePatterns: [],
+  excludePatterns: [],
+  alwaysReplaceExistingDestPaths: false,
+  requiredPaths: [],
+};
+
 export interface ChownOpt {
   readonly user: UserOpt | null;
   readonly group: UserOpt | null;

@@ -10,6 +10,7 @@ import { openWorkshop, type Workshop } from "../build/fixture.ts";
 import { writeBaseImage } from "../support/base-image.ts";
 import { buildxProgram } from "../support/buildx.ts";
 import { type Outcome, type RunningCommand, startTsbuild } from "../support/cli.ts";
+import { BASE, type DaemonShop, openDaemonShop, sh } from "../support/daemon.ts";
 import { needs } from "../support/needs.ts";
 import { startRegistry } from "../support/registry.ts";
 import { accounts } from "../support/unprivileged.ts";
@@ -18,48 +19,25 @@ for (const account of accounts()) {
   describe(`tsbuildd as ${account.name}, driven by docker buildx`, function () {
     this.timeout(120_000);
     let shop: Workshop;
-    let daemon: RunningCommand;
+    let clients: DaemonShop;
 
     before(async () => {
       shop = await openWorkshop(account);
-      shop.context("home", { ".keep": "" });
-      daemon = shop.start(["--addr", `unix://${shop.at("home", "d.sock")}`, "--addr", "tcp://127.0.0.1:0"], {
-        program: "tsbuildd",
-      });
-      await daemon.says(/listens on tcp:/);
-      await ok(
-        "create",
-        "--name",
-        "ts",
-        "--driver",
-        "remote",
-        "--use",
-        `unix://${shop.at("home", "d.sock")}`,
-      );
+      clients = await openDaemonShop(shop, ["--addr", "tcp://127.0.0.1:0"]);
     });
     after(async () => {
-      daemon.kill("SIGTERM");
-      const { code, stderr } = await daemon.outcome;
+      const { code, stderr } = await clients.stop();
+      await clients[Symbol.asyncDispose]();
       shop[Symbol.dispose]();
       assert.equal(code, 0, stderr);
       assert.doesNotMatch(stderr, /internal error/);
     });
 
-    const start = (args: readonly string[], input?: string): RunningCommand => client(shop, args, input);
-    const buildx = (...args: readonly string[]): Promise<Outcome> => start(args).outcome;
-    async function ok(...args: readonly string[]): Promise<Outcome> {
-      const outcome = await buildx(...args);
-      assert.equal(outcome.code, 0, `buildx ${args.join(" ")}:\n${outcome.stdout}${outcome.stderr}`);
-      return outcome;
-    }
-    /** A context with busybox for steps, since a stock client has no image of ours. */
-    const context = (name: string, files: Readonly<Record<string, string>>): string => {
-      const dir = shop.context(name, files);
-      execFileSync("cp", [needs("busybox"), join(dir, "busybox")]);
-      return dir;
-    };
-    const BASE = "FROM scratch AS base\nCOPY busybox /bin/busybox\n";
-    const sh = (script: string): string => `RUN ["/bin/busybox", "sh", "-c", ${JSON.stringify(script)}]\n`;
+    const start = (args: readonly string[], input?: string): RunningCommand => clients.start(args, input);
+    const buildx = (...args: readonly string[]): Promise<Outcome> => clients.run(...args);
+    const ok = (...args: readonly string[]): Promise<Outcome> => clients.ok(...args);
+    const context = (name: string, files: Readonly<Record<string, string>>): string =>
+      clients.context(name, files);
 
     it("is known as a worker of this machine's platform", async () => {
       const { stdout } = await ok("inspect");
@@ -257,8 +235,8 @@ for (const account of accounts()) {
       const { code, stderr } = await running.outcome;
       assert.equal(code, 130);
       assert.match(stderr, /CANCELED|context canceled/);
-      for (let tries = 0; tries < 100 && sleepers(daemon.pid) > 0; tries++) await delay(50);
-      assert.equal(sleepers(daemon.pid), 0);
+      for (let tries = 0; tries < 100 && sleepers(clients.daemon.pid) > 0; tries++) await delay(50);
+      assert.equal(sleepers(clients.daemon.pid), 0);
       await ok("build", context("after", { Dockerfile: BASE }));
     });
 
@@ -283,7 +261,7 @@ for (const account of accounts()) {
 }
 
 /** `docker buildx ARGS` with a home of its own. */
-function client(shop: Workshop, args: readonly string[], input?: string): RunningCommand {
+function client(shop: Workshop, args: readonly string[]): RunningCommand {
   const home = shop.at("home");
   return startTsbuild(args, {
     account: shop.account,
@@ -291,7 +269,6 @@ function client(shop: Workshop, args: readonly string[], input?: string): Runnin
     cwd: shop.dir,
     command: [buildxProgram()],
     env: { HOME: home, DOCKER_CONFIG: home },
-    ...(input === undefined ? {} : { input }),
   });
 }
 

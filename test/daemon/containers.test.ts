@@ -4,10 +4,8 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import type { ClientHttp2Session } from "node:http2";
-import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { callUnary } from "../../bin/wire/client.ts";
-import { dialHttp2 } from "../../bin/wire/connection.ts";
 import {
   SolveRequestSchema as ControlSolve,
   SolveResponseSchema as ControlSolved,
@@ -17,7 +15,7 @@ import { CacheSharingOpt, MountType, NetMode, SecurityMode } from "../../bin/wir
 import { CODE, type RpcError } from "../../bin/wire/status.ts";
 import { openGraph } from "../../solver/graph/llb.ts";
 import { openWorkshop, type Workshop } from "../build/fixture.ts";
-import type { RunningCommand } from "../support/cli.ts";
+import { type CalledDaemon, openCalledDaemon } from "../support/daemon.ts";
 import { accounts } from "../support/unprivileged.ts";
 import {
   type Bridge,
@@ -40,24 +38,17 @@ for (const account of accounts()) {
   describe(`containers of tsbuildd as ${account.name}`, function () {
     this.timeout(60_000);
     let shop: Workshop;
-    let daemon: RunningCommand;
+    let daemon: CalledDaemon;
     let http: ClientHttp2Session;
 
     before(async () => {
       shop = await openWorkshop(account);
-      shop.context("home", { ".keep": "" });
-      const socket = shop.at("home", "d.sock");
-      daemon = shop.start(["--addr", `unix://${socket}`], { program: "tsbuildd" });
-      await daemon.says(/listens on unix:/);
-      http = dialHttp2(connect({ path: socket }));
+      daemon = await openCalledDaemon(shop);
+      ({ http } = daemon);
     });
     after(async () => {
-      http.close();
-      daemon.kill("SIGTERM");
-      const { code, stderr } = await daemon.outcome;
+      await daemon[Symbol.asyncDispose]();
       shop[Symbol.dispose]();
-      assert.equal(code, 0, stderr);
-      assert.doesNotMatch(stderr, /internal error/);
     });
 
     /** A build whose client has `work` done before it returns nothing. */

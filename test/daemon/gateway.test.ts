@@ -5,9 +5,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { ClientHttp2Session } from "node:http2";
-import { connect } from "node:net";
 import { callUnary, openCall } from "../../bin/wire/client.ts";
-import { dialHttp2 } from "../../bin/wire/connection.ts";
 import {
   SolveRequestSchema as ControlSolve,
   SolveResponseSchema as ControlSolved,
@@ -43,7 +41,7 @@ import type { FileAction } from "../../solver/graph/op.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import { startServer } from "../support/registry.ts";
 import { openWorkshop, type Workshop } from "../build/fixture.ts";
-import type { RunningCommand } from "../support/cli.ts";
+import { type CalledDaemon, openCalledDaemon } from "../support/daemon.ts";
 import { accounts } from "../support/unprivileged.ts";
 
 const BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge";
@@ -53,25 +51,18 @@ for (const account of accounts()) {
   describe(`graphs of clients, built by tsbuildd as ${account.name}`, function () {
     this.timeout(60_000);
     let shop: Workshop;
-    let daemon: RunningCommand;
+    let daemon: CalledDaemon;
     let http: ClientHttp2Session;
     const { signal } = new AbortController();
 
     before(async () => {
       shop = await openWorkshop(account);
-      shop.context("home", { ".keep": "" });
-      const socket = shop.at("home", "d.sock");
-      daemon = shop.start(["--addr", `unix://${socket}`], { program: "tsbuildd" });
-      await daemon.says(/listens on unix:/);
-      http = dialHttp2(connect({ path: socket }));
+      daemon = await openCalledDaemon(shop);
+      ({ http } = daemon);
     });
     after(async () => {
-      http.close();
-      daemon.kill("SIGTERM");
-      const { code, stderr } = await daemon.outcome;
+      await daemon[Symbol.asyncDispose]();
       shop[Symbol.dispose]();
-      assert.equal(code, 0, stderr);
-      assert.doesNotMatch(stderr, /internal error/);
     });
 
     const control = (message: MessageInitShape<typeof ControlSolve>) =>

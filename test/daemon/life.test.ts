@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { openWorkshop, type Workshop } from "../build/fixture.ts";
 import { buildxProgram } from "../support/buildx.ts";
-import { BASE, openDaemonShop, sh } from "../support/daemon.ts";
+import { BASE, type DaemonShop, openDaemonShop, sh } from "../support/daemon.ts";
 import { needs } from "../support/needs.ts";
 import { accounts, ordinaryUser, programDir } from "../support/unprivileged.ts";
 
@@ -25,17 +25,18 @@ for (const account of accounts()) {
     const slow = (seconds: number): string =>
       `${BASE}${sh(`echo begun; sleep ${seconds}; echo over > /over`)}`;
 
+    /** A build that has begun its long step. */
+    async function startSlow(worker: DaemonShop, seconds: number, ...flags: readonly string[]) {
+      const dir = worker.context("slow", { Dockerfile: slow(seconds) });
+      const running = worker.start(["build", "--progress=plain", ...flags, dir]);
+      await running.says(/ begun$/m);
+      return running;
+    }
+
     it("lets builds go on that run, refuses new ones with a sentence, and says so", async () => {
       using shop = await openWorkshop(account);
       await using worker = await openDaemonShop(shop, ["--drain-timeout=30s"]);
-      const running = worker.start([
-        "build",
-        "--progress=plain",
-        "-o",
-        shop.at("home", "out"),
-        worker.context("slow", { Dockerfile: slow(2) }),
-      ]);
-      await running.says(/ begun$/m);
+      const running = await startSlow(worker, 2, "-o", shop.at("home", "out"));
       worker.daemon.kill("SIGTERM");
       await worker.daemon.says(/ends when 1 build has ended, after 30 s at the latest/);
       const refused = await worker.run("build", worker.context("late", { Dockerfile: BASE }));
@@ -51,12 +52,7 @@ for (const account of accounts()) {
     it("cancels builds whose time is over, and leaves nothing of them", async () => {
       using shop = await openWorkshop(account);
       await using worker = await openDaemonShop(shop, ["--drain-timeout=200ms"]);
-      const running = worker.start([
-        "build",
-        "--progress=plain",
-        worker.context("slow", { Dockerfile: slow(100) }),
-      ]);
-      await running.says(/ begun$/m);
+      const running = await startSlow(worker, 100);
       const { code, stderr } = await worker.stop();
       assert.equal(code, 0, stderr);
       assert.doesNotMatch(stderr, /internal error/);
@@ -68,12 +64,7 @@ for (const account of accounts()) {
     it("ends at once with a second signal", async () => {
       using shop = await openWorkshop(account);
       await using worker = await openDaemonShop(shop, ["--drain-timeout=1h"]);
-      const running = worker.start([
-        "build",
-        "--progress=plain",
-        worker.context("slow", { Dockerfile: slow(100) }),
-      ]);
-      await running.says(/ begun$/m);
+      const running = await startSlow(worker, 100);
       worker.daemon.kill("SIGTERM");
       await worker.daemon.says(/ends when 1 build/);
       worker.daemon.kill("SIGINT");

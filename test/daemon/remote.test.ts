@@ -16,6 +16,7 @@ import {
 import { join } from "node:path";
 import { openWorkshop, type Workshop } from "../build/fixture.ts";
 import { type CliOptions, type Outcome, type RunningCommand, startTsbuild } from "../support/cli.ts";
+import { BASE, busyboxContext, sh } from "../support/daemon.ts";
 import { needs } from "../support/needs.ts";
 import { startRegistry } from "../support/registry.ts";
 import { accounts } from "../support/unprivileged.ts";
@@ -59,13 +60,8 @@ for (const account of accounts()) {
       return outcome;
     }
     const plain = (...args: readonly string[]): string[] => ["build", "--progress=plain", ...args];
-    const context = (name: string, files: Readonly<Record<string, string>>): string => {
-      const dir = shop.context(name, files);
-      execFileSync("cp", [needs("busybox"), join(dir, "busybox")]);
-      return dir;
-    };
-    const BASE = "FROM scratch AS base\nCOPY busybox /bin/busybox\n";
-    const sh = (script: string): string => `RUN ["/bin/busybox", "sh", "-c", ${JSON.stringify(script)}]\n`;
+    const context = (name: string, files: Readonly<Record<string, string>>): string =>
+      busyboxContext(shop, name, files);
 
     it("builds there and keeps the image here, where it can be run", async () => {
       const dir = context("app", {

@@ -273,14 +273,22 @@ export async function gitTime(op: SourceOp, store: Store, context: GitContext): 
   const { found } = await resolve(address, store, context);
   const known = store.records.get<number>("git-time", found.commit);
   if (known !== null) return known;
-  await using checkout = store.layers.prepare();
-  const run = openGit(address, checkout.upper, store, context);
-  const commit = await fetchCommit({ ...address, keepGitDir: false }, found, run, {
-    less: ["--filter=tree:0"],
-  });
-  const seconds = await timeOf(commit, run);
+  const seconds = await withCommitAlone(address, found, { store, context }, timeOf);
   store.records.put("git-time", found.commit, seconds);
   return seconds;
+}
+
+/** Fetches a commit without its files, and has `work` look at it. */
+async function withCommitAlone<T>(
+  address: GitAddress,
+  found: Commit,
+  { store, context }: { readonly store: Store; readonly context: GitContext },
+  work: (commit: string, run: Git) => Promise<T>,
+): Promise<T> {
+  await using checkout = store.layers.prepare();
+  const run = openGit(address, checkout.upper, store, context);
+  const less = ["--filter=tree:0"];
+  return await work(await fetchCommit({ ...address, keepGitDir: false }, found, run, { less }), run);
 }
 
 /** What a git source stands for. The objects are as git has them (git-cat-file(1)); null: not asked for, or there is no tag object. */
@@ -299,18 +307,16 @@ export async function describeGit(
   const address = parseAddress(op);
   const { found } = await resolve(address, store, context);
   if (!objects) return { ...found, commitObject: null, tagObject: null };
-  await using checkout = store.layers.prepare();
-  const run = openGit(address, checkout.upper, store, context);
-  const less = ["--filter=tree:0"];
-  const commit = await fetchCommit({ ...address, keepGitDir: false }, found, run, { less });
-  const read = async (kind: "commit" | "tag", object: string): Promise<Uint8Array> => {
-    const pieces: Buffer[] = [];
-    await run(["cat-file", kind, object], (piece) => pieces.push(piece) > 0);
-    return Buffer.concat(pieces);
-  };
-  const commitObject = await read("commit", commit);
-  const tagObject = found.object === commit ? null : await read("tag", found.object);
-  return { ...found, commit, commitObject, tagObject };
+  return await withCommitAlone(address, found, { store, context }, async (commit, run) => {
+    const read = async (kind: "commit" | "tag", object: string): Promise<Uint8Array> => {
+      const pieces: Buffer[] = [];
+      await run(["cat-file", kind, object], (piece) => pieces.push(piece) > 0);
+      return Buffer.concat(pieces);
+    };
+    const commitObject = await read("commit", commit);
+    const tagObject = found.object === commit ? null : await read("tag", found.object);
+    return { ...found, commit, commitObject, tagObject };
+  });
 }
 
 /** What git needs of the machine besides: variables with proxies and authorities. */

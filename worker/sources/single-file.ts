@@ -4,7 +4,7 @@ import { closeSync, fchmodSync, futimesSync } from "node:fs";
 import { copyIn, openDirectory, openIn } from "../../cache/outside.ts";
 import type { Store } from "../../cache/contract.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
-import type { FileAction } from "../../solver/graph/op.ts";
+import { type FileAction, PLAIN_COPY } from "../../solver/graph/op.ts";
 import type { CallContext, LayerId } from "../../solver/graph/request.ts";
 import type { Keeper } from "../keeper/keeper.ts";
 
@@ -82,22 +82,10 @@ function givenTo({ name, uid, gid }: SingleFile): FileAction {
     base: null,
     output: 0,
     from: 0,
+    ...PLAIN_COPY,
     src: `/${name}`,
     dest: `/${name}`,
     owner: { user: { kind: "id", id: uid }, group: { kind: "id", id: gid } },
-    mode: null,
-    modeStr: "",
-    followSymlink: false,
-    dirCopyContents: false,
-    attemptUnpack: false,
-    createDestPath: false,
-    allowWildcard: false,
-    allowEmptyWildcard: false,
-    timestampNs: null,
-    includePatterns: [],
-    excludePatterns: [],
-    alwaysReplaceExistingDestPaths: false,
-    requiredPaths: [],
   };
 }
 
