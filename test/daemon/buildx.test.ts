@@ -191,6 +191,34 @@ for (const account of accounts()) {
       assert.equal(readFileSync(join(out, "b"), "utf8"), "a\n");
     });
 
+    it("keeps a cache and an image layout in directories of the client, and reads the cache again", async () => {
+      const step = sh("echo $RANDOM > /made");
+      const dir = context("kept", { Dockerfile: `${BASE}${step}` });
+      const [cache, layout, again] = ["kept-cache", "kept-layout", "kept-again"].map((name) =>
+        shop.at("home", name),
+      ) as [string, string, string];
+      const output = (dest: string): string => `type=oci,tar=false,dest=${dest}`;
+      await ok("build", "--cache-to", `type=local,mode=max,dest=${cache}`, "-o", output(layout), dir);
+      await ok("prune", "-af");
+      const { stderr } = await ok(
+        ...["build", "--progress=plain", "--cache-from", `type=local,src=${cache}`, "-o", output(again), dir],
+      );
+      assert.equal(stderr.match(/^#\d+ CACHED$/gm)?.length, 2, stderr);
+      const [first, second] = [layout, again].map(
+        (path) =>
+          JSON.parse(readFileSync(join(path, "index.json"), "utf8")) as { manifests: { digest: string }[] },
+      );
+      assert.equal(second?.manifests[0]?.digest, first?.manifests[0]?.digest);
+      const inspected = execFileSync(needs("skopeo"), ["inspect", `oci:${again}`], { encoding: "utf8" });
+      assert.match(inspected, /"Layers": \[\s+"sha256:/);
+      // A damaged cache is told, and the build goes on without it.
+      for (const name of readdirSync(join(cache, "blobs/sha256")))
+        writeFileSync(join(cache, "blobs/sha256", name), "");
+      await ok("prune", "-af");
+      const broken = await ok("build", "--progress=plain", "--cache-from", `type=local,src=${cache}`, dir);
+      assert.doesNotMatch(broken.stderr, /CACHED/);
+    });
+
     it("gives the result of one target to another", async () => {
       const dir = context("linked", {
         Dockerfile: `${BASE}ENV FROM_BASE=yes\nCOPY a /a\n`,
