@@ -21,8 +21,9 @@ const CLOCK_SLACK_MS = 1_000;
 
 export interface RemoteProgress {
   take(status: StatusResponse): void;
-  /** Nothing more comes. */
-  end(): void;
+  /** Nothing more comes. Steps that still run are told to be cancelled where the build was: a busy builder's own word of it may come too
+   *  late for who does not wait. */
+  end(how: { readonly isCancelled: boolean }): void;
   /** The step that the display knows a vertex of the builder as; null: it knows none. */
   stepOf(vertex: string): Digest | null;
   /** What the first vertex that failed has said; null: none has. */
@@ -184,8 +185,13 @@ export function openRemoteProgress(emit: Emit, onSource: (source: SourceText) =>
       for (const vertex of vertexes) if (vertex.error !== "") takeVertex(vertex);
       for (const warning of warnings) takeWarning(warning);
     },
-    end() {
-      for (const one of known.values()) settle(one);
+    end({ isCancelled }) {
+      for (const one of known.values()) {
+        settle(one);
+        if (!isCancelled || one.state !== "running") continue;
+        one.state = "ended";
+        emit({ kind: "cancelled", vertex: one.step, atMs: Date.now() });
+      }
     },
     stepOf: (vertex) => known.get(vertex)?.step ?? null,
     failure: () => failed,

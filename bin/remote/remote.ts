@@ -135,7 +135,7 @@ export async function buildRemotely(request: BuildRequest, deps: RemoteDeps): Pr
   } finally {
     ended.abort();
     watched.stop();
-    progress.end();
+    progress.end({ isCancelled: signal.aborted });
   }
 }
 

@@ -35,7 +35,7 @@ describe("progress of a builder", () => {
     take({ vertexes: [{ digest: A, name: "a", started: at(now), completed: at(now + 5) }] });
     take({ vertexes: [{ digest: A, name: "a", started: at(now + 50) }] });
     take({ vertexes: [{ digest: A, name: "a", started: at(now + 50), completed: at(now + 90) }] });
-    progress.end();
+    progress.end({ isCancelled: false });
     deepEqual(kinds(), ["vertex a", "started a", "done a"]);
   });
 
@@ -67,6 +67,15 @@ describe("progress of a builder", () => {
     const times = events.flatMap((event) => ("atMs" in event ? [event.atMs] : []));
     equal(times[2] !== undefined && times[0] !== undefined && times[2] - times[0], 400);
     equal(Math.abs((times[0] ?? 0) - Date.now()) < 5_000, true);
+  });
+
+  it("tells the steps of a cancelled build that still run to be cancelled, where the builder's own word does not come", () => {
+    const now = Date.now();
+    const { progress, take, kinds } = open();
+    take({ vertexes: [{ digest: A, name: "a", started: at(now), completed: at(now + 5) }] });
+    take({ vertexes: [{ digest: B, name: "b", inputs: [A], started: at(now + 6) }] });
+    progress.end({ isCancelled: true });
+    deepEqual(kinds().slice(-3), ["done a", "started", "cancelled"]);
   });
 
   it("tells warnings without the line that their list adds", () => {
