@@ -67,6 +67,7 @@ const { outputFiles, metafile } = await build({
     keeper: join(dist, "worker/keeper/main.js"),
     thread: join(dist, "worker/keeper/thread.js"),
     "hash-thread": join(dist, "cache/path-hash-thread.js"),
+    "received-thread": join(dist, "cache/received-thread.js"),
     "compress-thread": join(dist, "cache/layers/compress-thread.js"),
   },
   write: false,

@@ -3,7 +3,6 @@
 
 import { setImmediate as turn } from "node:timers/promises";
 import { BuildError, printable } from "../solver/graph/error.ts";
-import { unlessAborted } from "../solver/graph/scope.ts";
 import type { FileEntry, FileTransfer } from "../solver/graph/session.ts";
 import { KEPT_PATHS_MAX_BYTES } from "./layers/entry.ts";
 import { baseOf, bytesOf, parentOf, PATH_MAX_BYTES } from "./tree.ts";
@@ -92,13 +91,22 @@ export async function* unlessStopped<T>(
   signal: AbortSignal,
 ): AsyncGenerator<T, void, undefined> {
   const iterator = items[Symbol.asyncIterator]();
+  // One listener for all items: there may be millions.
+  let stop: (() => void) | null = null;
+  const onAbort = (): void => stop?.();
+  signal.addEventListener("abort", onAbort);
   try {
     for (;;) {
-      const { done, value } = await unlessAborted(iterator.next(), signal);
+      signal.throwIfAborted();
+      const { done, value } = await new Promise<IteratorResult<T>>((resolve, reject) => {
+        stop = () => reject(signal.reason as Error);
+        iterator.next().then(resolve, reject);
+      });
       if (done === true) return;
       yield value;
     }
   } finally {
+    signal.removeEventListener("abort", onAbort);
     iterator.return?.().catch(() => {}); // not waited for: it may be stuck where it is
   }
 }

@@ -13,17 +13,15 @@ import {
   mkdirat,
   mknodat,
   openat,
-  openat2,
   statxOrNull,
   symlinkat,
-  unlinkat,
   utimensat,
 } from "../worker/sys/file.ts";
-import { AT, O, RESOLVE, S } from "../worker/sys/constants.ts";
-import { removeAt } from "./layers/remove-tree.ts";
+import { AT, O, S } from "../worker/sys/constants.ts";
 import { invalid, type Listed, pauses, readListing, unlessStopped } from "./listed-files.ts";
 import { openDirectory } from "./outside.ts";
-import { baseOf, parentOf, textOf } from "./tree.ts";
+import { clear, createFile, type Directories, nameOf, openDirectories } from "./received-file.ts";
+import { parentOf, textOf } from "./tree.ts";
 
 /** A set-id bit belongs to its owner: it must not become one of the user's. */
 const MODE_BITS = 0o1777;
@@ -61,46 +59,6 @@ export async function receiveTree(
   }
 }
 
-/** The directory that was opened last, kept: names come directory by directory. Descriptors are good until the next call. */
-interface Directories {
-  open(path: string): number;
-  close(): void;
-}
-
-function openDirectories(root: number): Directories {
-  let last: { readonly path: string; readonly fd: number } | null = null;
-  const close = (): void => {
-    if (last !== null) closeSync(last.fd);
-    last = null;
-  };
-  return {
-    open(path) {
-      if (path === "") return root;
-      if (last?.path === path) return last.fd;
-      close();
-      const fd = openat2(root, Buffer.from(path, "latin1"), {
-        flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW,
-        resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS,
-      });
-      last = { path, fd };
-      return fd;
-    },
-    close,
-  };
-}
-
-function nameOf(path: string): Buffer {
-  return Buffer.from(baseOf(path), "latin1");
-}
-
-/** Takes away what has the name. */
-function clear(directory: number, name: Buffer): void {
-  const there = statxOrNull(directory, name);
-  if (there === null) return;
-  if ((there.mode & S.IFMT) === S.IFDIR) removeAt(directory, name);
-  else unlinkat(directory, name);
-}
-
 /** A directory, link or FIFO. */
 function make(entry: Listed, directories: Directories): void {
   const into = directories.open(parentOf(entry.path));
@@ -134,7 +92,7 @@ async function receiveContents(
     for await (const { index, data } of unlessStopped(contents, signal)) {
       const entry = files[at];
       if (entry?.index !== index) throw invalid("a file was sent that was not asked for");
-      fd ??= begin(entry, directories);
+      fd ??= createFile(entry.path, directories);
       if (data === null) {
         fchmod(fd, entry.mode & MODE_BITS);
         utimensat(fd, null, entry.mtimeNs, entry.mtimeNs);
@@ -150,14 +108,6 @@ async function receiveContents(
     if (fd !== null) closeSync(fd);
   }
   if (at < files.length) throw invalid("it stopped in the middle");
-}
-
-/** A new file: one that is there may have other names, which keep their content. */
-function begin(entry: Listed, directories: Directories): number {
-  const into = directories.open(parentOf(entry.path));
-  const name = nameOf(entry.path);
-  clear(into, name);
-  return openat(into, name, O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o600);
 }
 
 function link(entry: Listed, directories: Directories): void {

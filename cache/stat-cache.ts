@@ -63,8 +63,13 @@ interface Added {
   readonly digest: Digest;
 }
 
-/** Opens the cache of one context directory (absolute path). */
-export function openStatCache(records: Records, root: string): StatCache {
+/** Opens the cache of one context directory (absolute path). isOurs: nobody but this store writes there, whose files get another inode or a
+ *  later time with each content: young files are kept too. */
+export function openStatCache(
+  records: Records,
+  root: string,
+  { isOurs = false }: { readonly isOurs?: boolean } = {},
+): StatCache {
   const openedMs = Date.now();
   const key = createHash("sha256").update(root).digest("hex");
   const loaded = load(records.get<Uint8Array>(STAT_SPACE, key));
@@ -86,7 +91,7 @@ export function openStatCache(records: Records, root: string): StatCache {
 
   function put(path: Uint8Array | string, stat: FileStat, digest: Digest): void {
     // An older entry for the path cannot match any more, so nothing is to be removed.
-    if (!isTooYoung(stat, openedMs)) added.set(nameOf(path), { stat, digest });
+    if (isOurs || !isTooYoung(stat, openedMs)) added.set(nameOf(path), { stat, digest });
   }
 
   function flush(): void {

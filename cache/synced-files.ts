@@ -25,6 +25,9 @@ import type { TarEntry } from "./layers/tar.ts";
 import { refusalOf } from "./disk-fault.ts";
 import { namesIn, openDirectory, openIn, readIn, writeAll, writeWholeIn } from "./outside.ts";
 import { bootId } from "./owner.ts";
+import { type FileSink, fileWriter, type WrittenFile } from "./received-file.ts";
+import { openFileThreads } from "./received-pool.ts";
+import type { StatCache } from "./stat-cache.ts";
 import { baseOf, joinPath, parentOf, type TreeStat } from "./tree.ts";
 import { type LiveTree, liveTree } from "./tree-live.ts";
 import { O, RESOLVE, S } from "../worker/sys/constants.ts";
@@ -51,10 +54,13 @@ export async function syncFiles(
     signal,
     onBytes,
     isFresh = false,
+    statCache,
   }: {
     readonly signal: AbortSignal;
     readonly onBytes: (count: number) => void;
     readonly isFresh?: boolean;
+    /** That of a copy, by its place: learns what is in the files that are written. */
+    readonly statCache?: (root: string) => StatCache;
   },
 ): Promise<HeldDirectory> {
   if (files.key.length > KEY_MAX_CHARS) throw invalid("its key is too long");
@@ -66,7 +72,9 @@ export async function syncFiles(
     // A client that does not listen to the signal keeps nobody waiting, neither while it sends nor at its end.
     const end = (): Promise<void> => unlessAborted(Promise.resolve(transfer[Symbol.asyncDispose]()), signal);
     try {
-      await update(hold.path, transfer, { signal, onBytes, isFresh });
+      const known = statCache?.(hold.path);
+      const onWritten = ({ path, stat, digest }: WrittenFile): void => known?.put(path, stat, digest);
+      await update(hold.path, transfer, { signal, onBytes, onWritten, isFresh });
     } catch (error) {
       await end().catch(() => {}); // what it failed with comes first
       throw asRefusal(error, hold.path);
@@ -98,6 +106,7 @@ async function update(
   options: {
     readonly signal: AbortSignal;
     readonly onBytes: (count: number) => void;
+    readonly onWritten: (file: WrittenFile) => void;
     readonly isFresh: boolean;
   },
 ): Promise<void> {
@@ -110,9 +119,9 @@ async function update(
   try {
     const pause = pauses(options.signal);
     const isKnown = isOfThisBoot && !options.isFresh;
-    const { changed, touched } = await compare(listed, { copy, root, isOfThisBoot: isKnown, pause });
-    await removeUnlisted(listed, { copy, root, pause }, touched);
-    await write(changed, writer, transfer, { ...options, pause });
+    const { changed, touched, gone } = await compare(listed, { copy, root, isOfThisBoot: isKnown, pause });
+    for (const [path, names] of gone) await removeNames(root, path, names, pause);
+    await write(changed, { root, writer }, transfer, { ...options, pause });
     await finishDirectories(listed, touched, root, pause);
     if (!isOfThisBoot) await writeWholeIn(slot, BOOT, (fd) => writeAll(fd, Buffer.from(bootId(), "latin1")));
   } finally {
@@ -133,10 +142,14 @@ function readBoot(slot: number): string {
 const BOOT = "boot";
 const BOOT_MAX_BYTES = 1024;
 
-/** What is not the same in the copy, in the listing's order; and directories whose mode or time has to be set in the end. */
+/** What is not the same in the copy. */
 interface Differences {
+  /** In the listing's order. */
   readonly changed: ReadonlyMap<string, Listed>;
+  /** Directories whose mode or time has to be set in the end. */
   readonly touched: Set<string>;
+  /** Names that the listing does not have, by directory. */
+  readonly gone: ReadonlyMap<string, readonly string[]>;
 }
 
 /** The copy as it is. */
@@ -152,20 +165,41 @@ async function compare(
 ): Promise<Differences> {
   const changed = new Map<string, Listed>();
   const touched = new Set<string>();
+  const gone = new Map<string, readonly string[]>();
+  /** The directories on the way to the last entry, with what the copy has in them that was not listed so far: a listing goes through one
+   *  directory after the other. */
+  const open: { readonly path: string; readonly names: Map<string, TreeStat> }[] = [];
+  const enter = (path: string, isThere: boolean): void => {
+    const children = isThere ? copy.children(path) : [];
+    open.push({ path, names: new Map(children.map(({ name, stat }) => [name, stat])) });
+  };
+  const leave = (): void => {
+    const directory = open.pop();
+    if (directory === undefined || directory.names.size === 0) return;
+    gone.set(directory.path, [...directory.names.keys()]);
+    touched.add(directory.path);
+  };
+  enter("", true);
   for (const entry of listed.values()) {
     await pause();
     const { path, type } = entry;
     const parent = parentOf(path);
-    const there = changed.get(parent)?.type === "directory" ? null : copy.lstat(path);
+    while (open.length > 1 && open.at(-1)?.path !== parent) leave();
+    const name = baseOf(path);
+    const names = open.at(-1)?.names;
+    const there = names?.get(name) ?? null;
+    names?.delete(name);
+    const isMerged = type === "directory" && there?.type === "directory";
     if (there?.type === "directory" && (there.mode & OWNER_RWX) !== OWNER_RWX) {
       // Closed to this process, which is not root: opened for now.
       const directory = openBelow(root, parent);
-      fchmodat(directory, Buffer.from(baseOf(path), "latin1"), there.mode | OWNER_RWX);
+      fchmodat(directory, Buffer.from(name, "latin1"), there.mode | OWNER_RWX);
       closeSync(directory);
       touched.add(path);
     }
+    if (type === "directory") enter(path, isMerged);
     if (there !== null && isSame(entry, there, { copy, changed, isOfThisBoot })) continue;
-    if (type === "directory" && there?.type === "directory") {
+    if (isMerged) {
       touched.add(path); // its own mode or time alone
       continue;
     }
@@ -173,7 +207,8 @@ async function compare(
     touched.add(parent);
     if (type === "directory") touched.add(path);
   }
-  return { changed, touched };
+  while (open.length > 0) leave();
+  return { changed, touched, gone };
 }
 
 function isSame(
@@ -199,27 +234,6 @@ function isSame(
   // Names of one file in the copy that are files of their own by now.
   if (type !== "directory" && there.nlink !== entry.names) return false;
   return type !== "file" || (isOfThisBoot && there.size === entry.size);
-}
-
-async function removeUnlisted(
-  listed: ReadonlyMap<string, Listed>,
-  { copy, root, pause }: Copy,
-  touched: Set<string>,
-): Promise<void> {
-  const todo = [""];
-  for (let path = todo.pop(); path !== undefined; path = todo.pop()) {
-    await pause();
-    const gone: string[] = [];
-    for (const { name, stat } of copy.children(path)) {
-      const child = joinPath(path, name);
-      const entry = listed.get(child);
-      if (entry === undefined) gone.push(name);
-      else if (entry.type === "directory" && stat.type === "directory") todo.push(child);
-    }
-    if (gone.length === 0) continue;
-    touched.add(path);
-    await removeNames(root, path, gone, pause);
-  }
 }
 
 /** Levels of directories that are held open; what lies deeper goes at once. */
@@ -264,54 +278,80 @@ async function removeNames(
   }
 }
 
+/** Fewer files, of fewer bytes, are written while threads would start. */
+const THREADS_MIN_FILES = 500;
+const THREADS_MIN_BYTES = 16 << 20;
+
 async function write(
   changed: ReadonlyMap<string, Listed>,
-  writer: TreeWriter,
+  { root, writer }: { readonly root: number; readonly writer: TreeWriter },
   transfer: FileTransfer,
   {
     signal,
     onBytes,
+    onWritten,
     pause,
   }: {
     readonly signal: AbortSignal;
     readonly onBytes: (count: number) => void;
+    readonly onWritten: (file: WrittenFile) => void;
     readonly pause: Copy["pause"];
   },
 ): Promise<void> {
   const wanted: Listed[] = [];
+  let size = 0;
   for (const entry of changed.values()) {
     await pause();
-    if (entry.type === "file") wanted.push(entry);
-    else if (entry.type !== "hardlink") writer.entry(memberOf(entry));
+    if (entry.type === "file") {
+      wanted.push(entry);
+      size += entry.size;
+    } else if (entry.type !== "hardlink") writer.entry(memberOf(entry));
   }
-  if (wanted.length > 0) {
-    const all = wanted.values();
-    let current: Listed | null = null;
-    let offset = 0;
-    const contents = transfer.contents(wanted.map((entry) => entry.index));
-    for await (const { index, data } of unlessStopped(contents, signal)) {
-      if (current === null) {
-        current = all.next().value ?? null;
-        if (current !== null) writer.entry(memberOf(current));
-        offset = 0;
-      }
-      if (current?.index !== index) throw invalid("it sent a file that was not asked for");
-      if (data === null) {
-        writer.end();
-        current = null;
-        continue;
-      }
-      writer.data(Buffer.from(data.buffer, data.byteOffset, data.byteLength), offset);
-      offset += data.length;
-      onBytes(data.length);
+  const contents = (sink: FileSink): Promise<void> =>
+    writeContents(wanted, transfer, sink, { signal, onBytes });
+  if (wanted.length >= THREADS_MIN_FILES || size >= THREADS_MIN_BYTES) {
+    await using threads = openFileThreads(root, onWritten);
+    await contents(threads);
+    await threads.finish();
+  } else if (wanted.length > 0) {
+    const one = fileWriter(root, onWritten);
+    try {
+      await contents(one);
+    } finally {
+      one.close();
     }
-    if (current !== null || all.next().done !== true) throw invalid("it stopped sending in the middle");
   }
   for (const entry of changed.values()) {
     if (entry.type !== "hardlink") continue;
     await pause();
     writer.entry(memberOf(entry));
   }
+}
+
+async function writeContents(
+  wanted: readonly Listed[],
+  transfer: FileTransfer,
+  sink: FileSink,
+  { signal, onBytes }: { readonly signal: AbortSignal; readonly onBytes: (count: number) => void },
+): Promise<void> {
+  const all = wanted.values();
+  let current: Listed | null = null;
+  const contents = transfer.contents(wanted.map((entry) => entry.index));
+  for await (const { index, data } of unlessStopped(contents, signal)) {
+    if (current === null) {
+      current = all.next().value ?? null;
+      if (current !== null) sink.begin(current);
+    }
+    if (current?.index !== index) throw invalid("it sent a file that was not asked for");
+    if (data === null) {
+      sink.end();
+      current = null;
+      continue;
+    }
+    await sink.data(data);
+    onBytes(data.length);
+  }
+  if (current !== null || all.next().done !== true) throw invalid("it stopped sending in the middle");
 }
 
 /** As the writer of archives takes it. Directories stay open to this process until the end; a file has as many bytes as came, whatever the

@@ -61,9 +61,16 @@ describe("the package", function () {
       "dist/bin/tsbuild.cjs",
       "dist/bin/tsbuildd.cjs",
       "dist/bundle/LICENSES",
-      ...["buildctl", "compress-thread", "daemon", "hash-thread", "keeper", "main", "thread"].map(
-        (name) => `dist/bundle/${name}.cjs`,
-      ),
+      ...[
+        "buildctl",
+        "compress-thread",
+        "daemon",
+        "hash-thread",
+        "keeper",
+        "main",
+        "received-thread",
+        "thread",
+      ].map((name) => `dist/bundle/${name}.cjs`),
       "dist/solver/graph/bundle.cjs",
       "dist/solver/graph/code-cache.cjs",
     ]);

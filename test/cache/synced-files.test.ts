@@ -16,7 +16,11 @@ import {
 import { dirname, join } from "node:path";
 import { prune, usage } from "../../cache/collect.ts";
 import { openStore, type OpenStore } from "../../cache/store.ts";
+import { openStatCache, type StatCache } from "../../cache/stat-cache.ts";
 import { syncFiles } from "../../cache/synced-files.ts";
+import type { TreeStat } from "../../cache/tree.ts";
+import { liveTree } from "../../cache/tree-live.ts";
+import { digestOf } from "../../solver/graph/digest.ts";
 import type { FileEntry, FilePiece, FileRules, RemoteFiles } from "../../solver/graph/session.ts";
 import { type RemoteDirectory, remoteDirectory } from "../support/session.ts";
 import { type TemporaryDir, temporaryDir } from "../support/store.ts";
@@ -175,6 +179,55 @@ describe("files of a client elsewhere", () => {
     });
     assert.deepEqual(files.take(), ["a", "sub/b"]);
     await synced();
+  });
+
+  /** More than one thread is worth: small files, empty ones, and a large one in many pieces. */
+  function many(): void {
+    for (let at = 0; at < 600; at++) {
+      const directory = join(root, `many/${at % 7}`);
+      mkdirSync(directory, { recursive: true });
+      writeFileSync(join(directory, `f${at}`), at % 5 === 0 ? "" : `content ${at}`, {
+        mode: at % 2 ? 0o644 : 0o755,
+      });
+    }
+    writeFileSync(join(root, "many/large"), Buffer.alloc(5_000_001, "large"));
+  }
+
+  it("are written by threads when there are many, over what had their names", async () => {
+    many();
+    await synced();
+    for (let at = 0; at < 600; at++) appendFileSync(join(root, `many/${at % 7}/f${at}`), "more");
+    rmSync(join(root, "many/large"));
+    mkdirSync(join(root, "many/large/inside"), { recursive: true });
+    writeFileSync(join(root, "many/large/inside/x"), Buffer.alloc(3_000_000, "x"));
+    assert.equal((await synced()).length, 601);
+    assert.deepEqual(await synced(), []);
+  });
+
+  it("are hashed as they come, and not read again by this build or the next", async () => {
+    many();
+    const open = (copy: string): StatCache => openStatCache(store.records, copy, { isOurs: true });
+    const caches: StatCache[] = [];
+    const statCache = (copy: string): StatCache => {
+      const cache = open(copy);
+      caches.push(cache);
+      return cache;
+    };
+    await using held = await syncFiles(files, ALL, store, { ...NOTHING, statCache });
+    const [first] = caches;
+    first?.flush();
+    const tree = liveTree(held.path, () => null);
+    const paths = files.take().map((path) => Buffer.from(path).toString("latin1"));
+    assert.equal(paths.length, 604);
+    for (const cache of [first, open(held.path)]) {
+      for (const path of paths) {
+        // A name more, made after the content, has changed the file's stat.
+        if (path === "a") continue;
+        const expected = digestOf(readFileSync(join(held.path, Buffer.from(path, "latin1").toString())));
+        assert.equal(cache?.get(path, tree.lstat(path) as TreeStat), expected, path);
+      }
+    }
+    tree.close();
   });
 
   it("are an entry of du, and prune takes those nobody uses", async () => {

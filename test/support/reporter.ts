@@ -1,7 +1,8 @@
 // Mocha's spec reporter; adds a line "passed failed skipped" to the file that TSBUILD_TALLY names, so that .ci/run can add up,
-// and before it a line "# title: first line of the error" for each test that failed, for its end.
+// and before it a line "# title: first line of the error" for each test that failed, for its end, and "~ seconds file" for each file.
 
 import { appendFileSync } from "node:fs";
+import { relative } from "node:path";
 import Mocha from "mocha";
 
 export default function reportAndCount(runner: Mocha.Runner, options: Mocha.MochaOptions): void {
@@ -12,7 +13,15 @@ export default function reportAndCount(runner: Mocha.Runner, options: Mocha.Moch
     const [words] = String(fault.message).split("\n", 1);
     appendFileSync(file, `# ${test.titlePath().join(" / ")}: ${words}\n`);
   });
+  // Its hooks and tests.
+  const durationsMs = new Map<string, number>();
+  const add = ({ file: of = "", duration = 0 }: Mocha.Runnable): void =>
+    void durationsMs.set(of, (durationsMs.get(of) ?? 0) + duration);
+  runner.on("test end", add);
+  runner.on("hook end", add);
   runner.once("end", () => {
+    for (const [of, ms] of durationsMs)
+      if (of !== "") appendFileSync(file, `~ ${(ms / 1000).toFixed(1)} ${relative("dist", of)}\n`);
     const { passes = 0, failures = 0, pending = 0 } = runner.stats ?? {};
     appendFileSync(file, `${passes} ${failures} ${pending}\n`);
   });

@@ -48,10 +48,10 @@ interface Wanted {
  *  once no build runs on them any more. */
 export function openLocalSource(store: Store): LocalSource {
   const caches = new Map<string, StatCache>();
-  const cacheOf = (root: string): StatCache => {
+  const cacheOf = (root: string, isOurs: boolean): StatCache => {
     const known = caches.get(root);
     if (known !== undefined) return known;
-    const cache = openStatCache(store.records, root);
+    const cache = openStatCache(store.records, root, { isOurs });
     caches.set(root, cache);
     return cache;
   };
@@ -81,6 +81,7 @@ export function openLocalSource(store: Store): LocalSource {
       const held = await syncFiles(asked, { name, ...rules }, store, {
         signal,
         isFresh,
+        statCache: (root) => cacheOf(root, true),
         onBytes(count) {
           bytes += count;
           say(bytes, false);
@@ -129,7 +130,7 @@ export function openLocalSource(store: Store): LocalSource {
     },
     async digest(files, selectors, { signal, onBytes }) {
       const { root } = files;
-      const cache = cacheOf(root);
+      const cache = cacheOf(root, false); // of a copy it is there
       const [{ readFailure, selectDigestLive }, { liveTree }, { filterTree }] = await Promise.all([
         import("../../cache/path-hash.ts"),
         import("../../cache/tree-live.ts"),
