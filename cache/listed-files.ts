@@ -31,7 +31,7 @@ export async function readListing(
   const open: { readonly path: string; last: string }[] = [{ path: "", last: "" }];
   let index = -1;
   let keptBytes = 0;
-  for await (const entry of unlessStopped(transfer.listing(), signal)) {
+  const take = (entry: FileEntry): void => {
     index++;
     if (!isEntry(entry)) throw invalid("its listing is malformed");
     const path = bytesOf(entry.path);
@@ -54,7 +54,7 @@ export async function readListing(
     if (entry.type === "directory") open.push({ path, last: "" });
     if (entry.type === "other" || (entry.type === "hardlink" && leftOut.has(linkName))) {
       leftOut.add(path);
-      continue;
+      return;
     }
     if (entry.type === "symlink" && (linkName === "" || linkName.includes("\0")))
       throw invalid(`${shown(entry)} is a link to nothing`);
@@ -68,7 +68,9 @@ export async function readListing(
     const mode = entry.mode & 0o7777;
     const { type, size } = entry;
     listed.set(path, { index, path, type, size, mode, mtimeNs, linkName, names: 1 });
-  }
+  };
+  for await (const entries of unlessStopped(transfer.listing(), signal))
+    for (const entry of entries) take(entry);
   return listed;
 }
 

@@ -89,20 +89,22 @@ async function receiveContents(
   let fd: number | null = null;
   const contents = transfer.contents(files.map(({ index }) => index));
   try {
-    for await (const { index, data } of unlessStopped(contents, signal)) {
-      const entry = files[at];
-      if (entry?.index !== index) throw invalid("a file was sent that was not asked for");
-      fd ??= createFile(entry.path, directories);
-      if (data === null) {
-        fchmod(fd, entry.mode & MODE_BITS);
-        utimensat(fd, null, entry.mtimeNs, entry.mtimeNs);
-        closeSync(fd);
-        fd = null;
-        at++;
-        continue;
+    for await (const pieces of unlessStopped(contents, signal)) {
+      for (const { index, data } of pieces) {
+        const entry = files[at];
+        if (entry?.index !== index) throw invalid("a file was sent that was not asked for");
+        fd ??= createFile(entry.path, directories);
+        if (data === null) {
+          fchmod(fd, entry.mode & MODE_BITS);
+          utimensat(fd, null, entry.mtimeNs, entry.mtimeNs);
+          closeSync(fd);
+          fd = null;
+          at++;
+          continue;
+        }
+        for (let done = 0; done < data.length; ) done += writeSync(fd, data, done);
+        onBytes(data.length);
       }
-      for (let done = 0; done < data.length; ) done += writeSync(fd, data, done);
-      onBytes(data.length);
     }
   } finally {
     if (fd !== null) closeSync(fd);

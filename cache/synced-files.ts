@@ -28,7 +28,7 @@ import { bootId } from "./owner.ts";
 import { type FileSink, fileWriter, type WrittenFile } from "./received-file.ts";
 import { openFileThreads } from "./received-pool.ts";
 import type { StatCache } from "./stat-cache.ts";
-import { baseOf, joinPath, parentOf, type TreeStat } from "./tree.ts";
+import { baseOf, type Child, joinPath, parentOf, type TreeStat } from "./tree.ts";
 import { type LiveTree, liveTree } from "./tree-live.ts";
 import { O, RESOLVE, S } from "../worker/sys/constants.ts";
 import type { Store } from "./contract.ts";
@@ -37,6 +37,12 @@ import type { Store } from "./contract.ts";
 export interface HeldDirectory extends AsyncDisposable {
   readonly path: string; // absolute
 }
+export interface SyncedDirectory extends HeldDirectory {
+  /** What is in a directory of it (byte string), where that was seen while it was brought up to date; else null. */
+  childrenOf(path: string): readonly Child[] | null;
+}
+/** Entries that are kept for childrenOf(), of some 300 bytes. */
+const SEEN_MAX = 200_000;
 
 const KEY_MAX_CHARS = 4096;
 const OWNER_RWX = 0o700;
@@ -62,11 +68,12 @@ export async function syncFiles(
     /** That of a copy, by its place: learns what is in the files that are written. */
     readonly statCache?: (root: string) => StatCache;
   },
-): Promise<HeldDirectory> {
+): Promise<SyncedDirectory> {
   if (files.key.length > KEY_MAX_CHARS) throw invalid("its key is too long");
   // What is excluded may change without all being sent again.
   const seedKey = digestOf(JSON.stringify([name, files.key, rules.includes, rules.follow]));
   const hold = await store.syncedFiles.acquire(`${name} of ${files.key}`, "private", { signal, seedKey });
+  let childrenOf: SyncedDirectory["childrenOf"] = () => null;
   try {
     const transfer = await unlessAborted(files.open(rules, { signal }), signal);
     // A client that does not listen to the signal keeps nobody waiting, neither while it sends nor at its end.
@@ -74,14 +81,15 @@ export async function syncFiles(
     try {
       const known = statCache?.(hold.path);
       const onWritten = ({ path, stat, digest }: WrittenFile): void => known?.put(path, stat, digest);
-      await update(hold.path, transfer, { signal, onBytes, onWritten, isFresh });
+      const seen = await update(hold.path, transfer, { signal, onBytes, onWritten, isFresh });
+      childrenOf = (path) => seen.get(path) ?? null;
     } catch (error) {
       await end().catch(() => {}); // what it failed with comes first
       throw asRefusal(error, hold.path);
     }
     await end();
     hold.seeded();
-    return hold;
+    return { path: hold.path, childrenOf, [Symbol.asyncDispose]: () => hold[Symbol.asyncDispose]() };
   } catch (error) {
     await hold[Symbol.asyncDispose]();
     throw error;
@@ -109,7 +117,7 @@ async function update(
     readonly onWritten: (file: WrittenFile) => void;
     readonly isFresh: boolean;
   },
-): Promise<void> {
+): Promise<Differences["seen"]> {
   const listed = await readListing(transfer, options.signal);
   const slot = openDirectory(dirname(dir));
   const isOfThisBoot = readBoot(slot) === bootId();
@@ -119,11 +127,24 @@ async function update(
   try {
     const pause = pauses(options.signal);
     const isKnown = isOfThisBoot && !options.isFresh;
-    const { changed, touched, gone } = await compare(listed, { copy, root, isOfThisBoot: isKnown, pause });
+    const { changed, touched, gone, seen } = await compare(listed, {
+      copy,
+      root,
+      isOfThisBoot: isKnown,
+      pause,
+    });
     for (const [path, names] of gone) await removeNames(root, path, names, pause);
     await write(changed, { root, writer }, transfer, { ...options, pause });
     await finishDirectories(listed, touched, root, pause);
     if (!isOfThisBoot) await writeWholeIn(slot, BOOT, (fd) => writeAll(fd, Buffer.from(bootId(), "latin1")));
+    // Neither what was made or removed in it, nor what was done to a file that has names elsewhere.
+    for (const path of touched) {
+      seen.delete(path);
+      seen.delete(parentOf(path));
+    }
+    for (const { type, linkName } of changed.values())
+      if (type === "hardlink") seen.delete(parentOf(linkName));
+    return seen;
   } finally {
     writer.close();
     copy.close();
@@ -150,6 +171,8 @@ interface Differences {
   readonly touched: Set<string>;
   /** Names that the listing does not have, by directory. */
   readonly gone: ReadonlyMap<string, readonly string[]>;
+  /** What the copy had, by directory. */
+  readonly seen: Map<string, readonly Child[]>;
 }
 
 /** The copy as it is. */
@@ -166,11 +189,15 @@ async function compare(
   const changed = new Map<string, Listed>();
   const touched = new Set<string>();
   const gone = new Map<string, readonly string[]>();
+  const seen = new Map<string, readonly Child[]>();
+  let seenCount = 0;
   /** The directories on the way to the last entry, with what the copy has in them that was not listed so far: a listing goes through one
    *  directory after the other. */
   const open: { readonly path: string; readonly names: Map<string, TreeStat> }[] = [];
   const enter = (path: string, isThere: boolean): void => {
     const children = isThere ? copy.children(path) : [];
+    seenCount += children.length;
+    if (isThere && seenCount <= SEEN_MAX) seen.set(path, children);
     open.push({ path, names: new Map(children.map(({ name, stat }) => [name, stat])) });
   };
   const leave = (): void => {
@@ -208,7 +235,7 @@ async function compare(
     if (type === "directory") touched.add(path);
   }
   while (open.length > 0) leave();
-  return { changed, touched, gone };
+  return { changed, touched, gone, seen };
 }
 
 function isSame(
@@ -337,19 +364,22 @@ async function writeContents(
   const all = wanted.values();
   let current: Listed | null = null;
   const contents = transfer.contents(wanted.map((entry) => entry.index));
-  for await (const { index, data } of unlessStopped(contents, signal)) {
-    if (current === null) {
-      current = all.next().value ?? null;
-      if (current !== null) sink.begin(current);
+  for await (const pieces of unlessStopped(contents, signal)) {
+    for (const { index, data } of pieces) {
+      if (current === null) {
+        current = all.next().value ?? null;
+        if (current !== null) sink.begin(current);
+      }
+      if (current?.index !== index) throw invalid("it sent a file that was not asked for");
+      if (data === null) {
+        sink.end();
+        current = null;
+        continue;
+      }
+      const full = sink.data(data);
+      if (full !== undefined) await full;
+      onBytes(data.length);
     }
-    if (current?.index !== index) throw invalid("it sent a file that was not asked for");
-    if (data === null) {
-      sink.end();
-      current = null;
-      continue;
-    }
-    await sink.data(data);
-    onBytes(data.length);
   }
   if (current !== null || all.next().done !== true) throw invalid("it stopped sending in the middle");
 }

@@ -35,8 +35,13 @@ export interface LiveTree extends TreeReader {
   close(): void;
 }
 
-/** Reads the directory at `root` (absolute), to be closed. `known` answers from a stat cache. */
-export function liveTree(root: string, known: (path: string, stat: TreeStat) => Digest | null): LiveTree {
+/** Reads the directory at `root` (absolute), to be closed. `known` answers from a stat cache. childrenOf: what is in a directory that was just
+ *  read and does not change; null: it is to be read. */
+export function liveTree(
+  root: string,
+  known: (path: string, stat: TreeStat) => Digest | null,
+  childrenOf: (path: string) => readonly Child[] | null = () => null,
+): LiveTree {
   const files = openLiveFiles(root);
   const rootBytes = bytesOf(root.endsWith("/") ? root.slice(0, -1) : root);
   /** A failed call names the file as the user knows it. */
@@ -74,7 +79,7 @@ export function liveTree(root: string, known: (path: string, stat: TreeStat) => 
   return {
     live: true,
     lstat: (path) => shown(path, () => lstat(path)),
-    children: (path) => shown(path, () => children(path)),
+    children: (path) => childrenOf(path) ?? shown(path, () => children(path)),
     readlink: (path) => shown(path, () => readlinkSync(files.at(path), "latin1")),
     open: (path) => shown(path, () => files.open(path)),
     xattrs: () => [],

@@ -37,7 +37,7 @@ export interface TreeReader {
   /** null: no such file. */
   lstat(path: string): TreeStat | null;
   /** Entries of a directory, sorted by bytes. */
-  children(path: string): Child[];
+  children(path: string): readonly Child[];
   readlink(path: string): string;
   /** Descriptor of a regular file, for the caller to close. */
   open(path: string): number;

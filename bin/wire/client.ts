@@ -3,7 +3,7 @@
 import { type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import type { ClientHttp2Session, IncomingHttpHeaders } from "node:http2";
 import type { Duplex } from "node:stream";
-import { readMessages, sendMessage, sendMessages } from "./frames.ts";
+import { readBatches, readMessages, sendMessage, sendMessages } from "./frames.ts";
 import { CODE, errorIn, RpcError } from "./status.ts";
 
 export type Metadata = Readonly<Record<string, string | readonly string[]>>;
@@ -16,6 +16,8 @@ export interface OpenCall {
   end(): void;
   /** What the server sends, until it ends the call. Throws RpcError when it ends with an error. */
   messages(): AsyncGenerator<Uint8Array, void, undefined>;
+  /** The same, several at once: see readBatches(). */
+  batches(): AsyncGenerator<readonly Uint8Array[], void, undefined>;
   /** Ends the call without waiting for the server. */
   cancel(): void;
   readonly stream: Duplex;
@@ -54,9 +56,9 @@ export function openCall(
   else signal.addEventListener("abort", cancel, { once: true });
   stream.once("close", () => signal.removeEventListener("abort", cancel));
 
-  async function* messages(): AsyncGenerator<Uint8Array, void, undefined> {
+  async function* untilEnd<T>(items: AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
     try {
-      yield* readMessages(stream);
+      yield* items;
     } catch (error) {
       if (error instanceof RpcError) throw error;
       fault ??= error as Error;
@@ -77,7 +79,8 @@ export function openCall(
     send: (message) => sendMessage(stream, message),
     sendAll: (messages) => sendMessages(stream, messages),
     end: () => stream.end(),
-    messages,
+    messages: () => untilEnd(readMessages(stream)),
+    batches: () => untilEnd(readBatches(stream)),
     cancel,
     stream,
   };

@@ -41,6 +41,11 @@ async function write(stream: Duplex, bytes: Buffer): Promise<void> {
 /** The messages of a stream until its other side ends it. Throws RpcError: RESOURCE_EXHAUSTED for one that is too long, UNIMPLEMENTED for a
  *  compressed one, INTERNAL for one that is cut off. */
 export async function* readMessages(stream: Duplex): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const batch of readBatches(stream)) yield* batch;
+}
+
+/** The same, all that have come together at once: for calls with very many small ones. */
+export async function* readBatches(stream: Duplex): AsyncGenerator<readonly Uint8Array[], void, undefined> {
   let pending: Buffer[] = [];
   let bytes = 0;
   /** What is to be there before it is worth a look: of a large message all of it, so that its pieces are put together once. */
@@ -50,20 +55,25 @@ export async function* readMessages(stream: Duplex): AsyncGenerator<Uint8Array, 
     bytes += (chunk as Buffer).length;
     if (bytes < needed) continue;
     const all = pending.length === 1 ? (pending[0] as Buffer) : Buffer.concat(pending);
+    const batch: Uint8Array[] = [];
+    let fault: RpcError | null = null;
     let at = 0;
     needed = HEAD_BYTES;
     while (bytes - at >= HEAD_BYTES) {
-      if (all[at] !== 0) throw new RpcError(CODE.UNIMPLEMENTED, "compressed messages are not supported");
       const length = all.readUInt32BE(at + 1);
-      if (length > MESSAGE_MAX_BYTES)
-        throw new RpcError(CODE.RESOURCE_EXHAUSTED, `a message of ${length} bytes is too long`);
+      if (all[at] !== 0) fault = new RpcError(CODE.UNIMPLEMENTED, "compressed messages are not supported");
+      else if (length > MESSAGE_MAX_BYTES)
+        fault = new RpcError(CODE.RESOURCE_EXHAUSTED, `a message of ${length} bytes is too long`);
+      if (fault !== null) break;
       if (bytes - at - HEAD_BYTES < length) {
         needed = HEAD_BYTES + length;
         break;
       }
-      yield all.subarray(at + HEAD_BYTES, at + HEAD_BYTES + length);
+      batch.push(all.subarray(at + HEAD_BYTES, at + HEAD_BYTES + length));
       at += HEAD_BYTES + length;
     }
+    if (batch.length > 0) yield batch;
+    if (fault !== null) throw fault;
     pending = at < all.length ? [all.subarray(at)] : [];
     bytes -= at;
   }

@@ -1,7 +1,6 @@
 // A directory of this machine to the other side of a call, in fsutil's packets: a listing, then contents on request (fsutil, send.go).
 // Asked for by FileSync.DiffCopy of a client, and sent by FileSend.DiffCopy of the exporter "local".
 
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { closeSync, readSync } from "node:fs";
 import { filterTree } from "../../cache/tree-filter.ts";
 import { followPaths } from "../../cache/tree-follow.ts";
@@ -9,9 +8,15 @@ import { type Child, joinPath, textOf, type TreeReader } from "../../cache/tree.
 import { type LiveTree, liveTree } from "../../cache/tree-live.ts";
 import type { FileRules } from "../../solver/graph/session.ts";
 import { goMode } from "./fsutil-mode.ts";
-import { type Stat, StatSchema } from "./messages/fsutil/types/stat_pb.ts";
-import { Packet_PacketType as TYPE, PacketSchema } from "./messages/fsutil/types/wire_pb.ts";
-import { dataPacket, type PacketCall } from "./packets.ts";
+import {
+  dataPacket,
+  decodePacket,
+  endPacket,
+  PACKET,
+  type PacketCall,
+  type Stat,
+  statPacket,
+} from "./packets.ts";
 import { CODE, RpcError } from "./status.ts";
 
 /** What is not larger goes as one piece: 1 MiB halves the CPU of BuildKit's 32 KiB. */
@@ -39,22 +44,24 @@ export async function sendFiles(call: PacketCall, root: string, options: SendOpt
     const sent = await sendListing(call, treeOf(live, options));
     const buffer = Buffer.allocUnsafe(PIECE_BYTES);
     const outbox = openOutbox(call);
-    for await (const bytes of call.messages()) {
-      const { type, ID, data } = fromBinary(PacketSchema, bytes);
-      if (type === TYPE.PACKET_ERR)
-        throw new RpcError(CODE.UNKNOWN, `error from receiver: ${Buffer.from(data).toString()}`);
-      if (type === TYPE.PACKET_FIN) {
-        await outbox.flush();
-        await call.send(toBinary(PacketSchema, create(PacketSchema, { type: TYPE.PACKET_FIN })));
-        call.end();
-        if (call.isAnswer === true) return;
-        continue;
+    for await (const batch of call.batches()) {
+      for (const bytes of batch) {
+        const { type, ID, data } = decodePacket(bytes);
+        if (type === PACKET.err)
+          throw new RpcError(CODE.UNKNOWN, `error from receiver: ${Buffer.from(data).toString()}`);
+        if (type === PACKET.fin) {
+          await outbox.flush();
+          await call.send(endPacket());
+          call.end();
+          if (call.isAnswer === true) return;
+          continue;
+        }
+        const file = sent[ID];
+        if (type !== PACKET.req || file?.isFile !== true || file.isAsked)
+          throw new RpcError(CODE.INVALID_ARGUMENT, "something was asked for that is no file, or twice");
+        file.isAsked = true;
+        await sendContent(outbox, ID, open(live, file.path), buffer);
       }
-      const file = sent[ID];
-      if (type !== TYPE.PACKET_REQ || file?.isFile !== true || file.isAsked)
-        throw new RpcError(CODE.INVALID_ARGUMENT, "something was asked for that is no file, or twice");
-      file.isAsked = true;
-      await sendContent(outbox, ID, open(live, file.path), buffer);
     }
   } finally {
     live.close();
@@ -78,14 +85,14 @@ async function sendListing(call: PacketCall, tree: TreeReader): Promise<Sent[]> 
   let pending: Uint8Array[] = [];
   for (const { path, child } of walk(tree, "")) {
     const stat = statOf(tree, path, child, links);
-    pending.push(toBinary(PacketSchema, create(PacketSchema, { type: TYPE.PACKET_STAT, stat })));
+    pending.push(statPacket(stat));
     const isFile = (child.stat.type === "file" && stat.linkname === "") || child.stat.type === "socket";
     sent.push({ path, isFile, isAsked: false });
     if (pending.length < LISTED_AT_ONCE) continue;
     await call.sendAll(pending);
     pending = [];
   }
-  pending.push(toBinary(PacketSchema, create(PacketSchema, { type: TYPE.PACKET_STAT })));
+  pending.push(statPacket(null));
   await call.sendAll(pending);
   return sent;
 }
@@ -106,9 +113,9 @@ async function sendContent(outbox: Outbox, ID: number, fd: number | null, buffer
   try {
     for (;;) {
       const count = fd === null ? 0 : readSync(fd, buffer, 0, buffer.length, null);
-      if (count > 0) await outbox.put(dataPacket(ID, buffer.subarray(0, count))); // copies
+      if (count > 0 && outbox.put(dataPacket(ID, buffer.subarray(0, count)))) await outbox.flush(); // copies
       if (count === buffer.length) continue;
-      await outbox.put(dataPacket(ID, NOTHING));
+      if (outbox.put(dataPacket(ID, NOTHING))) await outbox.flush();
       return;
     }
   } finally {
@@ -118,7 +125,8 @@ async function sendContent(outbox: Outbox, ID: number, fd: number | null, buffer
 
 /** Packets that wait to be sent together: small files are asked for one by one, and a write of each costs more than its bytes. */
 interface Outbox {
-  put(packet: Uint8Array): Promise<void>;
+  /** true: it is full, to be flushed now. */
+  put(packet: Uint8Array): boolean;
   flush(): Promise<void>;
 }
 const OUTBOX_MAX_BYTES = 256 << 10;
@@ -136,12 +144,12 @@ function openOutbox(call: PacketCall): Outbox {
     await call.sendAll(packets);
   };
   return {
-    async put(packet) {
+    put(packet) {
       waiting.push(packet);
       bytes += packet.length;
-      if (bytes >= OUTBOX_MAX_BYTES) return await flush();
       // Nobody may ask for more before this has come. What is wrong with the call is told to who reads it.
       timer ??= setImmediate(() => void flush().catch(() => {}));
+      return bytes >= OUTBOX_MAX_BYTES;
     },
     flush,
   };
@@ -169,11 +177,11 @@ function statOf(tree: TreeReader, path: string, { stat }: Child, links: Map<stri
   const inode = stat.type === "file" && stat.nlink > 1 ? `${stat.dev} ${stat.ino}` : null;
   const first = inode === null ? undefined : links.get(inode);
   if (inode !== null && first === undefined) links.set(inode, textOf(path));
-  return create(StatSchema, {
+  return {
     path: textOf(path),
     mode: goMode(type, stat.mode),
-    size: BigInt(stat.type === "file" && first === undefined ? stat.size : 0),
+    size: stat.type === "file" && first === undefined ? stat.size : 0,
     modTime: stat.mtimeNs,
     linkname: type === "symlink" ? textOf(tree.readlink(path)) : (first ?? ""),
-  });
+  };
 }

@@ -4,7 +4,7 @@ import { type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufb
 import type { ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { Duplex } from "node:stream";
 import { serveHttp2 } from "./connection.ts";
-import { readMessages, sendMessage, sendMessages } from "./frames.ts";
+import { readBatches, readMessages, sendMessage, sendMessages } from "./frames.ts";
 import { CODE, RpcError, trailersOf } from "./status.ts";
 
 /** One call. */
@@ -12,6 +12,8 @@ export interface Call {
   /** Values of a header in their order; gRPC repeats headers, and values may have commas. */
   header(name: string): readonly string[];
   messages(): AsyncGenerator<Uint8Array, void, undefined>;
+  /** The same, several at once: see readBatches(). */
+  batches(): AsyncGenerator<readonly Uint8Array[], void, undefined>;
   send(message: Uint8Array): Promise<void>;
   sendAll(messages: readonly Uint8Array[]): Promise<void>;
   /** Sends the headers of the answer now: clients wait for them. Later calls do nothing. */
@@ -118,6 +120,7 @@ async function serveStream(
   const call: Call = {
     header,
     messages: () => readMessages(stream),
+    batches: () => readBatches(stream),
     async send(message) {
       begin();
       await sendMessage(stream, message);

@@ -79,11 +79,12 @@ export interface FileRules {
 
 /** One transfer of files, in two phases, as fsutil has it: the whole listing, then contents. */
 export interface FileTransfer extends AsyncDisposable {
-  /** All but the directory itself: parents before children, names of one directory in the order of their bytes. To be read once, to its end. */
-  listing(): AsyncIterable<FileEntry>;
+  /** All but the directory itself: parents before children, names of one directory in the order of their bytes; several at once, as they come.
+   *  To be read once, to its end. */
+  listing(): AsyncIterable<readonly FileEntry[]>;
   /** Contents of regular files by their position in the listing (from 0): file by file in the order asked, each with its pieces and then
-   *  null. A file that has vanished is empty. To be called once, after the listing. */
-  contents(wanted: readonly number[]): AsyncIterable<FilePiece>;
+   *  null; several at once. A file that has vanished is empty. To be called once, after the listing. */
+  contents(wanted: readonly number[]): AsyncIterable<readonly FilePiece[]>;
 }
 
 /** One entry of a listing. fsutil's Stat. */

@@ -18,12 +18,12 @@ const directory = (path: string, mode = 0o755): FileEntry => entry(path, { type:
 function transfer(entries: readonly FileEntry[]): FileTransfer {
   return {
     async *listing() {
-      yield* entries;
+      yield entries;
     },
     async *contents(wanted) {
       for (const index of wanted) {
-        yield { index, data: Buffer.from("x") };
-        yield { index, data: null };
+        yield [{ index, data: Buffer.from("x") }];
+        yield [{ index, data: null }];
       }
     },
     async [Symbol.asyncDispose]() {},

@@ -69,12 +69,23 @@ describe("files of a client elsewhere", () => {
   async function synced(rules = ALL): Promise<string[]> {
     await using held = await syncFiles(files, rules, store, NOTHING);
     if (rules === ALL) assert.deepEqual(describeTree(held.path), describeTree(root));
+    // What it says to have seen is as it is.
+    const tree = liveTree(held.path, () => null);
+    for (const directory of ["", "sub", "sub/deep", "many/1"]) {
+      const seen = held.childrenOf(directory);
+      if (seen !== null) assert.deepEqual(seen, tree.children(directory), directory);
+    }
+    tree.close();
     return files.take();
   }
 
   it("are copied with their kinds, modes, times and links", async () => {
     assert.deepEqual(await synced(), ["a", "sub/b", "sub/deep/ü"]);
     await using held = await syncFiles(files, ALL, store, NOTHING);
+    assert.deepEqual(
+      held.childrenOf("sub/deep")?.map(({ name }) => name),
+      [Buffer.from("ü").toString("latin1")],
+    );
     assert.equal(lstatSync(join(held.path, "a")).ino, lstatSync(join(held.path, "same")).ino);
   });
 
@@ -267,10 +278,10 @@ describe("files of a client elsewhere", () => {
       async open() {
         return {
           async *listing() {
-            yield* listing;
+            yield listing;
           },
           async *contents() {
-            yield* pieces;
+            yield pieces;
           },
           async [Symbol.asyncDispose]() {},
         };
@@ -356,11 +367,11 @@ describe("files of a client elsewhere", () => {
           return {
             async *listing() {
               if (where === "listing") await never;
-              yield entry("a");
+              yield [entry("a")];
             },
             async *contents() {
               if (where === "contents") await never;
-              yield* one(0);
+              yield one(0);
             },
             async [Symbol.asyncDispose]() {
               await never;

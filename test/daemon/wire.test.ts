@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { callUnary, openCall } from "../../bin/wire/client.ts";
 import { dialHttp2 } from "../../bin/wire/connection.ts";
-import { framed, MESSAGE_MAX_BYTES, readMessages } from "../../bin/wire/frames.ts";
+import { framed, MESSAGE_MAX_BYTES, readBatches } from "../../bin/wire/frames.ts";
 import { receiveFiles } from "../../bin/wire/fsutil-receive.ts";
 import { sendFiles } from "../../bin/wire/fsutil-send.ts";
 import { StatSchema } from "../../bin/wire/messages/fsutil/types/stat_pb.ts";
@@ -204,7 +204,7 @@ describe("files in packets", () => {
     const sending = sendFiles(left, root);
     const transfer = receiveFiles(right);
     const entries: FileEntry[] = [];
-    for await (const entry of transfer.listing()) entries.push(entry);
+    for await (const some of transfer.listing()) entries.push(...some);
     assert.deepEqual(
       entries.map(({ path, type, mode, linkName }) => [path, type, mode.toString(8), linkName]),
       [
@@ -216,8 +216,8 @@ describe("files in packets", () => {
       ],
     );
     const got = new Map<number, number>();
-    for await (const { index, data } of transfer.contents([3, 4]))
-      got.set(index, (got.get(index) ?? 0) + (data?.length ?? 0));
+    for await (const pieces of transfer.contents([3, 4]))
+      for (const { index, data } of pieces) got.set(index, (got.get(index) ?? 0) + (data?.length ?? 0));
     await transfer[Symbol.asyncDispose]();
     await sending;
     assert.deepEqual(
@@ -262,7 +262,7 @@ function pair() {
     send: async (message: Uint8Array) => void out.write(framed(message)),
     sendAll: async (messages: readonly Uint8Array[]) => void out.write(Buffer.concat(messages.map(framed))),
     end: () => void out.end(),
-    messages: () => readMessages(from),
+    batches: () => readBatches(from),
     cancel: () => void out.destroy(),
     stream: out,
   });

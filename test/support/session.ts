@@ -44,17 +44,17 @@ export function remoteDirectory(root: string, key: string = root): RemoteDirecto
       const entries = list(root, rules);
       return {
         async *listing() {
-          yield* entries;
+          yield entries;
         },
-        async *contents(wanted): AsyncGenerator<FilePiece> {
+        async *contents(wanted): AsyncGenerator<readonly FilePiece[]> {
           for (const index of wanted) {
             const { path, type } = entries[index] ?? assert.fail(`no entry ${index}`);
             assert.equal(type, "file", path);
             sent.push(path);
             const data = readFileSync(join(root, path));
             for (let at = 0; at < data.length; at += 50_000)
-              yield { index, data: data.subarray(at, at + 50_000) };
-            yield { index, data: null };
+              yield [{ index, data: data.subarray(at, at + 50_000) }];
+            yield [{ index, data: null }];
           }
         },
         async [Symbol.asyncDispose]() {},

@@ -10,6 +10,7 @@ import { Scope, unlessAborted } from "../../solver/graph/scope.ts";
 import type { FileRules, RemoteFiles, Session } from "../../solver/graph/session.ts";
 import { keepSelection } from "../../cache/selection-files.ts";
 import { openStatCache, type StatCache } from "../../cache/stat-cache.ts";
+import type { SyncedDirectory } from "../../cache/synced-files.ts";
 import type { TreeStat } from "../../cache/tree.ts";
 import type { LiveTree } from "../../cache/tree-live.ts";
 import type { Selector } from "../keeper/messages.ts";
@@ -58,6 +59,7 @@ export function openLocalSource(store: Store): LocalSource {
   const scope = new Scope(null);
   /** One copy for all of a build: it does not change under its steps. */
   const copies = new Map<string, Promise<string>>();
+  const held = new Map<string, SyncedDirectory>(); // by their places
   const copyOf = (
     files: RemoteFiles,
     { name, rules, hint, isFresh }: Wanted,
@@ -78,7 +80,7 @@ export function openLocalSource(store: Store): LocalSource {
       };
       let bytes = 0;
       const asked = hint === "" ? files : { ...files, key: JSON.stringify([files.key, hint]) };
-      const held = await syncFiles(asked, { name, ...rules }, store, {
+      const synced = await syncFiles(asked, { name, ...rules }, store, {
         signal,
         isFresh,
         statCache: (root) => cacheOf(root, true),
@@ -88,7 +90,8 @@ export function openLocalSource(store: Store): LocalSource {
         },
       });
       say(bytes, true);
-      return scope.use(held).path;
+      held.set(synced.path, scope.use(synced));
+      return synced.path;
     })();
     copies.set(key, copy);
     copy.catch(() => copies.delete(key)); // who asked is told
@@ -139,7 +142,7 @@ export function openLocalSource(store: Store): LocalSource {
       const known = (path: string, stat: TreeStat): Digest | null => cache.get(path, stat);
       let tree: LiveTree;
       try {
-        tree = liveTree(root, known);
+        tree = liveTree(root, known, held.get(root)?.childrenOf);
       } catch (error) {
         throw readFailure(error);
       }
