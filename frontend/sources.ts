@@ -101,11 +101,12 @@ interface ImageOptions {
 async function loadImage(conversion: Conversion, identifier: string, options: ImageOptions): Promise<Base> {
   const { platform, at, shown, isContext = false } = options;
   const prefix = conversion.isMultiPlatform ? `[${formatPlatformAll(platform)} internal]` : "[internal]";
-  const [scheme = "", reference = ""] = identifier.split(/:\/\/(.*)/s);
+  const [, written = ""] = identifier.split(/:\/\/(.*)/s);
   const resolved = await conversion.host.resolveImage(identifier, {}, platform, {
     signal: conversion.signal,
-    vertexName: `${prefix} load metadata for ${reference}`,
+    vertexName: `${prefix} load metadata for ${written}`,
   });
+  const [scheme = "", reference = ""] = (resolved.identifier ?? identifier).split(/:\/\/(.*)/s);
   const { image, isEmpty } = readBaseImage(resolved.config, shown);
   const pinned = reference.includes("@") ? reference : `${reference}@${resolved.digest}`;
   const shownAs = resolved.isPrivate === true ? reference : pinned;

@@ -68,6 +68,7 @@ const DOORS: readonly string[] = [
   "bin/engine/defaults.ts", // requests without flags
   "bin/engine/cache-location.ts",
   "bin/engine/cache-mounts.ts",
+  "bin/engine/source-policy.ts", // rules about sources
   "bin/engine/context-files.ts", // how long a Dockerfile may be
   "bin/engine/archives.ts", // load and import, which need the store alone
   "bin/engine/local-images.ts",
@@ -115,7 +116,7 @@ const DOORS: readonly string[] = [
   "cache/usage-entry.ts",
   "cache/prune-filter.ts",
   "cache/history-files.ts", // builds of a daemon
-  "cache/linear-regexp.ts", // of filters
+  "cache/linear-regexp.ts", // of filters and policies
   "cache/image-record.ts", // names and IDs of images as keys
   "cache/near-image.ts", // what is here in place of an image that is not
   "cache/program.ts", // programs of this machine

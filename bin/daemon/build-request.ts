@@ -26,6 +26,7 @@ import { CODE, RpcError } from "../wire/status.ts";
 import type { Attributes } from "./attributes.ts";
 import type { RemoteSession } from "./remote-session.ts";
 import type { CacheEntry } from "./solve-call.ts";
+import { policiesIn } from "./source-policies.ts";
 import { callOf } from "./subrequests.ts";
 
 /** What only clients of ours ask for. */
@@ -66,6 +67,8 @@ export function termsOf(
     ociRuntime: null,
     reproducible: solve.FrontendAttrs[REPRODUCIBLE] === "true",
     cacheTo: cacheExports(solve, session),
+    sourcePolicies: policiesIn(solve.SourcePolicy === undefined ? [] : [solve.SourcePolicy]),
+    verifySource: null,
     session: session ?? contextOnly({ kind: "empty" }),
   };
 }
@@ -154,7 +157,7 @@ function contextOf(
   const below = subdirectory === "" ? {} : { subdirectory };
   if (url.startsWith(UPLOADED)) {
     const at = new URL(url);
-    return { kind: "upload", open: (options) => session.upload(at, options), ...below };
+    return { kind: "upload", address: url, open: (options) => session.upload(at, options), ...below };
   }
   const isRepository = gitContext(url, new Map()) !== null;
   if (subdirectory === "" || !isRepository) return { kind: "remote", url, ...below };

@@ -37,4 +37,6 @@ export const LLB_CAPS: readonly string[] = [
   "exporter.image.annotations",
   "exporter.sourcedateepoch",
   "exporter.multiple",
+  "source.policy",
+  "source.policy.session",
 ];

@@ -40,7 +40,8 @@ import { unlessAborted } from "../../solver/graph/scope.ts";
 import { epochOf, termsOf } from "./build-request.ts";
 import { bareResult } from "./results.ts";
 import { platformWarning } from "./result-words.ts";
-import { solveCall } from "./solve.ts";
+import { verifierOf } from "./policy-session.ts";
+import { remember, solveCall } from "./solve.ts";
 import { versionOf } from "./worker-record.ts";
 
 const SERVICE = "/moby.buildkit.v1.Control";
@@ -145,9 +146,16 @@ export function controlHandlers(deps: ControlDeps): Handlers {
 }
 
 /** Drives the build to its end. Returns what its exporters say. */
-async function solve(build: Build, { engine, allowed }: ControlDeps): Promise<Record<string, string>> {
+async function solve(
+  build: Build,
+  { engine, allowed, sessions }: ControlDeps,
+): Promise<Record<string, string>> {
   const { request, status, signal } = build;
-  const terms = termsOf(request, build.session, allowed);
+  const { SourcePolicySession: judge } = request;
+  const terms = {
+    ...termsOf(request, build.session, allowed),
+    verifySource: judge === "" ? null : verifierOf((until) => sessions.get(judge, until)),
+  };
   const options: EngineBuildOptions = {
     signal,
     emit: (event) => status.event(event),
@@ -156,6 +164,7 @@ async function solve(build: Build, { engine, allowed }: ControlDeps): Promise<Re
       status.source(source);
     },
     keepsFailed: isDriven(request),
+    onConverted: (graph) => remember(build, graph),
   };
   return await engine.drive(terms, options, async (bridge) => {
     build.opened(bridge);
@@ -188,6 +197,7 @@ async function asked(build: Build, bridge: Bridge): Promise<Exportable> {
     options: request.FrontendAttrs,
     inputs: request.FrontendInputs,
     imports: request.Cache?.Imports ?? [],
+    sourcePolicies: [],
   });
   if (solved.kind === "returned") return await exportableOf(build, bridge, solved.result);
   if (solved.kind !== "ref") return solved;

@@ -32,6 +32,12 @@ import {
   CredentialsResponseSchema,
 } from "../wire/messages/moby/filesync/v1/auth_pb.ts";
 import {
+  type CheckPolicyRequest,
+  CheckPolicyRequestSchema,
+  type CheckPolicyResponse,
+  CheckPolicyResponseSchema,
+} from "../wire/messages/moby/buildkit/v1/sourcepolicy/policysession/policysession_pb.ts";
+import {
   CheckAgentRequestSchema,
   CheckAgentResponseSchema,
 } from "../wire/messages/moby/sshforward/v1/ssh_pb.ts";
@@ -57,6 +63,11 @@ const METHODS = {
     input: CheckAgentRequestSchema,
     output: CheckAgentResponseSchema,
   },
+  policy: {
+    path: "/moby.buildkit.v1.sourcepolicy.policysession.PolicyVerifier/CheckPolicy",
+    input: CheckPolicyRequestSchema,
+    output: CheckPolicyResponseSchema,
+  },
   forward: "/moby.sshforward.v1.SSH/ForwardAgent",
   upload: "/moby.upload.v1.Upload/Pull",
   health: {
@@ -80,6 +91,11 @@ export interface RemoteSession extends Session, Disposable {
   readonly gone: AbortSignal;
   /** A directory of the client that is a build cache. */
   cache(directory: string): WritableBlobs;
+  /** The client's judgement about a source. Throws RpcError, also for a client that judges none. */
+  checkPolicy(
+    request: CheckPolicyRequest,
+    options: { readonly signal: AbortSignal },
+  ): Promise<CheckPolicyResponse>;
   /** What the client sends under an address of its own. */
   readonly upload: NonNullable<Session["upload"]>;
 }
@@ -216,6 +232,8 @@ export function openRemoteSession(
       call.end();
       for await (const message of call.messages()) yield decodeBytes(message);
     },
+    checkPolicy: (request, { signal }) =>
+      callUnary(http, METHODS.policy, request, { signal: AbortSignal.any([signal, gone]) }),
     cache: (directory) => remoteBlobs(http, `local:${directory}`, gone),
     outputs: {
       layout: () => remoteBlobs(http, "export", gone),

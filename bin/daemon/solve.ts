@@ -35,7 +35,10 @@ export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): 
         ? { vertices: new Map(), notes: new Map(), root: null }
         : definitionIn(definition);
     remember(build, graph);
-    return { kind: "ref", ref: await bridge.define(graph, { cacheFrom }) };
+    return {
+      kind: "ref",
+      ref: await bridge.define(graph, { cacheFrom, sourcePolicies: call.sourcePolicies }),
+    };
   }
   if (definition !== undefined && definition.def.length > 0)
     throw new RpcError(CODE.INVALID_ARGUMENT, "a solve has either a definition or a frontend");
@@ -73,7 +76,7 @@ export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): 
 }
 
 /** For errors, which say where in its files a step is. */
-function remember({ graphs }: Build, graph: Definition): void {
+export function remember({ graphs }: Build, graph: Definition): void {
   if (graphs.length < GRAPHS_MAX) graphs.push(graph);
 }
 

@@ -33,6 +33,7 @@ import { contentHandlers } from "./serve-content.ts";
 import { filesHandler, outputsHandler } from "./serve-files.ts";
 import { uploadHandler, userHandlers } from "./serve-user.ts";
 import { newId, serveSession, type SessionServer } from "./session-server.ts";
+import { policyField } from "./source-policy.ts";
 import { type Attributes, unsupported, withRewrittenTimes } from "./solve-request.ts";
 
 export interface RemoteDeps {
@@ -190,9 +191,10 @@ async function run(
   { ref, id, attributes, http, signal }: Running,
 ): Promise<{ readonly report: BuildReport; readonly response: Readonly<Record<string, string>> }> {
   const { name } = request.call;
+  const policy = policyField(request.sourcePolicies);
   if (name !== "build") {
     const asked = { ...attributes, requestid: requestId(name) };
-    const metadata = await subrequest(http, { Ref: ref, Session: id }, asked, { signal });
+    const metadata = await subrequest(http, { Ref: ref, Session: id, ...policy }, asked, { signal });
     return { report: { ...reportOf({}), answer: callAnswer(name, metadata["result.json"]) }, response: {} };
   }
   const exporters = plan.exporters.map((one) => ({
@@ -206,6 +208,7 @@ async function run(
     {
       Ref: ref,
       Session: id,
+      ...policy,
       Frontend: "dockerfile.v0",
       FrontendAttrs: { ...attributes },
       Entitlements: [...request.allow],
