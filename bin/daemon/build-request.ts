@@ -52,11 +52,7 @@ export function termsOf(
   session: RemoteSession | null,
   allowed: ReadonlySet<string>,
 ): BuildTerms {
-  const exporters =
-    solve.Exporters.length > 0 || solve.ExporterDeprecated === ""
-      ? solve.Exporters
-      : [{ Type: solve.ExporterDeprecated, Attrs: solve.ExporterAttrsDeprecated }];
-  const outputs = exporters.map(({ Type, Attrs }, index) => outputOf(Type, Attrs, index));
+  const outputs = exportersOf(solve).map(({ Type, Attrs }, index) => outputOf(Type, Attrs, index));
   return {
     tags: [],
     // Without any, a build is made for its steps, as in BuildKit.
@@ -71,6 +67,14 @@ export function termsOf(
     verifySource: null,
     session: session ?? contextOnly({ kind: "empty" }),
   };
+}
+
+/** The exporters of a request, also of clients that know of one only. */
+export function exportersOf(
+  solve: SolveRequest,
+): readonly { readonly Type: string; readonly Attrs: Attributes }[] {
+  if (solve.Exporters.length > 0 || solve.ExporterDeprecated === "") return solve.Exporters;
+  return [{ Type: solve.ExporterDeprecated, Attrs: solve.ExporterAttrsDeprecated }];
 }
 
 /** BuildKit's attributes for limits of steps, and one for processes, which it has none for. Throws RpcError. */
@@ -207,8 +211,8 @@ function entitlements(asked: readonly string[], allowed: ReadonlySet<string>): E
   });
 }
 
-/** One exporter; what is not for this machine goes to the client under its number. */
-function outputOf(type: string, attributes: Attributes, index: number): Output {
+/** One exporter, by its number; what is not for this machine goes to the client under its number. */
+export function outputOf(type: string, attributes: Attributes, index: number): Output {
   const fields = Object.entries(attributes)
     .filter(([name]) => name !== "dest")
     .map(([name, value]) => field(`${name}=${value}`));

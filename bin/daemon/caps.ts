@@ -37,6 +37,7 @@ export const LLB_CAPS: readonly string[] = [
   "exporter.image.annotations",
   "exporter.sourcedateepoch",
   "exporter.multiple",
+  "exporter.session",
   "source.policy",
   "source.policy.session",
 ];

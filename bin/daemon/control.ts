@@ -37,8 +37,9 @@ import type { History } from "./history.ts";
 import { openRemoteSession } from "./remote-session.ts";
 import type { Sessions } from "./sessions.ts";
 import { unlessAborted } from "../../solver/graph/scope.ts";
-import { epochOf, termsOf } from "./build-request.ts";
-import { bareResult } from "./results.ts";
+import { epochOf, exportersOf, termsOf } from "./build-request.ts";
+import { bareResult, metadataOf } from "./results.ts";
+import { findOutputs } from "./session-exporter.ts";
 import { platformWarning } from "./result-words.ts";
 import { verifierOf } from "./policy-session.ts";
 import { remember, solveCall } from "./solve.ts";
@@ -174,9 +175,20 @@ async function solve(
         [...solved.metadata].map(([name, value]) => [name, Buffer.from(value).toString()]),
       );
     if (solved.result === null) return {};
-    const { metadata, outputs } = await bridge.export(solved.result);
-    build.exported = outputs;
-    return { ...responseOf(metadata), ...solved.result.words.response };
+    const more = request.EnableSessionExporter
+      ? await findOutputs(
+          build,
+          bridge,
+          solved.result,
+          solved.metadata ?? Object.fromEntries(metadataOf(solved.result)),
+        )
+      : [];
+    const { metadata, outputs } = await bridge.export(solved.result, { outputs: more });
+    // Without exporters the terms have an output that makes nothing.
+    build.exported = exportersOf(request).length === 0 ? outputs.slice(1) : outputs;
+    const response = { ...responseOf(metadata), ...solved.result.words.response };
+    if (request.EnableSessionExporter) await build.session?.finalizeExport(response, { signal });
+    return response;
   });
 }
 
@@ -186,7 +198,12 @@ function isDriven({ Frontend, Definition }: SolveRequest): boolean {
 }
 
 type Exportable =
-  | { readonly kind: "images"; readonly result: BridgeResult | null }
+  /** `metadata`: what a client said of it; left out: what this process says. */
+  | {
+      readonly kind: "images";
+      readonly result: BridgeResult | null;
+      readonly metadata?: Readonly<Record<string, Uint8Array>>;
+    }
   | { readonly kind: "answer"; readonly metadata: ReadonlyMap<string, Uint8Array> };
 
 async function asked(build: Build, bridge: Bridge): Promise<Exportable> {
@@ -214,11 +231,12 @@ async function exportableOf(build: Build, bridge: Bridge, message: Result | unde
   const empty = await bridge.define({ vertices: new Map(), notes: new Map(), root: null }, { cacheFrom: [] });
   const result = build.results.exportable(message, { sourceDateEpoch: epochOf(request), empty });
   const isEmpty = result === null || result.images.every(({ ref }) => ref.definition.root === null);
-  if (isEmpty && (result === null || request.Exporters.length === 0)) return { kind: "images", result: null };
+  const hasExporters = request.Exporters.length > 0 || request.EnableSessionExporter;
+  if (isEmpty && (result === null || !hasExporters)) return { kind: "images", result: null };
   const platforms = result.images.map(({ platform }) => platform);
   const warning = isEmpty ? null : platformWarning(request.FrontendAttrs, platforms, result.multiPlatform);
   if (warning !== null) status.warning(create(WarnRequestSchema, { level: 1n, short: Buffer.from(warning) }));
-  return { kind: "images", result };
+  return { kind: "images", result, metadata: message?.metadata ?? {} };
 }
 
 /** Exporter responses are texts: objects in base64, as BuildKit has them. */

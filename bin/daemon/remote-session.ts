@@ -32,6 +32,13 @@ import {
   CredentialsResponseSchema,
 } from "../wire/messages/moby/filesync/v1/auth_pb.ts";
 import {
+  type ExporterRequest,
+  FinalizeExportRequestSchema,
+  FinalizeExportResponseSchema,
+  FindExportersRequestSchema,
+  FindExportersResponseSchema,
+} from "../wire/messages/moby/exporter/v1/exporter_pb.ts";
+import {
   type CheckPolicyRequest,
   CheckPolicyRequestSchema,
   type CheckPolicyResponse,
@@ -68,6 +75,16 @@ const METHODS = {
     input: CheckPolicyRequestSchema,
     output: CheckPolicyResponseSchema,
   },
+  findExporters: {
+    path: "/moby.exporter.v1.Exporter/FindExporters",
+    input: FindExportersRequestSchema,
+    output: FindExportersResponseSchema,
+  },
+  finalizeExport: {
+    path: "/moby.exporter.v1.Exporter/FinalizeExport",
+    input: FinalizeExportRequestSchema,
+    output: FinalizeExportResponseSchema,
+  },
   forward: "/moby.sshforward.v1.SSH/ForwardAgent",
   upload: "/moby.upload.v1.Upload/Pull",
   health: {
@@ -96,6 +113,13 @@ export interface RemoteSession extends Session, Disposable {
     request: CheckPolicyRequest,
     options: { readonly signal: AbortSignal },
   ): Promise<CheckPolicyResponse>;
+  /** The exporters that the client wants for results; none where it has no such service. */
+  findExporters(
+    found: { readonly metadata: Record<string, Uint8Array>; readonly refs: string[] },
+    options: { readonly signal: AbortSignal },
+  ): Promise<readonly ExporterRequest[]>;
+  /** Tells the client what exporters have made. Throws the client's error. */
+  finalizeExport(response: Record<string, string>, options: { readonly signal: AbortSignal }): Promise<void>;
   /** What the client sends under an address of its own. */
   readonly upload: NonNullable<Session["upload"]>;
 }
@@ -234,6 +258,18 @@ export function openRemoteSession(
     },
     checkPolicy: (request, { signal }) =>
       callUnary(http, METHODS.policy, request, { signal: AbortSignal.any([signal, gone]) }),
+    async findExporters(found, { signal }) {
+      const within = { signal: AbortSignal.any([signal, gone]) };
+      const answer = await unlessUnserved(() =>
+        callUnary(http, METHODS.findExporters, create(FindExportersRequestSchema, found), within),
+      );
+      return answer?.exporters ?? [];
+    },
+    async finalizeExport(response, { signal }) {
+      const message = create(FinalizeExportRequestSchema, { exporterResponse: response });
+      const within = { signal: AbortSignal.any([signal, gone]) };
+      await unlessUnserved(() => callUnary(http, METHODS.finalizeExport, message, within));
+    },
     cache: (directory) => remoteBlobs(http, `local:${directory}`, gone),
     outputs: {
       layout: () => remoteBlobs(http, "export", gone),
@@ -295,6 +331,18 @@ async function unlessMissing<T>(call: () => Promise<T>): Promise<T | null> {
     const isLack =
       error instanceof RpcError && (error.code === CODE.NOT_FOUND || error.code === CODE.UNIMPLEMENTED);
     if (isLack) return null;
+    throw error;
+  }
+}
+
+/** null: the client has no such service, or nothing behind it. */
+async function unlessUnserved<T>(call: () => Promise<T>): Promise<T | null> {
+  try {
+    return await call();
+  } catch (error) {
+    const isUnserved =
+      error instanceof RpcError && (error.code === CODE.UNAVAILABLE || error.code === CODE.UNIMPLEMENTED);
+    if (isUnserved) return null;
     throw error;
   }
 }

@@ -18,7 +18,6 @@ import { resolvConfOf } from "./host-network.ts";
 import type { EngineParts, OpenBuild } from "./parts.ts";
 import {
   type Bridge,
-  type BridgeResult,
   type BuildTerms,
   type EngineBuildOptions,
   type FailedStep,
@@ -276,7 +275,7 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       const source = (await gate?.source(asked, question.platform, { signal })) ?? asked;
       return { source, found: await describe(source, question) };
     },
-    async export(result: BridgeResult) {
+    async export(result, { outputs } = { outputs: [] }) {
       const images = result.images.map(({ ref, ...image }) => ({
         ...image,
         ...howOf(ref),
@@ -285,7 +284,7 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       const first = images[0]?.build ?? (await buildOf(terms.session, [], false));
       const all = [...new Set([first, ...images.map(({ build }) => build)])];
       const report = await persistently(all, contextOf(first), (context) =>
-        solveAndExport(first, { ...result, images }, context),
+        solveAndExport(first, { ...result, images, outputs }, context),
       );
       result.onExported?.();
       return report;

@@ -423,8 +423,8 @@ export interface Bridge {
   failureOf(error: unknown): FailedStep | null;
   /** What a source stands for now, as far as the policies of the build let it pass. Throws SOURCE_DENIED. */
   resolveSource(source: SourceOp, options: ResolveSourceOptions): Promise<ResolvedSource>;
-  /** Makes the outputs and caches of the build. */
-  export(result: BridgeResult): Promise<BuildReport>;
+  /** Makes the outputs and caches of the build. `outputs`: beside those of its terms. */
+  export(result: BridgeResult, more?: { readonly outputs: readonly Output[] }): Promise<BuildReport>;
 }
 
 /** A container. `op`: its mounts, network, hosts and host name; what runs in it comes later. */
