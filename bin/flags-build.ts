@@ -35,6 +35,12 @@ export const BUILD_FLAGS: CommandFlags = {
       kind: "list",
       help: 'Grant an entitlement ("network.host", "security.insecure", "device")',
     },
+    {
+      name: "allow-frontend",
+      kind: "optional",
+      value: "NAME,...",
+      help: "Run frontends in images (# syntax=): of these repositories, or of any",
+    },
     { name: "annotation", kind: "list", help: "Add an annotation to the image (format: [TYPE:]KEY=VALUE)" },
     { name: "attest", kind: "list", help: 'Attestation parameters (only "disabled=true" so far)' },
     {

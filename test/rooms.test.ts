@@ -58,8 +58,13 @@ const DOORS: readonly string[] = [
   "bin/version.ts",
   "bin/daemon/buildctl.ts",
   "bin/daemon/main.ts",
+  "bin/daemon/own-build.ts", // frontends in images, for builds of the command
   "bin/remote/remote.ts",
   "bin/remote/address.ts", // the words of --builder
+  "bin/remote/plan.ts", // what a frontend is told, also one on this machine
+  "bin/remote/answer.ts",
+  "bin/remote/failure.ts",
+  "bin/remote/session-server.ts", // names of sessions
   "bin/remote/control.ts", // who a builder is
   "bin/remote/solve-request.ts", // what only this machine does
   "bin/wire/*",

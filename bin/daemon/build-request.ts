@@ -43,6 +43,8 @@ export interface DockerfileCall {
   readonly inputs: ReadonlyMap<string, FrontendInput>;
   readonly imports: readonly CacheEntry[];
   readonly session: RemoteSession;
+  /** Caches in place of those that the call names; null: there are none. */
+  readonly cacheFrom: readonly CacheFrom[] | null;
 }
 
 /** The terms of a build. `allowed`: entitlements this daemon grants. Throws RpcError for what is not supported, BuildError for what is
@@ -114,7 +116,7 @@ export function epochOf(solve: SolveRequest): number | null {
 /** What the client asks of dockerfile.v0 in a build. Throws RpcError for what is not supported, BuildError for what is wrong. */
 export function requestOf(
   solve: SolveRequest,
-  { options, inputs, imports, session }: DockerfileCall,
+  { options, inputs, imports, session, cacheFrom }: DockerfileCall,
 ): BuildRequest {
   const withPrefix = (prefix: string): Map<string, string> =>
     new Map(
@@ -141,7 +143,7 @@ export function requestOf(
     ulimits: options["ulimit"] ? parseCsv(options["ulimit"]).map(parseUlimit) : [],
     cgroupParent: options["cgroup-parent"] ?? "",
     call: callOf(options),
-    cacheFrom: cacheImports(imports, options, session),
+    cacheFrom: cacheFrom ?? cacheImports(imports, options, session),
     session,
   });
 }

@@ -25,7 +25,6 @@ import {
   type UsageRecord,
   UsageRecordSchema,
 } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
-import { type Result, WarnRequestSchema } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import { type WorkerRecord } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
 import { type Call, type Handlers, streaming, unary } from "../wire/server.ts";
 import { CODE, RpcError } from "../wire/status.ts";
@@ -33,6 +32,7 @@ import { clockHeader, timestamp } from "../wire/timestamp.ts";
 import { openTunnel } from "../wire/tunnel.ts";
 import type { Build, Builds } from "./builds.ts";
 import { statusOf } from "./errors.ts";
+import { exportableOf } from "./exportable.ts";
 import type { History } from "./history.ts";
 import { openRemoteSession } from "./remote-session.ts";
 import type { Sessions } from "./sessions.ts";
@@ -40,7 +40,6 @@ import { unlessAborted } from "../../solver/graph/scope.ts";
 import { epochOf, exportersOf, termsOf } from "./build-request.ts";
 import { bareResult, metadataOf } from "./results.ts";
 import { findOutputs } from "./session-exporter.ts";
-import { platformWarning } from "./result-words.ts";
 import { verifierOf } from "./policy-session.ts";
 import { remember, solveCall } from "./solve.ts";
 import { versionOf } from "./worker-record.ts";
@@ -197,7 +196,7 @@ function isDriven({ Frontend, Definition }: SolveRequest): boolean {
   return Frontend === "" && Definition === undefined; // an empty graph is one: nothing on scratch
 }
 
-type Exportable =
+type Outcome =
   /** `metadata`: what a client said of it; left out: what this process says. */
   | {
       readonly kind: "images";
@@ -206,7 +205,7 @@ type Exportable =
     }
   | { readonly kind: "answer"; readonly metadata: ReadonlyMap<string, Uint8Array> };
 
-async function asked(build: Build, bridge: Bridge): Promise<Exportable> {
+async function asked(build: Build, bridge: Bridge): Promise<Outcome> {
   const { request } = build;
   const solved = await solveCall(build, bridge, {
     definition: request.Definition,
@@ -216,27 +215,17 @@ async function asked(build: Build, bridge: Bridge): Promise<Exportable> {
     imports: request.Cache?.Imports ?? [],
     sourcePolicies: [],
   });
-  if (solved.kind === "returned") return await exportableOf(build, bridge, solved.result);
+  if (solved.kind === "returned")
+    return { kind: "images", ...(await exportableOf(build, bridge, solved.result)) };
   if (solved.kind !== "ref") return solved;
   return { kind: "images", result: bareResult(solved.ref, hostPlatform(), epochOf(request)) };
 }
 
-async function returned(build: Build, bridge: Bridge): Promise<Exportable> {
-  return await exportableOf(build, bridge, await unlessAborted(build.returned, build.signal));
-}
-
-/** What a frontend has returned. */
-async function exportableOf(build: Build, bridge: Bridge, message: Result | undefined): Promise<Exportable> {
-  const { request, status } = build;
-  const empty = await bridge.define({ vertices: new Map(), notes: new Map(), root: null }, { cacheFrom: [] });
-  const result = build.results.exportable(message, { sourceDateEpoch: epochOf(request), empty });
-  const isEmpty = result === null || result.images.every(({ ref }) => ref.definition.root === null);
-  const hasExporters = request.Exporters.length > 0 || request.EnableSessionExporter;
-  if (isEmpty && (result === null || !hasExporters)) return { kind: "images", result: null };
-  const platforms = result.images.map(({ platform }) => platform);
-  const warning = isEmpty ? null : platformWarning(request.FrontendAttrs, platforms, result.multiPlatform);
-  if (warning !== null) status.warning(create(WarnRequestSchema, { level: 1n, short: Buffer.from(warning) }));
-  return { kind: "images", result, metadata: message?.metadata ?? {} };
+async function returned(build: Build, bridge: Bridge): Promise<Outcome> {
+  return {
+    kind: "images",
+    ...(await exportableOf(build, bridge, await unlessAborted(build.returned, build.signal))),
+  };
 }
 
 /** Exporter responses are texts: objects in base64, as BuildKit has them. */

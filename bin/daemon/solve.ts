@@ -29,7 +29,7 @@ export type Solved =
 export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): Promise<Solved> {
   const { definition, frontend, options } = call;
   if (frontend === "") {
-    const cacheFrom = cacheImports(call.imports, {}, build.session);
+    const cacheFrom = build.cacheFrom ?? cacheImports(call.imports, {}, build.session);
     const graph =
       definition === undefined
         ? { vertices: new Map(), notes: new Map(), root: null }
@@ -59,7 +59,8 @@ export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): 
   const inputs = inputsOf(call.inputs, options);
   for (const { definition: input } of inputs.values()) remember(build, input);
   const session = viewOf(build.session, options);
-  const request = requestOf(build.request, { options, inputs, imports: call.imports, session });
+  const { cacheFrom } = build;
+  const request = requestOf(build.request, { options, inputs, imports: call.imports, session, cacheFrom });
   const outcome = await bridge.dockerfile(request).catch((error: unknown) => {
     if (error instanceof ForeignFrontend) return { kind: "foreign", wish: error.wish } as const;
     throw error;
