@@ -62,12 +62,12 @@ export const BUILD_FLAGS: CommandFlags = {
     {
       name: "cache-from",
       kind: "list",
-      help: 'External cache sources: registry, local, s3, gha (e.g., "type=local,src=path")',
+      help: 'Cache sources: registry, local, s3, azblob, gha (e.g., "type=local,src=path")',
     },
     {
       name: "cache-to",
       kind: "list",
-      help: 'Cache destinations: registry, inline, local, s3, gha ("type=local,dest=path")',
+      help: 'Caches written: registry, inline, local, s3, azblob, gha ("type=local,dest=dir")',
     },
     {
       name: "call",
