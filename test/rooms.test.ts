@@ -164,6 +164,7 @@ const DOORS: readonly string[] = [
   "cache/remote-cache/mount-restore.ts",
   "cache/remote-cache/place.ts",
   "cache/registry/client.ts",
+  "cache/registry/auth.ts", // tokens that a builder asks its client for
   "cache/registry/contract.ts",
   "cache/registry/docker-config.ts",
   "cache/registry/docker-login.ts",

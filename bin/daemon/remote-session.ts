@@ -1,6 +1,7 @@
 // The session of a client that is somewhere else: files, secrets, agents and credentials by calls through its tunnel.
 
 import { create } from "@bufbuild/protobuf";
+import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
 import type { ClientHttp2Session } from "node:http2";
 import { createServer, type Server } from "node:net";
@@ -30,6 +31,10 @@ import {
 import {
   CredentialsRequestSchema,
   CredentialsResponseSchema,
+  FetchTokenRequestSchema,
+  FetchTokenResponseSchema,
+  GetTokenAuthorityRequestSchema,
+  GetTokenAuthorityResponseSchema,
 } from "../wire/messages/moby/filesync/v1/auth_pb.ts";
 import {
   type ExporterRequest,
@@ -65,6 +70,16 @@ const METHODS = {
     input: CredentialsRequestSchema,
     output: CredentialsResponseSchema,
   },
+  authority: {
+    path: "/moby.filesync.v1.Auth/GetTokenAuthority",
+    input: GetTokenAuthorityRequestSchema,
+    output: GetTokenAuthorityResponseSchema,
+  },
+  token: {
+    path: "/moby.filesync.v1.Auth/FetchToken",
+    input: FetchTokenRequestSchema,
+    output: FetchTokenResponseSchema,
+  },
   agent: {
     path: "/moby.sshforward.v1.SSH/CheckAgent",
     input: CheckAgentRequestSchema,
@@ -99,6 +114,8 @@ const WHOLE: Metadata = { "buildkit-exporter-multi-platform": "1" };
 /** A client that answers neither of two checks is gone: behind a proxy nothing else tells. */
 const HEALTH_EVERY_MS = 5_000;
 const HEALTH_WITHIN_MS = 15_000;
+/** What BuildKit gives a client for its credentials and tokens. */
+const AUTH_WITHIN_MS = 60_000;
 
 export interface RemoteSession extends Session, Disposable {
   readonly id: string;
@@ -151,6 +168,7 @@ export function openRemoteSession(
   const lost = new RpcError(CODE.CANCELLED, "the session of the client has ended");
   http.once("close", () => controller.abort(lost));
   const agents = new Map<string, Promise<string | null>>();
+  const authorities = new Map<string, Promise<boolean>>();
   const servers: Server[] = [];
   let directory: string | null = null;
 
@@ -189,6 +207,13 @@ export function openRemoteSession(
       server.once("error", reject).listen({ path }, resolve);
     });
     return path;
+  }
+
+  /** Does the client fetch tokens itself? Its key only tells whether two sessions are of the same user; tokens here are of one session. */
+  async function hasAuthority(Host: string, signal: AbortSignal): Promise<boolean> {
+    const asked = create(GetTokenAuthorityRequestSchema, { Host, Salt: randomBytes(32) });
+    const found = await unlessUnserved(() => callUnary(http, METHODS.authority, asked, { signal }));
+    return found !== null && found.PublicKey.length === 32;
   }
 
   return {
@@ -238,7 +263,7 @@ export function openRemoteSession(
     },
     async credentials(host) {
       const found = await unlessMissing(() =>
-        callUnary(http, METHODS.credentials, create(CredentialsRequestSchema, { Host: host }), {
+        callUnary(http, METHODS.credentials, create(CredentialsRequestSchema, { Host: wireHost(host) }), {
           signal: gone,
         }),
       );
@@ -246,6 +271,37 @@ export function openRemoteSession(
       return found.Username === ""
         ? { kind: "identity-token", token: found.Secret }
         : { kind: "basic", username: found.Username, password: found.Secret };
+    },
+    async token({ host, realm: Realm, service: Service, scopes }, { signal }) {
+      const within = AbortSignal.any([signal, gone, AbortSignal.timeout(AUTH_WITHIN_MS)]);
+      const Host = wireHost(host);
+      let fetches = authorities.get(Host);
+      if (fetches === undefined) {
+        fetches = hasAuthority(Host, within);
+        authorities.set(Host, fetches);
+        fetches.catch(() => authorities.delete(Host)); // told below
+      }
+      if (!(await fetches)) return null;
+      const message = create(FetchTokenRequestSchema, {
+        ...{ ClientID: "buildkit-client", Host, Realm, Service, Scopes: [...scopes] },
+      });
+      try {
+        const {
+          Token: token,
+          ExpiresIn,
+          IssuedAt,
+        } = await callUnary(http, METHODS.token, message, {
+          signal: within,
+        });
+        const agedS = IssuedAt > 0n ? Math.max(0, Date.now() / 1000 - Number(IssuedAt)) : 0;
+        return { token, seconds: ExpiresIn > 0n ? Number(ExpiresIn) - agedS : null };
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!(error instanceof RpcError)) throw error;
+        throw new BuildError("REGISTRY_DENIED", `${host}: the client got no token: ${error.message}`, {
+          cause: error,
+        });
+      }
     },
     async *upload({ host, pathname }, { signal }) {
       if (!serves(METHODS.upload)) throw new RpcError(CODE.UNIMPLEMENTED, "the client uploads nothing");
@@ -321,6 +377,11 @@ export function openRemoteSession(
     };
     return openCall(http, METHODS.output, { signal: AbortSignal.any([signal, gone]), metadata });
   }
+}
+
+/** Clients know the Hub by the name of its API. */
+function wireHost(host: string): string {
+  return host === "docker.io" ? "registry-1.docker.io" : host;
 }
 
 /** null: the client has no such thing, or no such service. */

@@ -31,6 +31,7 @@ import { type Plan, planBuild } from "./plan.ts";
 import { openRemoteProgress, type RemoteProgress } from "./progress.ts";
 import { contentHandlers } from "./serve-content.ts";
 import { filesHandler, outputsHandler } from "./serve-files.ts";
+import { tokenHandlers } from "./serve-token.ts";
 import { uploadHandler, userHandlers } from "./serve-user.ts";
 import { newId, serveSession, type SessionServer } from "./session-server.ts";
 import { policyField } from "./source-policy.ts";
@@ -41,6 +42,8 @@ export interface RemoteDeps {
   readonly env: Environment;
   /** Names the user's directories between builds, for builders that keep copies of them. */
   readonly sharedKey: string;
+  /** Of this user, and told to nobody: for keys by which builders know the same user again. */
+  readonly tokenSecret: string;
   /** A private directory, removed by who owns it. */
   readonly tempDir: () => string;
   /** The image store of this machine, opened when something goes into it. */
@@ -100,7 +103,7 @@ export async function buildRemotely(request: BuildRequest, deps: RemoteDeps): Pr
   const id = newId();
   const ref = newId();
   const hearing = openHearing();
-  const session = serveSession(builder.http, handlersOf(request, plan), {
+  const session = serveSession(builder.http, handlersOf(request, plan, deps), {
     ...{ id, signal },
     sharedKey: deps.sharedKey,
     heard: () => hearing.heard(),
@@ -149,9 +152,14 @@ function withNames({ outputs, tags }: BuildRequest): BuildRequest["outputs"] {
   );
 }
 
-function handlersOf(request: BuildRequest, { directories, layouts, sinks, upload }: Plan) {
+function handlersOf(
+  request: BuildRequest,
+  { directories, layouts, sinks, upload }: Plan,
+  { env, tokenSecret: secret }: RemoteDeps,
+) {
   return [
     ...userHandlers(request.session),
+    ...tokenHandlers(request.session, { env, secret }),
     ["/moby.filesync.v1.FileSync/DiffCopy", filesHandler(directories)] as const,
     ["/moby.filesync.v1.FileSend/DiffCopy", outputsHandler(sinks)] as const,
     ...contentHandlers(layouts),
