@@ -39,6 +39,6 @@ function nameIn<Name extends string>(
   what: string,
 ): Name {
   const name = Object.entries(names).find(([, one]) => one === value)?.[0];
-  if (name === undefined) throw new BuildError("USAGE", `unknown ${what} in a source policy: ${value}`);
+  if (name === undefined) throw new BuildError("USAGE", `source policy: unknown type of ${what}: ${value}`);
   return name as Name;
 }

@@ -44,7 +44,7 @@ export async function callFrontend(
   const { emit, signal } = context;
   await passDirectories(build, request, context);
   const frontend = await import("../../frontend/frontend.ts");
-  const host = frontendHost(build, request, context);
+  const host = frontendHost(build, request, context, frontend);
   const source = contextSource(request);
   const readInput = async (definition: Definition, path: string): Promise<Uint8Array | null> =>
     host.readFile(definition, path, { signal });
@@ -165,17 +165,19 @@ export async function resolveShown(
   }
 }
 
-function frontendHost(build: OpenBuild, request: BuildRequest, context: CallContext): FrontendHost {
+function frontendHost(
+  build: OpenBuild,
+  request: BuildRequest,
+  context: CallContext,
+  { ConvertedImage }: typeof import("../../frontend/frontend.ts"),
+): FrontendHost {
   const { parts, worker } = build;
   return {
     async resolveImage(identifier, attrs, platform, { signal, vertexName: name }) {
       const asked = { kind: "source", identifier, attrs } as const;
       const source = (await build.gate?.source(asked, platform, { signal })) ?? asked;
       if (!/^(?:docker-image|oci-layout):/.test(source.identifier))
-        throw new BuildError(
-          "USAGE",
-          `a policy converts ${identifier} to ${source.identifier}, which is no image`,
-        );
+        throw new ConvertedImage(identifier, source.identifier);
       const image = await resolveShown(build, source, { platform, name, context: { ...context, signal } });
       return source === asked ? image : { ...image, identifier: source.identifier };
     },

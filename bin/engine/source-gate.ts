@@ -7,7 +7,13 @@ import { BuildError, printable } from "../../solver/graph/error.ts";
 import { makeVertex } from "../../solver/graph/llb.ts";
 import type { Platform, SourceOp } from "../../solver/graph/op.ts";
 import type { DescribeSource, SourceMetadata, VerifySource } from "./request.ts";
-import { isSameSource, openPolicyRules, type SourcePolicy, withFullName } from "./source-policy.ts";
+import {
+  isSameSource,
+  openPolicyRules,
+  type SourcePolicy,
+  withFullName,
+  withoutStaleUrl,
+} from "./source-policy.ts";
 
 /** Questions about one source: those for more metadata, and those after it was converted. */
 const QUESTIONS_MAX = 10;
@@ -52,7 +58,7 @@ export function openSourceGate(
           { cause: answer.cause },
         );
       if (answer.kind === "convert") {
-        source = await rules.evaluate(withFullName(answer.source));
+        source = await rules.evaluate(withFullName(withoutStaleUrl(source, answer.source)));
         metadata = null;
         continue;
       }

@@ -1,6 +1,7 @@
 // Source policies: rules about which sources a build may use, and which it uses in place of others. BuildKit: sourcepolicy/engine.go,
 // docs/build-repro.md, "Source policy".
 
+import { posix } from "node:path";
 import { compileExpression, type LinearExpression, wildcardPattern } from "../../cache/linear-regexp.ts";
 import { formatReference, parseReference, withDefaultTag } from "../../cache/registry/reference.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
@@ -83,7 +84,8 @@ export function openPolicyRules(policies: readonly SourcePolicy[]): PolicyRules 
     const template = updates.identifier === "" ? selector.identifier : updates.identifier;
     const expression = await expressionOf(selector);
     const made = expression?.replaceAll(identifier, template, TEXT_MAX_CHARS) ?? template;
-    return { ...source, identifier: made === "" ? identifier : made, attrs: { ...attrs, ...updates.attrs } };
+    const next = made === "" ? identifier : made;
+    return withoutStaleUrl(source, { ...source, identifier: next, attrs: { ...attrs, ...updates.attrs } });
   }
 
   /** One look at one policy: the source when nothing is said against it, else what it becomes. */
@@ -147,8 +149,18 @@ export function isSameSource(a: SourceOp, b: SourceOp): boolean {
   );
 }
 
-/** A source by the name that rules are written for: images with registry and tag. */
+/** A converted repository is the one that its identifier names, unless the conversion says an address too. */
+export function withoutStaleUrl(before: SourceOp, after: SourceOp): SourceOp {
+  const { [GIT_URL]: url, ...attrs } = after.attrs;
+  const isStale =
+    url !== undefined && url === before.attrs[GIT_URL] && before.identifier !== after.identifier;
+  return isStale ? { ...after, attrs } : after;
+}
+const GIT_URL = "git.fullurl";
+
+/** A source by the name that rules are written for: images with registry and tag, repositories by the address they are fetched from. */
 export function withFullName(source: SourceOp): SourceOp {
+  if (source.identifier.startsWith("git://")) return { ...source, identifier: gitName(source) };
   const [, name] = /^docker-image:\/\/(.*)$/s.exec(source.identifier) ?? [];
   if (name === undefined) return source;
   try {
@@ -159,4 +171,17 @@ export function withFullName(source: SourceOp): SourceOp {
   } catch {
     return source; // told by who loads it
   }
+}
+
+/** git://HOST/PATH#REF:SUBDIR. The address in the attributes counts: it is what git is called with. */
+function gitName({ identifier, attrs }: SourceOp): string {
+  const [plain = "", fragment = ""] = identifier.split(/#(.*)/s);
+  const url = attrs[GIT_URL] ?? plain;
+  const [, scpHost, scpPath = ""] = /^[\w-]+@([^:/]+):(.*)$/s.exec(url) ?? [];
+  const address = scpHost === undefined ? url.replace(/^[a-z]+:\/\//i, "") : `${scpHost}/${scpPath}`;
+  const [, host = "", path = ""] = /^(?:[^/@]*@)?([^/]*)(.*)$/s.exec(address) ?? [];
+  const [ref = "", directory = ""] = fragment.split(/:(.*)/s);
+  const below = posix.join("/", directory).replace(/^\/|\/$/g, "");
+  const rest = `${ref}${below === "" ? "" : `:${below}`}`;
+  return `git://${host}${posix.join("/", path)}${rest === "" ? "" : `#${rest}`}`;
 }

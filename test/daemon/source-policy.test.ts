@@ -139,6 +139,18 @@ describe("source policies", function () {
     }
   });
 
+  it("make directories of named contexts that are images", async () => {
+    policyFile(rule("CONVERT", `docker-image://${image}`, { identifier: "local://other" }));
+    const beside = shop.context("beside", { word: "beside" });
+    const dir = shop.context("named", { Dockerfile: "FROM scratch\nCOPY --from=some /word /\n" });
+    const out = shop.at("home", "named");
+    const contexts = [`some=docker-image://${image}`, `other=${beside}`];
+    const flags = contexts.flatMap((one) => ["--build-context", one]);
+    const env = { [VARIABLE]: join(shop.at("policy"), "policy.json") };
+    await shop.ok(["build", ...flags, "-o", out, dir], { env });
+    assert.equal(readFileSync(join(out, "word"), "utf8"), "beside");
+  });
+
   const definition = (identifier: string) => {
     const graph = openGraph();
     const note = { name: "source", ignoreCache: false, at: [], group: null };
@@ -179,6 +191,14 @@ describe("source policies", function () {
     await assert.rejects(
       control({ Definition: definition("https://a.test/f"), SourcePolicy: { rules: [{ action: 0 }] } }),
       { message: /invalid nil selector/ },
+    );
+    const selector = { identifier: "*" };
+    await assert.rejects(
+      control({
+        Definition: definition("https://a.test/f"),
+        SourcePolicy: { rules: [{ action: 9000 as PolicyAction, selector }] },
+      }),
+      { message: /unknown type of action: 9000/ },
     );
   });
 

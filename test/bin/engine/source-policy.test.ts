@@ -131,5 +131,28 @@ describe("a source policy", () => {
     const named = (identifier: string) => withFullName({ kind: "source", identifier, attrs: {} }).identifier;
     assert.equal(named("docker-image://alpine"), ALPINE);
     assert.equal(named("git://a/b"), "git://a/b");
+    assert.equal(named("git://a/b.git#main:../x/./y/"), "git://a/b.git#main:x/y");
+  });
+
+  it("knows repositories by the address that git is called with", async () => {
+    const named = (url: string) =>
+      withFullName({
+        kind: "source",
+        identifier: "git://good.test/repo.git#v1",
+        attrs: { "git.fullurl": url },
+      }).identifier;
+    for (const url of [
+      "https://u:p@evil.test/x.git",
+      "ssh://git@evil.test//x.git",
+      "git@evil.test:x.git",
+      "evil.test/x.git",
+    ])
+      assert.equal(named(url), "git://evil.test/x.git#v1", url);
+    const attrs = { "git.fullurl": "https://a.test/x.git" };
+    const convert = [rule("CONVERT", "git://a.test/*", {}, { identifier: "git://b.test/$1" })];
+    assert.deepEqual(await evaluate(convert, "git://a.test/x.git", attrs), {
+      identifier: "git://b.test/x.git",
+      attrs: {},
+    });
   });
 });
