@@ -6,11 +6,12 @@ import { parseArgs } from "node:util";
 import { BuildError } from "../solver/graph/error.ts";
 import { nearest } from "../solver/graph/nearest.ts";
 
-/** One flag. bool: takes no value but may be given one (--push=false). list: may be repeated. */
+/** One flag. bool: takes no value but may be given one (--push=false). list: may be repeated. optional: a list whose values stand behind
+ *  "=" only, and may be left out ("" then). */
 export interface FlagSpec {
   readonly name: string;
   readonly short?: string;
-  readonly kind: "bool" | "string" | "list";
+  readonly kind: "bool" | "string" | "list" | "optional";
   /** One line for the help. Empty: not listed. */
   readonly help: string;
   /** What the value is called in the help. */
@@ -75,7 +76,7 @@ export function parseFlags(spec: CommandSpec, args: readonly string[]): ParsedFl
     flags.map((flag) => [
       flag.name,
       {
-        type: flag.kind === "bool" ? ("boolean" as const) : ("string" as const),
+        type: flag.kind === "bool" || flag.kind === "optional" ? ("boolean" as const) : ("string" as const),
         multiple: true,
         ...(flag.short === undefined ? {} : { short: flag.short }),
       },
@@ -120,6 +121,7 @@ export function parseFlags(spec: CommandSpec, args: readonly string[]): ParsedFl
 }
 
 function flagValue(flag: FlagSpec, rawName: string, value: string | undefined, spec: CommandSpec): string {
+  if (flag.kind === "optional") return value ?? "";
   if (flag.kind !== "bool") {
     if (value === undefined) throw usage(spec, `flag needs an argument: ${quoteFlag(rawName)}`);
     // pflag takes "=" after a short flag for a separator
@@ -208,7 +210,11 @@ export function flagLines(flags: readonly FlagSpec[]): string[] {
   const left = shown.map((flag) => {
     const short = flag.short === undefined ? "    " : `-${flag.short}, `;
     const value =
-      flag.kind === "bool" ? "" : ` ${flag.value ?? (flag.kind === "list" ? "stringArray" : "string")}`;
+      flag.kind === "bool"
+        ? ""
+        : flag.kind === "optional"
+          ? `[=${flag.value ?? "string"}]`
+          : ` ${flag.value ?? (flag.kind === "list" ? "stringArray" : "string")}`;
     return `  ${short}--${flag.name}${value}`;
   });
   const width = Math.max(...left.map((text) => text.length)) + 3;

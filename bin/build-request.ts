@@ -87,8 +87,20 @@ export async function readBuildFlags(
     reproducible: flags.bool("reproducible"),
     contextMode: readContextMode(flags.one("context-mode")),
     call: readCall(flags),
+    sourcePolicies: await readPolicies(env, cwd, signal),
+    verifySource: null,
     ...(await readCaches(flags, isOn(buildArgs.get("BUILDKIT_INLINE_CACHE")), env, cwd)),
   });
+}
+
+async function readPolicies(
+  env: Environment,
+  cwd: string,
+  signal: AbortSignal,
+): Promise<BuildRequest["sourcePolicies"]> {
+  if (!env["EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"]) return [];
+  const { readSourcePolicies } = await import("./source-policy-file.ts");
+  return await readSourcePolicies(env, cwd, signal);
 }
 
 /** Go's strconv.ParseBool, false for anything else. */

@@ -1,10 +1,10 @@
-// type=s3 and type=gha of --cache-from and --cache-to, with the environment variables that BuildKit and buildx use.
+// type=s3, type=azblob and type=gha of --cache-from and --cache-to, with the environment variables that BuildKit and buildx use.
 // https://docs.docker.com/build/cache/backends/s3/, https://docs.docker.com/build/cache/backends/gha/
 //
 // Secrets are passed as functions, so that no printed or stored request contains them.
 
 import type { Attributes } from "./cache-attributes.ts";
-import type { GhaLocation, S3Location } from "./engine/cache-location.ts";
+import type { AzureLocation, GhaLocation, S3Location } from "./engine/cache-location.ts";
 import type { Environment } from "./engine/request.ts";
 import { parseDuration } from "./format.ts";
 
@@ -52,6 +52,52 @@ export function readS3(attributes: Attributes, env: Environment): S3Location {
         : { accessKeyId, secretAccessKey, sessionToken: sessionToken || null },
   };
 }
+
+/** Takes the attributes of type=azblob. Throws USAGE. */
+export function readAzure(attributes: Attributes, env: Environment): AzureLocation {
+  const text = attributes.take("account_url") || env.BUILDKIT_AZURE_STORAGE_ACCOUNT_URL;
+  if (!text)
+    throw attributes.wrong(
+      "type=azblob requires account_url=URL",
+      "or set BUILDKIT_AZURE_STORAGE_ACCOUNT_URL",
+    );
+  const account = URL.canParse(text) ? new URL(text) : null;
+  if (account === null || !/^https?:$/.test(account.protocol) || account.username !== "")
+    throw attributes.wrong("account_url is not an http or https URL");
+  const sas = account.search;
+  account.search = account.hash = "";
+  const accountName =
+    attributes.take("account_name") ||
+    env.BUILDKIT_AZURE_STORAGE_ACCOUNT_NAME ||
+    (account.hostname.split(".", 1)[0] ?? "");
+  if (!/^[\w-]+$/.test(accountName)) throw attributes.wrong(`account_name=${accountName} is not valid`);
+  const container = attributes.take("container") || env.BUILDKIT_AZURE_STORAGE_CONTAINER || "buildkit-cache";
+  if (!/^[\w$-]+$/.test(container)) throw attributes.wrong(`container=${container} is not a valid name`);
+  const prefix = attributes.take("prefix") ?? env.BUILDKIT_AZURE_STORAGE_PREFIX ?? "";
+  const blobsPrefix = attributes.take("blobs_prefix") ?? "blobs";
+  const manifestsPrefix = attributes.take("manifests_prefix") ?? "manifests";
+  if ([prefix, blobsPrefix, manifestsPrefix].some((one) => one.split("/").includes("..")))
+    throw attributes.wrong('a prefix cannot contain ".."');
+  const names = (attributes.take("name") || "buildkit").split(";").filter((name) => name !== "");
+  const key = attributes.take("secret_access_key") || null;
+  if (key !== null && !/^[A-Za-z0-9+/]+={0,2}$/.test(key))
+    throw attributes.wrong("secret_access_key is not base64");
+  if (key === null && sas === "")
+    throw attributes.wrong(
+      "type=azblob requires secret_access_key=KEY",
+      "or an account_url with a shared access signature",
+    );
+  return {
+    kind: "azblob",
+    ...{ account: account.href, accountName, container, prefix, blobsPrefix, manifestsPrefix },
+    names: names.length === 0 ? ["buildkit"] : names,
+    uploadsAtOnce: AZURE_UPLOADS_AT_ONCE,
+    sas: () => sas,
+    key: () => key,
+  };
+}
+/** As BuildKit sends blocks. */
+const AZURE_UPLOADS_AT_ONCE = 4;
 
 /** Takes the attributes of type=gha. Throws USAGE; a missing service or token is no error yet: see `withoutService`. */
 export function readGha(attributes: Attributes, env: Environment): GhaLocation {

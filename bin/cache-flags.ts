@@ -6,7 +6,7 @@ import { formatReference, parseReference, withDefaultTag } from "../cache/regist
 import type { CacheForm } from "../exporters/cache-export.ts";
 import { isDigest } from "../solver/graph/digest.ts";
 import { type Attributes, readAttributes } from "./cache-attributes.ts";
-import { readGha, readS3 } from "./cache-flags-objects.ts";
+import { readAzure, readGha, readS3 } from "./cache-flags-objects.ts";
 import {
   type CacheFrom,
   type CacheLocation,
@@ -15,7 +15,7 @@ import {
 } from "./engine/cache-location.ts";
 import type { Environment } from "./engine/request.ts";
 
-const TYPES = "registry, local, inline, s3 and gha";
+const TYPES = "registry, local, inline, s3, azblob and gha";
 
 /** A directory of type=local as the place of a cache. */
 export type DirectoryAt = (
@@ -110,14 +110,13 @@ function location(
     }
     case "s3":
       return readS3(attributes, env);
+    case "azblob":
+      return readAzure(attributes, env);
     case "gha":
       return readGha(attributes, env);
     case "":
       throw attributes.wrong("a type is required", `known are ${TYPES}`);
     default:
-      throw attributes.wrong(
-        type === "azblob" ? "type=azblob is not supported" : `unknown type "${type}"`,
-        `available are ${TYPES}`,
-      );
+      throw attributes.wrong(`unknown type "${type}"`, `available are ${TYPES}`);
   }
 }

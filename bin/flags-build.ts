@@ -35,6 +35,12 @@ export const BUILD_FLAGS: CommandFlags = {
       kind: "list",
       help: 'Grant an entitlement ("network.host", "security.insecure", "device")',
     },
+    {
+      name: "allow-frontend",
+      kind: "optional",
+      value: "NAME,...",
+      help: "Run frontends in images (# syntax=): of these repositories, or of any",
+    },
     { name: "annotation", kind: "list", help: "Add an annotation to the image (format: [TYPE:]KEY=VALUE)" },
     { name: "attest", kind: "list", help: 'Attestation parameters (only "disabled=true" so far)' },
     {
@@ -56,12 +62,12 @@ export const BUILD_FLAGS: CommandFlags = {
     {
       name: "cache-from",
       kind: "list",
-      help: 'External cache sources: registry, local, s3, gha (e.g., "type=local,src=path")',
+      help: 'Cache sources: registry, local, s3, azblob, gha (e.g., "type=local,src=path")',
     },
     {
       name: "cache-to",
       kind: "list",
-      help: 'Cache destinations: registry, inline, local, s3, gha ("type=local,dest=path")',
+      help: 'Caches written: registry, inline, local, s3, azblob, gha ("type=local,dest=dir")',
     },
     {
       name: "call",

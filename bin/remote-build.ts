@@ -68,7 +68,7 @@ export async function buildElsewhere(
   let store: Promise<OpenStore> | null = null;
   const report = await buildRemotely(request, {
     ...{ address, env: config.env, tempDir, signal, emit, onSource },
-    sharedKey: await sharedKeyOf(request, config),
+    ...(await keysOf(request, config)),
     store: () =>
       (store ??= openLocalStore(config, {
         onMended: (what) => void process.stderr.write(`WARNING: the store ${config.root}: ${what}\n`),
@@ -94,17 +94,22 @@ const LOOPBACK = /^(?:localhost|127\.\d+\.\d+\.\d+|::1)$/;
 /** Flags of the engine, the store and the registries of this machine mean nothing on another. */
 function refuseLocal(flags: ParsedFlags): void {
   const hint = "it is a setting of builds on this machine";
-  for (const name of ["explain", "max-storage", "oci-runtime"])
+  for (const name of ["allow-frontend", "explain", "max-storage", "oci-runtime"])
     if (flags.has(name) && flags.one(name) !== "false") throw unsupported(`--${name}`, hint);
   for (const { name } of REGISTRY_FLAGS)
     if (flags.has(name)) throw unsupported(`--${name}`, "set it in the configuration of the builder");
 }
 
-/** Names the context's directory for builders that keep copies, in a way that only this user can: who names a copy may learn what is in it. */
-async function sharedKeyOf({ context }: BuildRequest, config: Config): Promise<string> {
+/** Keys of this user. The first names the context's directory for builders that keep copies, in a way that only this user can: who names a copy may learn what is in it. */
+async function keysOf(
+  { context }: BuildRequest,
+  config: Config,
+): Promise<{ readonly sharedKey: string; readonly tokenSecret: string }> {
   const key = await clientKey(config.configDir);
   const name = context.kind === "directory" ? realpathSync(context.path) : context.kind;
-  return createHmac("sha256", key).update(name).digest("hex").slice(0, 32);
+  const keyFor = (what: string): string => createHmac("sha256", key).update(what).digest("hex");
+  // No path is empty, and none has a NUL.
+  return { sharedKey: keyFor(name).slice(0, 32), tokenSecret: keyFor("\0tokens") };
 }
 
 /** Made once. A configuration that cannot be written makes no copies that are used again. */

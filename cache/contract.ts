@@ -46,7 +46,7 @@ export interface Ingest extends AsyncDisposable {
 /** Where a missing blob can be fetched from. */
 export interface RemoteBlob {
   readonly descriptor: Descriptor;
-  /** Registry reference (host/repo), `oci-layout:/abs/path`, or an object store's location (`s3:…`, `gha:…`). */
+  /** Registry reference (host/repo), `oci-layout:/abs/path`, or an object store's location (`s3:…`, `azblob:…`, `gha:…`). */
   readonly from: string;
 }
 

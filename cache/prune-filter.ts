@@ -58,8 +58,8 @@ async function parseFilter(text: string): Promise<(entry: UsageEntry) => boolean
     case "!=":
       return (entry) => !valuesOf(entry).includes(value);
     default: {
-      const isMatch = await compileExpression(value, text);
-      return (entry) => valuesOf(entry).some(isMatch);
+      const expression = await compileExpression(value, `the filter ${JSON.stringify(text)}`);
+      return (entry) => valuesOf(entry).some((one) => expression.test(one));
     }
   }
 }

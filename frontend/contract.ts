@@ -53,6 +53,8 @@ export interface ResolvedImage {
   readonly config: Uint8Array; // image config of the chosen platform
   /** The digest exists only on this machine and is not shown. Omitted: false. */
   readonly isPrivate?: boolean;
+  /** The image that is to be used in place of the one asked for, as an identifier; omitted: it is that one. */
+  readonly identifier?: string;
 }
 
 /** Functions through which the frontend accesses images and sources. */

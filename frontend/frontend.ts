@@ -10,7 +10,8 @@ import { outlineOf, targetsOf } from "./outline.ts";
 import { parseDockerfile, readDockerfile } from "./parse.ts";
 import { checkSyntax, findSyntax } from "./syntax.ts";
 export { emptyImage, readResultConfig } from "./image-config.ts";
-export { ForeignFrontend } from "./syntax.ts";
+export { ConvertedImage } from "./sources.ts";
+export { ForeignFrontend, type SyntaxWish } from "./syntax.ts";
 import type {
   CallOptions,
   CheckResult,

@@ -86,6 +86,15 @@ function scratch(platform: Platform): Base {
   return { image: emptyImage(platform), platform, source: () => null };
 }
 
+/** A policy has made something else of an image. What a named context stands for may be that. */
+export class ConvertedImage extends BuildError {
+  readonly identifier: string;
+  constructor(image: string, identifier: string) {
+    super("USAGE", `a source policy converts ${image} to ${identifier}, which is no image`);
+    this.identifier = identifier;
+  }
+}
+
 interface ImageOptions {
   readonly platform: Platform;
   readonly at: SourceRange;
@@ -101,11 +110,12 @@ interface ImageOptions {
 async function loadImage(conversion: Conversion, identifier: string, options: ImageOptions): Promise<Base> {
   const { platform, at, shown, isContext = false } = options;
   const prefix = conversion.isMultiPlatform ? `[${formatPlatformAll(platform)} internal]` : "[internal]";
-  const [scheme = "", reference = ""] = identifier.split(/:\/\/(.*)/s);
+  const [, written = ""] = identifier.split(/:\/\/(.*)/s);
   const resolved = await conversion.host.resolveImage(identifier, {}, platform, {
     signal: conversion.signal,
-    vertexName: `${prefix} load metadata for ${reference}`,
+    vertexName: `${prefix} load metadata for ${written}`,
   });
+  const [scheme = "", reference = ""] = (resolved.identifier ?? identifier).split(/:\/\/(.*)/s);
   const { image, isEmpty } = readBaseImage(resolved.config, shown);
   const pinned = reference.includes("@") ? reference : `${reference}@${resolved.digest}`;
   const shownAs = resolved.isPrivate === true ? reference : pinned;
@@ -181,7 +191,7 @@ async function loadContext(
     if (scheme === "docker-image" && reference === SCRATCH_NAME) return scratch(platform);
     const full =
       scheme === "docker-image" ? formatImageName(atPlace(at, () => parseImageName(reference))) : reference;
-    const base = await atPlaceLater(at, () =>
+    const found = await atPlaceLater(at, () =>
       loadImage(conversion, `${scheme}://${full}`, {
         platform,
         at,
@@ -190,8 +200,17 @@ async function loadContext(
           scheme === "docker-image" ? `${title} ${pinned}` : `${title} OCI load from client`,
         isImplicit: conversion.isTargetImplicit,
         isContext: true,
+      }).catch((error: unknown) => {
+        // Directories and downloads, as in dockerui: namedcontext.go.
+        if (error instanceof ConvertedImage && /^(?:local|https?):/.test(error.identifier)) return error;
+        throw error;
       }),
     );
+    if (found instanceof ConvertedImage) {
+      const converted = found.identifier.replace(/^local:\/\//, "local:");
+      return await loadContext(conversion, { name, value: converted }, platform, at);
+    }
+    const base = found;
     // The name is the context's own, not that of a numbered step.
     return { ...base, source: () => base.source((text) => text) };
   }

@@ -59,13 +59,13 @@ export class ForeignFrontend extends BuildError {
     const { image, origin, at } = wish;
     super(
       "DOCKERFILE_UNSUPPORTED",
-      `the frontend ${JSON.stringify(image)} is not supported: frontend images are not run`,
+      `the frontend ${JSON.stringify(image)} is an image, which is not run unless it is allowed`,
       {
         at,
         hint:
           origin === "syntax"
-            ? "if the file is a plain Dockerfile, remove the line or build with --build-arg BUILDKIT_SYNTAX=docker/dockerfile:1"
-            : "omit the build argument, or use docker/dockerfile:1",
+            ? "allow it with --allow-frontend; if the file is a plain Dockerfile, remove the line or build with --build-arg BUILDKIT_SYNTAX=docker/dockerfile:1"
+            : "allow it with --allow-frontend, omit the build argument, or use docker/dockerfile:1",
       },
     );
     this.wish = wish;

@@ -14,6 +14,7 @@ import {
   outputName,
 } from "./cache-key.ts";
 import { keysOf, type Parts } from "./edge.ts";
+import type { Definition, Input } from "./graph/definition.ts";
 import type { Digest } from "./graph/digest.ts";
 import { saysWaiting } from "./graph/event.ts";
 import type { Op } from "./graph/op.ts";
@@ -43,6 +44,12 @@ export interface Means {
   readonly terms?: string;
   /** Keeps the worker and everything it uses until disposed: shared work outlives the build that started it. */
   readonly hold?: () => AsyncDisposable;
+  /** Each graph as it is to be solved, with the roots wanted of it; omitted: as it is. */
+  readonly govern?: (
+    definition: Definition,
+    roots: readonly Input[],
+    context: { readonly signal: AbortSignal },
+  ) => Promise<{ readonly definition: Definition; readonly roots: readonly Input[] }>;
 }
 
 export interface Task {

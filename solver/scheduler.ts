@@ -303,9 +303,11 @@ export async function runJob(
   ): Promise<Result> {
     if (++once.nested > BUILD_OPS_MAX)
       throw new BuildError("LIMIT_EXCEEDED", `a build has more than ${BUILD_OPS_MAX} build steps`);
-    const { definition, root } = await readNested(vertex, inputs, options.within, worker, inner);
-    if (root === null) return SCRATCH;
-    const nested = loadJob({ definition, noCache: options.noCache }, [root]);
+    const read = await readNested(vertex, inputs, options.within, worker, inner);
+    if (read.root === null) return SCRATCH;
+    const governed = await means.govern?.(read.definition, [read.root], inner);
+    const { definition, roots } = governed ?? { definition: read.definition, roots: [read.root] };
+    const nested = loadJob({ definition, noCache: options.noCache }, roots);
     // Its steps are those of the build, not of this step: told as such.
     const [result] = await runJob(
       nested,

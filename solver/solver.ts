@@ -63,8 +63,11 @@ export function openSolver(means: Means, sharing: Sharing = openSharing()): Solv
   const once: DoneOnce = { forced: new Map(), pins: new Map(), nested: 0 };
   const name = sharing.nextJob();
   return {
-    async solve(request, roots, context, options = {}) {
+    async solve(asked, askedRoots, context, options = {}) {
       context.signal.throwIfAborted();
+      const governed = await means.govern?.(asked.definition, askedRoots, context);
+      const { definition, roots } = governed ?? { definition: asked.definition, roots: askedRoots };
+      const request = { ...asked, definition };
       const job = loadJob(request, roots);
       const records = openResultRecords(means.store, means.nowMs, means.imports);
       const keepIt = (): void => {

@@ -58,8 +58,13 @@ const DOORS: readonly string[] = [
   "bin/version.ts",
   "bin/daemon/buildctl.ts",
   "bin/daemon/main.ts",
+  "bin/daemon/own-build.ts", // frontends in images, for builds of the command
   "bin/remote/remote.ts",
   "bin/remote/address.ts", // the words of --builder
+  "bin/remote/plan.ts", // what a frontend is told, also one on this machine
+  "bin/remote/answer.ts",
+  "bin/remote/failure.ts",
+  "bin/remote/session-server.ts", // names of sessions
   "bin/remote/control.ts", // who a builder is
   "bin/remote/solve-request.ts", // what only this machine does
   "bin/wire/*",
@@ -68,6 +73,7 @@ const DOORS: readonly string[] = [
   "bin/engine/defaults.ts", // requests without flags
   "bin/engine/cache-location.ts",
   "bin/engine/cache-mounts.ts",
+  "bin/engine/source-policy.ts", // rules about sources
   "bin/engine/context-files.ts", // how long a Dockerfile may be
   "bin/engine/archives.ts", // load and import, which need the store alone
   "bin/engine/local-images.ts",
@@ -115,7 +121,7 @@ const DOORS: readonly string[] = [
   "cache/usage-entry.ts",
   "cache/prune-filter.ts",
   "cache/history-files.ts", // builds of a daemon
-  "cache/linear-regexp.ts", // of filters
+  "cache/linear-regexp.ts", // of filters and policies
   "cache/image-record.ts", // names and IDs of images as keys
   "cache/near-image.ts", // what is here in place of an image that is not
   "cache/program.ts", // programs of this machine
@@ -158,6 +164,7 @@ const DOORS: readonly string[] = [
   "cache/remote-cache/mount-restore.ts",
   "cache/remote-cache/place.ts",
   "cache/registry/client.ts",
+  "cache/registry/auth.ts", // tokens that a builder asks its client for
   "cache/registry/contract.ts",
   "cache/registry/docker-config.ts",
   "cache/registry/docker-login.ts",

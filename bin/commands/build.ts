@@ -7,11 +7,11 @@ import { readBuildFlags } from "../build-request.ts";
 import { buildRequest } from "../engine/defaults.ts";
 import { chosenBuilder } from "../builder-choice.ts";
 import { colourTable } from "../colours.ts";
-import type { BuildReport, BuildRequest, SourceText } from "../engine/request.ts";
+import type { BuildReport, BuildRequest, EngineBuildOptions, SourceText } from "../engine/request.ts";
 import { resolveContext } from "../context-source.ts";
 import { configuredProxies } from "../docker-proxies.ts";
 import { BUILD_FLAGS, FLAGS_WITHOUT_EFFECT } from "../flags-build.ts";
-import { gatewayHosts } from "../flags-values.ts";
+import { gatewayHosts, parseCsv } from "../flags-values.ts";
 import { openBuildSession } from "../local-session.ts";
 import { openDisplay, progressMode } from "../progress.ts";
 import { openSshSockets } from "../ssh-sockets.ts";
@@ -131,7 +131,7 @@ async function build(
     const session = openBuildSession(config, where.context, { signal, directories, secrets, ssh: ssh.paths });
     const request = buildRequest({ ...asked, ...where, outputs, session });
     const usage = openStepUsage();
-    const report = await engine.build(request, {
+    const options: EngineBuildOptions = {
       signal,
       onSource,
       onExplained,
@@ -141,11 +141,26 @@ async function build(
         const said = usage.take(event);
         if (said !== null && config.verbose) display.event({ kind: "note", message: said });
       },
-    });
+    };
+    const allowed = allowedFrontends(flags);
+    const report =
+      allowed === null
+        ? await engine.build(request, options)
+        : await (await import("../frontend-build.ts")).buildWithFrontends(engine, request, options, {
+            repositories: allowed,
+            tempDir: () => (scratch ??= mkdtempSync(join(engine.store.tempDir(), "stdin-"))),
+          });
     return { report: { ...report, metadata: { ...report.metadata, ...usage.metadata() } }, request };
   } finally {
     if (scratch !== null) rmSync(scratch, { recursive: true, force: true });
   }
+}
+
+/** The repositories of --allow-frontend, none: any; null: frontends in images are not run. */
+function allowedFrontends(flags: ParsedFlags): readonly string[] | null {
+  const values = flags.all("allow-frontend");
+  if (values.length === 0) return null;
+  return values.includes("") ? [] : values.flatMap(parseCsv);
 }
 
 async function complain(

@@ -26,6 +26,7 @@ import { CODE, RpcError } from "../wire/status.ts";
 import type { Attributes } from "./attributes.ts";
 import type { RemoteSession } from "./remote-session.ts";
 import type { CacheEntry } from "./solve-call.ts";
+import { policiesIn } from "./source-policies.ts";
 import { callOf } from "./subrequests.ts";
 
 /** What only clients of ours ask for. */
@@ -42,6 +43,8 @@ export interface DockerfileCall {
   readonly inputs: ReadonlyMap<string, FrontendInput>;
   readonly imports: readonly CacheEntry[];
   readonly session: RemoteSession;
+  /** Caches in place of those that the call names; null: there are none. */
+  readonly cacheFrom: readonly CacheFrom[] | null;
 }
 
 /** The terms of a build. `allowed`: entitlements this daemon grants. Throws RpcError for what is not supported, BuildError for what is
@@ -51,11 +54,7 @@ export function termsOf(
   session: RemoteSession | null,
   allowed: ReadonlySet<string>,
 ): BuildTerms {
-  const exporters =
-    solve.Exporters.length > 0 || solve.ExporterDeprecated === ""
-      ? solve.Exporters
-      : [{ Type: solve.ExporterDeprecated, Attrs: solve.ExporterAttrsDeprecated }];
-  const outputs = exporters.map(({ Type, Attrs }, index) => outputOf(Type, Attrs, index));
+  const outputs = exportersOf(solve).map(({ Type, Attrs }, index) => outputOf(Type, Attrs, index));
   return {
     tags: [],
     // Without any, a build is made for its steps, as in BuildKit.
@@ -66,8 +65,18 @@ export function termsOf(
     ociRuntime: null,
     reproducible: solve.FrontendAttrs[REPRODUCIBLE] === "true",
     cacheTo: cacheExports(solve, session),
+    sourcePolicies: policiesIn(solve.SourcePolicy === undefined ? [] : [solve.SourcePolicy]),
+    verifySource: null,
     session: session ?? contextOnly({ kind: "empty" }),
   };
+}
+
+/** The exporters of a request, also of clients that know of one only. */
+export function exportersOf(
+  solve: SolveRequest,
+): readonly { readonly Type: string; readonly Attrs: Attributes }[] {
+  if (solve.Exporters.length > 0 || solve.ExporterDeprecated === "") return solve.Exporters;
+  return [{ Type: solve.ExporterDeprecated, Attrs: solve.ExporterAttrsDeprecated }];
 }
 
 /** BuildKit's attributes for limits of steps, and one for processes, which it has none for. Throws RpcError. */
@@ -107,7 +116,7 @@ export function epochOf(solve: SolveRequest): number | null {
 /** What the client asks of dockerfile.v0 in a build. Throws RpcError for what is not supported, BuildError for what is wrong. */
 export function requestOf(
   solve: SolveRequest,
-  { options, inputs, imports, session }: DockerfileCall,
+  { options, inputs, imports, session, cacheFrom }: DockerfileCall,
 ): BuildRequest {
   const withPrefix = (prefix: string): Map<string, string> =>
     new Map(
@@ -134,7 +143,7 @@ export function requestOf(
     ulimits: options["ulimit"] ? parseCsv(options["ulimit"]).map(parseUlimit) : [],
     cgroupParent: options["cgroup-parent"] ?? "",
     call: callOf(options),
-    cacheFrom: cacheImports(imports, options, session),
+    cacheFrom: cacheFrom ?? cacheImports(imports, options, session),
     session,
   });
 }
@@ -154,7 +163,7 @@ function contextOf(
   const below = subdirectory === "" ? {} : { subdirectory };
   if (url.startsWith(UPLOADED)) {
     const at = new URL(url);
-    return { kind: "upload", open: (options) => session.upload(at, options), ...below };
+    return { kind: "upload", address: url, open: (options) => session.upload(at, options), ...below };
   }
   const isRepository = gitContext(url, new Map()) !== null;
   if (subdirectory === "" || !isRepository) return { kind: "remote", url, ...below };
@@ -204,8 +213,8 @@ function entitlements(asked: readonly string[], allowed: ReadonlySet<string>): E
   });
 }
 
-/** One exporter; what is not for this machine goes to the client under its number. */
-function outputOf(type: string, attributes: Attributes, index: number): Output {
+/** One exporter, by its number; what is not for this machine goes to the client under its number. */
+export function outputOf(type: string, attributes: Attributes, index: number): Output {
   const fields = Object.entries(attributes)
     .filter(([name]) => name !== "dest")
     .map(([name, value]) => field(`${name}=${value}`));

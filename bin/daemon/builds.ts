@@ -1,6 +1,7 @@
 // Builds by the names their clients chose. One begins with Control.Solve, is asked about by Status and by the gateway, which may come first, and
 // is known for a while after its end.
 
+import type { CacheFrom } from "../engine/cache-location.ts";
 import type { Bridge, SourceText } from "../engine/request.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
@@ -34,6 +35,8 @@ export interface Build {
   /** The graphs of what it was asked for, for errors: of no more than GRAPHS_MAX. */
   readonly graphs: Definition[];
   readonly frontends: Frontends;
+  /** Caches for all of its steps; null: each call says which. */
+  readonly cacheFrom: readonly CacheFrom[] | null;
   /** What each exporter of the request has made; null: no image. */
   exported: readonly (Descriptor | null)[];
   /** The engine's side of it; rejects when it ends before there is one. */
@@ -65,6 +68,36 @@ export interface Builds {
   statusOf(name: string, signal: AbortSignal): Promise<StatusStream>;
 }
 
+/** What a build has from its start. */
+export interface NewBuildOptions extends Pick<Build, "frontends" | "cacheFrom"> {
+  readonly status?: StatusStream;
+}
+
+/** A build that has not begun. `close`: it has ended, and who waits for its bridge waits for nothing. */
+export function newBuild(
+  known: Pick<Build, "request" | "session" | "signal">,
+  { status = openStatusStream(), ...options }: NewBuildOptions,
+): Build & { close(): void } {
+  const returned = openPromise<Result | undefined>();
+  const bridge = openPromise<Bridge>();
+  const { Ref: name } = known.request;
+  return {
+    ...known,
+    ...options,
+    status,
+    returned: returned.promise,
+    finish: returned.resolve,
+    fail: returned.reject,
+    bridge: bridge.promise,
+    opened: bridge.resolve,
+    close: () => bridge.reject(new RpcError(CODE.NOT_FOUND, `the build ${name} has ended`)),
+    results: openResults(),
+    source: null,
+    graphs: [],
+    exported: [],
+  };
+}
+
 export function openBuilds(frontends: () => Frontends): Builds {
   const running = new Map<string, Build & { close(): void }>();
   /** null: the history has its progress. */
@@ -79,22 +112,7 @@ export function openBuilds(frontends: () => Frontends): Builds {
       const name = request.Ref;
       if (name === "" || running.has(name) || ended.has(name))
         throw new RpcError(CODE.UNKNOWN, `job ID ${name} exists already`);
-      const returned = openPromise<Result | undefined>();
-      const bridge = openPromise<Bridge>();
-      const build = {
-        ...{ request, session, signal, frontends: frontends() },
-        returned: returned.promise,
-        finish: returned.resolve,
-        fail: returned.reject,
-        bridge: bridge.promise,
-        opened: bridge.resolve,
-        close: () => bridge.reject(new RpcError(CODE.NOT_FOUND, `the build ${name} has ended`)),
-        status: openStatusStream(),
-        results: openResults(),
-        source: null,
-        graphs: [],
-        exported: [],
-      };
+      const build = newBuild({ request, session, signal }, { frontends: frontends(), cacheFrom: null });
       running.set(name, build);
       waiting.arrived(name, build);
       return build;

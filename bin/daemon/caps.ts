@@ -32,9 +32,13 @@ export const FRONTEND_CAPS: readonly string[] = [
 /** What graphs of clients may contain, and what can be done with their results. */
 export const LLB_CAPS: readonly string[] = [
   ...STEP_CAPS,
+  "cache.azblob",
   "cache.gha",
   "cache.s3",
   "exporter.image.annotations",
   "exporter.sourcedateepoch",
   "exporter.multiple",
+  "exporter.session",
+  "source.policy",
+  "source.policy.session",
 ];

@@ -25,7 +25,6 @@ import {
   type UsageRecord,
   UsageRecordSchema,
 } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
-import { type Result, WarnRequestSchema } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import { type WorkerRecord } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
 import { type Call, type Handlers, streaming, unary } from "../wire/server.ts";
 import { CODE, RpcError } from "../wire/status.ts";
@@ -33,14 +32,16 @@ import { clockHeader, timestamp } from "../wire/timestamp.ts";
 import { openTunnel } from "../wire/tunnel.ts";
 import type { Build, Builds } from "./builds.ts";
 import { statusOf } from "./errors.ts";
+import { exportableOf } from "./exportable.ts";
 import type { History } from "./history.ts";
 import { openRemoteSession } from "./remote-session.ts";
 import type { Sessions } from "./sessions.ts";
 import { unlessAborted } from "../../solver/graph/scope.ts";
-import { epochOf, termsOf } from "./build-request.ts";
-import { bareResult } from "./results.ts";
-import { platformWarning } from "./result-words.ts";
-import { solveCall } from "./solve.ts";
+import { epochOf, exportersOf, termsOf } from "./build-request.ts";
+import { bareResult, metadataOf } from "./results.ts";
+import { findOutputs } from "./session-exporter.ts";
+import { verifierOf } from "./policy-session.ts";
+import { remember, solveCall } from "./solve.ts";
 import { versionOf } from "./worker-record.ts";
 
 const SERVICE = "/moby.buildkit.v1.Control";
@@ -145,9 +146,16 @@ export function controlHandlers(deps: ControlDeps): Handlers {
 }
 
 /** Drives the build to its end. Returns what its exporters say. */
-async function solve(build: Build, { engine, allowed }: ControlDeps): Promise<Record<string, string>> {
+async function solve(
+  build: Build,
+  { engine, allowed, sessions }: ControlDeps,
+): Promise<Record<string, string>> {
   const { request, status, signal } = build;
-  const terms = termsOf(request, build.session, allowed);
+  const { SourcePolicySession: judge } = request;
+  const terms = {
+    ...termsOf(request, build.session, allowed),
+    verifySource: judge === "" ? null : verifierOf((until) => sessions.get(judge, until)),
+  };
   const options: EngineBuildOptions = {
     signal,
     emit: (event) => status.event(event),
@@ -156,6 +164,7 @@ async function solve(build: Build, { engine, allowed }: ControlDeps): Promise<Re
       status.source(source);
     },
     keepsFailed: isDriven(request),
+    onConverted: (graph) => remember(build, graph),
   };
   return await engine.drive(terms, options, async (bridge) => {
     build.opened(bridge);
@@ -165,9 +174,20 @@ async function solve(build: Build, { engine, allowed }: ControlDeps): Promise<Re
         [...solved.metadata].map(([name, value]) => [name, Buffer.from(value).toString()]),
       );
     if (solved.result === null) return {};
-    const { metadata, outputs } = await bridge.export(solved.result);
-    build.exported = outputs;
-    return { ...responseOf(metadata), ...solved.result.words.response };
+    const more = request.EnableSessionExporter
+      ? await findOutputs(
+          build,
+          bridge,
+          solved.result,
+          solved.metadata ?? Object.fromEntries(metadataOf(solved.result)),
+        )
+      : [];
+    const { metadata, outputs } = await bridge.export(solved.result, { outputs: more });
+    // Without exporters the terms have an output that makes nothing.
+    build.exported = exportersOf(request).length === 0 ? outputs.slice(1) : outputs;
+    const response = { ...responseOf(metadata), ...solved.result.words.response };
+    if (request.EnableSessionExporter) await build.session?.finalizeExport(response, { signal });
+    return response;
   });
 }
 
@@ -176,11 +196,16 @@ function isDriven({ Frontend, Definition }: SolveRequest): boolean {
   return Frontend === "" && Definition === undefined; // an empty graph is one: nothing on scratch
 }
 
-type Exportable =
-  | { readonly kind: "images"; readonly result: BridgeResult | null }
+type Outcome =
+  /** `metadata`: what a client said of it; left out: what this process says. */
+  | {
+      readonly kind: "images";
+      readonly result: BridgeResult | null;
+      readonly metadata?: Readonly<Record<string, Uint8Array>>;
+    }
   | { readonly kind: "answer"; readonly metadata: ReadonlyMap<string, Uint8Array> };
 
-async function asked(build: Build, bridge: Bridge): Promise<Exportable> {
+async function asked(build: Build, bridge: Bridge): Promise<Outcome> {
   const { request } = build;
   const solved = await solveCall(build, bridge, {
     definition: request.Definition,
@@ -188,27 +213,19 @@ async function asked(build: Build, bridge: Bridge): Promise<Exportable> {
     options: request.FrontendAttrs,
     inputs: request.FrontendInputs,
     imports: request.Cache?.Imports ?? [],
+    sourcePolicies: [],
   });
-  if (solved.kind === "returned") return await exportableOf(build, bridge, solved.result);
+  if (solved.kind === "returned")
+    return { kind: "images", ...(await exportableOf(build, bridge, solved.result)) };
   if (solved.kind !== "ref") return solved;
   return { kind: "images", result: bareResult(solved.ref, hostPlatform(), epochOf(request)) };
 }
 
-async function returned(build: Build, bridge: Bridge): Promise<Exportable> {
-  return await exportableOf(build, bridge, await unlessAborted(build.returned, build.signal));
-}
-
-/** What a frontend has returned. */
-async function exportableOf(build: Build, bridge: Bridge, message: Result | undefined): Promise<Exportable> {
-  const { request, status } = build;
-  const empty = await bridge.define({ vertices: new Map(), notes: new Map(), root: null }, { cacheFrom: [] });
-  const result = build.results.exportable(message, { sourceDateEpoch: epochOf(request), empty });
-  const isEmpty = result === null || result.images.every(({ ref }) => ref.definition.root === null);
-  if (isEmpty && (result === null || request.Exporters.length === 0)) return { kind: "images", result: null };
-  const platforms = result.images.map(({ platform }) => platform);
-  const warning = isEmpty ? null : platformWarning(request.FrontendAttrs, platforms, result.multiPlatform);
-  if (warning !== null) status.warning(create(WarnRequestSchema, { level: 1n, short: Buffer.from(warning) }));
-  return { kind: "images", result };
+async function returned(build: Build, bridge: Bridge): Promise<Outcome> {
+  return {
+    kind: "images",
+    ...(await exportableOf(build, bridge, await unlessAborted(build.returned, build.signal))),
+  };
 }
 
 /** Exporter responses are texts: objects in base64, as BuildKit has them. */

@@ -7,6 +7,7 @@ import { BuildError, type SourceRange, withProposal } from "../../solver/graph/e
 import { encodeDefinition } from "../../solver/graph/llb-definition.ts";
 import { CODE, type Detail, RpcError } from "../wire/status.ts";
 import { stepsOf } from "./definitions.ts";
+import { denialDetails } from "./policy-session.ts";
 
 export const ERRDEFS = "github.com/moby/buildkit/errdefs";
 
@@ -34,7 +35,7 @@ export function statusOf(
     return new RpcError(CODE.INTERNAL, error instanceof Error ? error.message : String(error), [], error);
   const details = placesOf(error, sources);
   if (error.vertex !== null) details.push(detail("Vertex", { digest: error.vertex }));
-  details.push(...more);
+  details.push(...denialDetails(error), ...more);
   return new RpcError(CODE.UNKNOWN, messageOf(error), details, error);
 }
 

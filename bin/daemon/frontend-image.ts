@@ -20,6 +20,7 @@ import type { FrontendSettings } from "./config-file.ts";
 import { bridgeHandlers } from "./gateway.ts";
 import { healthHandlers } from "./health.ts";
 import { openPromise } from "./open-promise.ts";
+import { imageIn } from "./source-meta.ts";
 import type { SolveCall } from "./solve-call.ts";
 
 /** A frontend may use another, which may use another; more are refused. */
@@ -115,16 +116,19 @@ interface FrontendImage {
 /** The image by the digest it has now. */
 async function openImage(bridge: Bridge, name: string): Promise<FrontendImage> {
   const identifier = `docker-image://${name}`;
-  const found = await bridge.resolveSource(
+  const resolved = await bridge.resolveSource(
     { kind: "source", identifier, attrs: {} },
-    { platform: null, name: `resolve image config for ${identifier}`, gitObjects: false },
+    {
+      ...{ platform: null, name: `resolve image config for ${identifier}` },
+      ...{ gitObjects: false, resolveMode: "" },
+    },
   );
-  if (found.kind !== "image") throw new Error("an image is an image");
-  const { digest, config } = found.image;
-  const pinned = name.includes("@") ? identifier : `${identifier}@${digest}`;
+  const { digest, config } = imageIn(resolved.source, resolved.found);
+  const used = resolved.source.identifier;
+  const pinned = used.includes("@") ? used : `${used}@${digest}`;
   const graph = openGraph();
   const noteOf = (title: string) => ({ name: title, ignoreCache: false, at: [], group: null });
-  const source = { kind: "source", identifier: pinned, attrs: {} } as const;
+  const source = { ...resolved.source, identifier: pinned };
   const definition = graph.definition(graph.add(source, hostPlatform(), [], noteOf(pinned)));
   const about = openGraph();
   const file = {

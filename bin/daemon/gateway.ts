@@ -1,11 +1,6 @@
 // LLBBridge: how a client that drives the frontend itself (buildx, buildctl) has a build made.
 
 import { create } from "@bufbuild/protobuf";
-import type { SourceMetadata } from "../engine/request.ts";
-import { BuildError, printable } from "../../solver/graph/error.ts";
-import type { Platform as PlatformMessage } from "../wire/messages/pb/ops_pb.ts";
-import type { Platform } from "../../solver/graph/op.ts";
-import { normalizePlatform } from "../../solver/graph/platform.ts";
 import { type Handlers, unary } from "../wire/server.ts";
 import { APICapSchema } from "../wire/messages/moby/buildkit/v1/apicaps/caps_pb.ts";
 import {
@@ -18,7 +13,6 @@ import {
   ResolveImageConfigRequestSchema,
   ResolveImageConfigResponseSchema,
   ResolveSourceMetaRequestSchema,
-  type ResolveSourceMetaResponse,
   ResolveSourceMetaResponseSchema,
   RefSchema,
   type Result,
@@ -30,10 +24,8 @@ import {
   WarnRequestSchema,
   WarnResponseSchema,
 } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
-import { SourceOpSchema } from "../wire/messages/pb/ops_pb.ts";
 import type { WorkerRecord } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
 import { RpcError } from "../wire/status.ts";
-import { timestamp } from "../wire/timestamp.ts";
 import { type BuildOf, openBridgeCalls } from "./bridge-calls.ts";
 import type { Build, Builds } from "./builds.ts";
 import { FRONTEND_CAPS, LLB_CAPS } from "./caps.ts";
@@ -41,6 +33,17 @@ import { containerHandlers } from "./gateway-containers.ts";
 import { fileHandlers, SERVICE } from "./gateway-files.ts";
 import { idsOf } from "./results.ts";
 import { type Solved, solveCall } from "./solve.ts";
+import {
+  imageIn,
+  metadataMessage,
+  modeOf,
+  pinned,
+  platformOf,
+  questionOf,
+  resolveName,
+  sourceOf,
+} from "./source-meta.ts";
+import { policiesIn } from "./source-policies.ts";
 
 const BUILD_HEADER = "buildkit-controlapi-buildid";
 
@@ -79,6 +82,7 @@ export function bridgeHandlers(buildOf: BuildOf, workers: () => readonly WorkerR
             options: message.FrontendOpt,
             inputs: message.FrontendInputs,
             imports: message.CacheImports,
+            sourcePolicies: policiesIn(message.SourcePolicies),
           });
           const result = resultOf(solved, build, id);
           if (message.Evaluate)
@@ -116,25 +120,23 @@ export function bridgeHandlers(buildOf: BuildOf, workers: () => readonly WorkerR
       unary(ResolveImageConfigRequestSchema, ResolveImageConfigResponseSchema, (message, call) =>
         onBridge(call, async (bridge) => {
           const isLayout = message.ResolverType === 1;
-          const source = {
+          const asked = {
             kind: "source",
             identifier: `${isLayout ? "oci-layout" : "docker-image"}://${message.Ref}`,
-            attrs: {
-              ...modeOf(message.ResolveMode),
-              ...(isLayout ? { "oci.store": message.StoreID, "oci.session": message.SessionID } : {}),
-            },
+            attrs: isLayout ? { "oci.store": message.StoreID, "oci.session": message.SessionID } : {},
           } as const;
-          const found = await bridge.resolveSource(source, {
+          const { source, found } = await bridge.resolveSource(asked, {
             platform: platformOf(message.Platform),
-            name: nameOf(message.LogName, message.Ref),
+            name: resolveName(message.LogName, message.Ref),
             gitObjects: false,
+            resolveMode: modeOf(message.ResolveMode),
+            sourcePolicies: policiesIn(message.SourcePolicies),
           });
-          if (found.kind !== "image") throw new Error("an image is an image");
-          const { digest, config } = found.image;
+          const { digest, config } = imageIn(source, found);
           return create(ResolveImageConfigResponseSchema, {
             Digest: digest,
             Config: config,
-            Ref: message.Ref,
+            Ref: source === asked ? message.Ref : source.identifier.replace(/^[a-z-]+:\/\//, ""),
           });
         }),
       ),
@@ -143,18 +145,9 @@ export function bridgeHandlers(buildOf: BuildOf, workers: () => readonly WorkerR
       `${SERVICE}/ResolveSourceMeta`,
       unary(ResolveSourceMetaRequestSchema, ResolveSourceMetaResponseSchema, (message, call) =>
         onBridge(call, async (bridge) => {
-          const { identifier = "", attrs = {} } = message.Source ?? {};
-          const source = {
-            kind: "source",
-            identifier,
-            attrs: { ...attrs, ...modeOf(message.ResolveMode) },
-          } as const;
-          const found = await bridge.resolveSource(source, {
-            platform: platformOf(message.Platform),
-            name: nameOf(message.LogName, identifier.replace(/^[a-z-]+:\/\//, "")),
-            gitObjects: message.Git?.ReturnObject === true,
-          });
-          return metadataMessage({ identifier, attrs }, found, message.Image?.NoConfig === true);
+          const asked = sourceOf(message.Source);
+          const { source, found } = await bridge.resolveSource(asked, questionOf(message));
+          return metadataMessage(pinned(source, found), found, message.Image?.NoConfig === true);
         }),
       ),
     ],
@@ -191,60 +184,4 @@ function resultOf(solved: Solved, { results }: Build, session: string): Result {
         result: { case: "ref", value: create(RefSchema, { id: "" }) },
       });
   }
-}
-
-function metadataMessage(
-  { identifier, attrs }: { readonly identifier: string; readonly attrs: Record<string, string> },
-  found: SourceMetadata,
-  noConfig: boolean,
-): ResolveSourceMetaResponse {
-  const Source = create(SourceOpSchema, { identifier, attrs });
-  switch (found.kind) {
-    case "image": {
-      const { digest, config } = found.image;
-      if (!identifier.includes("@")) Source.identifier = `${identifier}@${digest}`;
-      const Image = { Digest: digest, Config: noConfig ? NOTHING : config };
-      return create(ResolveSourceMetaResponseSchema, { Source, Image });
-    }
-    case "git": {
-      const { object, commit, name, commitObject, tagObject } = found.git;
-      const Git = {
-        Checksum: object,
-        Ref: name,
-        CommitChecksum: commit === object ? "" : commit,
-        CommitObject: commitObject ?? NOTHING,
-        TagObject: tagObject ?? NOTHING,
-      };
-      return create(ResolveSourceMetaResponseSchema, { Source, Git });
-    }
-    case "http": {
-      const { digest: Checksum, filename: Filename, modifiedSeconds: seconds } = found;
-      const LastModified = seconds === null ? {} : { LastModified: timestamp(seconds * 1000) };
-      return create(ResolveSourceMetaResponseSchema, {
-        Source,
-        HTTP: { Checksum, Filename, ...LastModified },
-      });
-    }
-    case "other":
-      return create(ResolveSourceMetaResponseSchema, { Source });
-  }
-}
-
-const NOTHING = new Uint8Array(0);
-
-function modeOf(mode: string): Record<string, string> {
-  return mode === "" || mode === "default" ? {} : { "image.resolvemode": mode };
-}
-
-function nameOf(logName: string, reference: string): string {
-  return logName === "" ? `resolve image config for ${printable(reference)}` : logName;
-}
-
-/** Throws INVALID_ARGUMENT. */
-function platformOf(message: PlatformMessage | undefined): Platform | null {
-  if (message === undefined || message.OS === "") return null;
-  const { OS: os, Architecture: architecture, Variant: variant, OSVersion: osVersion } = message;
-  if (architecture === "")
-    throw new BuildError("USAGE", `a platform of ${printable(os)} needs an architecture`);
-  return normalizePlatform({ os, architecture, variant, ...(osVersion === "" ? {} : { osVersion }) });
 }

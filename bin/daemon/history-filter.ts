@@ -90,7 +90,7 @@ function unquoted(text: string, operator: string, filter: string): string {
 
 async function expression(value: string, text: string): Promise<(text: string) => boolean> {
   try {
-    return await compileExpression(value, text);
+    return (await compileExpression(value, `the filter ${JSON.stringify(text)}`)).test;
   } catch (error) {
     if (error instanceof BuildError) throw invalid(error.message, error);
     throw error;

@@ -1,6 +1,7 @@
 // The session of a client that is somewhere else: files, secrets, agents and credentials by calls through its tunnel.
 
 import { create } from "@bufbuild/protobuf";
+import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
 import type { ClientHttp2Session } from "node:http2";
 import { createServer, type Server } from "node:net";
@@ -30,7 +31,24 @@ import {
 import {
   CredentialsRequestSchema,
   CredentialsResponseSchema,
+  FetchTokenRequestSchema,
+  FetchTokenResponseSchema,
+  GetTokenAuthorityRequestSchema,
+  GetTokenAuthorityResponseSchema,
 } from "../wire/messages/moby/filesync/v1/auth_pb.ts";
+import {
+  type ExporterRequest,
+  FinalizeExportRequestSchema,
+  FinalizeExportResponseSchema,
+  FindExportersRequestSchema,
+  FindExportersResponseSchema,
+} from "../wire/messages/moby/exporter/v1/exporter_pb.ts";
+import {
+  type CheckPolicyRequest,
+  CheckPolicyRequestSchema,
+  type CheckPolicyResponse,
+  CheckPolicyResponseSchema,
+} from "../wire/messages/moby/buildkit/v1/sourcepolicy/policysession/policysession_pb.ts";
 import {
   CheckAgentRequestSchema,
   CheckAgentResponseSchema,
@@ -52,10 +70,35 @@ const METHODS = {
     input: CredentialsRequestSchema,
     output: CredentialsResponseSchema,
   },
+  authority: {
+    path: "/moby.filesync.v1.Auth/GetTokenAuthority",
+    input: GetTokenAuthorityRequestSchema,
+    output: GetTokenAuthorityResponseSchema,
+  },
+  token: {
+    path: "/moby.filesync.v1.Auth/FetchToken",
+    input: FetchTokenRequestSchema,
+    output: FetchTokenResponseSchema,
+  },
   agent: {
     path: "/moby.sshforward.v1.SSH/CheckAgent",
     input: CheckAgentRequestSchema,
     output: CheckAgentResponseSchema,
+  },
+  policy: {
+    path: "/moby.buildkit.v1.sourcepolicy.policysession.PolicyVerifier/CheckPolicy",
+    input: CheckPolicyRequestSchema,
+    output: CheckPolicyResponseSchema,
+  },
+  findExporters: {
+    path: "/moby.exporter.v1.Exporter/FindExporters",
+    input: FindExportersRequestSchema,
+    output: FindExportersResponseSchema,
+  },
+  finalizeExport: {
+    path: "/moby.exporter.v1.Exporter/FinalizeExport",
+    input: FinalizeExportRequestSchema,
+    output: FinalizeExportResponseSchema,
   },
   forward: "/moby.sshforward.v1.SSH/ForwardAgent",
   upload: "/moby.upload.v1.Upload/Pull",
@@ -71,6 +114,8 @@ const WHOLE: Metadata = { "buildkit-exporter-multi-platform": "1" };
 /** A client that answers neither of two checks is gone: behind a proxy nothing else tells. */
 const HEALTH_EVERY_MS = 5_000;
 const HEALTH_WITHIN_MS = 15_000;
+/** What BuildKit gives a client for its credentials and tokens. */
+const AUTH_WITHIN_MS = 60_000;
 
 export interface RemoteSession extends Session, Disposable {
   readonly id: string;
@@ -80,6 +125,18 @@ export interface RemoteSession extends Session, Disposable {
   readonly gone: AbortSignal;
   /** A directory of the client that is a build cache. */
   cache(directory: string): WritableBlobs;
+  /** The client's judgement about a source. Throws RpcError, also for a client that judges none. */
+  checkPolicy(
+    request: CheckPolicyRequest,
+    options: { readonly signal: AbortSignal },
+  ): Promise<CheckPolicyResponse>;
+  /** The exporters that the client wants for results; none where it has no such service. */
+  findExporters(
+    found: { readonly metadata: Record<string, Uint8Array>; readonly refs: string[] },
+    options: { readonly signal: AbortSignal },
+  ): Promise<readonly ExporterRequest[]>;
+  /** Tells the client what exporters have made. Throws the client's error. */
+  finalizeExport(response: Record<string, string>, options: { readonly signal: AbortSignal }): Promise<void>;
   /** What the client sends under an address of its own. */
   readonly upload: NonNullable<Session["upload"]>;
 }
@@ -111,6 +168,7 @@ export function openRemoteSession(
   const lost = new RpcError(CODE.CANCELLED, "the session of the client has ended");
   http.once("close", () => controller.abort(lost));
   const agents = new Map<string, Promise<string | null>>();
+  const authorities = new Map<string, Promise<boolean>>();
   const servers: Server[] = [];
   let directory: string | null = null;
 
@@ -149,6 +207,13 @@ export function openRemoteSession(
       server.once("error", reject).listen({ path }, resolve);
     });
     return path;
+  }
+
+  /** Does the client fetch tokens itself? Its key only tells whether two sessions are of the same user; tokens here are of one session. */
+  async function hasAuthority(Host: string, signal: AbortSignal): Promise<boolean> {
+    const asked = create(GetTokenAuthorityRequestSchema, { Host, Salt: randomBytes(32) });
+    const found = await unlessUnserved(() => callUnary(http, METHODS.authority, asked, { signal }));
+    return found !== null && found.PublicKey.length === 32;
   }
 
   return {
@@ -198,7 +263,7 @@ export function openRemoteSession(
     },
     async credentials(host) {
       const found = await unlessMissing(() =>
-        callUnary(http, METHODS.credentials, create(CredentialsRequestSchema, { Host: host }), {
+        callUnary(http, METHODS.credentials, create(CredentialsRequestSchema, { Host: wireHost(host) }), {
           signal: gone,
         }),
       );
@@ -206,6 +271,37 @@ export function openRemoteSession(
       return found.Username === ""
         ? { kind: "identity-token", token: found.Secret }
         : { kind: "basic", username: found.Username, password: found.Secret };
+    },
+    async token({ host, realm: Realm, service: Service, scopes }, { signal }) {
+      const within = AbortSignal.any([signal, gone, AbortSignal.timeout(AUTH_WITHIN_MS)]);
+      const Host = wireHost(host);
+      let fetches = authorities.get(Host);
+      if (fetches === undefined) {
+        fetches = hasAuthority(Host, within);
+        authorities.set(Host, fetches);
+        fetches.catch(() => authorities.delete(Host)); // told below
+      }
+      if (!(await fetches)) return null;
+      const message = create(FetchTokenRequestSchema, {
+        ...{ ClientID: "buildkit-client", Host, Realm, Service, Scopes: [...scopes] },
+      });
+      try {
+        const {
+          Token: token,
+          ExpiresIn,
+          IssuedAt,
+        } = await callUnary(http, METHODS.token, message, {
+          signal: within,
+        });
+        const agedS = IssuedAt > 0n ? Math.max(0, Date.now() / 1000 - Number(IssuedAt)) : 0;
+        return { token, seconds: ExpiresIn > 0n ? Number(ExpiresIn) - agedS : null };
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!(error instanceof RpcError)) throw error;
+        throw new BuildError("REGISTRY_DENIED", `${host}: the client got no token: ${error.message}`, {
+          cause: error,
+        });
+      }
     },
     async *upload({ host, pathname }, { signal }) {
       if (!serves(METHODS.upload)) throw new RpcError(CODE.UNIMPLEMENTED, "the client uploads nothing");
@@ -215,6 +311,20 @@ export function openRemoteSession(
       });
       call.end();
       for await (const message of call.messages()) yield decodeBytes(message);
+    },
+    checkPolicy: (request, { signal }) =>
+      callUnary(http, METHODS.policy, request, { signal: AbortSignal.any([signal, gone]) }),
+    async findExporters(found, { signal }) {
+      const within = { signal: AbortSignal.any([signal, gone]) };
+      const answer = await unlessUnserved(() =>
+        callUnary(http, METHODS.findExporters, create(FindExportersRequestSchema, found), within),
+      );
+      return answer?.exporters ?? [];
+    },
+    async finalizeExport(response, { signal }) {
+      const message = create(FinalizeExportRequestSchema, { exporterResponse: response });
+      const within = { signal: AbortSignal.any([signal, gone]) };
+      await unlessUnserved(() => callUnary(http, METHODS.finalizeExport, message, within));
     },
     cache: (directory) => remoteBlobs(http, `local:${directory}`, gone),
     outputs: {
@@ -269,6 +379,11 @@ export function openRemoteSession(
   }
 }
 
+/** Clients know the Hub by the name of its API. */
+function wireHost(host: string): string {
+  return host === "docker.io" ? "registry-1.docker.io" : host;
+}
+
 /** null: the client has no such thing, or no such service. */
 async function unlessMissing<T>(call: () => Promise<T>): Promise<T | null> {
   try {
@@ -277,6 +392,18 @@ async function unlessMissing<T>(call: () => Promise<T>): Promise<T | null> {
     const isLack =
       error instanceof RpcError && (error.code === CODE.NOT_FOUND || error.code === CODE.UNIMPLEMENTED);
     if (isLack) return null;
+    throw error;
+  }
+}
+
+/** null: the client has no such service, or nothing behind it. */
+async function unlessUnserved<T>(call: () => Promise<T>): Promise<T | null> {
+  try {
+    return await call();
+  } catch (error) {
+    const isUnserved =
+      error instanceof RpcError && (error.code === CODE.UNAVAILABLE || error.code === CODE.UNIMPLEMENTED);
+    if (isUnserved) return null;
     throw error;
   }
 }

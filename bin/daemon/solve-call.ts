@@ -1,6 +1,7 @@
 // A solve, from Control or from the gateway.
 
 import type { Definition as DefinitionMessage } from "../wire/messages/pb/ops_pb.ts";
+import type { SourcePolicy } from "../engine/source-policy.ts";
 import type { Attributes } from "./attributes.ts";
 
 export interface SolveCall {
@@ -10,6 +11,8 @@ export interface SolveCall {
   readonly options: Attributes;
   readonly inputs: Readonly<Record<string, DefinitionMessage>>;
   readonly imports: readonly CacheEntry[];
+  /** For its definition, beside those of the build. */
+  readonly sourcePolicies: readonly SourcePolicy[];
 }
 
 /** A cache in BuildKit's words. */

@@ -29,13 +29,16 @@ export type Solved =
 export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): Promise<Solved> {
   const { definition, frontend, options } = call;
   if (frontend === "") {
-    const cacheFrom = cacheImports(call.imports, {}, build.session);
+    const cacheFrom = build.cacheFrom ?? cacheImports(call.imports, {}, build.session);
     const graph =
       definition === undefined
         ? { vertices: new Map(), notes: new Map(), root: null }
         : definitionIn(definition);
     remember(build, graph);
-    return { kind: "ref", ref: await bridge.define(graph, { cacheFrom }) };
+    return {
+      kind: "ref",
+      ref: await bridge.define(graph, { cacheFrom, sourcePolicies: call.sourcePolicies }),
+    };
   }
   if (definition !== undefined && definition.def.length > 0)
     throw new RpcError(CODE.INVALID_ARGUMENT, "a solve has either a definition or a frontend");
@@ -56,7 +59,8 @@ export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): 
   const inputs = inputsOf(call.inputs, options);
   for (const { definition: input } of inputs.values()) remember(build, input);
   const session = viewOf(build.session, options);
-  const request = requestOf(build.request, { options, inputs, imports: call.imports, session });
+  const { cacheFrom } = build;
+  const request = requestOf(build.request, { options, inputs, imports: call.imports, session, cacheFrom });
   const outcome = await bridge.dockerfile(request).catch((error: unknown) => {
     if (error instanceof ForeignFrontend) return { kind: "foreign", wish: error.wish } as const;
     throw error;
@@ -73,7 +77,7 @@ export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): 
 }
 
 /** For errors, which say where in its files a step is. */
-function remember({ graphs }: Build, graph: Definition): void {
+export function remember({ graphs }: Build, graph: Definition): void {
   if (graphs.length < GRAPHS_MAX) graphs.push(graph);
 }
 

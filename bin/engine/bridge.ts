@@ -1,10 +1,11 @@
 // One build as its frontends see it: BuildKit's LLBBridge. The Dockerfile frontend of this process and those of clients use the same functions.
 
 import type { CacheFrom } from "./cache-location.ts";
-import type { Definition } from "../../solver/graph/definition.ts";
+import type { Definition, Input } from "../../solver/graph/definition.ts";
 import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import { BuildError, type StepLeft } from "../../solver/graph/error.ts";
 import type { Emit, ProgressEvent } from "../../solver/graph/event.ts";
+import type { SourceOp } from "../../solver/graph/op.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
 import type { CallContext, LayerId, Result } from "../../solver/graph/request.ts";
 import type { Session } from "../../solver/graph/session.ts";
@@ -17,13 +18,16 @@ import { resolvConfOf } from "./host-network.ts";
 import type { EngineParts, OpenBuild } from "./parts.ts";
 import {
   type Bridge,
-  type BridgeResult,
   type BuildTerms,
   type EngineBuildOptions,
   type FailedStep,
   NO_WORDS,
   type Ref,
+  type ResolveOptions,
+  type SourceMetadata,
 } from "./request.ts";
+import type { GovernedGraph, SourceGate } from "./source-gate.ts";
+import type { SourcePolicy } from "./source-policy.ts";
 import type { Lease } from "../../cache/contract.ts";
 
 /** How a result is solved. */
@@ -42,13 +46,57 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
   /** Of what failed steps left. */
   let leases: Lease | null = null;
   const told = openTold(emit);
+  /** Graphs that are solved in place of others. */
+  const convertedGraphs = new Set<Definition>();
+  const gates = new Map<string, Promise<SourceGate>>();
   const contextOf = ({ session }: OpenBuild): CallContext => ({ signal, session, emit: told.emit });
 
-  /** Graphs of the same session and caches are solved by the same solver. */
-  function buildOf(session: Session, cacheFrom: readonly CacheFrom[], pull: boolean): Promise<OpenBuild> {
-    const open = (): Promise<OpenBuild> => openBuild(parts, terms, { session, cacheFrom, pull }, options);
+  /** What sources have to pass; null: nothing is said of any. `more`: policies beside those of the build. */
+  function gateOf(more: readonly SourcePolicy[]): Promise<SourceGate | null> {
+    const policies = [...terms.sourcePolicies, ...more];
+    const { verifySource: verify } = terms;
+    if (policies.length === 0 && verify === null) return Promise.resolve(null);
+    const key = JSON.stringify(more);
+    const known =
+      gates.get(key) ??
+      import("./source-gate.ts").then(({ openSourceGate }) => openSourceGate(policies, { verify, describe }));
+    gates.set(key, known);
+    return known;
+  }
+
+  async function govern(
+    gate: SourceGate,
+    definition: Definition,
+    roots: readonly Input[],
+  ): Promise<GovernedGraph> {
+    const governed = await gate.graph(definition, roots, { signal });
+    if (governed.definition !== definition && !convertedGraphs.has(governed.definition)) {
+      convertedGraphs.add(governed.definition);
+      options.onConverted?.(governed.definition);
+    }
+    return governed;
+  }
+
+  /** Graphs of the same session, caches and policies are solved by the same solver. */
+  function buildOf(
+    session: Session,
+    cacheFrom: readonly CacheFrom[],
+    pull: boolean,
+    policies: readonly SourcePolicy[] = [],
+  ): Promise<OpenBuild> {
+    const open = async (): Promise<OpenBuild> => {
+      const gate = await gateOf(policies);
+      const means: SolvedWith = { session, cacheFrom, pull, gate };
+      return await openBuild(
+        parts,
+        terms,
+        means,
+        options,
+        gate === null ? null : (...graph) => govern(gate, ...graph),
+      );
+    };
     if (session !== terms.session) return open();
-    const key = JSON.stringify([cacheFrom, pull]);
+    const key = JSON.stringify([cacheFrom, pull, policies]);
     const known = builds.get(key);
     if (known !== undefined) return known;
     const opened = open();
@@ -114,12 +162,51 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       solved.set(one, Promise.resolve({ kind: "layers", layers: found }));
       return one;
     };
+    const graphs = [ref.definition, ...convertedGraphs];
     failed.set(error, {
-      vertex: ref.definition.vertices.get(error.vertex as Digest) ?? null,
+      vertex: graphs.map(({ vertices }) => vertices.get(error.vertex as Digest)).find(Boolean) ?? null,
       inputs: left.inputs.map(kept),
       mounts: left.mounts.map(kept),
       subject: left.subject,
     });
+  }
+
+  /** What a source stands for now, whatever policies say. */
+  async function describe(
+    { identifier, attrs, kind }: SourceOp,
+    { platform, name, gitObjects, resolveMode }: ResolveOptions,
+  ): Promise<SourceMetadata> {
+    const { store } = parts;
+    const mode = resolveMode === "" ? (attrs["image.resolvemode"] ?? "") : resolveMode;
+    const build = await buildOf(terms.session, [], mode === "pull");
+    const context = contextOf(build);
+    const source: SourceOp = {
+      kind,
+      identifier,
+      attrs: mode === "" ? attrs : { ...attrs, "image.resolvemode": mode },
+    };
+    switch (identifier.split("://", 1)[0]) {
+      case "docker-image":
+      case "oci-layout": {
+        const resolving = { platform: platform ?? hostPlatform(), name, context };
+        return { kind: "image", image: await resolveShown(build, source, resolving) };
+      }
+      case "git": {
+        const { describeGit } = await import("../../worker/sources/git.ts");
+        const gitContext = { ...context, variables: parts.gitVariables };
+        return { kind: "git", git: await describeGit(source, store, gitContext, { objects: gitObjects }) };
+      }
+      case "http":
+      case "https": {
+        const { downloadHttp } = await import("../../worker/sources/http.ts");
+        const file = await downloadHttp(source, store, context, parts.transport);
+        // A client that was told its digest builds on this file, whatever is pruned or served meanwhile.
+        leaseOf().addBlobs([file.digest]);
+        return { kind: "http", ...file };
+      }
+      default:
+        return { kind: "other" };
+    }
   }
 
   /** The layers of a result, unpacked. */
@@ -136,8 +223,9 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
 
   return {
     async dockerfile(asked) {
-      const written = await fetchHttpDockerfile(parts, asked, options);
-      const request = await fetchHttpContext(parts, written, options);
+      const gate = await gateOf([]);
+      const written = await fetchHttpDockerfile(parts, asked, { ...options, gate });
+      const request = await fetchHttpContext(parts, written, { ...options, gate });
       const session = await sessionWithContext(parts, request);
       const isBuild = request.call.name === "build";
       const build = await buildOf(session, isBuild ? request.cacheFrom : [], request.pull);
@@ -152,8 +240,8 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       const result = { images, multiPlatform, words: NO_WORDS, sourceDateEpoch, trace, onExported };
       return { kind: "result", result };
     },
-    async define(definition, { cacheFrom }) {
-      const build = await buildOf(terms.session, cacheFrom, false);
+    async define(definition, { cacheFrom, sourcePolicies }) {
+      const build = await buildOf(terms.session, cacheFrom, false, sourcePolicies);
       return refOf(definition, { build, noCache: false });
     },
     async evaluate(ref) {
@@ -182,35 +270,12 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       );
     },
     failureOf: (error) => (error instanceof BuildError ? (failed.get(error) ?? null) : null),
-    async resolveSource(source, { platform, name, gitObjects }) {
-      const { identifier, attrs } = source;
-      const { store } = parts;
-      const build = await buildOf(terms.session, [], attrs["image.resolvemode"] === "pull");
-      const context = contextOf(build);
-      switch (identifier.split("://", 1)[0]) {
-        case "docker-image":
-        case "oci-layout": {
-          const resolving = { platform: platform ?? hostPlatform(), name, context };
-          return { kind: "image", image: await resolveShown(build, identifier, attrs, resolving) };
-        }
-        case "git": {
-          const { describeGit } = await import("../../worker/sources/git.ts");
-          const gitContext = { ...context, variables: parts.gitVariables };
-          return { kind: "git", git: await describeGit(source, store, gitContext, { objects: gitObjects }) };
-        }
-        case "http":
-        case "https": {
-          const { downloadHttp } = await import("../../worker/sources/http.ts");
-          const file = await downloadHttp(source, store, context, parts.transport);
-          // A client that was told its digest builds on this file, whatever is pruned or served meanwhile.
-          leaseOf().addBlobs([file.digest]);
-          return { kind: "http", ...file };
-        }
-        default:
-          return { kind: "other" };
-      }
+    async resolveSource(asked, { sourcePolicies = [], ...question }) {
+      const gate = await gateOf(sourcePolicies);
+      const source = (await gate?.source(asked, question.platform, { signal })) ?? asked;
+      return { source, found: await describe(source, question) };
     },
-    async export(result: BridgeResult) {
+    async export(result, { outputs } = { outputs: [] }) {
       const images = result.images.map(({ ref, ...image }) => ({
         ...image,
         ...howOf(ref),
@@ -219,7 +284,7 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       const first = images[0]?.build ?? (await buildOf(terms.session, [], false));
       const all = [...new Set([first, ...images.map(({ build }) => build)])];
       const report = await persistently(all, contextOf(first), (context) =>
-        solveAndExport(first, { ...result, images }, context),
+        solveAndExport(first, { ...result, images, outputs }, context),
       );
       result.onExported?.();
       return report;
@@ -227,16 +292,21 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
   };
 }
 
+/** What the graphs have in common that are solved together. */
+interface SolvedWith {
+  readonly session: Session;
+  readonly cacheFrom: readonly CacheFrom[];
+  readonly pull: boolean;
+  readonly gate: SourceGate | null;
+}
+
 /** Worker and solver for the graphs of a session that import the same caches. */
 async function openBuild(
   parts: EngineParts,
   terms: BuildTerms,
-  {
-    session,
-    cacheFrom,
-    pull,
-  }: { readonly session: Session; readonly cacheFrom: readonly CacheFrom[]; readonly pull: boolean },
+  { session, cacheFrom, pull, gate }: SolvedWith,
   { emit, signal, keepsFailed = false }: EngineBuildOptions,
+  govern: ((definition: Definition, roots: readonly Input[]) => Promise<GovernedGraph>) | null,
 ): Promise<OpenBuild> {
   const useRegistry = (): ReturnType<EngineParts["registry"]> => parts.registry(terms.session);
   const caches = cacheFrom.length + terms.cacheTo.length > 0 ? await import("./build-caches.ts") : null;
@@ -270,10 +340,11 @@ async function openBuild(
     {
       ...{ worker, store, limits, hold, nowMs: Date.now, terms: sharedBy(terms, keepsFailed) },
       ...(imports === null ? {} : { imports }),
+      ...(govern === null ? {} : { govern }),
     },
     parts.sharing,
   );
-  return { parts, terms, session, worker, solver, registry: useRegistry, imports };
+  return { parts, terms, session, worker, solver, registry: useRegistry, imports, gate };
 }
 
 /** What must be equal for concurrent builds to share a running step. */

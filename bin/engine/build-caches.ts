@@ -15,7 +15,7 @@ import type { WorkerOptions } from "../../worker/worker.ts";
 import { type CacheFrom, type CacheTo, nameOfLocation } from "./cache-location.ts";
 import type { BuildTerms } from "./request.ts";
 import { fillMount, IN_USE, type MountParts, packMounts, shownId } from "./cache-mounts.ts";
-import { type OpenRegistry, openPlace } from "./cache-place.ts";
+import { isObjects, type OpenRegistry, openPlace } from "./cache-place.ts";
 import type { LayerSource } from "../../exporters/contract.ts";
 
 type PlaceTarget = Extract<CacheTo, { kind: "place" }>;
@@ -32,9 +32,7 @@ export async function openBuildImports(
   if (cacheFrom.length === 0) return null;
   const { openImports } = await import("../../cache/remote-cache/imports.ts");
   const domains = await Promise.all(
-    cacheFrom.map(async ({ at }) =>
-      at.kind === "s3" || at.kind === "gha" || at.kind === "client" ? parts.objects.domain(at) : null,
-    ),
+    cacheFrom.map(async ({ at }) => (isObjects(at) ? parts.objects.domain(at) : null)),
   );
   const sources = cacheFrom.map(({ at, mounts }, index): CacheSource => {
     const name = nameOfLocation(at);

@@ -17,21 +17,27 @@ import { contextSource, HTTP_CONTEXT_FILE } from "./frontend-options.ts";
 import type { EngineParts } from "./parts.ts";
 import { MAIN_DIRECTORY } from "./defaults.ts";
 import type { BuildRequest, EngineBuildOptions } from "./request.ts";
+import type { SourceGate } from "./source-gate.ts";
 
 /** For a Dockerfile from a URL, all of it. */
 const DOCKERFILE_TOTAL_MS = 60_000;
 
-/** A Dockerfile behind an http URL as its bytes. Throws SOURCE_FAILED, LIMIT_EXCEEDED. */
+/** For what is fetched before there is a graph. */
+export interface FetchOptions extends EngineBuildOptions {
+  readonly gate: SourceGate | null;
+}
+
+/** A Dockerfile behind an http URL as its bytes. Throws SOURCE_FAILED, SOURCE_DENIED, LIMIT_EXCEEDED. */
 export async function fetchHttpDockerfile(
   parts: EngineParts,
   request: BuildRequest,
-  options: EngineBuildOptions,
+  options: FetchOptions,
 ): Promise<BuildRequest> {
   const { dockerfile, session } = request;
   if (dockerfile.kind !== "remote") return request;
   const { downloadHttp } = await import("../../worker/sources/http.ts");
   const { store, transport } = parts;
-  const source: SourceOp = { kind: "source", identifier: dockerfile.url, attrs: {} };
+  const source = await passed({ kind: "source", identifier: dockerfile.url, attrs: {} }, options);
   const limit = AbortSignal.timeout(DOCKERFILE_TOTAL_MS);
   const context = { emit: options.emit, session, signal: AbortSignal.any([options.signal, limit]) };
   try {
@@ -54,9 +60,11 @@ export async function fetchHttpDockerfile(
 export async function fetchHttpContext(
   parts: EngineParts,
   request: BuildRequest,
-  options: EngineBuildOptions,
+  options: FetchOptions,
 ): Promise<BuildRequest> {
   if (request.context.kind === "upload") {
+    const { address: identifier } = request.context;
+    await passed({ kind: "source", identifier, attrs: {} }, options);
     const { receive } = await import("../../worker/sources/receive.ts");
     const { DOWNLOAD_MAX_BYTES } = await import("../../worker/sources/http.ts");
     const address = "the build context";
@@ -65,12 +73,24 @@ export async function fetchHttpContext(
     return await unpackedContext(parts, request, digest, null);
   }
   if (request.context.kind !== "remote") return request;
-  const source = contextSource(request);
-  if ("definition" in source || source.identifier.startsWith("git://")) return request;
+  const written = contextSource(request);
+  if ("definition" in written || written.identifier.startsWith("git://")) return request;
+  const source = await passed(written, options);
   const { downloadHttp } = await import("../../worker/sources/http.ts");
   const context = { ...options, session: request.session };
   const { digest, modifiedSeconds } = await downloadHttp(source, parts.store, context, parts.transport);
   return await unpackedContext(parts, request, digest, modifiedSeconds);
+}
+
+/** A download as the policies of the build have it. Throws SOURCE_DENIED. */
+async function passed(asked: SourceOp, { gate, signal }: FetchOptions): Promise<SourceOp> {
+  const source = (await gate?.source(asked, null, { signal })) ?? asked;
+  if (!/^https?:/.test(source.identifier))
+    throw new BuildError(
+      "USAGE",
+      `a policy converts ${asked.identifier} to ${source.identifier}, which is no download`,
+    );
+  return source;
 }
 
 async function unpackedContext(

@@ -41,6 +41,8 @@ export interface SolvedBy {
 
 export interface ExportRequest extends Omit<BridgeResult, "images" | "onExported"> {
   readonly images: readonly SolvedBy[];
+  /** Beside those of the terms. */
+  readonly outputs: readonly Output[];
 }
 
 /** Solves the graphs of the images and runs the outputs. `build`: what is used for the rest. */
@@ -52,7 +54,7 @@ export async function solveAndExport(
   const { parts, terms, worker, registry, imports } = build;
   const { store } = parts;
   const { sourceDateEpoch: epochSeconds, trace, words } = asked;
-  const outputs = await outputsOf(terms, words, epochSeconds);
+  const outputs = await outputsOf(terms, asked.outputs, words, epochSeconds);
   const vertices = outputs.map(({ kind }, index) =>
     kind === "cacheonly" ? null : digestOf(`export ${index} ${terms.tags.join(",")}`),
   );
@@ -228,6 +230,7 @@ async function checkPlaces(outputs: readonly Output[], { cacheTo }: BuildTerms):
 /** The outputs given with -o, or the local image store; with names, annotations and times from the other flags and from the frontend. */
 async function outputsOf(
   request: BuildTerms,
+  more: readonly Output[],
   words: ResultWords,
   epochSeconds: number | null,
 ): Promise<readonly Output[]> {
@@ -245,7 +248,8 @@ async function outputsOf(
       ? { rewriteTimestamp: true, epochSeconds: image.epochSeconds ?? epochSeconds }
       : {}),
   });
-  const outputs = request.outputs.length > 0 ? request.outputs : [parseOutput("type=image")];
+  const own = request.outputs.length > 0 ? request.outputs : [parseOutput("type=image")];
+  const outputs = [...own, ...more];
   return outputs.map((output) => {
     if (output.kind === "image" || output.kind === "archive")
       return { ...output, image: complete(output.image) };

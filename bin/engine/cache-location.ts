@@ -12,6 +12,7 @@ export type CacheLocation =
   | { readonly kind: "local"; readonly path: string; readonly tag: string; readonly digest: Digest | null }
   | ClientLocation
   | S3Location
+  | AzureLocation
   | GhaLocation;
 
 /** A directory of a client that is somewhere else. */
@@ -41,6 +42,24 @@ export interface S3Location {
   readonly touchRefreshMs: number;
   /** null: those of the environment. */
   readonly credentials: () => S3Credentials | null;
+}
+
+/** A container of Azure Blob Storage. */
+export interface AzureLocation {
+  readonly kind: "azblob";
+  /** Of the account, without what signs. */
+  readonly account: string;
+  readonly accountName: string;
+  readonly container: string;
+  readonly prefix: string;
+  readonly blobsPrefix: string;
+  readonly manifestsPrefix: string;
+  readonly names: readonly string[];
+  readonly uploadsAtOnce: number;
+  /** The query of a shared access signature; "": none. */
+  readonly sas: () => string;
+  /** The account's key; null: none. */
+  readonly key: () => string | null;
 }
 
 export interface GhaLocation {
@@ -86,6 +105,8 @@ export function nameOfLocation(at: CacheLocation): string {
       return at.name;
     case "s3":
       return `s3://${at.bucket}/${at.prefix}${at.manifestsPrefix}${at.names[0]}`;
+    case "azblob":
+      return `azblob:${at.account.replace(/\/$/, "")}/${at.container}/${at.prefix} ${at.names[0]}`;
     case "gha":
       return `gha:${at.scope}`;
   }

@@ -3,9 +3,14 @@
 import type { Registry } from "../../cache/registry/contract.ts";
 import type { CachePlace } from "../../cache/remote-cache/place.ts";
 import type { CacheLocation } from "./cache-location.ts";
-import type { ObjectCaches } from "./object-caches.ts";
+import type { ObjectCaches, ObjectLocation } from "./object-caches.ts";
 
 export type OpenRegistry = () => Promise<Registry>;
+
+/** Is it neither a registry nor a directory of this machine? */
+export function isObjects(at: CacheLocation): at is ObjectLocation {
+  return at.kind !== "registry" && at.kind !== "local";
+}
 
 /** An opened cache location. */
 export async function openPlace(
@@ -13,7 +18,7 @@ export async function openPlace(
   registry: OpenRegistry,
   objects: ObjectCaches,
 ): Promise<CachePlace> {
-  if (at.kind === "s3" || at.kind === "gha" || at.kind === "client") return objects.place(at);
+  if (isObjects(at)) return objects.place(at);
   const { directoryPlace, registryPlace } = await import("../../cache/remote-cache/place.ts");
   if (at.kind === "local") return directoryPlace(at.path, at.tag, at.digest);
   const { parseReference } = await import("../../cache/registry/reference.ts");

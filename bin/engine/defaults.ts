@@ -43,6 +43,8 @@ export function buildRequest(asked: PartialBuildRequest): BuildRequest {
     call: { name: "build", format: "text", ignoreStatus: false },
     cacheFrom: [],
     cacheTo: [],
+    sourcePolicies: [],
+    verifySource: null,
     // Whoever calls by functions reads what is on this machine: layouts that its contexts name are paths.
     session: { ...contextOnly(asked.context), blobs: async (path) => ({ kind: "here", path }) },
     ...asked,

@@ -3,10 +3,11 @@
 import type { Definition } from "../../solver/graph/definition.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import type { Attrs, Platform, SourceOp } from "../../solver/graph/op.ts";
+import type { Platform, SourceOp } from "../../solver/graph/op.ts";
 import type { CallContext, LayerId } from "../../solver/graph/request.ts";
 import type { TraceRequest } from "../../solver/solver.ts";
 import { dockerfileGraph, sourceGraph, sourceTime } from "./build-context.ts";
+import { MAIN_DIRECTORY } from "./defaults.ts";
 import { contextSource, frontendOptions } from "./frontend-options.ts";
 import type { OpenBuild } from "./parts.ts";
 import type { BuildRequest, CallAnswer, EngineBuildOptions } from "./request.ts";
@@ -41,8 +42,9 @@ export async function callFrontend(
   const { store } = parts;
   const isSandboxed = (parts.config.network ?? "sandbox") === "sandbox";
   const { emit, signal } = context;
+  await passDirectories(build, request, context);
   const frontend = await import("../../frontend/frontend.ts");
-  const host = frontendHost(build, request, context);
+  const host = frontendHost(build, request, context, frontend);
   const source = contextSource(request);
   const readInput = async (definition: Definition, path: string): Promise<Uint8Array | null> =>
     host.readFile(definition, path, { signal });
@@ -123,11 +125,26 @@ async function answerCall(
   }
 }
 
+/** Directories that are read before there is a graph. What they are converted to counts where the graph uses them. */
+async function passDirectories(
+  { gate }: OpenBuild,
+  { context: main, dockerfile }: BuildRequest,
+  { signal }: CallContext,
+): Promise<void> {
+  if (gate === null) return;
+  const names = [
+    ...(main.kind === "directory" || main.kind === "client" ? [MAIN_DIRECTORY] : []),
+    ...(dockerfile.kind === "bytes" || dockerfile.kind === "input" ? [] : ["dockerfile"]),
+  ];
+  if (main.kind !== "directory" && main.kind !== "client" && dockerfile.kind !== "client") return;
+  for (const name of names)
+    await gate.source({ kind: "source", identifier: `local://${name}`, attrs: {} }, null, { signal });
+}
+
 /** Resolves an image, shown as a step of its own. Throws what ImageSource.load() does. */
 export async function resolveShown(
   { worker }: OpenBuild,
-  identifier: string,
-  attrs: Attrs,
+  { identifier, attrs }: SourceOp,
   {
     platform,
     name,
@@ -148,12 +165,26 @@ export async function resolveShown(
   }
 }
 
-function frontendHost(build: OpenBuild, request: BuildRequest, context: CallContext): FrontendHost {
+function frontendHost(
+  build: OpenBuild,
+  request: BuildRequest,
+  context: CallContext,
+  { ConvertedImage }: typeof import("../../frontend/frontend.ts"),
+): FrontendHost {
   const { parts, worker } = build;
   return {
-    resolveImage: (identifier, attrs, platform, { signal, vertexName: name }) =>
-      resolveShown(build, identifier, attrs, { platform, name, context: { ...context, signal } }),
-    sourceTime: (source) => sourceTime(source, request, parts, context),
+    async resolveImage(identifier, attrs, platform, { signal, vertexName: name }) {
+      const asked = { kind: "source", identifier, attrs } as const;
+      const source = (await build.gate?.source(asked, platform, { signal })) ?? asked;
+      if (!/^(?:docker-image|oci-layout):/.test(source.identifier))
+        throw new ConvertedImage(identifier, source.identifier);
+      const image = await resolveShown(build, source, { platform, name, context: { ...context, signal } });
+      return source === asked ? image : { ...image, identifier: source.identifier };
+    },
+    async sourceTime(asked) {
+      const source = (await build.gate?.source(asked, null, context)) ?? asked;
+      return await sourceTime(source, request, parts, context);
+    },
     async readFile(source, path) {
       const layers = await solveLayers(build, source, context);
       const vertex = source.root?.vertex;

@@ -97,7 +97,11 @@ export async function openEngine(
   ): Promise<Registry> {
     const { openRegistryClient } = await import("./registry-client.ts");
     const credentials = (host: string): Promise<Credentials | null> => session.credentials(host);
-    return await openRegistryClient(config, { credentials, elsewhere });
+    const { token: tokens } = session;
+    return await openRegistryClient(config, {
+      ...{ credentials, elsewhere },
+      ...(tokens === undefined ? {} : { tokens }),
+    });
   }
 
   /** Before a keeper is started: a missing runtime is reported before any step runs. */

@@ -6,12 +6,12 @@ import type { CachePlace } from "../../cache/remote-cache/place.ts";
 import type { WebCalls } from "../../cache/remote-cache/web-calls.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
-import type { ClientLocation, GhaLocation, S3Location } from "./cache-location.ts";
+import type { AzureLocation, ClientLocation, GhaLocation, S3Location } from "./cache-location.ts";
 import type { EngineConfig } from "./request.ts";
 import type { Elsewhere, TransferOptions } from "../../cache/registry/contract.ts";
 
 /** Caches that are no registry and no directory of this machine. */
-export type ObjectLocation = S3Location | GhaLocation | ClientLocation;
+export type ObjectLocation = S3Location | AzureLocation | GhaLocation | ClientLocation;
 
 export interface ObjectCaches extends Disposable {
   /** Opens a cache without sending requests. Throws REGISTRY_DENIED without a service. */
@@ -65,6 +65,21 @@ export function openObjectCaches({ env, cacheKeys }: ObjectCachesOptions): Objec
     return objectPlace(store);
   }
 
+  async function azurePlace(at: AzureLocation): Promise<CachePlace> {
+    const [{ azureStore }, { objectPlace }] = await Promise.all([
+      import("../../cache/remote-cache/azblob.ts"),
+      import("../../cache/remote-cache/object-place.ts"),
+    ]);
+    const account = new URL(at.account);
+    account.search = at.sas();
+    const { accountName, container, key } = at;
+    const name = `azblob:${at.account.replace(/\/$/, "")}/${container}`;
+    const store = azureStore({ name, account, accountName, container, key }, at, at, await useWeb());
+    readers.set(store.from, store.blob);
+    borrowed.add(store.from);
+    return objectPlace(store);
+  }
+
   async function ghaPlace(at: GhaLocation): Promise<CachePlace> {
     const [gha, calls, access] = await Promise.all([
       import("../../cache/remote-cache/gha.ts"),
@@ -115,6 +130,10 @@ export function openObjectCaches({ env, cacheKeys }: ObjectCachesOptions): Objec
       throw new BuildError("REGISTRY_DENIED", "a layer is in a cache that only the client of its build has", {
         hint: "build the image again",
       });
+    if (from.startsWith("azblob:"))
+      throw new BuildError("REGISTRY_DENIED", "a layer is in an Azure cache whose keys only its build had", {
+        hint: "build the image again",
+      });
     const calls = await useWeb();
     const { s3Blob } = await import("../../cache/remote-cache/s3.ts");
     const s3 = s3Blob(from, () => cacheKeys.s3("a layer in S3"), calls);
@@ -135,9 +154,22 @@ export function openObjectCaches({ env, cacheKeys }: ObjectCachesOptions): Objec
     );
   }
 
+  function opened(at: ObjectLocation): Promise<CachePlace> {
+    switch (at.kind) {
+      case "s3":
+        return s3Place(at);
+      case "azblob":
+        return azurePlace(at);
+      case "client":
+        return placeOfClient(at);
+      case "gha":
+        return ghaPlace(at);
+    }
+  }
+
   return {
     async place(at) {
-      const place = at.kind === "s3" ? s3Place(at) : at.kind === "client" ? placeOfClient(at) : ghaPlace(at);
+      const place = opened(at);
       opening.add(place);
       return await place.finally(() => opening.delete(place));
     },
@@ -147,12 +179,12 @@ export function openObjectCaches({ env, cacheKeys }: ObjectCachesOptions): Objec
         const { ghaDomain } = await import("../../cache/remote-cache/gha.ts");
         return at.service === null ? `gha:${at.scope}` : ghaDomain(await accessOf(at), at.scope);
       }
-      const { from } = await s3Place(at);
+      const { from } = await opened(at);
       return JSON.stringify([from, at.manifestsPrefix, at.names[0]]);
     },
     isBorrowed: (from) => borrowed.has(from),
     elsewhere(from, descriptor, options) {
-      if (!/^(?:s3:|gha:[12]:)https?:\/\/|^client:/.test(from)) return null;
+      if (!/^(?:s3:|azblob:|gha:[12]:)https?:\/\/|^client:/.test(from)) return null;
       return read();
       async function* read(): AsyncGenerator<Uint8Array, void, undefined> {
         await Promise.allSettled(opening); // one of them may bring the keys

@@ -8,6 +8,7 @@ import type { Keeper } from "../../worker/keeper/keeper.ts";
 import type { LocalWorker } from "../../worker/worker.ts";
 import type { ObjectCaches } from "./object-caches.ts";
 import type { BuildTerms, EngineConfig } from "./request.ts";
+import type { SourceGate } from "./source-gate.ts";
 import type { Registry } from "../../cache/registry/contract.ts";
 import type { Store } from "../../cache/contract.ts";
 
@@ -45,4 +46,6 @@ export interface OpenBuild {
   readonly registry: () => Promise<Registry>;
   /** Results of external caches; null: there are none. */
   readonly imports: ImportedResults | null;
+  /** What sources have to pass before they are resolved; its solver asks by itself. null: nothing. */
+  readonly gate: SourceGate | null;
 }

@@ -4,12 +4,14 @@ import { closeSync } from "node:fs";
 import { join } from "node:path";
 import type { Transport, TransportOptions } from "../../cache/registry/transport.ts";
 import { openDirectory, writeAll, writeWholeIn } from "../../cache/outside.ts";
-import type { Credentials } from "../../solver/graph/session.ts";
+import type { Credentials, Session } from "../../solver/graph/session.ts";
 import type { EngineConfig, Environment } from "./request.ts";
 import type { Elsewhere, Registry } from "../../cache/registry/contract.ts";
 
 export interface RegistryClientOptions {
   readonly credentials: (host: string) => Promise<Credentials | null>;
+  /** Of a client that fetches tokens by itself. */
+  readonly tokens?: NonNullable<Session["token"]>;
   readonly elsewhere?: Elsewhere;
 }
 

@@ -30,6 +30,7 @@ import type { ResourceLimits } from "../../worker/cgroup-limits.ts";
 import type { Annotation } from "../../exporters/annotations.ts";
 import type { Output } from "../../exporters/output-grammar.ts";
 import type { CacheFrom, CacheLocation, CacheTo, GhaLocation } from "./cache-location.ts";
+import type { SourcePolicy } from "./source-policy.ts";
 import type { CheckResult, FrontendInput, Outline, ResolvedImage, Target } from "../../frontend/contract.ts";
 
 /** Who builds: the account that the keeper is started for. */
@@ -111,6 +112,8 @@ export type ContextSource =
   /** An archive or a Dockerfile that the client sends, once. */
   | {
       readonly kind: "upload";
+      /** Its URL in the client's words. */
+      readonly address: string;
       readonly open: (options: { readonly signal: AbortSignal }) => AsyncIterable<Uint8Array>;
       readonly subdirectory?: string;
     }
@@ -164,9 +167,39 @@ export interface BuildTerms {
   readonly ociRuntime: string | null;
   readonly reproducible: boolean;
   readonly cacheTo: readonly CacheTo[];
+  /** What sources the build may use, and which ones in place of others. */
+  readonly sourcePolicies: readonly SourcePolicy[];
+  /** Judges each source that the policies let pass, before it is resolved or used; null: nobody does. */
+  readonly verifySource: VerifySource | null;
   /** The client's side: directories, secrets, agents, credentials, outputs. */
   readonly session: Session;
 }
+
+/** A judgement about a source. `metadata`: what was asked for about it before; null: nothing was. */
+export type VerifySource = (
+  judged: {
+    readonly source: SourceOp;
+    readonly platform: Platform | null;
+    readonly metadata: SourceMetadata | null;
+  },
+  options: { readonly signal: AbortSignal },
+) => Promise<SourceVerdict>;
+
+export type SourceVerdict =
+  | { readonly kind: "allow" }
+  /** `action`: the verdict in the judge's word. */
+  | { readonly kind: "deny"; readonly action: string; readonly cause: unknown }
+  /** Another one is to be judged and used. */
+  | { readonly kind: "convert"; readonly source: SourceOp }
+  /** More is to be known of the source. */
+  | { readonly kind: "describe"; readonly source: SourceOp; readonly question: ResolveOptions };
+
+/** What a source stands for now. */
+export type DescribeSource = (
+  source: SourceOp,
+  question: ResolveOptions,
+  options: { readonly signal: AbortSignal },
+) => Promise<SourceMetadata>;
 
 /** Everything `tsbuild build` was asked: the terms, and what the Dockerfile frontend is called with. */
 export interface BuildRequest extends BuildTerms {
@@ -294,6 +327,8 @@ export interface EngineBuildOptions extends EngineOptions {
   readonly onExplained?: (build: ExplainedBuild) => void;
   /** What failed commands wrote is kept until the build ends (Bridge.failureOf); left out: false. */
   readonly keepsFailed?: boolean;
+  /** Called with each graph that is solved in place of another one, since a policy has converted sources of it. */
+  readonly onConverted?: (definition: Definition) => void;
 }
 /** A terminal that a command is attached to. */
 export interface Terminal {
@@ -386,10 +421,10 @@ export interface Bridge {
   openContainer(request: ContainerRequest): Promise<Container>;
   /** What the step left that failed with this error of this bridge; null: nothing is known of it. */
   failureOf(error: unknown): FailedStep | null;
-  /** What a source stands for now. */
-  resolveSource(source: SourceOp, options: ResolveOptions): Promise<SourceMetadata>;
-  /** Makes the outputs and caches of the build. */
-  export(result: BridgeResult): Promise<BuildReport>;
+  /** What a source stands for now, as far as the policies of the build let it pass. Throws SOURCE_DENIED. */
+  resolveSource(source: SourceOp, options: ResolveSourceOptions): Promise<ResolvedSource>;
+  /** Makes the outputs and caches of the build. `outputs`: beside those of its terms. */
+  export(result: BridgeResult, more?: { readonly outputs: readonly Output[] }): Promise<BuildReport>;
 }
 
 /** A container. `op`: its mounts, network, hosts and host name; what runs in it comes later. */
@@ -411,9 +446,21 @@ export interface FailedStep {
 
 export interface DefineOptions {
   readonly cacheFrom: readonly CacheFrom[];
+  /** For this graph beside those of the build. */
+  readonly sourcePolicies?: readonly SourcePolicy[];
+}
+export interface ResolveSourceOptions extends ResolveOptions {
+  readonly sourcePolicies?: readonly SourcePolicy[];
+}
+/** `source`: the one that is to be used, where a policy has converted it. */
+export interface ResolvedSource {
+  readonly source: SourceOp;
+  readonly found: SourceMetadata;
 }
 export interface ResolveOptions {
   readonly platform: Platform | null; // null: this machine's
+  /** As of `image.resolvemode`; "": the build's. */
+  readonly resolveMode: string;
   /** Name of the step. */
   readonly name: string;
   /** Objects of a git source are wanted too. */

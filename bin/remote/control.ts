@@ -25,6 +25,7 @@ import {
   SolveRequestSchema as BridgeSolveRequestSchema,
   SolveResponseSchema as BridgeSolveResponseSchema,
 } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
+import type { Policy } from "../wire/messages/moby/buildkit/v1/sourcepolicy/policy_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import type { Attributes } from "./solve-request.ts";
 
@@ -110,18 +111,21 @@ export async function* statusOf(
   for await (const bytes of call.messages()) yield fromBinary(StatusResponseSchema, bytes);
 }
 
+/** A build by its name, that of its session, and what its sources must pass. */
+export type InsideBuild = Pick<SolveRequest, "Ref" | "Session"> & { readonly SourcePolicy?: Policy };
+
 /** Runs `ask` while a build is open that exists for it only: BuildKit answers questions to a frontend inside of one. */
 async function insideBuild<T>(
   http: ClientHttp2Session,
-  { Ref, Session }: { readonly Ref: string; readonly Session: string },
+  build: InsideBuild,
   { signal }: CallOptions,
   ask: (
     metadata: Readonly<Record<string, string>>,
   ) => Promise<{ readonly answer: T; readonly result: Result | null }>,
 ): Promise<T> {
-  const build = solve(http, { Ref, Session, Internal: true }, { signal });
-  build.catch(() => {}); // told below
-  const metadata = { "buildkit-controlapi-buildid": Ref };
+  const built = solve(http, { ...build, Internal: true }, { signal });
+  built.catch(() => {}); // told below
+  const metadata = { "buildkit-controlapi-buildid": build.Ref };
   const asking = (async () => {
     const { answer, result } = await ask(metadata);
     const message = create(ReturnRequestSchema, result === null ? { result: EMPTY } : { result });
@@ -130,9 +134,9 @@ async function insideBuild<T>(
   })();
   asking.catch(() => {});
   // A build that cannot begin ends before there is an answer.
-  await Promise.race([asking, build]);
+  await Promise.race([asking, built]);
   const answer = await asking;
-  await build;
+  await built;
   return answer;
 }
 const EMPTY = {
@@ -142,7 +146,7 @@ const EMPTY = {
 /** The ids of what the builder's solver can do. */
 export function capabilities(
   http: ClientHttp2Session,
-  build: { readonly Ref: string; readonly Session: string },
+  build: InsideBuild,
   options: CallOptions,
 ): Promise<ReadonlySet<string>> {
   return insideBuild(http, build, options, async (metadata) => {
@@ -157,7 +161,7 @@ export function capabilities(
 /** The metadata of a frontend's answer to `requestid`. */
 export function subrequest(
   http: ClientHttp2Session,
-  build: { readonly Ref: string; readonly Session: string },
+  build: InsideBuild,
   FrontendOpt: Attributes,
   options: CallOptions,
 ): Promise<Readonly<Record<string, Uint8Array>>> {

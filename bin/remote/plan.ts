@@ -59,24 +59,42 @@ export interface PlanDeps {
   readonly signal: AbortSignal;
 }
 
+/** A call of a frontend: its attributes, and what it may read of this machine. */
+export type FrontendPlan = Pick<Plan, "attributes" | "directories" | "layouts" | "upload">;
+
+/** What a frontend is told and may read. Throws as planBuild. */
+export async function planFrontend(
+  request: BuildRequest,
+  deps: Pick<PlanDeps, "tempDir">,
+): Promise<FrontendPlan> {
+  const gitModes = request.contextMode === "git";
+  const found = new Map<string, ServedDirectory>();
+  const layouts = new Map<string, ServedLayout>();
+  const main = await mainAttributes(request, found, deps);
+  const named = await namedContexts(request, found, layouts);
+  return {
+    attributes: { ...frontendAttributes(request), ...main.attributes, ...named },
+    directories: new Map([...found].map(([name, { path }]) => [name, { path, gitModes }])),
+    layouts,
+    upload: main.upload,
+  };
+}
+
 /** Reads what has to be known before the build. Throws BuildError, USAGE for what only builds on this machine do. */
 export async function planBuild(request: BuildRequest, deps: PlanDeps): Promise<Plan> {
-  const gitModes = request.contextMode === "git";
-  const directories = new Map<string, ServedDirectory>();
-  const layouts = new Map<string, ServedLayout>();
-  const main = await mainAttributes(request, directories, deps);
-  const named = await namedContexts(request, directories, layouts);
+  const { attributes, directories, ...frontend } = await planFrontend(request, deps);
+  const layouts = new Map(frontend.layouts);
   const { imports, caches } = await planCaches(request, layouts, deps.signal);
   const outputs = planOutputs(request, layouts, deps);
   return {
-    attributes: { ...frontendAttributes(request), ...main.attributes, ...named, ...cacheAttribute(imports) },
+    attributes: { ...attributes, ...cacheAttribute(imports) },
     exporters: outputs.exporters,
     cacheImports: imports,
     cacheExports: request.cacheTo.map(cacheExport),
-    directories: new Map([...directories].map(([name, { path }]) => [name, { path, gitModes }])),
+    directories,
     layouts,
     sinks: outputs.sinks,
-    upload: main.upload,
+    upload: frontend.upload,
     writtenLayout: outputs.layout,
     writtenCaches: caches,
   };
@@ -86,7 +104,7 @@ export async function planBuild(request: BuildRequest, deps: PlanDeps): Promise<
 async function mainAttributes(
   request: BuildRequest,
   directories: Map<string, ServedDirectory>,
-  { tempDir }: PlanDeps,
+  { tempDir }: Pick<PlanDeps, "tempDir">,
 ): Promise<Pick<Plan, "upload"> & { readonly attributes: Attributes }> {
   const { context, dockerfile } = request;
   const serve = (name: string, path: string): void => void directories.set(name, { path, gitModes: false });

@@ -31,8 +31,10 @@ import { type Plan, planBuild } from "./plan.ts";
 import { openRemoteProgress, type RemoteProgress } from "./progress.ts";
 import { contentHandlers } from "./serve-content.ts";
 import { filesHandler, outputsHandler } from "./serve-files.ts";
+import { tokenHandlers } from "./serve-token.ts";
 import { uploadHandler, userHandlers } from "./serve-user.ts";
 import { newId, serveSession, type SessionServer } from "./session-server.ts";
+import { policyField } from "./source-policy.ts";
 import { type Attributes, unsupported, withRewrittenTimes } from "./solve-request.ts";
 
 export interface RemoteDeps {
@@ -40,6 +42,8 @@ export interface RemoteDeps {
   readonly env: Environment;
   /** Names the user's directories between builds, for builders that keep copies of them. */
   readonly sharedKey: string;
+  /** Of this user, and told to nobody: for keys by which builders know the same user again. */
+  readonly tokenSecret: string;
   /** A private directory, removed by who owns it. */
   readonly tempDir: () => string;
   /** The image store of this machine, opened when something goes into it. */
@@ -99,7 +103,7 @@ export async function buildRemotely(request: BuildRequest, deps: RemoteDeps): Pr
   const id = newId();
   const ref = newId();
   const hearing = openHearing();
-  const session = serveSession(builder.http, handlersOf(request, plan), {
+  const session = serveSession(builder.http, handlersOf(request, plan, deps), {
     ...{ id, signal },
     sharedKey: deps.sharedKey,
     heard: () => hearing.heard(),
@@ -148,9 +152,14 @@ function withNames({ outputs, tags }: BuildRequest): BuildRequest["outputs"] {
   );
 }
 
-function handlersOf(request: BuildRequest, { directories, layouts, sinks, upload }: Plan) {
+function handlersOf(
+  request: BuildRequest,
+  { directories, layouts, sinks, upload }: Plan,
+  { env, tokenSecret: secret }: RemoteDeps,
+) {
   return [
     ...userHandlers(request.session),
+    ...tokenHandlers(request.session, { env, secret }),
     ["/moby.filesync.v1.FileSync/DiffCopy", filesHandler(directories)] as const,
     ["/moby.filesync.v1.FileSend/DiffCopy", outputsHandler(sinks)] as const,
     ...contentHandlers(layouts),
@@ -190,9 +199,10 @@ async function run(
   { ref, id, attributes, http, signal }: Running,
 ): Promise<{ readonly report: BuildReport; readonly response: Readonly<Record<string, string>> }> {
   const { name } = request.call;
+  const policy = policyField(request.sourcePolicies);
   if (name !== "build") {
     const asked = { ...attributes, requestid: requestId(name) };
-    const metadata = await subrequest(http, { Ref: ref, Session: id }, asked, { signal });
+    const metadata = await subrequest(http, { Ref: ref, Session: id, ...policy }, asked, { signal });
     return { report: { ...reportOf({}), answer: callAnswer(name, metadata["result.json"]) }, response: {} };
   }
   const exporters = plan.exporters.map((one) => ({
@@ -206,6 +216,7 @@ async function run(
     {
       Ref: ref,
       Session: id,
+      ...policy,
       Frontend: "dockerfile.v0",
       FrontendAttrs: { ...attributes },
       Entitlements: [...request.allow],

@@ -164,6 +164,7 @@ export function cacheImport({ at }: CacheFrom, digest: string | null): Entry {
       return { Type: "local", Attrs: { src: at.path, tag: at.tag, ...(digest === null ? {} : { digest }) } };
     case "client":
     case "s3":
+    case "azblob":
     case "gha":
       throw unsupported(`--cache-from type=${at.kind}`);
   }
@@ -182,6 +183,7 @@ export function cacheExport(to: CacheTo): Entry {
       return { Type: "local", Attrs: { dest: at.path, tag: at.tag, ...attributes } };
     case "client":
     case "s3":
+    case "azblob":
     case "gha":
       throw unsupported(`--cache-to type=${at.kind}`);
   }

@@ -7,6 +7,7 @@ import { unlessAborted } from "../../solver/graph/scope.ts";
 import { apiHost, type Manner } from "./reference.ts";
 import { type Kept, openRemembered } from "./remembered.ts";
 import { type Answer, Fault } from "./exchange.ts";
+import type { RegistryOptions } from "./contract.ts";
 import type { Transport } from "./transport.ts";
 
 export interface Challenge {
@@ -53,7 +54,7 @@ type Known =
   | { readonly kind: "bearer"; readonly realm: URL; readonly service: string };
 
 /** What a token is for, and where it is to be had. */
-interface TokenWish {
+export interface TokenWish {
   readonly endpoint: Endpoint;
   readonly from: Extract<Known, { kind: "bearer" }>;
   readonly scopes: readonly string[];
@@ -73,7 +74,7 @@ const TOKEN_TOTAL_MS = 60_000;
 
 /** Keeps tokens of all registries of one client. Credentials are asked for on the first challenge of a host. */
 export function openAuthorizer(
-  credentials: (host: string) => Promise<Credentials | null>,
+  { credentials, tokens: given }: Pick<RegistryOptions, "credentials" | "tokens">,
   transport: Transport,
 ): Authorizer {
   const knownOf = new Map<string, Known>();
@@ -86,6 +87,10 @@ export function openAuthorizer(
   async function tokenFor(wish: TokenWish, signal: AbortSignal): Promise<string> {
     const { endpoint, from } = wish;
     const ask = async (asking: AbortSignal) => {
+      const { realm, service } = from;
+      const asked = { host: endpoint.host, realm: realm.href, service, scopes: wish.scopes };
+      const fetched = (await given?.(asked, { signal: asking })) ?? null;
+      if (fetched !== null) return keptToken(fetched.token, fetched.seconds, endpoint, realm);
       const found = await unlessAborted(credentials(endpoint.host), asking);
       if (found !== null && (found.kind === "registry-token" || isTokenServiceOf(endpoint, from.realm)))
         sentTo.set(endpoint.origin, "bearer");
@@ -133,7 +138,9 @@ export function openAuthorizer(
   };
 }
 
-async function fetchToken(
+/** A new token, for who has the credentials. They go to token services of the registry's own site alone. Throws REGISTRY_DENIED,
+ *  REGISTRY_PROTOCOL, Fault. */
+export async function fetchToken(
   { endpoint, from: { realm, service }, scopes }: TokenWish,
   credentials: Credentials | null,
   transport: Transport,
@@ -214,14 +221,18 @@ function tokenOf(bytes: Uint8Array, endpoint: Endpoint, realm: URL): Kept<string
   const token = [fields["token"], fields["access_token"]].find(
     (text) => typeof text === "string" && text !== "",
   );
+  const stated = fields["expires_in"];
+  return keptToken(token, typeof stated === "number" ? stated : null, endpoint, realm);
+}
+
+function keptToken(token: unknown, stated: number | null, endpoint: Endpoint, realm: URL): Kept<string> {
   if (typeof token !== "string" || !/^[\x21-\x7e]+$/.test(token)) {
     throw new BuildError(
       "REGISTRY_PROTOCOL",
       `${endpoint.host}: the token service ${realm.host} did not send a token`,
     );
   }
-  const stated = fields["expires_in"];
-  const seconds = typeof stated === "number" && stated > 0 ? stated : TOKEN_DEFAULT_S;
+  const seconds = stated !== null && stated > 0 ? stated : TOKEN_DEFAULT_S;
   const valid = Math.min(Math.max(seconds, TOKEN_MIN_S), TOKEN_MAX_S) - TOKEN_MARGIN_S;
   return { value: `Bearer ${token}`, validMs: valid * 1000 };
 }

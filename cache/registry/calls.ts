@@ -83,7 +83,7 @@ export function transferMs(size: number): number {
 /** Opens what `openRegistry` calls with. */
 export function openCalls(options: RegistryOptions): Calls {
   const transport = openTransport(options);
-  const authorizer = openAuthorizer(options.credentials, transport);
+  const authorizer = openAuthorizer(options, transport);
   const insecureHosts = new Set(options.insecureHosts ?? []);
   // Of a host that may do without TLS: which it turned out to be.
   const schemes = new Map<string, "https" | "http">();

@@ -2,7 +2,7 @@
 
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
-import type { Credentials } from "../../solver/graph/session.ts";
+import type { Credentials, Session } from "../../solver/graph/session.ts";
 import type { Places } from "./places.ts";
 import type { Reference, Repository } from "./reference.ts";
 import type { TransportOptions } from "./transport.ts";
@@ -10,6 +10,8 @@ import type { TransportOptions } from "./transport.ts";
 export interface RegistryOptions extends TransportOptions {
   /** Credentials of a host (host[:port], docker.io for the Hub) or null. Asked only after a registry wants some. */
   readonly credentials: (host: string) => Promise<Credentials | null>;
+  /** Tokens that are fetched elsewhere, in place of credentials; left out: none are. */
+  readonly tokens?: NonNullable<Session["token"]>;
   /** Hosts whose certificate is not checked and which may speak plain http; this machine always may. */
   readonly insecureHosts?: readonly string[];
   /** Mirrors and other locations of repositories; omitted: there are none. See openPlaces. */

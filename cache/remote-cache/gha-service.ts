@@ -7,8 +7,9 @@
 import { createHash } from "node:crypto";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import { transferMs } from "../registry/calls.ts";
+import { sendBlockBlob } from "./azure-blocks.ts";
+import { explainAzure as explainBlobs } from "./azure-calls.ts";
 import { sendPieces } from "./pieces.ts";
-import { xmlText } from "./s3-calls.ts";
 import type { WebCall, WebCalls, WebDocument, WebProblem } from "./web-calls.ts";
 import type { SignalOptions } from "../registry/contract.ts";
 
@@ -55,8 +56,6 @@ const ANSWER_MAX_BYTES = 64 << 10;
 /** Of what is large, so that each piece can be sent again. */
 const PIECE_BYTES = 16 << 20;
 const PIECES_AT_ONCE = 2;
-/** Azure: blocks of a blob. */
-const BLOCKS_MAX = 50_000;
 const TRANSFER_MIN_BYTES = 1 << 20;
 
 /** Space of keys: the toolkit hashes the paths of an entry; BuildKit's entries have none, and this instead. */
@@ -184,63 +183,32 @@ function twirpService(access: ServiceAccess, web: WebCalls): CacheService {
   };
 }
 
-/** https://learn.microsoft.com/rest/api/storageservices/put-blob, put-block, put-block-list */
+/** The bytes of an entry, under the address that the service has signed. */
 async function sendBlocks(
   web: WebCalls,
   access: ServiceAccess,
   url: URL,
-  { size, open }: EntryBytes,
+  entry: EntryBytes,
   signal: AbortSignal,
 ): Promise<void> {
-  const put = async (
-    query: string,
-    headers: Readonly<Record<string, string>>,
-    body: NonNullable<WebCall["body"]>,
-    bytes: number,
-    putSignal: AbortSignal,
-  ): Promise<void> => {
+  const blockBytes = access.pieceBytes ?? PIECE_BYTES;
+  await sendBlockBlob(entry, { blockBytes, signal }, async (block) => {
     const target = new URL(url);
-    target.search += query; // as text: what is signed stays as it came
+    // As text: what is signed stays as it came.
+    for (const [name, value] of block.query) target.search += `&${name}=${encodeURIComponent(value)}`;
     const answer = await web.call({
-      ...base(access, putSignal),
+      ...base(access, block.signal),
       method: "PUT",
       url: target,
-      headers: () => ({ ...headers, "content-length": String(bytes) }),
-      body,
+      headers: () => ({ ...block.headers, "content-length": String(block.size) }),
+      body: block.body,
       ok: [200, 201],
       explain: explainAzure,
-      isTransfer: bytes > TRANSFER_MIN_BYTES,
-      totalMs: transferMs(bytes),
+      isTransfer: block.size > TRANSFER_MIN_BYTES,
+      totalMs: transferMs(block.size),
     });
     await answer.discard();
-  };
-  const blob = { "x-ms-blob-type": "BlockBlob", "content-type": "application/octet-stream" };
-  const pieceBytes = access.pieceBytes ?? PIECE_BYTES;
-  if (size <= 2 * pieceBytes) return await put("", blob, open, size, signal);
-
-  const ids: string[] = [];
-  const blockBytes = Math.max(pieceBytes, Math.ceil(size / BLOCKS_MAX));
-  const sent = await sendPieces(
-    open(),
-    blockBytes,
-    PIECES_AT_ONCE,
-    { signal },
-    async ({ bytes, index }, pieceSignal) => {
-      const id = Buffer.from(String(index).padStart(8, "0")).toString("base64"); // all of one length
-      ids[index] = id;
-      await put(
-        `&comp=block&blockid=${encodeURIComponent(id)}`,
-        { "content-type": "application/octet-stream" },
-        bytes,
-        bytes.length,
-        pieceSignal,
-      );
-    },
-  );
-  if (sent !== size) throw wrongSize(size, sent);
-  const list = ids.map((id) => `<Latest>${id}</Latest>`).join("");
-  const xml = Buffer.from(`<?xml version="1.0" encoding="utf-8"?><BlockList>${list}</BlockList>`);
-  await put("&comp=blocklist", { "content-type": "application/xml" }, xml, xml.length, signal);
+  });
 }
 
 function base({ timeoutMs }: ServiceAccess, signal: AbortSignal) {
@@ -300,8 +268,8 @@ function textOf(value: unknown): string {
   return typeof value === "string" ? value : "";
 }
 
-function explainAzure(_: number, text: string): WebProblem {
-  return { message: xmlText(text, "Code") ?? "", hint: null };
+function explainAzure(status: number, text: string): WebProblem {
+  return { ...explainBlobs(status, text), hint: null }; // the service signs the addresses
 }
 
 function broken(problem: string): BuildError {

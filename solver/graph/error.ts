@@ -27,6 +27,7 @@ export type ErrorCode =
   | "COPY_FAILED"
   | "ARCHIVE_INVALID"
   | "SOURCE_FAILED"
+  | "SOURCE_DENIED"
   | "CHECKSUM_MISMATCH"
   | "EXEC_FAILED"
   | "MOUNT_INVALID"

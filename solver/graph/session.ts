@@ -13,6 +13,12 @@ export interface Session {
   sshSocket(id: string): Promise<string | null>;
   /** Credentials for one registry host (host[:port]), or null: anonymous. */
   credentials(host: string): Promise<Credentials | null>;
+  /** A token of a registry's token service, which the client has fetched with credentials of its own; null: it fetches none, and credentials()
+   *  counts. Left out: it never does. Throws REGISTRY_DENIED. */
+  readonly token?: (
+    wish: TokenWish,
+    options: { readonly signal: AbortSignal },
+  ) => Promise<ClientToken | null>;
   /** A store of blobs that the client serves, by its id: where oci-layout:// is. Left out: it serves none. Rejects with CONTEXT_MISSING. */
   readonly blobs?: (store: string) => Promise<ClientBlobs>;
   /** What the client sends under an address of its own, whose host is UPLOAD_HOST: once. Left out: nothing. */
@@ -33,6 +39,20 @@ export type Credentials =
   | { readonly kind: "basic"; readonly username: string; readonly password: string }
   | { readonly kind: "identity-token"; readonly token: string }
   | { readonly kind: "registry-token"; readonly token: string };
+
+/** What a token is for, in the words of the registry's challenge. */
+export interface TokenWish {
+  readonly host: string;
+  readonly realm: string;
+  readonly service: string;
+  readonly scopes: readonly string[];
+}
+
+export interface ClientToken {
+  readonly token: string;
+  /** How long it is valid from now on; null: not known. */
+  readonly seconds: number | null;
+}
 
 /** A directory of the client. "here": on this machine, where it is read in place (absolute path). "elsewhere": what is needed of it is
  *  copied into the store, and the copy is brought up to date for each build. */

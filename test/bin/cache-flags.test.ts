@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { awsCredentials } from "../../bin/aws-credentials.ts";
 import { parseCacheFrom, parseCacheTo } from "../../bin/cache-flags.ts";
 import { nameOfLocation } from "../../bin/engine/cache-location.ts";
-import type { GhaLocation, S3Location } from "../../bin/engine/cache-location.ts";
+import type { AzureLocation, GhaLocation, S3Location } from "../../bin/engine/cache-location.ts";
 import { openObjectCaches } from "../../bin/engine/object-caches.ts";
 import { readConfig } from "../../bin/config.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
@@ -60,6 +60,60 @@ describe("type=s3", () => {
   ] as const) {
     it(`refuses ${text}`, () => {
       assert.throws(() => parseCacheFrom(text, "/", {}), { code: "USAGE", message });
+    });
+  }
+});
+
+describe("type=azblob", () => {
+  const azure = (text: string, env: Record<string, string> = {}): AzureLocation =>
+    parseCacheFrom(text, "/", env)?.at as AzureLocation;
+  const URL_OF = "account_url=https://acc.blob.core.windows.net";
+
+  it("has BuildKit's attributes, defaults and variables", () => {
+    const { key, sas, ...rest } = azure(`type=azblob,${URL_OF},secret_access_key=a2V5`);
+    assert.deepEqual(rest, {
+      kind: "azblob",
+      account: "https://acc.blob.core.windows.net/",
+      accountName: "acc",
+      container: "buildkit-cache",
+      prefix: "",
+      blobsPrefix: "blobs",
+      manifestsPrefix: "manifests",
+      names: ["buildkit"],
+      uploadsAtOnce: 4,
+    });
+    assert.deepEqual([key(), sas()], ["a2V5", ""]);
+    const all = azure("type=azblob,name=one;two,prefix=p", {
+      BUILDKIT_AZURE_STORAGE_ACCOUNT_URL: "http://h:1/?sv=1&sig=s",
+      BUILDKIT_AZURE_STORAGE_ACCOUNT_NAME: "named",
+      BUILDKIT_AZURE_STORAGE_CONTAINER: "c",
+      BUILDKIT_AZURE_STORAGE_PREFIX: "other",
+    });
+    assert.deepEqual(
+      [all.account, all.accountName, all.container, all.prefix, all.names, all.key(), all.sas()],
+      ["http://h:1/", "named", "c", "p", ["one", "two"], null, "?sv=1&sig=s"],
+    );
+    assert.doesNotMatch(JSON.stringify(all) + nameOfLocation(all), /sig=/);
+  });
+
+  for (const [text, message] of [
+    ["type=azblob", /requires account_url=URL/],
+    ["type=azblob,account_url=ftp://h", /not an http or https URL/],
+    [`type=azblob,${URL_OF}`, /requires secret_access_key=KEY/],
+    [`type=azblob,${URL_OF},secret_access_key=a-b`, /secret_access_key is not base64/],
+    [`type=azblob,${URL_OF},secret_access_key=a2V5,prefix=../x`, /cannot contain/],
+    [`type=azblob,${URL_OF},secret_access_key=a2V5,container=a/b`, /not a valid name/],
+    ["type=azblob,account_url=https://a.test/?sig=hidden,color=red", /sig=xxxxx.*unknown attribute "color"/],
+  ] as const) {
+    it(`refuses ${text}`, () => {
+      assert.throws(
+        () => parseCacheFrom(text, "/", {}),
+        (error: Error) => {
+          assert.match(error.message, message);
+          assert.doesNotMatch(error.message, /a2V5|hidden|a-b/);
+          return true;
+        },
+      );
     });
   }
 });

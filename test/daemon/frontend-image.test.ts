@@ -68,6 +68,34 @@ for (const account of accounts()) {
       assert.match(stderr, /ended without a result \(exit code: 3\): asked for /);
     });
 
+    it("runs for the command too, as far as it is allowed there", async () => {
+      const dir = shop.context("allowed", { Dockerfile: `# syntax=${image} and more\nanything at all\n` });
+      const out = shop.at("home", "allowed-out");
+      const refused = await shop.run(["build", dir]);
+      assert.equal(refused.code, 1);
+      assert.match(refused.stderr, /is an image, which is not run unless it is allowed/);
+      assert.match(refused.stderr, /allow it with --allow-frontend/);
+      const other = await shop.run(["build", "--allow-frontend=docker.io/team/other", dir]);
+      assert.equal(other.code, 1);
+      assert.match(other.stderr, /is not an allowed gateway source/);
+      for (const flag of ["--allow-frontend", `--allow-frontend=docker.io/x,${image.replace(/:1$/, "")}`]) {
+        const { stderr } = await shop.ok(["build", "--progress=plain", flag, "-o", out, dir]);
+        assert.match(stderr, new RegExp(`asked for ${image} and more`));
+        assert.deepEqual(JSON.parse(readFileSync(join(out, "told"), "utf8")), {
+          cmdline: `${image} and more`,
+          interfaces: ["lo"],
+          hasWorkers: true,
+          definitionBytes: true,
+        });
+      }
+      const failed = await shop.run(["build", "--allow-frontend", "--build-arg", "HOW=fail", dir]);
+      assert.equal(failed.code, 1);
+      assert.match(failed.stderr, /failed to solve: the frontend does not like it\n/);
+      // A file of this process's own frontend needs none.
+      const plain = shop.context("plain", { Dockerfile: "FROM scratch\nCOPY Dockerfile /\n" });
+      await shop.ok(["build", "--allow-frontend", "-o", out, plain]);
+    });
+
     it("can be switched off, and bound to some repositories", async () => {
       const dir = shop.context("refused", { Dockerfile: `# syntax=${image}\n` });
       for (const [settings, words] of [

@@ -2,9 +2,12 @@
 
 import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { ClientHttp2Session } from "node:http2";
+import { serveSession, type SessionServer } from "../../bin/remote/session-server.ts";
+import { decodeBytes } from "../../bin/wire/bytes-message.ts";
 import { callUnary, openCall } from "../../bin/wire/client.ts";
 import {
   SolveRequestSchema as ControlSolve,
@@ -31,8 +34,17 @@ import {
   StatFileRequestSchema,
   StatFileResponseSchema,
 } from "../../bin/wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
+import {
+  type FinalizeExportRequest,
+  FinalizeExportRequestSchema,
+  FinalizeExportResponseSchema,
+  type FindExportersRequest,
+  FindExportersRequestSchema,
+  FindExportersResponseSchema,
+} from "../../bin/wire/messages/moby/exporter/v1/exporter_pb.ts";
 import { DefinitionSchema } from "../../bin/wire/messages/pb/ops_pb.ts";
-import { CODE, type RpcError } from "../../bin/wire/status.ts";
+import { type Handler, unary } from "../../bin/wire/server.ts";
+import { CODE, RpcError } from "../../bin/wire/status.ts";
 import { toBinary } from "@bufbuild/protobuf";
 import type { Definition, Input } from "../../solver/graph/definition.ts";
 import { encodeDefinition } from "../../solver/graph/llb-definition.ts";
@@ -78,7 +90,7 @@ for (const account of accounts()) {
       work: (bridge: ReturnType<typeof bridgeOf>) => Promise<MessageInitShape<typeof ResultSchema>>,
       message: MessageInitShape<typeof ControlSolve> = {},
     ): Promise<Readonly<Record<string, string>>> {
-      const name = randomBytes(8).toString("hex");
+      const name = message.Ref ?? randomBytes(8).toString("hex");
       const solved = control({ ...message, Ref: name });
       solved.catch(() => {});
       const bridge = bridgeOf(name);
@@ -222,6 +234,89 @@ for (const account of accounts()) {
         const again = await bridge.solve(files([mkfile("/x", "x", 0o600)]));
         assert.deepEqual(again.def, ref.def);
         return refOf(ref);
+      });
+    });
+
+    describe("with exporters of the client's session", () => {
+      const id = "exporting";
+      let found: FindExportersRequest[];
+      let finalized: FinalizeExportRequest[];
+      let fails: RpcError | null;
+      let received: Buffer[];
+      let session: SessionServer;
+      /** What the client does before it answers. */
+      let looks: (request: FindExportersRequest) => Promise<void>;
+
+      before(() => {
+        const handlers: readonly (readonly [string, Handler])[] = [
+          [
+            "/moby.exporter.v1.Exporter/FindExporters",
+            unary(FindExportersRequestSchema, FindExportersResponseSchema, async (request) => {
+              found.push(request);
+              await looks(request);
+              return create(FindExportersResponseSchema, { exporters: [{ Type: "oci", Attrs: {} }] });
+            }),
+          ],
+          [
+            "/moby.exporter.v1.Exporter/FinalizeExport",
+            unary(FinalizeExportRequestSchema, FinalizeExportResponseSchema, async (request) => {
+              finalized.push(request);
+              if (fails !== null) throw fails;
+              return create(FinalizeExportResponseSchema);
+            }),
+          ],
+          [
+            "/moby.filesync.v1.FileSend/DiffCopy",
+            async (call) => {
+              assert.deepEqual(call.header("buildkit-attachable-exporter-id"), ["0"]);
+              call.begin();
+              for await (const message of call.messages()) received.push(Buffer.from(decodeBytes(message)));
+            },
+          ],
+        ];
+        session = serveSession(http, handlers, { id, sharedKey: "", heard: () => {}, signal });
+      });
+      after(() => session[Symbol.asyncDispose]());
+      beforeEach(() => {
+        [found, finalized, received, fails] = [[], [], [], null];
+        looks = async () => {};
+      });
+
+      const exported = (name: string) =>
+        driven(
+          async (bridge) => ({
+            ...refOf(await bridge.solve(files([mkfile("/x", name, 0o644)]))),
+            metadata: { "my.key": Buffer.from("said") },
+          }),
+          { Ref: name, Session: id, EnableSessionExporter: true },
+        );
+
+      it("are asked for when the result is there, which they can look into, and take what is made", async () => {
+        const name = randomBytes(8).toString("hex");
+        let content = "";
+        looks = async ({ refs: [ref = ""] }) => {
+          content = await bridgeOf(name).read(ref, "/x");
+        };
+        const response = await exported(name);
+        assert.equal(content, name);
+        assert.deepEqual(
+          found.map(({ metadata }) => Buffer.from(metadata["my.key"] ?? []).toString()),
+          ["said"],
+        );
+        const tar = execFileSync("tar", ["-xOf-", "index.json"], { input: Buffer.concat(received) });
+        const digest = response["containerimage.digest"];
+        assert.ok(digest !== undefined && tar.toString().includes(digest), tar.toString());
+        assert.deepEqual(
+          finalized.map(({ exporterResponse }) => exporterResponse),
+          [response],
+        );
+      });
+
+      it("fail the build when they do not take its end, unless they have nothing to say", async () => {
+        fails = new RpcError(CODE.UNAVAILABLE, "no callback");
+        await exported(randomBytes(8).toString("hex"));
+        fails = new RpcError(CODE.UNKNOWN, "not like this");
+        await assert.rejects(exported(randomBytes(8).toString("hex")), { message: /not like this/ });
       });
     });
 

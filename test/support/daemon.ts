@@ -15,8 +15,8 @@ import { needs } from "./needs.ts";
 export interface DaemonShop extends AsyncDisposable {
   readonly daemon: RunningCommand;
   readonly socket: string;
-  /** `docker buildx ARGS`. */
-  start(args: readonly string[], input?: string): RunningCommand;
+  /** `docker buildx ARGS`. `env`: beside its home. */
+  start(args: readonly string[], input?: string, env?: Readonly<Record<string, string>>): RunningCommand;
   run(...args: readonly string[]): Promise<Outcome>;
   /** As run(); fails the test with the output when it fails. */
   ok(...args: readonly string[]): Promise<Outcome>;
@@ -78,13 +78,13 @@ export async function openDaemonShop(
   const home = shop.at("home");
   const socket = shop.at("home", "d.sock");
   const daemon = shop.start(["--addr", `unix://${socket}`, ...args], { program: "tsbuildd", ...options });
-  const start = (words: readonly string[], input?: string): RunningCommand =>
+  const start: DaemonShop["start"] = (words, input, env = {}) =>
     startTsbuild(words, {
       account: shop.account,
       root: shop.root,
       cwd: shop.dir,
       command: [buildxProgram()],
-      env: { HOME: home, DOCKER_CONFIG: home },
+      env: { HOME: home, DOCKER_CONFIG: home, ...env },
       ...(input === undefined ? {} : { input }),
     });
   const run = (...words: readonly string[]): Promise<Outcome> => start(words).outcome;
