@@ -162,4 +162,22 @@ describe("images to build on", () => {
     const asked = loadImage(other.registry, fresh.store, parseReference(name), AMD64, fresh.context());
     await assert.rejects(asked, { code: "REGISTRY_UNREACHABLE" });
   });
+
+  it("are not given under the name of a repository that does not have them", async () => {
+    await using server = await startRegistry();
+    const digest = await build(`type=registry,name=${server.host}/team/secret:1`);
+    await using fresh = await openFixture();
+    const load = (name: string) =>
+      loadImage(
+        fresh.registry,
+        fresh.store,
+        parseReference(`${server.host}/${name}@${digest}`),
+        AMD64,
+        fresh.context(),
+      );
+    assert.equal((await load("team/secret")).digest, digest);
+    await assert.rejects(load("other/name"), { code: "REGISTRY_NOT_FOUND" });
+    await build(`type=registry,name=${server.host}/other/name:1`);
+    assert.equal((await load("other/name")).digest, digest);
+  });
 });
