@@ -10,6 +10,7 @@ import type { CallContext, LayerId, Result } from "../../solver/graph/request.ts
 import type { Session } from "../../solver/graph/session.ts";
 import { openSolver } from "../../solver/solver.ts";
 import { openWorker } from "../../worker/worker.ts";
+import { dropForcedMounts } from "./forced-mounts.ts";
 import { fetchHttpContext, fetchHttpDockerfile, sessionWithContext } from "./build-context.ts";
 import { solveAndExport } from "./build-result.ts";
 import { callFrontend, resolveShown } from "./dockerfile.ts";
@@ -42,6 +43,7 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
   /** Of what failed steps left. */
   let leases: Lease | null = null;
   const told = openTold(emit);
+  const forced = new Set<Digest>();
   const contextOf = ({ session }: OpenBuild): CallContext => ({ signal, session, emit: told.emit });
 
   /** Graphs of the same session and caches are solved by the same solver. */
@@ -79,6 +81,7 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       const { build, noCache } = howOf(ref);
       return await persistently([build], contextOf(build), async (context) => {
         const request = { definition: ref.definition, noCache };
+        await dropForcedMounts(parts, ref.definition, noCache, { known: forced, signal });
         const solution = parts.use(await build.solver.solve(request, [root], context));
         const [result] = solution.results;
         if (result === undefined) throw new Error("the solver gave no result");
@@ -218,6 +221,8 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       }));
       const first = images[0]?.build ?? (await buildOf(terms.session, [], false));
       const all = [...new Set([first, ...images.map(({ build }) => build)])];
+      for (const { definition, noCache } of images)
+        await dropForcedMounts(parts, definition, noCache, { known: forced, signal });
       const report = await persistently(all, contextOf(first), (context) =>
         solveAndExport(first, { ...result, images }, context),
       );
