@@ -144,6 +144,7 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       const session = await sessionWithContext(parts, request);
       const isBuild = request.call.name === "build";
       const build = await buildOf(session, isBuild ? request.cacheFrom : [], request.pull);
+      for (const { definition } of request.inputs.values()) build.solver.accept(definition);
       const outcome = await callFrontend(build, request, contextOf(build), options);
       if (outcome.kind === "answer") return outcome;
       const { converted, trace, onExported } = outcome;
@@ -278,6 +279,7 @@ async function openBuild(
     },
     parts.sharing,
   );
+  parts.use({ [Symbol.asyncDispose]: async () => solver.close() });
   return { parts, terms, session, worker, solver, registry: useRegistry, imports };
 }
 
