@@ -205,6 +205,22 @@ export function openCacheMounts(options: CacheMountsOptions): MountFiles {
     );
   }
 
+  async function forget(
+    id: string,
+    { seeded, signal }: { readonly seeded: boolean; readonly signal: AbortSignal },
+  ): Promise<readonly string[]> {
+    const empty = join(options.dir, nameOf(id, ""));
+    const dirs = seeded ? mountDirs().filter((dir) => dir !== empty && idOf(dir) === id) : [empty];
+    const gone: string[] = [];
+    for (const dir of dirs.filter(isDirectory)) {
+      for (const { number } of readSlots(dir)) {
+        const away = await remove(join(dir, `slot-${number}`, "fs"), { signal });
+        if (away !== null) gone.push(away);
+      }
+    }
+    return gone;
+  }
+
   async function sweep(): Promise<void> {
     for (const dir of mountDirs()) await dropDeadHolds(dir);
   }
@@ -216,7 +232,7 @@ export function openCacheMounts(options: CacheMountsOptions): MountFiles {
       .filter(isDirectory);
   }
 
-  return { acquire, read, list, remove, sweep };
+  return { acquire, read, forget, list, remove, sweep };
 }
 
 function nameOf(id: string, seedKey: string): string {

@@ -173,6 +173,12 @@ export interface CacheMounts {
   /** Acquires the filled, initially empty directory of an id as shared, so that no step has it exclusively meanwhile. null: there is none,
    *  or steps use it exclusively (locked, private); creates nothing and does not wait. */
   read(id: string, options: { readonly signal: AbortSignal }): Promise<CacheMountHold | null>;
+  /** Takes the directories of an id that no step uses out of sight, so that the next step gets an empty one. `seeded`: those that began with
+   *  files, whichever these were; else those that began empty. Returns new paths, for the keeper to delete. */
+  forget(
+    id: string,
+    options: { readonly seeded: boolean; readonly signal: AbortSignal },
+  ): Promise<readonly string[]>;
   list(): {
     readonly id: string;
     readonly path: string;

@@ -49,6 +49,7 @@ export const RECORD_SPACES: Readonly<Record<string, RecordSpace>> = {
   },
   http: { owner: "worker/sources/http.ts", holds: "downloads by URL", kept: "cheap" },
   "git-time": { owner: "worker/sources/git.ts", holds: "git commit times", kept: "cheap" },
+  origin: { owner: "cache/origins.ts", holds: "repositories of images", kept: "cheap" },
   machine: { owner: "worker/probe.ts", holds: "capabilities of this machine", kept: "cheap" },
 };
 

@@ -250,7 +250,8 @@ export async function inlineCache(
       ? { diffId: digestFromHex(id.slice(2)), tarBytes: null }
       : await deps.layers.diffId(id, null, options);
     const descriptor = { mediaType: MEDIA_TYPES.ociLayer, digest: known.diffId, size: 0 };
-    layers.set(id, { ...known, descriptor, isBase, createdAtMs: 0 });
+    const createdAtMs = isBase ? 0 : (deps.store.layers.get(id)?.createdAtMs ?? 0);
+    layers.set(id, { ...known, descriptor, isBase, createdAtMs });
   }
   return encodeInlineRecords(
     recordsOf(chain, wanted, layers),

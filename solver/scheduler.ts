@@ -26,6 +26,8 @@ export type OnResult = (input: Input, result: Result, cached: boolean) => void;
 /** What is done once in a build, however many of its graphs need it: steps that no record is asked for, and what sources stand for. */
 export interface DoneOnce {
   readonly forced: Map<string, Made>;
+  /** Steps of graphs that other builds made, of which this build's are. */
+  readonly foreign: Set<Digest>;
   readonly pins: Map<Digest, Pin>;
   /** Build ops so far. */
   nested: number;
@@ -36,6 +38,9 @@ export interface RunOptions {
   readonly once: DoneOnce;
   readonly flights: Flights<Made>;
   readonly records: ResultRecords;
+  /** What the builds that are open have run once, with their terms. A graph that is an input of another build has its steps in both, and perhaps
+   *  only one of their clients has what they need: the other takes the result. */
+  readonly open: ReadonlySet<{ readonly once: DoneOnce; readonly terms: string }>;
   /** Separates forced runs of this build from those of others. */
   readonly name: string;
   readonly onResult: OnResult | null;
@@ -321,11 +326,22 @@ export async function runJob(
   async function shareForced(task: Task): Promise<Made> {
     const { digest } = task.node.vertex;
     const name = `${digest} ${keysOf(task.node.facts.op, task.parts).at(-1)}`;
-    const known = once.forced.get(name);
-    if (known !== undefined) return { ...known, how: "found" };
-    const made = await share(task);
-    once.forced.set(name, made);
-    return made;
+    const known = once.forced.get(name) ?? (once.foreign.has(digest) ? madeElsewhere(name) : null);
+    const made = known ?? (await share(task));
+    once.forced.set(name, made); // what was taken is this build's, too, when the other is over
+    return known === null ? made : { ...made, how: "found" };
+  }
+
+  /** What another build that is open has made of a forced step; null: none, or it is gone. */
+  function madeElsewhere(name: string): Made | null {
+    for (const { once: other, terms } of options.open) {
+      const made = terms === (means.terms ?? "") ? other.forced.get(name) : undefined;
+      if (made === undefined) continue;
+      records.hold(made.outputs); // before the look: its build may be ending
+      const layers = made.outputs.flatMap((output) => (output?.kind === "layers" ? output.layers : []));
+      if (layers.every((id) => means.store.layers.get(id) !== null)) return made;
+    }
+    return null;
   }
 
   function share(task: Task): Promise<Made> {

@@ -2,7 +2,7 @@
 
 import type { ChainStep } from "../cache/remote-cache/chain.ts";
 import { chainOf } from "./chain.ts";
-import type { Input } from "./graph/definition.ts";
+import type { Definition, Input } from "./graph/definition.ts";
 import type { CallContext, Result, SolveRequest } from "./graph/request.ts";
 import { type Flights, openFlights } from "./flight.ts";
 import { loadJob } from "./job.ts";
@@ -42,11 +42,16 @@ export interface Solver {
     context: CallContext,
     options?: SolveOptions,
   ): Promise<Solution>;
+  /** Takes a graph that another build made as an input: what that one ran of its forced steps is used while it is open. */
+  accept(definition: Definition): void;
+  /** The build is over. */
+  close(): void;
 }
 
 /** Running work, shared by all builds of a process. */
 export interface Sharing {
   readonly flights: Flights<Made>;
+  readonly open: Set<{ readonly once: DoneOnce; readonly terms: string }>;
   /** A new one each time. */
   readonly nextJob: () => string;
 }
@@ -54,15 +59,21 @@ export interface Sharing {
 /** With no running work. */
 export function openSharing(): Sharing {
   let jobs = 0;
-  return { flights: openFlights(), nextJob: () => `job ${++jobs}` };
+  return { flights: openFlights(), open: new Set(), nextJob: () => `job ${++jobs}` };
 }
 
 /** The solver of a build; it does not dispose its worker and store. `limits` is called when the first step has to
  *  run (a fully cached build does not load the queues), and must return the same queues each time. */
 export function openSolver(means: Means, sharing: Sharing = openSharing()): Solver {
-  const once: DoneOnce = { forced: new Map(), pins: new Map(), nested: 0 };
+  const once: DoneOnce = { forced: new Map(), foreign: new Set(), pins: new Map(), nested: 0 };
   const name = sharing.nextJob();
+  const own = { once, terms: means.terms ?? "" };
+  sharing.open.add(own);
   return {
+    accept(definition) {
+      for (const digest of definition.vertices.keys()) once.foreign.add(digest);
+    },
+    close: () => void sharing.open.delete(own),
     async solve(asked, askedRoots, context, options = {}) {
       context.signal.throwIfAborted();
       const governed = await means.govern?.(asked.definition, askedRoots, context);
@@ -86,6 +97,7 @@ export function openSolver(means: Means, sharing: Sharing = openSharing()): Solv
           flights: sharing.flights,
           records,
           once,
+          open: sharing.open,
           name,
           onResult: options.onResult ?? null,
           noCache: request.noCache,

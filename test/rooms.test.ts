@@ -116,6 +116,7 @@ const DOORS: readonly string[] = [
   "cache/contract.ts", // the store as its users see it
   "cache/check.ts", // fsck
   "cache/claims.ts", // what images say of their layers
+  "cache/origins.ts", // which repositories have what
   "cache/ceiling.ts", // how large a store may become
   "cache/collect.ts", // du and prune
   "cache/usage-entry.ts",

@@ -329,7 +329,11 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       }
       case "docker-image+blob":
       case "oci-layout+blob":
-        return (await import("./sources/blob.ts")).pinBlob(op);
+        return (await import("./sources/blob.ts")).pinBlob(op, context, {
+          store,
+          registry: options.registry,
+          keeper,
+        });
       case "local":
         return { digest: null, result: await local.result(op, vertex, context) };
       case "http":

@@ -129,7 +129,7 @@ export function requestOf(
     context: contextOf(options, inputs, { solve, session }),
     dockerfile: dockerfileOf(options, inputs),
     target: options["target"] || null,
-    buildArgs: withPrefix("build-arg:"),
+    buildArgs: withHostname(withPrefix("build-arg:"), options["hostname"] ?? ""),
     labels: withPrefix("label:"),
     buildContexts: withPrefix("context:"),
     inputs,
@@ -250,13 +250,18 @@ function field(text: string): string {
   return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** The caches to import: those given beside the options, else those in them. Throws RpcError, BuildError. */
+/** The host name of steps is an option and an argument, which wins. */
+function withHostname(args: ReadonlyMap<string, string>, hostname: string): ReadonlyMap<string, string> {
+  return hostname === "" ? args : new Map([["BUILDKIT_SANDBOX_HOSTNAME", hostname], ...args]);
+}
+
+/** The caches to import: those given beside the options, else those in them, where old clients list references. Throws RpcError, BuildError. */
 export function cacheImports(
   given: readonly CacheEntry[],
   options: Attributes,
   session: RemoteSession | null,
 ): CacheFrom[] {
-  const entries = given.length > 0 ? given : cacheEntries(options["cache-imports"]);
+  const entries = given.length > 0 ? given : cachesIn(options);
   return entries.flatMap(({ Type, Attrs }) => {
     const from = cacheFromOf(
       givenAttributes({ type: Type, ...Attrs }, "cache import"),
@@ -274,6 +279,13 @@ function directoryOf(session: RemoteSession | null): DirectoryAt {
     const domain = digestOf(JSON.stringify([session.peer, path]));
     return { kind: "client", name: path, domain, digest, blobs: () => session.cache(path) };
   };
+}
+
+function cachesIn(options: Attributes): readonly CacheEntry[] {
+  const listed = cacheEntries(options["cache-imports"]);
+  const known = new Set(["", ...listed.map(({ Attrs }) => Attrs["ref"])]);
+  const references = (options["cache-from"] ?? "").split(",").filter((reference) => !known.has(reference));
+  return [...listed, ...references.map((ref) => ({ Type: "registry", Attrs: { ref } }))];
 }
 
 function cacheEntries(text: string | undefined): readonly CacheEntry[] {

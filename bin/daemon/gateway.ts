@@ -176,8 +176,12 @@ function resultOf(solved: Solved, { results }: Build, session: string): Result {
       return results.message(solved.result, session);
     case "returned":
       return solved.result ?? create(ResultSchema);
-    case "ref":
-      return create(ResultSchema, { result: { case: "ref", value: results.add(solved.ref, session) } });
+    case "ref": {
+      // Nothing has no id: clients take a result with one for a directory that can be looked into.
+      const isNothing = solved.ref.definition.root === null;
+      const value = isNothing ? create(RefSchema, { id: "" }) : results.add(solved.ref, session);
+      return create(ResultSchema, { result: { case: "ref", value } });
+    }
     case "answer":
       return create(ResultSchema, {
         metadata: Object.fromEntries(solved.metadata),

@@ -6,7 +6,7 @@ import type { FrontendInput } from "../../frontend/contract.ts";
 import { ForeignFrontend } from "../../frontend/frontend.ts";
 import type { Result } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
-import { BuildError, printable } from "../../solver/graph/error.ts";
+import { BuildError, locate, printable } from "../../solver/graph/error.ts";
 import type { Definition as DefinitionMessage } from "../wire/messages/pb/ops_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import type { Attributes } from "./attributes.ts";
@@ -67,9 +67,12 @@ export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): 
   });
   if (outcome.kind === "foreign") {
     // The file says by which frontend it is to be read.
-    const { image: source, cmdline } = outcome.wish;
+    const { image: source, cmdline, at } = outcome.wish;
     const foreign = { ...call, frontend: "gateway.v0", options: { ...options, source, cmdline } };
-    return { kind: "returned", result: await build.frontends.image(build, foreign) };
+    const result = await build.frontends.image(build, foreign).catch((error: unknown) => {
+      throw error instanceof BuildError ? locate(error, at, null) : error; // the line that names it
+    });
+    return { kind: "returned", result };
   }
   if (outcome.kind === "answer") return { kind: "answer", metadata: answerOf(outcome.answer, request.call) };
   for (const { ref } of outcome.result.images) remember(build, ref.definition);

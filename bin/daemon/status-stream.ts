@@ -117,6 +117,7 @@ export function openStatusStream(): StatusStream {
           const started = step.transfers.get(event.label)?.startedMs ?? event.atMs;
           const status = create(VertexStatusSchema, {
             ID: event.label,
+            name: actionOf(event.label, event.done),
             vertex: event.vertex,
             current: BigInt(event.current),
             total: BigInt(event.total ?? 0),
@@ -183,6 +184,11 @@ export function openStatusStream(): StatusStream {
     keptBytes -= dropped;
     return dropped;
   }
+}
+
+/** What is done, in BuildKit's word: programs choose transfers by it. Layers are known by their digest. */
+function actionOf(label: string, isDone: boolean): string {
+  return /^([a-z]+)(?: |$)/.exec(label)?.[1] ?? (isDone ? "done" : "downloading");
 }
 
 function isEmpty({ vertexes, statuses, logs, warnings }: StatusResponse): boolean {

@@ -11,6 +11,7 @@ import type { CallContext, LayerId, Result } from "../../solver/graph/request.ts
 import type { Session } from "../../solver/graph/session.ts";
 import { openSolver } from "../../solver/solver.ts";
 import { openWorker } from "../../worker/worker.ts";
+import { dropForcedMounts } from "./forced-mounts.ts";
 import { fetchHttpContext, fetchHttpDockerfile, sessionWithContext } from "./build-context.ts";
 import { solveAndExport } from "./build-result.ts";
 import { callFrontend, resolveShown } from "./dockerfile.ts";
@@ -49,6 +50,7 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
   /** Graphs that are solved in place of others. */
   const convertedGraphs = new Set<Definition>();
   const gates = new Map<string, Promise<SourceGate>>();
+  const forced = new Set<Digest>();
   const contextOf = ({ session }: OpenBuild): CallContext => ({ signal, session, emit: told.emit });
 
   /** What sources have to pass; null: nothing is said of any. `more`: policies beside those of the build. */
@@ -127,6 +129,7 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       const { build, noCache } = howOf(ref);
       return await persistently([build], contextOf(build), async (context) => {
         const request = { definition: ref.definition, noCache };
+        await dropForcedMounts(parts, ref.definition, noCache, { known: forced, signal });
         const solution = parts.use(await build.solver.solve(request, [root], context));
         const [result] = solution.results;
         if (result === undefined) throw new Error("the solver gave no result");
@@ -229,6 +232,7 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       const session = await sessionWithContext(parts, request);
       const isBuild = request.call.name === "build";
       const build = await buildOf(session, isBuild ? request.cacheFrom : [], request.pull);
+      for (const { definition } of request.inputs.values()) build.solver.accept(definition);
       const outcome = await callFrontend(build, request, contextOf(build), options);
       if (outcome.kind === "answer") return outcome;
       const { converted, trace, onExported } = outcome;
@@ -283,6 +287,8 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       }));
       const first = images[0]?.build ?? (await buildOf(terms.session, [], false));
       const all = [...new Set([first, ...images.map(({ build }) => build)])];
+      for (const { definition, noCache } of images)
+        await dropForcedMounts(parts, definition, noCache, { known: forced, signal });
       const report = await persistently(all, contextOf(first), (context) =>
         solveAndExport(first, { ...result, images, outputs }, context),
       );
@@ -344,6 +350,7 @@ async function openBuild(
     },
     parts.sharing,
   );
+  parts.use({ [Symbol.asyncDispose]: async () => solver.close() });
   return { parts, terms, session, worker, solver, registry: useRegistry, imports, gate };
 }
 

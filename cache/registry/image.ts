@@ -26,6 +26,7 @@ import {
   withDefaultTag,
 } from "./reference.ts";
 import type { Registry, SignalOptions, TransferOptions } from "./contract.ts";
+import { isFrom, noteOrigin } from "../origins.ts";
 import type { ContentStore, Lease, RemoteBlob, Store } from "../contract.ts";
 
 export interface LoadedImage {
@@ -63,11 +64,11 @@ export function selectManifest(index: Index, platform: Platform): Descriptor | n
 
 /**
  * Resolves a reference and stores the manifest and config for a platform. A tag costs one HEAD request when the
- * content is here, a digest nothing. Throws REGISTRY_*, IMAGE_INVALID, PLATFORM_UNSUPPORTED.
+ * content is here, a digest nothing once this repository has been seen to have it. Throws REGISTRY_*, IMAGE_INVALID, PLATFORM_UNSUPPORTED.
  */
 export async function loadImage(
   registry: Registry,
-  store: Pick<Store, "content">,
+  store: Pick<Store, "content" | "records">,
   reference: Reference,
   platform: Platform,
   { signal, lease }: LoadOptions,
@@ -86,12 +87,16 @@ export async function loadImage(
       return await collect(registry.blob(named, descriptor, { signal }));
     },
   };
-  // A digest whose content is here needs no network; its type is in the document.
-  const here = named.digest !== null && store.content.has(named.digest);
+  // A digest whose content is here needs no network, if it is this repository's; its type is in the document.
+  const here =
+    named.digest !== null && store.content.has(named.digest) && isFrom(store.records, from, named.digest);
   const top: Pick<Descriptor, "digest"> & { readonly mediaType: string | null } = here
     ? { digest: named.digest as Digest, mediaType: null }
     : await registry.resolve(named, { signal });
-  return await load(source, store.content, top, platform, lease ?? null);
+  const image = await load(source, store.content, top, platform, lease ?? null);
+  for (const digest of [image.digest, image.manifestDescriptor.digest])
+    noteOrigin(store.records, from, digest);
+  return image;
 }
 
 /**

@@ -58,5 +58,27 @@ export function platformRank(wanted: Platform, offered: Platform): number | null
       one.architecture === given.architecture &&
       (one.variant ?? "") === (given.variant ?? ""),
   );
-  return rank < 0 ? null : rank;
+  const version = wanted.os === "windows" ? windowsRank(wanted.osVersion, given.osVersion) : 0;
+  return rank < 0 || version === null ? null : rank + version;
+}
+
+/** Builds of Windows Server whose containers run on all later ones up to the next of them. */
+const WINDOWS_COMPATIBLE = [26_100, 20_348];
+
+/** 0: the same version, or none is said; a half: one that runs there; null: none does. containerd/platforms: platform_windows_compat.go. */
+function windowsRank(wanted = "", offered = ""): number | null {
+  if (wanted === offered || wanted === "") return 0;
+  if (offered === "") return 0.5;
+  const [major, minor, build] = versionOf(wanted);
+  const [otherMajor, otherMinor, otherBuild] = versionOf(offered);
+  if (major !== otherMajor || minor !== otherMinor) return null;
+  const lowest = WINDOWS_COMPATIBLE.find((one) => build >= one) ?? build;
+  return lowest <= otherBuild && otherBuild <= build ? 0.5 : null;
+}
+
+function versionOf(text: string): readonly [number, number, number] {
+  const [major = 0, minor = 0, build = 0] = text
+    .split(".")
+    .map((part) => (/^\d+$/.test(part) ? Number(part) : 0));
+  return [major, minor, build];
 }

@@ -128,6 +128,7 @@ export function encodeInlineRecords(
         tsbuild: {
           baseLayers: result.layers.filter(({ isBase }) => isBase).length,
           tarBytes: result.layers.map(({ tarBytes }) => tarBytes),
+          createdAt: result.layers.map(({ createdAtMs }) => new Date(createdAtMs).toISOString()),
         },
       },
     ]),
@@ -314,16 +315,18 @@ function resultsOf(
   return { all, broken };
 }
 
-/** The layers of an image do not say which are of its base, nor how long their tars are; the results of an inline cache of ours
- *  do. */
+/** The layers of an image do not say which are of its base, how long their tars are, nor when they were made, which is what a new image of
+ *  them says; the results of an inline cache of ours do. */
 function completed(chain: readonly CachedLayer[] | null, own: unknown): readonly CachedLayer[] | null {
   if (chain === null || !isObject(own)) return chain;
   const count = Number(own["baseLayers"] ?? 0);
   const lengths: readonly unknown[] = Array.isArray(own["tarBytes"]) ? own["tarBytes"] : [];
+  const times: readonly unknown[] = Array.isArray(own["createdAt"]) ? own["createdAt"] : [];
   return chain.map((layer, index) => ({
     ...layer,
     isBase: layer.isBase || index < count,
     tarBytes: byteCount(lengths[index]) ?? layer.tarBytes,
+    createdAtMs: timeOf(times[index]) || layer.createdAtMs,
   }));
 }
 

@@ -69,6 +69,11 @@ export type ExecMount =
       readonly optional: boolean;
     };
 
+/** What a cache mount is kept under. */
+export function cacheMountId({ id, target }: Extract<ExecMount, { kind: "cache" }>): string {
+  return id === "" ? target : id;
+}
+
 export interface FileOp {
   readonly kind: "file";
   readonly actions: readonly FileAction[];

@@ -64,6 +64,24 @@ RUN echo ${canary} > /canary
       assert.equal(stdout, "one\ntwo\n");
     });
 
+    it("empties the cache mounts of a step that must not be cached, and no others", async () => {
+      const context = shop.context("emptied", {
+        Dockerfile: `
+FROM base AS other
+ARG WORD
+RUN --mount=type=cache,id=kept,target=/c echo $WORD >> /c/log && cat /c/log > /seen
+FROM base AS forced
+RUN --mount=type=cache,target=/empty --mount=type=cache,from=base,source=/etc,target=/seeded \\
+  echo x >> /empty/log && echo x >> /seeded/log && cat /empty/log /seeded/log > /seen
+COPY --from=other /seen /other
+`,
+      });
+      await shop.ok(["build", "--build-arg", "WORD=1", context]);
+      const again = ["--build-arg", "WORD=2", "--no-cache-filter", "forced", context];
+      await shop.ok(["build", "-t", "emptied", ...again]);
+      assert.equal((await shop.ok(["run", "emptied", "cat", "/seen", "/other"])).stdout, "x\nx\n1\n2\n");
+    });
+
     it("gives a cache that is named twice in one step as one directory", async () => {
       for (const sharing of ["shared", "locked", "private"]) {
         const mount = (target: string) =>

@@ -1,6 +1,7 @@
 // Caches exported from one store and imported into another: real registries and directories, new stores as on a CI machine.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type ActionsCache, startActionsCache } from "../support/actions-cache.ts";
@@ -8,6 +9,7 @@ import { type RunningAzure, startAzure } from "../support/azure.ts";
 import { type RunningRegistry, startRegistry } from "../support/registry.ts";
 import { type RunningS3, startS3 } from "../support/s3.ts";
 import { accounts } from "../support/unprivileged.ts";
+import { needs } from "../support/needs.ts";
 import { openWorkshop, THREE_STAGES, THREE_STAGES_OUTPUT, type Workshop } from "./fixture.ts";
 
 const STEPS = 8; // of THREE_STAGES
@@ -177,13 +179,19 @@ describe("a build that starts with nothing but a cache", () => {
     assert.notEqual(await run(main, shared, fresh), STEPS);
   });
 
-  it("runs nothing, from the inline cache of an image", async () => {
-    await shop.ok(["build", "--cache-to", "type=inline", "-t", ref("inline"), "--push", context]);
+  it("runs nothing, from the inline cache of an image, and keeps the times of its layers", async () => {
+    const pushed = ["--cache-to", "type=inline", "--push"];
+    const historyOf = (name: string): unknown => {
+      const args = ["inspect", "--tls-verify=false", "--config", "--raw", `docker://${name}`];
+      return JSON.parse(execFileSync(needs("skopeo"), args, { encoding: "utf8" })).history;
+    };
+    await shop.ok(["build", ...pushed, "-t", ref("inline"), context]);
     const root = freshStore();
-    const log = await build(root, "--cache-from", ref("inline"), "-t", "app", context);
+    const log = await build(root, ...pushed, "--cache-from", ref("inline"), "-t", ref("again"), context);
     assert.equal(cachedIn(log), STEPS, log);
     assert.equal(layersIn(root), 0);
-    const { stdout } = await shop.ok(["run", "--rm", "app"], inStore(root));
+    assert.deepEqual(historyOf(ref("again")), historyOf(ref("inline")));
+    const { stdout } = await shop.ok(["run", "--rm", ref("again")], inStore(root));
     assert.equal(stdout, THREE_STAGES_OUTPUT);
   });
 

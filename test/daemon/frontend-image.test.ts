@@ -61,6 +61,13 @@ for (const account of accounts()) {
       assert.match(stderr, /failed to solve: the frontend does not like it\n/);
     });
 
+    it("is missed at the line that names it", async () => {
+      const dir = shop.context("missing", { Dockerfile: `# syntax=${image}-not\nFROM scratch\n` });
+      const { code, stderr } = await clients.run("build", dir);
+      assert.equal(code, 1);
+      assert.match(stderr, /Dockerfile:1\n-+\n +1 \| >>> # syntax=\S+-not\n/);
+    });
+
     it("is told of when it ends without a result", async () => {
       const dir = shop.context("silent", { Dockerfile: `# syntax=${image}\n` });
       const { code, stderr } = await clients.run("build", "--build-arg", "HOW=silent", dir);

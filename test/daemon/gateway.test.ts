@@ -450,6 +450,11 @@ for (const account of accounts()) {
         })
       ).ExporterResponse;
       assert.equal(response["image.name"], "empty:1");
+      await driven(async (bridge) => {
+        const nothing = await bridge.solve({ vertices: new Map(), notes: new Map(), root: null });
+        assert.equal(nothing.id, "");
+        return {};
+      });
     });
 
     it("are refused when they are broken, in words", async () => {

@@ -141,6 +141,8 @@ export interface Lab {
   readonly store: Store;
   readonly worker: Arithmetic;
   readonly solver: Solver;
+  /** A build of several graphs, beside others. */
+  openBuild(): Solver;
   /** Solves, gives the numbers of the first root and lets the results go. */
   solve(graph: Graph, roots: Input | readonly Input[], options?: LabOptions): Promise<Numbers>;
 }
@@ -164,11 +166,21 @@ export function openLab(store: Store = openMemoryStore(), nowMs: () => number = 
   };
   const sharing = openSharing();
   // A solver is one build.
+  const openBuild = (): Solver => openSolver({ worker, store, limits, nowMs }, sharing);
   const solver: Solver = {
-    solve: (...asked) => openSolver({ worker, store, limits, nowMs }, sharing).solve(...asked),
+    async solve(...asked) {
+      const build = openBuild();
+      try {
+        return await build.solve(...asked);
+      } finally {
+        build.close();
+      }
+    },
+    accept: () => {},
+    close: () => {},
   };
   return {
-    ...{ store, worker, solver },
+    ...{ store, worker, solver, openBuild },
     async solve(graph, roots, options = {}) {
       const all = Array.isArray(roots) ? (roots as readonly Input[]) : [roots as Input];
       const request = { definition: graph.definition(), noCache: options.noCache ?? false };

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import type { Input } from "../../solver/graph/definition.ts";
 import type { ProgressEvent } from "../../solver/graph/event.ts";
+import type { Solver } from "../../solver/solver.ts";
 import { openMemoryStore } from "../support/memory-store.ts";
 import { contextOf, openDraft, openLab, ran } from "./graphs.ts";
 
@@ -176,6 +177,24 @@ describe("solver", () => {
     assert.deepEqual(ran(lab), { one: 1, "/in/a": 1, two: 1 });
     assert.deepEqual(await lab.solve(everyday().graph, everyday().two), numbers);
     assert.deepEqual(ran(lab), {});
+  });
+
+  it("takes a forced step from the build that its graph is an input from, while that is open", async () => {
+    const lab = openLab();
+    const graph = openDraft();
+    const root = graph.sum("step", 1, "/made", null);
+    const request = { definition: graph.definition(), noCache: true };
+    const [maker, linked, other, late] = [lab.openBuild(), lab.openBuild(), lab.openBuild(), lab.openBuild()];
+    const runs = async (build: Solver): Promise<Record<string, number>> => {
+      await using _ = await build.solve(request, [root], contextOf());
+      return ran(lab);
+    };
+    for (const build of [linked, late]) build.accept(request.definition);
+    assert.deepEqual(await runs(maker), { step: 1 });
+    assert.deepEqual(await runs(linked), {});
+    assert.deepEqual(await runs(other), { step: 1 });
+    for (const build of [maker, linked, other]) build.close();
+    assert.deepEqual(await runs(late), { step: 1 });
   });
 
   it("keeps what copies from a forced stage when the copied content is the same", async () => {

@@ -125,8 +125,8 @@ export function openMemoryStore(): MemoryStore {
         for (const [key, kept] of space(name)) yield { key, value: valueOf<T>(kept) };
       },
     },
-    cacheMounts: { acquire: noFiles, read: async () => null, list: () => [] },
-    syncedFiles: { acquire: noFiles, read: async () => null, list: () => [] },
+    cacheMounts: { acquire: noFiles, read: async () => null, list: () => [], forget: async () => [] },
+    syncedFiles: { acquire: noFiles, read: async () => null, list: () => [], forget: async () => [] },
     lease() {
       const held = new Set<LayerId>();
       leases.add(held);

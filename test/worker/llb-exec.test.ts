@@ -64,6 +64,16 @@ describe("a command of a definition", function () {
     assert.match(await failure(missing), /^SECRET_MISSING: secret none: not found/);
   });
 
+  it("that cannot be executed did not complete successfully", async () => {
+    const missing = bench.solve((graph) =>
+      graph.add({ ...graph.exec, args: ["no-such", "program"], env: [], mounts: [ROOT] }, [graph.base()]),
+    );
+    assert.match(
+      await failure(missing),
+      /^EXEC_FAILED: process "no-such program" did not complete successfully: exec: "no-such": executable file/,
+    );
+  });
+
   it("has its limits", async () => {
     assert.equal(await log("ulimit -n", { ulimits: [{ name: "nofile", soft: 77, hard: 99 }] }), "77\n");
     const unknown = log("true", { ulimits: [{ name: "wishes", soft: 3, hard: 3 }] });

@@ -160,6 +160,12 @@ describe("a source of a definition", function () {
       assert.match(await failure(bench.solve(blob({ "oci.store": "" }), serving())), /names no store/);
       const nameless = source("oci-layout+blob://example.com/app:1", { "oci.store": "s" });
       assert.match(await failure(bench.solve(nameless, serving())), /does not end with the digest/);
+      // The file is here, but this client does not have the blob.
+      const serves: Session = {
+        ...NO_SESSION,
+        blobs: async () => ({ ...remoteLayout(layout), size: async () => null }),
+      };
+      assert.match(await failure(bench.solve(blob({}), { session: serves })), /the client has no sha256:/);
     });
   });
 
@@ -224,6 +230,9 @@ describe("a source of a definition", function () {
       assert.equal(await bench.look(own, "cat /in/t", pulling), text);
       const none = source(`docker-image+blob://${name}@${digestOf("none")}`);
       assert.match(await failure(bench.solve(none, pulling)), /^REGISTRY_NOT_FOUND/);
+      // The bytes and the step's result are here, but not from that repository.
+      const other = source(`docker-image+blob://${name}-other@${digest}`, { "http.filename": "t" });
+      assert.match(await failure(bench.solve(other, pulling)), /^REGISTRY_NOT_FOUND/);
     });
   });
 

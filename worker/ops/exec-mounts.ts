@@ -4,7 +4,7 @@ import { posix } from "node:path";
 import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { saysWaiting } from "../../solver/graph/event.ts";
-import type { ExecMount } from "../../solver/graph/op.ts";
+import { cacheMountId, type ExecMount } from "../../solver/graph/op.ts";
 import type { CallContext, LayerId, Result } from "../../solver/graph/request.ts";
 import { SECRET_MAX_BYTES } from "../../solver/graph/session.ts";
 import type { Scope } from "../../solver/graph/scope.ts";
@@ -95,7 +95,7 @@ export async function makeMount(
       const seed = await step.layer(mount.input);
       const seedKey =
         seed.result === null ? "" : JSON.stringify([await deps.layersOf(seed.result), mount.selector]);
-      const id = mount.id === "" ? mount.target : mount.id;
+      const id = cacheMountId(mount);
       const key = JSON.stringify([id, seedKey]);
       let hold = caches.get(key);
       if (hold === undefined) {

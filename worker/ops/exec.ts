@@ -113,13 +113,18 @@ async function runStep(
 ): Promise<ExecOutcome> {
   const blame = openBlame(deps.keeper().ids, deps.processes);
   const wasOutOfMemory = watchForOutOfMemory();
-  const outcome = await deps.keeper().exec(job, {
-    signal: context.signal,
-    onOutput(fd, data) {
-      blame.read(data);
-      context.emit({ kind: "log", vertex: vertex.digest, atMs: Date.now(), fd, data });
-    },
-  });
+  const outcome = await deps
+    .keeper()
+    .exec(job, {
+      signal: context.signal,
+      onOutput(fd, data) {
+        blame.read(data);
+        context.emit({ kind: "log", vertex: vertex.digest, atMs: Date.now(), fd, data });
+      },
+    })
+    .catch((error: unknown) => {
+      throw error instanceof BuildError && error.code === "EXEC_FAILED" ? notStarted(op, error) : error;
+    });
   if (outcome.otherNetwork !== undefined) deps.otherNetwork(outcome.otherNetwork, commandText(op));
   const used = cgroup?.usage() ?? null;
   context.emit({
@@ -194,6 +199,16 @@ function proxyVariables(op: ExecOp): string[] {
 
 function commandText(op: ExecOp): string {
   return op.args.join(" ");
+}
+
+/** A command that could not be executed, as one that failed. */
+function notStarted(op: ExecOp, error: BuildError): BuildError {
+  const { message, exitCode, hint } = error;
+  return new BuildError(
+    "EXEC_FAILED",
+    `process ${quote(commandText(op))} did not complete successfully: ${message}`,
+    { exitCode, hint, cause: error },
+  );
 }
 
 /** Why a step with limits failed, if it was one of them. */

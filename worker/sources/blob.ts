@@ -6,7 +6,8 @@ import type { SourceOp } from "../../solver/graph/op.ts";
 import type { CallContext, LayerId } from "../../solver/graph/request.ts";
 import { blobBytes, pullBlob } from "../../cache/registry/image.ts";
 import { openLayout } from "../../cache/registry/layout.ts";
-import { parseReference } from "../../cache/registry/reference.ts";
+import { isFrom, noteOrigin } from "../../cache/origins.ts";
+import { formatRepository, parseReference } from "../../cache/registry/reference.ts";
 import type { Registry } from "../../cache/registry/contract.ts";
 import type { Store } from "../../cache/contract.ts";
 import type { Pin } from "../contract.ts";
@@ -47,9 +48,13 @@ function parseAddress({ identifier, attrs }: SourceOp): BlobAddress {
   return { isLayout, reference, digest, name, ...lookIn(attrs) };
 }
 
-/** The digest says which bytes; name, mode and owner are the source's own. Throws SOURCE_FAILED. */
-export function pinBlob(op: SourceOp): Pin {
-  const { digest, name, mode, uid, gid } = parseAddress(op);
+/** The digest says which bytes; name, mode and owner are the source's own. Who does not have the blob is not given what others
+ *  brought. Throws SOURCE_FAILED, CONTEXT_MISSING, IMAGE_UNKNOWN, REGISTRY_*. */
+export async function pinBlob(op: SourceOp, context: CallContext, deps: BlobDeps): Promise<Pin> {
+  const address = parseAddress(op);
+  const { digest, name, mode, uid, gid } = address;
+  if (address.isLayout) await sizeAtClient(op, digest, context);
+  else await checkRepository(address, context, deps);
   return {
     digest: digestOf(JSON.stringify(["tsbuild.blob.v1", digest, name, mode, uid, gid])),
     result: null,
@@ -68,26 +73,52 @@ export async function fetchBlob(op: SourceOp, context: CallContext, deps: BlobDe
   return await singleFileLayer({ ...address, mtimeSeconds: 0 }, store, keeper, description, context);
 }
 
-async function fromRegistry(
+async function checkRepository(address: BlobAddress, context: CallContext, deps: BlobDeps): Promise<void> {
+  const repository = formatRepository(parseReference(address.reference));
+  if (isFrom(deps.store.records, repository, address.digest)) return;
+  await sizeInRegistry(address, context, deps);
+  noteOrigin(deps.store.records, repository, address.digest);
+}
+
+async function sizeInRegistry(
   { reference, digest }: BlobAddress,
   { signal }: CallContext,
-  { store, registry: open }: BlobDeps,
-): Promise<void> {
-  const registry = await open();
-  const repository = parseReference(reference);
-  const size = await registry.blobSize(repository, digest, { signal });
+  { registry }: BlobDeps,
+): Promise<number> {
+  const size = await (await registry()).blobSize(parseReference(reference), digest, { signal });
   if (size === null) throw new BuildError("REGISTRY_NOT_FOUND", `${redactUrl(reference)}: not found`);
+  return size;
+}
+
+/** null: the client is here, and its layout is a directory that is read when the blob is. */
+async function sizeAtClient(
+  { attrs }: SourceOp,
+  digest: Digest,
+  { session, signal }: CallContext,
+): Promise<number | null> {
+  const id = attrs["oci.store"] ?? "";
+  const blobs = await storeOf(session, id, attrs["oci.session"] ?? "", signal);
+  if (blobs.kind === "here") return null;
+  const size = await blobs.size(digest, { signal });
+  if (size === null) throw new BuildError("IMAGE_UNKNOWN", `the client has no ${digest} in its store ${id}`);
+  return size;
+}
+
+async function fromRegistry(address: BlobAddress, context: CallContext, deps: BlobDeps): Promise<void> {
+  const { reference, digest } = address;
+  const { signal } = context;
+  const { store } = deps;
+  const repository = parseReference(reference);
+  const size = await sizeInRegistry(address, context, deps);
+  const registry = await deps.registry();
   checkSize(size, digest);
   const descriptor = { mediaType: "application/octet-stream", digest, size };
   await pullBlob(descriptor, store, () => registry.blob(repository, descriptor, { signal }), { signal });
 }
 
-async function fromClient(
-  { attrs }: SourceOp,
-  digest: Digest,
-  { session, signal }: CallContext,
-  store: Store,
-): Promise<void> {
+async function fromClient(op: SourceOp, digest: Digest, context: CallContext, store: Store): Promise<void> {
+  const { attrs } = op;
+  const { session, signal } = context;
   const id = attrs["oci.store"] ?? "";
   const blobs = await storeOf(session, id, attrs["oci.session"] ?? "", signal);
   if (blobs.kind === "here") {
@@ -102,8 +133,7 @@ async function fromClient(
     ingest.commit({ digest, size, trusted: true }); // the reading side has hashed it
     return;
   }
-  const size = await blobs.size(digest, { signal });
-  if (size === null) throw new BuildError("IMAGE_UNKNOWN", `the client has no ${digest} in its store ${id}`);
+  const size = (await sizeAtClient(op, digest, context)) as number;
   checkSize(size, digest);
   await pullBlob({ digest, size }, store, () => blobBytes(blobs, { digest, size }, { signal }), { signal });
 }

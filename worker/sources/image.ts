@@ -4,7 +4,7 @@
 import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
 import { type Digest, digestOf, isDigest } from "../../solver/graph/digest.ts";
 import type { Attrs, Platform } from "../../solver/graph/op.ts";
-import { formatPlatform } from "../../solver/graph/op.ts";
+import { formatPlatform, formatPlatformAll } from "../../solver/graph/op.ts";
 import { isBaseLayer, type Descriptor, type ImageConfig, type LayerId } from "../../solver/graph/request.ts";
 import { openAnswers } from "../../solver/graph/tasks.ts";
 import { type Claims, withRemote } from "../../cache/claims.ts";
@@ -71,7 +71,7 @@ export function openImageSource(
   const clients = new Map<string, RemoteBlobs>();
   return {
     load(identifier, attrs, platform, { signal: asking, session = null }) {
-      const key = JSON.stringify([identifier, attrs, formatPlatform(platform)]);
+      const key = JSON.stringify([identifier, attrs, formatPlatformAll(platform)]);
       return loaded.share(key, asking, async (signal) => {
         const isLayout = identifier.startsWith("oci-layout://");
         const limit = layerLimitIn(attrs, isLayout ? "oci.layerlimit" : "image.layerlimit");

@@ -4,6 +4,7 @@ import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseDocument } from "../../../cache/registry/documents.ts";
 import { loadImage, loadLayout, pullLayer, selectManifest } from "../../../cache/registry/image.ts";
+import { platformRank } from "../../../cache/registry/platform-match.ts";
 import { parseReference } from "../../../cache/registry/reference.ts";
 import { runOutputs } from "../../../exporters/exporter.ts";
 import { parseOutput } from "../../../exporters/output-grammar.ts";
@@ -46,6 +47,22 @@ describe("the manifest for a platform", () => {
     ["linux/s390x", ["linux/amd64", "unknown/unknown"], null],
     ["windows/amd64", ["linux/amd64"], null],
   ];
+  it("is that of the version of Windows, or of one whose containers run there", () => {
+    const rank = (wanted: string, offered: string): number | null => {
+      const [one, other] = [wanted, offered].map((osVersion) => ({
+        ...{ os: "windows", architecture: "amd64" },
+        ...(osVersion === "" ? {} : { osVersion }),
+      })) as [Platform, Platform];
+      return platformRank(one, other);
+    };
+    assert.equal(rank("10.0.17763.1", "10.0.17763.1"), 0);
+    assert.equal(rank("", "10.0.17763.1"), 0);
+    assert.equal(rank("10.0.17763.2", "10.0.17763.1"), 0.5);
+    assert.equal(rank("10.0.20348", "10.0.17763.1"), null);
+    assert.equal(rank("10.0.22621", "10.0.20348.1"), 0.5);
+    assert.equal(rank("10.0.26100", "10.0.20348"), null);
+    assert.equal(rank("1.2.3", "1.1.0"), null);
+  });
   for (const [wanted, offered, expected] of cases) {
     it(`${wanted} of ${offered.join(", ")} is ${expected}`, () =>
       assert.equal(select(offered, wanted), expected));
@@ -161,5 +178,23 @@ describe("images to build on", () => {
     await using other = await openFixture();
     const asked = loadImage(other.registry, fresh.store, parseReference(name), AMD64, fresh.context());
     await assert.rejects(asked, { code: "REGISTRY_UNREACHABLE" });
+  });
+
+  it("are not given under the name of a repository that does not have them", async () => {
+    await using server = await startRegistry();
+    const digest = await build(`type=registry,name=${server.host}/team/secret:1`);
+    await using fresh = await openFixture();
+    const load = (name: string) =>
+      loadImage(
+        fresh.registry,
+        fresh.store,
+        parseReference(`${server.host}/${name}@${digest}`),
+        AMD64,
+        fresh.context(),
+      );
+    assert.equal((await load("team/secret")).digest, digest);
+    await assert.rejects(load("other/name"), { code: "REGISTRY_NOT_FOUND" });
+    await build(`type=registry,name=${server.host}/other/name:1`);
+    assert.equal((await load("other/name")).digest, digest);
   });
 });

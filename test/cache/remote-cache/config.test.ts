@@ -161,10 +161,10 @@ describe("the inline cache of an image", () => {
     );
     const { table } = parseInlineRecords(text, descriptors, diffIds, "test");
     assert.deepEqual(
-      table.get(one)?.layers.map(({ diffId, isBase }) => [diffId, isBase]),
+      table.get(one)?.layers.map(({ diffId, isBase, createdAtMs }) => [diffId, isBase, createdAtMs]),
       [
-        [base.diffId, true],
-        [layer("a").diffId, false],
+        [base.diffId, true, 1_000],
+        [layer("a").diffId, false, 1_000],
       ],
     );
   });
