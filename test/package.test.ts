@@ -24,7 +24,7 @@ import { tinyProgram } from "./support/tiny-program.ts";
 import { ordinaryUser } from "./support/unprivileged.ts";
 
 /** What installing downloads and takes on disk, besides the packages it depends on. */
-const PACKED_MAX_BYTES = 1_300_000;
+const PACKED_MAX_BYTES = 1_350_000;
 const UNPACKED_MAX_BYTES = 4_500_000;
 
 interface Packed {
@@ -61,9 +61,17 @@ describe("the package", function () {
       "dist/bin/tsbuild.cjs",
       "dist/bin/tsbuildd.cjs",
       "dist/bundle/LICENSES",
-      ...["buildctl", "compress-thread", "daemon", "hash-thread", "keeper", "main", "thread"].map(
-        (name) => `dist/bundle/${name}.cjs`,
-      ),
+      ...[
+        "buildctl",
+        "compress-thread",
+        "daemon",
+        "hash-thread",
+        "keeper",
+        "main",
+        "otlp",
+        "prometheus",
+        "thread",
+      ].map((name) => `dist/bundle/${name}.cjs`),
       "dist/solver/graph/bundle.cjs",
       "dist/solver/graph/code-cache.cjs",
     ]);
