@@ -4,9 +4,11 @@
 import assert from "node:assert/strict";
 import { setMaxListeners } from "node:events";
 import { readFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { builderInfo } from "../../bin/remote/control.ts";
 import { openWorkshop } from "../build/fixture.ts";
 import { BASE, openDaemonShop, sh } from "../support/daemon.ts";
-import { buildOn, sendGarbage, watchWithoutReading } from "../support/daemon-client.ts";
+import { buildOn, connectedTo, sendGarbage, watchWithoutReading } from "../support/daemon-client.ts";
 import type { Account } from "../support/unprivileged.ts";
 
 /** One of so many clients is docker buildx, a process of its own; the others are in this process. */
@@ -39,6 +41,8 @@ COPY --from=pair /one /two /pair /
 export interface AtOnceOutcome {
   readonly clients: number;
   readonly seconds: number;
+  /** The longest that a client with a short question waited meanwhile. */
+  readonly longestMs: number;
   /** How many steps ran, of how many that the clients asked for. */
   readonly ran: number;
   readonly asked: number;
@@ -68,6 +72,7 @@ export async function buildsAtOnce(account: Account, clients: number): Promise<A
   // The first of those who wait for the step stands still; the others come while it runs.
   await stopped.says(/ begun$/m);
   process.kill(stopped.pid, "SIGSTOP");
+  const probe = openProbe(socket);
   await Promise.all(
     Array.from({ length: clients }, async (_, at) => {
       const pair = Math.floor(at / 2);
@@ -83,6 +88,7 @@ export async function buildsAtOnce(account: Account, clients: number): Promise<A
         });
     }),
   );
+  const longestMs = await probe.stop();
   const seconds = (performance.now() - begun) / 1000;
   assert.equal(isOver, false, "a stopped client cannot have ended");
   process.kill(stopped.pid, "SIGCONT");
@@ -108,5 +114,28 @@ export async function buildsAtOnce(account: Account, clients: number): Promise<A
   const ended = await worker.stop();
   assert.equal(ended.code, 0, ended.stderr);
   assert.doesNotMatch(ended.stderr, /internal error/);
-  return { clients, seconds, ran: lines.length, asked: 3 * names.length };
+  return { clients, seconds, longestMs, ran: lines.length, asked: 3 * names.length };
 }
+
+/** A client that asks again and again who the daemon is. */
+function openProbe(socket: string): { stop(): Promise<number> } {
+  const ended = new AbortController();
+  const asking = connectedTo(socket, async (http) => {
+    let longestMs = 0;
+    while (!ended.signal.aborted) {
+      const begun = performance.now();
+      await builderInfo(http, { signal: new AbortController().signal });
+      longestMs = Math.max(longestMs, performance.now() - begun);
+      await delay(PROBE_EVERY_MS, undefined, { signal: ended.signal }).catch(() => {});
+    }
+    return longestMs;
+  });
+  asking.catch(() => {}); // told by stop()
+  return {
+    stop: () => {
+      ended.abort();
+      return asking;
+    },
+  };
+}
+const PROBE_EVERY_MS = 100;

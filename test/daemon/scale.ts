@@ -21,9 +21,9 @@ process.on("exit", () => removeTree(own));
 
 for (const account of accounts()) {
   if (clients > 0) {
-    const { seconds, ran, asked } = await buildsAtOnce(account, clients);
+    const { seconds, longestMs, ran, asked } = await buildsAtOnce(account, clients);
     say(
-      `${account.name}: ${clients} clients at once in ${seconds.toFixed(1)} s; ${ran} of ${asked} steps ran, each once`,
+      `${account.name}: ${clients} clients at once in ${seconds.toFixed(1)} s; ${ran} of ${asked} steps ran, each once; a short question took ${longestMs.toFixed(0)} ms at most`,
     );
   }
   if (builds > 0) {
