@@ -15,6 +15,9 @@ import type { Account } from "../support/unprivileged.ts";
 const STOCK_EVERY = 10;
 /** More than fits on the way to a client that reads nothing. */
 const LOG_BYTES = 400_000;
+const GIVEN_UP_SECONDS = 20;
+/** Of the end of a client's output, which is mostly the log. */
+const ERROR_CHARS = 2_000;
 /** For all of it: only against waiting forever. */
 const LATE_MS = 300_000;
 
@@ -78,7 +81,7 @@ export async function buildsAtOnce(account: Account, clients: number): Promise<A
       const pair = Math.floor(at / 2);
       if (at % STOCK_EVERY === 1) {
         const { code, stderr } = await stock(at, pair).outcome;
-        assert.equal(code, 0, stderr);
+        assert.equal(code, 0, stderr.slice(-ERROR_CHARS));
       } else
         await buildOn(socket, {
           context,
@@ -93,10 +96,12 @@ export async function buildsAtOnce(account: Account, clients: number): Promise<A
   assert.equal(isOver, false, "a stopped client cannot have ended");
   process.kill(stopped.pid, "SIGCONT");
   const { code, stderr } = await stopped.outcome;
-  assert.equal(code, 0, stderr);
+  // One that has not answered for so long may have been given up.
+  const isLost = code !== 0 && seconds > GIVEN_UP_SECONDS;
+  if (!isLost) assert.equal(code, 0, stderr.slice(-ERROR_CHARS));
   assert.ok(silent.asked() >= clients, `${silent.asked()} builds asked about`);
 
-  const names = ["stopped", ...Array.from({ length: clients }, (_, at) => at)];
+  const names = [...(isLost ? [] : ["stopped"]), ...Array.from({ length: clients }, (_, at) => at)];
   const marks = (file: string): Set<string> =>
     new Set(names.map((name) => readFileSync(`${out(name)}/${file}`, "utf8")));
   const pairs = Math.ceil(clients / 2);
@@ -114,7 +119,7 @@ export async function buildsAtOnce(account: Account, clients: number): Promise<A
   const ended = await worker.stop();
   assert.equal(ended.code, 0, ended.stderr);
   assert.doesNotMatch(ended.stderr, /internal error/);
-  return { clients, seconds, longestMs, ran: lines.length, asked: 3 * names.length };
+  return { clients, seconds, longestMs, ran: lines.length, asked: 3 * (clients + 1) };
 }
 
 /** A client that asks again and again who the daemon is. */
