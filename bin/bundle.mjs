@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, relative, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
@@ -58,18 +58,19 @@ const nativeParts = {
   },
 };
 
-const { outputFiles, metafile } = await build({
-  // The names that entryOf() in solver/graph/entry.ts is called with.
-  entryPoints: {
-    main: join(dist, "bin/main.js"),
-    daemon: join(dist, "bin/daemon/main.js"),
-    buildctl: join(dist, "bin/daemon/buildctl.js"),
-    keeper: join(dist, "worker/keeper/main.js"),
-    thread: join(dist, "worker/keeper/thread.js"),
-    "hash-thread": join(dist, "cache/path-hash-thread.js"),
-    "received-thread": join(dist, "cache/received-thread.js"),
-    "compress-thread": join(dist, "cache/layers/compress-thread.js"),
+/** Bundles of their own, since most processes never load what is in them: a module that another one imports when it is needed. */
+const late = { prometheus: join(dist, "bin/daemon/prometheus.js"), otlp: join(dist, "bin/otlp.js") };
+const lateBundles = {
+  name: "late-bundles",
+  setup(builder) {
+    builder.onResolve({ filter: /\.js$/ }, ({ path, kind }) => {
+      const name = basename(path, ".js");
+      return kind === "dynamic-import" && name in late ? { path: `./${name}.cjs`, external: true } : null;
+    });
   },
+};
+
+const common = {
   write: false,
   metafile: true,
   outdir: out,
@@ -86,24 +87,51 @@ const { outputFiles, metafile } = await build({
   minifySyntax: true,
   lineLimit: 160,
   logLevel: "warning",
+};
+const usual = await build({
+  ...common,
+  // The names that entryOf() in solver/graph/entry.ts is called with.
+  entryPoints: {
+    main: join(dist, "bin/main.js"),
+    daemon: join(dist, "bin/daemon/main.js"),
+    buildctl: join(dist, "bin/daemon/buildctl.js"),
+    keeper: join(dist, "worker/keeper/main.js"),
+    thread: join(dist, "worker/keeper/thread.js"),
+    "hash-thread": join(dist, "cache/path-hash-thread.js"),
+    "received-thread": join(dist, "cache/received-thread.js"),
+    "compress-thread": join(dist, "cache/layers/compress-thread.js"),
+  },
   // Packages with native parts, large ones that are loaded when they are needed, and those that are CommonJS anyway.
   external: ["koffi", "re2js", "undici", "undici/*", "dockerfile-ast", "pako", "fzstd", "@foxglove/*", "unbzip2-stream", "xz-decompress"],
   banner: { js: 'const __address = (path) => require("node:url").pathToFileURL(require("node:path").resolve(__filename, "..", path)).href;' },
-  plugins: [addresses, nativeParts],
+  plugins: [addresses, nativeParts, lateBundles],
 });
+// Of OpenTelemetry's packages as modules a fifth is used: they also know logs and metrics. It is all other people's code, without our names.
+const rest = await build({
+  ...common,
+  entryPoints: late,
+  mainFields: ["module", "main"],
+  minifyIdentifiers: true,
+});
+const outputFiles = [...usual.outputFiles, ...rest.outputFiles];
+const inputs = { ...usual.metafile.inputs, ...rest.metafile.inputs };
 
 // The first line names the rest, for the compiled code that belongs to it.
 for (const { path, text } of outputFiles)
   writeFileSync(path, `// ${createHash("sha256").update(text).digest("hex")}\n${text}`);
 
 // What is inside of other packages' code is used under their terms, which go with it.
-const packages = new Set(Object.keys(metafile.inputs).flatMap((file) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1] ?? []));
-const terms = [...packages].sort().map((directory) => {
+const packages = new Set(Object.keys(inputs).flatMap((file) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1] ?? []));
+/** Packages by their terms: those of one project have the same. */
+const terms = new Map();
+for (const directory of [...packages].sort()) {
   const { name, version, license } = JSON.parse(readFileSync(join(directory, "package.json"), "utf8"));
   const file = readdirSync(directory).find((entry) => /^licen[cs]e(\.|$)/i.test(entry));
-  return `${name} ${version} (${license})\n\n${file === undefined ? "" : readFileSync(join(directory, file), "utf8").trim()}\n`;
-});
-writeFileSync(join(out, "LICENSES"), `The code in this directory contains parts of the packages below.\n\n${terms.join(`\n${"-".repeat(80)}\n\n`)}`);
+  const text = file === undefined ? "" : readFileSync(join(directory, file), "utf8").trim();
+  terms.set(text, [...(terms.get(text) ?? []), `${name} ${version} (${license})\n`]);
+}
+const parts = [...terms].map(([text, names]) => `${names.join("")}\n${text}\n`);
+writeFileSync(join(out, "LICENSES"), `The code in this directory contains parts of the packages below.\n\n${parts.join(`\n${"-".repeat(80)}\n\n`)}`);
 
 // Builds in a store of their own: the first does everything, the others find everything but the step that is new.
 const scratch = mkdtempSync(join(tmpdir(), "tsbuild-bundle-"));

@@ -102,6 +102,8 @@ export interface LayerStore {
   /** Unused directories that this process could not or should not delete (files of subordinate ids, leftovers of dead
    *  processes): for the keeper's RemoveJob, at any time. Already deleted ones are not listed. */
   discarded(): readonly string[];
+  /** Those of them that nobody puts back: what steps that failed and dead processes have left. */
+  leftovers(): readonly string[];
 }
 
 export interface ActiveLayer extends AsyncDisposable {

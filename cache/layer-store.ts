@@ -88,6 +88,8 @@ const MAKER = "by-";
 export function openLayerStore(options: LayerStoreOptions): LayerDirs {
   const { records, owner } = options;
   const gone = new Set<string>(options.left.map((name) => join(options.active, name)));
+  /** Layers taken out of layers/: they may be put back, until who took them says that they go. */
+  const retired = new Set<string>();
   /** Layers of this process whose directories it made. */
   const made = new Set<LayerId>();
   let newlyMade: LayerId[] = [];
@@ -262,7 +264,7 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
 
   function discard(dir: string): string | null {
     if (dir.startsWith(`${options.active}/`)) {
-      gone.add(dir);
+      retired.add(dir);
       return dir;
     }
     const place = freshName();
@@ -272,13 +274,13 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
       if (errnoOf(error) === "ENOENT") return null;
       throw error;
     }
-    gone.add(place);
+    retired.add(place);
     return place;
   }
 
-  function restore(id: LayerId, retired: string): void {
-    gone.delete(retired);
-    if (!moveInto(retired, outer(id))) gone.add(retired);
+  function restore(id: LayerId, place: string): void {
+    retired.delete(place);
+    if (!moveInto(place, outer(id))) gone.add(place);
   }
 
   async function orphans(): Promise<LayerId[]> {
@@ -293,6 +295,11 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
       if (records.get(LAYER_SPACE, name) === null) found.push(name);
     }
     return found;
+  }
+
+  function leftovers(): string[] {
+    for (const dir of gone) if (!existsSync(dir)) gone.delete(dir);
+    return [...gone];
   }
 
   function giveBack(): void {
@@ -349,9 +356,10 @@ export function openLayerStore(options: LayerStoreOptions): LayerDirs {
       }
     },
     discarded() {
-      for (const dir of gone) if (!existsSync(dir)) gone.delete(dir);
-      return [...gone];
+      for (const dir of retired) if (!existsSync(dir)) retired.delete(dir);
+      return [...leftovers(), ...retired];
     },
+    leftovers,
     retire: (id) => discard(outer(id)),
     restore,
     discard,

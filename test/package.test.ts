@@ -68,6 +68,8 @@ describe("the package", function () {
         "hash-thread",
         "keeper",
         "main",
+        "otlp",
+        "prometheus",
         "received-thread",
         "thread",
       ].map((name) => `dist/bundle/${name}.cjs`),

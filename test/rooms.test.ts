@@ -55,7 +55,10 @@ const DOORS: readonly string[] = [
   "bin/progress-state.ts",
   "bin/ssh-sockets.ts",
   "bin/storage-limit.ts",
+  "bin/otlp.ts",
+  "bin/tracing.ts", // spans, also of builds of tsbuildd
   "bin/version.ts",
+  "bin/without-credentials.ts", // texts for others
   "bin/daemon/buildctl.ts",
   "bin/daemon/main.ts",
   "bin/daemon/own-build.ts", // frontends in images, for builds of the command
@@ -183,6 +186,11 @@ const DOORS: readonly string[] = [
 /** Who may use which package: each one is behind a file or two of ours. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "@bufbuild/protobuf": ["bin/wire", "bin/daemon", "bin/remote"],
+  "@opentelemetry/api": ["bin/otlp.ts"],
+  "@opentelemetry/core": ["bin/otlp.ts"],
+  "@opentelemetry/exporter-trace-otlp-proto": ["bin/otlp.ts"],
+  "@opentelemetry/resources": ["bin/otlp.ts"],
+  "@opentelemetry/sdk-trace-base": ["bin/otlp.ts"],
   "@foxglove/wasm-zstd": ["cache/layers"],
   aws4fetch: ["cache/remote-cache/s3-calls.ts"],
   "dockerfile-ast": ["frontend"],
@@ -193,6 +201,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "p-queue": ["bin/engine/engine.ts", "solver"],
   pako: ["cache/layers"],
   pbf: ["solver/graph"],
+  "prom-client": ["bin/daemon/prometheus.ts"],
   re2js: ["cache/linear-regexp.ts"],
   "smol-toml": ["cache/registry/toml.ts"],
   "tar-stream": ["exporters/tar-bytes.ts"],

@@ -18,6 +18,9 @@ import { openSshSockets } from "../ssh-sockets.ts";
 import { parseStorageLimit } from "../storage-limit.ts";
 import { openStepUsage } from "../step-usage.ts";
 import { openLocalEngine } from "../local-store.ts";
+import type { BuildTrace } from "../otlp.ts";
+import { openTracing } from "../tracing.ts";
+import { packageVersion } from "../version.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ProgressEvent } from "../../solver/graph/event.ts";
 import type { ExplainedBuild } from "../../solver/solver.ts";
@@ -41,25 +44,39 @@ export const command: Command = {
       context.complain((await import("../explain-text.ts")).renderExplained(last));
     };
     const ignored: string[] = [];
+    const { env } = context.config;
+    await using tracing = await openTracing(env, {
+      ...{ service: "tsbuild", version: packageVersion },
+      warn: (text) => context.complain(`WARNING: ${text}\n`),
+    });
+    const target = flags.one("target") ?? "";
+    const trace =
+      tracing?.build(target === "" ? {} : { "tsbuild.target": target }, {
+        ...{ traceparent: env["TRACEPARENT"], tracestate: env["TRACESTATE"] },
+      }) ?? null;
     let outcome: { report: BuildReport; request: BuildRequest };
     try {
       outcome = await build(flags, context, display, {
+        trace,
         sources,
         warnings,
         onExplained: (last) => void explained.push(last),
         ignored,
       });
+      trace?.end({ error: "", cancelled: false });
     } catch (error) {
+      const cancelled = context.signal.aborted;
+      trace?.end({ error: cancelled || !(error instanceof Error) ? "" : error.message, cancelled });
       display.finish();
       if (context.signal.aborted) throw error; // cancelling is not failing
       await explain();
       if (mode !== "quiet" && mode !== "rawjson") await printWarnings(warnings, context, sources);
-      return complain(error, context, display, sources);
+      return await complain(error, context, display, sources);
     }
     display.finish();
     const { report, request } = outcome;
     await explain();
-    if (report.answer !== null) return printAnswer(report.answer, request, context, sources);
+    if (report.answer !== null) return await printAnswer(report.answer, request, context, sources);
     if (mode !== "quiet" && mode !== "rawjson") {
       const idle = FLAGS_WITHOUT_EFFECT.filter(({ name, changes }) => changes && flags.has(name)).map(
         ({ name }) => `--${name}`,
@@ -79,6 +96,7 @@ type Warning = Extract<ProgressEvent, { kind: "warning" }>;
 
 /** What a build has to tell besides its report. */
 interface Told {
+  readonly trace: BuildTrace | null;
   readonly sources: Map<string, SourceText>;
   readonly warnings: Warning[];
   readonly onExplained: (build: ExplainedBuild) => void;
@@ -90,7 +108,7 @@ async function build(
   flags: ParsedFlags,
   context: CommandContext,
   display: Display,
-  { sources, warnings, onExplained, ignored }: Told,
+  { trace, sources, warnings, onExplained, ignored }: Told,
 ): Promise<{ report: BuildReport; request: BuildRequest }> {
   const { config, cwd, signal } = context;
   const given = await readBuildFlags(
@@ -110,6 +128,7 @@ async function build(
   const onSource = (source: SourceText): void => void sources.set(source.file, source);
   const tell = (event: ProgressEvent): void => {
     if (event.kind === "warning") warnings.push(event);
+    trace?.event(event);
     if (event.kind !== "note" || config.verbose) display.event(event);
   };
   const builder = chosenBuilder(flags, config);

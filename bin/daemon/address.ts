@@ -50,3 +50,17 @@ export function addressOf(
   const host = (tcp?.[1] ?? "").replace(/^\[|\]$/g, "");
   return { kind: "tcp", host: host === "" ? "0.0.0.0" : host, port: Number(tcp?.[2]), tls };
 }
+
+/** The address of metrics, also as HOST:PORT, which is buildkitd's form; null: the text is empty. Whoever can connect may read them: there is no
+ *  TLS, so it is a socket or on the loopback interface. Throws USAGE. */
+export function debugAddressOf(text: string, cwd: string): Address | null {
+  if (text === "") return null;
+  const full = text.includes("://") ? text : `tcp://${text}`;
+  const address = addressOf(full, { cert: null, key: null, ca: null }, cwd);
+  if (address.kind === "unix" || (address.kind === "tcp" && LOOPBACK.includes(address.host))) return address;
+  throw new BuildError("USAGE", `the debug address ${text} is not of the loopback interface`, {
+    hint: "the forms are unix://PATH and 127.0.0.1:PORT",
+  });
+}
+
+export const LOOPBACK: readonly string[] = ["127.0.0.1", "::1", "localhost"];

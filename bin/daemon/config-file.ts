@@ -33,6 +33,7 @@ export interface FileSettings {
   readonly logFormat: LogSettings["format"] | null;
   readonly logLevel: LogSettings["level"] | null;
   readonly addresses: readonly string[] | null;
+  readonly debugAddress: string | null;
   readonly uid: number | null;
   readonly gid: number | null;
   readonly tls: { readonly cert: string | null; readonly key: string | null; readonly ca: string | null };
@@ -117,6 +118,7 @@ function settingsOf(table: Table, file: Parameters<typeof openSection>[2], cwd: 
     logFormat: log?.value("format", (value) => logFormatOf(String(value || "text"))) ?? null,
     logLevel: level,
     addresses: grpc?.texts("address") ?? null,
+    debugAddress: grpc?.text("debugAddress") || null,
     uid: grpc?.value("uid", (value) => wholeNumberOf(value, 0)) ?? null,
     gid: grpc?.value("gid", (value) => wholeNumberOf(value, 0)) ?? null,
     tls: {
@@ -143,7 +145,7 @@ function settingsOf(table: Table, file: Parameters<typeof openSection>[2], cwd: 
   const system = top.section("system");
   system?.ignore(["platformsCacheMaxAge", "maxRegistryConcurrency"]);
   top.ignore(["cache", "ghacache"]);
-  grpc?.ignore(["debugAddress", "securityDescriptor"], isEmpty);
+  grpc?.ignore(["securityDescriptor"], isEmpty);
   oci?.ignore(["enabled"], (value) => value === true);
   oci?.ignore(["snapshotter"], (value) => value === "" || value === "auto" || value === "overlayfs");
   oci?.ignore(["rootless"], () => true); // what it would be for is always so

@@ -32,6 +32,12 @@ const HONOURED: readonly FlagSpec[] = [
     help: "Entitlement that builds may be granted: network.host, security.insecure, device (may be repeated)",
   },
   {
+    name: "debugaddr",
+    kind: "string",
+    value: "address",
+    help: "Serve metrics by HTTP under /metrics: unix://PATH, or HOST:PORT of the loopback interface",
+  },
+  {
     name: "drain-timeout",
     kind: "string",
     value: "time",
@@ -115,7 +121,6 @@ const OTHERS: Readonly<Record<string, OtherFlag>> = {
   "containerd-cni-config-path": { kind: "string", moot: ANY },
   "containerd-cni-pool-size": { kind: "string", moot: ANY },
   "containerd-max-parallelism": { kind: "string", moot: ANY },
-  debugaddr: { kind: "string", moot: /^$/ },
   "oci-cni-binary-dir": { kind: "string" },
   "oci-cni-config-path": { kind: "string" },
   "oci-cni-pool-size": { kind: "string" },

@@ -6,7 +6,7 @@ import type { ParsedFlags } from "../args.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Platform } from "../../solver/graph/op.ts";
 import type { DnsSettings, Environment } from "../engine/request.ts";
-import { type Address, addressOf, defaultSocket, type ProgramName } from "./address.ts";
+import { type Address, addressOf, debugAddressOf, defaultSocket, type ProgramName } from "./address.ts";
 import {
   type FileRegistries,
   type FrontendSettings,
@@ -38,6 +38,8 @@ export interface DaemonSettings {
   /** Directory of the store, absolute; null: the usual one. */
   readonly root: string | null;
   readonly addresses: readonly Address[];
+  /** Where metrics are told; null: nowhere. */
+  readonly debugAddress: Address | null;
   /** Who the sockets belong to; null: who runs the daemon. With a group its members may use them. */
   readonly owner: { readonly uid: number | null; readonly gid: number | null };
   readonly drainMs: number;
@@ -108,6 +110,10 @@ export async function readSettings(
       (program === "buildkitd" ? buildkitRoot(env, isRoot) : null),
     addresses: (addresses.length > 0 ? addresses : [defaultAddress(program, env, isRoot)]).map((text) =>
       addressOf(text, tls, cwd),
+    ),
+    debugAddress: debugAddressOf(
+      flags.one("debugaddr") || file.debugAddress || env["BUILDKITD_DEBUGADDR"] || "",
+      cwd,
     ),
     owner: { uid: file.uid, gid },
     drainMs: one("drain-timeout", durationOf) ?? DRAIN_MS,

@@ -8,6 +8,7 @@ import { parseFilters, RECORD_TYPES } from "../../cache/prune-filter.ts";
 import type { UsageEntry } from "../../cache/usage-entry.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
+import type { BuildTrace, Tracing } from "../otlp.ts";
 import { dialHttp2 } from "../wire/connection.ts";
 import {
   DiskUsageRequestSchema,
@@ -34,6 +35,7 @@ import type { Build, Builds } from "./builds.ts";
 import { statusOf } from "./errors.ts";
 import { exportableOf } from "./exportable.ts";
 import type { History } from "./history.ts";
+import { type BuildEnded, endedBuild } from "./metering.ts";
 import { openRemoteSession } from "./remote-session.ts";
 import type { Sessions } from "./sessions.ts";
 import { unlessAborted } from "../../solver/graph/scope.ts";
@@ -55,6 +57,10 @@ export interface ControlDeps {
   readonly builds: Builds;
   readonly sessions: Sessions;
   readonly history: History;
+  /** null: nobody wants to know. */
+  readonly ended: BuildEnded | null;
+  /** null: builds are not traced. */
+  readonly tracing: Tracing | null;
   readonly version: string;
   readonly workers: () => readonly WorkerRecord[];
   /** Who is at the other end of a call's connection. */
@@ -87,16 +93,20 @@ export function controlHandlers(deps: ControlDeps): Handlers {
         setMaxListeners(0, signal); // all that goes on in the build
         const build = builds.begin(request, session, signal);
         const recording = history.begin(request, build.status);
+        const beganMs = performance.now();
+        const trace = traceOf(request, call, deps);
         let response: Record<string, string> = {};
         let failure: RpcError | null = null;
         try {
-          response = await solve(build, deps);
+          response = await solve(build, deps, trace);
         } catch (error) {
           failure = build.signal.aborted
             ? new RpcError(CODE.CANCELLED, "context canceled")
             : statusOf(error, build);
         }
         build.status.end();
+        trace?.end({ error: failure?.message ?? "", cancelled: failure?.code === CODE.CANCELLED });
+        if (!request.Internal) deps.ended?.(endedBuild(failure, beganMs, build.status.kept()));
         try {
           await recording?.complete({ response, exported: build.exported, error: failure });
         } finally {
@@ -145,10 +155,29 @@ export function controlHandlers(deps: ControlDeps): Handlers {
   ]);
 }
 
+/** In the trace that the client says it is in. */
+function traceOf(
+  { Ref, Frontend, FrontendAttrs, Internal }: SolveRequest,
+  call: Call,
+  { tracing }: ControlDeps,
+): BuildTrace | null {
+  if (tracing === null || Internal) return null;
+  const { target = "" } = FrontendAttrs;
+  const attributes = {
+    "tsbuild.ref": Ref,
+    ...(Frontend === "" ? {} : { "tsbuild.frontend": Frontend }),
+    ...(target === "" ? {} : { "tsbuild.target": target }),
+  };
+  const [traceparent] = call.header("traceparent");
+  const [tracestate] = call.header("tracestate");
+  return tracing.build(attributes, { traceparent, tracestate });
+}
+
 /** Drives the build to its end. Returns what its exporters say. */
 async function solve(
   build: Build,
   { engine, allowed, sessions }: ControlDeps,
+  trace: BuildTrace | null,
 ): Promise<Record<string, string>> {
   const { request, status, signal } = build;
   const { SourcePolicySession: judge } = request;
@@ -158,7 +187,10 @@ async function solve(
   };
   const options: EngineBuildOptions = {
     signal,
-    emit: (event) => status.event(event),
+    emit(event) {
+      status.event(event);
+      trace?.event(event);
+    },
     onSource(source) {
       build.source = source;
       status.source(source);

@@ -5,6 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
 import type { Engine } from "../engine/request.ts";
 import type { WorkerRecord } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
+import type { Tracing } from "../otlp.ts";
 import { type Call, type Handler, serveRpc } from "../wire/server.ts";
 import { openAdmission } from "./admission.ts";
 import { openBuilds } from "./builds.ts";
@@ -19,6 +20,7 @@ import { openHistory } from "./history.ts";
 import { DEFAULT_HISTORY_LIMITS, type HistoryLimits } from "./history-store.ts";
 import { type Listener, listenOn, type PassedSocket } from "./listen.ts";
 import type { Log } from "./log.ts";
+import type { DebugOptions, DebugServer } from "./debug-server.ts";
 import { openSessions } from "./sessions.ts";
 import { traceHandlers } from "./trace.ts";
 import { workerRecord } from "./worker-record.ts";
@@ -28,11 +30,15 @@ export interface DaemonOptions {
   readonly passed: readonly PassedSocket[];
   readonly version: string;
   readonly log: Log;
+  /** null: builds are not traced. */
+  readonly tracing: Tracing | null;
 }
 
 export interface Daemon extends AsyncDisposable {
   /** Where it listens, with the ports that were chosen. */
   readonly addresses: readonly string[];
+  /** Where it tells its metrics. */
+  readonly debugAddresses: readonly string[];
   /** Takes settings that can change, and certificates of its addresses anew. */
   reload(settings: DaemonSettings): void;
   /** How many builds run. */
@@ -81,8 +87,21 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
   const peers = new WeakMap<object, string>();
   const peerOf = ({ stream }: Call): string =>
     peers.get((stream as unknown as { readonly session?: object }).session ?? {}) ?? "";
+  const connections = new Set<ReturnType<typeof serveRpc>>();
+  const traffic = openTraffic();
+  const debug = await openDebug(engine, options, {
+    builds: () => admission.running,
+    sessions: () => sessions.count,
+    connections: () => connections.size,
+    receivedBytes: () => traffic.bytes("bytesRead"),
+    sentBytes: () => traffic.bytes("bytesWritten"),
+  });
   const handlers = new Map<string, Handler>([
-    ...controlHandlers({ engine, allowed, builds, sessions, history, version, workers, peerOf }),
+    ...controlHandlers({
+      ...{ engine, allowed, builds, sessions, history, version, workers, peerOf },
+      ended: debug?.ended ?? null,
+      tracing: options.tracing,
+    }),
     ...gatewayHandlers(builds, workers),
     ...contentHandlers(engine.store.history),
     ...traceHandlers(),
@@ -91,7 +110,6 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
   const solve = handlers.get(SOLVE);
   if (solve === undefined) throw new Error(`no handler for ${SOLVE}`);
   handlers.set(SOLVE, admission.guard(solve));
-  const connections = new Set<ReturnType<typeof serveRpc>>();
   const serve = (socket: Socket | TLSSocket, peer: string): void => {
     const served = serveRpc(socket, handlers, {
       onFault: (error) =>
@@ -100,6 +118,7 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
         ),
     });
     peers.set(served.session, peer);
+    traffic.add(socket);
     connections.add(served);
     void served.closed.then(() => connections.delete(served));
   };
@@ -115,10 +134,12 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
       listeners.push(...(await listenOn(address, { serve, owner: settings.owner, passed: options.passed })));
   } catch (error) {
     for (const listener of listeners) listener.close();
+    debug?.close();
     throw error;
   }
   return {
     addresses: listeners.map(({ shown }) => shown).filter((shown) => shown !== ""),
+    debugAddresses: debug?.addresses ?? [],
     reload(next) {
       ({ gc, worker, history: kept, frontends } = next);
       allowed.clear();
@@ -131,6 +152,7 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
       await drain(0);
       history.drain();
       for (const listener of listeners) listener.close();
+      debug?.close();
       for (const { session } of connections) session.close();
       const all = Promise.all([...connections].map(({ closed }) => closed));
       const timeout = new AbortController();
@@ -141,5 +163,42 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
       await history[Symbol.asyncDispose]();
       await collector[Symbol.asyncDispose]();
     },
+  };
+}
+
+/** null: no such address was given. */
+async function openDebug(
+  engine: Engine,
+  { settings, version, log }: DaemonOptions,
+  gauges: DebugOptions["gauges"],
+): Promise<DebugServer | null> {
+  if (settings.debugAddress === null) return null;
+  const { openDebugServer } = await import("./debug-server.ts");
+  return await openDebugServer(settings.debugAddress, {
+    engine,
+    owner: settings.owner,
+    version,
+    gauges,
+    log,
+  });
+}
+
+/** Adds up what sockets have carried, those that are gone too. */
+function openTraffic(): {
+  add(socket: Socket): void;
+  bytes(way: "bytesRead" | "bytesWritten"): number;
+} {
+  const open = new Set<Socket>();
+  const gone = { bytesRead: 0, bytesWritten: 0 };
+  return {
+    add(socket) {
+      open.add(socket);
+      socket.once("close", () => {
+        open.delete(socket);
+        gone.bytesRead += socket.bytesRead;
+        gone.bytesWritten += socket.bytesWritten;
+      });
+    },
+    bytes: (way) => [...open].reduce((sum, socket) => sum + socket[way], gone[way]),
   };
 }

@@ -6,7 +6,7 @@ import type { ContentStore } from "../../cache/contract.ts";
 import { isDigest } from "../../solver/graph/digest.ts";
 import type { Descriptor as OciDescriptor } from "../../solver/graph/request.ts";
 import { type StatusResponse, StatusResponseSchema } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
-import { withoutCredentials } from "./history-privacy.ts";
+import { withoutCredentials } from "../without-credentials.ts";
 import { attached, type Attached, framedLog } from "./history-store.ts";
 
 /** Of the messages of a build's log. The logs among them have less (status-stream.ts); this is for very many short ones, and for graphs of

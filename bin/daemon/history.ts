@@ -25,7 +25,8 @@ import { type Call, type Handlers, streaming, unary } from "../wire/server.ts";
 import { CODE, RpcError, statusBytes } from "../wire/status.ts";
 import { clockHeader, millisecondsOf, timestamp } from "../wire/timestamp.ts";
 import { documentsOf, logOf, stepCounts } from "./history-blobs.ts";
-import { described, withoutCredentials } from "./history-privacy.ts";
+import { withoutCredentials } from "../without-credentials.ts";
+import { described } from "./history-privacy.ts";
 import {
   attached,
   type Attached,

@@ -6,7 +6,7 @@ import { dirname } from "node:path";
 import { createServer as createTlsServer, type TlsOptions, type TLSSocket } from "node:tls";
 import { makeDirectories } from "../../cache/outside.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import type { Address, TlsFiles } from "./address.ts";
+import { type Address, LOOPBACK, type TlsFiles } from "./address.ts";
 
 /** A socket that was there when the process began. sd_listen_fds(3) */
 export interface PassedSocket {
@@ -116,8 +116,6 @@ function answers(path: string): Promise<boolean> {
     socket.once("error", () => resolve(false));
   });
 }
-
-const LOOPBACK: readonly string[] = ["127.0.0.1", "::1", "localhost"];
 
 async function listenTcp(
   { host, port, tls }: Extract<Address, { kind: "tcp" }>,

@@ -8,6 +8,7 @@ import { commandHelp, parseFlags, type ParsedFlags } from "../args.ts";
 import { type Config, readConfig } from "../config.ts";
 import { openLocalEngine } from "../local-store.ts";
 import { parseStorageLimit } from "../storage-limit.ts";
+import { openTracing } from "../tracing.ts";
 import { packageVersion } from "../version.ts";
 import type { ProgramName } from "./address.ts";
 import { type DaemonSettings, readSettings } from "./config.ts";
@@ -75,8 +76,13 @@ async function serve(flags: ParsedFlags, version: string): Promise<void> {
   const config = engineConfig(flags, () => settings, cwd);
   const { openDaemon } = await import("./daemon.ts");
   await using engine = await openLocalEngine(config, { signal: new AbortController().signal });
-  await using daemon = await openDaemon(engine, { settings, passed, version, log });
+  await using tracing = await openTracing(env, {
+    ...{ service: "tsbuildd", version: () => version },
+    warn: (text) => log.warn(text),
+  });
+  await using daemon = await openDaemon(engine, { settings, passed, version, log, tracing });
   for (const address of daemon.addresses) log.info(`${program} ${version} listens on ${address}`);
+  for (const address of daemon.debugAddresses) log.info(`metrics are at ${address}/metrics`);
 
   const tell = await notifier(env);
   const reload = async (): Promise<void> => {
@@ -156,7 +162,7 @@ function engineConfig(flags: ParsedFlags, current: () => DaemonSettings, cwd: st
 }
 
 /** What is used when the daemon starts and not looked at again. */
-const FIXED = ["root", "addresses", "owner", "maxParallelism", "network"] as const;
+const FIXED = ["root", "addresses", "debugAddress", "owner", "maxParallelism", "network"] as const;
 
 function unchangeable(before: DaemonSettings, after: DaemonSettings): (typeof FIXED)[number][] {
   return FIXED.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));

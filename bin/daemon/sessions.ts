@@ -8,6 +8,7 @@ import { openWaiting } from "./waiting.ts";
 const WAIT_MS = 5_000;
 
 export interface Sessions {
+  readonly count: number;
   add(session: RemoteSession): void;
   remove(session: RemoteSession): void;
   /** "prefix:id" stands for "id". Throws RpcError NOT_FOUND when it does not come. */
@@ -18,6 +19,9 @@ export function openSessions(): Sessions {
   const sessions = new Map<string, RemoteSession>();
   const waiting = openWaiting<RemoteSession>();
   return {
+    get count() {
+      return sessions.size;
+    },
     add(session) {
       if (sessions.has(session.id))
         throw new RpcError(CODE.ALREADY_EXISTS, `session ${session.id} exists already`);

@@ -43,6 +43,8 @@ export async function openEngine(
   const sharing = openSharing();
   /** Requests that are running, or whose work others wait for. */
   const open = new Set<Promise<void>>();
+  const closing = new AbortController();
+  let clearing: Promise<void> | null = null;
   let limits: Promise<Limits> | null = null;
   let gitVariables: ReturnType<EngineParts["gitVariables"]> | null = null;
 
@@ -54,7 +56,7 @@ export async function openEngine(
     const scope = new Scope(null);
     const { hold, gone } = heldByUsers(scope);
     await using _ = hold();
-    const over = gone.catch(() => {}); // told to who ended it
+    const over = gone.catch(() => {}).then(clear); // told to who ended it
     open.add(over);
     void over.then(() => open.delete(over));
     const objects = openObjectCaches(config);
@@ -84,6 +86,20 @@ export async function openEngine(
       limits: () => (limits ??= makeLimits(config.maxParallelism ?? null)),
       use: (resource) => scope.use(resource),
     });
+  }
+
+  /** Deletes what steps have left that only the keeper may delete: an engine may live for months. Disposing it stops this, and does the rest.
+   *  One at a time; what is left meanwhile waits for the end of the next request. */
+  function clear(): void {
+    const keeper = keepers.running();
+    const paths = clearing === null && keeper !== null ? store.layers.leftovers() : [];
+    if (keeper === null || paths.length === 0) return;
+    clearing = keeper
+      .run({ kind: "remove", paths }, { signal: closing.signal })
+      .catch(() => null) // they are still leftovers
+      .then(() => {
+        clearing = null;
+      });
   }
 
   async function makeGitVariables(): ReturnType<EngineParts["gitVariables"]> {
@@ -260,6 +276,8 @@ export async function openEngine(
     measure,
     removeDirectories,
     async [Symbol.asyncDispose]() {
+      closing.abort(new Error("the engine is closing"));
+      await clearing;
       // Leftovers of disposed layers with files of other owners; cheap with the right ids.
       const discarded = store.layers.discarded();
       const signal = cleanUpSignal(engineSignal);

@@ -20,23 +20,18 @@ export interface Connection extends AsyncDisposable {
   complaint(): string;
 }
 
-/** Connects. Throws BUILDER_UNREACHABLE, USAGE for certificates that cannot be read, signal.reason. */
+/** Connects. The connection closes when the builder has ended its side: a daemon that was killed answers nothing any more. Throws
+ *  BUILDER_UNREACHABLE, USAGE for certificates that cannot be read, signal.reason. */
 export async function dialBuilder(
   address: BuilderAddress,
   { env, signal }: { readonly env: Environment; readonly signal: AbortSignal },
 ): Promise<Connection> {
   switch (address.kind) {
     case "unix":
-      return await opened(
-        connectSocket({ path: address.path, allowHalfOpen: true }),
-        "connect",
-        address,
-        signal,
-      );
+      return await opened(connectSocket({ path: address.path }), "connect", address, signal);
     case "tcp": {
       const { host, port, tls } = address;
-      if (tls === null)
-        return await opened(connectSocket({ host, port, allowHalfOpen: true }), "connect", address, signal);
+      if (tls === null) return await opened(connectSocket({ host, port }), "connect", address, signal);
       const { connect } = await import("node:tls");
       const { isIP } = await import("node:net");
       const servername = tls.serverName ?? (isIP(host) === 0 ? host : "");
@@ -143,7 +138,7 @@ function startProgram(address: Extract<BuilderAddress, { kind: "command" }>, env
 /** Standard output and input as one stream. (Duplex.from() of Node 20 fails an assertion of its own when the program ends early.) */
 function streamsOf({ stdin, stdout }: ChildProcessWithoutNullStreams): Duplex {
   const stream = new Duplex({
-    allowHalfOpen: true,
+    allowHalfOpen: false,
     read: () => void stdout.resume(),
     write: (chunk: Buffer, _encoding, done) => void stdin.write(chunk, done),
     final: (done) => void stdin.end(done),

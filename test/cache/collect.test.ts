@@ -114,6 +114,7 @@ describe("collect", () => {
     assert.equal(existsSync(store.layers.directory(gone)), false);
     assert.equal(store.records.get("result", "step"), null);
     assert.deepEqual(outcome.directories, store.layers.discarded());
+    assert.deepEqual(store.layers.leftovers(), [], "until prune is sure it may put them back");
     assert.equal(outcome.directories.length, 1);
     assert.equal(existsSync(join(outcome.directories[0] ?? "", "fs", "file")), true, "the keeper deletes it");
   });

@@ -109,7 +109,7 @@ describe("the configuration of tsbuildd", () => {
         "--containerd-worker-gc=false",
       ];
       const named = [
-        ...["--otel-socket-path=/s", "--cdi-spec-dir", "/d", "--cdi-spec-dir=/e", "--debugaddr=0.0.0.0:6060"],
+        ...["--otel-socket-path=/s", "--cdi-spec-dir", "/d", "--cdi-spec-dir=/e"],
         ...[
           "--oci-worker-no-process-sandbox",
           "--oci-worker-binary=crun",
@@ -119,9 +119,19 @@ describe("the configuration of tsbuildd", () => {
       ];
       const { remarks } = await settingsOf([...moot, ...named]);
       assert.deepEqual(remarks, [
-        "no effect in tsbuildd: --cdi-spec-dir, --debugaddr, --oci-worker, --oci-worker-binary, " +
+        "no effect in tsbuildd: --cdi-spec-dir, --oci-worker, --oci-worker-binary, " +
           "--oci-worker-no-process-sandbox, --otel-socket-path, --save-cache-debug",
       ]);
+    });
+
+    it("give metrics an address on this machine, and no other", async () => {
+      const at = async (...args: string[]) => (await settingsOf(args)).debugAddress;
+      assert.equal(await at(), null);
+      assert.deepEqual(await at("--debugaddr", "unix:///run/d.sock"), { kind: "unix", path: "/run/d.sock" });
+      const tcp = { kind: "tcp", host: "127.0.0.1", port: 6060, tls: null };
+      assert.deepEqual(await at("--debugaddr=127.0.0.1:6060"), tcp);
+      for (const text of ["0.0.0.0:6060", ":6060", "fd://", "tcp://example.com:1"])
+        await assert.rejects(at(`--debugaddr=${text}`), /is not of the loopback interface/);
     });
 
     it("with wrong values are errors that name the flag", async () => {
@@ -157,7 +167,7 @@ insecure-entitlements = [ "network.host", "security.insecure" ]
   searchDomains=["example.com"]
 [grpc]
   address = [ "tcp://0.0.0.0:1234", "unix:///run/x.sock" ]
-  debugAddress = ""
+  debugAddress = "[::1]:6060"
   uid = 0
   gid = 5
   [grpc.tls]
@@ -211,6 +221,7 @@ insecure-entitlements = [ "network.host", "security.insecure" ]
           { kind: "tcp", host: "0.0.0.0", port: 1234, tls },
           { kind: "unix", path: "/run/x.sock" },
         ],
+        debugAddress: { kind: "tcp", host: "::1", port: 6060, tls: null },
         owner: { uid: 0, gid: 5 },
         drainMs: 8_000,
         log: { format: "json", level: "debug" },

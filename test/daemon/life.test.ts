@@ -3,21 +3,15 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, existsSync, readdirSync, symlinkSync } from "node:fs";
+import { chmodSync, existsSync, symlinkSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { openWorkshop, type Workshop } from "../build/fixture.ts";
 import { buildxProgram } from "../support/buildx.ts";
 import { BASE, type DaemonShop, openDaemonShop, sh } from "../support/daemon.ts";
+import { PREFACE } from "../support/daemon-client.ts";
 import { needs } from "../support/needs.ts";
 import { accounts, ordinaryUser, programDir } from "../support/unprivileged.ts";
-
-/** The client's side of an HTTP/2 connection: preface and empty settings. */
-const PREFACE = Buffer.concat([
-  Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-  Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]),
-]);
 
 for (const account of accounts()) {
   describe(`a tsbuildd that ends, as ${account.name}`, function () {
@@ -119,25 +113,6 @@ describe("tsbuildd as a service", function () {
     const { code, stderr } = await shop.run(["--addr", "fd://"], { program: "tsbuildd" });
     assert.equal(code, 1);
     assert.match(stderr, /no sockets were passed to tsbuildd/);
-  });
-
-  it("keeps nothing of connections that have ended, however they did", async () => {
-    using shop = await openWorkshop();
-    await using worker = await openDaemonShop(shop);
-    const descriptors = (): number => readdirSync(`/proc/${worker.daemon.pid}/fd`).length;
-    const before = descriptors();
-    for (const end of ["destroy", "end"] as const) {
-      for (let count = 0; count < 5; count++) {
-        const socket = connect({ path: worker.socket, allowHalfOpen: true });
-        socket.on("error", () => {}).write(PREFACE);
-        await once(socket, "data");
-        const closed = once(socket.resume(), "close");
-        socket[end]();
-        await closed;
-      }
-    }
-    for (let tries = 0; tries < 100 && descriptors() > before; tries++) await delay(20);
-    assert.ok(descriptors() <= before, `${before} descriptors before, ${descriptors()} after`);
   });
 });
 

@@ -102,6 +102,7 @@ export function openMemoryStore(): MemoryStore {
       markSynced: () => {},
       isOfOtherIds: () => false,
       discarded: () => [],
+      leftovers: () => [],
     },
     records: {
       get,

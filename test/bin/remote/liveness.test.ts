@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { createServer, type ServerHttp2Session } from "node:http2";
 import { type AddressInfo, connect, createServer as createSocketServer, type Server } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
+import { dialBuilder } from "../../../bin/remote/dial.ts";
 import { openHearing, watchConnection } from "../../../bin/remote/liveness.ts";
 import { dialHttp2 } from "../../../bin/wire/connection.ts";
 
@@ -25,6 +26,33 @@ describe("a builder that says nothing", function () {
       assert.ok(Date.now() - begun > 4_000);
     } finally {
       http.destroy();
+      server.close();
+    }
+  });
+
+  it("is lost at once when it has ended its side of the connection, as a killed one has", async () => {
+    const server = createSocketServer({ allowHalfOpen: true }, (socket) =>
+      socket
+        .on("error", () => {})
+        .resume()
+        .end(),
+    );
+    const port = await listen(server);
+    try {
+      for (const address of [
+        { kind: "tcp", host: "127.0.0.1", port, tls: null },
+        { kind: "command", file: "sh", args: ["-c", "exec >&-; exec sleep 600"] },
+      ] as const) {
+        const ended = new AbortController();
+        await using connection = await dialBuilder(address, { env: process.env, signal: ended.signal });
+        const http = dialHttp2(connection.stream);
+        const watched = { hearing: openHearing(), hasFailed: () => false, signal: ended.signal };
+        const late = delay(5_000, "late", { signal: ended.signal }).catch(() => {});
+        await assert.rejects(Promise.race([watchConnection(http, watched), late]), /was closed/);
+        ended.abort();
+        http.destroy();
+      }
+    } finally {
       server.close();
     }
   });
