@@ -16,6 +16,8 @@ import {
 import {
   EvaluateRequestSchema,
   EvaluateResponseSchema,
+  PingRequestSchema,
+  PongResponseSchema,
   ReadDirRequestSchema,
   ReadDirResponseSchema,
   ReadFileRequestSchema,
@@ -360,6 +362,17 @@ for (const account of accounts()) {
         assert.equal(nothing.id, "");
         return {};
       });
+    });
+
+    it("are those of a build that is named", async () => {
+      const ping = (metadata: Readonly<Record<string, string>>) =>
+        callUnary(
+          http,
+          { path: `${BRIDGE}/Ping`, input: PingRequestSchema, output: PongResponseSchema },
+          create(PingRequestSchema),
+          { signal, metadata },
+        );
+      await assert.rejects(ping({}), /no buildid found in context/);
     });
 
     it("are refused when they are broken, in words", async () => {
