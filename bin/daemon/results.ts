@@ -208,6 +208,9 @@ function platformsIn(data: Uint8Array | undefined): ReadonlyMap<string, Platform
     throw bad();
   }
   const list = (parsed as { readonly Platforms?: unknown } | null)?.Platforms;
+  const missing = (what: string): BuildError => new BuildError("OUTPUT_INVALID", `invalid ${what}`);
+  if (list === null || list === undefined || (Array.isArray(list) && list.length === 0))
+    throw missing("empty platforms index for exporter");
   if (!Array.isArray(list)) throw bad();
   return new Map(
     list.map((entry: unknown) => {
@@ -219,6 +222,9 @@ function platformsIn(data: Uint8Array | undefined): ReadonlyMap<string, Platform
         if (typeof value !== "string") throw bad();
         return value;
       };
+      if (ID === "") throw missing("empty platform key for exporter");
+      if (text("os") === "" || text("architecture") === "")
+        throw missing(`platform value ${JSON.stringify(Platform)} of ${printable(ID)}`);
       const osVersion = text("os.version");
       const platform = {
         ...{ os: text("os"), architecture: text("architecture"), variant: text("variant") },
