@@ -91,11 +91,6 @@ export function readResultConfig(data: Uint8Array, platform: Platform): ImageCon
   if (parsed === null) throw new BuildError("IMAGE_INVALID", "invalid null image config for export");
   const { created } = readObject(parsed, name, "the config");
   const { image } = readBaseImage(data, name);
-  if ((image.os === "") !== (image.architecture === ""))
-    throw new BuildError(
-      "IMAGE_INVALID",
-      "invalid image config: os and architecture must be specified together",
-    );
   const times = typeof created === "string" ? { created } : {};
   return { ...times, ...finishImage(image, image.os === "" ? platform : null, null) };
 }

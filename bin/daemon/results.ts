@@ -67,6 +67,7 @@ export function openResults(): Results {
     if (known !== undefined && config !== null && Buffer.from(config).equals(bytesOf(known.config)))
       return known;
     const wanted = platform ?? hostPlatform();
+    if (config !== null) checkPlatform(config);
     const image: ImageConfig = config === null ? bareImage(wanted) : readResultConfig(config, wanted);
     const base = say(BASE_CONFIG);
     const { os, architecture, variant } = image;
@@ -195,6 +196,23 @@ function platformsOf(
       throw new BuildError("OUTPUT_INVALID", `failed to find ref for ID ${printable(name)}`);
   }
   return platforms;
+}
+
+/** Half a platform is not filled up with that of this machine. */
+function checkPlatform(config: Uint8Array): void {
+  const { os, architecture } = (jsonOf(config) ?? {}) as Readonly<Record<string, unknown>>;
+  if (!os === !architecture) return;
+  const words = "invalid image config: os and architecture must be specified together";
+  throw new BuildError("IMAGE_INVALID", words);
+}
+
+/** undefined: it is none, which who reads it says. */
+function jsonOf(data: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(data).toString()) as unknown;
+  } catch {
+    return undefined;
+  }
 }
 
 function platformsIn(data: Uint8Array | undefined): ReadonlyMap<string, Platform> {
