@@ -87,7 +87,9 @@ export function readBaseImage(data: Uint8Array, name: string): BaseImage {
 /** The config that a frontend gave a result of its own. Throws IMAGE_INVALID. */
 export function readResultConfig(data: Uint8Array, platform: Platform): ImageConfig {
   const name = "the image config of the result";
-  const { created } = readObject(parseJson(data, name), name, "the config");
+  const parsed = parseJson(data, name);
+  if (parsed === null) throw new BuildError("IMAGE_INVALID", "invalid null image config for export");
+  const { created } = readObject(parsed, name, "the config");
   const { image } = readBaseImage(data, name);
   const times = typeof created === "string" ? { created } : {};
   return { ...times, ...finishImage(image, image.os === "" ? platform : null, null) };

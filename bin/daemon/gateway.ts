@@ -25,7 +25,7 @@ import {
   WarnResponseSchema,
 } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import type { WorkerRecord } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
-import { RpcError } from "../wire/status.ts";
+import { CODE, RpcError } from "../wire/status.ts";
 import { type BuildOf, openBridgeCalls } from "./bridge-calls.ts";
 import type { Build, Builds } from "./builds.ts";
 import { FRONTEND_CAPS, LLB_CAPS } from "./caps.ts";
@@ -49,7 +49,11 @@ const BUILD_HEADER = "buildkit-controlapi-buildid";
 
 /** The gateway of the builds that clients name in a header. */
 export function gatewayHandlers(builds: Builds, workers: () => readonly WorkerRecord[]): Handlers {
-  return bridgeHandlers((call) => builds.running(call.header(BUILD_HEADER)[0] ?? "", call.signal), workers);
+  return bridgeHandlers(async (call) => {
+    const [id = ""] = call.header(BUILD_HEADER);
+    if (id === "") throw new RpcError(CODE.UNKNOWN, "no buildid found in context");
+    return await builds.running(id, call.signal);
+  }, workers);
 }
 
 /** The methods of LLBBridge for the builds that `buildOf` finds. */
@@ -62,7 +66,8 @@ export function bridgeHandlers(buildOf: BuildOf, workers: () => readonly WorkerR
     ),
     [
       `${SERVICE}/Ping`,
-      unary(PingRequestSchema, PongResponseSchema, async () => {
+      unary(PingRequestSchema, PongResponseSchema, async (_, call) => {
+        await buildOf(call);
         const caps = (ids: readonly string[]) => ids.map((ID) => create(APICapSchema, { ID, Enabled: true }));
         return create(PongResponseSchema, {
           FrontendAPICaps: caps(FRONTEND_CAPS),

@@ -67,6 +67,7 @@ export function openResults(): Results {
     if (known !== undefined && config !== null && Buffer.from(config).equals(bytesOf(known.config)))
       return known;
     const wanted = platform ?? hostPlatform();
+    if (config !== null) checkPlatform(config);
     const image: ImageConfig = config === null ? bareImage(wanted) : readResultConfig(config, wanted);
     const base = say(BASE_CONFIG);
     const { os, architecture, variant } = image;
@@ -197,6 +198,23 @@ function platformsOf(
   return platforms;
 }
 
+/** Half a platform is not filled up with that of this machine. */
+function checkPlatform(config: Uint8Array): void {
+  const { os, architecture } = (jsonOf(config) ?? {}) as Readonly<Record<string, unknown>>;
+  if (!os === !architecture) return;
+  const words = "invalid image config: os and architecture must be specified together";
+  throw new BuildError("IMAGE_INVALID", words);
+}
+
+/** undefined: it is none, which who reads it says. */
+function jsonOf(data: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(data).toString()) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
 function platformsIn(data: Uint8Array | undefined): ReadonlyMap<string, Platform> {
   if (data === undefined) return new Map();
   const bad = (): BuildError =>
@@ -208,6 +226,9 @@ function platformsIn(data: Uint8Array | undefined): ReadonlyMap<string, Platform
     throw bad();
   }
   const list = (parsed as { readonly Platforms?: unknown } | null)?.Platforms;
+  const missing = (what: string): BuildError => new BuildError("OUTPUT_INVALID", `invalid ${what}`);
+  if (list === null || list === undefined || (Array.isArray(list) && list.length === 0))
+    throw missing("empty platforms index for exporter");
   if (!Array.isArray(list)) throw bad();
   return new Map(
     list.map((entry: unknown) => {
@@ -219,6 +240,9 @@ function platformsIn(data: Uint8Array | undefined): ReadonlyMap<string, Platform
         if (typeof value !== "string") throw bad();
         return value;
       };
+      if (ID === "") throw missing("empty platform key for exporter");
+      if (text("os") === "" || text("architecture") === "")
+        throw missing(`platform value ${JSON.stringify(Platform)} of ${printable(ID)}`);
       const osVersion = text("os.version");
       const platform = {
         ...{ os: text("os"), architecture: text("architecture"), variant: text("variant") },

@@ -199,6 +199,6 @@ function mountFromRaw(raw: RawMount): ExecMount {
 function oneOf<T>(names: readonly T[], value: number, what: string): T {
   const name = names[value];
   if (name === undefined)
-    throw new BuildError("USAGE", `not a valid LLB op: ${what} ${value} is not supported`);
+    throw new BuildError("USAGE", `not a valid LLB op: invalid ${what} ${value}: it is not supported`);
   return name;
 }

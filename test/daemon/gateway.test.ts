@@ -19,6 +19,8 @@ import {
 import {
   EvaluateRequestSchema,
   EvaluateResponseSchema,
+  PingRequestSchema,
+  PongResponseSchema,
   ReadDirRequestSchema,
   ReadDirResponseSchema,
   ReadFileRequestSchema,
@@ -455,6 +457,37 @@ for (const account of accounts()) {
         assert.equal(nothing.id, "");
         return {};
       });
+    });
+
+    it("are refused with platforms and configs that say nothing", async () => {
+      for (const [key, value, words] of [
+        ["refs.platforms", { Platforms: [] }, /invalid empty platforms index for exporter/],
+        ["refs.platforms", { Platforms: [{ ID: "", Platform: {} }] }, /invalid empty platform key/],
+        ["refs.platforms", { Platforms: [{ ID: "a", Platform: { os: "" } }] }, /invalid platform value/],
+        ["containerimage.config", null, /invalid null image config for export/],
+        [
+          "containerimage.config",
+          { architecture: "amd64" },
+          /os and architecture must be specified together/,
+        ],
+      ] as const) {
+        const metadata = { [key]: Buffer.from(JSON.stringify(value)) };
+        await assert.rejects(
+          driven(async () => ({ metadata })),
+          words,
+        );
+      }
+    });
+
+    it("are those of a build that is named", async () => {
+      const ping = (metadata: Readonly<Record<string, string>>) =>
+        callUnary(
+          http,
+          { path: `${BRIDGE}/Ping`, input: PingRequestSchema, output: PongResponseSchema },
+          create(PingRequestSchema),
+          { signal, metadata },
+        );
+      await assert.rejects(ping({}), /no buildid found in context/);
     });
 
     it("are refused when they are broken, in words", async () => {

@@ -269,8 +269,8 @@ describe("a definition from outside", () => {
     // meta { args }, mounts { dest "/" }, then network 3 (through a proxy) or security 2.
     const body = "0a030a01611203" + "1a012f";
     for (const [more, words] of [
-      ["1803", /network mode 3 is not supported/],
-      ["2002", /security mode 2 is not supported/],
+      ["1803", /invalid network mode 3: it is not supported/],
+      ["2002", /invalid security mode 2: it is not supported/],
     ] as const) {
       const raw = Buffer.from(body + more, "hex");
       const data = Buffer.concat([Buffer.from([0x12, raw.length]), raw]);
