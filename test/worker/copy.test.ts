@@ -183,6 +183,12 @@ describeAsRoot("copying into a layer", () => {
       code: "CONTEXT_PATH_MISSING",
       message: "/*.x not found",
     });
+    // As BuildKit's frontend gives it: a path of the source's root.
+    for (const src of ["/", "/from"])
+      await assert.rejects(bench.run([copy(src, "/", { requiredPaths: ["/from/absent"] })]), {
+        code: "CONTEXT_PATH_MISSING",
+        message: /"\/from\/absent": not found/,
+      });
     await assert.rejects(bench.run([copy("/", "/", { requiredPaths: ["absent"] })]), {
       message: /"\/absent": not found/,
     });

@@ -48,7 +48,8 @@ export interface CopyContext {
 export async function runCopy(action: CopyAction, context: CopyContext): Promise<Digest | null> {
   const { source, place } = context;
   const selector = copySelector(action);
-  for (const required of action.requiredPaths) requirePath(source, bytesOf(action.src), bytesOf(required));
+  const src = bytesOf(action.src);
+  for (const required of action.requiredPaths) requirePath(source, src, belowSource(src, bytesOf(required)));
   const dest = bytesOf(action.dest);
   if (!action.createDestPath) {
     const parent = parentOf(place.resolve(dest));
@@ -85,6 +86,13 @@ export async function runCopy(action: CopyAction, context: CopyContext): Promise
 
 /** Throws CONTEXT_PATH_MISSING unless there is such a path below the source. It is meant as include patterns are: relative to
  *  the source, without following links in it, and never the source itself. */
+/** BuildKit's frontend gives whole paths of the source's root, ours what is below the path that is copied. */
+function belowSource(src: string, required: string): string {
+  if (!required.startsWith("/")) return required;
+  const [whole, above] = [cleanPath(required), cleanPath(src)];
+  return whole.startsWith(`${above}/`) ? whole.slice(above.length + 1) : whole;
+}
+
 function requirePath(source: TreeReader, src: string, required: string): void {
   const wanted = joinPath(src, required);
   let path = resolvePath(source, src, true);
