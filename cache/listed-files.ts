@@ -113,16 +113,19 @@ export async function* unlessStopped<T>(
   }
 }
 
-/** Lets others have a turn now and then: a directory may have millions of files. Throws signal.reason. */
+/** Lets others have a turn now and then: a directory may have millions of files, or thousands of levels, where a single entry takes long.
+ *  Throws signal.reason. */
 export function pauses(signal: AbortSignal): () => Promise<void> | undefined {
-  let count = 0;
+  let turnMs = performance.now();
   return () => {
-    if (++count % PAUSE_EVERY !== 0) return undefined;
+    if (performance.now() - turnMs < TURN_MS) return undefined;
     signal.throwIfAborted();
-    return turn();
+    return turn().then(() => {
+      turnMs = performance.now();
+    });
   };
 }
-const PAUSE_EVERY = 500;
+const TURN_MS = 20;
 
 function shown({ path }: FileEntry): string {
   return JSON.stringify(printable(path, 200));

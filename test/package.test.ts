@@ -24,7 +24,7 @@ import { tinyProgram } from "./support/tiny-program.ts";
 import { ordinaryUser } from "./support/unprivileged.ts";
 
 /** What installing downloads and takes on disk, besides the packages it depends on. */
-const PACKED_MAX_BYTES = 1_350_000;
+const PACKED_MAX_BYTES = 1_400_000;
 const UNPACKED_MAX_BYTES = 4_750_000;
 
 interface Packed {

@@ -7,6 +7,7 @@ import type { Definition } from "../../solver/graph/definition.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
 import type { Result } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
+import { printable } from "../../solver/graph/error.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import type { RemoteSession } from "./remote-session.ts";
 import { openResults, type Results } from "./results.ts";
@@ -20,6 +21,8 @@ export const STATUS_WAIT_MS = 6_000;
 export const GATEWAY_WAIT_MS = 3_000;
 /** Builds of which it is known that they have ended. */
 const ENDED_MAX = 100;
+/** A build's Ref. Clients make ones of 25. */
+const NAME_MAX_CHARS = 256;
 
 /** Graphs that one build remembers. */
 export const GRAPHS_MAX = 10_000;
@@ -110,6 +113,9 @@ export function openBuilds(frontends: () => Frontends): Builds {
   return {
     begin(request, session, signal) {
       const name = request.Ref;
+      // Others see it in the history.
+      if (name.length > NAME_MAX_CHARS || printable(name) !== name)
+        throw new RpcError(CODE.INVALID_ARGUMENT, "the build's Ref is too long or not printable");
       if (name === "" || running.has(name) || ended.has(name))
         throw new RpcError(CODE.UNKNOWN, `job ID ${name} exists already`);
       const build = newBuild({ request, session, signal }, { frontends: frontends(), cacheFrom: null });

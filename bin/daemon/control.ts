@@ -99,6 +99,8 @@ export function controlHandlers(deps: ControlDeps): Handlers {
         let failure: RpcError | null = null;
         try {
           response = await solve(build, deps, trace);
+          // The client ends its session with this call, though other builds of it may still read files through it: linked targets of bake.
+          await session?.quiet(signal);
         } catch (error) {
           failure = build.signal.aborted
             ? new RpcError(CODE.CANCELLED, "context canceled")

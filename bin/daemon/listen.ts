@@ -64,8 +64,18 @@ const PASSED_MAX = 100;
 /** A socket that only this user may connect to, or a group as well. One left by a daemon that is gone is replaced. */
 async function listenUnix(path: string, { serve, owner }: ListenOptions): Promise<Listener> {
   const directory = dirname(path);
-  const isNew = makeDirectories(directory, 0o700);
-  if (statSync(path, { throwIfNoEntry: false })?.isSocket() === true) {
+  let isNew: boolean;
+  let isSocket: boolean;
+  try {
+    isNew = makeDirectories(directory, 0o700);
+    isSocket = statSync(path, { throwIfNoEntry: false })?.isSocket() === true;
+  } catch (cause) {
+    throw new BuildError("USAGE", `cannot listen on ${path}: ${(cause as Error).message}`, {
+      cause,
+      hint: "give a socket in a directory of your own with --addr",
+    });
+  }
+  if (isSocket) {
     if (await answers(path))
       throw new BuildError("USAGE", `another daemon listens on ${path}`, {
         hint: "end it, or give another address with --addr",

@@ -49,7 +49,7 @@ export function ownSession(id: string, session: Session): RemoteSession {
   };
   return {
     ...session,
-    ...{ id, peer: "", gone: new AbortController().signal },
+    ...{ id, peer: "", gone: new AbortController().signal, quiet: async () => {} },
     other: async (asked) => (asked === id ? session : null),
     upload:
       session.upload ??

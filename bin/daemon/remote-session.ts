@@ -2,11 +2,12 @@
 
 import { create } from "@bufbuild/protobuf";
 import { randomBytes } from "node:crypto";
+import { EventEmitter, once } from "node:events";
 import { rmSync } from "node:fs";
 import type { ClientHttp2Session } from "node:http2";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
-import { pipeline } from "node:stream";
+import { type Duplex, pipeline } from "node:stream";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import { socketDirectory } from "../ssh-sockets.ts";
 import {
@@ -123,6 +124,8 @@ export interface RemoteSession extends Session, Disposable {
   readonly peer: string;
   /** Aborts when the client is gone. */
   readonly gone: AbortSignal;
+  /** Resolves when no files are on their way, to whichever build. Rejects when the signal aborts. */
+  quiet(signal: AbortSignal): Promise<void>;
   /** A directory of the client that is a build cache. */
   cache(directory: string): WritableBlobs;
   /** The client's judgement about a source. Throws RpcError, also for a client that judges none. */
@@ -170,6 +173,8 @@ export function openRemoteSession(
   const agents = new Map<string, Promise<string | null>>();
   const authorities = new Map<string, Promise<boolean>>();
   const servers: Server[] = [];
+  const transfers = new Set<Duplex>();
+  const idle = new EventEmitter();
   let directory: string | null = null;
 
   let missed = 0;
@@ -220,6 +225,9 @@ export function openRemoteSession(
     id,
     peer,
     gone,
+    async quiet(signal) {
+      if (transfers.size > 0) await once(idle, "idle", { signal });
+    },
     async blobs(store) {
       if (serves(READ_CONTENT)) return remoteBlobs(http, `oci:${store}`, gone);
       throw new BuildError("CONTEXT_MISSING", `the client serves no OCI layouts: ${store} was asked for`);
@@ -240,6 +248,11 @@ export function openRemoteSession(
           const call = openCall(http, METHODS.files, {
             signal: AbortSignal.any([signal, gone]),
             metadata: { "dir-name": name, ...patternHeaders(rules) },
+          });
+          transfers.add(call.stream);
+          call.stream.once("close", () => {
+            transfers.delete(call.stream);
+            if (transfers.size === 0) idle.emit("idle");
           });
           return withMissing(receiveFiles(call), name);
         },

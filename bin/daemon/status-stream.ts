@@ -14,8 +14,10 @@ import {
   VertexLogSchema,
   VertexSchema,
   VertexStatusSchema,
+  type VertexWarning,
   VertexWarningSchema,
 } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
+import { CODE, RpcError } from "../wire/status.ts";
 import { timestamp } from "../wire/timestamp.ts";
 
 /** Logs kept for who asks late; what is beyond is not sent again, and says so. */
@@ -25,11 +27,18 @@ const MESSAGE_BYTES = 256;
 
 /** The same for a build that has ended and has no record in the history. */
 const ENDED_MAX_BYTES = 1 << 20;
+/** Warnings of one build, each with its text and the file it is about. */
+const WARNINGS_MAX_BYTES = 4 << 20;
+const RANGE_BYTES = 128;
 const NOTHING = create(StatusResponseSchema);
+
+type Counted = Pick<VertexWarning, "short" | "detail" | "url" | "ranges"> & {
+  readonly info?: { readonly data: Uint8Array } | undefined;
+};
 
 export interface StatusStream {
   event(event: ProgressEvent): void;
-  /** A warning of a client's frontend. */
+  /** A warning of a client's frontend. Throws RpcError when there are too many. */
   warning(message: WarnRequest): void;
   /** The Dockerfile, for ranges of warnings. */
   source(source: SourceText): void;
@@ -48,6 +57,7 @@ export function openStatusStream(): StatusStream {
   const inputs = new Map<Digest, readonly Digest[]>();
   const kept: StatusResponse[] = [];
   let keptBytes = 0;
+  let warningBytes = 0;
   let isOver = false;
   let source: SourceText | null = null;
   let anchor: Digest | null = null;
@@ -78,6 +88,13 @@ export function openStatusStream(): StatusStream {
     });
   }
 
+  function hasRoom({ short, detail, url, info, ranges }: Counted): boolean {
+    warningBytes +=
+      MESSAGE_BYTES + short.length + url.length + (info?.data.length ?? 0) + ranges.length * RANGE_BYTES;
+    for (const line of detail) warningBytes += line.length;
+    return warningBytes <= WARNINGS_MAX_BYTES;
+  }
+
   return {
     source(text) {
       source = text;
@@ -85,13 +102,16 @@ export function openStatusStream(): StatusStream {
     warning({ digest, level, short, detail, url, info, ranges }) {
       const vertex = digest === "" ? (anchor ?? "") : digest;
       const about = { vertex, level, short, detail, url, ranges, ...(info === undefined ? {} : { info }) };
+      if (!hasRoom(about))
+        throw new RpcError(CODE.RESOURCE_EXHAUSTED, "the build has more warnings than are kept");
       add({ warnings: [create(VertexWarningSchema, about)] });
     },
     event(event) {
       if (event.kind === "note" || event.kind === "usage" || event.kind === "looking") return;
       if (event.kind === "warning") {
         if (anchor === null) return;
-        add({ warnings: [warningOf(event, anchor, source)] });
+        const warning = warningOf(event, anchor, source);
+        if (hasRoom(warning)) add({ warnings: [warning] });
         return;
       }
       if (event.kind === "vertex") {

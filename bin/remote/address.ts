@@ -75,7 +75,7 @@ export function parseAddress(text: string, tls: TlsSettings, cwd: string): Build
 }
 
 const FORMS =
-  "the forms are unix://PATH, tcp://HOST:PORT, ssh://[USER@]HOST[:PORT], docker-container://NAME and kube-pod://POD";
+  "the forms are unix://PATH, tcp://HOST:PORT, ssh://HOST[:PORT], docker-container://NAME and kube-pod://POD";
 const DIAL: readonly string[] = ["buildctl", "dial-stdio"];
 const KUBE_NAME = /^[a-z0-9][-a-z0-9.]*$/;
 
@@ -98,7 +98,11 @@ function ssh(text: string, rest: string): BuilderAddress {
   const match = /^(?:([^@/?#\s]+)@)?(\[[0-9a-fA-F:.]+\]|[^@:/?#[\]\s]+)(?::(\d{1,5}))?(\/[^?#]*)?$/.exec(
     rest,
   );
-  if (match === null) throw invalid(text, "the form is ssh://[USER@]HOST[:PORT][/SOCKET]");
+  if (match === null)
+    throw invalid(
+      text,
+      "the form is ssh://HOST[:PORT][/SOCKET], with the name of a user and @ before HOST if need be",
+    );
   const [, user, host = "", port, socket = ""] = match;
   if (user?.includes(":")) throw invalid(text, "a password cannot be part of it");
   if (user?.startsWith("-")) throw invalid(text, "invalid user");

@@ -10,6 +10,8 @@ const AHEAD_MAX_BYTES = 8 << 20;
 const AHEAD_MAX_FILES = 256;
 /** What may pile up of them when files have grown meanwhile. */
 const PENDING_MAX_BYTES = 64 << 20;
+/** What a piece costs beside its bytes: they may come one by one. */
+const PIECE_BYTES = 256;
 
 /** A transfer over a call that has begun. Throws RpcError for what its other side says and does wrong. */
 export function receiveFiles(call: PacketCall): FileTransfer {
@@ -90,7 +92,7 @@ export function receiveFiles(call: PacketCall): FileTransfer {
         pending.set(index, []);
         for (const data of pieces) {
           taken.push({ index, data });
-          pendingBytes -= data?.length ?? 0;
+          pendingBytes -= PIECE_BYTES + (data?.length ?? 0);
         }
         if (pieces.at(-1) !== null) break;
         pending.delete(index);
@@ -106,7 +108,7 @@ export function receiveFiles(call: PacketCall): FileTransfer {
         if (type !== PACKET.data || of === undefined || of.at(-1) === null)
           throw new RpcError(CODE.INVALID_ARGUMENT, "contents were expected");
         of.push(data.length === 0 ? null : data);
-        pendingBytes += data.length;
+        pendingBytes += PIECE_BYTES + data.length;
         if (pendingBytes > PENDING_MAX_BYTES)
           throw new RpcError(CODE.RESOURCE_EXHAUSTED, "the client sends more than it was asked for");
       }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the image of tsbuildd with tsbuild itself, from this checkout:
+# Builds the image of tsbuildd with tsbuild itself, from this checkout (after `npm ci && npm run build`):
 #
 #   examples/worker-image/build.sh NAME [FLAG…]                      on Debian with Node, from a registry
 #   examples/worker-image/build.sh --machine-base NAME [FLAG…]       on files of this machine: no registry is needed
@@ -7,6 +7,10 @@
 # Further flags are those of `tsbuild build`: --push, --target rootless, --build-arg BASE=…
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+if [ ! -e dist/bin/tsbuild.cjs ]; then
+  echo "there is no dist: run \`npm ci && npm run build\` first" >&2
+  exit 1
+fi
 
 base=()
 work=$(mktemp -d)

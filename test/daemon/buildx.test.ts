@@ -219,8 +219,10 @@ for (const account of accounts()) {
       assert.doesNotMatch(broken.stderr, /CACHED/);
     });
 
-    it("gives the result of one target to another", async () => {
+    it("gives the result of one target to another, which may read its files for longer", async () => {
       const dir = context("linked", {
+        // Sent once more by each target, after the first one has what it needs.
+        large: "x".repeat(10_000_000),
         Dockerfile: `${BASE}ENV FROM_BASE=yes\nCOPY a /a\n`,
         "Dockerfile.app": `FROM base\nCOPY --from=base /a /c\n${sh("echo $FROM_BASE > /env")}`,
         a: "a\n",

@@ -1,8 +1,10 @@
 // Errors and findings of builds in the form in which stock clients print them.
 
+import { create } from "@bufbuild/protobuf";
 import assert from "node:assert/strict";
 import { statusOf } from "../../bin/daemon/errors.ts";
 import { openStatusStream } from "../../bin/daemon/status-stream.ts";
+import { WarnRequestSchema } from "../../bin/wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import { BuildError, type SourceRange } from "../../solver/graph/error.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
@@ -143,5 +145,16 @@ describe("errors of builds on the wire", () => {
         ["m", ["about R"], 1n],
       ],
     );
+  });
+
+  it("of a client may be many, but not without end", () => {
+    const status = openStatusStream();
+    const warn = (bytes: number): void =>
+      status.warning(create(WarnRequestSchema, { short: Buffer.from("w"), detail: [Buffer.alloc(bytes)] }));
+    for (let count = 0; count < 100; count++) warn(1_000);
+    assert.throws(() => {
+      for (let count = 0; count < 5; count++) warn(1 << 20);
+    }, /more warnings than are kept/);
+    assert.equal(status.kept().flatMap(({ warnings }) => warnings).length < 105, true);
   });
 });

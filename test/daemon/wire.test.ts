@@ -249,6 +249,23 @@ describe("files in packets", () => {
     await assert.rejects(hostile([file, end, { type: 4, data: Buffer.from("no such file") }], [0]), {
       message: "error from sender: no such file",
     });
+    // Single bytes of a file that is not the next one, for ever.
+    const second = { type: 0, stat: create(StatSchema, { path: "b", mode: 0o644, size: 1n }) };
+    const byte = framed(
+      toBinary(PacketSchema, create(PacketSchema, { type: 2, ID: 1, data: Buffer.from("x") })),
+    );
+    const { left, right } = pair();
+    const listing: readonly object[] = [file, second, end];
+    for (const packet of listing) await left.send(toBinary(PacketSchema, create(PacketSchema, packet)));
+    left.stream.write(Buffer.concat(Array.from({ length: 300_000 }, () => byte)));
+    const transfer = receiveFiles(right);
+    for await (const _ of transfer.listing());
+    await assert.rejects(
+      async () => {
+        for await (const _ of transfer.contents([0, 1]));
+      },
+      { code: CODE.RESOURCE_EXHAUSTED },
+    );
   });
 });
 
