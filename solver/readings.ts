@@ -14,11 +14,11 @@ export interface Reading {
 }
 
 export function openReadings(reporter: Reporter, nowMs: () => number): Readings {
-  const sources = new Map<Digest, { open: number; picked: number; read: number }>();
+  const sources = new Map<Digest, { open: number; picked: number; read: number; isTold: boolean }>();
   return {
     begin(vertex, name) {
       const known = sources.get(vertex);
-      const source = known ?? { open: 0, picked: 0, read: 0 };
+      const source = known ?? { open: 0, picked: 0, read: 0, isTold: false };
       if (known === undefined) sources.set(vertex, source);
       source.open += 1;
       const tell = (done: boolean): void => {
@@ -30,12 +30,14 @@ export function openReadings(reporter: Reporter, nowMs: () => number): Readings 
         onBytes(picked, read) {
           source.picked += picked;
           source.read += read;
+          source.isTold = true;
           tell(false);
         },
         end() {
           source.open -= 1;
           if (source.open > 0) return;
-          tell(true);
+          // A client's files were counted when they came.
+          if (source.isTold) tell(true);
           reporter.ended(vertex, "done");
         },
       };

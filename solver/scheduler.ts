@@ -18,6 +18,7 @@ import { openReadings, type Reading } from "./readings.ts";
 import { openReporter } from "./reporter.ts";
 import { noteParts } from "./trace.ts";
 import type { Pin } from "../worker/contract.ts";
+import { sourcePaths } from "./selectors.ts";
 import type { Selector } from "../worker/keeper/messages.ts";
 
 /** Called for every result that a root or another step uses, as soon as it exists. cached: nothing had to run for it. */
@@ -28,7 +29,7 @@ export interface DoneOnce {
   readonly forced: Map<string, Made>;
   /** Steps of graphs that other builds made, of which this build's are. */
   readonly foreign: Set<Digest>;
-  readonly pins: Map<Digest, Pin>;
+  readonly pins: Map<string, Pin>;
   /** Build ops so far. */
   nested: number;
 }
@@ -184,10 +185,15 @@ export async function runJob(
   function pin(node: Node): void {
     const { op, platform, digest } = node.vertex;
     if (op.kind !== "source") throw new Error(`${op.kind} cannot be pinned`);
+    const isRoot = job.roots.some(({ vertex }) => vertex === digest);
+    const paths = isRoot
+      ? null
+      : sourcePaths(node.users.map(({ node: { facts }, index }) => facts.reads[index] ?? null));
+    const key = `${digest} ${JSON.stringify(paths)}`;
     reporter.started(digest);
     start(node, async () => {
-      const pin = once.pins.get(digest) ?? (await worker.pin(op, platform, digest, inner));
-      once.pins.set(digest, pin);
+      const pin = once.pins.get(key) ?? (await worker.pin(op, platform, digest, inner, paths));
+      once.pins.set(key, pin);
       return { kind: "pinned", pin };
     });
   }

@@ -1,6 +1,7 @@
 // Which paths of its inputs an op reads. If only those matter, an input may be part of a cache key by their content
 // instead of by its identity: COPY sources, and mounts of a RUN that it does not write to.
 
+import { posix } from "node:path";
 import { copySelector } from "../cache/tree-select.ts";
 import type { ExecMount, ExecOp, FileOp, Op } from "./graph/op.ts";
 import type { Selector } from "../worker/keeper/messages.ts";
@@ -63,6 +64,23 @@ function rooted(path: string): string {
     .split("/")
     .filter((part) => part !== "" && part !== ".")
     .join("/")}`;
+}
+
+/** The paths that steps read of a source, for who has to send them: relative, patterns among them as BuildKit's followpaths; null: everything.
+ *  `reads`: what each step reads of it. */
+export function sourcePaths(reads: readonly (readonly Selector[] | null)[]): readonly string[] | null {
+  const paths = new Set<string>();
+  for (const selectors of reads) {
+    if (selectors === null) return null;
+    for (const selector of selectors) {
+      const isPattern = selector.kind === "copy" && selector.allowWildcard;
+      const path = posix.join("/", selector.kind === "copy" ? selector.src : selector.path).slice(1);
+      // A name with the characters of a pattern cannot be asked for.
+      if (path === "" || (!isPattern && /[*?[\\]/.test(path))) return null;
+      paths.add(path.replace(/\/$/, ""));
+    }
+  }
+  return [...paths].sort();
 }
 
 interface Reads {

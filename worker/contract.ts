@@ -17,7 +17,14 @@ export interface Pin {
 }
 
 export interface Worker extends AsyncDisposable {
-  pin(op: SourceOp, platform: Platform | null, vertex: Digest, context: CallContext): Promise<Pin>;
+  /** What a source stands for. paths: all that is read of it (sourcePaths()), where that is known; null: everything. */
+  pin(
+    op: SourceOp,
+    platform: Platform | null,
+    vertex: Digest,
+    context: CallContext,
+    paths?: readonly string[] | null,
+  ): Promise<Pin>;
   /** Digest of what the selectors match in a result: the paths an op actually reads. onBytes: called for live files only. */
   contentDigest(
     result: Result,

@@ -314,6 +314,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
     platform: Platform | null,
     vertex: Digest,
     context: CallContext,
+    paths: readonly string[] | null,
   ): Promise<Pin> => {
     const scheme = op.identifier.slice(0, op.identifier.indexOf("://"));
     switch (scheme) {
@@ -335,7 +336,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
           keeper,
         });
       case "local":
-        return { digest: null, result: await local.result(op, vertex, context) };
+        return { digest: null, result: await local.result(op, vertex, context, paths) };
       case "http":
       case "https":
         return (await import("./sources/http.ts")).pinHttp(op, store, context, options.transport);

@@ -100,17 +100,31 @@ for (const account of accounts()) {
       assert.equal(lstatSync(join(out, "way/deep/x")).mode & 0o7777, 0o755);
       writeFileSync(join(dir, "way/deep/x"), "changed");
       const { stderr } = await ok(plain("-o", out, dir));
-      assert.match(stderr, /receiving context: 7B/);
+      assert.match(stderr, /transferring context: 7B/);
       assert.equal(readFileSync(join(out, "way/deep/x"), "utf8"), "changed");
     });
 
-    it("follows links of the context to what a step takes, and never out of it", async () => {
-      const dir = context("links", { Dockerfile: "FROM scratch\nCOPY in /\n", "real/file": "inside" });
+    it("sends what steps take, with what links lead to, and never what is out of it", async () => {
+      const dir = context("links", {
+        Dockerfile: "FROM scratch\nCOPY in lib/*.txt sub/ /\n",
+        "real/file": "inside",
+        "lib/a.txt": "a",
+        "lib/a.bin": "b".repeat(2_000_000),
+        "sub/b": "b",
+        unused: "x".repeat(2_000_000),
+      });
       symlinkSync("real/file", join(dir, "in"));
       symlinkSync("../home/.keep", join(dir, "outside"));
       const out = shop.at("home", "links-out");
-      await ok(plain("-o", out, dir));
+      const sent = await ok(plain("-o", out, dir));
+      assert.deepEqual(readdirSync(out).sort(), ["a.txt", "b", "in"]);
       assert.equal(readFileSync(join(out, "in"), "utf8"), "inside");
+      // Nothing else, until a step reads all of it.
+      assert.match(sent.stderr, /transferring context: 8B( \d+\.\ds)? done/);
+      const whole = await run(["build", "--progress=plain", "-f", "-", "-o", out, dir], {
+        input: "FROM scratch\nCOPY in .\nFROM scratch\nCOPY --exclude=in . .\nCOPY --from=0 in .\n",
+      });
+      assert.match(whole.stderr, /transferring context: 5\.\d+MB( \d+\.\ds)? done/, whole.stderr);
       const { code, stderr } = await run(["build", "--progress=plain", "-f", "-", "-o", out, dir], {
         input: "FROM scratch\nCOPY outside /\n",
       });

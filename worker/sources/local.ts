@@ -22,8 +22,13 @@ export type BytesRead = (picked: number, read: number) => void;
 
 export interface LocalSource extends AsyncDisposable {
   /** The live result of a `local://name` source; until this is disposed it is where it says. Files elsewhere are brought up to date, which
-   *  `vertex` shows. Throws CONTEXT_MISSING, and for files elsewhere what syncFiles() does. */
-  result(op: SourceOp, vertex: Digest, context: CallContext): Promise<Extract<Result, { kind: "files" }>>;
+   *  `vertex` shows. `paths`: all that is read of it; null: everything. Throws CONTEXT_MISSING, and for files elsewhere what syncFiles() does. */
+  result(
+    op: SourceOp,
+    vertex: Digest,
+    context: CallContext,
+    paths: readonly string[] | null,
+  ): Promise<Extract<Result, { kind: "files" }>>;
   /** Digest of what the selectors pick; remembers what it hashed. onBytes: see Worker.contentDigest. */
   digest(
     files: Extract<Result, { kind: "files" }>,
@@ -76,7 +81,7 @@ export function openLocalSource(store: Store): LocalSource {
         const atMs = Date.now();
         if (!done && atMs - saidMs < REPORT_MS) return;
         saidMs = atMs;
-        emit({ kind: "bytes", vertex, label: `receiving ${name}:`, atMs, current, total: null, done });
+        emit({ kind: "bytes", vertex, label: `transferring ${name}:`, atMs, current, total: null, done });
       };
       let bytes = 0;
       const asked = hint === "" ? files : { ...files, key: JSON.stringify([files.key, hint]) };
@@ -98,7 +103,7 @@ export function openLocalSource(store: Store): LocalSource {
     return copy;
   };
   return {
-    async result(op, vertex, context) {
+    async result(op, vertex, context, paths) {
       const { attrs } = op;
       if (flagIn(attrs, "local.metadatatransfer")) refuse(attrs, "local.metadatatransfer");
       const { session, name } = await sessionOf(op, context);
@@ -108,7 +113,8 @@ export function openLocalSource(store: Store): LocalSource {
       const files = await unlessAborted(session.files(name), context.signal);
       const wanted: Wanted = {
         name,
-        rules: { includes, excludes, follow },
+        // Files elsewhere are sent as far as they are needed.
+        rules: { includes, excludes, follow: follow.length + includes.length > 0 ? follow : (paths ?? []) },
         hint: attrs["local.sharedkeyhint"] ?? "",
         isFresh: attrs["local.differ"] === "none",
       };
@@ -149,7 +155,8 @@ export function openLocalSource(store: Store): LocalSource {
       try {
         return await selectDigestLive(filterTree(tree, files), root, selectors, {
           signal,
-          ...(onBytes === undefined ? {} : { onBytes }),
+          // What was received has been counted.
+          ...(onBytes === undefined || held.has(root) ? {} : { onBytes }),
           onHashed: (path, stat, digest) => cache.put(path, stat, digest),
           onSelected: (digest, list) => keepSelection(store.records, digest, list),
         });
