@@ -55,8 +55,20 @@ void run(process.argv.slice(2)).then(
   },
 );
 
+function parsed(args: readonly string[]) {
+  try {
+    return parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true });
+  } catch (cause) {
+    const [words = ""] = (cause as Error).message.split(/[.\n]/, 1);
+    throw new BuildError("USAGE", words, {
+      cause,
+      hint: "this buildctl only has dial-stdio and debug; buildctl of BuildKit has the other commands",
+    });
+  }
+}
+
 async function run(args: readonly string[]): Promise<number> {
-  const { values, positionals } = parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true });
+  const { values, positionals } = parsed(args);
   const command = positionals.join(" ");
   if (values.version === true) {
     process.stdout.write(`buildctl tsbuild v${packageVersion()} -\n`);

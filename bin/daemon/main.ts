@@ -89,7 +89,8 @@ async function serve(flags: ParsedFlags, version: string): Promise<void> {
     try {
       const next = await read();
       const kept = unchangeable(settings, next);
-      if (kept.length > 0) log.warn(`takes effect with the next start: ${kept.join(", ")}`);
+      if (kept.length > 0)
+        log.warn(`takes effect with the next start: ${kept.map((name) => FIXED[name]).join(", ")}`);
       settings = { ...next, ...pick(settings, kept) };
       log.set(settings.log);
       daemon.reload(settings);
@@ -161,14 +162,23 @@ function engineConfig(flags: ParsedFlags, current: () => DaemonSettings, cwd: st
   };
 }
 
-/** What is used when the daemon starts and not looked at again. */
-const FIXED = ["root", "addresses", "debugAddress", "owner", "maxParallelism", "network"] as const;
+/** What is used when the daemon starts and not looked at again, with its name in the configuration. */
+const FIXED = {
+  root: "root",
+  addresses: "[grpc] address",
+  debugAddress: "[grpc] debugAddress",
+  owner: "[grpc] uid and gid",
+  maxParallelism: "[worker.oci] max-parallelism",
+  network: "[worker.oci] networkMode",
+} as const;
+type Fixed = keyof typeof FIXED;
 
-function unchangeable(before: DaemonSettings, after: DaemonSettings): (typeof FIXED)[number][] {
-  return FIXED.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
+function unchangeable(before: DaemonSettings, after: DaemonSettings): Fixed[] {
+  const names = Object.keys(FIXED) as Fixed[];
+  return names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
 }
 
-function pick(settings: DaemonSettings, names: readonly (typeof FIXED)[number][]): Partial<DaemonSettings> {
+function pick(settings: DaemonSettings, names: readonly Fixed[]): Partial<DaemonSettings> {
   return Object.fromEntries(names.map((name) => [name, settings[name]]));
 }
 

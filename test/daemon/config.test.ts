@@ -478,7 +478,7 @@ describe("a configured tsbuildd", function () {
       );
       worker.daemon.kill("SIGHUP");
       await worker.daemon.says(
-        /takes effect with the next start: maxParallelism[^]*read \S+buildkitd\.toml again/,
+        /takes effect with the next start: \[worker\.oci\] max-parallelism[^]*read \S+buildkitd\.toml again/,
       );
       const { stderr } = await worker.ok("build", "--progress=plain", used);
       assert.match(stderr, / nameserver 192\.0\.2\.77$/m);

@@ -98,7 +98,7 @@ export function checkEntitlements(
   const need = (entitlement: Entitlement, what: string): void => {
     if (granted.has(entitlement)) return;
     throw new BuildError("ENTITLEMENT_DENIED", `${entitlement} is not allowed: ${what}`, {
-      hint: `tsbuild build --allow ${entitlement}`,
+      hint: `build with --allow ${entitlement}`,
     });
   };
   if (op.network === "host") need("network.host", "the step asks for the host's network");
