@@ -168,7 +168,9 @@ export function unreachable(address: BuilderAddress, cause: unknown, complaint: 
     ECONNRESET: "the connection was closed",
   };
   const said = complaint === "" ? "" : printable(complaint.split("\n").slice(-3).join(" "), 300);
-  const why = said || (words[code ?? ""] ?? (cause instanceof Error ? cause.message : String(cause)));
+  const text = cause instanceof Error ? cause.message : String(cause);
+  const tls = TLS_FAULTS.find(({ says }) => says.test(text));
+  const why = said || (words[code ?? ""] ?? tls?.words ?? text);
   return new BuildError(
     "BUILDER_UNREACHABLE",
     `cannot reach the builder at ${shownAddress(address)}: ${why}`,
@@ -177,7 +179,35 @@ export function unreachable(address: BuilderAddress, cause: unknown, complaint: 
       hint:
         code === "ENOENT" || code === "ECONNREFUSED"
           ? "start it (tsbuildd, buildkitd), or leave out --builder, TSBUILD_HOST and BUILDKIT_HOST to build here"
-          : null,
+          : (tls?.hint ?? (address.kind === "tcp" && address.tls !== null ? CLOSED_HINT : null)),
     },
   );
 }
+
+/** Its alert may be lost with the connection. */
+const CLOSED_HINT =
+  "if it wants a certificate of this client that it trusts, name it with --tlscert and --tlskey";
+
+/** What OpenSSL and Node say in words of their own. The alerts are TLS's, RFC 8446 section 6.2. */
+const TLS_FAULTS: readonly { readonly says: RegExp; readonly words: string; readonly hint: string }[] = [
+  {
+    says: /alert certificate required|alert bad certificate|alert unknown ca|alert handshake failure/,
+    words: "it wants a certificate of this client that it trusts",
+    hint: "name it with --tlscert and --tlskey",
+  },
+  {
+    says: /wrong version number|packet length too long/,
+    words: "it does not speak TLS",
+    hint: "leave out the --tls flags",
+  },
+  {
+    says: /self.signed certificate|unable to verify|unable to get (local )?issuer/,
+    words: "no authority that is trusted here vouches for its certificate",
+    hint: "name the authority with --tlscacert",
+  },
+  {
+    says: /Hostname\/IP does not match/,
+    words: "its certificate is for another name",
+    hint: "give a name that is in it with --tlsservername",
+  },
+];

@@ -396,13 +396,20 @@ describe("tsbuild build --builder tcp://", function () {
       const served = await build(...keys("client", "ca"), "--tlsservername", "localhost");
       assert.equal(served.code, 0, served.stderr);
       assert.deepEqual(readdirSync(shop.at("out")), ["Dockerfile"]);
-      for (const refused of [
-        await build(...keys("stranger", "ca")),
-        await build(...keys("client", "other")),
-        await build(...keys("client", "ca"), "--tlsservername", "elsewhere"),
-      ]) {
-        assert.equal(refused.code, 1);
-        assert.match(refused.stderr, /cannot reach the builder at tcp:\/\/127\.0\.0\.1:\d+: /);
+      const refused: readonly (readonly [readonly string[], RegExp])[] = [
+        [keys("stranger", "ca"), /it wants a certificate of this client that it trusts[^]*--tlscert/],
+        [
+          ["--tlscacert", shop.at("home", "ca.crt")],
+          /it wants a certificate of this client that it trusts[^]*--tlscert/,
+        ],
+        [keys("client", "other"), /no authority that is trusted here[^]*--tlscacert/],
+        [[...keys("client", "ca"), "--tlsservername", "elsewhere"], /for another name[^]*--tlsservername/],
+      ];
+      for (const [flags, why] of refused) {
+        const { code, stderr } = await build(...flags);
+        assert.equal(code, 1);
+        assert.match(stderr, /cannot reach the builder at tcp:\/\/127\.0\.0\.1:\d+: /);
+        assert.match(stderr, why);
       }
     } finally {
       daemon.kill("SIGTERM");
