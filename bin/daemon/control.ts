@@ -35,7 +35,7 @@ import type { Build, Builds } from "./builds.ts";
 import { statusOf } from "./errors.ts";
 import { exportableOf } from "./exportable.ts";
 import type { History } from "./history.ts";
-import { type BuildEnded, endedBuild } from "./metering.ts";
+import { type EndedBuild, endedBuild } from "./metering.ts";
 import { openRemoteSession } from "./remote-session.ts";
 import type { Sessions } from "./sessions.ts";
 import { unlessAborted } from "../../solver/graph/scope.ts";
@@ -57,8 +57,9 @@ export interface ControlDeps {
   readonly builds: Builds;
   readonly sessions: Sessions;
   readonly history: History;
-  /** null: nobody wants to know. */
-  readonly ended: BuildEnded | null;
+  /** Told of each build that begins (`peer`: who its client is), and ends. */
+  readonly began: (name: string, peer: string) => void;
+  readonly ended: (build: EndedBuild, name: string) => void;
   /** null: builds are not traced. */
   readonly tracing: Tracing | null;
   readonly version: string;
@@ -94,6 +95,7 @@ export function controlHandlers(deps: ControlDeps): Handlers {
         const build = builds.begin(request, session, signal);
         const recording = history.begin(request, build.status);
         const beganMs = performance.now();
+        if (!request.Internal) deps.began(request.Ref, deps.peerOf(call));
         const trace = traceOf(request, call, deps);
         let response: Record<string, string> = {};
         let failure: RpcError | null = null;
@@ -108,7 +110,7 @@ export function controlHandlers(deps: ControlDeps): Handlers {
         }
         build.status.end();
         trace?.end({ error: failure?.message ?? "", cancelled: failure?.code === CODE.CANCELLED });
-        if (!request.Internal) deps.ended?.(endedBuild(failure, beganMs, build.status.kept()));
+        if (!request.Internal) deps.ended(endedBuild(failure, beganMs, build.status.kept()), request.Ref);
         try {
           await recording?.complete({ response, exported: build.exported, error: failure });
         } finally {

@@ -61,7 +61,7 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
   const sessions = openSessions();
   const image = openFrontendImages({
     settings: () => frontends,
-    workers: () => [workerRecord(version, worker)],
+    workers: () => workers(),
     log: (line) => log.error(line),
   });
   const builds = openBuilds(() => ({ dockerfile: frontends.dockerfile, image }));
@@ -70,7 +70,9 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
     log,
   });
   const admission = openAdmission(() => collector.buildEnded());
-  const workers = (): WorkerRecord[] => [workerRecord(version, worker)];
+  const workers = (): WorkerRecord[] => [
+    workerRecord(version, worker, gc.kind === "policies" ? { ...gc, dir: engine.store.dir } : null),
+  ];
   const draining = new AbortController();
   const limits: HistoryLimits = {
     get maxAgeMs() {
@@ -99,7 +101,13 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
   const handlers = new Map<string, Handler>([
     ...controlHandlers({
       ...{ engine, allowed, builds, sessions, history, version, workers, peerOf },
-      ended: debug?.ended ?? null,
+      began: (name, peer) => log.debug(`build ${name} of ${peer || "a client"} begins`),
+      ended(build, name) {
+        const { result, seconds, steps } = build;
+        const counts = `${steps.done} steps done, ${steps.cached} cached, ${steps.failed} failed`;
+        log.debug(`build ${name} ${result} after ${seconds.toFixed(1)} s: ${counts}`);
+        debug?.ended(build);
+      },
       tracing: options.tracing,
     }),
     ...gatewayHandlers(builds, workers),

@@ -72,7 +72,7 @@ export async function runFrontend(wish: SyntaxWish, options: OwnBuildOptions): P
   const settings = { dockerfile: true, gateway: true, gatewayRepositories: repositories };
   const image = openFrontendImages({
     settings: () => settings,
-    workers: () => [workerRecord(version, { labels: {}, platforms: null })],
+    workers: () => [workerRecord(version, { labels: {}, platforms: null }, null)],
     log: (message) => options.emit({ kind: "note", message }),
   });
   const request = create(SolveRequestSchema, {

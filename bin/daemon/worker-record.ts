@@ -6,16 +6,32 @@ import { hostPlatform } from "../../solver/graph/platform.ts";
 import {
   type BuildkitVersion,
   BuildkitVersionSchema,
+  type GCPolicy,
+  GCPolicySchema,
   type WorkerRecord,
   WorkerRecordSchema,
 } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
+import { diskBytes } from "../../cache/ceiling.ts";
 import type { WorkerSettings } from "./config.ts";
+import type { GcPolicy, Space } from "./config-values.ts";
 
 const PREFIX = "org.mobyproject.buildkit.worker.";
 
-/** The record of this worker, with the labels and platforms of the settings. */
-export function workerRecord(version: string, { labels, platforms }: WorkerSettings): WorkerRecord {
+/** Rules for the removal of cache, and the store they are about. */
+export interface Collecting {
+  readonly policies: readonly GcPolicy[];
+  readonly dir: string;
+}
+
+/** The record of this worker, with the labels and platforms of the settings; `collecting`: null where no rules hold. */
+export function workerRecord(
+  version: string,
+  { labels, platforms }: WorkerSettings,
+  collecting: Collecting | null,
+): WorkerRecord {
   return create(WorkerRecordSchema, {
+    GCPolicy:
+      collecting === null ? [] : collecting.policies.map((policy) => policyOf(policy, collecting.dir)),
     ID: "tsbuild",
     Labels: {
       [`${PREFIX}executor`]: "tsbuild",
@@ -33,6 +49,21 @@ export function workerRecord(version: string, { labels, platforms }: WorkerSetti
       OSFeatures: [],
     })),
     BuildkitVersion: versionOf(version),
+  });
+}
+
+function policyOf(policy: GcPolicy, dir: string): GCPolicy {
+  const bytes = (space: Space | null): bigint => {
+    if (space === null) return 0n;
+    return BigInt(space.kind === "bytes" ? space.bytes : Math.floor(diskBytes(dir).total * space.share));
+  };
+  return create(GCPolicySchema, {
+    all: policy.all,
+    keepDuration: BigInt(policy.keepDurationMs) * 1_000_000n,
+    reservedSpace: bytes(policy.reserved),
+    maxUsedSpace: bytes(policy.maxUsed),
+    minFreeSpace: bytes(policy.minFree),
+    filters: [...policy.filters],
   });
 }
 

@@ -482,7 +482,14 @@ describe("a configured tsbuildd", function () {
       );
       const { stderr } = await worker.ok("build", "--progress=plain", used);
       assert.match(stderr, / nameserver 192\.0\.2\.77$/m);
+      await worker.daemon.says(
+        /build \w+ of unix begins[^]*build \w+ failed after \d+\.\d s: [^]*build \w+ succeeded after/,
+      );
       await worker.daemon.says(/removed \d+ bytes of cache by the rules of the configuration/);
+      assert.match(
+        (await worker.ok("inspect")).stdout,
+        /GC Policy rule#0:\s+All:\s+true[^]*Reserved Space:\s+1B/,
+      );
 
       // Two steps that do not know each other, of which each sees whether the other runs.
       const look = (mine: string, other: string): string =>
