@@ -1,7 +1,7 @@
 // Error messages for common beginners' mistakes.
 
 import assert from "node:assert/strict";
-import { accounts } from "../support/unprivileged.ts";
+import { ordinaryUser } from "../support/unprivileged.ts";
 import { openWorkshop, type Workshop } from "./fixture.ts";
 
 describe("a mistake on the command line", () => {
@@ -83,52 +83,52 @@ describe("a mistake on the command line", () => {
   });
 });
 
-for (const account of accounts()) {
-  describe(`a mount on the wrong kind of thing as ${account.name}`, () => {
-    let shop: Workshop;
-    before(async () => {
-      shop = await openWorkshop(account);
-    });
-    after(() => shop[Symbol.dispose]());
+const account = ordinaryUser();
 
-    const directory = (path: string) =>
-      new RegExp(`${path} is a directory in the image, but a file must be mounted`);
-    const file = (path: string) =>
-      new RegExp(`${path} is a file in the image, but a directory must be mounted`);
-    for (const [what, lines, words] of [
-      ["/etc/hosts", "COPY dir /etc/hosts/\nRUN true", directory("/etc/hosts")],
-      ["/etc/resolv.conf", "COPY dir /etc/resolv.conf/\nRUN true", directory("/etc/resolv.conf")],
-      ["a secret", "COPY dir /s/\nRUN --mount=type=secret,id=x,target=/s true", directory("/s")],
-      ["a bound file", "COPY dir /s/\nRUN --mount=source=file,target=/s true", directory("/s")],
-      ["a bound directory", "COPY file /s\nRUN --mount=source=dir,target=/s true", file("/s")],
-      ["a cache", "COPY file /s\nRUN --mount=type=cache,target=/s true", file("/s")],
-      ["a tmpfs", "COPY file /s\nRUN --mount=type=tmpfs,target=/s true", file("/s")],
-    ] as const) {
-      it(`is said to be one: ${what}`, async () => {
-        const context = shop.context("kinds", {
-          Dockerfile: `FROM base\n${lines}\n`,
-          file: "x",
-          "dir/inside": "y",
-        });
-        const { code, stderr } = await shop.run(["build", "--secret", "id=x,src=kinds/file", context]);
-        assert.equal(code, 1);
-        assert.match(stderr, words);
-        assert.doesNotMatch(stderr, /EINVAL|doctor/);
+describe(`a mount on the wrong kind of thing as ${account.name}`, () => {
+  let shop: Workshop;
+  before(async () => {
+    shop = await openWorkshop(account);
+  });
+  after(() => shop[Symbol.dispose]());
+
+  const directory = (path: string) =>
+    new RegExp(`${path} is a directory in the image, but a file must be mounted`);
+  const file = (path: string) =>
+    new RegExp(`${path} is a file in the image, but a directory must be mounted`);
+  for (const [what, lines, words] of [
+    ["/etc/hosts", "COPY dir /etc/hosts/\nRUN true", directory("/etc/hosts")],
+    ["/etc/resolv.conf", "COPY dir /etc/resolv.conf/\nRUN true", directory("/etc/resolv.conf")],
+    ["a secret", "COPY dir /s/\nRUN --mount=type=secret,id=x,target=/s true", directory("/s")],
+    ["a bound file", "COPY dir /s/\nRUN --mount=source=file,target=/s true", directory("/s")],
+    ["a bound directory", "COPY file /s\nRUN --mount=source=dir,target=/s true", file("/s")],
+    ["a cache", "COPY file /s\nRUN --mount=type=cache,target=/s true", file("/s")],
+    ["a tmpfs", "COPY file /s\nRUN --mount=type=tmpfs,target=/s true", file("/s")],
+  ] as const) {
+    it(`is said to be one: ${what}`, async () => {
+      const context = shop.context("kinds", {
+        Dockerfile: `FROM base\n${lines}\n`,
+        file: "x",
+        "dir/inside": "y",
       });
-    }
+      const { code, stderr } = await shop.run(["build", "--secret", "id=x,src=kinds/file", context]);
+      assert.equal(code, 1);
+      assert.match(stderr, words);
+      assert.doesNotMatch(stderr, /EINVAL|doctor/);
+    });
+  }
 
-    it("is none when kinds agree, through links as well", async () => {
-      const context = shop.context("agree", {
-        Dockerfile: `FROM base
+  it("is none when kinds agree, through links as well", async () => {
+    const context = shop.context("agree", {
+      Dockerfile: `FROM base
 COPY file /s
 COPY dir /d/
 RUN ln -s /d /to-d && ln -s s /to-s
 RUN --mount=type=secret,id=x,target=/to-s --mount=type=cache,target=/to-d test ! -e /d/inside && test "$(cat /s)" = x
 `,
-        file: "x",
-        "dir/inside": "y",
-      });
-      await shop.ok(["build", "--secret", "id=x,src=agree/file", context]);
+      file: "x",
+      "dir/inside": "y",
     });
+    await shop.ok(["build", "--secret", "id=x,src=agree/file", context]);
   });
-}
+});

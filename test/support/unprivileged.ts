@@ -35,7 +35,8 @@ export function ordinaryUser(): Account {
   return { name, uid: Number(uid), gid: Number(gid) };
 }
 
-/** The accounts whole builds are tried as. */
+/** The accounts whole builds are tried as, where it may matter who does it. What is about words, formats and registries is tried as the
+ *  ordinary user alone, who has less. */
 export function accounts(): readonly Account[] {
   return process.getuid?.() === 0 ? [self(), ordinaryUser()] : [self()];
 }
