@@ -16,7 +16,8 @@ import { digestOf } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import { unlessAborted } from "../solver/graph/scope.ts";
 import type { FileRules, FileTransfer, RemoteFiles } from "../solver/graph/session.ts";
-import { fchmodat, openat2, statxOrNull, utimensat } from "../worker/sys/file.ts";
+import { fchmodat, mkdirat, openat2, statxOrNull, utimensat } from "../worker/sys/file.ts";
+import { isSysError } from "../worker/sys/libc.ts";
 import { archiveFault } from "./layers/archive.ts";
 import { treeWriter, type TreeWriter } from "./layers/entry.ts";
 import { removeAt } from "./layers/remove-tree.ts";
@@ -25,7 +26,15 @@ import type { TarEntry } from "./layers/tar.ts";
 import { refusalOf } from "./disk-fault.ts";
 import { namesIn, openDirectory, openIn, readIn, writeAll, writeWholeIn } from "./outside.ts";
 import { bootId } from "./owner.ts";
-import { type FileSink, fileWriter, type WrittenFile } from "./received-file.ts";
+import {
+  clear,
+  type Directories,
+  type FileSink,
+  fileWriter,
+  nameOf,
+  openDirectories,
+  type WrittenFile,
+} from "./received-file.ts";
 import { openFileThreads } from "./received-pool.ts";
 import type { StatCache } from "./stat-cache.ts";
 import { baseOf, type Child, joinPath, parentOf, type TreeStat } from "./tree.ts";
@@ -327,12 +336,18 @@ async function write(
 ): Promise<void> {
   const wanted: Listed[] = [];
   let size = 0;
-  for (const entry of changed.values()) {
-    await pause();
-    if (entry.type === "file") {
-      wanted.push(entry);
-      size += entry.size;
-    } else if (entry.type !== "hardlink") writer.entry(memberOf(entry));
+  const directories = openDirectories(root);
+  try {
+    for (const entry of changed.values()) {
+      await pause();
+      if (entry.type === "file") {
+        wanted.push(entry);
+        size += entry.size;
+      } else if (entry.type === "directory") makeDirectory(entry, directories);
+      else if (entry.type !== "hardlink") writer.entry(memberOf(entry));
+    }
+  } finally {
+    directories.close();
   }
   const contents = (sink: FileSink): Promise<void> =>
     writeContents(wanted, transfer, sink, { signal, onBytes });
@@ -353,6 +368,21 @@ async function write(
     await pause();
     writer.entry(memberOf(entry));
   }
+}
+
+/** In place of what has the name and is none. (The writer of archives takes paths apart, which for thousands of levels takes the square of their
+ *  number.) It stays open to this process until the end. */
+function makeDirectory({ path, mode }: Listed, directories: Directories): void {
+  const into = directories.open(parentOf(path));
+  const name = nameOf(path);
+  try {
+    mkdirat(into, name, OWNER_RWX);
+  } catch (error) {
+    if (!isSysError(error, "EEXIST")) throw error;
+    clear(into, name);
+    mkdirat(into, name, OWNER_RWX);
+  }
+  fchmodat(into, name, mode | OWNER_RWX);
 }
 
 async function writeContents(
@@ -384,14 +414,13 @@ async function writeContents(
   if (current !== null || all.next().done !== true) throw invalid("it stopped sending in the middle");
 }
 
-/** As the writer of archives takes it. Directories stay open to this process until the end; a file has as many bytes as came, whatever the
- *  listing said before. */
+/** A link or FIFO, as the writer of archives takes it. */
 function memberOf({ type, path, linkName, mode, mtimeNs }: Listed): TarEntry {
   return {
     name: Buffer.from(path, "latin1"),
     linkName: Buffer.from(linkName, "latin1"),
     type: MEMBER_TYPES[type as keyof typeof MEMBER_TYPES],
-    mode: type === "directory" ? mode | OWNER_RWX : mode,
+    mode,
     uid: 0,
     gid: 0,
     size: 0,
@@ -402,8 +431,6 @@ function memberOf({ type, path, linkName, mode, mtimeNs }: Listed): TarEntry {
   };
 }
 const MEMBER_TYPES = {
-  file: "file",
-  directory: "dir",
   symlink: "symlink",
   hardlink: "link",
   fifo: "fifo",
