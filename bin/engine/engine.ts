@@ -43,7 +43,6 @@ export async function openEngine(
   const sharing = openSharing();
   /** Requests that are running, or whose work others wait for. */
   const open = new Set<Promise<void>>();
-  const closing = new AbortController();
   let clearing: Promise<void> | null = null;
   let limits: Promise<Limits> | null = null;
   let gitVariables: ReturnType<EngineParts["gitVariables"]> | null = null;
@@ -88,14 +87,14 @@ export async function openEngine(
     });
   }
 
-  /** Deletes what steps have left that only the keeper may delete: an engine may live for months. Disposing it stops this, and does the rest.
+  /** Deletes what steps have left that only the keeper may delete: an engine may live for months. Disposing it waits for this, and does the rest.
    *  One at a time; what is left meanwhile waits for the end of the next request. */
   function clear(): void {
     const keeper = keepers.running();
     const paths = clearing === null && keeper !== null ? store.layers.leftovers() : [];
     if (keeper === null || paths.length === 0) return;
     clearing = keeper
-      .run({ kind: "remove", paths }, { signal: closing.signal })
+      .run({ kind: "remove", paths }, { signal: cleanUpSignal(engineSignal) })
       .catch(() => null) // they are still leftovers
       .then(() => {
         clearing = null;
@@ -276,7 +275,6 @@ export async function openEngine(
     measure,
     removeDirectories,
     async [Symbol.asyncDispose]() {
-      closing.abort(new Error("the engine is closing"));
       await clearing;
       // Leftovers of disposed layers with files of other owners; cheap with the right ids.
       const discarded = store.layers.discarded();

@@ -21,7 +21,7 @@ export interface Kind {
 }
 
 /** Levels of the deep tree, and files of the large one: more with TSBUILD_STRANGERS=long. */
-const LONG = process.env.TSBUILD_STRANGERS === "long";
+export const LONG: boolean = process.env.TSBUILD_STRANGERS === "long";
 const LEVELS = LONG ? 10_000 : 300;
 const LEVEL_NAME = "d".repeat(100);
 const FILES = LONG ? 200_000 : 1_000;
