@@ -55,6 +55,7 @@ export function openJobThreads(first: Worker, count: number, data: ThreadData): 
   const queue: Waiting[] = [];
   const background: Waiting[] = [];
   const running = new Map<number, Worker>();
+  const ending = new WeakSet<Worker>();
   let started = 1;
 
   /** Not while it, or one it has started, loads native code: Node-API ends the whole process then. That takes some 50 ms. */
@@ -62,7 +63,10 @@ export function openJobThreads(first: Worker, count: number, data: ThreadData): 
     if (running.get(id) !== thread) return; // it has answered
     if (triesLeft > 0 && data.loading !== undefined && Atomics.load(data.loading, 0) > 0)
       setTimeout(end, LOADED_AFTER_MS, id, thread, triesLeft - 1);
-    else void thread.terminate();
+    else {
+      ending.add(thread);
+      void thread.terminate();
+    }
   };
   const start = (): Worker => {
     started += 1;
@@ -84,7 +88,9 @@ export function openJobThreads(first: Worker, count: number, data: ThreadData): 
     };
     const onMessage = (answer: ThreadAnswer): void => {
       settle();
-      idle.push(thread);
+      // One that is being ended may still have answered, and takes no other job: it would be lost with the thread.
+      if (ending.has(thread)) started -= 1;
+      else idle.push(thread);
       if ("outcome" in answer) waiting.resolve(answer.outcome);
       else waiting.reject(thawError(answer.error));
       next();
