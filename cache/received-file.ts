@@ -3,11 +3,22 @@
 
 import { createHash, type Hash, hash } from "node:crypto";
 import { closeSync, fstatSync, writeSync } from "node:fs";
-import { fchmod, openat, openat2, statxOrNull, unlinkat, utimensat } from "../worker/sys/file.ts";
+import {
+  fchmod,
+  linkat,
+  mknodat,
+  openat,
+  openat2,
+  statxOrNull,
+  symlinkat,
+  unlinkat,
+  utimensat,
+} from "../worker/sys/file.ts";
 import { isSysError } from "../worker/sys/libc.ts";
-import { O, RESOLVE, S } from "../worker/sys/constants.ts";
+import { AT, O, RESOLVE, S } from "../worker/sys/constants.ts";
 import { type Digest, digestFromHex } from "../solver/graph/digest.ts";
 import { removeAt } from "./layers/remove-tree.ts";
+import type { Listed } from "./listed-files.ts";
 import type { FileStat } from "./stat-cache.ts";
 import { baseOf, parentOf } from "./tree.ts";
 
@@ -52,6 +63,30 @@ export function clear(directory: number, name: Buffer): void {
   if (there === null) return;
   if ((there.mode & S.IFMT) === S.IFDIR) removeAt(directory, name);
   else unlinkat(directory, name);
+}
+
+/** A symbolic link or FIFO, in place of what has the name. A FIFO's mode is that of the umask. */
+export function makeSpecial(entry: Listed, directories: Directories): void {
+  const into = directories.open(parentOf(entry.path));
+  const name = nameOf(entry.path);
+  clear(into, name);
+  if (entry.type === "symlink") symlinkat(Buffer.from(entry.linkName, "latin1"), into, name);
+  else mknodat(into, name, S.IFIFO | (entry.mode & 0o777));
+  utimensat(into, name, entry.mtimeNs, entry.mtimeNs, AT.SYMLINK_NOFOLLOW);
+}
+
+/** Another name of an earlier file or FIFO, in place of what has it. */
+export function makeLink(entry: Listed, directories: Directories): void {
+  // Descriptors are good until the next call only: the target's directory is held meanwhile.
+  const from = openat(directories.open(parentOf(entry.linkName)), ".", O.RDONLY | O.DIRECTORY);
+  try {
+    const into = directories.open(parentOf(entry.path));
+    const name = nameOf(entry.path);
+    clear(into, name);
+    linkat(from, nameOf(entry.linkName), into, name);
+  } finally {
+    closeSync(from);
+  }
 }
 
 /** A descriptor of a new file: one that is there may have other names, which keep their content. */

@@ -7,20 +7,18 @@
 import { closeSync, writeSync } from "node:fs";
 import { BuildError } from "../solver/graph/error.ts";
 import type { FileTransfer } from "../solver/graph/session.ts";
-import {
-  fchmod,
-  linkat,
-  mkdirat,
-  mknodat,
-  openat,
-  statxOrNull,
-  symlinkat,
-  utimensat,
-} from "../worker/sys/file.ts";
-import { AT, O, S } from "../worker/sys/constants.ts";
+import { fchmod, mkdirat, statxOrNull, utimensat } from "../worker/sys/file.ts";
+import { S } from "../worker/sys/constants.ts";
 import { invalid, type Listed, pauses, readListing, unlessStopped } from "./listed-files.ts";
 import { openDirectory } from "./outside.ts";
-import { clear, createFile, type Directories, nameOf, openDirectories } from "./received-file.ts";
+import {
+  createFile,
+  type Directories,
+  makeLink,
+  makeSpecial,
+  nameOf,
+  openDirectories,
+} from "./received-file.ts";
 import { parentOf, textOf } from "./tree.ts";
 
 /** A set-id bit belongs to its owner: it must not become one of the user's. */
@@ -42,10 +40,11 @@ export async function receiveTree(
     for (const entry of listed.values()) {
       await pause();
       if (entry.type === "file") files.push(entry);
-      else if (entry.type !== "hardlink") make(entry, directories);
+      else if (entry.type === "directory") makeDirectory(entry, directories);
+      else if (entry.type !== "hardlink") makeSpecial(entry, directories);
     }
     if (files.length > 0) await receiveContents(files, transfer, directories, { signal, onBytes });
-    for (const entry of listed.values()) if (entry.type === "hardlink") link(entry, directories);
+    for (const entry of listed.values()) if (entry.type === "hardlink") makeLink(entry, directories);
     // Children first: what is made in a directory changes its time, and its mode may close it.
     for (const entry of [...listed.values()].reverse()) {
       if (entry.type !== "directory") continue;
@@ -59,24 +58,16 @@ export async function receiveTree(
   }
 }
 
-/** A directory, link or FIFO. */
-function make(entry: Listed, directories: Directories): void {
+function makeDirectory(entry: Listed, directories: Directories): void {
   const into = directories.open(parentOf(entry.path));
   const name = nameOf(entry.path);
-  if (entry.type === "directory") {
-    const there = statxOrNull(into, name);
-    if (there === null) mkdirat(into, name, 0o700);
-    else if ((there.mode & S.IFMT) !== S.IFDIR)
-      throw new BuildError(
-        "OUTPUT_FAILED",
-        `${JSON.stringify(textOf(entry.path))} in the output directory is not a directory`,
-      );
-    return;
-  }
-  clear(into, name);
-  if (entry.type === "symlink") symlinkat(Buffer.from(entry.linkName, "latin1"), into, name);
-  else mknodat(into, name, S.IFIFO | (entry.mode & 0o777));
-  utimensat(into, name, entry.mtimeNs, entry.mtimeNs, AT.SYMLINK_NOFOLLOW);
+  const there = statxOrNull(into, name);
+  if (there === null) mkdirat(into, name, 0o700);
+  else if ((there.mode & S.IFMT) !== S.IFDIR)
+    throw new BuildError(
+      "OUTPUT_FAILED",
+      `${JSON.stringify(textOf(entry.path))} in the output directory is not a directory`,
+    );
 }
 
 async function receiveContents(
@@ -110,17 +101,4 @@ async function receiveContents(
     if (fd !== null) closeSync(fd);
   }
   if (at < files.length) throw invalid("it stopped in the middle");
-}
-
-function link(entry: Listed, directories: Directories): void {
-  // Descriptors are good until the next call only: the target's directory is held meanwhile.
-  const from = openat(directories.open(parentOf(entry.linkName)), ".", O.RDONLY | O.DIRECTORY);
-  try {
-    const into = directories.open(parentOf(entry.path));
-    const name = nameOf(entry.path);
-    clear(into, name);
-    linkat(from, nameOf(entry.linkName), into, name);
-  } finally {
-    closeSync(from);
-  }
 }

@@ -19,10 +19,8 @@ import type { FileRules, FileTransfer, RemoteFiles } from "../solver/graph/sessi
 import { fchmodat, mkdirat, openat2, statxOrNull, utimensat } from "../worker/sys/file.ts";
 import { isSysError } from "../worker/sys/libc.ts";
 import { archiveFault } from "./layers/archive.ts";
-import { treeWriter, type TreeWriter } from "./layers/entry.ts";
 import { removeAt } from "./layers/remove-tree.ts";
 import { invalid, type Listed, pauses, readListing, unlessStopped } from "./listed-files.ts";
-import type { TarEntry } from "./layers/tar.ts";
 import { refusalOf } from "./disk-fault.ts";
 import { namesIn, openDirectory, openIn, readIn, writeAll, writeWholeIn } from "./outside.ts";
 import { bootId } from "./owner.ts";
@@ -31,6 +29,8 @@ import {
   type Directories,
   type FileSink,
   fileWriter,
+  makeLink,
+  makeSpecial,
   nameOf,
   openDirectories,
   type WrittenFile,
@@ -132,7 +132,6 @@ async function update(
   const isOfThisBoot = readBoot(slot) === bootId();
   const root = openIn(slot, baseOf(dir), constants.O_RDONLY | constants.O_DIRECTORY);
   const copy = liveTree(dir, () => null);
-  const writer = treeWriter(root, { form: "archive", idMap: "none", note: () => {} });
   try {
     const pause = pauses(options.signal);
     const isKnown = isOfThisBoot && !options.isFresh;
@@ -143,7 +142,7 @@ async function update(
       pause,
     });
     for (const [path, names] of gone) await removeNames(root, path, names, pause);
-    await write(changed, { root, writer }, transfer, { ...options, pause });
+    await write(changed, root, transfer, { ...options, pause });
     await finishDirectories(listed, touched, root, pause);
     if (!isOfThisBoot) await writeWholeIn(slot, BOOT, (fd) => writeAll(fd, Buffer.from(bootId(), "latin1")));
     // Neither what was made or removed in it, nor what was done to a file that has names elsewhere.
@@ -155,7 +154,6 @@ async function update(
       if (type === "hardlink") seen.delete(parentOf(linkName));
     return seen;
   } finally {
-    writer.close();
     copy.close();
     closeSync(root);
     closeSync(slot);
@@ -320,7 +318,7 @@ const THREADS_MIN_BYTES = 16 << 20;
 
 async function write(
   changed: ReadonlyMap<string, Listed>,
-  { root, writer }: { readonly root: number; readonly writer: TreeWriter },
+  root: number,
   transfer: FileTransfer,
   {
     signal,
@@ -336,6 +334,7 @@ async function write(
 ): Promise<void> {
   const wanted: Listed[] = [];
   let size = 0;
+  const links: Listed[] = [];
   const directories = openDirectories(root);
   try {
     for (const entry of changed.values()) {
@@ -343,35 +342,38 @@ async function write(
       if (entry.type === "file") {
         wanted.push(entry);
         size += entry.size;
-      } else if (entry.type === "directory") makeDirectory(entry, directories);
-      else if (entry.type !== "hardlink") writer.entry(memberOf(entry));
+      } else if (entry.type === "hardlink") links.push(entry);
+      else if (entry.type === "directory") makeDirectory(entry, directories);
+      else {
+        makeSpecial(entry, directories);
+        if (entry.type === "fifo")
+          fchmodat(directories.open(parentOf(entry.path)), nameOf(entry.path), entry.mode);
+      }
+    }
+    const contents = (sink: FileSink): Promise<void> =>
+      writeContents(wanted, transfer, sink, { signal, onBytes });
+    if (wanted.length >= THREADS_MIN_FILES || size >= THREADS_MIN_BYTES) {
+      await using threads = openFileThreads(root, onWritten);
+      await contents(threads);
+      await threads.finish();
+    } else if (wanted.length > 0) {
+      const one = fileWriter(root, onWritten);
+      try {
+        await contents(one);
+      } finally {
+        one.close();
+      }
+    }
+    for (const entry of links) {
+      await pause();
+      makeLink(entry, directories);
     }
   } finally {
     directories.close();
   }
-  const contents = (sink: FileSink): Promise<void> =>
-    writeContents(wanted, transfer, sink, { signal, onBytes });
-  if (wanted.length >= THREADS_MIN_FILES || size >= THREADS_MIN_BYTES) {
-    await using threads = openFileThreads(root, onWritten);
-    await contents(threads);
-    await threads.finish();
-  } else if (wanted.length > 0) {
-    const one = fileWriter(root, onWritten);
-    try {
-      await contents(one);
-    } finally {
-      one.close();
-    }
-  }
-  for (const entry of changed.values()) {
-    if (entry.type !== "hardlink") continue;
-    await pause();
-    writer.entry(memberOf(entry));
-  }
 }
 
-/** In place of what has the name and is none. (The writer of archives takes paths apart, which for thousands of levels takes the square of their
- *  number.) It stays open to this process until the end. */
+/** In place of what has the name and is none. It stays open to this process until the end. */
 function makeDirectory({ path, mode }: Listed, directories: Directories): void {
   const into = directories.open(parentOf(path));
   const name = nameOf(path);
@@ -413,28 +415,6 @@ async function writeContents(
   }
   if (current !== null || all.next().done !== true) throw invalid("it stopped sending in the middle");
 }
-
-/** A link or FIFO, as the writer of archives takes it. */
-function memberOf({ type, path, linkName, mode, mtimeNs }: Listed): TarEntry {
-  return {
-    name: Buffer.from(path, "latin1"),
-    linkName: Buffer.from(linkName, "latin1"),
-    type: MEMBER_TYPES[type as keyof typeof MEMBER_TYPES],
-    mode,
-    uid: 0,
-    gid: 0,
-    size: 0,
-    mtimeNs,
-    devMajor: 0,
-    devMinor: 0,
-    xattrs: new Map(),
-  };
-}
-const MEMBER_TYPES = {
-  symlink: "symlink",
-  hardlink: "link",
-  fifo: "fifo",
-} as const;
 
 /** Modes and times of directories in which something was made or removed; children first, since a parent may be closed then. */
 async function finishDirectories(
