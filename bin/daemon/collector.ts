@@ -3,7 +3,7 @@
 import { diskBytes } from "../../cache/ceiling.ts";
 import { prune, usage } from "../../cache/collect.ts";
 import type { Engine } from "../engine/request.ts";
-import type { GcPolicy, Space } from "./config-values.ts";
+import { type GcPolicy, type Space, spaceBytes } from "./config-values.ts";
 import type { Log } from "./log.ts";
 
 /** Time after a build in which others may end as well, and the least between two removals, each of which looks at the whole store. */
@@ -85,7 +85,7 @@ export function keptBytes(
 ): number | null {
   if (reserved === null && maxUsed === null && minFree === null) return null;
   const bytes = (space: Space | null): number | null =>
-    space === null ? null : space.kind === "bytes" ? space.bytes : Math.floor(disk.total * space.share);
+    space === null ? null : spaceBytes(space, disk.total);
   const missing = Math.max(0, (bytes(minFree) ?? 0) - (disk.total - disk.used));
   const most = bytes(maxUsed) ?? (minFree === null ? 0 : total);
   return Math.max(Math.min(most, missing > 0 ? total - missing : most), bytes(reserved) ?? 0);

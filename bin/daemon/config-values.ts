@@ -12,6 +12,11 @@ export type Space =
   | { readonly kind: "bytes"; readonly bytes: number }
   | { readonly kind: "share"; readonly share: number };
 
+/** In bytes, on a disk of `diskBytes`. */
+export function spaceBytes(space: Space, diskBytes: number): number {
+  return space.kind === "bytes" ? space.bytes : Math.floor(diskBytes * space.share);
+}
+
 /** One rule of what the removal of cache may take, in BuildKit's terms. null: not said. */
 export interface GcPolicy {
   /** Also what can be recreated at little cost. */

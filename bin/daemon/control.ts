@@ -57,9 +57,9 @@ export interface ControlDeps {
   readonly builds: Builds;
   readonly sessions: Sessions;
   readonly history: History;
-  /** Told of each build that begins (`peer`: who its client is), and ends. */
+  /** Told of each build that begins (`peer`: who its client is), and ends; what it came to is counted for who calls `build`. */
   readonly began: (name: string, peer: string) => void;
-  readonly ended: (build: EndedBuild, name: string) => void;
+  readonly ended: (name: string, build: () => EndedBuild) => void;
   /** null: builds are not traced. */
   readonly tracing: Tracing | null;
   readonly version: string;
@@ -110,7 +110,8 @@ export function controlHandlers(deps: ControlDeps): Handlers {
         }
         build.status.end();
         trace?.end({ error: failure?.message ?? "", cancelled: failure?.code === CODE.CANCELLED });
-        if (!request.Internal) deps.ended(endedBuild(failure, beganMs, build.status.kept()), request.Ref);
+        if (!request.Internal)
+          deps.ended(request.Ref, () => endedBuild(failure, beganMs, build.status.kept()));
         try {
           await recording?.complete({ response, exported: build.exported, error: failure });
         } finally {

@@ -3,6 +3,7 @@
 import type { Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
+import { diskBytes } from "../../cache/ceiling.ts";
 import type { Engine } from "../engine/request.ts";
 import type { WorkerRecord } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
 import type { Tracing } from "../otlp.ts";
@@ -71,7 +72,11 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
   });
   const admission = openAdmission(() => collector.buildEnded());
   const workers = (): WorkerRecord[] => [
-    workerRecord(version, worker, gc.kind === "policies" ? { ...gc, dir: engine.store.dir } : null),
+    workerRecord(
+      version,
+      worker,
+      gc.kind === "policies" ? { ...gc, diskBytes: diskBytes(engine.store.dir).total } : null,
+    ),
   ];
   const draining = new AbortController();
   const limits: HistoryLimits = {
@@ -102,7 +107,9 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
     ...controlHandlers({
       ...{ engine, allowed, builds, sessions, history, version, workers, peerOf },
       began: (name, peer) => log.debug(`build ${name} of ${peer || "a client"} begins`),
-      ended(build, name) {
+      ended(name, of) {
+        if (debug === null && !log.shows("debug")) return;
+        const build = of();
         const { result, seconds, steps } = build;
         const counts = `${steps.done} steps done, ${steps.cached} cached, ${steps.failed} failed`;
         log.debug(`build ${name} ${result} after ${seconds.toFixed(1)} s: ${counts}`);

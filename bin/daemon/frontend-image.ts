@@ -20,7 +20,7 @@ import type { FrontendSettings } from "./config-file.ts";
 import { bridgeHandlers } from "./gateway.ts";
 import { healthHandlers } from "./health.ts";
 import { openPromise } from "./open-promise.ts";
-import { imageIn } from "./source-meta.ts";
+import { imageIn, pinned } from "./source-meta.ts";
 import type { SolveCall } from "./solve-call.ts";
 
 /** A frontend may use another, which may use another; more are refused. */
@@ -123,13 +123,11 @@ async function openImage(bridge: Bridge, name: string): Promise<FrontendImage> {
       ...{ gitObjects: false, resolveMode: "" },
     },
   );
-  const { digest, config } = imageIn(resolved.source, resolved.found);
-  const used = resolved.source.identifier;
-  const pinned = used.includes("@") ? used : `${used}@${digest}`;
+  const { config } = imageIn(resolved.source, resolved.found);
+  const source = pinned(resolved.source, resolved.found);
   const graph = openGraph();
   const noteOf = (title: string) => ({ name: title, ignoreCache: false, at: [], group: null });
-  const source = { ...resolved.source, identifier: pinned };
-  const definition = graph.definition(graph.add(source, hostPlatform(), [], noteOf(pinned)));
+  const definition = graph.definition(graph.add(source, hostPlatform(), [], noteOf(source.identifier)));
   const about = openGraph();
   const file = {
     kind: "mkfile",

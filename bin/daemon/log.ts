@@ -17,6 +17,8 @@ export interface Log {
   warn(text: string): void;
   info(text: string): void;
   debug(text: string): void;
+  /** Are texts of this level written? */
+  shows(level: keyof typeof PREFIXES): boolean;
   /** From now on. */
   set(settings: LogSettings): void;
 }
@@ -29,8 +31,9 @@ const PREFIXES = { error: "ERROR: ", warn: "WARNING: ", info: "", debug: "" } as
 /** `write`: takes whole lines. */
 export function openLog(write: (text: string) => void, initial: LogSettings): Log {
   let { format, level } = initial;
+  const shows = (of: keyof typeof PREFIXES): boolean => LOG_LEVELS.indexOf(of) <= LOG_LEVELS.indexOf(level);
   const at = (of: keyof typeof PREFIXES) => (text: string) => {
-    if (LOG_LEVELS.indexOf(of) > LOG_LEVELS.indexOf(level)) return;
+    if (!shows(of)) return;
     const shown = text
       .split("\n")
       .map((line) => printable(line, TEXT_MAX_CHARS))
@@ -42,6 +45,7 @@ export function openLog(write: (text: string) => void, initial: LogSettings): Lo
   };
   return {
     ...{ error: at("error"), warn: at("warn"), info: at("info"), debug: at("debug") },
+    shows,
     set(settings) {
       ({ format, level } = settings);
     },

@@ -11,16 +11,15 @@ import {
   type WorkerRecord,
   WorkerRecordSchema,
 } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
-import { diskBytes } from "../../cache/ceiling.ts";
 import type { WorkerSettings } from "./config.ts";
-import type { GcPolicy, Space } from "./config-values.ts";
+import { type GcPolicy, type Space, spaceBytes } from "./config-values.ts";
 
 const PREFIX = "org.mobyproject.buildkit.worker.";
 
-/** Rules for the removal of cache, and the store they are about. */
+/** Rules for the removal of cache, and the size of the disk they are about. */
 export interface Collecting {
   readonly policies: readonly GcPolicy[];
-  readonly dir: string;
+  readonly diskBytes: number;
 }
 
 /** The record of this worker, with the labels and platforms of the settings; `collecting`: null where no rules hold. */
@@ -31,7 +30,7 @@ export function workerRecord(
 ): WorkerRecord {
   return create(WorkerRecordSchema, {
     GCPolicy:
-      collecting === null ? [] : collecting.policies.map((policy) => policyOf(policy, collecting.dir)),
+      collecting === null ? [] : collecting.policies.map((policy) => policyOf(policy, collecting.diskBytes)),
     ID: "tsbuild",
     Labels: {
       [`${PREFIX}executor`]: "tsbuild",
@@ -52,11 +51,8 @@ export function workerRecord(
   });
 }
 
-function policyOf(policy: GcPolicy, dir: string): GCPolicy {
-  const bytes = (space: Space | null): bigint => {
-    if (space === null) return 0n;
-    return BigInt(space.kind === "bytes" ? space.bytes : Math.floor(diskBytes(dir).total * space.share));
-  };
+function policyOf(policy: GcPolicy, diskBytes: number): GCPolicy {
+  const bytes = (space: Space | null): bigint => (space === null ? 0n : BigInt(spaceBytes(space, diskBytes)));
   return create(GCPolicySchema, {
     all: policy.all,
     keepDuration: BigInt(policy.keepDurationMs) * 1_000_000n,

@@ -37,8 +37,7 @@ export interface TokenServing {
 /** The handlers of token authorities; none where BUILDKIT_NO_CLIENT_TOKEN says that the builder is to fetch tokens itself. */
 export function tokenHandlers(session: Session, { env, secret }: TokenServing): [string, Handler][] {
   if (/^(?:1|t|true)$/i.test(env.BUILDKIT_NO_CLIENT_TOKEN ?? "")) return [];
-  const credentialsOf = (host: string) =>
-    session.credentials(host === apiHost("docker.io") ? "docker.io" : host);
+  const credentialsOf = (host: string) => session.credentials(hubOr(host));
 
   async function keyOf(host: string, salt: Uint8Array): Promise<KeyObject> {
     if (salt.length > SALT_MAX_BYTES) throw new RpcError(CODE.INVALID_ARGUMENT, "the salt is too long");

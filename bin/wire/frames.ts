@@ -41,7 +41,7 @@ async function write(stream: Duplex, bytes: Buffer): Promise<void> {
 /** The messages of a stream until its other side ends it. Throws RpcError: RESOURCE_EXHAUSTED for one that is too long, UNIMPLEMENTED for a
  *  compressed one, INTERNAL for one that is cut off. */
 export async function* readMessages(stream: Duplex): AsyncGenerator<Uint8Array, void, undefined> {
-  for await (const batch of readBatches(stream)) yield* batch;
+  for await (const batch of readBatches(stream)) for (const message of batch) yield message; // yield* waits once more for each
 }
 
 /** The same, all that have come together at once: for calls with very many small ones. */
