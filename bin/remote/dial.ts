@@ -160,29 +160,27 @@ function streamsOf({ stdin, stdout }: ChildProcessWithoutNullStreams): Duplex {
 /** Why nothing is built. `complaint`: what the program of the connection said. */
 export function unreachable(address: BuilderAddress, cause: unknown, complaint: string): BuildError {
   const { code } = cause as NodeJS.ErrnoException;
-  const words: Readonly<Record<string, string>> = {
-    ENOENT: "there is no such socket",
-    ECONNREFUSED: "nobody listens there",
-    EACCES: "permission denied",
-    ENOTFOUND: "no such host",
-    ECONNRESET: "the connection was closed",
-  };
   const said = complaint === "" ? "" : printable(complaint.split("\n").slice(-3).join(" "), 300);
   const text = cause instanceof Error ? cause.message : String(cause);
-  const tls = TLS_FAULTS.find(({ says }) => says.test(text));
-  const why = said || (words[code ?? ""] ?? tls?.words ?? text);
+  const known = FAULTS[code ?? ""] ?? TLS_FAULTS.find(({ says }) => says.test(text));
+  const why = known?.words ?? (code === "ECONNRESET" ? "the connection was closed" : text);
+  const overTls = address.kind === "tcp" && address.tls !== null;
   return new BuildError(
     "BUILDER_UNREACHABLE",
-    `cannot reach the builder at ${shownAddress(address)}: ${why}`,
-    {
-      cause,
-      hint:
-        code === "ENOENT" || code === "ECONNREFUSED"
-          ? "start it (tsbuildd, buildkitd), or leave out --builder, TSBUILD_HOST and BUILDKIT_HOST to build here"
-          : (tls?.hint ?? (address.kind === "tcp" && address.tls !== null ? CLOSED_HINT : null)),
-    },
+    `cannot reach the builder at ${shownAddress(address)}: ${said || why}`,
+    { cause, hint: known === undefined ? (overTls ? CLOSED_HINT : null) : known.hint },
   );
 }
+
+const START_HINT =
+  "start it (tsbuildd, buildkitd), or leave out --builder, TSBUILD_HOST and BUILDKIT_HOST to build here";
+/** What the system says. */
+const FAULTS: Readonly<Record<string, { readonly words: string; readonly hint: string | null }>> = {
+  ENOENT: { words: "there is no such socket", hint: START_HINT },
+  ECONNREFUSED: { words: "nobody listens there", hint: START_HINT },
+  EACCES: { words: "permission denied", hint: null },
+  ENOTFOUND: { words: "no such host", hint: null },
+};
 
 /** Its alert may be lost with the connection. */
 const CLOSED_HINT =
