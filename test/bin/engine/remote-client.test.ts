@@ -96,7 +96,8 @@ describe("a client elsewhere", function () {
     // Dockerfile and ignore files also by themselves, before it is known what else is wanted.
     const before = [".dockerignore", "Dockerfile"];
     assert.deepEqual(remote.take().sort(), [...before, ".dockerignore", "Dockerfile", "a", "sub/b"].sort());
-    assert.deepEqual(remoteMore.take().sort(), [".dockerignore", ".dockerignore", "x"]);
+    // Of the other directory a step takes one file alone.
+    assert.deepEqual(remoteMore.take().sort(), [".dockerignore", "x"]);
     assert.equal((await build({}, here(tree))).digest, far.digest);
     const near = await build({ context: { kind: "directory", path: tree } }, here(tree));
     assert.equal(near.digest, far.digest);
