@@ -57,7 +57,7 @@ export const BUILD_FLAGS: CommandFlags = {
     {
       name: "builder",
       kind: "string",
-      help: "Build elsewhere: an address or a name ('tsbuild builder'); also $TSBUILD_HOST, $BUILDKIT_HOST",
+      help: "Build elsewhere: address or name ('tsbuild builder'; $TSBUILD_HOST)",
     },
     {
       name: "cache-from",
