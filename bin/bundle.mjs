@@ -1,5 +1,5 @@
-// Part of `npm run build`: bundles each entry point into one file, the only code in the package, and saves V8's compiled code for this
-// checkout by running a small build. solver/graph/bundle.cts loads both and says why.
+// Part of `npm run build`: bundles each entry point into one file, that of the command into a few (bundle-parts.mjs), the only code in the
+// package, and saves V8's compiled code for this checkout by running small builds. solver/graph/bundle.cts loads both and says why.
 
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { splitByWays } from "./bundle-parts.mjs";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const dist = resolve(root, process.argv[2] ?? "dist");
@@ -88,11 +89,17 @@ const common = {
   lineLimit: 160,
   logLevel: "warning",
 };
-const usual = await build({
+const banner = 'const __address = (path) => require("node:url").pathToFileURL(require("node:path").resolve(__filename, "..", path)).href;';
+const own = {
   ...common,
+  // Packages with native parts, large ones that are loaded when they are needed, and those that are CommonJS anyway.
+  external: ["koffi", "re2js", "undici", "undici/*", "dockerfile-ast", "pako", "fzstd", "@foxglove/*", "unbzip2-stream", "xz-decompress"],
+  plugins: [addresses, nativeParts, lateBundles],
+};
+const usual = await build({
+  ...own,
   // The names that entryOf() in solver/graph/entry.ts is called with.
   entryPoints: {
-    main: join(dist, "bin/main.js"),
     daemon: join(dist, "bin/daemon/main.js"),
     buildctl: join(dist, "bin/daemon/buildctl.js"),
     keeper: join(dist, "worker/keeper/main.js"),
@@ -101,10 +108,7 @@ const usual = await build({
     "received-thread": join(dist, "cache/received-thread.js"),
     "compress-thread": join(dist, "cache/layers/compress-thread.js"),
   },
-  // Packages with native parts, large ones that are loaded when they are needed, and those that are CommonJS anyway.
-  external: ["koffi", "re2js", "undici", "undici/*", "dockerfile-ast", "pako", "fzstd", "@foxglove/*", "unbzip2-stream", "xz-decompress"],
-  banner: { js: 'const __address = (path) => require("node:url").pathToFileURL(require("node:path").resolve(__filename, "..", path)).href;' },
-  plugins: [addresses, nativeParts, lateBundles],
+  banner: { js: banner },
 });
 // Of OpenTelemetry's packages as modules a fifth is used: they also know logs and metrics. It is all other people's code, without our names.
 const rest = await build({
@@ -113,25 +117,10 @@ const rest = await build({
   mainFields: ["module", "main"],
   minifyIdentifiers: true,
 });
-const outputFiles = [...usual.outputFiles, ...rest.outputFiles];
-const inputs = { ...usual.metafile.inputs, ...rest.metafile.inputs };
 
-// The first line names the rest, for the compiled code that belongs to it.
-for (const { path, text } of outputFiles)
-  writeFileSync(path, `// ${createHash("sha256").update(text).digest("hex")}\n${text}`);
-
-// What is inside of other packages' code is used under their terms, which go with it.
-const packages = new Set(Object.keys(inputs).flatMap((file) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1] ?? []));
-/** Packages by their terms: those of one project have the same. */
-const terms = new Map();
-for (const directory of [...packages].sort()) {
-  const { name, version, license } = JSON.parse(readFileSync(join(directory, "package.json"), "utf8"));
-  const file = readdirSync(directory).find((entry) => /^licen[cs]e(\.|$)/i.test(entry));
-  const text = file === undefined ? "" : readFileSync(join(directory, file), "utf8").trim();
-  terms.set(text, [...(terms.get(text) ?? []), `${name} ${version} (${license})\n`]);
-}
-const parts = [...terms].map(([text, names]) => `${names.join("")}\n${text}\n`);
-writeFileSync(join(out, "LICENSES"), `The code in this directory contains parts of the packages below.\n\n${parts.join(`\n${"-".repeat(80)}\n\n`)}`);
+/** The first line names the rest, for the compiled code that belongs to it. */
+const save = (path, text) => writeFileSync(path, `// ${createHash("sha256").update(text).digest("hex")}\n${text}`);
+for (const { path, text } of [...usual.outputFiles, ...rest.outputFiles]) save(path, text);
 
 // Builds in a store of their own: the first does everything, the others find everything but the step that is new.
 const scratch = mkdtempSync(join(tmpdir(), "tsbuild-bundle-"));
@@ -155,15 +144,44 @@ CMD ["x"]
   writeFileSync(join(context, "file"), "file\n");
   const architecture = process.arch === "arm64" ? "arm64" : "amd64";
   writeFileSync(join(context, "program"), tinyProgram(architecture, "made\n"), { mode: 0o755 });
-  const store = join(scratch, "store");
-  for (let round = 0; round < 3; round++) {
-    const { status, stderr } = spawnSync(
-      process.execPath,
-      [join(dist, "bin/tsbuild.cjs"), ...["build", "--root", store, "-t", "warm", "--progress=plain"], ...["--build-arg", `ROUND=${round}`, context]],
-      { env: { ...process.env, TSBUILD_CODE_CACHE: out }, encoding: "utf8" },
-    );
+  const inStore = (store, command, ...args) => [command, "--root", join(scratch, store), ...args];
+  const buildIn = (store, round, ...args) =>
+    inStore(store, "build", "-t", "warm", "--build-arg", `ROUND=${round}`, ...args, context);
+  const archive = `type=oci,dest=${join(scratch, "image.tar")}`;
+
+  const { parts, inputs } = await splitByWays({
+    name: "main",
+    entry: join(dist, "bin/main.js"),
+    options: own,
+    scratch: join(dist, "chunks"),
+    banner,
+    env: { ...process.env, TSBUILD_CODE_CACHE: "" },
+    ways: [
+      { part: "main", commands: [["--version"], ["--help"]] },
+      // Before the others, so that there is something to find.
+      { part: "main-store", commands: [inStore("first", "images"), inStore("first", "inspect", "warm")], prepare: [buildIn("first", 1)] },
+      { part: "main-build", commands: [buildIn("first", 1, "--progress=plain"), buildIn("first", 1, "-q")], modules: [join(dist, "bin/progress-tty.js")] },
+      { part: "main-steps", commands: [buildIn("first", 2), buildIn("first", 2, "-o", archive)] },
+      { part: "main-rest", commands: [] },
+    ],
+  });
+  for (const [name, text] of parts) save(join(out, `${name}.cjs`), text);
+  writeLicences([usual.metafile.inputs, rest.metafile.inputs, inputs]);
+
+  const warm = [1, 2, 3].flatMap((round) => [
+    buildIn("second", round, "--progress=plain"),
+    buildIn("second", round, "-q"),
+    inStore("second", "images"),
+    inStore("second", "inspect", "warm"),
+    inStore("second", "save", "-o", join(scratch, "saved.tar"), "warm"),
+  ]);
+  for (const args of warm) {
+    const { status, stderr } = spawnSync(process.execPath, [join(dist, "bin/tsbuild.cjs"), ...args], {
+      env: { ...process.env, TSBUILD_CODE_CACHE: out },
+      encoding: "utf8",
+    });
     // Where no keeper can run the files are bundled all the same; only the compiled code is thinner.
-    if (status !== 0) process.stderr.write(`bundle: the warming build ended with ${status}: ${stderr.split("\n").at(-2) ?? ""}\n`);
+    if (status !== 0) process.stderr.write(`bundle: the warming ${args[0]} ended with ${status}: ${stderr.split("\n").at(-2) ?? ""}\n`);
   }
 } finally {
   // The keeper ends by being killed, also while it writes.
@@ -171,4 +189,20 @@ CMD ["x"]
   // overlayfs leaves work directories that not even their owner may look into.
   spawnSync("chmod", ["-R", "u+rwx", scratch]);
   rmSync(scratch, { recursive: true, force: true });
+}
+
+/** What is inside of other packages' code is used under their terms, which go with it. */
+function writeLicences(inputs) {
+  const files = inputs.flatMap((some) => Object.keys(some));
+  const packages = new Set(files.flatMap((file) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1] ?? []));
+  /** Packages by their terms: those of one project have the same. */
+  const terms = new Map();
+  for (const directory of [...packages].sort()) {
+    const { name, version, license } = JSON.parse(readFileSync(join(directory, "package.json"), "utf8"));
+    const file = readdirSync(directory).find((entry) => /^licen[cs]e(\.|$)/i.test(entry));
+    const text = file === undefined ? "" : readFileSync(join(directory, file), "utf8").trim();
+    terms.set(text, [...(terms.get(text) ?? []), `${name} ${version} (${license})\n`]);
+  }
+  const parts = [...terms].map(([text, names]) => `${names.join("")}\n${text}\n`);
+  writeFileSync(join(out, "LICENSES"), `The code in this directory contains parts of the packages below.\n\n${parts.join(`\n${"-".repeat(80)}\n\n`)}`);
 }

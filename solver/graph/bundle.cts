@@ -1,10 +1,11 @@
-// Starts a process or thread from one file instead of from a hundred modules, with code that V8 compiled before.
+// Starts a process or thread from one file, or a few, instead of from a hundred modules, with code that V8 compiled before.
 //
 // Node spends about 0.7 ms on each ES module (resolve, read, compile, link): 130 of them are most of a fully cached build.
 // `npm run build` bundles the modules of an entry point into dist/bundle/NAME.cjs (bin/bundle.mjs); the package contains only these. In a
 // checkout the same command saves the compiled code next to the bundle; for an installed package its first builds save it in a directory
 // of the user (code-cache.cts says where, and when it is trusted). Both are optional: without a bundle the modules are
-// loaded; without compiled code, or with that of another Node, the bundle is compiled as usual.
+// loaded; without compiled code, or with that of another Node, the bundle is compiled as usual. The command's bundle is in parts
+// (bin/bundle-parts.mjs): main.cjs loads the others when a chunk of theirs is needed. Deserializing compiled code takes 6 ms a megabyte.
 //
 // Run as a script or a thread (`node bundle.cjs NAME MODULE ARGUMENT…`) it starts NAME, or MODULE if there is no bundle.
 
@@ -29,6 +30,8 @@ interface CodeFile {
   /** First line of the bundle: a digest of the rest (bin/bundle.mjs). V8 compares lengths of sources only. */
   readonly id: string;
   readonly mode: number;
+  /** Written by bin/bundle.mjs, by as many processes as it starts. */
+  readonly isBuild: boolean;
 }
 
 /** Prefix of compiled code. */
@@ -62,19 +65,37 @@ const CODE_MAX_BYTES = 16 << 20;
 
 /** Runs dist/bundle/NAME.cjs. Returns false if there is none. `keep`: code compiled by this process may be saved for later ones. */
 function runBundle(name: string, { keep }: { readonly keep: boolean }): boolean {
-  const file = path.resolve(__dirname, `../../bundle/${name}.cjs`);
-  const source = process.env["TSBUILD_NO_BUNDLE"] === "1" ? null : read(file);
-  if (source === null) return false;
-  const place = source.length < WORTH_BYTES ? null : codePlace(name, path.dirname(file), source, keep);
-  const script = new vm.Script(`(function (require, __filename) {${source.toString("latin1")}\n})`, {
+  const directory = path.resolve(__dirname, "../../bundle");
+  const run = process.env["TSBUILD_NO_BUNDLE"] === "1" ? null : loadScript(directory, name, keep);
+  if (run === null) return false;
+  const file = path.join(directory, `${name}.cjs`);
+  const require = nodeModule.createRequire(file);
+  run(require, file, (part) => {
+    const runPart = loadScript(directory, part, keep);
+    if (runPart === null) throw new Error(`${path.join(directory, part)}.cjs is missing: this installation is incomplete`);
+    return runPart(require, file, () => ({}));
+  });
+  return true;
+}
+
+/** A bundle, or a part of one, which returns its chunks. */
+type Run = (require: NodeJS.Require, filename: string, loadPart: (part: string) => unknown) => unknown;
+
+/** The script NAME.cjs, with its compiled code. null: there is none. */
+function loadScript(directory: string, name: string, keep: boolean): Run | null {
+  const file = path.join(directory, `${name}.cjs`);
+  const source = read(file);
+  if (source === null) return null;
+  const place = source.length < WORTH_BYTES ? null : codePlace(name, directory, source, keep);
+  const script = new vm.Script(`(function (require, __filename, loadPart) {${source.toString("latin1")}\n})`, {
     filename: file,
     ...(place === null || place.code === null ? {} : { cachedData: place.code.data }),
   });
-  if (place !== null && place.file !== null && keep)
-    keepLater(script, script.cachedDataRejected === true ? null : place.code, place.file, FRONTS.includes(name));
-  const run = script.runInThisContext() as (require: NodeJS.Require, filename: string) => void;
-  run(nodeModule.createRequire(file), file);
-  return true;
+  if (place !== null && place.file !== null && (keep || place.file.isBuild)) {
+    const code = script.cachedDataRejected === true ? null : place.code;
+    keepLater(script, code, place.file, FRONTS.some((front) => name === front || name.startsWith(`${front}-`)));
+  }
+  return script.runInThisContext() as Run;
 }
 
 /** Saves the code this process compiles: the front's after a successful build, that of other processes while they run.
@@ -83,10 +104,10 @@ function runBundle(name: string, { keep }: { readonly keep: boolean }): boolean 
 function keepLater(
   script: import("node:vm").Script,
   code: CompiledCode | null,
-  { directory, name, id, mode }: CodeFile,
+  { directory, name, id, mode, isBuild }: CodeFile,
   isFront: boolean,
 ): void {
-  const hasRounds = code === null || code.round < ROUNDS;
+  const hasRounds = isBuild || code === null || code.round < ROUNDS;
   const load = (): CodeCache => require("./code-cache.cjs");
   const target = {
     file: path.join(directory, name),
@@ -125,7 +146,7 @@ function codePlace(
   const label = `${name}-${id.slice(3, 15)}-${process.version}-${process.arch}-${flagsHash()}.code`;
   const given = process.env["TSBUILD_CODE_CACHE"];
   // Anyone who can write there can write the bundle itself.
-  const own = { directory: beside, name: label, id, mode: 0o644 };
+  const own = { directory: beside, name: label, id, mode: 0o644, isBuild: given === beside };
   const code = readCode(own, null);
   if (given === beside) return { code, file: own }; // bin/bundle.mjs
   if (code !== null || given === "") {
@@ -139,7 +160,7 @@ function codePlace(
     process.env["TSBUILD_CODE_CACHE"] = directory ?? "";
   }
   if (directory === null) return { code: null, file: null };
-  const file = { directory, name: label, id, mode: 0o600 };
+  const file = { directory, name: label, id, mode: 0o600, isBuild: false };
   return { code: readCode(file, process.geteuid?.() ?? -1), file };
 }
 

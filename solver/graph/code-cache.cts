@@ -12,8 +12,9 @@ const path: typeof import("node:path") = require("node:path");
 const WRITE_EVERY_MS = 20;
 const WRITE_UNTIL_MS = 10_000;
 
-/** Maximum number of code files in a directory: three bundles for four versions of tsbuild, Node or its flags, up to 1.2 MB each. */
-const KEPT_FILES = 12;
+/** Maximum number of code files in a directory: two bundles and five parts of one for four versions of tsbuild, Node or its flags, 1.5 MB
+ *  a version. */
+const KEPT_FILES = 28;
 const DRAFT_MAX_AGE_MS = 3_600_000;
 
 interface CodeTarget {
