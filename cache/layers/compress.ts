@@ -9,13 +9,14 @@ import { promisify } from "node:util";
 import { constants, crc32, deflateRaw } from "node:zlib";
 import { BuildError } from "../../solver/graph/error.ts";
 import { type BlockCodec, compressBlock } from "./compress-block.ts";
+import { nativeZstd } from "./compress-native.ts";
 import { openThreads } from "./compress-pool.ts";
 
 export interface CompressOptions {
   readonly compression: "gzip" | "zstd" | "estargz" | "uncompressed";
   /** null: 6 for gzip, 3 for zstd. */
   readonly level: number | null;
-  /** Use a compressor that is part of this package, so that bytes are equal for every Node and CPU. zstd always is. */
+  /** Use a compressor that is part of this package, so that bytes are equal for every Node, library and CPU. */
   readonly pinned: boolean;
   /** Blocks in work at once; undefined: as many as there are processors. */
   readonly threads?: number;
@@ -115,7 +116,9 @@ async function* zstd(
     }
     if (!any) yield { data: Buffer.alloc(0), dictionary: null }; // no frame at all is no zstd file
   };
-  yield* inThreads(work(), { kind: "zstd", level }, options);
+  const native = options.pinned ? null : await nativeZstd();
+  if (native === null) yield* inThreads(work(), { kind: "zstd", level }, options);
+  else yield* inOrder(work(), parallel(options), ({ data }) => native(data, level));
 }
 
 interface Work {

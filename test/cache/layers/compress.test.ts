@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { BLOCK_BYTES, type CompressOptions, compressBlocks } from "../../../cache/layers/compress.ts";
+import { nativeZstd } from "../../../cache/layers/compress-native.ts";
 import { COMPRESSORS } from "../../../cache/layers/compress-block.ts";
 import { projectDir } from "../../support/project.ts";
 import { removeTree } from "../../support/store.ts";
@@ -83,11 +84,23 @@ describe("compression", () => {
     });
   });
 
-  it("writes zstd frames other programs read, equal for any number of threads", async () => {
-    const options = { compression: "zstd", level: null, pinned: false } as const;
-    const one = await compress(data, { ...options, threads: 1 });
-    assert.ok(run("zstd", ["-dc"], one).equals(data));
-    assert.ok((await compress(data, { ...options, threads: 3 })).equals(one));
+  for (const pinned of [false, true]) {
+    it(`writes zstd frames other programs read, equal for any number of threads (pinned: ${pinned})`, async () => {
+      const options = { compression: "zstd", level: null, pinned } as const;
+      const one = await compress(data, { ...options, threads: 1 });
+      assert.ok(run("zstd", ["-dc"], one).equals(data));
+      assert.ok((await compress(data, { ...options, threads: 3 })).equals(one));
+    });
+  }
+
+  it("has zstd of this machine, each frame of which states its size", async () => {
+    const native = await nativeZstd();
+    assert.ok(native !== null, "needs libzstd1, or a Node with zstd");
+    const frame = await native(data, 3);
+    // RFC 8878 3.1.1.1: magic, and a descriptor whose single segment flag or size flag is set.
+    assert.equal(Buffer.from(frame).toString("hex", 0, 4), "28b52ffd");
+    assert.notEqual((frame[4] as number) & 0b1110_0000, 0);
+    assert.ok(run("zstd", ["-dc"], Buffer.from(frame)).equals(data));
   });
 
   it("writes valid files for nothing", async () => {
@@ -105,7 +118,7 @@ describe("compression", () => {
     for await (const _ of compressBlocks(blocks, {
       compression: "zstd",
       level: 1,
-      pinned: false,
+      pinned: true,
       threads: 2,
     }))
       break;
@@ -123,7 +136,7 @@ describe("compression", () => {
     process.prependListener("unhandledRejection", note);
     try {
       await assert.rejects(async () => {
-        const options = { compression: "zstd", level: 1, pinned: false, threads: 3 } as const;
+        const options = { compression: "zstd", level: 1, pinned: true, threads: 3 } as const;
         for await (const _ of compressBlocks(blocks, options));
       }, /DataCloneError|detached/);
     } finally {
@@ -142,7 +155,7 @@ describe("compression", () => {
     const script = `
       const { compressBlocks } = await import(${JSON.stringify(join(copy, "dist/cache/layers/compress.js"))});
       const blocks = Array.from({ length: 8 }, () => Buffer.alloc(${BLOCK_BYTES.zstd}));
-      const options = { compression: "zstd", level: 1, pinned: false, threads: 2 };
+      const options = { compression: "zstd", level: 1, pinned: true, threads: 2 };
       try { for await (const part of compressBlocks(blocks, options)) part; } catch (error) { console.log(error.message); }`;
     const { stdout, signal } = spawnSync(process.execPath, ["--input-type=module", "-e", script], {
       encoding: "utf8",

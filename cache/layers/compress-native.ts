@@ -1,0 +1,36 @@
+// zstd by what the machine has: Node's own (22.15 and newer), else the system's library. Their bytes depend on their version, so
+// results that are to be equal everywhere are made by compress-block.ts.
+
+import * as zlib from "node:zlib";
+import type { CompressFrame } from "../../worker/sys/libzstd.ts";
+
+/** What Node 20's types do not know. nodejs.org, zlib.zstdCompress(). */
+interface NodeZstd {
+  readonly zstdCompress?: (
+    data: Uint8Array,
+    options: { readonly params: Readonly<Record<number, number>>; readonly pledgedSrcSize: number },
+    done: (error: Error | null, result: Buffer) => void,
+  ) => void;
+  readonly constants: { readonly ZSTD_c_compressionLevel?: number };
+}
+
+let known: Promise<CompressFrame | null> | undefined;
+
+/** Compresses to one frame that states its size; null: the machine has no zstd. */
+export function nativeZstd(): Promise<CompressFrame | null> {
+  known ??= (async () => {
+    const { zstdCompress, constants } = zlib as unknown as NodeZstd;
+    const level = constants.ZSTD_c_compressionLevel;
+    if (zstdCompress === undefined || level === undefined) {
+      const { openLibzstd } = await import("../../worker/sys/libzstd.ts");
+      return openLibzstd();
+    }
+    return (data, value) =>
+      new Promise((resolve, reject) => {
+        zstdCompress(data, { params: { [level]: value }, pledgedSrcSize: data.length }, (error, result) =>
+          error === null ? resolve(result) : reject(error),
+        );
+      });
+  })();
+  return known;
+}
