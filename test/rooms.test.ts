@@ -217,7 +217,6 @@ const PROCESSES: readonly string[] = [
   "bin/daemon/buildctl.ts",
   "bin/daemon/main.ts",
   "worker/keeper/main.ts",
-  "worker/keeper/first-thread.ts",
   "worker/keeper/thread.ts",
 ];
 

@@ -45,6 +45,37 @@ export function listTree(dir: string): Listing {
   }
 }
 
+/** A tree of so many entries and bytes is listed and hashed in 2 ms. */
+const SMALL_ENTRIES = 64;
+const SMALL_BYTES = 512 << 10;
+/** Of a directory: it has more names, which are read at once. */
+const LARGE_DIRECTORY_BYTES = 16 << 10;
+
+/** Is there so little below `dir` that packing and listing it takes no longer than asking? false also if it cannot be read. */
+export function isSmallTree(dir: string): boolean {
+  const isLarge = ({ mode, size }: Stat): boolean =>
+    (mode & S.IFMT) === S.IFDIR && size > LARGE_DIRECTORY_BYTES;
+  try {
+    const root = openat(AT.FDCWD, dir, DIRECTORY);
+    try {
+      if (isLarge(fstat(root))) return false;
+      let entries = 0;
+      let bytes = 0;
+      for (const { phase, stat } of walkDeepTree(root)) {
+        if (phase === "leave") continue;
+        if ((stat.mode & S.IFMT) === S.IFREG) bytes += stat.size;
+        if (isLarge(stat) || ++entries > SMALL_ENTRIES || bytes > SMALL_BYTES) return false;
+      }
+      return true;
+    } finally {
+      close(root);
+    }
+  } catch (error) {
+    if (isSysError(error)) return false;
+    throw error;
+  }
+}
+
 /** A listing, and which of the earlier layers this one equals but for its times: the first that does. An earlier one that cannot
  *  be read equals nothing. Throws SysError for `dir`. */
 export function measureLayer(job: {

@@ -46,13 +46,18 @@ export interface FileOwner {
   readonly gid: number;
 }
 
-/** The key of the notes of the store that this thread of a keeper works for; in any other process notes are its own. Read when the
- *  first note is: most builds have none. */
+/** The key of the notes of the store that this keeper, or this thread of it, works for; in any other process notes are its own. Read when
+ *  the first note is: most builds have none. */
 function keyOfNotes(): Uint8Array {
-  const storeDir = (workerData as { readonly storeDir?: string } | null)?.storeDir;
-  return (knownKey ??= storeDir === undefined ? randomBytes(32) : noteKey(storeDir));
+  return (knownKey ??= noteStore === undefined ? randomBytes(32) : noteKey(noteStore));
 }
 let knownKey: Uint8Array | null = null;
+let noteStore = (workerData as { readonly storeDir?: string } | null)?.storeDir;
+
+/** The notes are those of this store; threads are told when they start (workerData). */
+export function useNotesOf(storeDir: string): void {
+  noteStore = storeDir;
+}
 
 /** 128 bits: nobody guesses them, and nothing tells a step whether it has guessed right. */
 const SEAL_HEX_CHARS = 32;

@@ -1,7 +1,7 @@
 // [process] The keeper: namespace root. File jobs go to threads, commands to the sandbox; results go back to the front.
 
-import { firstThread, settings, threadData } from "./first-thread.ts";
 import { availableParallelism, constants } from "node:os";
+import { useNotesOf } from "../../cache/layers/owner.ts";
 import { lazyLauncher, openSandbox } from "../sandbox/builtin.ts";
 import { openOciSandbox } from "../sandbox/oci.ts";
 import { openNetworkPool } from "../sandbox/network.ts";
@@ -9,19 +9,29 @@ import type { OpenContainer, RunningExec } from "../sandbox/step.ts";
 import { close } from "../sys/file.ts";
 import type { FromKeeper, ToKeeper } from "./messages.ts";
 import { networkDir } from "./network-helper.ts";
+import type { KeeperSettings } from "./keeper.ts";
 import { openJobThreads } from "./threads.ts";
 import { freezeError } from "./freeze-error.ts";
 
 const { SIGKILL: KILL } = constants.signals;
-const { singleId } = settings;
-const threads = openJobThreads(firstThread, Math.max(2, availableParallelism()), threadData);
+/** The layer of a step that runs longer may be one that takes a thread, which is started while the step runs. */
+const LONG_STEP_MS = 60;
+
+const settings: KeeperSettings = JSON.parse(process.argv[2] ?? "") as KeeperSettings;
+const { singleId, storeDir } = settings;
+useNotesOf(storeDir);
+const threads = openJobThreads(Math.max(2, availableParallelism()), {
+  singleId,
+  storeDir,
+  loading: new Int32Array(new SharedArrayBuffer(4)),
+});
 const launcher = lazyLauncher();
 // An OCI runtime has no way to tell the keeper of a step's calls that all of them share.
 const network =
   settings.network.kind === "none" && settings.ociRuntime !== null
     ? null
     : openNetworkPool(settings.network, {
-        dir: networkDir(settings.storeDir),
+        dir: networkDir(storeDir),
         launcher,
         ahead: settings.networkAhead,
       });
@@ -163,9 +173,13 @@ function start(message: Beginning): void {
     case "exec": {
       const exec = sandbox.exec(message.job, (fd, data) => sendOutput(id, fd, data));
       running.set(id, exec);
+      const warming = setTimeout(threads.warm, LONG_STEP_MS);
       return settle(
         id,
-        exec.outcome.finally(() => running.delete(id)),
+        exec.outcome.finally(() => {
+          running.delete(id);
+          clearTimeout(warming);
+        }),
       );
     }
     case "open":

@@ -1,12 +1,16 @@
-// [keeper] The pool of threads that run file jobs with synchronous calls, so that the message loop never blocks.
+// [keeper] The pool of threads that run file jobs with synchronous calls, so that the message loop never blocks. Until there is a thread,
+// small jobs run in the keeper's own: most builds of one new step need no other.
 
 import { Worker } from "node:worker_threads";
 import { entryOf } from "../../solver/graph/entry.ts";
 import type { ThreadJob, WireError } from "./messages.ts";
+import { smallJob } from "./small-jobs.ts";
 import { thawError } from "./wire-error.ts";
 
 export interface JobThreads {
   run(id: number, job: ThreadJob): Promise<unknown>;
+  /** Starts the first thread, unless there is one: it is likely to be needed soon. */
+  warm(): void;
   /** Ends a job wherever it stands; it rejects once its thread is gone. Descriptors it has open stay so until the keeper ends:
    *  nobody is left who knows them. */
   stop(id: number): void;
@@ -49,14 +53,14 @@ const BACKGROUND_AFTER_MS = 50;
 const LOADED_AFTER_MS = 5;
 const LOADED_TRIES = 100;
 
-/** `first`, and at most `count` threads with it, started when first needed and kept. Jobs in the background start none. */
-export function openJobThreads(first: Worker, count: number, data: ThreadData): JobThreads {
-  const idle: Worker[] = [first];
+/** At most `count` threads, started when first needed and kept. Jobs in the background start one only if there is none. */
+export function openJobThreads(count: number, data: ThreadData): JobThreads {
+  const idle: Worker[] = [];
   const queue: Waiting[] = [];
   const background: Waiting[] = [];
   const running = new Map<number, Worker>();
   const ending = new WeakSet<Worker>();
-  let started = 1;
+  let started = 0;
 
   /** Not while it, or one it has started, loads native code: Node-API ends the whole process then. That takes some 50 ms. */
   const end = (id: number, thread: Worker, triesLeft: number): void => {
@@ -76,6 +80,12 @@ export function openJobThreads(first: Worker, count: number, data: ThreadData): 
     const jobs = queue.length > 0 ? queue : background;
     const waiting = jobs[0];
     if (waiting === undefined) return;
+    const here = started === 0 ? smallJob(waiting.job) : null;
+    if (here !== null) {
+      jobs.shift();
+      here().then(waiting.resolve, waiting.reject).finally(next);
+      return;
+    }
     const thread = idle.pop() ?? (started < (jobs === queue ? count : 1) ? start() : null);
     if (thread === null) return;
     jobs.shift();
@@ -117,6 +127,9 @@ export function openJobThreads(first: Worker, count: number, data: ThreadData): 
         queue.push({ id, job, resolve, reject });
         next();
       });
+    },
+    warm() {
+      if (started === 0) idle.push(start());
     },
     stop(id) {
       for (const jobs of [queue, background]) {
