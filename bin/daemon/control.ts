@@ -37,6 +37,7 @@ import { exportableOf } from "./exportable.ts";
 import type { History } from "./history.ts";
 import { type EndedBuild, endedBuild } from "./metering.ts";
 import { openRemoteSession } from "./remote-session.ts";
+import { healthChecksOf } from "./session-health.ts";
 import type { Sessions } from "./sessions.ts";
 import { unlessAborted } from "../../solver/graph/scope.ts";
 import { epochOf, exportersOf, termsOf } from "./build-request.ts";
@@ -291,6 +292,7 @@ async function serveSession(call: Call, { sessions, engine, peerOf }: ControlDep
     peer: peerOf(call),
     tempDir: () => engine.store.tempDir(),
     find: (other, signal) => sessions.get(other, signal),
+    health: healthChecksOf(call.header("x-buildkit-session-health-custom-timeout")[0]),
   });
   try {
     sessions.add(session);

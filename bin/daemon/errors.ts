@@ -63,11 +63,10 @@ function placesOf(error: BuildError, { source, graphs }: ErrorSources): Detail[]
   const step = error.vertex as Digest | null;
   for (const graph of step === null ? [] : graphs) {
     const at = graph.notes.get(step as Digest)?.at ?? [];
-    const names = new Set(at.map(({ file }) => file));
-    const details = [...names].flatMap((name) => {
+    const details = locationsOf(at).flatMap((ranges) => {
+      const [{ file: name }] = ranges;
       const file = graph.sources?.get(name);
       if (file === undefined) return [];
-      const ranges = at.filter((range) => range.file === name);
       // What this process made says nothing of where its Dockerfile is from.
       const isOwn = own !== null && name === source?.file && Buffer.compare(own.data, file.data) === 0;
       return [place(name, isOwn ? own : file, ranges)];
@@ -76,6 +75,20 @@ function placesOf(error: BuildError, { source, graphs }: ErrorSources): Detail[]
   }
   if (error.at === null || own === null || error.at.file !== source?.file) return [];
   return [place(error.at.file, own, [error.at])];
+}
+
+type Ranges = readonly [SourceRange, ...SourceRange[]];
+
+/** Ranges that follow each other in one file are one location. The last comes first: clients show them in the order of the details, and
+ *  BuildKit's are those of an error that was wrapped once for each location. */
+function locationsOf(at: readonly SourceRange[]): readonly Ranges[] {
+  const locations: [SourceRange, ...SourceRange[]][] = [];
+  for (const range of at) {
+    const last = locations.at(-1);
+    if (last !== undefined && last[0].file === range.file) last.push(range);
+    else locations.push([range]);
+  }
+  return locations.reverse().slice(0, LOCATIONS_MAX);
 }
 
 function fileOf({ text, origin }: SourceText): SourceFile {
@@ -89,19 +102,23 @@ function fileOf({ text, origin }: SourceText): SourceFile {
 /** Details are headers, which must be small. */
 const ORIGIN_MAX_BYTES = 4096;
 const RANGES_MAX = 100;
+const LOCATIONS_MAX = 10;
 
 function place(filename: string, file: SourceFile, at: readonly SourceRange[]): Detail {
-  const ranges = at.flatMap(linesOf).slice(0, RANGES_MAX);
+  const ranges = at.flatMap(rangesOf).slice(0, RANGES_MAX);
   const { definition } = file;
   const isSmall = definition.length > 0 && definition.length <= ORIGIN_MAX_BYTES;
   return detail("Source", {
     info: {
       filename,
-      data: excerptOf(file.data, ranges).toString("base64"),
+      data: excerptOf(
+        file.data,
+        ranges.map(({ start }) => start.line),
+      ).toString("base64"),
       ...(isSmall ? { definition: { def: stepsOf(definition).map((step) => base64(step)) } } : {}),
       language: file.language,
     },
-    ranges: ranges.map((line) => ({ start: { line }, end: { line } })),
+    ranges,
   });
 }
 
@@ -109,17 +126,31 @@ function base64(data: Uint8Array): string {
   return Buffer.from(data).toString("base64");
 }
 
+/** pb.Position: characters count from 0, which is left out in JSON. */
+interface RawPosition {
+  readonly line: number;
+  readonly character?: number;
+}
+
 /** The lines of a range; each is a range for BuildKit. */
-function linesOf({ start, end }: SourceRange): number[] {
+function rangesOf({ start, end }: SourceRange): { readonly start: RawPosition; readonly end: RawPosition }[] {
   const isBehind = end.column === 1 && end.line > start.line; // it ends before the first character of that line
   const count = (isBehind ? end.line - 1 : end.line) - start.line + 1;
-  return Array.from({ length: Math.min(count, RANGES_MAX) }, (_, index) => start.line + index);
+  return Array.from({ length: Math.min(count, RANGES_MAX) }, (_, index) => {
+    const line = start.line + index;
+    return {
+      start: { line, ...(index === 0 && start.column > 1 ? { character: start.column - 1 } : {}) },
+      end: { line, ...(line === end.line && end.column > 1 ? { character: end.column - 1 } : {}) },
+    };
+  });
 }
 
 const LINES_AROUND = 5;
+const WHOLE_MAX_BYTES = 2048;
 
-/** Lines far from the ranges are empty. */
+/** A small file as it is; of others, lines far from the ranges are empty. */
 function excerptOf(data: Uint8Array, ranges: readonly number[]): Buffer {
+  if (data.length <= WHOLE_MAX_BYTES) return Buffer.from(data);
   const first = Math.min(...ranges) - LINES_AROUND;
   const last = Math.max(...ranges) + LINES_AROUND;
   const lines = Buffer.from(data).toString().split("\n");

@@ -8,6 +8,7 @@ import type { ClientHttp2Session } from "node:http2";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { type Duplex, pipeline } from "node:stream";
+import { type HealthChecks, USUAL_CHECKS, watchHealth } from "./session-health.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import { socketDirectory } from "../ssh-sockets.ts";
 import {
@@ -21,10 +22,6 @@ import { decodeBytes, sendBytes } from "../wire/bytes-message.ts";
 import { callUnary, type Metadata, openCall } from "../wire/client.ts";
 import { receiveFiles } from "../wire/fsutil-receive.ts";
 import { sendFiles } from "../wire/fsutil-send.ts";
-import {
-  HealthCheckRequestSchema,
-  HealthCheckResponseSchema,
-} from "../wire/messages/grpc/health/v1/health_pb.ts";
 import {
   GetSecretRequestSchema,
   GetSecretResponseSchema,
@@ -103,18 +100,10 @@ const METHODS = {
   },
   forward: "/moby.sshforward.v1.SSH/ForwardAgent",
   upload: "/moby.upload.v1.Upload/Pull",
-  health: {
-    path: "/grpc.health.v1.Health/Check",
-    input: HealthCheckRequestSchema,
-    output: HealthCheckResponseSchema,
-  },
 } as const;
 
 /** A directory is sent at once, with the folders of all platforms: the client may remove what else is in its own. */
 const WHOLE: Metadata = { "buildkit-exporter-multi-platform": "1" };
-/** A client that answers neither of two checks is gone: behind a proxy nothing else tells. */
-const HEALTH_EVERY_MS = 5_000;
-const HEALTH_WITHIN_MS = 15_000;
 /** What BuildKit gives a client for its credentials and tokens. */
 const AUTH_WITHIN_MS = 60_000;
 
@@ -154,6 +143,7 @@ export function openRemoteSession(
     peer,
     tempDir,
     find,
+    health = USUAL_CHECKS,
   }: {
     readonly id: string;
     readonly sharedKey: string;
@@ -162,6 +152,7 @@ export function openRemoteSession(
     readonly tempDir: () => string;
     /** Finds sessions by their ids; throws RpcError NOT_FOUND. */
     readonly find: (id: string, signal: AbortSignal) => Promise<RemoteSession>;
+    readonly health?: HealthChecks;
   },
 ): RemoteSession {
   const served = new Set(methods.map((one) => one.toLowerCase()));
@@ -177,19 +168,7 @@ export function openRemoteSession(
   const idle = new EventEmitter();
   let directory: string | null = null;
 
-  let missed = 0;
-  const health = setInterval(() => {
-    const within = AbortSignal.any([gone, AbortSignal.timeout(HEALTH_WITHIN_MS)]);
-    callUnary(http, METHODS.health, create(HealthCheckRequestSchema), { signal: within }).then(
-      () => {
-        missed = 0;
-      },
-      () => {
-        if (++missed >= 2) http.destroy();
-      },
-    );
-  }, HEALTH_EVERY_MS).unref();
-  http.once("close", () => clearInterval(health));
+  const stopChecks = watchHealth(http, health, gone);
 
   async function serveAgent(agent: string): Promise<string | null> {
     const found = await unlessMissing(() =>
@@ -368,7 +347,7 @@ export function openRemoteSession(
       },
     },
     [Symbol.dispose]() {
-      clearInterval(health);
+      stopChecks();
       for (const server of servers) server.close();
       if (directory !== null) rmSync(directory, { recursive: true, force: true });
       http.close();

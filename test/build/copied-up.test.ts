@@ -65,6 +65,22 @@ RUN chown -R 0:0 /d && echo new > /new`,
       assert.deepEqual(members, ["d/", "d/big", "d/e/", "d/e/other", "d/e/text", "d/link", "d/.wh.pipe"]);
     });
 
+    it("names what a directory that was made again has lost, and leaves out what it has as before", async () => {
+      const layers = await layersOf(
+        "again",
+        `RUN mkdir /d/e/in && echo deep > /d/e/in/deep && touch -d @1000000000 /d/e/in /d/e/in/* /d/e /d
+RUN cp -a /d/e /c && rm -r /d/e && cp -a /c /d/e && rm -r /c && rm /d/e/other /d/e/in/deep && echo new > /d/e/in/new \\
+ && touch -d @1000000000 /d/e/in/new /d/e/in /d/e /d
+RUN cp -a /d/e /c && rm -r /d/e && cp -a /c /d/e && rm -r /c && touch -d @1000000000 /d
+RUN rm /d/pipe && mkdir /d/pipe && echo in > /d/pipe/in`,
+      );
+      assert.deepEqual(layers.slice(1), [
+        ["d/", "d/e/", "d/e/in/", "d/e/in/.wh.deep", "d/e/in/new", "d/e/.wh.other"],
+        [],
+        ["d/", "d/pipe/", "d/pipe/in"],
+      ]);
+    });
+
     it("leaves the time a step gives to a directory that also had a mount point for it", async () => {
       const context = shop.context("times", {
         Dockerfile: `FROM base AS made

@@ -24,6 +24,8 @@ describe("git addresses", function () {
   let root: string;
   /** Called once, before a request for a pack is answered. */
   let beforePack: (() => void) | null = null;
+  /** Called once, when the list of refs of plain files has been sent. */
+  let afterRefs: (() => void) | null = null;
   const commits: Record<string, string> = {};
 
   const git = (dir: string, ...args: string[]): string =>
@@ -63,6 +65,10 @@ describe("git addresses", function () {
         const file = join(base, pathname.slice("/plain/".length));
         if (existsSync(file) && statSync(file).isFile()) response.end(readFileSync(file));
         else response.writeHead(404).end();
+        if (pathname.endsWith("/info/refs")) {
+          afterRefs?.();
+          afterRefs = null;
+        }
         return;
       }
       if (request.method === "POST" && request.body.includes("want ")) {
@@ -293,6 +299,27 @@ describe("git addresses", function () {
     const files = await built(`${smart}/moves.git?branch=main&submodules=0`);
     assert.ok(moved);
     assert.ok(files.includes("last") && !files.includes("of-the-branch"), String(files));
+  });
+
+  it("is the commit that an annotated tag had, also when the tag is moved meanwhile", async () => {
+    for (const [way, address] of [
+      ["smart", `${smart}/retagged-smart.git`],
+      ["plain", `${plain}/retagged-plain.git`],
+    ] as const) {
+      const bare = join(base, `retagged-${way}.git`);
+      git(base, "clone", "-q", "--bare", shop.at("app-work"), bare);
+      git(bare, "update-server-info");
+      const move = () => {
+        git(bare, "tag", "-f", "v1", commits.main ?? "");
+        git(bare, "update-server-info");
+      };
+      if (way === "smart") beforePack = move;
+      else afterRefs = move;
+      const tar = shop.at(`retagged-${way}.tar`);
+      await shop.ok(["build", "--no-cache", "-o", `type=tar,dest=${tar}`, `${address}#v1`]);
+      assert.deepEqual(listed(tar), ["first", ...MODULE, "tagged"].sort(), way);
+      assert.equal(git(bare, "rev-parse", "v1"), commits.main, "the tag was moved");
+    }
   });
 
   it("credentials do not follow a server that leads elsewhere", async () => {

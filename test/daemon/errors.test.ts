@@ -48,20 +48,34 @@ const textOf = ({ info }: SourceDetail): string => Buffer.from(info.data, "base6
 const linesOf = ({ ranges }: SourceDetail): number[] => ranges.map(({ start }) => start.line);
 
 describe("errors of builds on the wire", () => {
-  it("show the lines of each file that a client's step came from", () => {
-    const at = [range("a.hcl", 1, 1), range("b.hcl", 2, 3), range("a.hcl", 3, 3)];
+  it("show the lines of each place that a client's step came from, the last one first", () => {
+    const at = [
+      range("a.hcl", 1, 1),
+      range("b.hcl", 2, 2),
+      range("b.hcl", 3, 3),
+      { file: "a.hcl", start: { line: 3, column: 2 }, end: { line: 3, column: 4 } },
+    ];
     const origin = graphOf([], {}).graph;
     const { graph, vertex } = graphOf(at, { "a.hcl": "one\ntwo\nthree", "b.hcl": "1\n2\n3" }, origin);
     const other = graphOf([], { "c.hcl": "no" }).graph;
     const error = new BuildError("EXEC_FAILED", "it failed", { vertex });
-    const [a, b, ...more] = sourcesIn(statusOf(error, { source: null, graphs: [other, graph] }));
+    const found = sourcesIn(statusOf(error, { source: null, graphs: [other, graph] }));
+    assert.deepEqual(
+      found.map((one) => [one.info.filename, ...linesOf(one)]),
+      [
+        ["a.hcl", 3],
+        ["b.hcl", 2, 3],
+        ["a.hcl", 1],
+      ],
+    );
+    const [a, b] = found;
     assert.ok(a !== undefined && b !== undefined);
-    assert.deepEqual(more, []);
     assert.deepEqual(
       [a.info.filename, a.info.language, textOf(a), linesOf(a)],
-      ["a.hcl", "HCL", "one\ntwo\nthree", [1, 3]],
+      ["a.hcl", "HCL", "one\ntwo\nthree", [3]],
     );
-    assert.deepEqual([b.info.filename, textOf(b), linesOf(b)], ["b.hcl", "1\n2\n3", [2, 3]]);
+    assert.deepEqual(a.ranges, [{ start: { line: 3, character: 1 }, end: { line: 3, character: 3 } }]);
+    assert.equal(textOf(b), "1\n2\n3");
     const [step = ""] = a.info.definition?.def ?? [];
     assert.equal(digestOf(Buffer.from(step, "base64")), origin.root?.vertex);
   });
@@ -84,6 +98,12 @@ describe("errors of builds on the wire", () => {
     // That of another file shows nothing rather than wrong lines.
     const elsewhere = new BuildError("DOCKERFILE_SYNTAX", "x", { at: range(".dockerignore", 1, 1) });
     assert.deepEqual(sourcesIn(statusOf(elsewhere, { source, graphs: [] })), []);
+  });
+
+  it("bring a small file along, also for lines that it has not", () => {
+    const { graph, vertex } = graphOf([range("a.hcl", 9, 9)], { "a.hcl": "one" });
+    const error = new BuildError("EXEC_FAILED", "x", { vertex });
+    assert.deepEqual(sourcesIn(statusOf(error, { source: null, graphs: [graph] })).map(textOf), ["one"]);
   });
 
   it("stay small, however large the file and the range", () => {

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { runsOf } from "../../worker/ops/file-runs.ts";
 import type { FileAction, Op } from "../../solver/graph/op.ts";
 import {
+  bind,
   copy,
   type Draft,
   failure,
@@ -12,6 +13,7 @@ import {
   mkdir,
   mkfile,
   openLlbBench,
+  ROOT,
   rm,
   symlink,
 } from "./llb-bench.ts";
@@ -260,6 +262,32 @@ describe("files of a definition", function () {
         );
       const applied = (graph: Draft) => graph.add(merge(0, 1), [other(graph), change(graph)]);
       assert.equal(await bench.look(applied, LIST), "./d\n./d/b\n./d/z\n");
+    });
+
+    it("leave what they never saw in a directory that was made again", async () => {
+      const again = (graph: Draft) =>
+        graph.sh(
+          "rm -r /out/d && mkdir -p /out/d/in && echo c > /out/d/c",
+          {
+            mounts: [ROOT, bind(1, "/out", { readonly: false, output: 1 })],
+          },
+          [deep(graph)],
+        );
+      const deep = (graph: Draft) =>
+        graph.file([one(graph)], mkdir("/d/in", then(0)), mkfile("/d/in/x", "x", { base: 1, output: 0 }));
+      const change = (graph: Draft) => graph.add(diff(0, 1), [deep(graph), { ...again(graph), output: 1 }]);
+      const other = (graph: Draft) =>
+        graph.file(
+          [],
+          mkdir("/d", OPEN),
+          mkdir("/d/in", then(0)),
+          mkfile("/d/in/x", "gone", then(1)),
+          mkfile("/d/in/y", "y", then(2)),
+          mkfile("/d/z", "z", { base: 3, output: 0 }),
+        );
+      const applied = (graph: Draft) => graph.add(merge(0, 1), [other(graph), change(graph)]);
+      assert.equal(await bench.look(applied, LIST), "./d\n./d/c\n./d/in\n./d/in/y\n./d/z\n");
+      assert.equal(await bench.look(change, LIST), "./d\n./d/c\n./d/in\n");
     });
 
     it("may have nothing on either side, or the same on both", async () => {

@@ -12,6 +12,7 @@ import { type OpenTree, openTreeOf } from "./open-tree.ts";
 import { type IdMode, openPlace, type Place } from "./place.ts";
 import { stackOf } from "./stack.ts";
 import { readContent } from "./transfer.ts";
+import { dropUnchanged } from "./unchanged.ts";
 
 /** Runs the job; blocks its thread. Throws COPY_FAILED, STORE_FULL. What a failed job leaves in `upper` is for the caller to drop. */
 export async function runDiffJob(job: DiffJob, idMode: IdMode): Promise<null> {
@@ -24,10 +25,11 @@ export async function runDiffJob(job: DiffJob, idMode: IdMode): Promise<null> {
       );
       try {
         await become("", { wanted, place, idMode, linked: new Map() });
-        return null;
       } finally {
         place.close();
       }
+      dropUnchanged(job.upper, job.from);
+      return null;
     } finally {
       wanted.close();
     }

@@ -27,6 +27,8 @@ export interface MountDeps {
 export interface Written {
   readonly active: ActiveLayer;
   readonly base: Result | null;
+  /** Directories of the layers of `base`, oldest first. */
+  readonly dirs: readonly string[];
 }
 
 /** A step that gets its mounts. */
@@ -78,7 +80,7 @@ export async function makeMount(
         ];
       }
       const active = scope.use(deps.store.layers.prepare());
-      step.written.set(mount, { active, base: source.result });
+      step.written.set(mount, { active, base: source.result, dirs: source.dirs });
       return [
         {
           kind: "tree",

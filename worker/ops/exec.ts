@@ -77,11 +77,11 @@ export async function runExecOp(
     );
   }
 
-  const { upper, dirs } = job.rootfs;
-  const root = op.mounts.find(({ target }) => target === "/");
-  const isOutput = root !== undefined && "output" in root && root.output !== null;
-  if (isOutput && dirs.length > 0 && outcome.unchangedDropped !== true)
-    await deps.keeper().run({ kind: "drop-unchanged", upper, below: dirs }, context);
+  for (const { active, dirs } of outputs.values()) {
+    const isDone = active.upper === job.rootfs.upper && outcome.unchangedDropped === true;
+    if (dirs.length > 0 && !isDone)
+      await deps.keeper().run({ kind: "drop-unchanged", upper: active.upper, below: dirs }, context);
+  }
   const results: (Result | null)[] = [];
   const count =
     Math.max(

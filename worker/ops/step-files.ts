@@ -61,7 +61,9 @@ export async function prepareFiles(
   };
   const rootLayer = await layer(root.input);
   const active = scope.use(deps.store.layers.prepare());
-  const written = new Map<ExecMount, Written>([[root, { active, base: rootLayer.result }]]);
+  const written = new Map<ExecMount, Written>([
+    [root, { active, base: rootLayer.result, dirs: rootLayer.dirs }],
+  ]);
   const places = new Map<ExecMount, number | null>([[root, null]]);
   const mounts: ExecJobMount[] = [];
   const step: StepMounts = { cwd: op.cwd, vertex, layer, scope, written, caches: new Map() };

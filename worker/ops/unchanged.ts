@@ -6,6 +6,9 @@
 // device, capabilities, size, time), plus what a later step could otherwise notice: all attributes, the
 // bytes of files, the time of a directory.
 //
+// Directories that a step replaced are opaque for overlayfs. They become directories that delete each name the layers below
+// have in them (deletions.ts), and what is unchanged in them is dropped as well.
+//
 // Cheap for steps that create new files: only directories that also exist in the layers below are read, and in them only
 // names that both have. After most steps that is a handful, done by the keeper at once; if there are more, by a thread.
 
@@ -13,7 +16,6 @@ import { sameEntry } from "../../cache/layers/listing.ts";
 import {
   close,
   type DirEntry,
-  fgetxattr,
   fstat,
   openat,
   readdir,
@@ -25,6 +27,7 @@ import {
   utimensat,
 } from "../sys/file.ts";
 import { overlayMount } from "../sys/mount.ts";
+import { deleteByName, isOpaque, markDeleting, showBelow } from "./deletions.ts";
 import { stackOf } from "./stack.ts";
 import { AT, O, S } from "../sys/constants.ts";
 
@@ -42,6 +45,12 @@ export interface UnchangedBudget {
 }
 class BudgetSpent extends Error {}
 
+/** What is the same for all directories: the root of the layer, and how much may still be looked at. */
+interface Dropping {
+  readonly root: number;
+  readonly budget: UnchangedBudget;
+}
+
 /** dropUnchanged() within a budget; false: there is more to look at than that. What is dropped by then stays dropped. */
 export function dropFewUnchanged(upper: string, below: readonly string[], budget: UnchangedBudget): boolean {
   try {
@@ -53,8 +62,8 @@ export function dropFewUnchanged(upper: string, below: readonly string[], budget
   }
 }
 
-/** Removes from an upper directory (not mounted any more) what equals what the layers below it show. `below`: their
- *  directories, oldest first. Throws SysError. */
+/** Removes from an upper directory (not mounted any more) what equals what the layers below it show, and lets it name all that it
+ *  deletes. `below`: their directories, oldest first. Throws SysError. */
 export function dropUnchanged(
   upper: string,
   below: readonly string[],
@@ -69,7 +78,7 @@ export function dropUnchanged(
     try {
       const bottom = openat(mount, ".", O.RDONLY | O.DIRECTORY);
       try {
-        dropWithin(top, entries, bottom, 0, budget);
+        dropWithin(top, entries, bottom, 0, { root: top, budget });
       } finally {
         close(bottom);
       }
@@ -87,23 +96,28 @@ function dropWithin(
   entries: readonly DirEntry[],
   lower: number,
   depth: number,
-  budget: UnchangedBudget,
+  dropping: Dropping,
 ): boolean {
-  budget.names -= entries.length;
-  if (budget.names < 0) throw new BudgetSpent();
+  const { budget } = dropping;
+  spendNames(budget, entries.length);
   const { mtimeNs } = fstat(upper);
   let dropped = 0;
   try {
     for (const name of namesInBoth(entries, lower)) {
       const is = statx(upper, name, AT.SYMLINK_NOFOLLOW);
       const was = statxOrNull(lower, name);
-      if (was === null || (is.mode & S.IFMT) !== (was.mode & S.IFMT)) continue;
+      if (was === null) continue;
+      if ((is.mode & S.IFMT) !== (was.mode & S.IFMT)) {
+        // It takes the place of what is no directory: there is nothing for it to hide.
+        if ((is.mode & S.IFMT) === S.IFDIR) showBelow(upper, name);
+        continue;
+      }
       const pair = [
         { dirfd: upper, name, stat: is },
         { dirfd: lower, name, stat: was },
       ] as const;
       const isDirectory = (is.mode & S.IFMT) === S.IFDIR;
-      if (isDirectory && !isEmptied(upper, lower, name, depth, budget)) continue;
+      if (isDirectory && !isEmptied(upper, lower, name, depth, dropping)) continue;
       if (!hasSameLook(is, was)) continue;
       if ((is.mode & S.IFMT) === S.IFREG && (budget.bytes -= is.size) < 0) throw new BudgetSpent();
       if (!sameEntry(...pair)) continue;
@@ -120,29 +134,30 @@ function dropWithin(
 }
 
 /** Drops what is unchanged in a directory that both have; true: it holds nothing now. */
-function isEmptied(
-  upper: number,
-  lower: number,
-  name: Buffer,
-  depth: number,
-  budget: UnchangedBudget,
-): boolean {
+function isEmptied(upper: number, lower: number, name: Buffer, depth: number, dropping: Dropping): boolean {
   if (depth >= DEPTH_MAX) return false;
   const above = openat(upper, name, DIRECTORY);
   try {
-    // Opaque: what is below does not show through it.
-    if (fgetxattr(above, "user.overlay.opaque") !== null) return false;
-    const entries = readdir(above);
-    if (entries.length === 0) return true;
+    const hides = isOpaque(above);
+    if (!hides && readdir(above).length === 0) return true;
     const below = openat(lower, name, DIRECTORY);
     try {
-      return dropWithin(above, entries, below, depth + 1, budget);
+      if (hides) {
+        markDeleting(dropping.root);
+        deleteByName(above, below, DEPTH_MAX - depth, (names) => spendNames(dropping.budget, names));
+      }
+      return dropWithin(above, readdir(above), below, depth + 1, dropping);
     } finally {
       close(below);
     }
   } finally {
     close(above);
   }
+}
+
+function spendNames(budget: UnchangedBudget, count: number): void {
+  budget.names -= count;
+  if (budget.names < 0) throw new BudgetSpent();
 }
 
 function namesInBoth(entries: readonly DirEntry[], lower: number): readonly Buffer[] {

@@ -181,12 +181,18 @@ async function fetchCommit(
       await run([...single, "--", from, ...refspecs], undefined, undefined, true);
     } else await fetchAll(found, run);
   }
-  try {
-    return (await run(["rev-parse", "--verify", "-q", `${object}^{commit}`])).trim();
-  } catch (cause) {
-    const message = `repository ${redactUrl(address.remote)} does not contain commit ${object}`;
-    throw new BuildError("SOURCE_FAILED", message, { cause });
+  // A tag that was moved since leaves its commit behind, on a branch; where .git is not kept, no more is needed.
+  const enough = names.length === 0 ? new Set([object, found.commit]) : [object];
+  let fault: unknown = null;
+  for (const digest of enough) {
+    try {
+      return (await run(["rev-parse", "--verify", "-q", `${digest}^{commit}`])).trim();
+    } catch (cause) {
+      fault ??= cause;
+    }
   }
+  const message = `repository ${redactUrl(address.remote)} does not contain commit ${object}`;
+  throw new BuildError("SOURCE_FAILED", message, { cause: fault });
 }
 
 const FETCH = ["fetch", "-q", "-u", "--no-tags"];
