@@ -1,7 +1,7 @@
 // The source policy in the file that EXPERIMENTAL_BUILDKIT_SOURCE_POLICY names, in JSON as buildx takes it.
 
 import { resolve } from "node:path";
-import { BuildError } from "../solver/graph/error.ts";
+import { BuildError, printable } from "../solver/graph/error.ts";
 import type { Environment } from "./engine/request.ts";
 import type { SourcePolicy, SourceRule } from "./engine/source-policy.ts";
 import { readGiven } from "./given-file.ts";
@@ -107,7 +107,12 @@ function textOf(value: unknown, what: string): string {
 
 /** A name or its number; left out: the first. */
 function nameOf<Name extends string>(value: unknown, names: readonly Name[], what: string): Name {
-  const name = typeof value === "string" ? names.find((one) => one === value) : names[(value ?? 0) as number];
-  if (name === undefined) throw new TypeError(`invalid ${what}: ${JSON.stringify(value)}`);
-  return name;
+  const named = value ?? 0;
+  const name = typeof named === "number" ? names[named] : names.find((one) => one === named);
+  if (name !== undefined) return name;
+  const written = typeof named === "object" ? "a list or an object" : JSON.stringify(named);
+  const proposal = typeof named === "string" ? names.find((one) => one === named.toUpperCase()) : undefined;
+  throw new TypeError(
+    `invalid ${what}: ${printable(written, 100)}${proposal === undefined ? "" : ` (did you mean ${JSON.stringify(proposal)}?)`}`,
+  );
 }

@@ -5,7 +5,7 @@ import { pullBlob, pullLayer } from "../cache/registry/image.ts";
 import type { Transport } from "../cache/registry/transport.ts";
 import type { StepResources, Vertex } from "../solver/graph/definition.ts";
 import { type Digest, digestOf, parseDigest } from "../solver/graph/digest.ts";
-import { BuildError } from "../solver/graph/error.ts";
+import { BuildError, printable } from "../solver/graph/error.ts";
 import type { DiffOp, ExecOp, FileOp, MergeOp, Platform, SourceOp } from "../solver/graph/op.ts";
 import {
   type CallContext,
@@ -346,7 +346,10 @@ export function openWorker(options: WorkerOptions): LocalWorker {
           variables: options.gitVariables,
         });
       default:
-        throw new BuildError("SOURCE_FAILED", `sources of the kind "${scheme}" are not supported`);
+        throw new BuildError(
+          "SOURCE_FAILED",
+          `sources of the kind "${printable(scheme, 100)}" are not supported`,
+        );
     }
   };
 

@@ -2,6 +2,7 @@
 // "Frontends in images"; docs/reference of the Dockerfile, "syntax".
 
 import { Duplex } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
 import { formatReference, parseReference, withDefaultTag } from "../../cache/registry/reference.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
@@ -27,6 +28,8 @@ import type { SolveCall } from "./solve-call.ts";
 const DEPTH_MAX = 8;
 /** Of what a frontend writes to standard error, for the error of one that fails. */
 const WORDS_MAX_CHARS = 4_000;
+/** Between the end of a frontend's connection and its own. */
+const END_MS = 2_000;
 const LABEL = "moby.buildkit.frontend";
 const METADATA = "/run/config/buildkit/metadata";
 
@@ -75,13 +78,25 @@ export function openFrontendImages(
     const served = serveRpc(process.stream, handlers, {
       onFault: (error) => deps.log(`internal error: ${error instanceof Error ? error.stack : String(error)}`),
     });
+    const over = new AbortController();
     try {
-      return await unlessAborted(Promise.race([returned.promise, process.failed]), build.signal);
+      const cut = served.closed.then(() => neverReturned(name, over.signal));
+      cut.catch(() => {}); // told to who waits for it
+      return await unlessAborted(Promise.race([returned.promise, process.failed, cut]), build.signal);
     } finally {
+      over.abort();
       process.end();
       served.session.destroy();
     }
   };
+}
+
+/** Throws for a frontend whose connection is over; its end, which says more, comes first. */
+async function neverReturned(name: string, signal: AbortSignal): Promise<never> {
+  await delay(END_MS, undefined, { signal });
+  throw new BuildError("EXEC_FAILED", `the frontend ${name} ended its connection without a result`, {
+    hint: "is it an image of a frontend? They speak gRPC on their standard input and output",
+  });
 }
 
 /** The full name. Throws for one that may not be used. */
@@ -227,9 +242,15 @@ function startProcess(
   const controller = new AbortController();
   let control: ExecControl | null = null;
   let words = "";
-  let onRead = (): void => {};
+  /** Output that is not taken yet; the next piece comes before. */
+  let untaken: (() => void)[] = [];
+  const take = (): void => {
+    const taken = untaken;
+    untaken = [];
+    for (const resolve of taken) resolve();
+  };
   const stream = new Duplex({
-    read: () => onRead(),
+    read: take,
     write(chunk: Buffer, _encoding, done) {
       if (control === null) done(new Error("the frontend has ended"));
       else control.stdin(chunk, () => done());
@@ -240,6 +261,7 @@ function startProcess(
     },
   });
   stream.on("error", () => {}); // told by its end
+  stream.once("close", take);
   const tell = teller(build, name);
   const outcome = container.exec(
     { args, env, cwd, user, security: "sandbox", tty: null, stdin: true, secretEnv: [] },
@@ -255,10 +277,7 @@ function startProcess(
           return;
         }
         if (stream.destroyed || stream.push(Buffer.from(data))) return;
-        await new Promise<void>((resolve) => {
-          onRead = resolve;
-          stream.once("close", resolve);
-        });
+        await new Promise<void>((resolve) => void untaken.push(resolve));
       },
     },
   );

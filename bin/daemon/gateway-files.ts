@@ -21,7 +21,7 @@ const FILE_MAX_BYTES = 16 << 20;
 
 /** The part of a file that is asked for. Throws INVALID_ARGUMENT. */
 function filePart(range: FileRange | undefined): TreeQuestion {
-  const offset = Number(range?.Offset ?? 0n);
+  const offset = Math.min(Number(range?.Offset ?? 0n), Number.MAX_SAFE_INTEGER); // behind the end of any file
   const length = range === undefined || range.Length === 0n ? null : Number(range.Length);
   if (offset < 0 || (length ?? 0) < 0)
     throw new RpcError(CODE.INVALID_ARGUMENT, "a range of a file is not negative");

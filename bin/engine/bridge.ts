@@ -10,7 +10,7 @@ import { hostPlatform } from "../../solver/graph/platform.ts";
 import type { CallContext, LayerId, Result } from "../../solver/graph/request.ts";
 import type { Session } from "../../solver/graph/session.ts";
 import { openSolver } from "../../solver/solver.ts";
-import { openWorker } from "../../worker/worker.ts";
+import { type LocalWorker, openWorker } from "../../worker/worker.ts";
 import { dropForcedMounts } from "./forced-mounts.ts";
 import { fetchHttpContext, fetchHttpDockerfile, sessionWithContext } from "./build-context.ts";
 import { solveAndExport } from "./build-result.ts";
@@ -30,6 +30,7 @@ import {
 import type { GovernedGraph, SourceGate } from "./source-gate.ts";
 import type { SourcePolicy } from "./source-policy.ts";
 import type { Lease } from "../../cache/contract.ts";
+import type { Registry } from "../../cache/registry/contract.ts";
 
 /** How a result is solved. */
 interface Behind {
@@ -351,7 +352,17 @@ async function openBuild(
     parts.sharing,
   );
   parts.use({ [Symbol.asyncDispose]: async () => solver.close() });
-  return { parts, terms, session, worker, solver, registry: useRegistry, imports, gate };
+  const registry = (): Promise<Registry> => useRegistry().then((opened) => withClientBlobs(opened, worker));
+  return { parts, terms, session, worker, solver, registry, imports, gate };
+}
+
+/** Exporters fetch layers that no step has needed yet: those of a client's layouts come from the client, not from a registry. */
+function withClientBlobs(registry: Registry, { images }: LocalWorker): Registry {
+  return {
+    ...registry,
+    elsewhere: (from, descriptor, options) =>
+      images.blob({ from, descriptor }, options) ?? registry.elsewhere?.(from, descriptor, options) ?? null,
+  };
 }
 
 /** What must be equal for concurrent builds to share a running step. */

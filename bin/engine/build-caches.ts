@@ -1,6 +1,5 @@
 // --cache-from and --cache-to of one build: opens the caches, reports on them, and exports the build's result to them.
 
-import { sureForms } from "../../cache/claims.ts";
 import type { CacheSource, ImportedResults, ImportProblem } from "../../cache/remote-cache/imports.ts";
 import type { EarlyExport } from "../../exporters/cache-early.ts";
 import type { BuiltChain } from "../../exporters/cache-export.ts";
@@ -8,8 +7,7 @@ import { digestOf } from "../../solver/graph/digest.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Emit, ProgressEvent } from "../../solver/graph/event.ts";
-import type { BuiltImage, CallContext, Descriptor, LayerId } from "../../solver/graph/request.ts";
-import { Scope } from "../../solver/graph/scope.ts";
+import type { BuiltImage, CallContext, Descriptor } from "../../solver/graph/request.ts";
 import type { Solution } from "../../solver/solver.ts";
 import type { WorkerOptions } from "../../worker/worker.ts";
 import { type CacheFrom, type CacheTo, nameOfLocation } from "./cache-location.ts";
@@ -19,8 +17,6 @@ import { isObjects, type OpenRegistry, openPlace } from "./cache-place.ts";
 import type { LayerSource } from "../../exporters/contract.ts";
 
 type PlaceTarget = Extract<CacheTo, { kind: "place" }>;
-
-const FETCHES_AT_ONCE = 4;
 
 /** Starts reading the caches to import; null: there are none. */
 export async function openBuildImports(
@@ -57,33 +53,6 @@ export async function openBuildImports(
       if (problem !== null) warn(emit, importWords(name, problem));
     },
   });
-}
-
-/**
- * Fetches layers of images that only this build can fetch: their cache was opened with credentials that later commands do not have.
- * Other layers are fetched when needed.
- */
-export async function fetchBorrowed(
-  images: readonly BuiltImage[],
-  { store, objects }: Pick<MountParts, "store" | "objects">,
-  fetch: (id: LayerId, signal: AbortSignal) => Promise<unknown>,
-  parent: AbortSignal,
-): Promise<void> {
-  const waiting = [...new Set(images.flatMap(({ layers }) => layers))].filter((id) => {
-    const record = store.layers.get(id);
-    if (record === null || record.unpacked || store.layers.made(id) !== null) return false;
-    const blobs = [...record.remotes.map(({ descriptor }) => descriptor), ...sureForms(record)];
-    return (
-      record.remotes.some(({ from }) => objects.isBorrowed(from)) &&
-      !blobs.some(({ digest }) => store.content.has(digest))
-    );
-  });
-  await using scope = new Scope(parent);
-  await scope.all(
-    Array.from({ length: Math.min(FETCHES_AT_ONCE, waiting.length) }, () => async (signal: AbortSignal) => {
-      for (let id = waiting.shift(); id !== undefined; id = waiting.shift()) await fetch(id, signal);
-    }),
-  );
 }
 
 /** Fills new cache mounts from the imported caches. Invalid content is a warning, and the mount starts empty. */

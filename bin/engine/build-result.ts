@@ -131,7 +131,10 @@ export async function solveAndExport(
   if (outputs.some((output) => output.kind === "image" && output.store)) {
     const fetch = (id: LayerId, signal: AbortSignal) =>
       worker.unpacker.fetch(id, firstExport, { ...context, signal });
-    await caches?.fetchBorrowed(images, cacheParts, fetch, context.signal).catch((error: unknown) => {
+    const isBorrowed = (from: string): boolean => objects.isBorrowed(from) || worker.images.isOfClient(from);
+    const { fetchBorrowed } = await import("./borrowed-layers.ts");
+    const borrowedParts = { store, claims: worker.claims, isBorrowed };
+    await fetchBorrowed(images, borrowedParts, fetch, context.signal).catch((error: unknown) => {
       if (error instanceof BuildError)
         context.emit({ kind: "failed", vertex: firstExport, atMs: Date.now(), error });
       throw error;

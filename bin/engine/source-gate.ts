@@ -45,7 +45,7 @@ export function openSourceGate(
 
   async function judge(asked: SourceOp, platform: Platform | null, { signal }: Asking): Promise<SourceOp> {
     const full = withFullName(asked);
-    let source = await rules.evaluate(full);
+    let source = await rules.evaluate(full, { signal });
     let metadata: SourceMetadata | null = null;
     for (let questions = 0; verify !== null; questions++) {
       if (questions >= QUESTIONS_MAX) throw new BuildError("SOURCE_DENIED", "too many policy requests");
@@ -58,7 +58,7 @@ export function openSourceGate(
           { cause: answer.cause },
         );
       if (answer.kind === "convert") {
-        source = await rules.evaluate(withFullName(withoutStaleUrl(source, answer.source)));
+        source = await rules.evaluate(withFullName(withoutStaleUrl(source, answer.source)), { signal });
         metadata = null;
         continue;
       }

@@ -11,6 +11,7 @@ import {
   writeAll,
   writeWholeIn,
 } from "../../cache/outside.ts";
+import { blobPath, problemWith } from "../../cache/registry/layout.ts";
 import { type Digest, hexOf, isDigest } from "../../solver/graph/digest.ts";
 import { makeOutputDirectory, outputError } from "../../exporters/file-output.ts";
 import {
@@ -96,20 +97,17 @@ function openBlob({ path }: ServedLayout, digest: Digest): number {
   try {
     const top = openDirectory(path);
     try {
-      fd = openRegularIn(top, `blobs/sha256/${hexOf(digest)}`);
+      fd = openRegularIn(top, blobPath(digest));
     } finally {
       closeSync(top);
     }
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT")
-      throw new RpcError(
-        CODE.UNKNOWN,
-        `cannot read ${digest} in ${path}: ${(error as Error).message}`,
-        [],
-        error,
-      );
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") {
+      const problem = problemWith(blobPath(digest), error);
+      throw new RpcError(CODE.UNKNOWN, `cannot read the OCI layout ${path}: ${problem}`, [], error);
+    }
   }
-  if (fd === null) throw new RpcError(CODE.NOT_FOUND, `${digest}: not found`);
+  if (fd === null) throw new RpcError(CODE.NOT_FOUND, `${digest} is not in the OCI layout ${path}`);
   return fd;
 }
 

@@ -40,9 +40,18 @@ export class RpcError extends Error {
   }
 }
 
-/** Trailers of a call that ended so; null: well. */
-export function trailersOf(error: RpcError | null): Record<string, string> {
-  if (error === null) return { "grpc-status": "0" };
+/** Of a message. Trailers are headers, which clients bound: Node's at 64 KiB, in which a message stands twice, encoded. */
+const MESSAGE_MAX_BYTES = 12_000;
+
+/** Trailers of a call that ended so; null: well. A message that is too long for them is shortened. */
+export function trailersOf(told: RpcError | null): Record<string, string> {
+  if (told === null) return { "grpc-status": "0" };
+  const { code, message, details } = told;
+  const bytes = Buffer.from(message);
+  const isLong = bytes.length > MESSAGE_MAX_BYTES;
+  const error = isLong
+    ? new RpcError(code, `${bytes.toString("utf8", 0, MESSAGE_MAX_BYTES)}…`, details)
+    : told;
   const trailers: Record<string, string> = {
     "grpc-status": String(error.code),
     "grpc-message": percentEncoded(error.message),
@@ -75,13 +84,17 @@ export function errorIn(headers: Readonly<Record<string, unknown>>): RpcError | 
 
 function percentEncoded(text: string): string {
   let encoded = "";
-  for (const byte of Buffer.from(text)) {
-    encoded +=
-      byte >= 0x20 && byte <= 0x7e && byte !== 0x25
-        ? String.fromCharCode(byte)
-        : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
-  }
-  return encoded;
+  for (const byte of Buffer.from(text)) encoded += isPlain(byte) ? String.fromCharCode(byte) : escaped(byte);
+  // RFC 9113, "Field Validity": a value has no blanks around it. nghttp2 drops one that has.
+  return encoded.replace(/^ | $/g, () => escaped(0x20));
+}
+
+function isPlain(byte: number): boolean {
+  return byte >= 0x20 && byte <= 0x7e && byte !== 0x25;
+}
+
+function escaped(byte: number): string {
+  return `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
 }
 
 function percentDecoded(text: string): string {

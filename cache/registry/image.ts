@@ -162,7 +162,7 @@ export async function* blobBytes(
     yield chunk;
   }
   if (current !== size || digestFromHex(hash.digest("hex")) !== digest)
-    throw new BuildError("DIGEST_MISMATCH", `what the client sent for ${digest} is something else`);
+    throw new BuildError("DIGEST_MISMATCH", `what the client sent for ${digest} does not match its digest`);
 }
 
 interface Source {

@@ -125,6 +125,7 @@ export function problemWith(name: string, cause: unknown): string {
   if (code === "ENOTDIR") return `${name}: is a link or a file, but must be a directory`;
   if (code === "FILE_INVALID") return `${name} in it is not a regular file`;
   if (code === "LIMIT_EXCEEDED") return `its ${name} is too large`;
+  if (code === "EACCES") return `${name}: permission denied`;
   return (cause as Error).message;
 }
 

@@ -135,7 +135,8 @@ export function redactUrl(text: string): string {
     text
       // With a missing slash it is a path, which appears in errors as well.
       .replace(/:\/(?!\/)([^\s/?#"'`<>\\:]*):([^\s/?#"'`<>\\]*)@/g, ":/xxxxx:xxxxx@")
-      .replace(/:\/\/([^\s/?#"'`<>\\]*)@/g, (_, user: string) =>
+      // "oci-layout://name:tag@sha256:…" is no address of a user.
+      .replace(/:\/\/([^\s/?#"'`<>\\]*)@(?!sha256:[0-9a-f]{64}(?![\w.-]))/g, (_, user: string) =>
         user.includes(":") ? "://xxxxx:xxxxx@" : "://xxxxx@",
       )
       .replace(SIGNED_QUERY, "$1xxxxx")

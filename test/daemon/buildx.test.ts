@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { connect } from "node:tls";
@@ -180,6 +180,39 @@ for (const account of accounts()) {
       const out = shop.at("home", "layouts-out");
       await ok("build", "--build-context", `base=oci-layout://${layout}`, "-o", out, dir);
       assert.equal(readFileSync(join(out, "b"), "utf8"), "of the layout");
+    });
+
+    it("passes on layers of such an image that no step has needed", async () => {
+      const dir = context("lazy", { Dockerfile: "FROM base\nLABEL a=b\n" });
+      const registry = await startRegistry();
+      try {
+        const outputs = [
+          `type=image,name=${registry.host}/lazy:1,push=true,store=false`,
+          `type=oci,dest=${shop.at("home", "lazy.tar")}`,
+          "type=image,name=lazy:1,store=true",
+        ];
+        for (const [index, output] of outputs.entries()) {
+          const layout = shop.at("home", `lazy-layout-${index}`);
+          await writeBaseImage(layout, { layers: [{ "d/a": `nobody has layer ${index}` }] });
+          if (account.uid !== process.getuid?.())
+            execFileSync("chown", ["-R", `${account.uid}:${account.gid}`, layout]); // buildx locks it
+          await ok("build", "--build-context", `base=oci-layout://${layout}`, "-o", output, dir);
+          rmSync(layout, { recursive: true });
+        }
+        for (const image of [
+          `docker://${registry.host}/lazy:1`,
+          `oci-archive:${shop.at("home", "lazy.tar")}`,
+        ]) {
+          const copied = shop.at("home", "lazy-copy.tar");
+          const flags = ["copy", "--src-tls-verify=false", image, `oci-archive:${copied}`];
+          execFileSync(needs("skopeo"), flags); // reads all layers
+          rmSync(copied);
+        }
+        const { stdout } = await shop.ok(["run", "--rm", "lazy:1", "cat", "/d/a"]);
+        assert.equal(stdout, "nobody has layer 2");
+      } finally {
+        await registry[Symbol.asyncDispose]();
+      }
     });
 
     it("takes a context through standard input", async () => {

@@ -76,6 +76,21 @@ describe(`a frontend in an image, run by tsbuildd as ${account.name}`, function 
     assert.match(stderr, /ended without a result \(exit code: 3\): asked for /);
   });
 
+  it("is told of when it speaks something else, and does not end", async () => {
+    const dir = shop.context("garbage", { Dockerfile: `# syntax=${image}\n` });
+    const { code, stderr } = await clients.run("build", "--build-arg", "HOW=garbage", dir);
+    assert.equal(code, 1);
+    assert.match(stderr, /ended its connection without a result/);
+    assert.match(stderr, /is it an image of a frontend\?/);
+  });
+
+  it("may send messages of any size that is allowed", async () => {
+    const dir = shop.context("large", { Dockerfile: `# syntax=${image}\n` });
+    const out = shop.at("home", "large-out");
+    await clients.ok("build", "--build-arg", "HOW=large", "-o", out, dir);
+    assert.equal(readFileSync(join(out, "told")).length, 15_000_000);
+  });
+
   it("runs for the command too, as far as it is allowed there", async () => {
     const dir = shop.context("allowed", { Dockerfile: `# syntax=${image} and more\nanything at all\n` });
     const out = shop.at("home", "allowed-out");

@@ -28,6 +28,10 @@ const options = Object.fromEntries(
 
 process.stderr.write(`asked for ${options["cmdline"] ?? "nothing"}\n`);
 if (options["build-arg:HOW"] === "silent") process.exit(3);
+if (options["build-arg:HOW"] === "garbage") {
+  process.stdout.write("what a shell says\n".repeat(10_000));
+  await new Promise((resolve) => setTimeout(resolve, 600_000));
+}
 const http = dialHttp2(Duplex.from({ readable: process.stdin, writable: process.stdout }));
 const pong = await callUnary(
   http,
@@ -47,7 +51,8 @@ const file = {
   kind: "mkfile",
   path: "/told",
   mode: 0o644,
-  data: Buffer.from(JSON.stringify(about)),
+  // More than all that is on its way without an answer.
+  data: options["build-arg:HOW"] === "large" ? Buffer.alloc(15_000_000) : Buffer.from(JSON.stringify(about)),
   ...{ owner: null, timestampNs: null, base: null, output: 0 },
 } as const;
 const note = { name: "what the frontend was told", ignoreCache: false, at: [], group: null };

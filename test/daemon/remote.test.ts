@@ -3,18 +3,22 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import {
+  appendFileSync,
   existsSync,
   linkSync,
   lstatSync,
   readdirSync,
   readFileSync,
   readlinkSync,
+  rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { openWorkshop, type Workshop } from "../build/fixture.ts";
+import { writeBaseImage } from "../support/base-image.ts";
 import { type CliOptions, type Outcome, type RunningCommand, startTsbuild } from "../support/cli.ts";
 import { BASE, busyboxContext, sh } from "../support/daemon.ts";
 import { needs } from "../support/needs.ts";
@@ -268,6 +272,41 @@ for (const account of accounts()) {
       });
       await ok(plain("-f", join(beside, "My.Dockerfile"), "--build-context", `more=${more}`, "-o", out, dir));
       assert.equal(readFileSync(join(out, "x"), "utf8"), "of more");
+    });
+
+    it("says what is wrong with a layout that it builds on, and follows no link in it", async () => {
+      const dir = context("on-layout", { Dockerfile: `FROM base\n${sh("true")}` });
+      const ways: readonly (readonly [string, (blob: string) => void, RegExp])[] = [
+        [
+          "missing",
+          (blob) => rmSync(blob),
+          /ERROR: .*: sha256:[0-9a-f]{64} is not in the OCI layout \S+missing$/m,
+        ],
+        [
+          "linked",
+          (blob) => {
+            rmSync(blob);
+            symlinkSync("/etc/passwd", blob);
+          },
+          /cannot read the OCI layout \S+linked: blobs\/sha256\/[0-9a-f]{64} in it is a link$/m,
+        ],
+        ["longer", (blob) => appendFileSync(blob, "x"), /sha256:[0-9a-f]{64} does not match its digest$/m],
+        ["shorter", (blob) => truncateSync(blob, 100), /sha256:[0-9a-f]{64} does not match its digest$/m],
+      ];
+      for (const [name, harm, words] of ways) {
+        const layout = shop.at("home", `layout-${name}`);
+        await writeBaseImage(layout, { layers: [{ "d/a": `of ${name}` }] });
+        const blobs = join(layout, "blobs/sha256");
+        const manifest = readdirSync(blobs)
+          .map((blob) => readFileSync(join(blobs, blob), "latin1"))
+          .find((text) => text.includes('"layers":['));
+        const { layers } = JSON.parse(manifest ?? "{}") as { layers: { digest: string }[] };
+        harm(join(blobs, layers[1]?.digest.slice(7) ?? ""));
+        const { code, stderr } = await run(plain("--build-context", `base=oci-layout://${layout}`, dir));
+        assert.equal(code, 1);
+        assert.match(stderr, words);
+        assert.doesNotMatch(stderr, /\/proc\/self/);
+      }
     });
 
     it("is cancelled by an interrupt, with its step there", async () => {

@@ -76,6 +76,21 @@ describe("calls", () => {
     assert.deepEqual(faults, []);
   });
 
+  it("end with words that headers could not have", async () => {
+    const failsWith = async (message: string): Promise<string> => {
+      handler = async () => {
+        throw new RpcError(CODE.UNKNOWN, message, [{ typeUrl: "of/test+json", value: Buffer.from("{}") }]);
+      };
+      const error = await ask().catch((reason: unknown) => reason);
+      assert.ok(error instanceof RpcError && error.code === CODE.UNKNOWN);
+      return error.message;
+    };
+    for (const message of [" is a blank", "blank behind ", " ", ""])
+      assert.equal(await failsWith(message), message);
+    const long = await failsWith("ü".repeat(1_000_000));
+    assert.match(long, /^ü{5000,}…$/);
+  });
+
   it("tell a fault of ours as INTERNAL, and an unknown method as UNIMPLEMENTED", async () => {
     handler = async () => {
       throw new TypeError("a bug");

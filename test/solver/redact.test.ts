@@ -12,6 +12,9 @@ describe("credentials in a text", () => {
       "https://host/f?sig=xxxxx: not found (https://host/g?key=xxxxx).",
     "https://host/a@b:c": "https://host/a@b:c",
     "/src:/dst@1 and /a:/b": "/src:/dst@1 and /a:/b",
+    [`oci-layout://name:tag@sha256:${"0a".repeat(32)}`]: `oci-layout://name:tag@sha256:${"0a".repeat(32)}`,
+    [`https://user:word@sha256:${"0a".repeat(32)}.host/`]: `https://xxxxx:xxxxx@sha256:${"0a".repeat(32)}.host/`,
+    [`https://user:wo@sha256:${"0a".repeat(32)}@host/`]: "https://xxxxx:xxxxx@host/",
     "name:tag@sha256:0123": "name:tag@sha256:0123",
   };
   for (const [text, said] of Object.entries(shown)) it(text, () => equal(redactUrl(text), said));

@@ -54,10 +54,12 @@ export interface ImageSource {
   ): Promise<SourceImage>;
   /** Bytes of a layer that a client serves, verified; null: it is somewhere else. */
   blob(remote: RemoteBlob, options: TransferOptions): AsyncIterable<Uint8Array> | null;
+  /** Is what `RemoteBlob.from` says a client's, which is there only as long as this build? */
+  isOfClient(from: string): boolean;
 }
 
-/** Begins what is said of where a client's blobs are. Never stored: the next build has another client. */
-const CLIENT_PREFIX = "client-blobs:";
+/** Begins what is said of where a client's blobs are, which is no repository (isRepository). Never stored: the next build has another client. */
+const CLIENT_PREFIX = "client-blobs://";
 const RECORD_TYPES: readonly string[] = ["", "regular", "internal", "frontend"];
 
 /** What the images say of their layers goes to `claims`. resolveMode: "default" takes a name of the local image store before the registry, "pull" always asks the registry. */
@@ -85,6 +87,7 @@ export function openImageSource(
       const blobs = clients.get(remote.from);
       return blobs === undefined ? null : blobBytes(blobs, remote.descriptor, options);
     },
+    isOfClient: (from) => from.startsWith(CLIENT_PREFIX),
   };
 
   async function readLayout(

@@ -9,7 +9,7 @@ const ALPINE = "docker-image://docker.io/library/alpine:latest";
 async function evaluate(rules: readonly object[], identifier: string, attrs: Record<string, string> = {}) {
   const policy = parsePolicy(JSON.stringify({ version: 1, rules }));
   const source = { kind: "source", identifier, attrs } as const;
-  const result = await openPolicyRules([policy]).evaluate(source);
+  const result = await openPolicyRules([policy]).evaluate(source, { signal: new AbortController().signal });
   return result === source ? "same" : { identifier: result.identifier, attrs: result.attrs };
 }
 
@@ -113,6 +113,42 @@ describe("a source policy", () => {
     await assert.rejects(evaluate(many, "a"), { code: "LIMIT_EXCEEDED" });
   });
 
+  it("leaves others their time, and takes only so much for all sources", async () => {
+    const regex = { match_type: "REGEX" };
+    for (const complex of [`(${".*".repeat(400)}){1000}`, "(.*x){1000}".repeat(90), "a{900}b{900}c{900}"])
+      await assert.rejects(evaluate([rule("DENY", complex, regex)], "a".repeat(16_000)), {
+        code: "USAGE",
+        message: /too complex/,
+      });
+    const digest = "^docker-image://[a-z.]{1,63}/[a-z]{1,63}@sha256:[a-f0-9]{64}$";
+    await assert.rejects(
+      evaluate([rule("DENY", digest, regex)], `docker-image://a.b/c@sha256:${"0".repeat(64)}`),
+      {
+        code: "SOURCE_DENIED",
+      },
+    );
+    const slow = Array.from({ length: RULES_MAX }, (_, n) =>
+      rule("DENY", `${"(.*a)".repeat(100)}{9}${n}b`, regex),
+    );
+    let turns = 0;
+    let last = performance.now();
+    let longest = 0;
+    const timer = setInterval(() => {
+      turns++;
+      longest = Math.max(longest, performance.now() - last);
+      last = performance.now();
+    }, 1);
+    try {
+      await assert.rejects(evaluate(slow, "a".repeat(16_000)), {
+        code: "LIMIT_EXCEEDED",
+        message: /too complex/,
+      });
+    } finally {
+      clearInterval(timer);
+    }
+    assert.ok(turns > 10 && longest < 5000, `${turns} turns, the longest of ${longest} ms`);
+  });
+
   it("is read from JSON in which enums are names or numbers, and names of fields count in any case", () => {
     assert.deepEqual(parsePolicy('{"Rules":[{"action":1,"selector":{"Identifier":"a","match_type":2}}]}'), {
       rules: [
@@ -123,6 +159,18 @@ describe("a source policy", () => {
         },
       ],
     });
+    const action = (value: string): string => `{"rules":[{"action":${value},"selector":{}}]}`;
+    assert.throws(() => parsePolicy(action('"deny"')), /invalid action: "deny" \(did you mean "DENY"\?\)/);
+    for (const value of ['["length"]', "true", "0.5", "{}", `${"[".repeat(200_000)}${"]".repeat(200_000)}`])
+      assert.throws(
+        () => parsePolicy(action(value)),
+        (error: Error) => /invalid action: .{1,30}$/.test(error.message),
+        value.slice(0, 20),
+      );
+    assert.throws(
+      () => parsePolicy(action(`"${"A".repeat(500_000)}"`)),
+      (error: Error) => error.message.length < 200,
+    );
     for (const text of ["", "[]", '{"rules":[{}]}', '{"rules":[{"action":"NO","selector":{}}]}'])
       assert.throws(() => parsePolicy(text), /failed to parse source policy/, text);
   });
