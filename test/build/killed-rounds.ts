@@ -97,8 +97,10 @@ export async function killedRounds(
     assert.deepEqual(inventory(shop.root), still, `the store ${where}`);
     onRound(round);
   }
-  const { stdout } = await shop.ok(["fsck"]);
-  assert.match(stdout, /: no problems found$/m); // nor layer without a record
+  // A front that is killed between a layer and its record leaves the layer, which takes space and harms nothing.
+  const { stdout } = await shop.ok(["fsck", "--repair"]);
+  assert.match(stdout, /: no problems found(?:, \d left over by killed processes)?$/m);
+  assert.match((await shop.ok(["fsck"])).stdout, /: no problems found$/m);
   return outcome;
 }
 
