@@ -71,6 +71,7 @@ const DOORS: readonly string[] = [
   "bin/remote/control.ts", // who a builder is
   "bin/remote/solve-request.ts", // what only this machine does
   "bin/wire/*",
+  "bin/engine/host-platforms.ts",
   "bin/engine/engine.ts",
   "bin/engine/request.ts", // what it is asked and answers
   "bin/engine/defaults.ts", // requests without flags
@@ -104,6 +105,7 @@ const DOORS: readonly string[] = [
   "worker/contract.ts",
   "worker/cgroup-limits.ts", // the words of --memory and its like
   "worker/process-bound.ts", // and how many processes a step may have without them
+  "worker/emulation.ts", // the platforms of this machine
   "worker/probe.ts", // doctor
   "worker/probe-words.ts",
   "worker/keeper/keeper.ts",

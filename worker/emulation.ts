@@ -50,6 +50,57 @@ export function emulationOf(architecture: string, own: string, dir: string = REG
   return unfixed === null ? { kind: "none" } : { kind: "unfixed", name: unfixed };
 }
 
+/** The platforms whose programs run here, as far as can be seen without running any: this machine's own first, with the variants of its
+ *  processor, then others in the order BuildKit lists them. `files`: what tells it. */
+export function runnablePlatforms(
+  own: Platform,
+  files: { readonly binfmt: string; readonly cpuinfo: string; readonly ia32: string } = {
+    binfmt: REGISTRATIONS,
+    cpuinfo: "/proc/cpuinfo",
+    ia32: "/proc/sys/abi/vsyscall32",
+  },
+): Platform[] {
+  const linux = (architecture: string, variant?: string): Platform => ({
+    os: "linux",
+    architecture,
+    ...(variant === undefined ? {} : { variant }),
+  });
+  const runs = (architecture: string): boolean =>
+    architecture !== own.architecture &&
+    (emulationOf(architecture, own.architecture, files.binfmt).kind === "emulated" ||
+      // Kernels that run 32-bit programs have this setting.
+      (own.architecture === "amd64" && architecture === "386" && read(files.ia32) !== null));
+  const flags = new Set(/^flags\s*:(.*)$/m.exec(read(files.cpuinfo) ?? "")?.[1]?.split(" "));
+  const variants: Platform[] = [];
+  if (own.architecture === "amd64") {
+    for (const { variant, needed } of AMD64_LEVELS) {
+      if (!needed.every((flag) => flags.has(flag))) break;
+      variants.push(linux("amd64", variant));
+    }
+  }
+  const others = [
+    "amd64",
+    "arm64",
+    "riscv64",
+    "ppc64",
+    "ppc64le",
+    "s390x",
+    "386",
+    "mips64le",
+    "mips64",
+    "loong64",
+  ];
+  const arm = runs("arm") ? [linux("arm", "v7"), linux("arm", "v6")] : [];
+  return [own, ...variants, ...others.filter(runs).map((architecture) => linux(architecture)), ...arm];
+}
+
+/** x86-64 psABI, "micro-architecture levels", in the names of /proc/cpuinfo. */
+const AMD64_LEVELS = [
+  { variant: "v2", needed: ["cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3"] },
+  { variant: "v3", needed: ["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"] },
+  { variant: "v4", needed: ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"] },
+] as const;
+
 /** Runs a command for a platform. Throws PLATFORM_UNSUPPORTED with what to do: at once where it is certain that its programs
  *  cannot run here, else when the kernel says so. */
 export async function onPlatform<T>(

@@ -2,7 +2,7 @@
 
 import { create } from "@bufbuild/protobuf";
 import { hostname } from "node:os";
-import { hostPlatform } from "../../solver/graph/platform.ts";
+import { hostPlatforms } from "../engine/host-platforms.ts";
 import {
   type BuildkitVersion,
   BuildkitVersionSchema,
@@ -39,7 +39,7 @@ export function workerRecord(
       [`${PREFIX}snapshotter`]: "overlayfs",
       ...labels,
     },
-    platforms: (platforms ?? [hostPlatform()]).map(({ os, architecture, variant }) => ({
+    platforms: (platforms ?? hostPlatforms()).map(({ os, architecture, variant }) => ({
       $typeName: "pb.Platform" as const,
       OS: os,
       Architecture: architecture,

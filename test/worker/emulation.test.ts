@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
-import { emulationOf, onPlatform } from "../../worker/emulation.ts";
+import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
+import { emulationOf, onPlatform, runnablePlatforms } from "../../worker/emulation.ts";
 import { temporaryDir } from "../support/store.ts";
 
 const AMD64 = { os: "linux", architecture: "amd64" };
@@ -80,5 +82,24 @@ describe("Emulation", () => {
   it("is not asked for where the processor may run the smaller architecture itself", async () => {
     using dir = registrations({});
     assert.equal(await onPlatform({ os: "linux", architecture: "386" }, AMD64, async () => 7, dir.path), 7);
+  });
+
+  it("adds to the platforms of this machine, like the level of its processor and 32-bit programs", () => {
+    using dir = registrations({
+      "qemu-aarch64": AARCH64,
+      cpuinfo: "processor\t: 0\nflags\t\t: fpu pni ssse3 cx16 sse4_1 sse4_2 popcnt lahf_lm avx\n",
+    });
+    const names = (own: Platform, ia32: string): string[] =>
+      runnablePlatforms(own, { binfmt: dir.path, cpuinfo: join(dir.path, "cpuinfo"), ia32 }).map(
+        formatPlatform,
+      );
+    assert.deepEqual(names(AMD64, "/proc/version"), [
+      "linux/amd64",
+      "linux/amd64/v2",
+      "linux/arm64",
+      "linux/386",
+    ]);
+    assert.deepEqual(names(AMD64, "/nowhere"), ["linux/amd64", "linux/amd64/v2", "linux/arm64"]);
+    assert.deepEqual(names(ARM64, "/proc/version"), ["linux/arm64"]);
   });
 });
