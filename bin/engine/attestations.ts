@@ -47,23 +47,25 @@ export async function attestationsOf(
   terms: Pick<BuildTerms, "attestations" | "reproducible">,
   { isOffline, originsOf }: SolvedBuild,
 ): Promise<readonly (readonly Attestation[])[]> {
-  const build: ProvenanceBuild = {
-    ...{ seen, isOffline, nowMs: Date.now },
-    platforms: images.map(({ platform }) => platform),
-    isReproducible: terms.reproducible,
-    invocationId: invocationId(),
-  };
   const published = call === null ? null : seen.call(call.frontend, call.args, null);
   const provenances = images.map((image): ProvenanceOf => {
     const origins = originsOf(image);
     return { platform: image.platform, origins, root: rootOf(image, origins), call: published };
   });
+  const own = new Set(provenances.map(({ root }) => root?.vertex));
+  const build: ProvenanceBuild = {
+    ...{ seen, isOffline, nowMs: Date.now },
+    platforms: images.map(({ platform }) => platform),
+    others: seen.others.filter(({ roots }) => !own.has(roots[0]?.vertex)),
+    isReproducible: terms.reproducible,
+    invocationId: invocationId(),
+  };
   const asked = terms.attestations?.provenance ?? null;
-  onProvenance?.(async () =>
+  onProvenance?.(async (mode) =>
     Promise.all(
       provenances.map(async (of): Promise<ResultProvenance> => {
-        const own = { ...OF_HISTORY, builderId: asked?.builderId ?? "" };
-        const { predicateType, predicate } = provenanceAttestation(of, own, {
+        const all = { ...OF_HISTORY, mode, builderId: asked?.builderId ?? "" };
+        const { predicateType, predicate } = provenanceAttestation(of, all, {
           ...build,
           isReproducible: false, // the record is of this one build
         });

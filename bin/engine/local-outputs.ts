@@ -124,9 +124,12 @@ export async function attestationsOf(
 ): Promise<LocalAttestations> {
   const { target } = record;
   const top = parseDocument(content.read(target.digest, MANIFEST_MAX_BYTES), target.mediaType, target.digest);
-  const attached = top.kind === "index" && isIndex ? top.manifests.filter(isAttestation) : [];
+  const attached =
+    top.kind === "index" && isIndex
+      ? top.manifests.filter((one) => isAttestation(one) && content.has(one.digest))
+      : [];
   if (attached.length === 0) return NOT_ATTESTED;
-  const { attestedBy, isArtifact, reattested, STATEMENT_MAX_BYTES } = await import(
+  const { attestedBy, IN_TOTO_TYPE, isArtifact, reattested, STATEMENT_MAX_BYTES } = await import(
     "../../exporters/attestation/statement.ts"
   );
   const artifacts: boolean[] = [];
@@ -138,9 +141,9 @@ export async function attestationsOf(
       const manifest = parseDocument(bytes, descriptor.mediaType, descriptor.digest);
       if (manifest.kind !== "manifest") return [];
       artifacts.push(isArtifact(manifest));
-      return manifest.layers.map(({ digest }) =>
-        reattested(content.read(digest, STATEMENT_MAX_BYTES), own.descriptor.digest),
-      );
+      return manifest.layers
+        .filter(({ digest, mediaType }) => mediaType === IN_TOTO_TYPE && content.has(digest))
+        .map(({ digest }) => reattested(content.read(digest, STATEMENT_MAX_BYTES), own.descriptor.digest));
     });
   });
   return { all, ociArtifact: artifacts[0] ?? null };

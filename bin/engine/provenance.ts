@@ -38,6 +38,8 @@ export interface ProvenanceOf {
 export interface ProvenanceBuild {
   readonly seen: Seen;
   readonly platforms: readonly Platform[];
+  /** Results that frontends looked into and did not return. */
+  readonly others: readonly Origins[];
   /** Steps that ask for no particular network have none. */
   readonly isOffline: boolean;
   /** The statement is to be the same for the same inputs: it says nothing of this one run. */
@@ -100,7 +102,7 @@ function captureOf(of: ProvenanceOf, build: ProvenanceBuild): Capture {
   const found = openFinds(build.isOffline);
   const { origins, root, platform, call } = of;
   found.walk(reachable(origins.definition, root), origins);
-  for (const other of seen.others) found.walk(reachable(other.definition, other.roots[0] ?? null), other);
+  for (const other of build.others) found.walk(reachable(other.definition, other.roots[0] ?? null), other);
   const { images, git, http, local } = found.materials;
   return {
     call,

@@ -335,10 +335,12 @@ export interface EngineBuildOptions extends EngineOptions {
   readonly keepsFailed?: boolean;
   /** Called when the results are there, before they are exported: the function gives the provenance of each, with all that is known. Left out:
    *  nobody wants to know. */
-  readonly onProvenance?: (make: () => Promise<readonly ResultProvenance[]>) => void;
+  readonly onProvenance?: (make: MakeProvenance) => void;
   /** Called with each graph that is solved in place of another one, since a policy has converted sources of it. */
   readonly onConverted?: (definition: Definition) => void;
 }
+export type MakeProvenance = (mode: "min" | "max") => Promise<readonly ResultProvenance[]>;
+
 /** Provenance of one result. */
 export interface ResultProvenance {
   /** null: the only one. */

@@ -195,6 +195,22 @@ for (const account of accounts()) {
       const other = shop.at(`store-${serial++}`);
       await shop.ok(["load", "-i", archive], { root: other });
       assert.equal((await shop.ok(["run", name, "cat", "/file"], { root: other })).stdout, "text\n");
+      const again = nameOf();
+      await shop.ok(["tag", name, again], { root: other });
+      await shop.ok(["push", again], { root: other });
+      assert.deepEqual(await statements(again), [first]);
+    });
+
+    it("of an image that was saved before it was pushed are about the image in the archive", async () => {
+      const name = nameOf();
+      await shop.ok(["build", "--provenance=mode=min", "-t", name, context]);
+      const archive = shop.at(`unpushed-${serial++}.tar`);
+      await shop.ok(["save", "-o", archive, name]);
+      const other = { root: shop.at(`store-${serial++}`) };
+      await shop.ok(["load", "-i", archive], other);
+      await shop.ok(["push", name], other);
+      const [statement = assert.fail()] = await statements(name);
+      assert.match(statement.subject[0]?.name ?? "", /^pkg:docker\/localhost/);
     });
 
     it("are there for each platform, in v0.2 where that is asked for", async () => {
