@@ -47,7 +47,10 @@ export async function attestationsOf(
   terms: Pick<BuildTerms, "attestations" | "reproducible">,
   { isOffline, originsOf }: SolvedBuild,
 ): Promise<readonly (readonly Attestation[])[]> {
-  const published = call === null ? null : seen.call(call.frontend, call.args, null);
+  // Whether the cache was used is a matter of one run, too.
+  const { "no-cache": noCache, ...args } = call?.args ?? {};
+  const said = noCache === undefined || terms.reproducible ? args : { ...args, "no-cache": noCache };
+  const published = call === null ? null : seen.call(call.frontend, said, null);
   const provenances = images.map((image): ProvenanceOf => {
     const origins = originsOf(image);
     return { platform: image.platform, origins, root: rootOf(image, origins), call: published };

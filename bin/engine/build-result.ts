@@ -69,7 +69,11 @@ export async function solveAndExport(
   const { checkOutputs, runOutputs } = await import("../../exporters/exporter.ts");
   const client = context.session.outputs;
   const multiPlatform = asked.multiPlatform || asked.images.length > 1;
-  const { provenance: asksProvenance = null } = terms.attestations ?? {};
+  const { provenance: asksProvenance = null, sbom = null } = terms.attestations ?? {};
+  if (sbom !== null)
+    throw new BuildError("USAGE", "SBOM attestations are not supported yet", {
+      hint: "leave out --sbom, or use --sbom=false",
+    });
   checkOutputs(outputs, {
     ...{ isIndex: multiPlatform, client },
     attestations: asksProvenance === null ? [] : [asksProvenance],

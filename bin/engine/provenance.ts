@@ -17,6 +17,7 @@ import {
 } from "../../exporters/attestation/provenance.ts";
 import type { Attestation, AttestedImage } from "../../exporters/contract.ts";
 import type { Definition, Input, Vertex } from "../../solver/graph/definition.ts";
+import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError, redactUrl } from "../../solver/graph/error.ts";
 import { decodeDefinition } from "../../solver/graph/llb-definition.ts";
 import type { ExecOp, Platform, SourceOp } from "../../solver/graph/op.ts";
@@ -73,7 +74,7 @@ export function provenanceAttestation(
               ...{ invocationId: build.invocationId, startedAtMs: build.seen.startedAtMs },
               finishedAtMs: text.finishedAtMs,
             },
-        detail: terms.mode === "max" ? detailOf(of, layers) : null,
+        detail: terms.mode === "max" ? detailOf(of, layers, build) : null,
       });
     },
   };
@@ -116,7 +117,7 @@ function captureOf(of: ProvenanceOf, build: ProvenanceBuild): Capture {
     ssh: found.ssh(),
     usesNetwork: found.usesNetwork(),
     isIncomplete: found.isIncomplete(),
-    builderPlatform: hostPlatform(),
+    builderPlatform: build.isReproducible ? null : hostPlatform(),
   };
 }
 
@@ -227,7 +228,11 @@ function reachable({ vertices }: Definition, root: Input | null): readonly Verte
   return found.reverse();
 }
 
-function detailOf({ origins, root }: ProvenanceOf, layers: AttestedImage["layers"]): Detail | null {
+function detailOf(
+  { origins, root }: ProvenanceOf,
+  layers: AttestedImage["layers"],
+  { isReproducible }: Pick<ProvenanceBuild, "isReproducible">,
+): Detail | null {
   if (root === null) return null;
   const { definition } = origins;
   const config = buildConfig(definition, root);
@@ -254,7 +259,11 @@ function detailOf({ origins, root }: ProvenanceOf, layers: AttestedImage["layers
     config,
     infos,
     locations,
-    layers: layers === null ? {} : layersOf(origins, config.numbers, layers),
+    // Which steps below the last one have results here differs from store to store.
+    layers:
+      layers === null
+        ? {}
+        : layersOf(origins, config.numbers, layers, (vertex) => !isReproducible || vertex === root.vertex),
   };
 }
 
@@ -275,11 +284,12 @@ function layersOf(
   { results }: Origins,
   numbers: ReturnType<typeof buildConfig>["numbers"],
   image: readonly { readonly id: LayerId; readonly descriptor: Descriptor }[],
+  isWanted: (vertex: Digest) => boolean,
 ): Detail["layers"] {
   const found: Record<string, readonly (readonly Descriptor[])[]> = {};
   for (const [digest, outputs] of results()) {
     const step = numbers.get(digest);
-    if (step === undefined) continue;
+    if (step === undefined || !isWanted(digest)) continue;
     outputs.forEach((result, output) => {
       if (result?.kind !== "layers" || result.layers.length === 0 || result.layers.length > image.length)
         return;

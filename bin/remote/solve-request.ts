@@ -3,7 +3,7 @@
 
 import type { Annotation } from "../../exporters/annotations.ts";
 import type { CacheForm } from "../../exporters/cache-export.ts";
-import { provenanceFields } from "../../exporters/attestation/grammar.ts";
+import { provenanceFields, sbomFields } from "../../exporters/attestation/grammar.ts";
 import type { ImageOptions, Output } from "../../exporters/output-grammar.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { formatPlatform } from "../../solver/graph/op.ts";
@@ -70,10 +70,12 @@ export function frontendAttributes(request: BuildRequest): Attributes {
 }
 
 function attestAttributes({ attestations }: BuildRequest): Attributes {
-  const { provenance = null } = attestations ?? {};
-  return provenance === null
-    ? {}
-    : { "attest:provenance": provenanceFields(provenance).map(csvField).join(",") };
+  const { provenance = null, sbom = null } = attestations ?? {};
+  const list = (fields: readonly string[]): string => fields.map(csvField).join(",");
+  return {
+    ...(provenance === null ? {} : { "attest:provenance": list(provenanceFields(provenance)) }),
+    ...(sbom === null ? {} : { "attest:sbom": list(sbomFields(sbom)) }),
+  };
 }
 const EPOCH = "SOURCE_DATE_EPOCH";
 

@@ -20,10 +20,20 @@ export interface ProvenanceTerms {
   readonly completeMaterials: boolean;
 }
 
+/** A bill of materials of each result. */
+export interface SbomTerms {
+  /** Image of the scanner; null: none was named. */
+  readonly generator: string | null;
+  /** Fields for the scanner, by name; it has them as variables. */
+  readonly params: Readonly<Record<string, string>>;
+}
+
 /** What is to be said of the results of a build. */
 export interface AttestationTerms {
   /** null: no provenance. */
   readonly provenance: ProvenanceTerms | null;
+  /** null: no bill of materials. */
+  readonly sbom: SbomTerms | null;
 }
 
 /** Provenance as clients ask for it who are asked for nothing: `docker buildx build`. */
@@ -33,22 +43,48 @@ export const DEFAULT_PROVENANCE = "mode=min,inline-only=true";
  *  for. Throws USAGE. */
 export function parseAttestations(asked: ReadonlyMap<string, readonly string[]>): AttestationTerms | null {
   let provenance: ProvenanceTerms | null = null;
+  let sbom: SbomTerms | null = null;
   for (const [type, fields] of asked) {
     switch (type) {
       case "provenance":
         provenance = provenanceOf(fields);
         break;
       case "sbom":
-        throw new BuildError("USAGE", "SBOM attestations are not supported yet", {
-          hint: "leave out --sbom, or use --sbom=false",
-        });
+        sbom = sbomOf(fields);
+        break;
       default:
         throw new BuildError("USAGE", `unknown attestation type ${JSON.stringify(printable(type, 60))}`, {
           hint: "types are provenance and sbom",
         });
     }
   }
-  return provenance === null ? null : { provenance };
+  return provenance === null && sbom === null ? null : { provenance, sbom };
+}
+
+function valuesOf(fields: readonly string[]): Map<string, string> {
+  return new Map(
+    fields.map((field): [string, string] => {
+      const equals = field.indexOf("=");
+      return equals < 0 ? [field, ""] : [field.slice(0, equals), field.slice(equals + 1)];
+    }),
+  );
+}
+
+function sbomOf(fields: readonly string[]): SbomTerms {
+  const values = valuesOf(fields);
+  const generator = values.get("generator") ?? null;
+  if (generator === "") throw new BuildError("USAGE", "sbom generator cannot be empty");
+  values.delete("generator");
+  values.delete("type"); // clients write it once more
+  return { generator, params: Object.fromEntries(values) };
+}
+
+/** The fields that parseAttestations() reads as these terms. */
+export function sbomFields({ generator, params }: SbomTerms): readonly string[] {
+  return [
+    ...(generator === null ? [] : [`generator=${generator}`]),
+    ...Object.entries(params).map(([name, value]) => `${name}=${value}`),
+  ];
 }
 
 /** The fields that parseAttestations() reads as these terms. */
@@ -65,12 +101,7 @@ export function provenanceFields(terms: ProvenanceTerms): readonly string[] {
 }
 
 function provenanceOf(fields: readonly string[]): ProvenanceTerms {
-  const values = new Map(
-    fields.map((field): [string, string] => {
-      const equals = field.indexOf("=");
-      return equals < 0 ? [field, ""] : [field.slice(0, equals), field.slice(equals + 1)];
-    }),
-  );
+  const values = valuesOf(fields);
   const version = values.get("version") ?? "v1";
   if (version !== "v1" && version !== "v0.2")
     throw new BuildError(

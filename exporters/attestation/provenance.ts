@@ -69,7 +69,8 @@ export interface Capture {
   readonly usesNetwork: boolean;
   /** Something was built whose sources are not known, beside directories of the client. */
   readonly isIncomplete: boolean;
-  readonly builderPlatform: Platform;
+  /** null: it is not said. */
+  readonly builderPlatform: Platform | null;
 }
 
 /** A file that steps are written in. */
@@ -148,7 +149,9 @@ function slsa1(capture: Capture, options: PredicateOptions): Json {
       // A map in BuildKit, whose keys are sorted at every depth.
       internalParameters: deepSorted({
         ...(detail === null ? {} : { buildConfig: configJson(detail.config) }),
-        builderPlatform: formatPlatform(capture.builderPlatform),
+        ...(capture.builderPlatform === null
+          ? {}
+          : { builderPlatform: formatPlatform(capture.builderPlatform) }),
       }),
     },
     runDetails: {
@@ -182,7 +185,8 @@ function slsa02(capture: Capture, options: PredicateOptions): Json {
     invocation: {
       configSource: some({ uri: source.uri, digest: source.digest, entryPoint: source.path }),
       parameters: request,
-      environment: { platform: formatPlatform(capture.builderPlatform) },
+      environment:
+        capture.builderPlatform === null ? {} : { platform: formatPlatform(capture.builderPlatform) },
     },
     ...(detail === null ? {} : { buildConfig: configJson(detail.config) }),
     metadata: {

@@ -206,6 +206,12 @@ describe("flags of build", () => {
     deepEqual(await provenance(["--attest=type=provenance,filename=a/b.json,reproducible=true"]), {
       ...{ ...max, filename: "b.json", reproducible: true },
     });
+    const sbom = ["--attest=type=sbom,generator=h.io/scan:1,SCAN_DEPTH=2"];
+    deepEqual((await read(sbom)).attestations, {
+      provenance: null,
+      sbom: { generator: "h.io/scan:1", params: { SCAN_DEPTH: "2" } },
+    });
+    deepEqual((await read(["--sbom=true"])).attestations?.sbom, { generator: null, params: {} });
     // Of two for one type the first counts, and --attest comes before its shorthand.
     equal((await provenance(["--provenance=mode=max", "--attest=type=provenance,mode=min"]))?.mode, "min");
     equal(await provenance(["--provenance=mode=max", "--attest=type=provenance,disabled=true"]), null);
@@ -224,7 +230,7 @@ describe("flags of build", () => {
       [["--provenance=version=v9"], /^invalid provenance SLSA version: v9$/],
       [["--provenance=reproducible=maybe"], /^failed to parse reproducible flag "maybe"$/],
       [["--provenance=filename=.."], /^invalid filename "\.\."$/],
-      [["--sbom=true"], /^SBOM attestations are not supported yet$/],
+      [["--sbom=generator="], /^sbom generator cannot be empty$/],
       [
         [],
         /^invalid BUILDX_NO_DEFAULT_ATTESTATIONS: perhaps$/,
