@@ -23,7 +23,8 @@ import {
 import type { SecretSource, SshSource } from "./flags-values.ts";
 
 /** All of a BuildRequest that the command line alone says; the directories are for the session. */
-export interface BuildFlags extends Omit<BuildRequest, "context" | "dockerfile" | "outputs" | "session"> {
+export interface BuildFlags
+  extends Omit<BuildRequest, "context" | "dockerfile" | "outputs" | "session" | "frontendArgs"> {
   readonly directories: ReadonlyMap<string, string>;
   readonly secrets: readonly SecretSource[];
   readonly ssh: readonly SshSource[];
@@ -37,7 +38,6 @@ export async function readBuildFlags(
   proxies: ReadonlyMap<string, string>,
   signal: AbortSignal,
 ): Promise<BuildFlags> {
-  refuseUnavailable(flags);
   const fileArgs: string[] = [];
   for (const path of flags.all("build-arg-file"))
     fileArgs.push(...(await readArgFile(resolve(cwd, path), signal)));
@@ -89,6 +89,7 @@ export async function readBuildFlags(
     call: readCall(flags),
     sourcePolicies: await readPolicies(env, cwd, signal),
     verifySource: null,
+    attestations: await readAttestations(flags, env),
     ...(await readCaches(flags, isOn(buildArgs.get("BUILDKIT_INLINE_CACHE")), env, cwd)),
   });
 }
@@ -153,21 +154,13 @@ function lastOfEachName<T extends { readonly name: string }>(values: readonly T[
   return [...new Map(values.map((value) => [value.name, value])).values()];
 }
 
-/** Flags of buildx whose work is not done here: accepted where they ask for nothing, else a clear error. */
-function refuseUnavailable(flags: ParsedFlags): void {
-  for (const name of ["provenance", "sbom"]) {
-    const value = flags.one(name);
-    if (value !== null && !/^(?:false|0|disabled=true)$/i.test(value)) {
-      throw new BuildError("USAGE", `--${name}=${value}: attestations are not supported yet`, {
-        hint: `use --${name}=false`,
-      });
-    }
-  }
-  for (const value of flags.all("attest")) {
-    if (!parseCsv(value).includes("disabled=true")) {
-      throw new BuildError("USAGE", `--attest=${value}: attestations are not supported yet`);
-    }
-  }
+/** null: nothing is to be said of the results. */
+async function readAttestations(flags: ParsedFlags, env: Environment): Promise<BuildRequest["attestations"]> {
+  const asked = { attest: flags.all("attest"), provenance: flags.one("provenance"), sbom: flags.one("sbom") };
+  const noDefault = env["BUILDX_NO_DEFAULT_ATTESTATIONS"];
+  if (asked.attest.length === 0 && !asked.provenance && !asked.sbom && !noDefault) return null;
+  const { attestationTerms, readAttestFlags } = await import("./attest-flags.ts");
+  return attestationTerms(readAttestFlags(asked, noDefault));
 }
 
 function readNetwork(text: string | null): "default" | "host" | "none" {

@@ -42,7 +42,11 @@ export const BUILD_FLAGS: CommandFlags = {
       help: "Run frontends in images (# syntax=): of these repositories, or of any",
     },
     { name: "annotation", kind: "list", help: "Add an annotation to the image (format: [TYPE:]KEY=VALUE)" },
-    { name: "attest", kind: "list", help: 'Attestation parameters (only "disabled=true" so far)' },
+    {
+      name: "attest",
+      kind: "list",
+      help: 'Attestations (format: "type=provenance,mode=max,version=v1|v0.2")',
+    },
     {
       name: "build-arg",
       kind: "list",
@@ -112,7 +116,7 @@ export const BUILD_FLAGS: CommandFlags = {
       initial: '"auto"',
       help: 'Progress output ("auto", "plain", "tty", "rawjson", "quiet")',
     },
-    { name: "provenance", kind: "string", help: 'Provenance attestation (only "false" so far)' },
+    { name: "provenance", kind: "string", help: 'Shorthand for "--attest=type=provenance"' },
     { name: "pull", kind: "bool", help: "Always ask the registry for a newer version of base images" },
     { name: "push", kind: "bool", help: 'Shorthand for "--output=type=registry"' },
     {

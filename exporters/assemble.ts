@@ -1,7 +1,7 @@
 // Assembles an image: its layers in the required format, its documents in the content store.
 
 import type { Digest } from "../solver/graph/digest.ts";
-import { redactUrl } from "../solver/graph/error.ts";
+import { BuildError, redactUrl } from "../solver/graph/error.ts";
 import { formatPlatform } from "../solver/graph/op.ts";
 import { isBaseLayer, type BuiltImage, type LayerId } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
@@ -10,7 +10,7 @@ import { goTime } from "./go-json.ts";
 import { type Document, type ImageLayer, type MadeImage, makeImage, makeIndex } from "./image.ts";
 import { epochOf, type ImageOptions } from "./output-grammar.ts";
 import { during, lineOf, moment, type Report } from "./shown.ts";
-import type { ExportDeps, OutputContext } from "./contract.ts";
+import type { Attestation, ExportDeps, OutputContext } from "./contract.ts";
 import type { Lease, RemoteBlob } from "../cache/contract.ts";
 
 /** BuildKit's annotation of a layer with rewritten times: the epoch in seconds. */
@@ -47,13 +47,15 @@ export async function assemble(
   const making: LayerMaking = { ...form, epochSeconds, deps, remotes };
   const { signal } = context;
   const makeOptions = { ociTypes: options.ociTypes, annotations: options.annotations, epochSeconds };
-  const isIndex = context.multiPlatform || images.length > 1;
+  const attestations = attestationsFor(images, form, context);
+  const isIndex = context.multiPlatform || images.length > 1 || attestations !== null;
   await using scope = new Scope(signal);
   // Blobs of one layer in two images are one call to the source, which shares the work.
   const layers = await during(context, "exporting layers", () =>
     scope.all(
       images.map((image) => (signal: AbortSignal) => {
-        const platform = isIndex ? `${formatPlatform(image.platform)} ` : "";
+        const isOne = images.length === 1 && !context.multiPlatform;
+        const platform = isOne ? "" : `${formatPlatform(image.platform)} `;
         return Promise.all(
           image.layers.map((id, index) => {
             const label = `exporting ${platform}layer ${index + 1}/${image.layers.length}`;
@@ -80,9 +82,50 @@ export async function assemble(
   if (only === undefined) throw new Error("no image to export");
   if (!isIndex)
     return { images: made, top: only.manifest, isIndex, remotes, created: newest(made, epochSeconds) };
-  const top = makeIndex(made, makeOptions);
+  const all = [...made];
+  if (attestations !== null) {
+    const { attestationManifest } = await import("./attestation/statement.ts");
+    for (const [index, image] of made.entries()) {
+      const own = attestations[index] ?? [];
+      if (own.length === 0) continue;
+      const ids = images[index]?.layers ?? [];
+      const known = image.layers.map(({ descriptor }, at) => ({ id: ids[at] as LayerId, descriptor }));
+      const attached = await attestationManifest(image, known, own, {
+        names: options.names,
+        ociArtifact: options.ociArtifact ?? options.ociTypes,
+      });
+      const { config, manifest } = attached.image;
+      for (const { bytes, descriptor } of attached.statements) {
+        lease.addBlobs([descriptor.digest]);
+        deps.store.content.put(bytes);
+      }
+      put("attestation manifest", manifest);
+      lease.addBlobs([config.descriptor.digest]);
+      deps.store.content.put(config.bytes);
+      all.push(attached.image);
+    }
+  }
+  const top = makeIndex(all, makeOptions);
   put("manifest list", top);
-  return { images: made, top, isIndex, remotes, created: newest(made, epochSeconds) };
+  return { images: all, top, isIndex, remotes, created: newest(made, epochSeconds) };
+}
+
+/** By image; null: there are none for this output. An image alone gets no index for what is only to be inline, where the output does not ask for
+ *  it (BuildKit: ForceInlineAttestations). Throws OUTPUT_INVALID. */
+function attestationsFor(
+  images: readonly BuiltImage[],
+  { options }: ImageForm,
+  { attestations = [], multiPlatform }: OutputContext,
+): readonly (readonly Attestation[])[] | null {
+  if (attestations.every((own) => own.length === 0)) return null;
+  const isIndex = multiPlatform || images.length > 1;
+  if (!isIndex && !options.attestationInline && attestations.flat().every(({ inlineOnly }) => inlineOnly))
+    return null;
+  if (!options.ociTypes)
+    throw new BuildError("OUTPUT_INVALID", 'cannot export attestations with "oci-mediatypes=false"', {
+      hint: "leave it out, or add --provenance=false",
+    });
+  return attestations;
 }
 
 /** The image with the config that its output was given. */

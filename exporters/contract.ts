@@ -16,6 +16,8 @@ export interface FilesTree {
   readonly folder: string | null;
   /** What messages call it: "linux/amd64". */
   readonly name: string;
+  /** Files in its root that no layer has, with mode 600. */
+  readonly more: readonly { readonly name: string; readonly data: Uint8Array }[];
 }
 
 export interface FilesJob {
@@ -31,6 +33,12 @@ export interface FilesJob {
 
 /** Writes trees; returns the bytes of the tar or of all files. They belong to the caller's user where it may not give them their owner. */
 export type FilesKeeper = (job: FilesJob, options: { readonly signal: AbortSignal }) => Promise<number>;
+
+/** Digests of all regular files of a tree, in the order of a walk by bytes. */
+export type FileDigests = (
+  layers: readonly LayerId[],
+  options: { readonly signal: AbortSignal },
+) => Promise<readonly Subject[]>;
 
 /** The requested format of a layer. */
 export interface LayerVariant {
@@ -77,11 +85,37 @@ export interface ExportDeps {
   /** Opened when needed: most outputs do not use a registry. */
   readonly registry: () => Promise<Registry>;
   readonly files: FilesKeeper;
+  readonly digests: FileDigests;
   /** Receives outputs whose destination is the client (dest=-); null: it accepts none, as a terminal. */
   readonly client: ClientOutputs | null;
   /** Command lines for `--load`, tried in order: [["docker","load"],["podman","load"]]. */
   readonly loaders: readonly (readonly string[])[];
   readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** An image that is attested, as its attestations may need to know it. */
+export interface AttestedImage {
+  /** By layer of the image, oldest first, as in its manifest; null: files are exported, and no image is made. */
+  readonly layers: readonly { readonly id: LayerId; readonly descriptor: Descriptor }[] | null;
+}
+
+/** What a statement is about: digests in hexadecimal, by algorithm. */
+export interface Subject {
+  readonly name: string;
+  readonly digest: Readonly<Record<string, string>>;
+}
+
+/** Something said of one image, or of its files: an in-toto statement without its subject. */
+export interface Attestation {
+  readonly predicateType: string;
+  /** Name of its file beside exported files: "provenance.json". */
+  readonly filename: string;
+  /** Only for outputs that are images; BuildKit's inline-only. */
+  readonly inlineOnly: boolean;
+  /** JSON text; called once for each output, when the layers are there. */
+  readonly predicate: (image: AttestedImage) => Promise<string>;
+  /** What it is about; left out: the image itself, or all its files. */
+  readonly subjects?: readonly Subject[];
 }
 
 export interface ExportContext {
@@ -95,6 +129,8 @@ export interface ExportContext {
   readonly epochSeconds: number | null;
   /** The clock, for progress and for names in the image store; never for image content. */
   readonly nowMs: () => number;
+  /** Of each image, by its place; left out: there are none. */
+  readonly attestations?: readonly (readonly Attestation[])[];
 }
 
 /** The same for one output. */

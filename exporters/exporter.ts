@@ -19,7 +19,7 @@ import { pushImage } from "./registry.ts";
 import { moment } from "./shown.ts";
 import type { StoredImage } from "./stored.ts";
 import { withWholeBlobs } from "./whole.ts";
-import type { ExportContext, ExportDeps, ExportOutcome, OutputContext } from "./contract.ts";
+import type { Attestation, ExportContext, ExportDeps, ExportOutcome, OutputContext } from "./contract.ts";
 import type { Lease } from "../cache/contract.ts";
 
 export { confirmPushed } from "./names.ts";
@@ -37,7 +37,8 @@ export async function runOutputs(
   deps: ExportDeps,
   context: ExportContext,
 ): Promise<ExportOutcome[]> {
-  checkOutputs(outputs, { isIndex: context.multiPlatform || images.length > 1, client: deps.client });
+  const isIndex = context.multiPlatform || images.length > 1;
+  checkOutputs(outputs, { isIndex, client: deps.client, attestations: context.attestations?.flat() ?? [] });
   await using scope = new Scope(context.signal);
   const lease = scope.use(deps.store.lease());
   for (const image of images) lease.addLayers(image.layers);
@@ -60,6 +61,9 @@ export interface SavedImage {
   readonly annotations: readonly Annotation[];
   readonly ociTypes: boolean;
   readonly isIndex: boolean;
+  /** For one that has to be assembled: by image, and in which form. */
+  readonly attestations: readonly (readonly Attestation[])[];
+  readonly ociArtifact: boolean | null;
   /** The requested parts of the image, byte for byte; null: it has to be assembled. Called again after damage. */
   readonly asItIs: () => StoredImage | null;
 }
@@ -80,9 +84,18 @@ export async function saveTogether(
   await asStep(context, () =>
     withWholeBlobs(layers, deps.store, context, async () => {
       const named: NamedImage[] = [];
-      for (const { images, names, annotations, ociTypes, isIndex, asItIs } of all) {
-        const each = { ...context, multiPlatform: isIndex };
-        const how = { ...output.image, annotations, ociTypes };
+      for (const {
+        images,
+        names,
+        annotations,
+        ociTypes,
+        ociArtifact,
+        isIndex,
+        asItIs,
+        attestations,
+      } of all) {
+        const each = { ...context, multiPlatform: isIndex, attestations };
+        const how = { ...output.image, names, annotations, ociTypes, ociArtifact };
         const assembled =
           asItIs()?.assembled ??
           (await assemble(images, { options: how, isPlain: false }, deps, each, lease));
@@ -93,11 +106,19 @@ export async function saveTogether(
   );
 }
 
-/** Checks outputs before any work. `isIndex`: the result is an index; client: as in ExportDeps. Throws
- *  OUTPUT_INVALID. */
+export interface OutputChecks {
+  /** The result is an index. */
+  readonly isIndex: boolean;
+  /** As in ExportDeps. */
+  readonly client: ClientOutputs | null;
+  /** Left out: there are none. */
+  readonly attestations?: readonly Pick<Attestation, "inlineOnly">[];
+}
+
+/** Checks outputs before any work. Throws OUTPUT_INVALID. */
 export function checkOutputs(
   outputs: readonly Output[],
-  { isIndex, client }: { readonly isIndex: boolean; readonly client: ClientOutputs | null },
+  { isIndex, client, attestations = [] }: OutputChecks,
 ): void {
   const names = new Set<string>();
   for (const output of outputs) {
@@ -132,7 +153,10 @@ export function checkOutputs(
     }
     if (output.kind === "image" && output.push && output.pushByDigest)
       checkDigestOnly(output.image.writtenNames);
-    if ((output.kind === "archive" || output.kind === "image") && !isIndex) {
+    const isAttested =
+      (output.kind === "archive" || output.kind === "image") &&
+      attestations.some(({ inlineOnly }) => !inlineOnly || output.image.attestationInline);
+    if ((output.kind === "archive" || output.kind === "image") && !isIndex && !isAttested) {
       const { index, indexDescriptor } = annotationsFor(output.image.annotations, null);
       if (Object.keys(index).length + Object.keys(indexDescriptor).length > 0) {
         throw new BuildError("OUTPUT_INVALID", "index annotations not supported for single platform export");

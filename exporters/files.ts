@@ -7,7 +7,7 @@ import type { BuiltImage } from "../solver/graph/request.ts";
 import { makeOutputDirectory, sendToClient, writeFileWhole } from "./file-output.ts";
 import { epochOf, type FilesOutput } from "./output-grammar.ts";
 import { during, type Report } from "./shown.ts";
-import type { ExportDeps, OutputContext } from "./contract.ts";
+import type { ExportDeps, FilesTree, OutputContext } from "./contract.ts";
 
 const COPY_BYTES = 1 << 20;
 
@@ -19,12 +19,27 @@ export async function exportFiles(
   context: OutputContext,
 ): Promise<void> {
   const { signal } = context;
-  const isSplit = output.platformSplit ?? (context.multiPlatform || images.length > 1);
-  const trees = images.map(({ layers, platform }) => ({
-    layers,
-    folder: isSplit ? folderOf(platform) : null,
-    name: formatPlatformAll(platform),
-  }));
+  const isMap = context.multiPlatform || images.length > 1;
+  const isSplit = output.platformSplit ?? isMap;
+  const trees = await Promise.all(
+    images.map(async ({ layers, platform }, index): Promise<FilesTree> => {
+      const own = (context.attestations?.[index] ?? []).filter(({ inlineOnly }) => !inlineOnly);
+      const suffix = isMap && !isSplit ? `.${folderOf(platform)}` : "";
+      return {
+        layers,
+        folder: isSplit ? folderOf(platform) : null,
+        name: formatPlatformAll(platform),
+        more:
+          own.length === 0
+            ? []
+            : await (await import("./attestation/files.ts")).statementFiles(
+                own,
+                await during(context, "hashing files", () => deps.digests(layers, { signal })),
+                { prefix: output.attestationPrefix, suffix },
+              ),
+      };
+    }),
+  );
   const epochSeconds = epochOf(output.epochSeconds, context.epochSeconds);
   const shown = output.dest.kind === "path" ? output.dest.path : null;
   const write = async (dest: string, report: Report): Promise<void> => {

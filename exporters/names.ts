@@ -6,9 +6,10 @@ import { formatRepository, parseReference } from "../cache/registry/reference.ts
 import type { Digest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import { formatPlatformAll } from "../solver/graph/op.ts";
-import type { BuiltImage } from "../solver/graph/request.ts";
+import type { BuiltImage, Descriptor } from "../solver/graph/request.ts";
 import type { Assembled } from "./assembled.ts";
 import type { ImageOutput } from "./output-grammar.ts";
+import { isAttestation } from "./stored.ts";
 import type { ImageRecord, Store } from "../cache/contract.ts";
 
 /** A built image that gets names. */
@@ -60,7 +61,9 @@ export function nameImage(
  */
 export function confirmPushed(assembled: Assembled, names: readonly string[], store: Store): void {
   const { descriptor } = assembled.top;
-  const configs = assembled.images.map(({ config }) => config.descriptor.digest);
+  const configs = assembled.images
+    .filter(({ manifest }) => !isAttestation(manifest.descriptor))
+    .map(({ config }) => config.descriptor.digest);
   for (const name of names) {
     const named = store.records.get<ImageRecord>(IMAGE_SPACE, name);
     if (named === null) continue;
@@ -86,9 +89,12 @@ function isSameImage(some: readonly Digest[], others: readonly Digest[]): boolea
   return some.length > 0 && some.length === others.length && some.every((one) => others.includes(one));
 }
 
-/** Configs of a manifest, or of all that an index names; none when it is not here as a whole. */
+/** Configs of a manifest, or of all images that an index names; none when it is not here as a whole. What is attested changes with the form of
+ *  the layers. */
 function configsOf(store: Store, target: Digest): readonly Digest[] {
-  return documentsOf(store, target).flatMap((one) => (one.kind === "manifest" ? [one.config.digest] : []));
+  const [top, ...images] = documentsOf(store, target, (one) => !isAttestation(one));
+  const manifests = top?.kind === "index" ? images : [top];
+  return manifests.flatMap((one) => (one?.kind === "manifest" ? [one.config.digest] : []));
 }
 
 /** All that the documents of an image say, but for the form of its layers. */
@@ -104,13 +110,18 @@ function wordsOf(store: Store, target: Digest): string {
   );
 }
 
-/** A manifest, or an index and all its manifests; none when it is not here as a whole. */
-function documentsOf(store: Store, target: Digest): readonly (Manifest | Index)[] {
+/** A manifest, or an index and all its manifests that are wanted; none when it is not here as a whole. */
+function documentsOf(
+  store: Store,
+  target: Digest,
+  isWanted: (descriptor: Descriptor) => boolean = () => true,
+): readonly (Manifest | Index)[] {
   try {
     const read = (digest: Digest): Manifest | Index =>
       parseDocument(store.content.read(digest, MANIFEST_MAX_BYTES), null, digest);
     const top = read(target);
-    return top.kind === "manifest" ? [top] : [top, ...top.manifests.map(({ digest }) => read(digest))];
+    if (top.kind === "manifest") return [top];
+    return [top, ...top.manifests.filter(isWanted).map(({ digest }) => read(digest))];
   } catch (error) {
     if (error instanceof BuildError) return [];
     throw error;

@@ -45,6 +45,10 @@ export interface ImageOptions {
   readonly marksRewritten: boolean;
   readonly epochSeconds: OutputEpoch;
   readonly annotations: readonly Annotation[];
+  /** Attestations that are only wanted inline are attached to an image alone, too, which makes it an index. */
+  readonly attestationInline: boolean;
+  /** Attestation manifests are OCI artifacts; false: they look like images; null: artifacts where the types are OCI's. */
+  readonly ociArtifact: boolean | null;
 }
 
 export interface ImageOutput {
@@ -73,6 +77,8 @@ export interface FilesOutput {
   /** Folders linux_amd64 … ; null: only with several platforms. */
   readonly platformSplit: boolean | null;
   readonly epochSeconds: OutputEpoch;
+  /** Begins the names of files with attestations. */
+  readonly attestationPrefix: string;
 }
 export interface NoOutput {
   readonly kind: "cacheonly";
@@ -109,15 +115,10 @@ export function parseOutput(text: string, onUnknown: ((attribute: string) => voi
         "an output must have a type or a path",
         "for example -o type=oci,dest=image.tar or -o out",
       );
+    const rest = { platformSplit: null, epochSeconds: null, attestationPrefix: "" };
     return text === "-"
-      ? { kind: "files", form: "tar", dest: STDOUT, platformSplit: null, epochSeconds: null }
-      : {
-          kind: "files",
-          form: "directory",
-          dest: { kind: "path", path: text },
-          platformSplit: null,
-          epochSeconds: null,
-        };
+      ? { kind: "files", form: "tar", dest: STDOUT, ...rest }
+      : { kind: "files", form: "directory", dest: { kind: "path", path: text }, ...rest };
   }
   const pairs = new Map<string, string>();
   for (const field of fields) {
@@ -159,7 +160,7 @@ function outputOf(type: string, attributes: Attributes): Output {
         unpack: attributes.boolean("unpack") ?? false,
         nameCanonical: attributes.boolean("name-canonical") ?? false,
         danglingNamePrefix: attributes.text("dangling-name-prefix"),
-        image: imageOptionsOf(attributes),
+        image: imageOptionsOf(attributes, { attestationInline: true }),
       };
       return output;
     }
@@ -168,18 +169,24 @@ function outputOf(type: string, attributes: Attributes): Output {
       const tar = attributes.boolean("tar") ?? true;
       const dest = destinationOf(attributes.text("dest"), type === "docker" && tar ? null : type, tar);
       attributes.text("context"); // which docker context loads it is docker's own matter
-      return { kind: "archive", format: type, dest, tar, image: imageOptionsOf(attributes) };
+      return {
+        kind: "archive",
+        format: type,
+        dest,
+        tar,
+        image: imageOptionsOf(attributes, { attestationInline: false }),
+      };
     }
     case "local":
     case "tar": {
       const dest = destinationOf(attributes.text("dest"), type, type === "tar");
-      attributes.text("attestation-prefix"); // there are no attestations to name
       return {
         kind: "files",
         form: type === "tar" ? "tar" : "directory",
         dest: dest as Destination,
         platformSplit: attributes.boolean("platform-split"),
         epochSeconds: epochAttribute(attributes),
+        attestationPrefix: prefixOf(attributes.text("attestation-prefix") ?? ""),
       };
     }
     case "cacheonly":
@@ -190,6 +197,12 @@ function outputOf(type: string, attributes: Attributes): Output {
         `types are ${TYPES.join(", ")}`,
       );
   }
+}
+
+/** Files of attestations are beside the others, in no directory of their own. */
+function prefixOf(text: string): string {
+  if (!/[/\0]/.test(text)) return text;
+  throw invalid(`invalid attestation-prefix ${JSON.stringify(printable(text, 60))}`, "it begins a file name");
 }
 
 const STDOUT: Destination = { kind: "client", name: "-" };
@@ -210,17 +223,17 @@ function destinationOf(text: string | null, needed: string | null, isFile: boole
   throw invalid(`dest is required for ${needed} exporter`, "add dest=DIRECTORY");
 }
 
-function imageOptionsOf(attributes: Attributes): ImageOptions {
+/** Defaults that BuildKit's exporters do not share. */
+interface ImageDefaults {
+  readonly attestationInline: boolean;
+}
+
+function imageOptionsOf(attributes: Attributes, defaults: ImageDefaults): ImageOptions {
   const compressionText = attributes.text("compression");
   const compression = compressionOf(compressionText ?? "gzip");
   const level = attributes.integer("compression-level");
   const annotations = attributes.annotations();
-  for (const name of [
-    "buildinfo",
-    "buildinfo-attrs",
-    "attestation-inline",
-    "unsafe-internal-store-allow-incomplete",
-  ]) {
+  for (const name of ["buildinfo", "buildinfo-attrs", "unsafe-internal-store-allow-incomplete"]) {
     attributes.boolean(name); // accepted as BuildKit does; they change nothing here
   }
   attributes.plainBoolean("prefer-nondist-layers"); // nor does this
@@ -229,6 +242,9 @@ function imageOptionsOf(attributes: Attributes): ImageOptions {
   if (!ociTypes && annotations.some(({ target }) => target !== "manifest")) {
     throw invalid('cannot export annotations with "oci-mediatypes=false"', "omit one of the two");
   }
+  const ociArtifact = attributes.plainBoolean("oci-artifact");
+  if (ociArtifact === true && !ociTypes)
+    throw invalid('"oci-artifact=true" conflicts with "oci-mediatypes=false"', "omit one of the two");
   const names = splitNames(attributes.text("name") ?? "");
   const rewrite = attributes.plainBoolean("rewrite-timestamp") ?? false;
   const frontendName = names.length === 1 && names[0] === "*";
@@ -245,6 +261,8 @@ function imageOptionsOf(attributes: Attributes): ImageOptions {
     marksRewritten: rewrite,
     epochSeconds: epochAttribute(attributes),
     annotations,
+    attestationInline: attributes.boolean("attestation-inline") ?? defaults.attestationInline,
+    ociArtifact,
   };
 }
 

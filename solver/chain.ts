@@ -55,6 +55,26 @@ export function chainOf(job: Job, records: ResultRecords): readonly ChainStep[] 
   return steps;
 }
 
+/** Sources of a solved job that have names, and what they stood for. */
+export function materialsOf(job: Job): ReadonlyMap<Digest, string> {
+  const known = [...job.nodes.values()].flatMap(({ vertex, material }): [Digest, string][] =>
+    material === null ? [] : [[vertex.digest, material]],
+  );
+  return new Map(known);
+}
+
+/** Results of the steps of a solved job by output, as far as they are known: also of those that a hit above made unnecessary. */
+export function resultsOf(job: Job, records: ResultRecords): ReadonlyMap<Digest, readonly (Result | null)[]> {
+  const results = new Map<Digest, readonly (Result | null)[]>();
+  for (const node of job.nodes.values()) {
+    const key = "key" in node.edge ? node.edge.key : null;
+    const isKept = node.facts.sort === "step" || node.facts.sort === "source";
+    const found = key === null || !isKept ? null : records.find(key, node.outputs);
+    results.set(node.vertex.digest, outputsOf(node, found, results));
+  }
+  return results;
+}
+
 function outputsOf(
   node: Node,
   found: Found | null,

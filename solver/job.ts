@@ -35,6 +35,8 @@ export interface Node {
     content: readonly (KeyPart | null)[] | null;
   };
   pin: Digest | null;
+  /** Of a source that was pinned: what it stood for, in the words of provenance. */
+  material: string | null;
 }
 
 export interface Job {
@@ -80,6 +82,7 @@ export function loadJob(request: SolveRequest, roots: readonly Input[]): Job {
       end: "unreached",
       seen: { definition: null, content: null },
       pin: null,
+      material: null,
     };
     below.forEach((input, index) => {
       input.users.push({ node, index });

@@ -147,7 +147,10 @@ export async function runJob(
       throw new Error(`an edge that was ${before.phase} waits for nothing after "${message.kind}"`);
     }
     node.edge = edge;
-    if (message.kind === "pinned") node.pin = message.pin.digest;
+    if (message.kind === "pinned") {
+      node.pin = message.pin.digest;
+      node.material = message.pin.material;
+    }
     noteParts(node, edge);
     if (debug.enabled && edge.phase !== before.phase)
       debug("%s: %s", node.note?.name ?? node.vertex.digest, edge.phase);

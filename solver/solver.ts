@@ -1,8 +1,9 @@
 // The door of the solver: decides which vertices of a definition must run, and runs them.
 
 import type { ChainStep } from "../cache/remote-cache/chain.ts";
-import { chainOf } from "./chain.ts";
+import { chainOf, materialsOf, resultsOf } from "./chain.ts";
 import type { Definition, Input } from "./graph/definition.ts";
+import type { Digest } from "./graph/digest.ts";
 import type { CallContext, Result, SolveRequest } from "./graph/request.ts";
 import { type Flights, openFlights } from "./flight.ts";
 import { loadJob } from "./job.ts";
@@ -21,6 +22,21 @@ export interface Solution extends AsyncDisposable {
   readonly results: readonly Result[];
   /** All results of the build with their keys, for the export of caches. Valid until it is disposed. */
   readonly chain: () => readonly ChainStep[];
+  /** What the roots are made of, for provenance. */
+  readonly origins: () => Origins;
+}
+
+/** What results were made of. */
+export interface Origins {
+  /** The graph as it was solved: sources are those that policies let pass. */
+  readonly definition: Definition;
+  readonly roots: readonly Input[];
+  /** What a root that was asked for is called in this graph. */
+  readonly rootOf: (asked: Input) => Input;
+  /** Source vertex → manifest digest, digest of a file, or git commit it stood for; local directories have none. */
+  readonly materials: ReadonlyMap<Digest, string>;
+  /** Results of steps, by vertex and output, as far as they are known. Valid until the solution is disposed. */
+  readonly results: () => ReadonlyMap<Digest, readonly (Result | null)[]>;
 }
 
 export interface SolveOptions {
@@ -108,6 +124,11 @@ export function openSolver(means: Means, sharing: Sharing = openSharing()): Solv
         return {
           results,
           chain: () => chainOf(job, records),
+          origins: () => ({
+            ...{ definition, roots, materials: materialsOf(job) },
+            rootOf: (root) => roots[askedRoots.findIndex((one) => isSameInput(one, root))] ?? root,
+            results: () => resultsOf(job, records),
+          }),
           async [Symbol.asyncDispose]() {
             try {
               explained();
@@ -126,6 +147,10 @@ export function openSolver(means: Means, sharing: Sharing = openSharing()): Solv
       }
     },
   };
+}
+
+function isSameInput(a: Input, b: Input): boolean {
+  return a.vertex === b.vertex && a.output === b.output;
 }
 
 const LATER_MS = 20;

@@ -94,6 +94,10 @@ const DOORS: readonly string[] = [
   "exporters/contract.ts",
   "exporters/image.ts", // the documents of an image that import makes
   "exporters/annotations.ts", // the words of --annotation
+  "exporters/attestation/grammar.ts", // the words of --attest
+  "exporters/attestation/llb-json.ts", // steps as provenance has them
+  "exporters/attestation/provenance.ts",
+  "exporters/attestation/statement.ts", // what was said of an image, of the same image in another form
   "exporters/cache-early.ts", // layers that leave while the build goes on
   "exporters/cache-export.ts",
   "exporters/docker.ts", // docker load
@@ -153,6 +157,7 @@ const DOORS: readonly string[] = [
   "cache/layers/apply.ts", // layers as tars: what the keeper runs
   "cache/layers/archive.ts",
   "cache/layers/export-tree.ts",
+  "cache/layers/file-digests.ts",
   "cache/layers/listing.ts", // what fsck and the keeper know of a layer's directory
   "cache/layers/implied.ts", // what a stack of layers has to put right
   "cache/layers/ids.ts",
@@ -244,9 +249,9 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
   "the store's own files": [
     "bin/engine/archives.ts",
     "bin/engine/build-context.ts",
-    "bin/engine/build-result.ts",
     "bin/engine/cache-mounts.ts",
     "bin/engine/layer-source.ts",
+    "bin/engine/tree-files.ts",
     "cache/cache-mounts.ts",
     "cache/ceiling.ts",
     "cache/check.ts",
@@ -259,6 +264,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "cache/layers/apply.ts",
     "cache/layers/decompress.ts",
     "cache/layers/export-tree.ts",
+    "cache/layers/file-digests.ts",
     "cache/layers/implied.ts",
     "cache/layers/pack.ts",
     "cache/leases.ts",

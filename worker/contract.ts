@@ -14,6 +14,8 @@ export interface Pin {
   readonly digest: Digest | null;
   /** The result if it is available without work (an image's layers before they are fetched, a live directory). */
   readonly result: Result | null;
+  /** What provenance calls it: digest of a manifest (or index), of a file or blob, or a git commit. null: it has no name but its files. */
+  readonly material: string | null;
 }
 
 export interface Worker extends AsyncDisposable {

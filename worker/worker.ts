@@ -326,7 +326,11 @@ export function openWorker(options: WorkerOptions): LocalWorker {
           platform ?? options.defaultPlatform,
           context,
         );
-        return { digest: imageDigest(image.layers, store), result: { kind: "layers", layers: image.layers } };
+        return {
+          digest: imageDigest(image.layers, store),
+          result: { kind: "layers", layers: image.layers },
+          material: image.isPrivate ? null : image.digest,
+        };
       }
       case "docker-image+blob":
       case "oci-layout+blob":
@@ -336,7 +340,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
           keeper,
         });
       case "local":
-        return { digest: null, result: await local.result(op, vertex, context, paths) };
+        return { digest: null, result: await local.result(op, vertex, context, paths), material: null };
       case "http":
       case "https":
         return (await import("./sources/http.ts")).pinHttp(op, store, context, options.transport);

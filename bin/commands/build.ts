@@ -148,7 +148,11 @@ async function build(
     });
     await using ssh = await openSshSockets(agents, { config, tempDir: () => engine.store.tempDir() });
     const session = openBuildSession(config, where.context, { signal, directories, secrets, ssh: ssh.paths });
-    const request = buildRequest({ ...asked, ...where, outputs, session });
+    const plain = buildRequest({ ...asked, ...where, outputs, session });
+    const request =
+      plain.attestations === null
+        ? plain
+        : { ...plain, frontendArgs: (await import("../frontend-args.ts")).frontendArgs(plain) };
     const usage = openStepUsage();
     const options: EngineBuildOptions = {
       signal,

@@ -12,6 +12,7 @@ import type {
 import { givenAttributes } from "../cache-attributes.ts";
 import { cacheFromOf, cacheToOf, type DirectoryAt } from "../cache-flags.ts";
 import { parseCsv, parsePlatforms, parseSize, parseUlimit } from "../flags-values.ts";
+import { parseAttestations } from "../../exporters/attestation/grammar.ts";
 import { type ImageOptions, type Output, parseOutput } from "../../exporters/output-grammar.ts";
 import { gitContext } from "../../frontend/git-ref.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
@@ -67,8 +68,20 @@ export function termsOf(
     cacheTo: cacheExports(solve, session),
     sourcePolicies: policiesIn(solve.SourcePolicy === undefined ? [] : [solve.SourcePolicy]),
     verifySource: null,
+    attestations: attestationsIn(solve.FrontendAttrs),
     session: session ?? contextOnly({ kind: "empty" }),
   };
+}
+
+/** Attributes "attest:TYPE", and build arguments in their place. BuildKit: frontend/attestations/parse.go. Throws BuildError. */
+function attestationsIn(options: Attributes): BuildTerms["attestations"] {
+  const asked = new Map<string, readonly string[]>();
+  for (const [name, value] of Object.entries(options)) {
+    const [, type = null] = /^(?:attest:|build-arg:BUILDKIT_ATTEST_)(.*)$/s.exec(name) ?? [];
+    // Clients write the type once more, as a field.
+    if (type !== null) asked.set(type.toLowerCase(), value === "" ? [] : parseCsv(value));
+  }
+  return asked.size === 0 ? null : parseAttestations(asked);
 }
 
 /** The exporters of a request, also of clients that know of one only. */
@@ -143,6 +156,7 @@ export function requestOf(
     ulimits: options["ulimit"] ? parseCsv(options["ulimit"]).map(parseUlimit) : [],
     cgroupParent: options["cgroup-parent"] ?? "",
     call: callOf(options),
+    frontendArgs: options,
     cacheFrom: cacheFrom ?? cacheImports(imports, options, session),
     session,
   });

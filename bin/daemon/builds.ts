@@ -2,7 +2,7 @@
 // is known for a while after its end.
 
 import type { CacheFrom } from "../engine/cache-location.ts";
-import type { Bridge, SourceText } from "../engine/request.ts";
+import type { Bridge, MakeProvenance, SourceText } from "../engine/request.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
@@ -42,6 +42,8 @@ export interface Build {
   readonly cacheFrom: readonly CacheFrom[] | null;
   /** What each exporter of the request has made; null: no image. */
   exported: readonly (Descriptor | null)[];
+  /** Provenance of its results; null: it has none. */
+  provenance: MakeProvenance | null;
   /** The engine's side of it; rejects when it ends before there is one. */
   readonly bridge: Promise<Bridge>;
   opened(bridge: Bridge): void;
@@ -98,6 +100,7 @@ export function newBuild(
     source: null,
     graphs: [],
     exported: [],
+    provenance: null,
   };
 }
 

@@ -36,6 +36,7 @@ export const LLB_CAPS: readonly string[] = [
   "cache.gha",
   "cache.s3",
   "exporter.image.annotations",
+  "exporter.image.attestations",
   "exporter.sourcedateepoch",
   "exporter.multiple",
   "exporter.session",

@@ -114,7 +114,8 @@ export function controlHandlers(deps: ControlDeps): Handlers {
         if (!request.Internal)
           deps.ended(request.Ref, () => endedBuild(failure, beganMs, build.status.kept()));
         try {
-          await recording?.complete({ response, exported: build.exported, error: failure });
+          const { exported, provenance } = build;
+          await recording?.complete({ response, exported, provenance, error: failure });
         } finally {
           builds.end(build);
         }
@@ -203,6 +204,13 @@ async function solve(
     },
     keepsFailed: isDriven(request),
     onConverted: (graph) => remember(build, graph),
+    ...(request.Internal
+      ? {}
+      : {
+          onProvenance(make) {
+            build.provenance = make;
+          },
+        }),
   };
   return await engine.drive(terms, options, async (bridge) => {
     build.opened(bridge);

@@ -3,6 +3,8 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { setImmediate as turn } from "node:timers/promises";
 import type { ContentStore } from "../../cache/contract.ts";
+import type { MakeProvenance } from "../engine/request.ts";
+import type { Platform } from "../../solver/graph/op.ts";
 import { isDigest } from "../../solver/graph/digest.ts";
 import type { Descriptor as OciDescriptor } from "../../solver/graph/request.ts";
 import { type StatusResponse, StatusResponseSchema } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
@@ -101,6 +103,31 @@ interface Document {
   readonly manifests?: unknown;
   readonly config?: unknown;
   readonly layers?: unknown;
+}
+
+/** Provenance as BuildKit keeps it: the predicates alone, with all details as long as those are no more than a few MiB. */
+export async function provenanceOf(
+  make: MakeProvenance,
+): Promise<readonly { readonly platform: Platform | null; readonly attached: Attached }[]> {
+  const whole = await make("max");
+  const isLarge = whole.some(({ predicate }) => predicate.length > DOCUMENT_MAX_BYTES);
+  return (isLarge ? await make("min") : whole).map(({ platform, predicateType, predicate }) => ({
+    platform,
+    attached: attached(Buffer.from(openPredicate(predicate)), ATTESTATION, {
+      "in-toto.io/predicate-type": predicateType,
+    }),
+  }));
+}
+
+/** Without credentials in any of its texts, nor in the files in it, which are in base64. */
+function openPredicate(json: string): string {
+  const open: unknown = JSON.parse(json, (name, value: unknown) => {
+    if (typeof value !== "string") return value;
+    if (name !== "data") return withoutCredentials(value);
+    const text = Buffer.from(value, "base64").toString("latin1");
+    return Buffer.from(withoutCredentials(text), "latin1").toString("base64");
+  });
+  return JSON.stringify(open, null, 2);
 }
 
 /** The index or manifest, and all that it leads to but layers of file systems. Empty: it is not in the store (any more). */

@@ -4,7 +4,9 @@
 import { create } from "@bufbuild/protobuf";
 import type { ContentStore } from "../../cache/contract.ts";
 import type { HistoryFiles } from "../../cache/history-files.ts";
+import { formatPlatformAll } from "../../solver/graph/op.ts";
 import type { Descriptor as OciDescriptor } from "../../solver/graph/request.ts";
+import type { MakeProvenance } from "../engine/request.ts";
 import { StatusSchema } from "../wire/messages/google/rpc/status_pb.ts";
 import {
   type BuildHistoryEvent,
@@ -24,7 +26,7 @@ import {
 import { type Call, type Handlers, streaming, unary } from "../wire/server.ts";
 import { CODE, RpcError, statusBytes } from "../wire/status.ts";
 import { clockHeader, millisecondsOf, timestamp } from "../wire/timestamp.ts";
-import { documentsOf, logOf, stepCounts } from "./history-blobs.ts";
+import { documentsOf, logOf, provenanceOf, stepCounts } from "./history-blobs.ts";
 import { withoutCredentials } from "../without-credentials.ts";
 import { described } from "./history-privacy.ts";
 import {
@@ -41,6 +43,8 @@ export interface Ending {
   readonly response: Readonly<Record<string, string>>;
   /** What each exporter of the request has made; null: no image. */
   readonly exported: readonly (OciDescriptor | null)[];
+  /** null: there are no results. */
+  readonly provenance: MakeProvenance | null;
   readonly error: RpcError | null;
 }
 
@@ -292,7 +296,7 @@ export function openHistory({
 async function completedRecord(
   begun: BuildHistoryRecord,
   status: StatusStream,
-  { response, exported, error }: Ending,
+  { response, exported, provenance, error }: Ending,
   content: ContentStore,
 ): Promise<{ readonly completed: BuildHistoryRecord; readonly blobs: readonly Uint8Array[] }> {
   const parts = status.kept();
@@ -310,6 +314,14 @@ async function completedRecord(
     }),
   );
   const [first] = Object.values(results);
+  const said = provenance === null ? [] : await provenanceOf(provenance);
+  for (const { attached: one } of said) blobs.set(one.descriptor.digest, one.data);
+  const ofAll = said.flatMap(({ platform, attached: one }) => (platform === null ? [one.descriptor] : []));
+  const ofEach = said.flatMap(({ platform, attached: one }) =>
+    platform === null
+      ? []
+      : [[formatPlatformAll(platform), create(BuildResultInfoSchema, { Attestations: [one.descriptor] })]],
+  );
   const completed = create(BuildHistoryRecordSchema, {
     ...begun,
     ...stepCounts(parts),
@@ -317,9 +329,15 @@ async function completedRecord(
     logs: log.descriptor,
     ExporterResponse: { ...response },
     ...(failure === null ? {} : { error: failure.status, externalError: failure.attached.descriptor }),
-    ...(first === undefined
+    ...(first === undefined && ofAll.length === 0
       ? {}
-      : { Result: create(BuildResultInfoSchema, { ResultDeprecated: first, Results: results }) }),
+      : {
+          Result: create(BuildResultInfoSchema, {
+            ...(first === undefined ? {} : { ResultDeprecated: first }),
+            ...{ Results: results, Attestations: ofAll },
+          }),
+        }),
+    Results: Object.fromEntries(ofEach),
   });
   return { completed, blobs: [...blobs.values()] };
 }

@@ -17,6 +17,7 @@ import { newBuild } from "./builds.ts";
 import { exportableOf } from "./exportable.ts";
 import { openFrontendImages } from "./frontend-image.ts";
 import type { RemoteSession } from "./remote-session.ts";
+import { idsOf } from "./results.ts";
 import type { StatusStream } from "./status-stream.ts";
 import { workerRecord } from "./worker-record.ts";
 
@@ -86,10 +87,12 @@ export async function runFrontend(wish: SyntaxWish, options: OwnBuildOptions): P
     { frontends: { dockerfile: true, image }, status: statusFor(options), cacheFrom },
   );
   build.opened(bridge);
+  const called = { ...attributes, source: wish.image, cmdline: wish.cmdline };
   const returned = await image(build, {
     ...{ definition: undefined, frontend: "gateway.v0", inputs: {}, imports: [], sourcePolicies: [] },
-    options: { ...attributes, source: wish.image, cmdline: wish.cmdline },
+    options: called,
   });
+  build.results.madeBy({ frontend: "gateway.v0", args: called }, idsOf(returned));
   return await exportableOf(build, bridge, returned);
 }
 

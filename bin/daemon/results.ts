@@ -3,6 +3,7 @@
 import { create } from "@bufbuild/protobuf";
 import { randomBytes } from "node:crypto";
 import { type BridgeResult, NO_WORDS, type Ref, type RefImage } from "../engine/request.ts";
+import type { FrontendCall } from "../../exporters/attestation/provenance.ts";
 import { emptyImage, readResultConfig } from "../../frontend/frontend.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import { formatPlatformAll, type Platform } from "../../solver/graph/op.ts";
@@ -30,6 +31,8 @@ export interface Results {
   add(ref: Ref, session: string): RefMessage;
   /** A result by its id. Throws RpcError. */
   get(id: string): Ref;
+  /** Results that a frontend has returned, for provenance; those of a frontend that it called itself stay that one's. */
+  madeBy(call: FrontendCall, ids: readonly string[]): void;
   /** A result of a frontend of this process. */
   message(result: BridgeResult, session: string): Result;
   /** What a client returned; null: nothing. `empty`: what a result without files is. Throws RpcError, BuildError. */
@@ -44,6 +47,7 @@ export interface ExportableOptions {
 
 export function openResults(): Results {
   const refs = new Map<string, Ref>();
+  const calls = new Map<Ref, FrontendCall>();
   const made = new Map<Ref, { readonly image: RefImage; readonly of: BridgeResult }>();
 
   function add(ref: Ref, session: string): RefMessage {
@@ -79,9 +83,22 @@ export function openResults(): Results {
     };
   }
 
+  /** The call that made them all; null: there is none, or there are several. */
+  function callOf(images: readonly RefImage[]): FrontendCall | null {
+    const all = images.map(({ ref }) => made.get(ref)?.of.call ?? calls.get(ref) ?? null);
+    const [first = null] = all;
+    return all.every((one) => one === first) ? first : null;
+  }
+
   return {
     add,
     get,
+    madeBy(call, ids) {
+      for (const id of ids) {
+        const ref = refs.get(id);
+        if (ref !== undefined && !made.has(ref) && !calls.has(ref)) calls.set(ref, call);
+      }
+    },
     message(result, session) {
       const named = result.images.map((image) => {
         const message = add(image.ref, session);
@@ -125,6 +142,7 @@ export function openResults(): Results {
         sourceDateEpoch: isWhole ? whole.sourceDateEpoch : epochIn(metadata, sourceDateEpoch),
         trace: isWhole ? whole.trace : null,
         onExported: isWhole ? whole.onExported : null,
+        call: callOf(images),
       };
     },
   };
@@ -133,7 +151,14 @@ export function openResults(): Results {
 /** An image of a graph alone. */
 export function bareResult(ref: Ref, platform: Platform, sourceDateEpoch: number | null): BridgeResult {
   const image = { ref, platform, config: bareImage(platform), baseHistory: 0 };
-  const rest = { multiPlatform: false, words: NO_WORDS, sourceDateEpoch, trace: null, onExported: null };
+  const rest = {
+    multiPlatform: false,
+    words: NO_WORDS,
+    sourceDateEpoch,
+    trace: null,
+    onExported: null,
+    call: null,
+  };
   return { images: [image], ...rest };
 }
 

@@ -13,6 +13,7 @@ import type { Attributes } from "./attributes.ts";
 import { cacheImports, requestOf } from "./build-request.ts";
 import { type Build, GRAPHS_MAX } from "./builds.ts";
 import { definitionIn } from "./definitions.ts";
+import { idsOf } from "./results.ts";
 import type { SolveCall } from "./solve-call.ts";
 import { viewOf } from "./session-view.ts";
 import { checkCaps, describeSubrequests, VERSION } from "./subrequests.ts";
@@ -48,7 +49,7 @@ export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): 
         CODE.UNIMPLEMENTED,
         `the frontend ${printable(frontend)} is not supported by tsbuildd`,
       );
-    return { kind: "returned", result: await build.frontends.image(build, call) };
+    return { kind: "returned", result: await frontendResult(build, call) };
   }
   if (!build.frontends.dockerfile)
     throw new RpcError(CODE.PERMISSION_DENIED, "dockerfile.v0 is switched off on this builder");
@@ -69,7 +70,7 @@ export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): 
     // The file says by which frontend it is to be read.
     const { image: source, cmdline, at } = outcome.wish;
     const foreign = { ...call, frontend: "gateway.v0", options: { ...options, source, cmdline } };
-    const result = await build.frontends.image(build, foreign).catch((error: unknown) => {
+    const result = await frontendResult(build, foreign).catch((error: unknown) => {
       throw error instanceof BuildError ? locate(error, at, null) : error; // the line that names it
     });
     return { kind: "returned", result };
@@ -77,6 +78,13 @@ export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): 
   if (outcome.kind === "answer") return { kind: "answer", metadata: answerOf(outcome.answer, request.call) };
   for (const { ref } of outcome.result.images) remember(build, ref.definition);
   return { kind: "images", result: outcome.result };
+}
+
+/** What a frontend in an image returns. */
+async function frontendResult(build: Build, call: SolveCall): Promise<Result | undefined> {
+  const result = await build.frontends.image(build, call);
+  build.results.madeBy({ frontend: call.frontend, args: call.options }, idsOf(result));
+  return result;
 }
 
 /** For errors, which say where in its files a step is. */

@@ -14,7 +14,7 @@ import { type LocalWorker, openWorker } from "../../worker/worker.ts";
 import { dropForcedMounts } from "./forced-mounts.ts";
 import { fetchHttpContext, fetchHttpDockerfile, sessionWithContext } from "./build-context.ts";
 import { solveAndExport } from "./build-result.ts";
-import { callFrontend, resolveShown } from "./dockerfile.ts";
+import { callFrontend, type OnImage, resolveShown } from "./dockerfile.ts";
 import { resolvConfOf } from "./host-network.ts";
 import type { EngineParts, OpenBuild } from "./parts.ts";
 import {
@@ -52,6 +52,12 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
   const convertedGraphs = new Set<Definition>();
   const gates = new Map<string, Promise<SourceGate>>();
   const forced = new Set<Digest>();
+  /** For provenance; null: nobody asks for any. */
+  const seen =
+    terms.attestations === null && options.onProvenance === undefined
+      ? null
+      : import("./provenance-seen.ts").then(({ openSeen }) => openSeen(Date.now()));
+  const onImage: OnImage = async (...found) => (await seen)?.image(...found);
   const contextOf = ({ session }: OpenBuild): CallContext => ({ signal, session, emit: told.emit });
 
   /** What sources have to pass; null: nothing is said of any. `more`: policies beside those of the build. */
@@ -132,6 +138,7 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
         const request = { definition: ref.definition, noCache };
         await dropForcedMounts(parts, ref.definition, noCache, { known: forced, signal });
         const solution = parts.use(await build.solver.solve(request, [root], context));
+        (await seen)?.others.push(solution.origins());
         const [result] = solution.results;
         if (result === undefined) throw new Error("the solver gave no result");
         told.over();
@@ -193,7 +200,9 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       case "docker-image":
       case "oci-layout": {
         const resolving = { platform: platform ?? hostPlatform(), name, context };
-        return { kind: "image", image: await resolveShown(build, source, resolving) };
+        const image = await resolveShown(build, source, resolving);
+        await onImage(source, resolving.platform, image);
+        return { kind: "image", image };
       }
       case "git": {
         const { describeGit } = await import("../../worker/sources/git.ts");
@@ -228,13 +237,16 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
   return {
     async dockerfile(asked) {
       const gate = await gateOf([]);
-      const written = await fetchHttpDockerfile(parts, asked, { ...options, gate });
-      const request = await fetchHttpContext(parts, written, { ...options, gate });
+      const onDownload = async (url: string, digest: Digest): Promise<void> =>
+        void (await seen)?.http.push({ url, digest });
+      const written = await fetchHttpDockerfile(parts, asked, { ...options, gate, onDownload });
+      const request = await fetchHttpContext(parts, written, { ...options, gate, onDownload });
+      (await seen)?.directories(asked, { isFetched: request !== written });
       const session = await sessionWithContext(parts, request);
       const isBuild = request.call.name === "build";
       const build = await buildOf(session, isBuild ? request.cacheFrom : [], request.pull);
       for (const { definition } of request.inputs.values()) build.solver.accept(definition);
-      const outcome = await callFrontend(build, request, contextOf(build), options);
+      const outcome = await callFrontend(build, request, contextOf(build), { ...options, onImage });
       if (outcome.kind === "answer") return outcome;
       const { converted, trace, onExported } = outcome;
       const images = converted.images.map(({ definition, ...image }) => ({
@@ -242,7 +254,8 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
         ref: refOf(definition, { build, noCache: request.noCache }),
       }));
       const { multiPlatform, sourceDateEpoch } = converted;
-      const result = { images, multiPlatform, words: NO_WORDS, sourceDateEpoch, trace, onExported };
+      const call = (await seen)?.call("dockerfile.v0", asked.frontendArgs, converted.declared.names) ?? null;
+      const result = { images, multiPlatform, words: NO_WORDS, sourceDateEpoch, trace, onExported, call };
       return { kind: "result", result };
     },
     async define(definition, { cacheFrom, sourcePolicies }) {
@@ -290,8 +303,10 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       const all = [...new Set([first, ...images.map(({ build }) => build)])];
       for (const { definition, noCache } of images)
         await dropForcedMounts(parts, definition, noCache, { known: forced, signal });
+      const { onProvenance = null } = options;
+      const attesting = seen === null ? null : { seen: await seen, onProvenance };
       const report = await persistently(all, contextOf(first), (context) =>
-        solveAndExport(first, { ...result, images, outputs }, context),
+        solveAndExport(first, { ...result, images, outputs, attesting }, context),
       );
       result.onExported?.();
       return report;

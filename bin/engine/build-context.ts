@@ -25,6 +25,8 @@ const DOCKERFILE_TOTAL_MS = 60_000;
 /** For what is fetched before there is a graph. */
 export interface FetchOptions extends EngineBuildOptions {
   readonly gate: SourceGate | null;
+  /** Told what was downloaded. */
+  readonly onDownload: (url: string, digest: Digest) => Promise<void>;
 }
 
 /** A Dockerfile behind an http URL as its bytes. Throws SOURCE_FAILED, SOURCE_DENIED, LIMIT_EXCEEDED. */
@@ -42,6 +44,7 @@ export async function fetchHttpDockerfile(
   const context = { emit: options.emit, session, signal: AbortSignal.any([options.signal, limit]) };
   try {
     const { digest } = await downloadHttp(source, store, context, transport, DOCKERFILE_MAX_BYTES);
+    await options.onDownload(dockerfile.url, digest);
     const data = store.content.read(digest, DOCKERFILE_MAX_BYTES);
     return { ...request, dockerfile: { kind: "bytes", data } };
   } catch (cause) {
@@ -70,6 +73,7 @@ export async function fetchHttpContext(
     const address = "the build context";
     const sent = request.context.open(options);
     const digest = await receive(sent, parts.store, { address, maxBytes: DOWNLOAD_MAX_BYTES });
+    await options.onDownload(identifier, digest);
     return await unpackedContext(parts, request, digest, null);
   }
   if (request.context.kind !== "remote") return request;
@@ -79,6 +83,7 @@ export async function fetchHttpContext(
   const { downloadHttp } = await import("../../worker/sources/http.ts");
   const context = { ...options, session: request.session };
   const { digest, modifiedSeconds } = await downloadHttp(source, parts.store, context, parts.transport);
+  await options.onDownload(source.identifier, digest);
   return await unpackedContext(parts, request, digest, modifiedSeconds);
 }
 

@@ -1,7 +1,5 @@
 // The second half of a build: from steps to images, from images to outputs and caches.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { join } from "node:path";
 import type { ImageOptions, Output } from "../../exporters/output-grammar.ts";
 import type { Definition, Input } from "../../solver/graph/definition.ts";
 import { mergeDefinitions } from "../../solver/graph/definition.ts";
@@ -20,6 +18,8 @@ import { Scope } from "../../solver/graph/scope.ts";
 import { openLayerSource } from "./layer-source.ts";
 import { normalizeName } from "./local-images.ts";
 import type { OpenBuild } from "./parts.ts";
+import { openTreeFiles } from "./tree-files.ts";
+import type { Attesting } from "./attestations.ts";
 import {
   type BridgeResult,
   type BuildReport,
@@ -43,6 +43,8 @@ export interface ExportRequest extends Omit<BridgeResult, "images" | "onExported
   readonly images: readonly SolvedBy[];
   /** Beside those of the terms. */
   readonly outputs: readonly Output[];
+  /** null: nothing is said of the results. */
+  readonly attesting: Attesting | null;
 }
 
 /** Solves the graphs of the images and runs the outputs. `build`: what is used for the rest. */
@@ -67,7 +69,15 @@ export async function solveAndExport(
   const { checkOutputs, runOutputs } = await import("../../exporters/exporter.ts");
   const client = context.session.outputs;
   const multiPlatform = asked.multiPlatform || asked.images.length > 1;
-  checkOutputs(outputs, { isIndex: multiPlatform, client });
+  const { provenance: asksProvenance = null, sbom = null } = terms.attestations ?? {};
+  if (sbom !== null)
+    throw new BuildError("USAGE", "SBOM attestations are not supported yet", {
+      hint: "leave out --sbom, or use --sbom=false",
+    });
+  checkOutputs(outputs, {
+    ...{ isIndex: multiPlatform, client },
+    attestations: asksProvenance === null ? [] : [asksProvenance],
+  });
   await checkPlaces(outputs, terms);
   const groups = groupsOf(asked.images);
   const caches =
@@ -121,6 +131,16 @@ export async function solveAndExport(
       ? built
       : ((await caches?.withInlineCaches(built, solution, terms, cacheParts, context.signal)) ?? built);
   const roots = groups.flatMap((group) => group.roots);
+  const attestations =
+    asked.attesting === null
+      ? []
+      : await (await import("./attestations.ts")).attestationsOf(asked, asked.attesting, terms, {
+          isOffline: parts.config.network === "none",
+          originsOf(image) {
+            const index = groups.findIndex((group) => group.images.some((one) => one === image));
+            return (solutions[index] as (typeof solutions)[number]).origins();
+          },
+        });
   const inputs = roots.map((root) => root.vertex);
   outputs.forEach((output, index) => {
     const vertex = vertices[index] ?? null;
@@ -147,21 +167,7 @@ export async function solveAndExport(
       store,
       layers,
       registry,
-      files: async ({ trees, form, dest, output, epochSeconds: clamp }, { signal }) => {
-        const ready = await Promise.all(
-          trees.map(async ({ layers: ids, ...tree }) => ({
-            ...tree,
-            dirs: await worker.unpacker.directories(ids, firstExport, { ...context, signal }),
-          })),
-        );
-        const scratch = mkdtempSync(join(store.tempDir(), "trees-"));
-        try {
-          const to = { form, dest, output, scratch, epochSeconds: clamp } as const;
-          return await parts.keeper().run({ kind: "export", trees: ready, ...to }, { signal });
-        } finally {
-          rmSync(scratch, { recursive: true, force: true });
-        }
-      },
+      ...openTreeFiles({ parts, worker, vertex: firstExport, context }),
       client,
       loaders: [
         ["docker", "load"],
@@ -176,6 +182,7 @@ export async function solveAndExport(
       multiPlatform,
       epochSeconds,
       nowMs: Date.now,
+      attestations,
     },
   );
   const [first] = groups;

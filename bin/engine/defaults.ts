@@ -45,6 +45,8 @@ export function buildRequest(asked: PartialBuildRequest): BuildRequest {
     cacheTo: [],
     sourcePolicies: [],
     verifySource: null,
+    attestations: null,
+    frontendArgs: {},
     // Whoever calls by functions reads what is on this machine: layouts that its contexts name are paths.
     session: { ...contextOnly(asked.context), blobs: async (path) => ({ kind: "here", path }) },
     ...asked,

@@ -31,12 +31,15 @@ export type Called =
     }
   | { readonly kind: "answer"; readonly answer: CallAnswer };
 
+/** Told of an image that a Dockerfile names, and what it stood for. */
+export type OnImage = (source: SourceOp, platform: Platform, image: ResolvedImage) => Promise<void>;
+
 /** Reads and converts what the request says, or answers its question. The session is that of `build`, whose main context is there already. */
 export async function callFrontend(
   build: OpenBuild,
   request: BuildRequest,
   context: CallContext,
-  options: EngineBuildOptions,
+  options: EngineBuildOptions & { readonly onImage: OnImage },
 ): Promise<Called> {
   const { parts, worker } = build;
   const { store } = parts;
@@ -44,7 +47,7 @@ export async function callFrontend(
   const { emit, signal } = context;
   await passDirectories(build, request, context);
   const frontend = await import("../../frontend/frontend.ts");
-  const host = frontendHost(build, request, context, frontend);
+  const host = frontendHost(build, request, context, { ...frontend, onImage: options.onImage });
   const source = contextSource(request);
   const readInput = async (definition: Definition, path: string): Promise<Uint8Array | null> =>
     host.readFile(definition, path, { signal });
@@ -169,7 +172,10 @@ function frontendHost(
   build: OpenBuild,
   request: BuildRequest,
   context: CallContext,
-  { ConvertedImage }: typeof import("../../frontend/frontend.ts"),
+  {
+    ConvertedImage,
+    onImage,
+  }: Pick<typeof import("../../frontend/frontend.ts"), "ConvertedImage"> & { readonly onImage: OnImage },
 ): FrontendHost {
   const { parts, worker } = build;
   return {
@@ -179,6 +185,7 @@ function frontendHost(
       if (!/^(?:docker-image|oci-layout):/.test(source.identifier))
         throw new ConvertedImage(identifier, source.identifier);
       const image = await resolveShown(build, source, { platform, name, context: { ...context, signal } });
+      await onImage(source, platform, image);
       return source === asked ? image : { ...image, identifier: source.identifier };
     },
     async sourceTime(asked) {

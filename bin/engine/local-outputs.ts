@@ -1,12 +1,12 @@
 // Images of the local store in the form exporters need, for push and save.
 
 import { type Annotation, annotationsIn } from "../../exporters/annotations.ts";
-import { type StoredImage, storedImage } from "../../exporters/exporter.ts";
+import { isAttestation, type StoredImage, storedImage } from "../../exporters/exporter.ts";
 import { MANIFEST_MAX_BYTES, MEDIA_TYPES, parseDocument } from "../../cache/registry/documents.ts";
 import { platformRank } from "../../cache/registry/platform-match.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
+import { formatPlatform, formatPlatformAll, type Platform } from "../../solver/graph/op.ts";
 import {
   isBaseLayer,
   type BuiltImage,
@@ -20,7 +20,7 @@ import type { EngineTransferOptions } from "./request.ts";
 import type { EngineParts } from "./parts.ts";
 import { openLayerSource } from "./layer-source.ts";
 import { mayBeLayersOf, type LocalImage, type LocalManifest } from "./local-images.ts";
-import type { ExportDeps } from "../../exporters/contract.ts";
+import type { Attestation, ExportDeps } from "../../exporters/contract.ts";
 import type { ImageRecord, Store } from "../../cache/contract.ts";
 
 /** Byte for byte; null: it was never pushed or one of its blobs is missing, and it has to be assembled. */
@@ -107,6 +107,48 @@ export function wordsOf({ record, manifests }: LocalImage, { content }: Store): 
   };
 }
 
+/** What is attested of the platforms of an image. */
+export interface LocalAttestations {
+  /** By the place of the platform; none: nothing is. */
+  readonly all: readonly (readonly Attestation[])[];
+  readonly ociArtifact: boolean | null;
+}
+export const NOT_ATTESTED: LocalAttestations = { all: [], ociArtifact: null };
+
+/** What the image says of each of its platforms, as attestations of the same image in another form: its layers get another digest when they are
+ *  packed. By the place of the platform in `images`. Throws IMAGE_INVALID, STORE_CORRUPT. */
+export async function attestationsOf(
+  { record, isIndex, manifests }: LocalImage,
+  images: readonly LocalBuilt[],
+  { content }: Store,
+): Promise<LocalAttestations> {
+  const { target } = record;
+  const top = parseDocument(content.read(target.digest, MANIFEST_MAX_BYTES), target.mediaType, target.digest);
+  const attached =
+    top.kind === "index" && isIndex
+      ? top.manifests.filter((one) => isAttestation(one) && content.has(one.digest))
+      : [];
+  if (attached.length === 0) return NOT_ATTESTED;
+  const { attestedBy, IN_TOTO_TYPE, isArtifact, reattested, STATEMENT_MAX_BYTES } = await import(
+    "../../exporters/attestation/statement.ts"
+  );
+  const artifacts: boolean[] = [];
+  const all = images.map(({ platform }) => {
+    const own = manifests.find((one) => formatPlatformAll(platformOf(one)) === formatPlatformAll(platform));
+    return attached.flatMap((descriptor) => {
+      if (own === undefined || attestedBy(descriptor) !== own.descriptor.digest) return [];
+      const bytes = content.read(descriptor.digest, MANIFEST_MAX_BYTES);
+      const manifest = parseDocument(bytes, descriptor.mediaType, descriptor.digest);
+      if (manifest.kind !== "manifest") return [];
+      artifacts.push(isArtifact(manifest));
+      return manifest.layers
+        .filter(({ digest, mediaType }) => mediaType === IN_TOTO_TYPE && content.has(digest))
+        .map(({ digest }) => reattested(content.read(digest, STATEMENT_MAX_BYTES), own.descriptor.digest));
+    });
+  });
+  return { all, ociArtifact: artifacts[0] ?? null };
+}
+
 /** The best match for a platform; null: none. */
 export function bestOf<T extends { readonly platform: Platform }>(
   images: readonly T[],
@@ -159,6 +201,9 @@ export function outputDeps(
       pinnedCompressor: false,
     }),
     files: async () => {
+      throw new Error("no files are written");
+    },
+    digests: async () => {
       throw new Error("no files are written");
     },
     client: options.session.outputs,

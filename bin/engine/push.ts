@@ -31,7 +31,17 @@ import type { EngineParts } from "./parts.ts";
 import type { EngineTransferOptions } from "./request.ts";
 import { transferWorker } from "./pull.ts";
 import { findImage, type LocalImage } from "./local-images.ts";
-import { asItIs, bestOf, builtImages, chosenOf, claimLayers, outputDeps, wordsOf } from "./local-outputs.ts";
+import {
+  asItIs,
+  attestationsOf,
+  bestOf,
+  builtImages,
+  chosenOf,
+  claimLayers,
+  NOT_ATTESTED,
+  outputDeps,
+  wordsOf,
+} from "./local-outputs.ts";
 import type { Registry } from "../../cache/registry/contract.ts";
 import type { ExportDeps, OutputContext } from "../../exporters/contract.ts";
 
@@ -200,12 +210,15 @@ async function pushPacked(
   // Annotations of the image are pushed, too.
   const { annotations, ociTypes } = wordsOf(found, deps.store);
   const isIndex = context.multiPlatform && platform === null;
+  const attested = isIndex ? await attestationsOf(found, images, deps.store) : NOT_ATTESTED;
   const own = isIndex ? annotations : annotations.filter(({ target }) => target.startsWith("manifest"));
-  const output = { ...plain, image: { ...plain.image, annotations: own, ociTypes } };
+  const { ociArtifact } = attested;
+  const output = { ...plain, image: { ...plain.image, annotations: own, ociTypes, ociArtifact } };
   const [outcome] = await runOutputs(images, [output], deps, {
     ...context,
     vertices: vertex === null ? [] : [vertex],
     multiPlatform: isIndex,
+    attestations: attested.all,
   });
   if (outcome?.descriptor == null) throw new Error("the push gave no image");
   return outcome.descriptor;

@@ -28,6 +28,8 @@ export type { Container, ContainerProcess } from "../../worker/contract.ts";
 export type { ExecControl, ProcessIo } from "../../worker/keeper/contract.ts";
 import type { ResourceLimits } from "../../worker/cgroup-limits.ts";
 import type { Annotation } from "../../exporters/annotations.ts";
+import type { AttestationTerms } from "../../exporters/attestation/grammar.ts";
+import type { FrontendCall } from "../../exporters/attestation/provenance.ts";
 import type { Output } from "../../exporters/output-grammar.ts";
 import type { CacheFrom, CacheLocation, CacheTo, GhaLocation } from "./cache-location.ts";
 import type { SourcePolicy } from "./source-policy.ts";
@@ -171,6 +173,8 @@ export interface BuildTerms {
   readonly sourcePolicies: readonly SourcePolicy[];
   /** Judges each source that the policies let pass, before it is resolved or used; null: nobody does. */
   readonly verifySource: VerifySource | null;
+  /** What is to be said of the results; null: nothing. */
+  readonly attestations: AttestationTerms | null;
   /** The client's side: directories, secrets, agents, credentials, outputs. */
   readonly session: Session;
 }
@@ -226,6 +230,8 @@ export interface BuildRequest extends BuildTerms {
   readonly call: CallRequest;
   /** Caches to import, asked in this order. */
   readonly cacheFrom: readonly CacheFrom[];
+  /** The request in the words of BuildKit's frontend, for provenance. */
+  readonly frontendArgs: Readonly<Record<string, string>>;
 }
 
 /** What came out of a build. */
@@ -327,8 +333,21 @@ export interface EngineBuildOptions extends EngineOptions {
   readonly onExplained?: (build: ExplainedBuild) => void;
   /** What failed commands wrote is kept until the build ends (Bridge.failureOf); left out: false. */
   readonly keepsFailed?: boolean;
+  /** Called when the results are there, before they are exported: the function gives the provenance of each, with all that is known. Left out:
+   *  nobody wants to know. */
+  readonly onProvenance?: (make: MakeProvenance) => void;
   /** Called with each graph that is solved in place of another one, since a policy has converted sources of it. */
   readonly onConverted?: (definition: Definition) => void;
+}
+export type MakeProvenance = (mode: "min" | "max") => Promise<readonly ResultProvenance[]>;
+
+/** Provenance of one result. */
+export interface ResultProvenance {
+  /** null: the only one. */
+  readonly platform: Platform | null;
+  readonly predicateType: string;
+  /** JSON text. */
+  readonly predicate: string;
 }
 /** A terminal that a command is attached to. */
 export interface Terminal {
@@ -399,6 +418,8 @@ export interface BridgeResult {
   readonly trace: TraceRequest | null;
   /** Called when it has been exported. */
   readonly onExported: (() => void) | null;
+  /** What the frontend was called with that made it, for provenance; null: no frontend of this build did. */
+  readonly call: FrontendCall | null;
 }
 
 /** A call of the Dockerfile frontend: a result, or an answer about the Dockerfile. */

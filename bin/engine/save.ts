@@ -17,10 +17,12 @@ import type { EngineTransferOptions, SaveRequest } from "./request.ts";
 import type { EngineParts } from "./parts.ts";
 import {
   asItIs,
+  attestationsOf,
   bestOf,
   builtImages,
   chosenOf,
   claimLayers,
+  NOT_ATTESTED,
   outputDeps,
   presentOf,
   wordsOf,
@@ -50,11 +52,15 @@ export async function saveImages(
       const wanted = request.platform === null ? "any platform" : formatPlatform(request.platform);
       throw new BuildError("PLATFORM_UNSUPPORTED", `${text} is not in the local store for ${wanted}`);
     }
+    const isWhole = found.isIndex && request.platform === null;
+    const attested = isWhole ? await attestationsOf(found, images, store) : NOT_ATTESTED;
     const one = all.get(digest) ?? {
       images,
       names: [],
       ...wordsOf(found, store),
-      isIndex: found.isIndex && request.platform === null,
+      isIndex: isWhole,
+      attestations: attested.all,
+      ociArtifact: attested.ociArtifact,
       asItIs: () => storedOf(found, store, request.platform),
     };
     all.set(digest, one);

@@ -26,6 +26,8 @@ import {
 } from "./solve-request.ts";
 
 const DOCKERFILE_DIRECTORY = "dockerfile";
+/** As many as BuildKit's ids have. */
+const STORE_ID_CHARS = 25;
 /** The content store that an exporter with tar=false writes to. */
 const EXPORT_STORE = "export";
 
@@ -182,9 +184,10 @@ async function namedContexts(
       if (files.kind === "here") directories.set(value.slice(6), { path: files.path, gitModes: false });
     } else if (value.startsWith("oci-layout://")) {
       const { path, tag, digest } = layoutOf(value);
-      const store = newId();
-      layouts.set(`oci:${store}`, { path, writable: false });
       const found = digest ?? openLayout(path).find(tag).digest;
+      // The same for the same image, since it is part of the graph, and of what provenance says.
+      const store = found.slice("sha256:".length, "sha256:".length + STORE_ID_CHARS);
+      layouts.set(`oci:${store}`, { path, writable: false });
       told = `oci-layout://${store}${tag === null ? "" : `:${tag}`}@${found}`;
     } else if (value.startsWith("target:")) {
       throw unsupported(`--build-context ${name}=${value}`);

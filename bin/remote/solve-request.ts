@@ -3,6 +3,7 @@
 
 import type { Annotation } from "../../exporters/annotations.ts";
 import type { CacheForm } from "../../exporters/cache-export.ts";
+import { provenanceFields, sbomFields } from "../../exporters/attestation/grammar.ts";
 import type { ImageOptions, Output } from "../../exporters/output-grammar.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { formatPlatform } from "../../solver/graph/op.ts";
@@ -64,6 +65,16 @@ export function frontendAttributes(request: BuildRequest): Attributes {
     ...(cgroupParent === "" ? {} : { "cgroup-parent": cgroupParent }),
     ...limitAttributes(request),
     ...(reproducible ? { [REPRODUCIBLE]: "true" } : {}),
+    ...attestAttributes(request),
+  };
+}
+
+function attestAttributes({ attestations }: BuildRequest): Attributes {
+  const { provenance = null, sbom = null } = attestations ?? {};
+  const list = (fields: readonly string[]): string => fields.map(csvField).join(",");
+  return {
+    ...(provenance === null ? {} : { "attest:provenance": list(provenanceFields(provenance)) }),
+    ...(sbom === null ? {} : { "attest:sbom": list(sbomFields(sbom)) }),
   };
 }
 const EPOCH = "SOURCE_DATE_EPOCH";
@@ -101,8 +112,9 @@ export function exporterOf(output: Output, request: BuildRequest): Entry | null 
     case "cacheonly":
       return null;
     case "files": {
-      const { form, platformSplit, epochSeconds } = output;
+      const { form, platformSplit, epochSeconds, attestationPrefix } = output;
       const Attrs = {
+        ...(attestationPrefix === "" ? {} : { "attestation-prefix": attestationPrefix }),
         ...(platformSplit === null ? {} : { "platform-split": String(platformSplit) }),
         ...epochAttribute(epochSeconds),
       };
@@ -137,6 +149,9 @@ function imageAttributes(image: ImageOptions, request: BuildRequest): Attributes
   return {
     ...(name === "" ? {} : { name }),
     ...(image.ociTypes ? {} : { "oci-mediatypes": "false" }),
+    // An image for the store here comes as an archive, whose default is another one.
+    ...(request.attestations === null ? {} : { "attestation-inline": String(image.attestationInline) }),
+    ...(image.ociArtifact === null ? {} : { "oci-artifact": String(image.ociArtifact) }),
     ...(image.compressionChosen ? { compression: image.compression } : {}),
     ...(image.compressionLevel === null ? {} : { "compression-level": String(image.compressionLevel) }),
     ...(image.forceCompression ? { "force-compression": "true" } : {}),

@@ -94,6 +94,14 @@ async function takeLayout(
     ingest.commit({ digest, size, trusted: true }); // the reading side has hashed it
   }
 
+  /** What is said of an image, whatever it is: statements are read by who pushes them. */
+  async function attestation(descriptor: Descriptor): Promise<void> {
+    const parsed = parseDocument(await document(descriptor, MANIFEST_MAX_BYTES), descriptor.mediaType, path);
+    if (parsed.kind !== "manifest") return;
+    await document(parsed.config, CONFIG_MAX_BYTES);
+    for (const one of parsed.layers) await layer(one);
+  }
+
   /** Platforms below a descriptor. Those of an index that are not in the archive are omitted: docker save writes one of many. */
   async function platformsOf(descriptor: Descriptor, depth: number): Promise<readonly ArchivedPlatform[]> {
     const parsed = parseDocument(await document(descriptor, MANIFEST_MAX_BYTES), descriptor.mediaType, path);
@@ -110,8 +118,11 @@ async function takeLayout(
     if (depth >= INDEX_DEPTH_MAX) throw invalid(path, `indexes are nested deeper than ${INDEX_DEPTH_MAX}`);
     const found: ArchivedPlatform[] = [];
     for (const child of parsed.manifests) {
-      if (child.annotations?.["vnd.docker.reference.type"] !== undefined) continue; // attestations
       try {
+        if (child.annotations?.["vnd.docker.reference.type"] !== undefined) {
+          await attestation(child);
+          continue;
+        }
         found.push(...(await platformsOf(child, depth + 1)));
       } catch (error) {
         if (!(error instanceof BuildError && error.code === "IMAGE_UNKNOWN")) throw error;

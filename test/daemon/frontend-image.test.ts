@@ -12,6 +12,7 @@ import { type RunningRegistry, startRegistry } from "../support/registry.ts";
 import { ordinaryUser } from "../support/unprivileged.ts";
 
 const account = ordinaryUser();
+const architecture = (): string => (process.arch === "x64" ? "amd64" : process.arch);
 
 describe(`a frontend in an image, run by tsbuildd as ${account.name}`, function () {
   this.timeout(120_000);
@@ -51,6 +52,32 @@ describe(`a frontend in an image, run by tsbuildd as ${account.name}`, function 
       hasWorkers: true,
       definitionBytes: true,
     });
+  });
+
+  it("is what provenance says of its result, and one of the materials", async () => {
+    const dir = shop.context("attested", { Dockerfile: `# syntax=${image} and more\nanything at all\n` });
+    const said: unknown[] = [];
+    for (const [index, build] of [
+      (out: string) => clients.ok("build", "--provenance=true", "-o", out, dir),
+      (out: string) => shop.ok(["build", "--provenance=true", "--allow-frontend", "-o", out, dir]),
+    ].entries()) {
+      const out = shop.at("home", `attested-${index}`);
+      await build(out);
+      const { predicate } = JSON.parse(readFileSync(join(out, "provenance.json"), "utf8")) as {
+        predicate: {
+          buildDefinition: {
+            externalParameters: { request: { frontend: string; args: Record<string, string> } };
+            resolvedDependencies: { uri: string }[];
+          };
+        };
+      };
+      const { externalParameters, resolvedDependencies } = predicate.buildDefinition;
+      const { frontend, args } = externalParameters.request;
+      said.push([frontend, args["source"], args["cmdline"], resolvedDependencies.map(({ uri }) => uri)]);
+    }
+    const uri = `pkg:docker/${image.replace(":", "%3A").replace(/:1$/, "@1")}?platform=linux%2Famd64`;
+    const expected = ["gateway.v0", image, `${image} and more`, [uri.replace("amd64", architecture())]];
+    assert.deepEqual(said, [expected, expected]);
   });
 
   it("may be named by a build argument, and may refuse", async () => {

@@ -51,7 +51,7 @@ import { freshDirectory, never } from "../cache/store-support.ts";
 
 const CONTROL = "/moby.buildkit.v1.Control";
 const CONTENT = "/containerd.services.content.v1.Content";
-const GOOD: Ending = { response: {}, exported: [], error: null };
+const GOOD: Ending = { response: {}, exported: [], provenance: null, error: null };
 const STEP = digestOf("a step");
 
 describe("build history", () => {
@@ -181,6 +181,7 @@ describe("build history", () => {
     await own?.complete({
       response: { "image.name": "app" },
       exported: [null, { mediaType, ...manifest }],
+      provenance: null,
       error: null,
     });
     const [event] = await events({ Ref: "one" });

@@ -137,7 +137,7 @@ describe(`docker buildx history of tsbuildd as ${account.name}`, function () {
     assert.deepEqual(well.BuildArgs, [{ Name: "A", Value: "https://xxxxx:xxxxx@host/" }]);
     assert.deepEqual(
       well.Attachments?.map(({ Type }) => Type),
-      ["application/vnd.oci.image.manifest.v1+json"],
+      ["application/vnd.oci.image.manifest.v1+json", "https://slsa.dev/provenance/v1"],
     );
     const manifest = (await history("inspect", "attachment", "--type", "manifest", "^1")).stdout;
     const { config, layers } = JSON.parse(manifest) as {
@@ -148,10 +148,23 @@ describe(`docker buildx history of tsbuildd as ${account.name}`, function () {
       buildx("history", "inspect", "attachment", "^1", digest);
     assert.match((await attachment(config.digest)).stdout, /"rootfs"/);
     assert.match((await attachment(layers[0]?.digest ?? "")).stderr, /not found/);
-    assert.match(
-      (await buildx("history", "inspect", "attachment", "--type", "provenance", "^1")).stderr,
-      /no matching attachment found/,
-    );
+    const provenance = (await history("inspect", "attachment", "--type", "provenance", "^1")).stdout;
+    const { buildDefinition, runDetails } = JSON.parse(provenance) as {
+      buildDefinition: {
+        externalParameters: { request: unknown };
+        internalParameters: { buildConfig: unknown };
+      };
+      runDetails: { metadata: { buildkit_metadata: { source: { infos: { data: string }[] } } } };
+    };
+    assert.deepEqual(buildDefinition.externalParameters.request, {
+      frontend: "dockerfile.v0",
+      args: { "build-arg:A": "https://xxxxx:xxxxx@host/" },
+      locals: [{ name: "context" }, { name: "dockerfile" }],
+    });
+    assert.ok(buildDefinition.internalParameters.buildConfig);
+    const [file] = runDetails.metadata.buildkit_metadata.source.infos;
+    assert.match(Buffer.from(file?.data ?? "", "base64").toString(), /^ARG A$/m);
+    assert.doesNotMatch(provenance, /user:pass/);
     const plain = (await history("logs", "^1")).stderr;
     assert.match(plain, /^#\d+ \d+\.\d+ of the step$/m);
     assert.match(plain, /exporting to oci image format/);
@@ -177,8 +190,8 @@ describe(`docker buildx history of tsbuildd as ${account.name}`, function () {
       execFileSync("tar", [how, bundle, ...(how === "-tzf" ? [] : ["index.json"])], { encoding: "utf8" }),
     );
     assert.match(index ?? "", /"manifests"/);
-    // Two records with their logs and their manifests, an error, an image's manifest, and the index of all.
-    assert.equal(list?.match(/^blobs\/sha256\/\w{64}$/gm)?.length, 9, list);
+    // Two records with their logs and their manifests, an error, an image's manifest and provenance, and the index of all.
+    assert.equal(list?.match(/^blobs\/sha256\/\w{64}$/gm)?.length, 10, list);
     assert.match(
       (await buildx("history", "import", "-f", bundle)).stderr,
       /check if Docker Desktop is running/,

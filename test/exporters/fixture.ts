@@ -63,6 +63,9 @@ export async function openFixture(change: Partial<ExportDeps> = {}): Promise<Fix
     files: async () => {
       throw new Error("no files are exported in this test");
     },
+    digests: async () => {
+      throw new Error("no files are exported in this test");
+    },
     client: null,
     loaders: [],
     env: process.env,

@@ -15,6 +15,7 @@ describe("--output", () => {
       dest: { kind: "path", path: "out/dir" },
       platformSplit: null,
       epochSeconds: null,
+      attestationPrefix: "",
     });
     assert.deepEqual(parseOutput("-"), {
       kind: "files",
@@ -22,6 +23,7 @@ describe("--output", () => {
       dest: { kind: "client", name: "-" },
       platformSplit: null,
       epochSeconds: null,
+      attestationPrefix: "",
     });
   });
 
@@ -48,7 +50,24 @@ describe("--output", () => {
         { target: "manifest", platform: null, key: "Org.X", value: "y z" },
         { target: "manifest-descriptor", platform: "linux/arm64", key: "k", value: "v=w" },
       ],
+      attestationInline: false,
+      ociArtifact: null,
     });
+  });
+
+  it("attaches attestations to images as BuildKit's exporters do", () => {
+    const image = (text: string) => (parseOutput(text) as ImageOutput).image;
+    assert.deepEqual(
+      [image("type=image"), image("type=oci,dest=x")].map((one) => one.attestationInline),
+      [...[true, false]],
+    );
+    assert.equal(image("type=oci,dest=x,attestation-inline=true").attestationInline, true);
+    assert.equal(image("type=registry,name=h.io/a,attestation-inline=0").attestationInline, false);
+    assert.equal(image("type=image,oci-artifact=false").ociArtifact, false);
+    assert.throws(
+      () => image("type=image,oci-artifact=true,oci-mediatypes=false"),
+      /"oci-artifact=true" conflicts with "oci-mediatypes=false"/,
+    );
   });
 
   it("takes the frontend's name for *, if it has one, and no other name for it", () => {

@@ -144,7 +144,7 @@ describe("an edge", () => {
   it("of a source settles by its pin, or is fetched when it has neither name nor result", () => {
     const facts: EdgeFacts = { ...COPYING, inputs: [], reads: [], sort: "source" };
     const pinned = (digest: typeof SRC | null, result: Result | null) =>
-      follow(facts, { kind: "pinned", pin: { digest, result } });
+      follow(facts, { kind: "pinned", pin: { digest, result, material: null } });
     assert.deepEqual(kinds(pinned(SRC, layers("d")).requests), ["announce", "settle"]);
     assert.deepEqual(kinds(pinned(SRC, null).requests), ["announce"]);
     assert.deepEqual(pinned(null, FILES).requests[0], { kind: "announce", key: null, result: FILES });

@@ -124,14 +124,22 @@ export function openArithmetic(store: Store): Arithmetic {
       self.pins.push(op.identifier);
       const [scheme, name] = op.identifier.split("://") as [string, string];
       if (scheme === "local") {
-        if (op.attrs["fetched"] !== undefined) return { digest: null, result: null };
-        return { digest: null, result: { kind: "files", name, root: "/", excludes: [], includes: [] } };
+        if (op.attrs["fetched"] !== undefined) return { digest: null, result: null, material: null };
+        return {
+          digest: null,
+          result: { kind: "files", name, root: "/", excludes: [], includes: [] },
+          material: null,
+        };
       }
       const numbers = self.images.get(name);
       if (numbers === undefined) throw new BuildError("IMAGE_UNKNOWN", `no image ${name}`);
       const digest = digestOf(JSON.stringify(numbers));
-      if (scheme !== "docker-image") return { digest, result: null };
-      return { digest, result: { kind: "layers", layers: [layer(numbers, store.layers.idOf(digest))] } };
+      if (scheme !== "docker-image") return { digest, result: null, material: digest };
+      return {
+        digest,
+        result: { kind: "layers", layers: [layer(numbers, store.layers.idOf(digest))] },
+        material: digest,
+      };
     },
     async contentDigest(result, selectors, { signal }) {
       self.hashes += 1;

@@ -22,6 +22,7 @@ import type {
   ApplyOutcome,
   ContainerJob,
   DiffJob,
+  DigestsJob,
   DropUnchangedJob,
   ExecJob,
   ExecOutcome,
@@ -92,7 +93,7 @@ export interface Keeper extends AsyncDisposable {
   run(job: PackJob, options: JobOptions): Promise<PackOutcome>;
   run(job: RecompressJob, options: JobOptions): Promise<RecompressOutcome>;
   run(job: SelectJob, options: JobOptions): Promise<string>;
-  run(job: ExportJob, options: JobOptions): Promise<number>;
+  run(job: ExportJob | DigestsJob, options: JobOptions): Promise<number>;
   run(job: DiffJob | DropUnchangedJob | RemoveJob | StripJob | SyncJob, options: JobOptions): Promise<null>;
   run(job: ReadJob, options: JobOptions): Promise<Uint8Array | null>;
   run(job: LookJob, options: JobOptions): Promise<LookAnswer>;

@@ -202,6 +202,13 @@ export interface ExportJob {
   readonly scratch: string;
   readonly epochSeconds: number | null;
 }
+/** Digests of all regular files of a merged tree: cache/layers/file-digests.ts. */
+export interface DigestsJob {
+  readonly kind: "digests";
+  readonly dirs: readonly string[];
+  /** A file that does not exist yet, for a line a file. */
+  readonly out: string;
+}
 /** syncfs(2) of the file system a directory is on. */
 export interface SyncJob {
   readonly kind: "sync";
@@ -250,6 +257,7 @@ export type ThreadJob =
   | ReadJob
   | LookJob
   | ExportJob
+  | DigestsJob
   | MeasureJob
   | SyncJob
   | PackMountJob

@@ -42,6 +42,8 @@ async function run(job: ThreadJob | CopyFilesJob): Promise<unknown> {
       return (await import("../../cache/layers/pack.ts")).recompressLayer({ ...job, epochSeconds: null });
     case "export":
       return (await import("../ops/export.ts")).runExportJob(job);
+    case "digests":
+      return (await import("../ops/export.ts")).runDigestsJob(job);
     case "measure":
       return (await import("../../cache/layers/listing.ts")).measureLayer(job);
     case "pack-mount":

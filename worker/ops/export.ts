@@ -3,10 +3,11 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { copyTree, refuseSameFiles, writeTreeTar } from "../../cache/layers/export-tree.ts";
+import { writeFileDigests } from "../../cache/layers/file-digests.ts";
 import { close, procPath } from "../sys/file.ts";
 import { moveMount, overlayMount, umount2 } from "../sys/mount.ts";
 import { stackOf } from "./stack.ts";
-import type { ExportJob } from "../keeper/messages.ts";
+import type { DigestsJob, ExportJob } from "../keeper/messages.ts";
 import { AT, MOVE_MOUNT, UMOUNT } from "../sys/constants.ts";
 
 /** Writes the trees to job.dest: a tar file, or an existing directory. Returns the bytes of the tar, or of all files. Throws SysError. */
@@ -45,6 +46,11 @@ export function runExportJob(job: ExportJob): number {
   } finally {
     for (const place of places) umount2(place, UMOUNT.DETACH);
   }
+}
+
+/** Digests of the files of a tree. Returns their number. Throws as writeFileDigests. */
+export function runDigestsJob({ dirs, out }: DigestsJob): number {
+  return withTree(dirs, (fd) => (fd === null ? 0 : writeFileDigests(procPath(fd).toString(), out)));
 }
 
 /** The stacked layers as a descriptor of a detached mount; null: no layers, an empty tree. */

@@ -58,6 +58,7 @@ export async function pinBlob(op: SourceOp, context: CallContext, deps: BlobDeps
   return {
     digest: digestOf(JSON.stringify(["tsbuild.blob.v1", digest, name, mode, uid, gid])),
     result: null,
+    material: digest,
   };
 }
 

@@ -41,7 +41,7 @@ export async function pinGit(op: SourceOp, vertex: Digest, store: Store, context
     const data = Buffer.from(`${found.object}\t${printable(found.name)}\n`);
     context.emit({ kind: "log", vertex, atMs: Date.now(), fd: 1, data });
   }
-  return { digest: pinDigest(address, found), result: null };
+  return { digest: pinDigest(address, found), result: null, material: found.commit };
 }
 
 /** All that the files depend on: a tag and a branch at the same commit are the same, unless .git is kept. */

@@ -51,7 +51,7 @@ export async function pinHttp(
   transport: OpenTransport,
 ): Promise<Pin> {
   const known = await download(op, store, context, transport);
-  return { digest: pinDigest(op, known), result: null };
+  return { digest: pinDigest(op, known), result: null, material: known.digest };
 }
 
 /** The file as a blob of the content store, its name, and the time its server gives it (epoch seconds; null: none). Throws SOURCE_FAILED,

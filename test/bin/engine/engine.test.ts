@@ -39,7 +39,16 @@ describe("an engine without a command", () => {
       steps.join("\n"),
     );
 
-    const loaded = filesOf(coverage).filter((file) => file.startsWith("dist/bin/"));
+    const all = filesOf(coverage);
+    // Nobody asked for attestations.
+    assert.deepEqual(
+      all.filter((file) =>
+        /^dist\/(?:exporters\/attestation|bin\/engine\/(?:attestations|provenance))/.test(file),
+      ),
+      [],
+    );
+    assert.ok(all.includes("dist/exporters/assemble.js"), all.join("\n"));
+    const loaded = all.filter((file) => file.startsWith("dist/bin/"));
     assert.ok(loaded.includes("dist/bin/engine/bridge.js"), loaded.join("\n"));
     assert.deepEqual(
       loaded.filter((file) => !file.startsWith("dist/bin/engine/")),

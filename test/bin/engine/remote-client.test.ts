@@ -164,7 +164,7 @@ describe("a client elsewhere", function () {
       },
     };
     const client = (name: string) => ({ kind: "client", name }) as const;
-    const files = { kind: "files", platformSplit: null, epochSeconds: null } as const;
+    const files = { kind: "files", platformSplit: null, epochSeconds: null, attestationPrefix: "" } as const;
     const asked: Output[] = [
       { ...files, form: "tar", dest: client("0") },
       { ...files, form: "directory", dest: client("1") },
