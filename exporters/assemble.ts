@@ -1,16 +1,17 @@
 // Assembles an image: its layers in the required format, its documents in the content store.
 
+import { MEDIA_TYPES } from "../cache/registry/documents.ts";
 import type { Digest } from "../solver/graph/digest.ts";
 import { BuildError, redactUrl } from "../solver/graph/error.ts";
 import { formatPlatform } from "../solver/graph/op.ts";
-import { isBaseLayer, type BuiltImage, type LayerId } from "../solver/graph/request.ts";
+import { type BuiltImage, type Descriptor, isBaseLayer, type LayerId } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
 import type { Assembled } from "./assembled.ts";
 import { goTime } from "./go-json.ts";
 import { type Document, type ImageLayer, type MadeImage, makeImage, makeIndex } from "./image.ts";
-import { epochOf, type ImageOptions } from "./output-grammar.ts";
+import { type ArchiveOutput, epochOf, type ImageOptions, type ImageOutput } from "./output-grammar.ts";
 import { during, lineOf, moment, type Report } from "./shown.ts";
-import type { Attestation, ExportDeps, OutputContext } from "./contract.ts";
+import type { Attestation, ExportDeps, LayerOptions, LayerSource, OutputContext } from "./contract.ts";
 import type { Lease, RemoteBlob } from "../cache/contract.ts";
 
 /** BuildKit's annotation of a layer with rewritten times: the epoch in seconds. */
@@ -23,6 +24,15 @@ export interface ImageForm {
   readonly options: ImageOptions;
   /** The manifest names plain tars, and no blobs are made. */
   readonly isPlain: boolean;
+}
+
+/** The form an output wants an image in. One that is only named locally needs no blobs: its manifest has the uncompressed tars, which can be
+ *  created from the layers at any time. Layers are compressed only on export. */
+export function formOf(output: ImageOutput | ArchiveOutput): ImageForm {
+  const { image } = output;
+  const isPlain =
+    output.kind === "image" && !output.push && !image.compressionChosen && !image.forceCompression;
+  return { options: image, isPlain };
 }
 
 /** What the layers of one image have in common, whatever becomes of each. */
@@ -134,19 +144,51 @@ function withConfig(image: BuiltImage, { configs }: ImageOptions): BuiltImage {
   return config === undefined ? image : { ...image, config };
 }
 
+/** A layer in the form that an image wants of it, and where its blob is if not in the content store. */
+export interface FormedLayer {
+  readonly descriptor: Descriptor;
+  readonly diffId: Digest;
+  readonly remote: RemoteBlob | null;
+  /** Times of its files were set to at most this; null: they are as they were. */
+  readonly clampedTo: number | null;
+}
+
+/** Has a layer made in the form. `epochSeconds`: of the output. Throws as LayerSource does. */
+export async function formLayer(
+  id: LayerId,
+  { options, isPlain }: ImageForm,
+  epochSeconds: number | null,
+  layers: LayerSource,
+  how: LayerOptions,
+): Promise<FormedLayer> {
+  // Ids of base layers begin so; BuildKit too leaves them alone when it rewrites times.
+  const pinned = isBaseLayer(id);
+  const clampedTo = options.rewriteTimestamp && !pinned ? epochSeconds : null;
+  if (isPlain && !pinned) {
+    const { diffId, tarBytes } = await layers.diffId(id, clampedTo, how);
+    const descriptor = { mediaType: MEDIA_TYPES.ociLayer, digest: diffId, size: tarBytes };
+    return { descriptor, diffId, remote: null, clampedTo };
+  }
+  const variant = {
+    compression: options.compression,
+    level: options.compressionLevel,
+    force: options.forceCompression,
+    epochSeconds: clampedTo,
+    pinned,
+    unmade: isPlain,
+  };
+  return { ...(await layers.blob(id, variant, how)), clampedTo };
+}
+
 async function layerOf(
   id: LayerId,
   label: string,
-  { options, isPlain, epochSeconds, deps, remotes }: LayerMaking,
+  { epochSeconds, deps, remotes, ...form }: LayerMaking,
   context: OutputContext,
 ): Promise<ImageLayer> {
   const { signal } = context;
-  // Ids of base layers begin so; BuildKit too leaves them alone when it rewrites times.
-  const pinned = isBaseLayer(id);
-  const clampTo = options.rewriteTimestamp && !pinned ? epochSeconds : null;
   // What the record of a base layer says besides comes from whoever brought it first, perhaps another image.
-  const record = pinned ? null : deps.store.layers.get(id);
-  const mark = clampTo !== null && options.marksRewritten ? { [REWRITTEN]: String(clampTo) } : null;
+  const record = isBaseLayer(id) ? null : deps.store.layers.get(id);
   const common = { createdAtMs: record?.createdAtMs ?? null, description: record?.description ?? "" };
   let line: ReturnType<typeof lineOf> | null = null;
   const onBytes: Report = (current, total) => {
@@ -156,34 +198,14 @@ async function layerOf(
     );
     line.report(current, total);
   };
-  if (isPlain && !pinned) {
-    const { diffId, tarBytes } = await deps.layers.diffId(id, clampTo, { signal, onBytes });
-    (line as ReturnType<typeof lineOf> | null)?.end(tarBytes, tarBytes);
-    const descriptor = {
-      mediaType: "application/vnd.oci.image.layer.v1.tar",
-      digest: diffId,
-      size: tarBytes,
-      ...(mark === null ? {} : { annotations: mark }),
-    };
-    return { descriptor, diffId, ...common };
-  }
-  const { descriptor, diffId, remote } = await deps.layers.blob(
-    id,
-    {
-      compression: options.compression,
-      level: options.compressionLevel,
-      force: options.forceCompression,
-      epochSeconds: clampTo,
-      pinned,
-      unmade: isPlain,
-    },
-    { signal, onBytes },
-  );
+  const formed = await formLayer(id, form, epochSeconds, deps.layers, { signal, onBytes });
+  const { descriptor, diffId, remote, clampedTo } = formed;
   (line as ReturnType<typeof lineOf> | null)?.end(descriptor.size, descriptor.size);
   if (remote !== null) remotes.set(descriptor.digest, remote);
+  const isMarked = clampedTo !== null && form.options.marksRewritten;
+  const annotations = isMarked ? { ...descriptor.annotations, [REWRITTEN]: String(clampedTo) } : null;
   return {
-    descriptor:
-      mark === null ? descriptor : { ...descriptor, annotations: { ...descriptor.annotations, ...mark } },
+    descriptor: annotations === null ? descriptor : { ...descriptor, annotations },
     diffId,
     ...common,
   };

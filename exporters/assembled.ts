@@ -21,7 +21,7 @@ export interface Assembled {
 
 /** Bytes of a blob of an assembled image, fetched into the content store first when it is only elsewhere. */
 export async function* blobBytes(
-  assembled: Assembled,
+  assembled: Pick<Assembled, "remotes">,
   descriptor: Descriptor,
   deps: Pick<ExportDeps, "store" | "registry">,
   signal: AbortSignal,

@@ -8,6 +8,7 @@ import type { ClientOutputs } from "../solver/graph/session.ts";
 import type { LayerCompression, Output } from "./output-grammar.ts";
 import type { Report } from "./shown.ts";
 import type { Registry } from "../cache/registry/contract.ts";
+import type { Repository } from "../cache/registry/reference.ts";
 
 /** One tree to be written out. */
 export interface FilesTree {
@@ -85,6 +86,8 @@ export interface ExportDeps {
   /** Opened when needed: most outputs do not use a registry. */
   readonly registry: () => Promise<Registry>;
   readonly files: FilesKeeper;
+  /** Was the blob sent to the repository while the build ran? Left out: nothing was. */
+  readonly isSent?: (repository: Repository, digest: Digest) => boolean;
   readonly digests: FileDigests;
   /** Receives outputs whose destination is the client (dest=-); null: it accepts none, as a terminal. */
   readonly client: ClientOutputs | null;

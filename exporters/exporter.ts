@@ -7,7 +7,7 @@ import { asStep } from "../solver/graph/event.ts";
 import type { BuiltImage } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
 import type { ClientOutputs } from "../solver/graph/session.ts";
-import { assemble } from "./assemble.ts";
+import { assemble, formOf } from "./assemble.ts";
 import type { Assembled } from "./assembled.ts";
 import { exportArchive, exportTogether } from "./oci.ts";
 import type { NamedImage } from "./docker.ts";
@@ -193,25 +193,17 @@ async function runOutput(
       await exportFiles(images, output, deps, context);
       return { output, descriptor: null, configDigest: null, imageName: null, loaderMessage: null };
     case "archive": {
-      const assembled = await assemble(
-        images,
-        { options: output.image, isPlain: false },
-        deps,
-        context,
-        lease,
-      );
+      const assembled = await assemble(images, formOf(output), deps, context, lease);
       const loaderMessage = await exportArchive(assembled, output, deps, context);
       const imageName = output.image.names.join(",") || null;
       return outcomeOf(output, assembled, imageName, loaderMessage);
     }
     case "image": {
-      // An image that is only named locally needs no blobs: its manifest has the uncompressed tars, which can be created from
-      // the layers at any time. Layers are compressed only on export.
-      const isPlain = !output.push && !output.image.compressionChosen && !output.image.forceCompression;
-      const assembled = await assemble(images, { options: output.image, isPlain }, deps, context, lease);
+      const form = formOf(output);
+      const assembled = await assemble(images, form, deps, context, lease);
       const names = namesOf(output, assembled.top.descriptor.digest);
       if (output.store) {
-        nameImage({ assembled, images, names, isPlain }, output, deps.store, context.nowMs());
+        nameImage({ assembled, images, names, isPlain: form.isPlain }, output, deps.store, context.nowMs());
         for (const name of names) moment(context, `naming to ${name}`);
       }
       if (output.push) {

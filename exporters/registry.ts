@@ -14,11 +14,13 @@ import { type Assembled, blobBytes, layersOf } from "./assembled.ts";
 import type { ImageOutput } from "./output-grammar.ts";
 import { during, lineOf } from "./shown.ts";
 import type { ExportDeps, OutputContext } from "./contract.ts";
+import type { RemoteBlob } from "../cache/contract.ts";
+import type { TransferOptions } from "../cache/registry/contract.ts";
 
 /** Registries answer HEAD fast and PUT slowly; more at once gain nothing and hold memory. */
 const UPLOADS_AT_ONCE = 6;
 
-export type PushDeps = Pick<ExportDeps, "store" | "registry">;
+export type PushDeps = Pick<ExportDeps, "store" | "registry" | "isSent">;
 
 /** One repository that an image is pushed to. */
 interface Target {
@@ -35,15 +37,8 @@ export async function pushImage(
   deps: PushDeps,
   context: OutputContext,
 ): Promise<void> {
-  // Names of one repository share all but the last step; a second repository of a host mounts from the first.
-  const references = names.map((name) => ({
-    ...parseReference(name),
-    askedAs: name,
-    ...(output.insecure ? { insecure: true } : {}),
-  }));
-  const byRepository = groupByRepository(references);
   const pushed: Reference[] = [];
-  for (const group of byRepository.values()) {
+  for (const group of byRepository(output, names)) {
     const [first] = group;
     if (first === undefined) continue;
     const target: Target = {
@@ -58,6 +53,20 @@ export async function pushImage(
     }
     pushed.push(first);
   }
+}
+
+/** The names by repository, in their order: those of one share all but the last step. */
+export function byRepository(
+  { insecure }: Pick<ImageOutput, "insecure">,
+  names: readonly string[],
+): readonly (readonly Reference[])[] {
+  const groups = new Map<string, Reference[]>();
+  for (const name of names) {
+    const reference = { ...parseReference(name), askedAs: name, ...(insecure ? { insecure: true } : {}) };
+    const key = formatRepository(reference);
+    groups.set(key, [...(groups.get(key) ?? []), reference]);
+  }
+  return [...groups.values()];
 }
 
 /** In the words of buildx. What packing a layer threw is no matter of the registry. */
@@ -86,31 +95,40 @@ async function pushBlobs(
 async function pushBlob(
   assembled: Assembled,
   descriptor: Descriptor,
-  { repository, mountFrom: known }: Target,
+  target: Target,
   deps: PushDeps,
   context: OutputContext,
 ): Promise<void> {
   const { signal } = context;
   const { digest, size } = descriptor;
+  if (deps.isSent?.(target.repository, digest)) return;
   const isConfig = assembled.images.some(({ config }) => config.descriptor.digest === digest);
   const line = lineOf(context, `pushing ${isConfig ? "config" : "layer"} ${digest}`);
+  const onBytes = (current: number): void => line.report(current, size);
+  const how = await sendBlob(descriptor, assembled.remotes, target, deps, { signal, onBytes });
+  if (how === "uploaded") line.end(size, size); // of what is there already nothing is to be seen
+}
+
+/** Makes a blob be in a repository. `remotes`: where blobs are that the content store does not have. */
+export async function sendBlob(
+  descriptor: Descriptor,
+  remotes: ReadonlyMap<Digest, RemoteBlob>,
+  { repository, mountFrom: known }: Target,
+  deps: PushDeps,
+  options: TransferOptions,
+): Promise<"exists" | "mounted" | "uploaded"> {
   const mountFrom = [...known];
-  const remote = assembled.remotes.get(descriptor.digest);
+  const remote = remotes.get(descriptor.digest);
   if (remote !== undefined && isRepository(remote.from)) {
     const from = parseReference(remote.from);
     if (from.host === repository.host) mountFrom.push(from.repository);
   }
-  const how = await (await deps.registry()).uploadBlob(
-    repository,
-    descriptor,
-    () => blobBytes(assembled, descriptor, deps, signal),
-    {
-      signal,
-      mountFrom: [...new Set(mountFrom)],
-      onBytes: (current) => line.report(current, size),
-    },
-  );
-  if (how === "uploaded") line.end(size, size); // of what is there already nothing is to be seen
+  const registry = await deps.registry();
+  const open = (): AsyncIterable<Uint8Array> => blobBytes({ remotes }, descriptor, deps, options.signal);
+  return registry.uploadBlob(repository, descriptor, open, {
+    ...options,
+    mountFrom: [...new Set(mountFrom)],
+  });
 }
 
 async function pushManifests(
@@ -150,13 +168,4 @@ function configsOf(assembled: Assembled): readonly Descriptor[] {
   const configs = new Map<Digest, Descriptor>();
   for (const { config } of assembled.images) configs.set(config.descriptor.digest, config.descriptor);
   return [...configs.values()];
-}
-
-function groupByRepository(references: readonly Reference[]): ReadonlyMap<string, readonly Reference[]> {
-  const groups = new Map<string, Reference[]>();
-  for (const reference of references) {
-    const key = formatRepository(reference);
-    groups.set(key, [...(groups.get(key) ?? []), reference]);
-  }
-  return groups;
 }

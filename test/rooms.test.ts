@@ -99,6 +99,7 @@ const DOORS: readonly string[] = [
   "exporters/attestation/provenance.ts",
   "exporters/attestation/statement.ts", // what was said of an image, of the same image in another form
   "exporters/cache-early.ts", // layers that leave while the build goes on
+  "exporters/early.ts",
   "exporters/cache-export.ts",
   "exporters/docker.ts", // docker load
   "exporters/oci.ts", // indexes of layouts that builders elsewhere write

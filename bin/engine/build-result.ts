@@ -15,6 +15,7 @@ import {
   SCRATCH,
 } from "../../solver/graph/request.ts";
 import { Scope } from "../../solver/graph/scope.ts";
+import { openEarlyResults } from "./early-outputs.ts";
 import { openLayerSource } from "./layer-source.ts";
 import { normalizeName } from "./local-images.ts";
 import type { OpenBuild } from "./parts.ts";
@@ -86,13 +87,19 @@ export async function solveAndExport(
       : null;
   const { keeper, objects } = parts;
   const cacheParts = { store, keeper, objects, layers, registry, imports };
-  await using early = (await caches?.openEarlyExports(terms, cacheParts, context.signal)) ?? null;
+  await using earlyCaches = (await caches?.openEarlyExports(terms, cacheParts, context.signal)) ?? null;
+  await using early = openEarlyResults(async () => {
+    const { openEarlyOutputs } = await import("../../exporters/early.ts");
+    const { signal } = context;
+    return openEarlyOutputs(outputs, { store, layers, registry }, { signal, epochSeconds });
+  });
   await using scope = new Scope(context.signal);
   const solutions = await scope.all(
     groups.map(
       ({ build: { solver, session }, noCache, definition, roots }) =>
         async (signal: AbortSignal) => {
           const request = { definition, noCache };
+          const offer = early.onResult(definition, roots);
           return scope.use(
             await solver.solve(
               request,
@@ -100,9 +107,10 @@ export async function solveAndExport(
               { ...context, session, signal },
               {
                 ...(trace === null ? {} : { trace }),
-                ...(early === null
-                  ? {}
-                  : { onResult: (_, result, isCached) => (isCached ? undefined : early.offer(result)) }),
+                onResult(input, result, isCached) {
+                  if (!isCached) earlyCaches?.offer(result);
+                  offer(input, result, isCached);
+                },
               },
             ),
           );
@@ -167,6 +175,7 @@ export async function solveAndExport(
       store,
       layers,
       registry,
+      ...(await early.finish()),
       ...openTreeFiles({ parts, worker, vertex: firstExport, context }),
       client,
       loaders: [
@@ -193,7 +202,7 @@ export async function solveAndExport(
           { images, solution, definition: first.definition },
           terms,
           cacheParts,
-          early,
+          earlyCaches,
           context,
         );
   const report = reportOf(outcomes);
