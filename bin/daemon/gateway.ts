@@ -37,7 +37,6 @@ import {
   imageIn,
   metadataMessage,
   modeOf,
-  pinned,
   platformOf,
   questionOf,
   resolveName,
@@ -152,7 +151,8 @@ export function bridgeHandlers(buildOf: BuildOf, workers: () => readonly WorkerR
         onBridge(call, async (bridge) => {
           const asked = sourceOf(message.Source);
           const { source, found } = await bridge.resolveSource(asked, questionOf(message));
-          return metadataMessage(pinned(source, found), found, message.Image?.NoConfig === true);
+          // The name has no digest behind it: clients put together what they build on.
+          return metadataMessage(source, found, message.Image?.NoConfig === true);
         }),
       ),
     ],

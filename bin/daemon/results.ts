@@ -71,7 +71,7 @@ export function openResults(): Results {
     if (known !== undefined && config !== null && Buffer.from(config).equals(bytesOf(known.config)))
       return known;
     const wanted = platform ?? hostPlatform();
-    if (config !== null) checkPlatform(config);
+    if (config !== null && platform === null) checkPlatform(config); // where the result says nothing of platforms
     const image: ImageConfig = config === null ? bareImage(wanted) : readResultConfig(config, wanted);
     const base = say(BASE_CONFIG);
     const { os, architecture, variant } = image;

@@ -24,6 +24,9 @@ const LAYERS_MAX = 20_000;
 /** overlayfs stacks 500 layers at most. */
 const CHAIN_MAX = 500;
 
+/** Of what made a layer; here documents are longer seldom. */
+const DESCRIPTION_MAX_CHARS = 64 << 10;
+
 /** One layer as a cache holds it. */
 export interface CachedLayer {
   readonly descriptor: Descriptor;
@@ -33,6 +36,8 @@ export interface CachedLayer {
   /** Bytes of the plain tar; null: not said. */
   readonly tarBytes: number | null;
   readonly createdAtMs: number;
+  /** What made it, as the history of an image with an inline cache has it; left out: not said. */
+  readonly description?: string;
 }
 
 /** A result in a cache: its layers, oldest first. */
@@ -188,16 +193,17 @@ export function parseCacheConfig(
   return parseTable(
     listIn(json["records"], RECORDS_MAX, name),
     listIn(json["layers"], LAYERS_MAX, name),
-    descriptors,
+    { descriptors },
     name,
   );
 }
 
-/** Reads the records of an inline cache; layer n of them is the n-th of the image, upon all before it. */
+/** Reads the records of an inline cache; layer n of them is the n-th of the image, upon all before it. `made`: what made each layer; none
+ *  where the image does not say. */
 export function parseInlineRecords(
   text: string,
   layers: readonly Descriptor[],
-  diffIds: readonly string[],
+  { diffIds, made }: { readonly diffIds: readonly string[]; readonly made: readonly string[] },
   name: string,
 ): ParsedConfig {
   const json = parseJson(Buffer.from(text, "base64"), name);
@@ -206,17 +212,20 @@ export function parseInlineRecords(
     ...layer,
     annotations: { ...layer.annotations, [DIFF_ID_ANNOTATION]: diffIds[index] ?? "" },
   }));
-  return parseTable(listIn(json, RECORDS_MAX, name), forest, described, name);
+  return parseTable(listIn(json, RECORDS_MAX, name), forest, { descriptors: described, made }, name);
 }
 
 function parseTable(
   records: readonly unknown[],
   layers: readonly unknown[],
-  descriptors: readonly Descriptor[],
+  {
+    descriptors,
+    made = [],
+  }: { readonly descriptors: readonly Descriptor[]; readonly made?: readonly string[] },
   name: string,
 ): ParsedConfig {
   const byDigest = new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor]));
-  const forest = layers.map((layer) => parseLayer(layer, byDigest));
+  const forest = layers.map((layer, index) => parseLayer(layer, byDigest, made[index] ?? ""));
   const chains = new Map<number, readonly CachedLayer[] | null>();
   const chainTo = (index: number): readonly CachedLayer[] | null => {
     const known = chains.get(index);
@@ -259,7 +268,7 @@ interface Tree {
   readonly parent: number;
 }
 
-function parseLayer(value: unknown, descriptors: ReadonlyMap<Digest, Descriptor>): Tree | null {
+function parseLayer(value: unknown, descriptors: ReadonlyMap<Digest, Descriptor>, made: string): Tree | null {
   if (!isObject(value)) return null;
   const { blob, parent = 0, annotations, tsbuild } = value;
   const descriptor = descriptors.get(blob as Digest);
@@ -278,6 +287,7 @@ function parseLayer(value: unknown, descriptors: ReadonlyMap<Digest, Descriptor>
       isBase: own["base"] === true,
       tarBytes: byteCount(own["tarBytes"]),
       createdAtMs: timeOf(descriptor.annotations?.[CREATED_ANNOTATION]),
+      ...(made === "" || made.length > DESCRIPTION_MAX_CHARS ? {} : { description: made }),
     },
   };
 }

@@ -157,7 +157,7 @@ export function openImports(options: ImportOptions): ImportedResults {
       ...(remotes === null ? {} : { remotes }),
       ...(isNews ? { tarBytes: { ...known?.tarBytes, "": tarBytes } } : {}),
       ...(known === null && createdAtMs > 0 ? { createdAtMs } : {}),
-      description: known?.description || `imported from ${from}`,
+      description: known?.description || (layer.description ?? `imported from ${from}`),
     });
     return id;
   }

@@ -3,7 +3,7 @@
 // BuildKit ignores.
 
 import { BuildError } from "../../solver/graph/error.ts";
-import type { Descriptor } from "../../solver/graph/request.ts";
+import type { Descriptor, HistoryEntry } from "../../solver/graph/request.ts";
 import {
   CONFIG_MAX_BYTES,
   isIndexType,
@@ -149,7 +149,15 @@ async function readInline(
       `${place.name} is not a build cache: its inline cache does not match its layers`,
     );
   }
-  return [parseInlineRecords(records, document.layers, diffIds, place.name)];
+  const made = madeBy(config.history, diffIds.length);
+  return [parseInlineRecords(records, document.layers, { diffIds, made }, place.name)];
+}
+
+/** What made each layer of an image; none where its history does not fit its layers. */
+function madeBy(history: readonly HistoryEntry[], layerCount: number): readonly string[] {
+  const entries = history.filter(({ empty_layer: isEmpty }) => isEmpty !== true);
+  if (entries.length !== layerCount) return [];
+  return entries.map(({ created_by: text }) => (typeof text === "string" ? text : ""));
 }
 
 function mountsIn(all: readonly Descriptor[]): Pick<ReadCache, "mounts" | "packs"> {

@@ -10,6 +10,7 @@ import { type RunningRegistry, startRegistry } from "../support/registry.ts";
 import { type RunningS3, startS3 } from "../support/s3.ts";
 import { ordinaryUser } from "../support/unprivileged.ts";
 import { needs } from "../support/needs.ts";
+import type { HistoryEntry } from "../../solver/graph/request.ts";
 import { openWorkshop, THREE_STAGES, THREE_STAGES_OUTPUT, type Workshop } from "./fixture.ts";
 
 const STEPS = 8; // of THREE_STAGES
@@ -193,6 +194,13 @@ describe("a build that starts with nothing but a cache", () => {
     assert.deepEqual(historyOf(ref("again")), historyOf(ref("inline")));
     const { stdout } = await shop.ok(["run", "--rm", ref("again")], inStore(root));
     assert.equal(stdout, THREE_STAGES_OUTPUT);
+    // Images of graphs without a Dockerfile get their history from what is said of their layers.
+    const { stdout: usage } = await shop.ok(["du", "--format", "{{.Description}}"], inStore(root));
+    const made = (historyOf(ref("inline")) as HistoryEntry[]).flatMap(({ created_by: text }) => text ?? []);
+    assert.ok(
+      made.some((text) => text.startsWith("RUN ") && usage.split("\n").includes(text)),
+      usage,
+    );
   });
 
   it("gives the same image as the build that made the cache", async () => {

@@ -459,6 +459,19 @@ for (const account of accounts()) {
       });
     });
 
+    it("may have a config without a platform where they name one themselves", async () => {
+      const said = {
+        "refs.platforms": {
+          Platforms: [{ ID: "linux/amd64", Platform: { os: "linux", architecture: "amd64" } }],
+        },
+        "containerimage.config": { architecture: "amd64" },
+      };
+      const metadata = Object.fromEntries(
+        Object.entries(said).map(([key, value]) => [key, Buffer.from(JSON.stringify(value))]),
+      );
+      await driven(async () => ({ metadata }));
+    });
+
     it("are refused with platforms and configs that say nothing", async () => {
       for (const [key, value, words] of [
         ["refs.platforms", { Platforms: [] }, /invalid empty platforms index for exporter/],

@@ -159,19 +159,36 @@ describe("the inline cache of an image", () => {
       records.map(({ layers }) => layers?.[0]?.layer),
       [undefined, 1, 2],
     );
-    const { table } = parseInlineRecords(text, descriptors, diffIds, "test");
+    const { table } = parseInlineRecords(
+      text,
+      descriptors,
+      { diffIds, made: ["FROM x", "RUN a", "RUN b"] },
+      "test",
+    );
     assert.deepEqual(
-      table.get(one)?.layers.map(({ diffId, isBase, createdAtMs }) => [diffId, isBase, createdAtMs]),
+      table
+        .get(one)
+        ?.layers.map(({ diffId, isBase, createdAtMs, description }) => [
+          diffId,
+          isBase,
+          createdAtMs,
+          description,
+        ]),
       [
-        [base.diffId, true, 1_000],
-        [layer("a").diffId, false, 1_000],
+        [base.diffId, true, 1_000, "FROM x"],
+        [layer("a").diffId, false, 1_000, "RUN a"],
       ],
     );
   });
 
   it("leaves out results the image does not have", () => {
     const text = encodeInlineRecords(RECORDS, diffIds.slice(0, 2)) ?? "";
-    const { table } = parseInlineRecords(text, descriptors, diffIds, "test");
+    const { table } = parseInlineRecords(
+      text,
+      descriptors,
+      { diffIds, made: ["FROM x", "RUN a", "RUN b"] },
+      "test",
+    );
     assert.deepEqual([...table.keys()], [one]);
     assert.equal(encodeInlineRecords(RECORDS, [digestOf("other")]), null);
   });
