@@ -55,11 +55,17 @@ export function addressOf(
  *  TLS, so it is a socket or on the loopback interface. Throws USAGE. */
 export function debugAddressOf(text: string, cwd: string): Address | null {
   if (text === "") return null;
+  const hint = "the forms are unix://PATH and 127.0.0.1:PORT";
   const full = text.includes("://") ? text : `tcp://${text}`;
-  const address = addressOf(full, { cert: null, key: null, ca: null }, cwd);
+  let address: Address;
+  try {
+    address = addressOf(full, { cert: null, key: null, ca: null }, cwd);
+  } catch (cause) {
+    throw new BuildError("USAGE", `invalid debug address ${JSON.stringify(text)}`, { cause, hint });
+  }
   if (address.kind === "unix" || (address.kind === "tcp" && LOOPBACK.includes(address.host))) return address;
   throw new BuildError("USAGE", `the debug address ${text} is not of the loopback interface`, {
-    hint: "the forms are unix://PATH and 127.0.0.1:PORT",
+    hint,
   });
 }
 

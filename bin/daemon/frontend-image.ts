@@ -26,6 +26,8 @@ import type { SolveCall } from "./solve-call.ts";
 
 /** A frontend may use another, which may use another; more are refused. */
 const DEPTH_MAX = 8;
+/** Of one build at one time: each is a process, and may ask for several others. */
+const RUNNING_MAX = 32;
 /** Of what a frontend writes to standard error, for the error of one that fails. */
 const WORDS_MAX_CHARS = 4_000;
 /** Between the end of a frontend's connection and its own. */
@@ -44,7 +46,24 @@ export function openFrontendImages(
   deps: FrontendImageDeps,
 ): (build: Build, call: SolveCall) => Promise<Result | undefined> {
   const depths = new WeakMap<Build, number>();
+  /** By what a build has in common with those inside of it. */
+  const running = new WeakMap<Build["bridge"], number>();
   return async (build, call) => {
+    const others = running.get(build.bridge) ?? 0;
+    if (others >= RUNNING_MAX)
+      throw new RpcError(
+        CODE.RESOURCE_EXHAUSTED,
+        `frontends that use frontends, more than ${RUNNING_MAX} at one time`,
+      );
+    running.set(build.bridge, others + 1);
+    try {
+      return await runFrontend(build, call);
+    } finally {
+      running.set(build.bridge, (running.get(build.bridge) ?? 1) - 1);
+    }
+  };
+
+  async function runFrontend(build: Build, call: SolveCall): Promise<Result | undefined> {
     const depth = (depths.get(build) ?? 0) + 1;
     if (depth > DEPTH_MAX)
       throw new RpcError(
@@ -88,7 +107,7 @@ export function openFrontendImages(
       process.end();
       served.session.destroy();
     }
-  };
+  }
 }
 
 /** Throws for a frontend whose connection is over; its end, which says more, comes first. */

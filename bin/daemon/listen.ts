@@ -1,9 +1,16 @@
 // Listening sockets: of our own, with TLS, and those that whoever started the daemon has opened.
 
-import { chmodSync, chownSync, fstatSync, readFileSync, rmSync, statSync } from "node:fs";
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { chmodSync, chownSync, fstatSync, lstatSync, readFileSync, rmSync, statSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { dirname } from "node:path";
-import { createServer as createTlsServer, type TlsOptions, type TLSSocket } from "node:tls";
+import {
+  createSecureContext,
+  createServer as createTlsServer,
+  type TlsOptions,
+  type TLSSocket,
+} from "node:tls";
+import { getSystemErrorMap } from "node:util";
 import { makeDirectories } from "../../cache/outside.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { type Address, LOOPBACK, type TlsFiles } from "./address.ts";
@@ -61,21 +68,38 @@ export function passedSockets(
 const FIRST_PASSED = 3;
 const PASSED_MAX = 100;
 
+/** sockaddr_un, unix(7): 108 with the NUL. Node cuts off what is longer, and listens on something else. */
+const SOCKET_PATH_MAX_BYTES = 107;
+
 /** A socket that only this user may connect to, or a group as well. One left by a daemon that is gone is replaced. */
 async function listenUnix(path: string, { serve, owner }: ListenOptions): Promise<Listener> {
+  if (Buffer.byteLength(path) > SOCKET_PATH_MAX_BYTES)
+    throw new BuildError(
+      "USAGE",
+      `cannot listen on ${path}: the path is longer than ${SOCKET_PATH_MAX_BYTES} bytes`,
+      {
+        hint: "give a shorter one with --addr",
+      },
+    );
   const directory = dirname(path);
   let isNew: boolean;
+  let isThere: boolean;
   let isSocket: boolean;
   try {
     isNew = makeDirectories(directory, 0o700);
+    isThere = lstatSync(path, { throwIfNoEntry: false }) !== undefined;
     isSocket = statSync(path, { throwIfNoEntry: false })?.isSocket() === true;
   } catch (cause) {
-    throw new BuildError("USAGE", `cannot listen on ${path}: ${(cause as Error).message}`, {
+    throw new BuildError("USAGE", `cannot listen on ${path}: ${wordsOf(cause)}`, {
       cause,
       hint: "give a socket in a directory of your own with --addr",
     });
   }
-  if (isSocket) {
+  if (isThere) {
+    if (!isSocket)
+      throw new BuildError("USAGE", `cannot listen on ${path}: it is there, and no socket`, {
+        hint: "remove it, or give another path with --addr",
+      });
     if (await answers(path))
       throw new BuildError("USAGE", `another daemon listens on ${path}`, {
         hint: "end it, or give another address with --addr",
@@ -214,21 +238,47 @@ function serverFor(
   return { server, reload: () => server.setSecureContext(readTls(tls)) };
 }
 
-function readTls({ cert, key, ca }: TlsFiles): TlsOptions {
+/** What the files hold. Throws USAGE for those that cannot be read, are something else, or do not belong together. */
+function readTls(files: TlsFiles): TlsOptions {
   const read = (file: string): Buffer => {
     try {
       return readFileSync(file);
     } catch (cause) {
-      throw new BuildError("USAGE", `cannot read ${file}: ${(cause as Error).message}`, { cause });
+      throw new BuildError("USAGE", `cannot read ${file}: ${wordsOf(cause)}`, { cause });
     }
   };
-  return { cert: read(cert), key: read(key), ca: read(ca), minVersion: "TLSv1.2" };
+  const [cert, key, ca] = [read(files.cert), read(files.key), read(files.ca)];
+  const certificate = parsed(files.cert, "certificate", () => new X509Certificate(cert));
+  parsed(files.ca, "certificate", () => new X509Certificate(ca));
+  const own = parsed(files.key, "private key", () => createPrivateKey(key));
+  if (!certificate.checkPrivateKey(own))
+    throw new BuildError("USAGE", `the key ${files.key} does not belong to the certificate ${files.cert}`);
+  const options: TlsOptions = { cert, key, ca, minVersion: "TLSv1.2" };
+  parsed(files.cert, "certificate that TLS takes", () => createSecureContext(options));
+  return options;
+}
+
+function parsed<T>(file: string, what: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (cause) {
+    throw new BuildError("USAGE", `${file} is no ${what}`, {
+      cause,
+      hint: "PEM files are expected, without a password",
+    });
+  }
+}
+
+/** A system error in words. */
+function wordsOf(cause: unknown): string {
+  const { errno, message } = cause as NodeJS.ErrnoException;
+  return getSystemErrorMap().get(errno ?? 0)?.[1] ?? message;
 }
 
 function listening(server: Server, listen: () => void, where: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once("error", (cause) => {
-      reject(new BuildError("USAGE", `cannot listen on ${where}: ${cause.message}`, { cause }));
+      reject(new BuildError("USAGE", `cannot listen on ${where}: ${wordsOf(cause)}`, { cause }));
     });
     server.once("listening", resolve);
     listen();

@@ -132,6 +132,10 @@ describe("the configuration of tsbuildd", () => {
       assert.deepEqual(await at("--debugaddr=127.0.0.1:6060"), tcp);
       for (const text of ["0.0.0.0:6060", ":6060", "fd://", "tcp://example.com:1"])
         await assert.rejects(at(`--debugaddr=${text}`), /is not of the loopback interface/);
+      await assert.rejects(at("--debugaddr=nonsense"), {
+        message: 'invalid debug address "nonsense"',
+        hint: "the forms are unix://PATH and 127.0.0.1:PORT",
+      });
     });
 
     it("with wrong values are errors that name the flag", async () => {

@@ -111,6 +111,14 @@ describe(`a frontend in an image, run by tsbuildd as ${account.name}`, function 
     assert.match(stderr, /is it an image of a frontend\?/);
   });
 
+  it("may use others, but not any number of them at one time", async () => {
+    const dir = shop.context("many", { Dockerfile: `# syntax=${image}\n` });
+    const flags = ["--build-arg", "HOW=many", "--build-arg", `SELF=${image}`];
+    const { code, stderr } = await clients.run("build", ...flags, dir);
+    assert.equal(code, 1);
+    assert.match(stderr, /refused: frontends that use frontends, more than 32 at one time/);
+  });
+
   it("may send messages of any size that is allowed", async () => {
     const dir = shop.context("large", { Dockerfile: `# syntax=${image}\n` });
     const out = shop.at("home", "large-out");

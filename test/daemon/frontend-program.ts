@@ -28,11 +28,35 @@ const options = Object.fromEntries(
 
 process.stderr.write(`asked for ${options["cmdline"] ?? "nothing"}\n`);
 if (options["build-arg:HOW"] === "silent") process.exit(3);
+if (options["build-arg:HOW"] === "hang") await new Promise((resolve) => setTimeout(resolve, 600_000));
 if (options["build-arg:HOW"] === "garbage") {
   process.stdout.write("what a shell says\n".repeat(10_000));
   await new Promise((resolve) => setTimeout(resolve, 600_000));
 }
 const http = dialHttp2(Duplex.from({ readable: process.stdin, writable: process.stdout }));
+if (options["build-arg:HOW"] === "many") {
+  const ask = () =>
+    callUnary(
+      http,
+      { path: `${BRIDGE}/Solve`, input: SolveRequestSchema, output: SolveResponseSchema },
+      create(SolveRequestSchema, {
+        Frontend: "gateway.v0",
+        FrontendOpt: { ...options, source: options["build-arg:SELF"] ?? "", "build-arg:HOW": "hang" },
+        allowResultReturn: true,
+      }),
+      { signal },
+    );
+  const message = await Promise.race(
+    Array.from({ length: 40 }, () =>
+      ask().then(
+        () => "one returned",
+        (error: Error) => error.message,
+      ),
+    ),
+  );
+  process.stderr.write(`refused: ${message}\n`);
+  process.exit(3);
+}
 const pong = await callUnary(
   http,
   { path: `${BRIDGE}/Ping`, input: PingRequestSchema, output: PongResponseSchema },

@@ -1,9 +1,9 @@
 // The life of a daemon: its sockets, its end, and the names it is started under.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, existsSync, symlinkSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { openWorkshop, type Workshop } from "../build/fixture.ts";
@@ -113,6 +113,66 @@ describe("tsbuildd as a service", function () {
     const { code, stderr } = await shop.run(["--addr", "fd://"], { program: "tsbuildd" });
     assert.equal(code, 1);
     assert.match(stderr, /no sockets were passed to tsbuildd/);
+  });
+
+  it("is refused paths that can be no socket, and leaves what is there", async () => {
+    using shop = await openWorkshop();
+    const dir = shop.context("sockets", { file: "kept" });
+    symlinkSync("nowhere", join(dir, "link"));
+    const long = join(dir, "x".repeat(120));
+    for (const [path, words] of [
+      [join(dir, "file"), /file: it is there, and no socket$/m],
+      [join(dir, "link"), /link: it is there, and no socket$/m],
+      [long, /: the path is longer than 107 bytes$/m],
+    ] as const) {
+      const { code, stderr } = await shop.run(["--addr", `unix://${path}`], { program: "tsbuildd" });
+      assert.equal(code, 1);
+      assert.match(stderr, words);
+    }
+    assert.deepEqual(readdirSync(dir).sort(), ["file", "link"]);
+    assert.equal(readFileSync(join(dir, "file"), "utf8"), "kept");
+  });
+
+  it("is refused certificates that are none or do not fit, also when it reads them again", async () => {
+    using shop = await openWorkshop();
+    const dir = shop.context("tls", { text: "no certificate" });
+    const at = (name: string): string => join(dir, name);
+    for (const name of ["a", "b"])
+      execFileSync(
+        needs("openssl"),
+        [
+          ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"],
+          ...["-subj", `/CN=${name}`, "-keyout", at(`${name}.key`), "-out", at(`${name}.pem`)],
+        ],
+        { stdio: "ignore" },
+      );
+    const flags = ([cert, key, ca]: readonly [string, string, string]): string[] => [
+      ...["--addr", "tcp://127.0.0.1:0", "--tlscert", at(cert), "--tlskey", at(key), "--tlscacert", at(ca)],
+    ];
+    for (const [files, words] of [
+      [["text", "a.key", "a.pem"], /^ERROR: \S+text is no certificate$/m],
+      [["a.pem", "text", "a.pem"], /^ERROR: \S+text is no private key$/m],
+      [["a.pem", "a.key", "text"], /^ERROR: \S+text is no certificate$/m],
+      [
+        ["a.pem", "b.key", "a.pem"],
+        /^ERROR: the key \S+b\.key does not belong to the certificate \S+a\.pem$/m,
+      ],
+      [["none", "a.key", "a.pem"], /^ERROR: cannot read \S+none: no such file or directory$/m],
+    ] as const) {
+      const { code, stderr } = await shop.run(flags(files), { program: "tsbuildd" });
+      assert.equal(code, 1);
+      assert.match(stderr, words);
+      assert.doesNotMatch(stderr, /^ +at /m);
+    }
+    const daemon = shop.start(flags(["a.pem", "a.key", "a.pem"]), { program: "tsbuildd" });
+    await daemon.says(/listens on tcp:/);
+    writeFileSync(at("a.pem"), "broken");
+    daemon.kill("SIGHUP");
+    await daemon.says(/a\.pem is no certificate/);
+    daemon.kill("SIGTERM");
+    const { code, stderr } = await daemon.outcome;
+    assert.equal(code, 0);
+    assert.doesNotMatch(stderr, /^ +at /m);
   });
 });
 
