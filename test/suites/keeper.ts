@@ -81,6 +81,9 @@ export function keeperSuite(title: string, { open, startFront, steps: count, kil
       const steps = async (times: number): Promise<void> => {
         for (let index = 0; index < times; index++) assert.equal((await box.run(["true"])).code, 0);
       };
+      // The first thread, which a slow step would start some time.
+      const read = { kind: "read", dirs: [box.base], path: "/etc/passwd", maxBytes: 1000 } as const;
+      await box.keeper.run(read, { signal: never() });
       await steps(count / 5); // warm
       const before = sizes(pid);
       await steps(count);

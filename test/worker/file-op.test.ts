@@ -134,7 +134,9 @@ describeAsRoot("file operations", () => {
     open({ "d/old": "" });
     await bench.run([rm("/d"), mkdir("/d"), mkfile("/d/new", "")]);
     assert.deepEqual(bench.merged(), { "d/": "", "d/new": "" });
-    assert.equal(lgetxattr(join(bench.upper, "d"), "user.overlay.opaque")?.toString(), "y");
+    // By name, as BuildKit has it: what another layer puts there is not hidden when the two are merged.
+    assert.equal(lgetxattr(join(bench.upper, "d"), "user.overlay.opaque"), null);
+    assert.ok(lstatSync(join(bench.upper, "d/old")).isCharacterDevice());
   });
 
   it("make links, and refuse to replace", async () => {
