@@ -119,7 +119,7 @@ export function openObjectCaches({ env, cacheKeys }: ObjectCachesOptions): Objec
     const { clientPlace } = await import("../../cache/remote-cache/client-place.ts");
     const blobs = at.blobs();
     const from = `client:${at.domain}`;
-    readers.set(from, ({ digest }, { signal }) => blobs.read(digest, { signal }));
+    readers.set(from, ({ digest }, { signal }) => fromClient(blobs.read(digest, { signal }), signal));
     borrowed.add(from);
     return clientPlace(blobs, { name: at.name, from, digest: at.digest });
   }
@@ -198,6 +198,19 @@ export function openObjectCaches({ env, cacheKeys }: ObjectCachesOptions): Objec
       web = null;
     },
   };
+}
+
+/** What a client cannot give is missing in its cache, and no failure of the build. */
+async function* fromClient(
+  data: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* data;
+  } catch (cause) {
+    if (signal.aborted || cause instanceof BuildError || !(cause instanceof Error)) throw cause;
+    throw new BuildError("CONTEXT_MISSING", cause.message, { cause });
+  }
 }
 
 async function accessOf({ service, timeoutMs }: GhaLocation): Promise<ServiceAccess> {

@@ -86,7 +86,7 @@ export async function planFrontend(
 export async function planBuild(request: BuildRequest, deps: PlanDeps): Promise<Plan> {
   const { attributes, directories, ...frontend } = await planFrontend(request, deps);
   const layouts = new Map(frontend.layouts);
-  const { imports, caches } = await planCaches(request, layouts, deps.signal);
+  const { imports, caches } = await planCaches(request, layouts, deps);
   const outputs = planOutputs(request, layouts, deps);
   return {
     attributes: { ...attributes, ...cacheAttribute(imports) },
@@ -212,7 +212,7 @@ function layoutOf(value: string): {
 async function planCaches(
   request: BuildRequest,
   layouts: Map<string, ServedLayout>,
-  signal: AbortSignal,
+  { emit, signal }: Pick<PlanDeps, "emit" | "signal">,
 ): Promise<{ readonly imports: Entry[]; readonly caches: Plan["writtenCaches"] }> {
   const imports: Entry[] = [];
   for (const from of request.cacheFrom) {
@@ -221,8 +221,14 @@ async function planCaches(
       continue;
     }
     const { path, tag, digest } = from.at;
-    const found =
-      digest ?? (await directoryPlace(path, tag, null).manifest({ signal }))?.descriptor.digest ?? null;
+    let found = digest;
+    try {
+      found ??= (await directoryPlace(path, tag, null).manifest({ signal }))?.descriptor.digest ?? null;
+    } catch (error) {
+      if (signal.aborted || !(error instanceof BuildError)) throw error;
+      const message = `the cache ${path} is not used: ${error.message}`;
+      emit({ kind: "warning", rule: "", message, detail: "", url: "", at: [] });
+    }
     if (found === null) continue; // there is no cache yet, as on the first of many builds
     layouts.set(`local:${path}`, { path, writable: false });
     imports.push(cacheImport(from, found));

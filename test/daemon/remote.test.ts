@@ -274,6 +274,36 @@ for (const account of accounts()) {
       assert.equal(readFileSync(join(out, "x"), "utf8"), "of more");
     });
 
+    it("builds without a cache of this machine that is damaged, and says so", async () => {
+      const dir = context("cached", { Dockerfile: `${BASE}${sh("echo made > /made")}` });
+      const cache = shop.at("home", "damaged-cache");
+      const out = shop.at("home", "cached-out");
+      await ok(plain("--no-cache", "--cache-to", `type=local,dest=${cache},mode=max`, dir));
+      const index = readFileSync(join(cache, "index.json"), "utf8");
+      const manifest = /"sha256:([0-9a-f]{64})"/.exec(index)?.[1] ?? "";
+      const blobs = join(cache, "blobs/sha256");
+      const { layers } = JSON.parse(readFileSync(join(blobs, manifest), "utf8")) as {
+        layers: { digest: string }[];
+      };
+      const pruned = ["prune", "--all", "--force"];
+      const buildWith = async (harm: () => void, words: RegExp): Promise<void> => {
+        harm();
+        await startTsbuild(pruned, { account, root: shop.at("far", "store") }).outcome;
+        const { stderr } = await ok(plain("--cache-from", `type=local,src=${cache}`, "-o", out, dir));
+        assert.match(stderr, words);
+        assert.equal(readFileSync(join(out, "made"), "utf8"), "made\n");
+      };
+      await buildWith(
+        () => layers.forEach(({ digest }) => rmSync(join(blobs, digest.slice(7)))),
+        /continues without imported caches: .* is not in the OCI layout/,
+      );
+      await buildWith(
+        () => writeFileSync(join(blobs, manifest), "{}"),
+        /is not used: .* does not match its digest/,
+      );
+      await buildWith(() => writeFileSync(join(cache, "index.json"), "[1,"), /is not used: .*not JSON/);
+    });
+
     it("says what is wrong with a layout that it builds on, and follows no link in it", async () => {
       const dir = context("on-layout", { Dockerfile: `FROM base\n${sh("true")}` });
       const ways: readonly (readonly [string, (blob: string) => void, RegExp])[] = [
