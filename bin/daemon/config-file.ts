@@ -1,5 +1,6 @@
 // The configuration file, buildkitd.toml: https://github.com/moby/buildkit/blob/master/docs/buildkitd.toml.md
 
+import { isIP } from "node:net";
 import { resolve } from "node:path";
 import { parseToml, type Table } from "../../cache/registry/toml.ts";
 import { readFileOf } from "../../cache/outside.ts";
@@ -251,6 +252,9 @@ function dnsOf(section: Section | null): DnsSettings | null {
     for (const text of texts)
       if (!/^[\w.:%-]+$/.test(text))
         throw section.wrong(key, `has ${JSON.stringify(text)}, which is not one word`);
+  for (const server of dns.nameservers)
+    if (isIP(server.replace(/%.*$/, "")) === 0)
+      throw section.wrong("nameservers", `has ${JSON.stringify(server)}, which is no IP address`);
   section.end();
   return dns;
 }

@@ -93,7 +93,7 @@ async function opened(
   } catch (error) {
     socket.destroy();
     if (signal.aborted) throw error;
-    throw unreachable(address, error, "");
+    throw unreachable(address, error, { complaint: "", wasReached: false });
   }
   socket.on("error", () => {}); // told by who reads it
   socket.setNoDelay(true);
@@ -157,8 +157,12 @@ function streamsOf({ stdin, stdout }: ChildProcessWithoutNullStreams): Duplex {
   return stream;
 }
 
-/** Why nothing is built. `complaint`: what the program of the connection said. */
-export function unreachable(address: BuilderAddress, cause: unknown, complaint: string): BuildError {
+/** Why nothing is built. `complaint`: what the program of the connection said; wasReached: the builder had answered. */
+export function unreachable(
+  address: BuilderAddress,
+  cause: unknown,
+  { complaint, wasReached }: { readonly complaint: string; readonly wasReached: boolean },
+): BuildError {
   const { code } = cause as NodeJS.ErrnoException;
   const said = complaint === "" ? "" : printable(complaint.split("\n").slice(-3).join(" "), 300);
   const text = cause instanceof Error ? cause.message : String(cause);
@@ -167,7 +171,7 @@ export function unreachable(address: BuilderAddress, cause: unknown, complaint: 
   const overTls = address.kind === "tcp" && address.tls !== null;
   return new BuildError(
     "BUILDER_UNREACHABLE",
-    `cannot reach the builder at ${shownAddress(address)}: ${said || why}`,
+    `${wasReached ? "lost the connection to" : "cannot reach"} the builder at ${shownAddress(address)}: ${said || why}`,
     { cause, hint: known === undefined ? (overTls ? CLOSED_HINT : null) : known.hint },
   );
 }

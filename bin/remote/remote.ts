@@ -84,7 +84,7 @@ export async function reachBuilder(
   } catch (error) {
     signal.throwIfAborted();
     const cause = late.aborted ? new Error(`no answer within ${REACH_WITHIN_MS / 1000} s`) : error;
-    throw unreachable(address, cause, connection.complaint());
+    throw unreachable(address, cause, { complaint: connection.complaint(), wasReached: false });
   }
 }
 
@@ -321,5 +321,5 @@ function failureOf(error: unknown, { session, progress, builder, deps }: Failure
     return buildFailure(error, { onSource: deps.onSource, stepOf, isOurs: isOurs(builder.info) });
   const told = failure();
   if (told !== null) return new BuildError("EXEC_FAILED", told.message, { vertex: told.step, cause: error });
-  return unreachable(deps.address, error, builder.connection.complaint());
+  return unreachable(deps.address, error, { complaint: builder.connection.complaint(), wasReached: true });
 }

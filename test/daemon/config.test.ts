@@ -363,6 +363,10 @@ insecure-entitlements = [ "network.host", "security.insecure" ]
           '[worker.oci]\nreservedSpace = "120%"\n',
           `${path}:2: worker.oci.reservedSpace must be a number of bytes, a size like "10GB" or a share like "10%", not "120%"`,
         ],
+        [
+          '[dns]\nnameservers = ["192.0.2.1", "nope"]\n',
+          `${path}:2: dns.nameservers has "nope", which is no IP address`,
+        ],
         ["worker.oci = 3\n", `${path}: worker.oci must be a table, not 3`],
         [
           "proxyNetwork = true\n",

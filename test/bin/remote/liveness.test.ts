@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { createServer, type ServerHttp2Session } from "node:http2";
 import { type AddressInfo, connect, createServer as createSocketServer, type Server } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { dialBuilder } from "../../../bin/remote/dial.ts";
+import { dialBuilder, unreachable } from "../../../bin/remote/dial.ts";
 import { openHearing, watchConnection } from "../../../bin/remote/liveness.ts";
 import { dialHttp2 } from "../../../bin/wire/connection.ts";
 
@@ -75,5 +75,16 @@ describe("a builder that says nothing", function () {
       http.destroy();
       server.close();
     }
+  });
+
+  it("that is lost when the builder had answered is not one that cannot be reached", () => {
+    const address = { kind: "tcp", host: "far", port: 1, tls: null } as const;
+    const message = (wasReached: boolean): string =>
+      unreachable(address, new Error("the connection was closed"), { complaint: "", wasReached }).message;
+    assert.equal(message(false), "cannot reach the builder at tcp://far:1: the connection was closed");
+    assert.equal(
+      message(true),
+      "lost the connection to the builder at tcp://far:1: the connection was closed",
+    );
   });
 });
