@@ -17,6 +17,8 @@ const PACKAGES: Readonly<Record<string, string>> = {
   python3: "python3",
   "qemu-aarch64-static": "qemu-user-static",
   "qemu-x86_64-static": "qemu-user-static",
+  rpm: "rpm",
+  rpmbuild: "rpm",
   runc: "runc",
   script: "bsdutils",
   skopeo: "skopeo",

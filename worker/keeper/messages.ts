@@ -202,6 +202,13 @@ export interface ExportJob {
   readonly scratch: string;
   readonly epochSeconds: number | null;
 }
+/** Which packages are in a tree: ops/sbom.ts. */
+export interface ScanJob {
+  readonly kind: "scan";
+  readonly tree: Tree;
+  /** The directory of each layer, oldest first: what `layer` of the outcome counts. `tree` may have several of them as one. */
+  readonly layers: readonly string[];
+}
 /** syncfs(2) of the file system a directory is on. */
 export interface SyncJob {
   readonly kind: "sync";
@@ -251,6 +258,7 @@ export type ThreadJob =
   | LookJob
   | ExportJob
   | MeasureJob
+  | ScanJob
   | SyncJob
   | PackMountJob
   | RestoreMountJob;
