@@ -25,7 +25,7 @@ export interface TreeContext {
 export interface Cataloger {
   /** Package managers' own words, in messages. */
   readonly name: string;
-  /** Lists packages that are to be installed, not installed ones: read only where `installedBeside` is not in the same directory. */
+  /** Lists packages that are to be installed, not installed ones: read only where this path is not in the same directory. */
   readonly installedBeside?: string;
   /** The packages in the file. Throws Unreadable, also after it has reported some packages. */
   readonly packages: (

@@ -149,15 +149,15 @@ function candidatesIn(
       entries += children.length;
       if (entries > ENTRIES_MAX)
         throw new Unreadable(`the tree has more than ${ENTRIES_MAX} entries: the others are not looked at`);
-      const directories = new Set<string>();
-      for (const { name, stat } of children) if (stat.type === "directory") directories.add(name);
       for (const { name, stat } of children) {
         const path = joinPath(directory, name);
         const cataloger = stat.type === "file" ? catalogerOf(path, name, stat) : null;
         if (cataloger === null || path.length > PATH_MAX_BYTES) continue;
-        if (cataloger.installedBeside === undefined || !directories.has(cataloger.installedBeside))
+        const installed = cataloger.installedBeside;
+        if (installed === undefined || tree.lstat(joinPath(directory, installed)) === null)
           found.push({ path, cataloger });
       }
+      const directories = children.flatMap(({ name, stat }) => (stat.type === "directory" ? [name] : []));
       for (const name of directories) {
         const path = joinPath(directory, name);
         if (path.length > PATH_MAX_BYTES) unread(textOf(`/${directory}`), "it holds paths that are too long");

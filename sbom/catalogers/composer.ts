@@ -9,7 +9,7 @@ const INSTALLED_MAX_BYTES = 64 << 20;
 export const composerInstalled: Cataloger = { name: "composer", packages: (file) => listed(file) };
 export const composerLock: Cataloger = {
   name: "composer",
-  installedBeside: "vendor",
+  installedBeside: "vendor/composer/installed.json",
   packages: (file) => listed(file),
 };
 

@@ -41,5 +41,5 @@ function licensesOf(
 }
 
 export function isPythonMetadata(path: string): boolean {
-  return /\.dist-info\/METADATA$|\.egg-info\/PKG-INFO$|(?:^|\/)EGG-INFO\/PKG-INFO$|\.egg-info$/.test(path);
+  return /\.dist-info\/METADATA$|\.egg-info\/PKG-INFO$|(?:^|\/)EGG-INFO\/PKG-INFO$/.test(path);
 }

@@ -1,9 +1,10 @@
-// RPM databases: rpmdb.sqlite (Fedora, RHEL 9 and later) and Packages.db ("ndb": SUSE). Packages, of Berkeley DB, is not read.
+// RPM databases: rpmdb.sqlite (Fedora, RHEL 9 and later), Packages.db ("ndb": SUSE) and Packages (Berkeley DB: RHEL 8 and earlier).
 // ndb: lib/backend/ndb/rpmpkg.c of rpm: pages of 4096 bytes, of which the first ones hold slots of 16 bytes, and blocks of 16 bytes
 // with the headers. Numbers are little-endian.
 
 import { type Cataloger, type Shown, type TreeContext } from "../cataloger.ts";
 import { bytesAt, type SourceFile, isUnreadable, Unreadable } from "../source-file.ts";
+import { berkeleyHeaders } from "./rpm-berkeley.ts";
 import { rpmPackage } from "./rpm-header.ts";
 
 const HEADER_MAX_BYTES = 64 << 20;
@@ -33,9 +34,7 @@ export const rpmLog: Cataloger = {
 
 export const rpmBerkeley: Cataloger = {
   name: "rpm",
-  packages() {
-    throw new Unreadable("it is an RPM database in Berkeley DB, which is not read");
-  },
+  packages: (file, path, context) => ofHeaders(berkeleyHeaders(file), path, context),
 };
 
 /** One broken header does not hide the others. */

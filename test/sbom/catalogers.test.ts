@@ -307,6 +307,8 @@ describe("packages in a tree", function () {
         packages: [{ name: "monolog/monolog", version: "3.5.0", license: ["MIT"] }],
       }),
       "app/composer.lock": JSON.stringify({ packages: [{ name: "not/installed", version: "1.0.0" }] }),
+      // Go's and others' directories of this name say nothing of PHP.
+      "other/vendor/modules.txt": "# example.org/a v1.0.0\n",
       "other/composer.lock": JSON.stringify({
         packages: [{ name: "psr/log", version: "v3.0.0", license: ["MIT", "Apache-2.0"] }],
       }),

@@ -4,10 +4,75 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { deflateSync } from "node:zlib";
+import fc from "fast-check";
+import type { DocumentInputs } from "../../sbom/contract.ts";
+import { documentText } from "../../sbom/documents.ts";
+import { woundedOf } from "../fuzz/wounds.ts";
 import { temporaryDir } from "../support/store.ts";
 import { elfOf, goBuildInfo, listOf, scanDirectory, scanOf, writeTree, zipOf } from "./fixture.ts";
+import { readSpdx } from "./spdx-reader.ts";
 
 const UNREAD_TIME_MS = 5_000;
+
+/** Well-formed files by their path. */
+const SEEDS: Readonly<Record<string, readonly (string | Buffer)[]>> = {
+  "var/lib/dpkg/status": [
+    "Package: a\nStatus: install ok installed\nVersion: 1\nArchitecture: all\nMaintainer: A <a@b>\nSource: c (2)\n\nPackage: b\nVersion: 2\n",
+  ],
+  "lib/apk/db/installed": [
+    "C:Q1=\nP:a\nV:1-r0\nA:x86_64\nL:MIT AND (GPL-2.0-only OR ISC)\no:b\nF:bin\nR:sh\n\nP:c\nV:2\n\n",
+  ],
+  "node_modules/@a/b/package.json": [
+    '{"name":"@a/b","version":"1.0.0","license":"(MIT OR ISC)","author":{"name":"A","email":"a@b"}}',
+  ],
+  "x/package-lock.json": [
+    '{"lockfileVersion":3,"packages":{"":{},"node_modules/a":{"version":"1.0.0","license":"MIT"},"node_modules/a/node_modules/@b/c":{"version":"2.0.0"}}}',
+    '{"lockfileVersion":1,"dependencies":{"a":{"version":"npm:b@1.0.0","dependencies":{"c":{"version":"2.0.0"}}}}}',
+  ],
+  "x/pnpm-lock.yaml": [
+    "lockfileVersion: '9.0'\n\npackages:\n\n  '@a/b@1.0.0(c@2.0.0)':\n    resolution: {}\n\n  /d/3.0.0_e@4:\n    dev: true\n",
+  ],
+  "x/yarn.lock": [
+    '"@a/b@npm:^1.0.0, c@^2":\n  version: 1.0.0\n  resolution: "@a/b@npm:1.0.0"\n\nd@^3:\n  version "3.0.0"\n',
+  ],
+  "p/a-1.dist-info/METADATA": [
+    "Metadata-Version: 2.4\nName: a\nVersion: 1\nLicense-Expression: MIT\nClassifier: License :: OSI Approved :: MIT License\n\ntext\n",
+  ],
+  "g/specifications/a-1.gemspec": [
+    'Gem::Specification.new do |s|\n  s.name = "a".freeze\n  s.version = "1"\n  s.licenses = ["MIT".freeze]\nend\n',
+  ],
+  "x/composer.lock": ['{"packages":[{"name":"a/b","version":"v1.0.0","license":["MIT","ISC"]}]}'],
+  "bin/go": [
+    elfOf(
+      ".go.buildinfo",
+      goBuildInfo("go1.22.1", "path\ta\nmod\ta/b\tv1.0.0\th1:=\ndep\tc.d/e\tv2.0.0\n=>\tf.g/h\tv3.0.0\n"),
+    ).subarray(0, 4600),
+  ],
+  "bin/rust": [
+    elfOf(
+      ".dep-v0",
+      deflateSync(
+        '{"packages":[{"name":"a","version":"1.0.0"},{"name":"b","version":"2.0.0","kind":"build"}]}',
+      ),
+    ),
+  ],
+  "a.jar": [
+    zipOf({
+      "META-INF/MANIFEST.MF": "Implementation-Version: 1\r\nBundle-License: MIT\r\n\r\n",
+      "META-INF/maven/g/a/pom.properties": "groupId=g\nartifactId=a\nversion=1\n",
+      "lib/b-2.jar": zipOf({ "META-INF/MANIFEST.MF": "Implementation-Vendor-Id: b\nBundle-Version: 2\n\n" }),
+    }),
+  ],
+};
+const INPUTS: DocumentInputs = {
+  name: "hostile",
+  kind: "directory",
+  toolVersion: "1",
+  createdEpochSeconds: 0,
+  layers: [],
+  digest: null,
+  namespace: null,
+};
 
 describe("hostile trees", function () {
   this.timeout(120_000);
@@ -100,18 +165,20 @@ describe("hostile trees", function () {
     assert.ok([...reasons.values()].some((reason) => /nested more than 3 levels/.test(reason)));
   });
 
-  it("headers of programs and archives with wrong numbers are read to their end and no further", async () => {
-    const program = elfOf(".go.buildinfo", goBuildInfo("go1.22", "mod\tm\tv1.0.0\n"));
-    const archive = zipOf({ "META-INF/maven/g/a/pom.properties": "groupId=g\nartifactId=a\nversion=1\n" });
-    for (let round = 0; round < 200; round++) {
-      const [binary, jar] = [Buffer.from(program), Buffer.from(archive)];
-      // Every number of the headers becomes large once, the same in each run.
-      const value = [0xff, 0x7f, 0x80, 0x01][round % 4] as number;
-      const [from, to] = [(round * 3) % 260, (round * 2) % jar.length];
-      binary.fill(value, from, from + 1 + (round % 8));
-      jar.fill(value, to, Math.min(jar.length, to + 1 + (round % 4)));
-      await scanOf({ "bin/app": binary, "a.jar": jar });
-    }
+  for (const [path, seeds] of Object.entries(SEEDS))
+    it(`${path} with any damage ends in a valid document`, () =>
+      fc.assert(
+        fc.asyncProperty(woundedOf(seeds), async (bytes) => {
+          const started = performance.now();
+          const scan = await scanOf({ [path]: bytes });
+          assert.ok(performance.now() - started < UNREAD_TIME_MS);
+          readSpdx(documentText("spdx-json", scan, INPUTS));
+          assert.ok(scan.unread.every((one) => one.path.startsWith(`/${path}`)));
+        }),
+        { numRuns: 150 },
+      ));
+
+  it("programs of Go before 1.18 are named", async () => {
     const old = goBuildInfo("go1.17", "");
     old[15] = 0;
     const scan = await scanOf({ "bin/old": elfOf(".go.buildinfo", old) });

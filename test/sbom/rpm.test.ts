@@ -1,5 +1,5 @@
 // RPM databases, made by rpm itself from packages that are built here, and broken ones. Debian's rpm writes SQLite only: the ndb form has the
-// same headers, put together here.
+// same headers, put together here, and so has that of Berkeley DB, by its own tool.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -20,6 +20,7 @@ describe("RPM databases", function () {
   let dir: TemporaryDir;
   let sqlite: Buffer;
   let ndb: Buffer;
+  let berkeley: Buffer;
   /** What `rpm -qa` says. */
   let said: readonly string[];
   before(async () => {
@@ -47,7 +48,9 @@ describe("RPM databases", function () {
     bytes[18] = bytes[19] = 1; // without a write-ahead log
     const database = new Database(bytes);
     const rows = database.exec("SELECT blob FROM Packages")[0]?.values ?? [];
-    ndb = ndbOf(rows.map(([blob]) => Buffer.from(blob as Uint8Array)));
+    const headers = rows.map(([blob]) => Buffer.from(blob as Uint8Array));
+    ndb = ndbOf(headers);
+    berkeley = berkeleyOf(headers, dir.at("Packages"));
     database.close();
   });
   after(() => dir[Symbol.dispose]());
@@ -56,6 +59,7 @@ describe("RPM databases", function () {
     ["SQLite, of Fedora", "usr/lib/sysimage/rpm/rpmdb.sqlite", () => sqlite],
     ["SQLite, of RHEL", "var/lib/rpm/rpmdb.sqlite", () => sqlite],
     ["ndb, of SUSE", "usr/lib/sysimage/rpm/Packages.db", () => ndb],
+    ["Berkeley DB, of RHEL 8 and earlier", "var/lib/rpm/Packages", () => berkeley],
   ] as const) {
     it(`are read: ${what}`, async () => {
       const scan = await scanOf({ [path]: bytes(), "etc/os-release": FEDORA });
@@ -76,6 +80,7 @@ describe("RPM databases", function () {
     for (const [file, whole] of [
       ["rpmdb.sqlite", sqlite],
       ["Packages.db", ndb],
+      ["Packages", berkeley],
     ] as const) {
       for (let round = 1; round < 40; round++) {
         const length = round % 2 === 0 ? Math.floor((whole.length * round) / 40) : whole.length;
@@ -90,7 +95,7 @@ describe("RPM databases", function () {
     }
   });
 
-  it("whose table is a program, in Berkeley DB, or with a log of changes are named", async () => {
+  it("whose table is a program, that are none, or with a log of changes are named", async () => {
     const { Database } = await initSqlJs();
     const database = new Database();
     database.run(
@@ -111,11 +116,25 @@ describe("RPM databases", function () {
         reason: "it holds changes of an RPM database that are not read",
       },
       { path: "/usr/share/rpm/rpmdb.sqlite", reason: "it is not an SQLite database" },
-      { path: "/var/lib/rpm/Packages", reason: "it is an RPM database in Berkeley DB, which is not read" },
+      { path: "/var/lib/rpm/Packages", reason: "it is not an RPM database" },
       { path: "/var/lib/rpm/rpmdb.sqlite", reason: "it has no table of packages as rpm makes it" },
     ]);
   });
 });
+
+/** As rpm has it: the number of a header as its key, and under 0 the next number. Small headers are in the pages, others beside them. */
+function berkeleyOf(headers: readonly Buffer[], path: string): Buffer {
+  const line = (bytes: Buffer): string => ` ${bytes.toString("hex")}\n`;
+  const number = (value: number): string => {
+    const bytes = Buffer.alloc(4);
+    bytes.writeUInt32LE(value);
+    return line(bytes);
+  };
+  const records = headers.map((header, index) => number(index + 1) + line(header)).join("");
+  const dump = `VERSION=3\nformat=bytevalue\ntype=hash\ndb_pagesize=4096\nHEADER=END\n${number(0)}${number(headers.length)}${records}DATA=END\n`;
+  execFileSync(needs("db5.3_load"), [path], { input: dump });
+  return readFileSync(path);
+}
 
 /** lib/backend/ndb/rpmpkg.c of rpm: one page of a header and slots, then blocks; the second slot was freed. */
 function ndbOf(headers: readonly Buffer[]): Buffer {

@@ -9,6 +9,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   busybox: "busybox-static",
   bzip2: "bzip2",
   crun: "crun",
+  "db5.3_load": "db5.3-util",
   "docker-registry": "docker-registry",
   git: "git",
   newuidmap: "uidmap",
