@@ -6,6 +6,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Spec, Validation } from "@cyclonedx/cyclonedx-library";
 import { projectDir } from "../support/project.ts";
+import { startRegistry } from "../support/registry.ts";
 import { accounts } from "../support/unprivileged.ts";
 import { readSpdx, type SpdxDocument } from "../sbom/spdx-reader.ts";
 import { openWorkshop, type Workshop } from "./fixture.ts";
@@ -145,6 +146,39 @@ for (const account of accounts())
       const format = await shop.run(["sbom", "--format", "spdx", "app"]);
       assert.equal(format.code, 1);
       assert.match(format.stderr, /--format: "spdx" is not a format of this command/);
+    });
+
+    it("of an image whose layers are still in a registry fetch them, once", async () => {
+      await using registry = await startRegistry();
+      const name = `${registry.host}/app:1`;
+      await shop.ok(["tag", "app", name]);
+      await shop.ok(["push", name]);
+      using other = await openWorkshop(account);
+      const context = other.context("derived", { Dockerfile: `FROM ${name}\nLABEL a=b\n` });
+      await other.ok(["build", "-t", "derived", context]);
+      const blobs = async (): Promise<number> =>
+        new Set((await registry.requests()).filter((one) => /^GET .*\/blobs\//.test(one))).size;
+      const before = await blobs();
+      const { stdout, stderr } = await other.ok(["sbom", "--progress=plain", "derived"]);
+      assert.equal(stdout, (await shop.ok(["sbom", "app"])).stdout);
+      assert.match(stderr, /load derived/);
+      const after = await blobs();
+      assert.ok(after > before, "the build had fetched the layers");
+      assert.equal((await other.ok(["sbom", "derived"])).stdout, stdout);
+      assert.equal(await blobs(), after);
+    });
+
+    it("of this machine's packages list as many as dpkg", async () => {
+      const status = readFileSync("/var/lib/dpkg/status", "utf8");
+      const context = shop.context("machine", {
+        Dockerfile: "FROM base\nCOPY status /var/lib/dpkg/status\n",
+        status,
+      });
+      await shop.ok(["build", "-t", "machine", context]);
+      const { stdout } = await shop.ok(["sbom", "machine"]);
+      const said = execFileSync("dpkg-query", ["-W", "-f", "${db:Status-Status}\\n"], { encoding: "utf8" }); // oxlint-disable-line no-template-curly-in-string
+      const installed = said.split("\n").filter((state) => state === "installed").length;
+      assert.equal(stdout.split("\n").filter((line) => / deb /.test(line)).length, installed);
     });
 
     it("of an image without packages are valid documents", async () => {

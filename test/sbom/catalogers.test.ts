@@ -3,9 +3,10 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { cpSync, lstatSync, mkdirSync, readFileSync, symlinkSync } from "node:fs";
+import { cpSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { deflateSync } from "node:zlib";
+import { needs } from "../support/needs.ts";
 import { projectDir } from "../support/project.ts";
 import { temporaryDir } from "../support/store.ts";
 import { elfOf, goBuildInfo, listOf, packageOf, scanDirectory, scanOf, writeTree, zipOf } from "./fixture.ts";
@@ -223,6 +224,29 @@ describe("packages in a tree", function () {
     assert.deepEqual(packageOf(scan, "requests").licenses, ["Apache Software License"]);
     assert.deepEqual(packageOf(scan, "new").licenses, ["MIT OR Apache-2.0"]);
     assert.equal(packageOf(scan, "requests").supplier, "Kenneth <me@example.org>");
+  });
+
+  it("Python: what its own reader of metadata says", async () => {
+    using dir = temporaryDir();
+    const site = dir.at("lib/site-packages");
+    writeTree(site, {
+      "one-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: One\nVersion: 1.0\n",
+      "two_three-2.0.dist-info/METADATA":
+        "Metadata-Version: 2.1\nName: two-three\nVersion: 2.0\n\nVersion: 3.0\n",
+      "four-4.0.egg-info/PKG-INFO":
+        "Metadata-Version: 1.1\nName: four\nVersion: 4.0\nDescription: a\n        Name: no\n",
+    });
+    // Those of this machine, where there are any.
+    const system = "/usr/lib/python3/dist-packages";
+    for (const name of existsSync(system) ? readdirSync(system) : [])
+      if (/\.(?:dist|egg)-info$/.test(name))
+        cpSync(join(system, name), join(site, name), { recursive: true });
+    const program =
+      "import importlib.metadata as m, sys\nfor d in m.distributions(path=[sys.argv[1]]): print(d.metadata['Name'] + '@' + d.version)";
+    const said = execFileSync(needs("python3"), ["-c", program, site], { encoding: "utf8" });
+    const names = new Set(said.trim().split("\n"));
+    assert.ok(names.size >= 3);
+    assert.deepEqual(listOf(await scanDirectory(dir.path), "pypi").toSorted(), [...names].toSorted());
   });
 
   describe("programs", () => {
