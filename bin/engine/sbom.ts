@@ -83,11 +83,18 @@ export async function scanImage(
   );
   const { name } = found.record;
   const shown = isNameless(name) ? found.id : familiarReference(parseReference(name));
-  return { scan, inputs: inputsOf(shown, image.config, image.digest) };
+  return { scan, inputs: documentInputs(shown, image.config, image.digest) };
 }
 
-/** What the documents of an image say: nothing that is not in the image, so that the same image gives the same document. */
-function inputsOf(name: string, config: ImageConfig, digest: Digest | null): ImageScan["inputs"] {
+/**
+ * What the documents of an image say besides its packages: nothing that is not in the image, so that the same image gives the same document.
+ * `digest`: of its manifest; null where it is not known yet, as in a statement about the image that is part of it.
+ */
+export function documentInputs(
+  name: string,
+  config: ImageConfig,
+  digest: Digest | null,
+): Omit<DocumentInputs, "toolVersion" | "namespace"> {
   const createdMs = Date.parse(config.created ?? "");
   return {
     name,
@@ -95,5 +102,5 @@ function inputsOf(name: string, config: ImageConfig, digest: Digest | null): Ima
     createdEpochSeconds: Number.isFinite(createdMs) ? Math.floor(createdMs / 1000) : 0,
     layers: config.rootfs?.diff_ids ?? [],
     digest,
-  } satisfies Omit<DocumentInputs, "toolVersion" | "namespace">;
+  };
 }

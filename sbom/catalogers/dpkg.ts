@@ -61,5 +61,6 @@ function licensesOf(name: string, context: TreeContext): readonly string[] {
 }
 
 export function isDpkgStatus(path: string): boolean {
+  if (!path.startsWith("var/lib/dpkg/")) return false; // asked for each file of a tree
   return path === "var/lib/dpkg/status" || /^var\/lib\/dpkg\/status\.d\/[^/]+(?<!\.md5sums)$/.test(path);
 }

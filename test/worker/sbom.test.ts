@@ -127,6 +127,24 @@ describe("a scan for packages", function () {
     );
   });
 
+  it("goes as deep as paths can be, and names what is deeper", async () => {
+    // A path cannot be as long as that, but half a tree can be moved into the other half.
+    const half = Array.from({ length: 125 }, () => "directory-of-a-tree").join("/");
+    const layers = await layersOf([
+      `${install("/deep", "above")} && mkdir -p /deep/${half} /other/${half} && mv /other /deep/${half}/`,
+      `${install("/later", "other")}`,
+    ]);
+    const scan = await scanned(layers);
+    assert.deepEqual(
+      scan.packages.map(({ name }) => name),
+      ["above", "other"],
+    );
+    assert.deepEqual(
+      scan.unread.map(({ path, reason }) => [path.length > 4000, reason]),
+      [[true, "it holds paths that are too long"]],
+    );
+  });
+
   it("ends when it is cancelled", async () => {
     const layers = await layersOf(["mkdir /many && cd /many && for i in $(seq 20000); do echo > $i; done"]);
     const aborting = new AbortController();
