@@ -31,7 +31,11 @@ import { descriptorFile, field, type OpenFile, isUnreadable, Unreadable } from "
 
 /** More entries than any image has; what is behind them is not seen. */
 const ENTRIES_MAX = 10_000_000;
-const PACKAGES_MAX = 500_000;
+const PACKAGES_MAX = 100_000;
+/** Of one package. */
+const LICENSES_MAX = 100;
+/** Of all names, licences and places together: what a scan keeps, sends and writes grows with it. */
+const TEXT_MAX_CHARS = 32 << 20;
 const UNREAD_MAX = 1_000;
 /** Of all files together, also when one is read again for another name. */
 const READ_MAX_BYTES = 16 * 2 ** 30;
@@ -46,8 +50,8 @@ interface Candidate {
 export async function scanTree(source: ScanTree): Promise<Scan> {
   const { tree } = source;
   const unread = collectUnread();
-  const budget = { left: READ_MAX_BYTES };
-  const text = (path: string, maxBytes: number): string | null => textIn(tree, path, maxBytes);
+  const budget: Budget = { left: READ_MAX_BYTES };
+  const text = (path: string, maxBytes: number): string | null => textIn(tree, path, { maxBytes, budget });
   const context: TreeContext = { distro: distroOf(text), text, unread: unread.add };
   const merged = openMerge(context.distro);
   const files: EvidenceFile[] = [];
@@ -58,19 +62,23 @@ export async function scanTree(source: ScanTree): Promise<Scan> {
       const found = await packagesOf(cataloger, context, shownPath, () => limited(tree.open(path), budget));
       if (found.length === 0) continue;
       const broughtBy = await attribute(found, cataloger, context, { versions, path: shownPath, budget });
-      found.forEach((shown, index) => {
+      for (const [index, shown] of found.entries()) {
+        if (merged.isFull()) break;
         merged.add(cataloger.completed?.(shown, context) ?? shown, cataloger.installedBeside !== undefined, {
           path: shownPath,
           layer: broughtBy[index] ?? null,
         });
-      });
+      }
       const hashes = hashesOf(limited(tree.open(path), budget));
       files.push({ path: shownPath, layer: versions.at(-1)?.layer ?? null, ...hashes });
     } catch (error) {
       unread.add(shownPath, reasonOf(error));
     }
-    if (merged.size() <= PACKAGES_MAX) continue;
-    unread.add("/", `more than ${PACKAGES_MAX} packages: the others are not listed`);
+    if (!merged.isFull()) continue;
+    unread.add(
+      "/",
+      `more than ${PACKAGES_MAX} packages, or names longer than all of them: the others are not listed`,
+    );
     break;
   }
   return {
@@ -174,10 +182,14 @@ function candidatesIn(
 /** One package for each package URL, with all places where it was found. */
 function openMerge(distro: Distro | null) {
   const packages = new Map<string, { found: FoundPackage; locations: Location[] }>();
+  let chars = 0;
   return {
-    size: () => packages.size,
+    isFull: () => packages.size > PACKAGES_MAX || chars > TEXT_MAX_CHARS,
     add(shown: Shown, isDeclared: boolean, location: Location): void {
-      const { type, name, version, licenses, supplier, source } = shown;
+      const { type, name, version, supplier, source } = shown;
+      const licenses = shown.licenses.slice(0, LICENSES_MAX);
+      for (const text of [name, version, supplier, source, location.path, ...licenses])
+        chars += text?.length ?? 0;
       const purl = purlOf(shown, distro);
       const key = purl ?? JSON.stringify([type, name, version]);
       const known = packages.get(key);
@@ -289,12 +301,16 @@ function distroOf(text: TreeContext["text"]): Distro | null {
 }
 
 /** Text of a regular file, links followed within the tree; null: there is none, it is too large, or it cannot be read. */
-function textIn(tree: TreeReader, path: string, maxBytes: number): string | null {
+function textIn(
+  tree: TreeReader,
+  path: string,
+  { maxBytes, budget }: { readonly maxBytes: number; readonly budget: Budget },
+): string | null {
   try {
     const found = resolvePath(tree, bytesOf(path), true);
     const stat: TreeStat | null = tree.lstat(found);
     if (stat === null || stat.type !== "file" || stat.size > maxBytes || baseOf(found) === "") return null;
-    const file = descriptorFile(tree.open(found));
+    const file = limited(tree.open(found), budget);
     try {
       return file.whole(maxBytes).toString("utf8");
     } finally {

@@ -204,6 +204,35 @@ describe("hostile trees", function () {
     assert.ok(performance.now() - started < UNREAD_TIME_MS, `${performance.now() - started} ms`);
   });
 
+  it("lists without end, of names without end, end at a limit that is named", async () => {
+    const many = (count: number, name: (index: number) => string): string => {
+      const entries = Array.from({ length: count }, (_, index) => [
+        `node_modules/${name(index)}`,
+        { version: "1" },
+      ]);
+      return JSON.stringify({ packages: Object.fromEntries(entries) });
+    };
+    const listed = await scanOf({ "package-lock.json": many(101_000, (index) => `p${index}`) });
+    assert.equal(listed.packages.length, 100_001);
+    assert.deepEqual(
+      listed.unread.map(({ path }) => path),
+      ["/", "/package-lock.json"],
+    );
+    const long = await scanOf({
+      "a/package-lock.json": many(40_000, (index) => `a${index}-${"x".repeat(600)}`),
+      "b/package-lock.json": many(40_000, (index) => `b${index}-${"x".repeat(600)}`),
+    });
+    assert.ok(long.packages.length > 40_000 && long.packages.length < 80_000, `${long.packages.length}`);
+    assert.match(long.unread[0]?.reason ?? "", /more than 100000 packages, or names longer/);
+    // A document of a thousand licences for one package.
+    const licenses = Array.from({ length: 1_000 }, (_, index) => `License: odd-${index}\n`).join("");
+    const one = await scanOf({
+      "var/lib/dpkg/status": "Package: one\nVersion: 1\n",
+      "usr/share/doc/one/copyright": `Format: x\n${licenses}`,
+    });
+    assert.equal(one.packages[0]?.licenses.length, 100);
+  });
+
   it("names are short lines without control characters, whatever a package calls itself", async () => {
     const name = `a\u001b[31m\n${"b".repeat(100_000)}`;
     const scan = await scanOf({
