@@ -60,7 +60,13 @@ const nativeParts = {
 };
 
 /** Bundles of their own, since most processes never load what is in them: a module that another one imports when it is needed. */
-const late = { prometheus: join(dist, "bin/daemon/prometheus.js"), otlp: join(dist, "bin/otlp.js") };
+const late = {
+  prometheus: join(dist, "bin/daemon/prometheus.js"),
+  otlp: join(dist, "bin/otlp.js"),
+  scan: join(dist, "sbom/scan.js"),
+  documents: join(dist, "sbom/documents.js"),
+  "rpm-sqlite": join(dist, "sbom/rpm-sqlite.js"),
+};
 const lateBundles = {
   name: "late-bundles",
   setup(builder) {
@@ -116,6 +122,7 @@ const rest = await build({
   entryPoints: late,
   mainFields: ["module", "main"],
   minifyIdentifiers: true,
+  plugins: [lateBundles],
 });
 
 /** The first line names the rest, for the compiled code that belongs to it. */

@@ -44,6 +44,11 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   { name: "history", summary: "Show the history of an image", load: () => import("./commands/history.ts") },
   {
+    name: "sbom",
+    summary: "List the packages in an image (software bill of materials)",
+    load: () => import("./commands/sbom.ts"),
+  },
+  {
     name: "explain",
     summary: "Explain why the steps of the last build ran",
     load: () => import("./commands/explain.ts"),

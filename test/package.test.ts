@@ -24,8 +24,8 @@ import { tinyProgram } from "./support/tiny-program.ts";
 import { ordinaryUser } from "./support/unprivileged.ts";
 
 /** What installing downloads and takes on disk, besides the packages it depends on. */
-const PACKED_MAX_BYTES = 1_500_000;
-const UNPACKED_MAX_BYTES = 5_000_000;
+const PACKED_MAX_BYTES = 1_900_000;
+const UNPACKED_MAX_BYTES = 5_850_000;
 
 interface Packed {
   readonly filename: string;
@@ -65,6 +65,7 @@ describe("the package", function () {
         "buildctl",
         "compress-thread",
         "daemon",
+        "documents",
         "hash-thread",
         "keeper",
         "main-build",
@@ -75,6 +76,8 @@ describe("the package", function () {
         "otlp",
         "prometheus",
         "received-thread",
+        "rpm-sqlite",
+        "scan",
         "thread",
       ].map((name) => `dist/bundle/${name}.cjs`),
       "dist/solver/graph/bundle.cjs",

@@ -6,9 +6,9 @@ set -euo pipefail
 user=${TSBUILD_TEST_USER:-tsbuild-test}
 PATH=$PATH:/usr/sbin:/sbin
 packages=(
-  busybox:busybox-static bzip2:bzip2 crun:crun docker-registry:docker-registry git:git newuidmap:uidmap
+  busybox:busybox-static bzip2:bzip2 crun:crun db5.3_load:db5.3-util docker-registry:docker-registry git:git newuidmap:uidmap
   openssl:openssl pasta:passt python3:python3
-  qemu-aarch64-static:qemu-user-static qemu-x86_64-static:qemu-user-static runc:runc script:bsdutils skopeo:skopeo slirp4netns:slirp4netns ssh-add:openssh-client umoci:umoci xz:xz-utils zstd:zstd
+  qemu-aarch64-static:qemu-user-static qemu-x86_64-static:qemu-user-static rpm:rpm rpmbuild:rpm runc:runc script:bsdutils skopeo:skopeo slirp4netns:slirp4netns ssh-add:openssh-client umoci:umoci xz:xz-utils zstd:zstd
 )
 
 missing=()

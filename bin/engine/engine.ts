@@ -250,6 +250,12 @@ export async function openEngine(
       const [{ saveImages }] = await Promise.all([import("./save.ts"), keepers.load()]);
       return serving(null, (parts) => saveImages(parts, request, options));
     },
+    async scan(reference, platform, options) {
+      const [{ scanImage }] = await Promise.all([import("./sbom.ts"), keepers.load()]);
+      return serving(null, (parts) => scanImage(parts, reference, platform, options)).catch(
+        throwExplained(options.signal),
+      );
+    },
     async check({ repair, signal, onWait }) {
       const [{ checkStore }] = await Promise.all([import("../../cache/check.ts"), keepers.load()]);
       const { layerTools } = await import("./layer-tools.ts");

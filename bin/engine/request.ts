@@ -6,6 +6,7 @@ import type { Measure } from "../../cache/collect.ts";
 import type { OpenStore } from "../../cache/store.ts";
 import type { HostTrust } from "../../cache/registry/certificates.ts";
 import type { S3Credentials } from "../../cache/remote-cache/s3-calls.ts";
+import type { DocumentInputs, Scan } from "../../sbom/contract.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { Definition, Vertex } from "../../solver/graph/definition.ts";
 import type { StepLeft } from "../../solver/graph/error.ts";
@@ -513,6 +514,8 @@ export interface Engine extends AsyncDisposable {
   push(reference: string, platform: Platform | null, options: EngineTransferOptions): Promise<Descriptor>;
   /** Writes images of the local image store into one archive. */
   save(request: SaveRequest, options: EngineTransferOptions): Promise<void>;
+  /** The packages in an image of the local image store; platform null: this machine's, or the only one. */
+  scan(reference: string, platform: Platform | null, options: EngineTransferOptions): Promise<ImageScan>;
   /** Checks the store, and mends it. */
   check(options: {
     readonly repair: boolean;
@@ -534,6 +537,12 @@ export interface Engine extends AsyncDisposable {
   readonly measure: Measure;
   /** Removes layer directories whose records are gone; they may hold files of foreign owners. */
   removeDirectories(paths: readonly string[], options: EngineOptions): Promise<void>;
+}
+
+/** What was found in an image, and what its documents say besides. */
+export interface ImageScan {
+  readonly scan: Scan;
+  readonly inputs: Omit<DocumentInputs, "toolVersion" | "namespace">;
 }
 
 export interface SaveRequest {

@@ -2,9 +2,7 @@
 
 import { randomBytes } from "node:crypto";
 import { isAbsolute, join } from "node:path";
-import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import type { Emit } from "../../solver/graph/event.ts";
 import type { CallContext, ImageConfig } from "../../solver/graph/request.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
 import { isNameless } from "../../cache/image-record.ts";
@@ -17,6 +15,7 @@ import type { EngineParts } from "./parts.ts";
 import type { EngineRunOptions, RunRequest } from "./request.ts";
 import { resolvConfOf } from "./host-network.ts";
 import { findImage } from "./local-images.ts";
+import { shownOnce } from "./shown-once.ts";
 import type { Store } from "../../cache/contract.ts";
 
 const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -150,32 +149,6 @@ export async function runImage(
   } finally {
     feeding.abort();
     stopResizing();
-  }
-}
-
-/** A progress step of this name, if there is any progress to show. */
-async function shownOnce<T>(
-  context: CallContext,
-  name: string,
-  work: (vertex: Digest, context: CallContext) => Promise<T>,
-): Promise<T> {
-  const vertex = digestOf(name);
-  let isShown = false;
-  const emit: Emit = (event) => {
-    if (!isShown && "vertex" in event && event.vertex === vertex) {
-      isShown = true;
-      context.emit({ kind: "vertex", vertex, name, inputs: [], at: [] });
-      context.emit({ kind: "started", vertex, atMs: Date.now() });
-    }
-    context.emit(event);
-  };
-  try {
-    const result = await work(vertex, { ...context, emit });
-    if (isShown) emit({ kind: "done", vertex, atMs: Date.now() });
-    return result;
-  } catch (error) {
-    if (isShown && error instanceof BuildError) emit({ kind: "failed", vertex, atMs: Date.now(), error });
-    throw error;
   }
 }
 

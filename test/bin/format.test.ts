@@ -1,5 +1,5 @@
 import { equal, throws } from "node:assert/strict";
-import { humanDuration, humanSize, parseDuration, renderFormat } from "../../bin/format.ts";
+import { humanDuration, humanSize, parseDuration, renderFormat, renderTable } from "../../bin/format.ts";
 import { cutText, textWidth } from "../../bin/text-width.ts";
 
 describe("output for people", () => {
@@ -47,6 +47,19 @@ describe("output for people", () => {
     equal(renderFormat("json", rows.slice(1)), '{"Repository":"longer","ImageID":"2","Labels":{}}\n');
     throws(() => renderFormat("{{.Nope}}", rows), /no field "Nope"/);
     throws(() => renderFormat("{{range .}}", rows), /is not supported/);
+  });
+
+  it("lines up tables of any length", () => {
+    const rows = Array.from({ length: 300_000 }, (_, index) => String(index));
+    const columns = [
+      { title: "N", of: (row: string) => row },
+      { title: "LAST", of: () => "x" },
+    ];
+    const lines = renderTable(columns, rows).split("\n");
+    equal(lines.length, rows.length + 2);
+    equal(lines[0], "N        LAST");
+    equal(lines[1], "0        x");
+    equal(lines[300_000], "299999   x");
   });
 
   it("counts columns of wide, combining and coloured text", () => {

@@ -4,7 +4,7 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Outcome } from "../support/cli.ts";
 import { makeRepository } from "../support/git-server.ts";
 import type { Workshop } from "../build/fixture.ts";
@@ -163,6 +163,26 @@ export const WAYS: readonly Way[] = [
       addLayer(layout, readFileSync(tarOf(cell, cell.tree(join(cell.dir, "tree")), "layer.tar")));
       const context = bare(cell, "FROM evil\nRUN true\n");
       return cell.run(["build", ...result(cell), "--build-context", `evil=oci-layout://${layout}`, context]);
+    },
+  },
+  {
+    name: "bill of materials",
+    never: { swaps: SEALED },
+    async attempt(cell) {
+      const layout = join(cell.dir, "layout");
+      cpSync(cell.shop.at("base"), layout, { recursive: true });
+      addLayer(layout, readFileSync(tarOf(cell, cell.tree(join(cell.dir, "tree")), "layer.tar")));
+      const context = bare(cell, "FROM evil\nLABEL a=b\n");
+      const name = basename(cell.dir).toLowerCase();
+      const built = await cell.run([
+        "build",
+        "-t",
+        name,
+        "--build-context",
+        `evil=oci-layout://${layout}`,
+        context,
+      ]);
+      return built.code === 0 ? await cell.run(["sbom", "--format", "spdx-json", name]) : built;
     },
   },
   {

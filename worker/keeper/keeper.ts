@@ -14,6 +14,7 @@ import { unlessAborted } from "../../solver/graph/scope.ts";
 import { launcherArch, withLauncher } from "../launcher/install.ts";
 import { signalName, signalWords, watchForOutOfMemory } from "../killed.ts";
 import { type ContainerLine, keptContainer } from "./container.ts";
+import type { Scan } from "../../sbom/contract.ts";
 import type { ExecControl, KeptContainer } from "./contract.ts";
 import { bindNewNetwork } from "../launcher/network.ts";
 import { openProgram } from "../launcher/program.ts";
@@ -46,6 +47,7 @@ import type {
   RecompressOutcome,
   RemoveJob,
   RestoreMountJob,
+  ScanJob,
   SelectJob,
   StripJob,
   SyncJob,
@@ -98,6 +100,7 @@ export interface Keeper extends AsyncDisposable {
   run(job: ReadJob, options: JobOptions): Promise<Uint8Array | null>;
   run(job: LookJob, options: JobOptions): Promise<LookAnswer>;
   run(job: MeasureJob, options: JobOptions): Promise<MeasureOutcome>;
+  run(job: ScanJob, options: JobOptions): Promise<Scan>;
   run(job: PackMountJob, options: JobOptions): Promise<PackedMount>;
   run(job: RestoreMountJob, options: JobOptions): Promise<RestoredMount>;
   /** Runs a command. Aborting sends TERM, then KILL after KILL_GRACE_MS, and rejects with the signal's reason once it is gone; one

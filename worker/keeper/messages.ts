@@ -209,6 +209,13 @@ export interface DigestsJob {
   /** A file that does not exist yet, for a line a file. */
   readonly out: string;
 }
+/** Which packages are in a tree: ops/sbom.ts. */
+export interface ScanJob {
+  readonly kind: "scan";
+  readonly tree: Tree;
+  /** The directory of each layer, oldest first: what `layer` of the outcome counts. `tree` may have several of them as one. */
+  readonly layers: readonly string[];
+}
 /** syncfs(2) of the file system a directory is on. */
 export interface SyncJob {
   readonly kind: "sync";
@@ -259,6 +266,7 @@ export type ThreadJob =
   | ExportJob
   | DigestsJob
   | MeasureJob
+  | ScanJob
   | SyncJob
   | PackMountJob
   | RestoreMountJob;

@@ -1,0 +1,106 @@
+// Software bills of materials: has the keeper scan trees, and knows what their documents say.
+
+import type { DocumentInputs, Scan } from "../../sbom/contract.ts";
+import { isNameless } from "../../cache/image-record.ts";
+import { familiarReference, parseReference } from "../../cache/registry/reference.ts";
+import { BuildError } from "../../solver/graph/error.ts";
+import type { Digest } from "../../solver/graph/digest.ts";
+import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
+import { hostPlatform } from "../../solver/graph/platform.ts";
+import type { CallContext, ImageConfig, LayerId } from "../../solver/graph/request.ts";
+import type { Keeper } from "../../worker/keeper/keeper.ts";
+import type { LocalWorker } from "../../worker/worker.ts";
+import { findImage } from "./local-images.ts";
+import { bestOf, builtImages, claimLayers, presentOf } from "./local-outputs.ts";
+import type { EngineParts } from "./parts.ts";
+import { transferWorker } from "./pull.ts";
+import type { EngineTransferOptions, ImageScan } from "./request.ts";
+import { shownOnce } from "./shown-once.ts";
+
+/**
+ * The packages in a list of layers, which the caller has leased: of an image, of a stage, of whatever a step sees. `layer` in the result
+ * counts `layers`. Layers that are not here are fetched and unpacked; `vertex`: the step that shows it.
+ */
+export async function scanLayers(
+  { keeper, unpacker }: { readonly keeper: () => Keeper; readonly unpacker: LocalWorker["unpacker"] },
+  layers: readonly LayerId[],
+  vertex: Digest,
+  context: CallContext,
+): Promise<Scan> {
+  const dirs = await unpacker.directories(layers, vertex, context);
+  // `dirs` is what is mounted: a layer that is there twice is in it once, and the oldest of very many are one.
+  const own: string[] = [];
+  for (const layer of layers) own.push(...(await unpacker.directories([layer], vertex, context)));
+  return await keeper().run(
+    { kind: "scan", tree: { kind: "layers", dirs }, layers: own },
+    { signal: context.signal },
+  );
+}
+
+/** The packages in a directory of the client, as the rules of its ignore file have it: a build context. */
+export async function scanFiles(
+  keeper: Keeper,
+  files: {
+    readonly root: string;
+    readonly excludes: readonly string[];
+    readonly includes: readonly string[];
+  },
+  { signal }: { readonly signal: AbortSignal },
+): Promise<Scan> {
+  return await keeper.run({ kind: "scan", tree: { kind: "files", ...files }, layers: [] }, { signal });
+}
+
+/** Throws IMAGE_UNKNOWN, PLATFORM_UNSUPPORTED, STORE_CORRUPT, and what fetching and unpacking throw. */
+export async function scanImage(
+  parts: EngineParts,
+  reference: string,
+  platform: Platform | null,
+  options: EngineTransferOptions,
+): Promise<ImageScan> {
+  const { store } = parts;
+  await using worker = transferWorker(parts, options);
+  await using lease = store.lease();
+  const found = presentOf(findImage(store, reference));
+  lease.addBlobs([found.record.target.digest]);
+  const images = builtImages(found, reference).map((image, index) => ({
+    ...image,
+    digest: found.manifests[index]?.descriptor.digest ?? null,
+  }));
+  claimLayers(worker, images, store);
+  const wanted = platform ?? hostPlatform();
+  const image =
+    bestOf(images, wanted) ?? (platform === null && images.length === 1 ? images[0] : null) ?? null;
+  if (image === null)
+    throw new BuildError(
+      "PLATFORM_UNSUPPORTED",
+      `${reference} is not in the local store for ${formatPlatform(wanted)}`,
+    );
+  lease.addLayers(image.layers);
+  const context: CallContext = { signal: options.signal, session: options.session, emit: options.emit };
+  const deps = { keeper: parts.keeper, unpacker: worker.unpacker };
+  const scan = await shownOnce(context, `load ${reference}`, (vertex, shown) =>
+    scanLayers(deps, image.layers, vertex, shown),
+  );
+  const { name } = found.record;
+  const shown = isNameless(name) ? found.id : familiarReference(parseReference(name));
+  return { scan, inputs: documentInputs(shown, image.config, image.digest) };
+}
+
+/**
+ * What the documents of an image say besides its packages: nothing that is not in the image, so that the same image gives the same document.
+ * `digest`: of its manifest; null where it is not known yet, as in a statement about the image that is part of it.
+ */
+export function documentInputs(
+  name: string,
+  config: ImageConfig,
+  digest: Digest | null,
+): Omit<DocumentInputs, "toolVersion" | "namespace"> {
+  const createdMs = Date.parse(config.created ?? "");
+  return {
+    name,
+    kind: "image",
+    createdEpochSeconds: Number.isFinite(createdMs) ? Math.floor(createdMs / 1000) : 0,
+    layers: config.rootfs?.diff_ids ?? [],
+    digest,
+  };
+}
