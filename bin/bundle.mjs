@@ -63,9 +63,9 @@ const nativeParts = {
 const late = {
   prometheus: join(dist, "bin/daemon/prometheus.js"),
   otlp: join(dist, "bin/otlp.js"),
-  scan: join(dist, "sbom/scan.js"),
-  documents: join(dist, "sbom/documents.js"),
-  "rpm-sqlite": join(dist, "sbom/rpm-sqlite.js"),
+  scan: join(dist, "worker/sbom/scan.js"),
+  documents: join(dist, "worker/sbom/documents.js"),
+  "rpm-sqlite": join(dist, "worker/sbom/rpm-sqlite.js"),
 };
 const lateBundles = {
   name: "late-bundles",

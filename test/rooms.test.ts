@@ -17,7 +17,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "solver",
     "exporters",
     "worker",
-    "sbom",
+    "worker/sbom",
     "cache",
     "solver/graph",
   ],
@@ -33,12 +33,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   "bin/remote": ["bin/engine", "bin/wire", "frontend", "exporters", "cache", "solver/graph"],
   "bin/wire": ["cache", "solver/graph"],
-  "bin/engine": ["frontend", "solver", "exporters", "worker", "sbom", "cache", "solver/graph"],
+  "bin/engine": ["frontend", "solver", "exporters", "worker", "worker/sbom", "cache", "solver/graph"],
   frontend: ["solver/graph"],
   solver: ["worker", "cache", "solver/graph"],
   exporters: ["cache", "solver/graph"],
-  worker: ["sbom", "cache", "worker/sys", "solver/graph"],
-  sbom: ["cache", "solver/graph"],
+  worker: ["worker/sbom", "cache", "worker/sys", "solver/graph"],
+  "worker/sbom": ["cache", "solver/graph"],
   cache: ["worker/sys", "solver/graph"],
   "solver/graph": [],
   "worker/sys": [],
@@ -124,9 +124,9 @@ const DOORS: readonly string[] = [
   "worker/sources/http.ts",
   "worker/sources/receive.ts", // contexts that clients send
   "worker/sys/*",
-  "sbom/contract.ts",
-  "sbom/scan.ts", // what the keeper runs
-  "sbom/documents.ts", // what the front writes of it
+  "worker/sbom/contract.ts",
+  "worker/sbom/scan.ts", // what the keeper runs
+  "worker/sbom/documents.ts", // what the front writes of it
   "cache/store.ts",
   "cache/contract.ts", // the store as its users see it
   "cache/check.ts", // fsck
@@ -212,14 +212,14 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   lmdb: ["cache/records.ts", "cache/records-file.ts"],
   "lru-cache": ["cache/registry/remembered.ts"],
   "p-queue": ["bin/engine/engine.ts", "solver"],
-  "packageurl-js": ["sbom/purl.ts"],
+  "packageurl-js": ["worker/sbom/purl.ts"],
   pako: ["cache/layers"],
   pbf: ["solver/graph"],
   "prom-client": ["bin/daemon/prometheus.ts"],
   re2js: ["cache/linear-regexp.ts"],
   "smol-toml": ["cache/registry/toml.ts"],
-  "spdx-expression-parse": ["sbom/licenses.ts"],
-  "sql.js": ["sbom/rpm-sqlite.ts", "sbom/sql-js.d.ts"],
+  "spdx-expression-parse": ["worker/sbom/licenses.ts"],
+  "sql.js": ["worker/sbom/rpm-sqlite.ts", "worker/sbom/sql-js.d.ts"],
   "tar-stream": ["exporters/tar-bytes.ts"],
   "unbzip2-stream": ["cache/layers"],
   undici: ["cache/registry/carrier-undici.ts", "cache/registry/undici-parts.d.ts"],

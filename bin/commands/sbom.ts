@@ -2,7 +2,7 @@
 
 import { resolve } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
-import type { FoundPackage } from "../../sbom/contract.ts";
+import type { FoundPackage } from "../../worker/sbom/contract.ts";
 import type { ImageScan } from "../engine/request.ts";
 import { REGISTRY_FLAGS } from "../flags-registry.ts";
 import { renderTable } from "../format.ts";
@@ -76,7 +76,7 @@ function formatOf(text: string | null): Format {
 
 async function documentOf(format: Exclude<Format, "table">, { scan, inputs }: ImageScan): Promise<string> {
   const [{ documentText }, { packageVersion }] = await Promise.all([
-    import("../../sbom/documents.ts"),
+    import("../../worker/sbom/documents.ts"),
     import("../version.ts"),
   ]);
   return documentText(format, scan, { ...inputs, toolVersion: packageVersion(), namespace: null });

@@ -6,7 +6,7 @@ import type { Measure } from "../../cache/collect.ts";
 import type { OpenStore } from "../../cache/store.ts";
 import type { HostTrust } from "../../cache/registry/certificates.ts";
 import type { S3Credentials } from "../../cache/remote-cache/s3-calls.ts";
-import type { DocumentInputs, Scan } from "../../sbom/contract.ts";
+import type { DocumentInputs, Scan } from "../../worker/sbom/contract.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { Definition, Vertex } from "../../solver/graph/definition.ts";
 import type { StepLeft } from "../../solver/graph/error.ts";

@@ -1,6 +1,6 @@
 // Software bills of materials: has the keeper scan trees, and knows what their documents say.
 
-import type { DocumentInputs, Scan } from "../../sbom/contract.ts";
+import type { DocumentInputs, Scan } from "../../worker/sbom/contract.ts";
 import { isNameless } from "../../cache/image-record.ts";
 import { familiarReference, parseReference } from "../../cache/registry/reference.ts";
 import { BuildError } from "../../solver/graph/error.ts";

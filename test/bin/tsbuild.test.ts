@@ -42,7 +42,7 @@ describe("the command", function () {
 
   it("starts where a power cut has torn its compiled code", () => {
     // V8 itself looks at the head and the length only, and crashes on the rest.
-    const project = fileURLToPath(new URL("../../../", import.meta.url));
+    const project = fileURLToPath(new URL("../../..", import.meta.url));
     const copy = join(dir, "copy");
     mkdirSync(copy);
     for (const name of ["package.json", "dist/bin", "dist/bundle", "dist/solver"])

@@ -8,7 +8,7 @@ import { Spec, Validation } from "@cyclonedx/cyclonedx-library";
 import { projectDir } from "../support/project.ts";
 import { startRegistry } from "../support/registry.ts";
 import { accounts } from "../support/unprivileged.ts";
-import { readSpdx, type SpdxDocument } from "../sbom/spdx-reader.ts";
+import { readSpdx, type SpdxDocument } from "../worker/sbom/spdx-reader.ts";
 import { openWorkshop, type Workshop } from "./fixture.ts";
 
 const stanza = (name: string, version: string): string =>

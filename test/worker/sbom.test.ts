@@ -1,9 +1,9 @@
 // Scans for packages in the keeper: of layers that steps made, and of a directory with ignore rules.
 
 import assert from "node:assert/strict";
-import type { Scan } from "../../sbom/contract.ts";
+import type { Scan } from "../../worker/sbom/contract.ts";
 import { temporaryDir } from "../support/store.ts";
-import { writeTree } from "../sbom/fixture.ts";
+import { writeTree } from "./sbom/fixture.ts";
 import { openSandboxUnderTest, type SandboxUnderTest } from "./sandbox-fixture.ts";
 
 /** A shell command that writes the manifest of a package. */

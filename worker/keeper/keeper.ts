@@ -14,7 +14,7 @@ import { unlessAborted } from "../../solver/graph/scope.ts";
 import { launcherArch, withLauncher } from "../launcher/install.ts";
 import { signalName, signalWords, watchForOutOfMemory } from "../killed.ts";
 import { type ContainerLine, keptContainer } from "./container.ts";
-import type { Scan } from "../../sbom/contract.ts";
+import type { Scan } from "../sbom/contract.ts";
 import type { ExecControl, KeptContainer } from "./contract.ts";
 import { bindNewNetwork } from "../launcher/network.ts";
 import { openProgram } from "../launcher/program.ts";

@@ -4,7 +4,7 @@
 // directories of the layers themselves, with the same rules (overlayfs.rst, "whiteouts and opaque directories").
 
 import { baseOf, nativePath, parentOf } from "../../cache/tree.ts";
-import type { FileVersion, Scan, ScanTree } from "../../sbom/contract.ts";
+import type { FileVersion, Scan, ScanTree } from "../sbom/contract.ts";
 import type { ScanJob } from "../keeper/messages.ts";
 import { AT, O, S } from "../sys/constants.ts";
 import { close, fgetxattr, fstat, openat, statxOrNull } from "../sys/file.ts";
@@ -15,7 +15,7 @@ import { openTreeOf } from "./open-tree.ts";
 /** Throws COPY_FAILED when the tree itself cannot be opened; what is wrong inside of it is in the result. */
 export async function runScanJob(job: ScanJob): Promise<Scan> {
   return await inWordsAsync("scan for packages", async () => {
-    const { scanTree } = await import("../../sbom/scan.ts");
+    const { scanTree } = await import("../sbom/scan.ts");
     const { tree, close: end } = openTreeOf(job.tree);
     const layers = job.tree.kind === "layers" ? openLayers(job.layers) : null;
     try {

@@ -5,10 +5,10 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { deflateSync } from "node:zlib";
 import fc from "fast-check";
-import type { DocumentInputs } from "../../sbom/contract.ts";
-import { documentText } from "../../sbom/documents.ts";
-import { woundedOf } from "../fuzz/wounds.ts";
-import { temporaryDir } from "../support/store.ts";
+import type { DocumentInputs } from "../../../worker/sbom/contract.ts";
+import { documentText } from "../../../worker/sbom/documents.ts";
+import { woundedOf } from "../../fuzz/wounds.ts";
+import { temporaryDir } from "../../support/store.ts";
 import { elfOf, goBuildInfo, listOf, scanDirectory, scanOf, writeTree, zipOf } from "./fixture.ts";
 import { readSpdx } from "./spdx-reader.ts";
 

@@ -5,8 +5,8 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import initSqlJs from "sql.js";
-import { needs } from "../support/needs.ts";
-import { temporaryDir, type TemporaryDir } from "../support/store.ts";
+import { needs } from "../../support/needs.ts";
+import { temporaryDir, type TemporaryDir } from "../../support/store.ts";
 import { listOf, packageOf, scanOf } from "./fixture.ts";
 
 const SPECS = [

@@ -6,9 +6,9 @@ import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { deflateSync } from "node:zlib";
-import { needs } from "../support/needs.ts";
-import { projectDir } from "../support/project.ts";
-import { temporaryDir } from "../support/store.ts";
+import { needs } from "../../support/needs.ts";
+import { projectDir } from "../../support/project.ts";
+import { temporaryDir } from "../../support/store.ts";
 import { elfOf, goBuildInfo, listOf, packageOf, scanDirectory, scanOf, writeTree, zipOf } from "./fixture.ts";
 
 const DEBIAN = 'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n';

@@ -8,9 +8,9 @@ import {
   documentText,
   SPDX_PREDICATE_TYPE,
   spdxPredicate,
-} from "../../sbom/documents.ts";
-import type { DocumentInputs, FoundPackage, Scan } from "../../sbom/contract.ts";
-import { expressionOf } from "../../sbom/licenses.ts";
+} from "../../../worker/sbom/documents.ts";
+import type { DocumentInputs, FoundPackage, Scan } from "../../../worker/sbom/contract.ts";
+import { expressionOf } from "../../../worker/sbom/licenses.ts";
 import { readSpdx } from "./spdx-reader.ts";
 
 const DIFF_IDS = ["1", "2", "3"].map((digit) => `sha256:${digit.repeat(64)}`);

@@ -13,7 +13,7 @@ import {
   textOf,
   type TreeReader,
   type TreeStat,
-} from "../cache/tree.ts";
+} from "../../cache/tree.ts";
 import type { Cataloger, Shown, TreeContext } from "./cataloger.ts";
 import type {
   Distro,

@@ -3,10 +3,10 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { deflateRawSync } from "node:zlib";
-import { liveTree } from "../../cache/tree-live.ts";
-import type { FoundPackage, PackageType, Scan } from "../../sbom/contract.ts";
-import { scanTree } from "../../sbom/scan.ts";
-import { temporaryDir } from "../support/store.ts";
+import { liveTree } from "../../../cache/tree-live.ts";
+import type { FoundPackage, PackageType, Scan } from "../../../worker/sbom/contract.ts";
+import { scanTree } from "../../../worker/sbom/scan.ts";
+import { temporaryDir } from "../../support/store.ts";
 
 export type Files = Readonly<Record<string, string | Buffer>>;
 

@@ -1,6 +1,6 @@
 // What a scan finds in a file tree, and what it needs of the tree. Types only.
 
-import type { TreeReader } from "../cache/tree.ts";
+import type { TreeReader } from "../../cache/tree.ts";
 
 /** Kinds of packages, by their type in package URLs (purl-spec, "Known purl types"). */
 export type PackageType =
