@@ -37,6 +37,19 @@ export function orderedFields(
   return Object.fromEntries([...named, ...rest].filter(([, field]) => !isEmpty(field)));
 }
 
+/** The fields that are there, in their order: no empty texts and lists; numbers, booleans and objects stay. */
+export function withoutEmpty(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(fields).filter(
+      ([, value]) =>
+        value !== undefined &&
+        value !== null &&
+        value !== "" &&
+        !(Array.isArray(value) && value.length === 0),
+    ),
+  );
+}
+
 function isEmpty(value: unknown): boolean {
   if (value === undefined || value === null || value === "" || value === false || value === 0) return true;
   if (Array.isArray(value)) return value.length === 0;

@@ -96,6 +96,7 @@ const DOORS: readonly string[] = [
   "exporters/contract.ts",
   "exporters/image.ts", // the documents of an image that import makes
   "exporters/annotations.ts", // the words of --annotation
+  "exporters/attestation/detail.ts",
   "exporters/attestation/grammar.ts", // the words of --attest
   "exporters/attestation/llb-json.ts", // steps as provenance has them
   "exporters/attestation/provenance.ts",

@@ -200,9 +200,7 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       case "docker-image":
       case "oci-layout": {
         const resolving = { platform: platform ?? hostPlatform(), name, context };
-        const image = await resolveShown(build, source, resolving);
-        await onImage(source, resolving.platform, image);
-        return { kind: "image", image };
+        return { kind: "image", image: await resolveShown(build, source, resolving) };
       }
       case "git": {
         const { describeGit } = await import("../../worker/sources/git.ts");
@@ -291,7 +289,10 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
     async resolveSource(asked, { sourcePolicies = [], ...question }) {
       const gate = await gateOf(sourcePolicies);
       const source = (await gate?.source(asked, question.platform, { signal })) ?? asked;
-      return { source, found: await describe(source, question) };
+      const found = await describe(source, question);
+      // What policies ask about is not a part of the build yet.
+      if (found.kind === "image") await onImage(source, question.platform ?? hostPlatform(), found.image);
+      return { source, found };
     },
     async export(result, { outputs } = { outputs: [] }) {
       const images = result.images.map(({ ref, ...image }) => ({

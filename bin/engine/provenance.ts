@@ -2,18 +2,16 @@
 // that ask for it, alone.
 
 import { buildConfig } from "../../exporters/attestation/llb-json.ts";
+import type { Detail, SourceInfo, SourceLocation } from "../../exporters/attestation/detail.ts";
 import type { ProvenanceTerms } from "../../exporters/attestation/grammar.ts";
 import {
   type Asked,
   type Capture,
-  type Detail,
   type FrontendCall,
   type ImageMaterial,
   type Materials,
   predicateTypeOf,
   provenanceText,
-  type SourceInfo,
-  type SourceLocation,
 } from "../../exporters/attestation/provenance.ts";
 import type { Attestation, AttestedImage } from "../../exporters/contract.ts";
 import type { Definition, Input, Vertex } from "../../solver/graph/definition.ts";

@@ -5,10 +5,9 @@ import { formatReference, parseReference } from "../../cache/registry/reference.
 import { hexOf, isDigest } from "../../solver/graph/digest.ts";
 import { redactUrl } from "../../solver/graph/error.ts";
 import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
-import type { Descriptor } from "../../solver/graph/request.ts";
-import { encodeDescriptor } from "../image.ts";
-import { encodeGoJson, goTime, sortedEntries, sortedMap } from "../go-json.ts";
+import { encodeGoJson, goTime, sortedEntries, withoutEmpty } from "../go-json.ts";
 import type { BuildConfig } from "./llb-json.ts";
+import { type Detail, metadataJson } from "./detail.ts";
 import { imagePurl } from "./purl.ts";
 
 export type SlsaVersion = "v1" | "v0.2";
@@ -73,34 +72,6 @@ export interface Capture {
   readonly builderPlatform: Platform | null;
 }
 
-/** A file that steps are written in. */
-export interface SourceInfo {
-  readonly filename: string;
-  readonly language: string;
-  readonly data: Uint8Array;
-  /** The steps that read it; null: not known. */
-  readonly config: BuildConfig | null;
-}
-
-/** Steps and their places in files, for mode=max. */
-export interface Detail {
-  readonly config: BuildConfig;
-  readonly infos: readonly SourceInfo[];
-  /** By number of the step. Lines count from 1, characters from 0. */
-  readonly locations: ReadonlyMap<number, readonly SourceLocation[]>;
-  /** By "step0:0": stacks of layers as they are in a manifest. */
-  readonly layers: Readonly<Record<string, readonly (readonly Descriptor[])[]>>;
-}
-export interface SourceLocation {
-  readonly sourceIndex: number;
-  readonly start: Position;
-  readonly end: Position;
-}
-interface Position {
-  readonly line: number;
-  readonly character: number;
-}
-
 export interface PredicateOptions {
   readonly version: SlsaVersion;
   readonly builderId: string;
@@ -143,7 +114,7 @@ function slsa1(capture: Capture, options: PredicateOptions): Json {
       buildType: BUILD_TYPES.v1,
       ...(dependencies.length === 0 ? {} : { resolvedDependencies: dependencies }),
       externalParameters: {
-        configSource: some({ uri: source.uri, digest: source.digest, path: source.path }),
+        configSource: withoutEmpty({ uri: source.uri, digest: source.digest, path: source.path }),
         request,
       },
       // A map in BuildKit, whose keys are sorted at every depth.
@@ -183,7 +154,7 @@ function slsa02(capture: Capture, options: PredicateOptions): Json {
     buildType: BUILD_TYPES["v0.2"],
     ...(materials.length === 0 ? {} : { materials }),
     invocation: {
-      configSource: some({ uri: source.uri, digest: source.digest, entryPoint: source.path }),
+      configSource: withoutEmpty({ uri: source.uri, digest: source.digest, entryPoint: source.path }),
       parameters: request,
       environment:
         capture.builderPlatform === null ? {} : { platform: formatPlatform(capture.builderPlatform) },
@@ -246,7 +217,7 @@ function requestOf(
       ...(uri === "" ? {} : configSourceOf(uri, materials)),
       ...(given["filename"] ? { path: given["filename"] } : {}),
     },
-    request: some({
+    request: withoutEmpty({
       frontend: call?.frontend,
       args: Object.keys(args).length === 0 ? undefined : args,
       secrets: hidden ? undefined : secrets.toSorted(byId).map(askedJson),
@@ -289,7 +260,7 @@ function dependenciesOf({ images, git, http }: Materials): readonly Json[] {
   const blobs = images.filter(({ isBlob }) => isBlob);
   const all = [
     ...[...wholeImages.toSorted(byReference), ...blobs.toSorted(byReference)].map((image) =>
-      some({
+      withoutEmpty({
         uri: imageUri(image),
         digest: image.digest === null ? undefined : digestSet(image.digest),
       }),
@@ -343,65 +314,6 @@ function commitDigest(commit: string): Readonly<Record<string, string>> {
 
 function configJson({ steps, digestMapping }: BuildConfig): Json {
   return { llbDefinition: steps, digestMapping };
-}
-
-function metadataJson(detail: Detail | null, vcs: Readonly<Record<string, string>>): Json {
-  return some({
-    vcs: sortedMap(vcs),
-    source: detail === null || detail.infos.length === 0 ? undefined : sourceJson(detail),
-    layers:
-      detail === null
-        ? undefined
-        : sortedMap(
-            Object.fromEntries(
-              Object.entries(detail.layers).map(([step, stacks]) => [
-                step,
-                stacks.map((stack) => stack.map(encodeDescriptor)),
-              ]),
-            ),
-          ),
-  });
-}
-
-function sourceJson({ infos, locations }: Detail): Json {
-  const places = [...locations].map(([step, at]) => [
-    `step${step}`,
-    {
-      locations: at.map(({ sourceIndex, start, end }) => ({
-        ...(sourceIndex === 0 ? {} : { sourceIndex }),
-        ranges: [{ start: positionJson(start), end: positionJson(end) }],
-      })),
-    },
-  ]);
-  return some({
-    locations: sortedMap(Object.fromEntries(places) as Json),
-    infos: infos.map(({ filename, language, data, config }) =>
-      some({
-        filename,
-        language,
-        data: Buffer.from(data).toString("base64"),
-        llbDefinition: config?.steps,
-        digestMapping: config?.digestMapping,
-      }),
-    ),
-  });
-}
-
-function positionJson({ line, character }: Position): Json {
-  return { line, ...(character === 0 ? {} : { character }) };
-}
-
-/** What is there: encoding/json's omitempty. */
-function some(fields: Json): Json {
-  return Object.fromEntries(
-    Object.entries(fields).filter(
-      ([, value]) =>
-        value !== undefined &&
-        value !== null &&
-        value !== "" &&
-        !(Array.isArray(value) && value.length === 0),
-    ),
-  );
 }
 
 /** Objects with their keys sorted at every depth: what encoding/json makes of a map that it has read itself. */

@@ -1,10 +1,10 @@
 // Predicates from data, against BuildKit's docs/attestations/slsa-definitions.md and predicate_test.go.
 
 import assert from "node:assert/strict";
+import type { Detail } from "../../../exporters/attestation/detail.ts";
 import { buildConfig } from "../../../exporters/attestation/llb-json.ts";
 import {
   type Capture,
-  type Detail,
   isHermetic,
   type PredicateOptions,
   provenanceText,
