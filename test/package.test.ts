@@ -24,8 +24,8 @@ import { tinyProgram } from "./support/tiny-program.ts";
 import { ordinaryUser } from "./support/unprivileged.ts";
 
 /** What installing downloads and takes on disk, besides the packages it depends on. */
-const PACKED_MAX_BYTES = 1_900_000;
-const UNPACKED_MAX_BYTES = 5_850_000;
+const PACKED_MAX_BYTES = 2_100_000;
+const UNPACKED_MAX_BYTES = 6_300_000;
 
 interface Packed {
   readonly filename: string;
@@ -234,7 +234,7 @@ describe("the package", function () {
       assert.equal(statSync(caches).mode & 0o777, 0o700);
       let before = state();
       assert.deepEqual(
-        before.map((line) => /^[a-z-]+(?=-[0-9a-f]{12}-)/.exec(line)?.[0]),
+        before.map((line) => /^[a-z-]+(?=-[0-9a-f]{12}-)/.exec(line)?.[0]).sort(),
         ["keeper", "main", "main-build", "main-rest", "main-steps", "main-store", "thread"],
       );
       // What such a keeper could not write, one of the next builds does.
