@@ -4,6 +4,7 @@ import { homedir, userInfo } from "node:os";
 import { join, resolve } from "node:path";
 import type { EngineConfig, Environment, User } from "./engine/request.ts";
 import { hostDirectories, registriesFiles } from "./flags-registry.ts";
+import { packageVersion } from "./version.ts";
 import type { ConfigFlags } from "./flags-registry.ts";
 
 /** Settings of this machine and user, the same for every command. */
@@ -34,6 +35,7 @@ export function readConfig(given: ConfigFlags, env: Environment, cwd: string): C
     dockerConfigDir: resolve(cwd, env.DOCKER_CONFIG || join(home, ".docker")),
     configDir: join(resolve(cwd, env.XDG_CONFIG_HOME || join(home, ".config")), "tsbuild"),
     env,
+    version: packageVersion,
     debug: given.debug,
     verbose: given.verbose,
     registries: {

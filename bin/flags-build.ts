@@ -130,7 +130,7 @@ export const BUILD_FLAGS: CommandFlags = {
       kind: "bool",
       help: "Clamp all timestamps (SOURCE_DATE_EPOCH, else 0): same inputs, same image",
     },
-    { name: "sbom", kind: "string", help: 'SBOM attestation (only "false" so far)' },
+    { name: "sbom", kind: "string", help: 'SBOM attestation: "true" (built-in scanner), "false"' },
     {
       name: "secret",
       kind: "list",

@@ -99,8 +99,14 @@ export async function assemble(
       const own = attestations[index] ?? [];
       if (own.length === 0) continue;
       const ids = images[index]?.layers ?? [];
-      const known = image.layers.map(({ descriptor }, at) => ({ id: ids[at] as LayerId, descriptor }));
-      const attached = await attestationManifest(image, known, own, {
+      const about = {
+        layers: image.layers.map(({ descriptor, diffId }, at) => ({
+          id: ids[at] as LayerId,
+          ...{ descriptor, diffId },
+        })),
+        createdSeconds: Math.floor(Date.parse(newest([image], epochSeconds)) / 1000),
+      };
+      const attached = await attestationManifest(image, about, own, {
         names: options.names,
         ociArtifact: options.ociArtifact ?? options.ociTypes,
       });

@@ -99,7 +99,11 @@ export interface ExportDeps {
 /** An image that is attested, as its attestations may need to know it. */
 export interface AttestedImage {
   /** By layer of the image, oldest first, as in its manifest; null: files are exported, and no image is made. */
-  readonly layers: readonly { readonly id: LayerId; readonly descriptor: Descriptor }[] | null;
+  readonly layers:
+    | readonly { readonly id: LayerId; readonly descriptor: Descriptor; readonly diffId: Digest }[]
+    | null;
+  /** Its newest time, in seconds since 1970, if it is an image: SOURCE_DATE_EPOCH, or what its config says. */
+  readonly createdSeconds: number | null;
 }
 
 /** What a statement is about: digests in hexadecimal, by algorithm. */

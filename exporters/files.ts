@@ -21,6 +21,7 @@ export async function exportFiles(
   const { signal } = context;
   const isMap = context.multiPlatform || images.length > 1;
   const isSplit = output.platformSplit ?? isMap;
+  const epochSeconds = epochOf(output.epochSeconds, context.epochSeconds);
   const trees = await Promise.all(
     images.map(async ({ layers, platform }, index): Promise<FilesTree> => {
       const own = (context.attestations?.[index] ?? []).filter(({ inlineOnly }) => !inlineOnly);
@@ -35,12 +36,11 @@ export async function exportFiles(
             : await (await import("./attestation/files.ts")).statementFiles(
                 own,
                 await during(context, "hashing files", () => deps.digests(layers, { signal })),
-                { prefix: output.attestationPrefix, suffix },
+                { prefix: output.attestationPrefix, suffix, epochSeconds },
               ),
       };
     }),
   );
-  const epochSeconds = epochOf(output.epochSeconds, context.epochSeconds);
   const shown = output.dest.kind === "path" ? output.dest.path : null;
   const write = async (dest: string, report: Report): Promise<void> => {
     report(await deps.files({ trees, form: output.form, dest, output: shown, epochSeconds }, { signal }));

@@ -233,10 +233,15 @@ describe("the package", function () {
           });
       assert.equal(statSync(caches).mode & 0o777, 0o700);
       let before = state();
-      assert.deepEqual(
-        before.map((line) => /^[a-z-]+(?=-[0-9a-f]{12}-)/.exec(line)?.[0]).sort(),
-        ["keeper", "main", "main-build", "main-rest", "main-steps", "main-store", "thread"],
-      );
+      assert.deepEqual(before.map((line) => /^[a-z-]+(?=-[0-9a-f]{12}-)/.exec(line)?.[0]).sort(), [
+        "keeper",
+        "main",
+        "main-build",
+        "main-rest",
+        "main-steps",
+        "main-store",
+        "thread",
+      ]);
       // What such a keeper could not write, one of the next builds does.
       for (let builds = 0; ; builds++) {
         await tsbuild("build", "-q", context);

@@ -72,7 +72,7 @@ export async function attestationsOf(
           ...build,
           isReproducible: false, // the record is of this one build
         });
-        const text = await predicate({ layers: null });
+        const text = await predicate({ layers: null, createdSeconds: null });
         return { platform: multiPlatform ? of.platform : null, predicateType, predicate: text };
       }),
     ),

@@ -4,7 +4,7 @@ import type { ImageOptions, Output } from "../../exporters/output-grammar.ts";
 import type { Definition, Input } from "../../solver/graph/definition.ts";
 import { mergeDefinitions } from "../../solver/graph/definition.ts";
 import { digestOf, type Digest } from "../../solver/graph/digest.ts";
-import { BuildError } from "../../solver/graph/error.ts";
+import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Platform } from "../../solver/graph/op.ts";
 import {
   type BuiltImage,
@@ -28,7 +28,7 @@ import {
   EMPTY_REPORT,
   type ResultWords,
 } from "./request.ts";
-import type { ExportOutcome } from "../../exporters/contract.ts";
+import type { Attestation, ExportOutcome } from "../../exporters/contract.ts";
 
 /** An image to be exported, and what solves its graph. */
 export interface SolvedBy {
@@ -71,13 +71,20 @@ export async function solveAndExport(
   const client = context.session.outputs;
   const multiPlatform = asked.multiPlatform || asked.images.length > 1;
   const { provenance: asksProvenance = null, sbom = null } = terms.attestations ?? {};
-  if (sbom !== null)
-    throw new BuildError("USAGE", "SBOM attestations are not supported yet", {
-      hint: "leave out --sbom, or use --sbom=false",
-    });
+  if (sbom !== null && sbom.generator !== null)
+    throw new BuildError(
+      "USAGE",
+      `SBOM generators in images are not supported: ${printable(sbom.generator)}`,
+      {
+        hint: "leave out generator= (--sbom=true): the built-in scanner needs no image",
+      },
+    );
   checkOutputs(outputs, {
     ...{ isIndex: multiPlatform, client },
-    attestations: asksProvenance === null ? [] : [asksProvenance],
+    attestations: [
+      ...(sbom === null ? [] : [{ inlineOnly: false }]),
+      ...(asksProvenance === null ? [] : [asksProvenance]),
+    ],
   });
   await checkPlaces(outputs, terms);
   const groups = groupsOf(asked.images);
@@ -139,7 +146,7 @@ export async function solveAndExport(
       ? built
       : ((await caches?.withInlineCaches(built, solution, terms, cacheParts, context.signal)) ?? built);
   const roots = groups.flatMap((group) => group.roots);
-  const attestations =
+  const provenances =
     asked.attesting === null
       ? []
       : await (await import("./attestations.ts")).attestationsOf(asked, asked.attesting, terms, {
@@ -149,6 +156,20 @@ export async function solveAndExport(
             return (solutions[index] as (typeof solutions)[number]).origins();
           },
         });
+  const { sbomAttestation } = sbom === null ? { sbomAttestation: null } : await import("./sbom.ts");
+  const about = {
+    name: terms.tags[0] ?? "image",
+    version: parts.config.version?.() ?? "0",
+  };
+  const attestations = images.map((image, index): readonly Attestation[] => {
+    const { build: own, definition } = asked.images[index] as SolvedBy;
+    const scanning = { ...context, session: own.session };
+    const deps = { keeper, unpacker: own.worker.unpacker, context: scanning, root: definition.root };
+    return [
+      ...(sbomAttestation === null ? [] : [sbomAttestation(image, about, deps)]),
+      ...(provenances[index] ?? []),
+    ];
+  });
   const inputs = roots.map((root) => root.vertex);
   outputs.forEach((output, index) => {
     const vertex = vertices[index] ?? null;

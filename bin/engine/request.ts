@@ -93,6 +93,8 @@ export interface EngineConfig {
   readonly maxParallelism?: number | null;
   /** How large the store may become where a build says nothing; omitted: a share of the disk. */
   readonly maxStorage?: StorageLimit | null;
+  /** Version of this program, as documents name it; omitted: not known. */
+  readonly version?: () => string;
   /** Receives notices about the machine's configuration; the same notice may be repeated. */
   readonly notice: (text: string) => void;
 }

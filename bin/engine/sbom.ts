@@ -1,13 +1,17 @@
 // Software bills of materials: has the keeper scan trees, and knows what their documents say.
 
 import type { DocumentInputs, Scan } from "../../worker/sbom/contract.ts";
+import { SPDX_PREDICATE_TYPE, spdxPredicate } from "../../worker/sbom/documents.ts";
+import type { Attestation } from "../../exporters/contract.ts";
 import { isNameless } from "../../cache/image-record.ts";
 import { familiarReference, parseReference } from "../../cache/registry/reference.ts";
-import { BuildError } from "../../solver/graph/error.ts";
-import type { Digest } from "../../solver/graph/digest.ts";
+import type { Input } from "../../solver/graph/definition.ts";
+import { type Digest, digestOf } from "../../solver/graph/digest.ts";
+import { BuildError, printable } from "../../solver/graph/error.ts";
+import { asStep } from "../../solver/graph/event.ts";
 import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
-import type { CallContext, ImageConfig, LayerId } from "../../solver/graph/request.ts";
+import type { BuiltImage, CallContext, ImageConfig, LayerId } from "../../solver/graph/request.ts";
 import type { Keeper } from "../../worker/keeper/keeper.ts";
 import type { LocalWorker } from "../../worker/worker.ts";
 import { findImage } from "./local-images.ts";
@@ -102,5 +106,49 @@ export function documentInputs(
     createdEpochSeconds: Number.isFinite(createdMs) ? Math.floor(createdMs / 1000) : 0,
     layers: config.rootfs?.diff_ids ?? [],
     digest,
+  };
+}
+
+/** What makes a bill of materials of an image. */
+export interface SbomDeps {
+  readonly keeper: () => Keeper;
+  readonly unpacker: LocalWorker["unpacker"];
+  readonly context: CallContext;
+  /** The result's step, which it comes after in the display; null: there is none. */
+  readonly root: Input | null;
+}
+
+/** The bill of materials of a built image, as an attestation: the image is scanned once, when the first output needs it.
+ *  `about`: for the display. */
+export function sbomAttestation(
+  { layers, platform }: Pick<BuiltImage, "layers" | "platform">,
+  { name, version }: { readonly name: string; readonly version: string },
+  { keeper, unpacker, context, root }: SbomDeps,
+): Attestation {
+  let scanned: Promise<Scan> | null = null;
+  const scan = async (): Promise<Scan> => {
+    const vertex = digestOf(`scan ${formatPlatform(platform)} ${layers.join(" ")}`);
+    const title = `[${formatPlatform(platform)}] generating sbom`;
+    context.emit({ kind: "vertex", vertex, name: title, inputs: root === null ? [] : [root.vertex], at: [] });
+    context.emit({ kind: "started", vertex, atMs: Date.now() });
+    const found = await asStep({ ...context, vertex, nowMs: Date.now }, () =>
+      scanLayers({ keeper, unpacker }, layers, vertex, context),
+    );
+    for (const { path, reason } of found.unread)
+      context.emit({ kind: "note", message: `not in the bill of materials: ${printable(path)}: ${reason}` });
+    return found;
+  };
+  return {
+    predicateType: SPDX_PREDICATE_TYPE,
+    filename: "sbom.spdx.json",
+    inlineOnly: false,
+    async predicate(image) {
+      const inputs: DocumentInputs = {
+        ...{ name, kind: "image", toolVersion: version, namespace: null, digest: null },
+        createdEpochSeconds: image.createdSeconds ?? 0,
+        layers: image.layers?.map(({ diffId }) => diffId) ?? [],
+      };
+      return JSON.stringify(spdxPredicate(await (scanned ??= scan()), inputs));
+    },
   };
 }

@@ -11,13 +11,15 @@ export interface StatementNames {
   readonly prefix: string;
   /** Before its extension: ".linux_amd64" where files of several platforms are in one place; "": nothing. */
   readonly suffix: string;
+  /** Times of the files are at most this; null: there is no limit. */
+  readonly epochSeconds: number | null;
 }
 
 /** A file for each attestation, indented; `files`: what the tree holds. Throws OUTPUT_FAILED where a name is taken. */
 export async function statementFiles(
   attestations: readonly Attestation[],
   files: readonly Subject[],
-  { prefix, suffix }: StatementNames,
+  { prefix, suffix, epochSeconds }: StatementNames,
 ): Promise<FilesTree["more"]> {
   const made: { name: string; data: Uint8Array }[] = [];
   for (const { filename, predicateType, predicate, subjects } of attestations) {
@@ -29,7 +31,8 @@ export async function statementFiles(
       throw new BuildError("OUTPUT_FAILED", `the attestation ${name} would replace a file of the result`, {
         hint: "add attestation-prefix=PREFIX to the output, or filename=NAME to --provenance",
       });
-    const text = statementText(predicateType, subjects ?? files, await predicate({ layers: null }));
+    const said = await predicate({ layers: null, createdSeconds: epochSeconds });
+    const text = statementText(predicateType, subjects ?? files, said);
     made.push({ name, data: Buffer.from(reformatJson(text, 2)) });
   }
   return made;

@@ -56,7 +56,7 @@ export interface AttestationManifest {
 /** Makes the statements about an image, and their manifest. Rejects as the attestations do. */
 export async function attestationManifest(
   image: MadeImage,
-  layers: AttestedImage["layers"],
+  attested: AttestedImage,
   attestations: readonly Attestation[],
   { names, ociArtifact }: AttachOptions,
 ): Promise<AttestationManifest> {
@@ -64,7 +64,7 @@ export async function attestationManifest(
   const statements: Document[] = [];
   for (const { predicateType, predicate, subjects } of attestations) {
     const about = subjects ?? imageSubjects(names, image.platform, target);
-    const bytes = Buffer.from(statementText(predicateType, about, await predicate({ layers })));
+    const bytes = Buffer.from(statementText(predicateType, about, await predicate(attested)));
     statements.push({
       bytes,
       descriptor: {

@@ -10,6 +10,7 @@ import { buildxProgram } from "../support/buildx.ts";
 import { needs } from "../support/needs.ts";
 import { type DebianRegistry, startRegistry, startServer } from "../support/registry.ts";
 import { accounts } from "../support/unprivileged.ts";
+import { readSpdx } from "../worker/sbom/spdx-reader.ts";
 import { openWorkshop, type Workshop } from "./fixture.ts";
 
 interface Descriptor {
@@ -323,10 +324,54 @@ for (const account of accounts()) {
       assert.equal(metadata["buildkit_reproducible"], true);
     });
 
-    it("that are bills of materials are refused in one sentence", async () => {
-      const { code, stderr } = await shop.run(["build", "--sbom=true", context]);
+    it("are bills of materials too, by the built-in scanner: of images before the provenance, and beside files", async () => {
+      const dpkg = "Package: some\nStatus: install ok installed\nArchitecture: all\nVersion: 1.5\n";
+      const dir = shop.context("packages", {
+        Dockerfile: "FROM base\nCOPY status /var/lib/dpkg/\nRUN echo more > /more\n",
+        status: dpkg,
+      });
+      const name = nameOf();
+      const both = ["--sbom=true", "--provenance=true", "--reproducible"];
+      await shop.ok(["build", ...both, "--push", "-t", name, dir]);
+      const [image, attached, ...others] = raw(name).manifests;
+      assert.deepEqual([attached?.platform?.os, others], ["unknown", []]);
+      const at = name.slice(0, name.lastIndexOf(":"));
+      const { layers } = raw(`${at}@${attached?.digest}`) as unknown as { layers: Descriptor[] };
+      assert.deepEqual(
+        layers.map(({ annotations }) => annotations?.["in-toto.io/predicate-type"]),
+        ["https://spdx.dev/Document", "https://slsa.dev/provenance/v1"],
+      );
+      const text = (await blob(name, layers[0]?.digest ?? "")).toString();
+      const { subject, predicate } = JSON.parse(text) as Statement;
+      assert.equal(subject[0]?.digest["sha256"], image?.digest.slice(7));
+      const document = readSpdx(JSON.stringify(predicate));
+      const found = document.packages.find((one) => one.name === "some");
+      assert.equal(found?.versionInfo, "1.5");
+      // The layer that brought it, under the diffId it has in this image.
+      const { config } = raw(`${at}@${image?.digest}`) as unknown as { config: Descriptor };
+      const { rootfs } = JSON.parse((await blob(name, config.digest)).toString()) as {
+        rootfs: { diff_ids: string[] };
+      };
+      assert.ok(JSON.stringify(found).includes(rootfs.diff_ids.at(-2) ?? "none"), JSON.stringify(found));
+      // The same image has the same bill, cold or warm.
+      const again = nameOf();
+      await shop.ok(["build", ...both, "--no-cache", "--push", "-t", again, dir]);
+      assert.deepEqual(
+        raw(again).manifests.map(({ digest }) => digest)[0],
+        raw(name).manifests.map(({ digest }) => digest)[0],
+      );
+
+      const out = shop.at(`out-${serial++}`);
+      await shop.ok(["build", "--sbom=true", "-o", `type=local,dest=${out}`, dir]);
+      const beside = JSON.parse(readFileSync(join(out, "sbom.spdx.json"), "utf8")) as Statement;
+      assert.ok(beside.subject.some((one) => one.name === "var/lib/dpkg/status"));
+      assert.ok(readSpdx(JSON.stringify(beside.predicate)).packages.some((one) => one.name === "some"));
+    });
+
+    it("by scanners in images are refused in one sentence", async () => {
+      const { code, stderr } = await shop.run(["build", "--sbom=generator=h.io/scan:1", context]);
       assert.equal(code, 1);
-      assert.match(stderr, /SBOM attestations are not supported yet\n/);
+      assert.match(stderr, /SBOM generators in images are not supported: h\.io\/scan:1\n/);
     });
 
     it("fail the build that must know all its materials and does not", async () => {
