@@ -63,6 +63,14 @@ function policyOf(policy: GcPolicy, diskBytes: number): GCPolicy {
   });
 }
 
+/** The version of BuildKit whose API this is: clients switch features by it, such as provenance with 0.11. */
+const SPOKEN = "0.31.0";
+
+/** What clients are told of this program. Its own version is behind "+", which does not count when versions are compared (semver.org, 10). */
 export function versionOf(version: string): BuildkitVersion {
-  return create(BuildkitVersionSchema, { package: "tsbuild", version: `v${version}`, revision: "" });
+  return create(BuildkitVersionSchema, {
+    package: "tsbuild",
+    version: `v${SPOKEN}+tsbuild.${version}`,
+    revision: "",
+  });
 }

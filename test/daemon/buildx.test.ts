@@ -42,7 +42,8 @@ for (const account of accounts()) {
     it("is known as a worker of this machine's platform", async () => {
       const { stdout } = await ok("inspect");
       assert.match(stdout, /Status: +running/);
-      assert.match(stdout, /BuildKit version: v\d+\.\d+\.\d+/);
+      const [, minor] = /BuildKit version: v0\.(\d+)\.0\+tsbuild\.\d+\.\d+\.\d+/.exec(stdout) ?? [];
+      assert.ok(Number(minor) >= 11, stdout); // docker/build-push-action asks older ones for no provenance
       assert.match(stdout, /Platforms: +linux\//);
     });
 
