@@ -20,7 +20,7 @@ import { openLayerSource } from "./layer-source.ts";
 import { normalizeName } from "./local-images.ts";
 import type { OpenBuild } from "./parts.ts";
 import { openTreeFiles } from "./tree-files.ts";
-import type { Attesting } from "./attestations.ts";
+import type { Attesting, SolvedBuild } from "./attestations.ts";
 import {
   type BridgeResult,
   type BuildReport,
@@ -71,14 +71,12 @@ export async function solveAndExport(
   const client = context.session.outputs;
   const multiPlatform = asked.multiPlatform || asked.images.length > 1;
   const { provenance: asksProvenance = null, sbom = null } = terms.attestations ?? {};
-  if (sbom !== null && sbom.generator !== null)
-    throw new BuildError(
-      "USAGE",
-      `SBOM generators in images are not supported: ${printable(sbom.generator)}`,
-      {
-        hint: "leave out generator= (--sbom=true): the built-in scanner needs no image",
-      },
-    );
+  if (sbom !== null && sbom.generator !== null) {
+    const asksFor = printable(sbom.generator);
+    throw new BuildError("USAGE", `SBOM generators in images are not supported: ${asksFor}`, {
+      hint: "leave out generator= (--sbom=true): the built-in scanner needs no image",
+    });
+  }
   checkOutputs(outputs, {
     ...{ isIndex: multiPlatform, client },
     attestations: [
@@ -146,29 +144,13 @@ export async function solveAndExport(
       ? built
       : ((await caches?.withInlineCaches(built, solution, terms, cacheParts, context.signal)) ?? built);
   const roots = groups.flatMap((group) => group.roots);
-  const provenances =
-    asked.attesting === null
-      ? []
-      : await (await import("./attestations.ts")).attestationsOf(asked, asked.attesting, terms, {
-          isOffline: parts.config.network === "none",
-          originsOf(image) {
-            const index = groups.findIndex((group) => group.images.some((one) => one === image));
-            return (solutions[index] as (typeof solutions)[number]).origins();
-          },
-        });
-  const { sbomAttestation } = sbom === null ? { sbomAttestation: null } : await import("./sbom.ts");
-  const about = {
-    name: terms.tags[0] ?? "image",
-    version: parts.config.version?.() ?? "0",
-  };
-  const attestations = images.map((image, index): readonly Attestation[] => {
-    const { build: own, definition } = asked.images[index] as SolvedBy;
-    const scanning = { ...context, session: own.session };
-    const deps = { keeper, unpacker: own.worker.unpacker, context: scanning, root: definition.root };
-    return [
-      ...(sbomAttestation === null ? [] : [sbomAttestation(image, about, deps)]),
-      ...(provenances[index] ?? []),
-    ];
+  const attestations = await attest(images, asked, {
+    build,
+    context,
+    originsOf(image) {
+      const index = groups.findIndex((group) => group.images.some((one) => one === image));
+      return (solutions[index] as (typeof solutions)[number]).origins();
+    },
   });
   const inputs = roots.map((root) => root.vertex);
   outputs.forEach((output, index) => {
@@ -229,6 +211,35 @@ export async function solveAndExport(
   const report = reportOf(outcomes);
   if (!manifest) return report;
   return { ...report, metadata: { ...report.metadata, "cache.manifest": JSON.stringify(manifest) } };
+}
+
+/** What is said of each image: bills of materials before provenance, as in BuildKit. `images`: those of `asked`, built. */
+async function attest(
+  images: readonly BuiltImage[],
+  asked: ExportRequest,
+  {
+    build: { parts, terms },
+    context,
+    originsOf,
+  }: Pick<SolvedBuild, "originsOf"> & { readonly build: OpenBuild; readonly context: CallContext },
+): Promise<readonly (readonly Attestation[])[]> {
+  if (asked.attesting === null) return [];
+  const { attestationsOf } = await import("./attestations.ts");
+  const isOffline = parts.config.network === "none";
+  const provenances = await attestationsOf(asked, asked.attesting, terms, { isOffline, originsOf });
+  if (!terms.attestations?.sbom) return provenances;
+  const { sbomAttestation } = await import("./sbom.ts");
+  const about = { name: terms.tags[0] ?? "image", version: parts.config.version?.() ?? "0" };
+  return images.map((image, index) => {
+    const { build: own, definition } = asked.images[index] as SolvedBy;
+    const sbom = sbomAttestation(image, about, {
+      keeper: parts.keeper,
+      unpacker: own.worker.unpacker,
+      context: { ...context, session: own.session },
+      root: definition.root,
+    });
+    return [sbom, ...(provenances[index] ?? [])];
+  });
 }
 
 /** Images that are solved together. */
