@@ -125,7 +125,7 @@ export function startTracing({ service, version: versionOf, warn }: TracingOptio
       let timer: NodeJS.Timeout | undefined;
       const late = new Promise<void>((resolve) => {
         timer = setTimeout(() => {
-          warn(`the last spans could not be sent within ${LAST_SPANS_MS / 1000} s`);
+          warn(`the last spans could not be sent to the collector within ${LAST_SPANS_MS / 1000} s`);
           resolve();
         }, LAST_SPANS_MS);
       });

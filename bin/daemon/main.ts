@@ -82,7 +82,12 @@ async function serve(flags: ParsedFlags, version: string): Promise<void> {
   });
   await using daemon = await openDaemon(engine, { settings, passed, version, log, tracing });
   for (const address of daemon.addresses) log.info(`${program} ${version} listens on ${address}`);
-  for (const address of daemon.debugAddresses) log.info(`metrics are at ${address}/metrics`);
+  for (const address of daemon.debugAddresses) {
+    const isSocket = address.startsWith("unix:");
+    log.info(
+      `metrics are at ${isSocket ? `/metrics of ${address}` : `${address.replace(/^tcp:/, "http:")}/metrics`}`,
+    );
+  }
 
   const tell = await notifier(env);
   const reload = async (): Promise<void> => {

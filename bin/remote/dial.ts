@@ -168,11 +168,11 @@ export function unreachable(
   const text = cause instanceof Error ? cause.message : String(cause);
   const known = FAULTS[code ?? ""] ?? TLS_FAULTS.find(({ says }) => says.test(text));
   const why = known?.words ?? (code === "ECONNRESET" ? "the connection was closed" : text);
-  const overTls = address.kind === "tcp" && address.tls !== null;
+  const closedHint = address.kind !== "tcp" ? null : address.tls === null ? PLAIN_HINT : CLOSED_HINT;
   return new BuildError(
     "BUILDER_UNREACHABLE",
     `${wasReached ? "lost the connection to" : "cannot reach"} the builder at ${shownAddress(address)}: ${said || why}`,
-    { cause, hint: known === undefined ? (overTls ? CLOSED_HINT : null) : known.hint },
+    { cause, hint: known === undefined ? closedHint : known.hint },
   );
 }
 
@@ -189,6 +189,9 @@ const FAULTS: Readonly<Record<string, { readonly words: string; readonly hint: s
 /** Its alert may be lost with the connection. */
 const CLOSED_HINT =
   "if it wants a certificate of this client that it trusts, name it with --tlscert and --tlskey";
+
+/** A server with TLS ends what does not begin with a handshake. */
+const PLAIN_HINT = "if it speaks TLS, give --tlscacert, --tlscert and --tlskey";
 
 /** What OpenSSL and Node say in words of their own. The alerts are TLS's, RFC 8446 section 6.2. */
 const TLS_FAULTS: readonly { readonly says: RegExp; readonly words: string; readonly hint: string }[] = [

@@ -115,6 +115,12 @@ describe("the command", function () {
       stdout: "",
       stderr: "ERROR: unknown flag: --taget\nhint: did you mean --target?\n",
     });
+    deepEqual(tsbuild("builder", "bogus"), {
+      status: 1,
+      stdout: "",
+      stderr:
+        "ERROR: invalid arguments: tsbuild builder bogus\nhint: the forms are ls, add NAME ADDRESS, rm NAME, use NAME and inspect [NAME]\n",
+    });
     equal(tsbuild("run", "--privileged", "x").status, 125);
   });
 

@@ -83,6 +83,7 @@ describe("tsbuildd as a service", function () {
         "--addr",
         "fd://build",
         "--addr=fd://other",
+        "--debugaddr=127.0.0.1:0",
       ],
       {
         command: [needs("python3"), manager],
@@ -91,6 +92,7 @@ describe("tsbuildd as a service", function () {
     );
     const said = await daemon.says(/READY=1/);
     assert.match(said, /listens on fd:\/\/build/);
+    assert.match(said, /metrics are at http:\/\/127\.0\.0\.1:\d+\/metrics/);
     assert.match(said, /listens on fd:\/\/other \(tcp:\/\/127\.0\.0\.1:\d+\)/);
     const port = Number(/tcp:\/\/127\.0\.0\.1:(\d+)/.exec(said)?.[1]);
     for (const to of [{ path: shop.at("build.sock") }, { port, host: "127.0.0.1" }]) {

@@ -471,6 +471,7 @@ describe("tsbuild build --builder tcp://", function () {
           ["--tlscacert", shop.at("home", "ca.crt")],
           /it wants a certificate of this client that it trusts[^]*--tlscert/,
         ],
+        [[], /if it speaks TLS, give --tlscacert, --tlscert and --tlskey/],
         [keys("client", "other"), /no authority that is trusted here[^]*--tlscacert/],
         [[...keys("client", "ca"), "--tlsservername", "elsewhere"], /for another name[^]*--tlsservername/],
       ];
