@@ -68,6 +68,13 @@ async function serve(flags: ParsedFlags, version: string): Promise<void> {
   const passed = passedSockets(env, process.pid);
   for (const name of ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]) delete env[name];
   const isRoot = process.getuid?.() === 0;
+  // From the beginning: without a listener the signal ends the process.
+  let isAsked = false;
+  let reload = async (): Promise<void> => void (isAsked = true);
+  let reloading = Promise.resolve();
+  process.on("SIGHUP", () => {
+    reloading = reloading.then(() => reload());
+  });
   const read = (): Promise<DaemonSettings> => readSettings(flags, { program, env, cwd, isRoot });
   let settings = await read();
   log.set(settings.log);
@@ -90,7 +97,7 @@ async function serve(flags: ParsedFlags, version: string): Promise<void> {
   }
 
   const tell = await notifier(env);
-  const reload = async (): Promise<void> => {
+  reload = async () => {
     try {
       const next = await read();
       const kept = unchangeable(settings, next);
@@ -104,10 +111,7 @@ async function serve(flags: ParsedFlags, version: string): Promise<void> {
       log.error(`goes on with the settings it has: ${(error as Error).message}`);
     }
   };
-  let reloading = Promise.resolve();
-  process.on("SIGHUP", () => {
-    reloading = reloading.then(reload);
-  });
+  if (isAsked) reloading = reloading.then(reload);
   tell("READY=1");
   await aborted(ending.signal);
   tell("STOPPING=1");

@@ -168,7 +168,8 @@ export function unreachable(
   const text = cause instanceof Error ? cause.message : String(cause);
   const known = FAULTS[code ?? ""] ?? TLS_FAULTS.find(({ says }) => says.test(text));
   const why = known?.words ?? (code === "ECONNRESET" ? "the connection was closed" : text);
-  const closedHint = address.kind !== "tcp" ? null : address.tls === null ? PLAIN_HINT : CLOSED_HINT;
+  const closedHint =
+    wasReached || address.kind !== "tcp" ? null : address.tls === null ? PLAIN_HINT : CLOSED_HINT;
   return new BuildError(
     "BUILDER_UNREACHABLE",
     `${wasReached ? "lost the connection to" : "cannot reach"} the builder at ${shownAddress(address)}: ${said || why}`,
