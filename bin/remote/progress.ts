@@ -44,6 +44,9 @@ interface Known {
 /** onSource: texts that warnings are about. */
 export function openRemoteProgress(emit: Emit, onSource: (source: SourceText) => void): RemoteProgress {
   const known = new Map<string, Known>();
+  const needed = new Set<string>();
+  /** What frontends load for themselves: no step needs it, so none ends it by beginning. */
+  const loads = new Map<string, Known>();
   let offsetMs: number | null = null;
   let failed: { readonly message: string; readonly step: Digest } | null = null;
 
@@ -63,6 +66,8 @@ export function openRemoteProgress(emit: Emit, onSource: (source: SourceText) =>
       const step = isDigest(vertex.digest) ? vertex.digest : digestOf(vertex.digest);
       one = { step, state: "announced", endMs: 0, end: "done", timer: null, inputs: vertex.inputs, runs: 0 };
       known.set(vertex.digest, one);
+      for (const input of vertex.inputs) needed.add(input);
+      if (vertex.name.startsWith("[internal] ")) loads.set(vertex.digest, one);
       tell(one, vertex.name);
     }
     return one;
@@ -74,8 +79,12 @@ export function openRemoteProgress(emit: Emit, onSource: (source: SourceText) =>
 
   /** Ends a vertex, and before it what it needs and has ended too. */
   function settle(one: Known): void {
+    if (one.state !== "ending") return;
     const due: Known[] = [];
-    const found = [one];
+    const before = [...loads].flatMap(([digest, load]) =>
+      needed.has(digest) || load.endMs > one.endMs ? [] : load,
+    );
+    const found = [one, ...before];
     for (const next of found) {
       if (next.state !== "ending") continue;
       if (next.timer !== null) clearTimeout(next.timer);

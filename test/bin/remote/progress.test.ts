@@ -60,7 +60,6 @@ describe("progress of a builder", () => {
     const cached = {
       digest: B,
       name: "b",
-      inputs: [A],
       started: at(now + 6),
       completed: at(now + 6),
       cached: true,
