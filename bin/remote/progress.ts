@@ -35,6 +35,7 @@ interface Known {
   step: Digest;
   state: "announced" | "running" | "ending" | "ended";
   endMs: number;
+  end: "done" | "cached";
   timer: NodeJS.Timeout | null;
   inputs: readonly string[];
   runs: number;
@@ -43,6 +44,9 @@ interface Known {
 /** onSource: texts that warnings are about. */
 export function openRemoteProgress(emit: Emit, onSource: (source: SourceText) => void): RemoteProgress {
   const known = new Map<string, Known>();
+  const needed = new Set<string>();
+  /** What frontends load for themselves: no step needs it, so none ends it by beginning. */
+  const loads = new Map<string, Known>();
   let offsetMs: number | null = null;
   let failed: { readonly message: string; readonly step: Digest } | null = null;
 
@@ -60,33 +64,45 @@ export function openRemoteProgress(emit: Emit, onSource: (source: SourceText) =>
     let one = known.get(vertex.digest);
     if (one === undefined) {
       const step = isDigest(vertex.digest) ? vertex.digest : digestOf(vertex.digest);
-      one = { step, state: "announced", endMs: 0, timer: null, inputs: vertex.inputs, runs: 0 };
+      one = { step, state: "announced", endMs: 0, end: "done", timer: null, inputs: vertex.inputs, runs: 0 };
       known.set(vertex.digest, one);
+      for (const input of vertex.inputs) needed.add(input);
+      if (vertex.name.startsWith("[internal] ")) loads.set(vertex.digest, one);
       tell(one, vertex.name);
     }
     return one;
   }
 
   function tell(one: Known, name: string): void {
-    const inputs = one.inputs.flatMap((input) => known.get(input)?.step ?? []);
-    emit({ kind: "vertex", vertex: one.step, name, inputs, at: [] });
+    emit({ kind: "vertex", vertex: one.step, name, inputs: inputsOf(one).map(({ step }) => step), at: [] });
   }
 
+  /** Ends a vertex, and before it what it needs and has ended too. */
   function settle(one: Known): void {
     if (one.state !== "ending") return;
-    if (one.timer !== null) clearTimeout(one.timer);
-    one.timer = null;
-    one.state = "ended";
-    emit({ kind: "done", vertex: one.step, atMs: one.endMs });
+    const due: Known[] = [];
+    const before = [...loads].flatMap(([digest, load]) =>
+      needed.has(digest) || load.endMs > one.endMs ? [] : load,
+    );
+    const found = [one, ...before];
+    for (const next of found) {
+      if (next.state !== "ending") continue;
+      if (next.timer !== null) clearTimeout(next.timer);
+      next.timer = null;
+      next.state = "ended";
+      due.unshift(next);
+      found.push(...inputsOf(next));
+    }
+    for (const { end, step, endMs } of due.toSorted((a, b) => a.endMs - b.endMs))
+      emit({ kind: end, vertex: step, atMs: endMs });
   }
+
+  const inputsOf = ({ inputs }: Known): readonly Known[] => inputs.flatMap((input) => known.get(input) ?? []);
 
   function begin(one: Known, vertex: Vertex | null, atMs: number): void {
     if (one.timer !== null) clearTimeout(one.timer);
     one.timer = null;
-    for (const input of one.inputs) {
-      const before = known.get(input);
-      if (before !== undefined) settle(before);
-    }
+    for (const before of inputsOf(one)) settle(before);
     if (one.state === "ended" && vertex !== null) {
       // It was told to have ended, and runs again: another step of the same name.
       one.step = digestOf(`${vertex.digest} again ${++one.runs}`);
@@ -117,13 +133,11 @@ export function openRemoteProgress(emit: Emit, onSource: (source: SourceText) =>
       }
       return;
     }
-    if (vertex.cached) {
-      if (one.timer !== null) clearTimeout(one.timer);
-      one.state = "ended";
-      emit({ kind: "cached", vertex: one.step, atMs });
-      return;
-    }
-    if (one.state === "announced") begin(one, vertex, started === undefined ? atMs : ms(started));
+    // Told no sooner than another end: it would overtake what has ended before.
+    if (vertex.cached) one.end = "cached";
+    else if (one.state !== "ending") one.end = "done";
+    if (one.state === "announced" && !vertex.cached)
+      begin(one, vertex, started === undefined ? atMs : ms(started));
     one.state = "ending";
     one.endMs = atMs;
     if (one.timer !== null) clearTimeout(one.timer);

@@ -53,6 +53,25 @@ describe("progress of a builder", () => {
     equal(again?.kind === "started" && again.vertex !== A && again.vertex === progress.stepOf(A), true);
   });
 
+  it("tells cached steps after what ended before them, as soon as something that needs them begins", () => {
+    const now = Date.now();
+    const { progress, take, kinds } = open();
+    take({ vertexes: [{ digest: A, name: "[internal] load", started: at(now), completed: at(now + 5) }] });
+    const cached = {
+      digest: B,
+      name: "b",
+      started: at(now + 6),
+      completed: at(now + 6),
+      cached: true,
+    };
+    take({ vertexes: [cached] });
+    deepEqual(kinds(), ["vertex a", "started a", "vertex"]);
+    take({ vertexes: [{ digest: digestOf("c"), name: "c", inputs: [B], started: at(now + 7) }] });
+    deepEqual(kinds().slice(4), ["done a", "cached", "started"]);
+    progress.end({ isCancelled: true });
+    equal(kinds().at(-1), "cancelled");
+  });
+
   it("has what a step wrote before the word that it failed, by this machine's clock", () => {
     const { events, progress, take } = open();
     take({
