@@ -230,16 +230,18 @@ async function attest(
   if (!terms.attestations?.sbom) return provenances;
   const { sbomAttestation } = await import("./sbom.ts");
   const about = { name: terms.tags[0] ?? "image", version: parts.config.version?.() ?? "0" };
-  return images.map((image, index) => {
-    const { build: own, definition } = asked.images[index] as SolvedBy;
-    const sbom = sbomAttestation(image, about, {
-      keeper: parts.keeper,
-      unpacker: own.worker.unpacker,
-      context: { ...context, session: own.session },
-      root: definition.root,
-    });
-    return [sbom, ...(provenances[index] ?? [])];
-  });
+  return await Promise.all(
+    images.map(async (image, index) => {
+      const { build: own, definition } = asked.images[index] as SolvedBy;
+      const sbom = await sbomAttestation(image, about, {
+        keeper: parts.keeper,
+        unpacker: own.worker.unpacker,
+        context: { ...context, session: own.session },
+        root: definition.root,
+      });
+      return [sbom, ...(provenances[index] ?? [])];
+    }),
+  );
 }
 
 /** Images that are solved together. */

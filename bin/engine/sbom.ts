@@ -1,7 +1,6 @@
 // Software bills of materials: has the keeper scan trees, and knows what their documents say.
 
 import type { DocumentInputs, Scan } from "../../worker/sbom/contract.ts";
-import { SPDX_PREDICATE_TYPE, spdxPredicate } from "../../worker/sbom/documents.ts";
 import type { Attestation } from "../../exporters/contract.ts";
 import { isNameless } from "../../cache/image-record.ts";
 import { familiarReference, parseReference } from "../../cache/registry/reference.ts";
@@ -120,11 +119,12 @@ export interface SbomDeps {
 
 /** The bill of materials of a built image, as an attestation: the image is scanned once, when the first output needs it.
  *  `about`: for the display. */
-export function sbomAttestation(
+export async function sbomAttestation(
   { layers, platform }: Pick<BuiltImage, "layers" | "platform">,
   { name, version }: { readonly name: string; readonly version: string },
   { keeper, unpacker, context, root }: SbomDeps,
-): Attestation {
+): Promise<Attestation> {
+  const { SPDX_PREDICATE_TYPE, spdxPredicate } = await import("../../worker/sbom/documents.ts");
   let scanned: Promise<Scan> | null = null;
   const scan = async (): Promise<Scan> => {
     const vertex = digestOf(`scan ${formatPlatform(platform)} ${layers.join(" ")}`);
