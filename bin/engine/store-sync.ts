@@ -37,8 +37,8 @@ export function openStoreSync(
   const openedMs = nowMs();
   let beside: Promise<void> | null = null;
 
-  async function sync(keeper: Keeper, ids: readonly LayerId[]): Promise<void> {
-    await keeper.run({ kind: "sync", dir: store.dir }, { signal });
+  async function sync(keeper: Keeper, ids: readonly LayerId[], isBrief: boolean): Promise<void> {
+    await keeper.run({ kind: "sync", dir: store.dir, isBrief }, { signal });
     store.layers.markSynced(ids);
   }
 
@@ -54,6 +54,7 @@ export function openStoreSync(
       beside = sync(
         keeper,
         quiet.map(({ id }) => id),
+        false,
       ).catch(() => {});
     },
     async end(keeper) {
@@ -62,7 +63,7 @@ export function openStoreSync(
       const ids = store.layers.unsynced();
       if (ids.length === 0) return;
       const budget = Math.max(END_MIN_BYTES, (nowMs() - openedMs) * END_SHARE * DISK_BYTES_PER_MS);
-      if (dirtyBytes() <= budget) await sync(keeper, ids).catch(() => {}); // as above
+      if (dirtyBytes() <= budget) await sync(keeper, ids, true).catch(() => {}); // as above
     },
   };
 }

@@ -49,6 +49,7 @@ describe("threads for jobs", () => {
         }),
       ]);
     const without = await outcomes(small);
+    assert.equal(await small.run(4, { kind: "sync", dir: dir.path, isBrief: true }), null);
     assert.equal(started, 0);
     const large = await small.run(3, {
       kind: "measure",

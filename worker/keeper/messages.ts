@@ -220,6 +220,8 @@ export interface ScanJob {
 export interface SyncJob {
   readonly kind: "sync";
   readonly dir: string;
+  /** So little is dirty that it takes no longer than starting a thread. */
+  readonly isBrief: boolean;
 }
 /** Size and listing of a layer's directory, and which of some earlier layers it equals but for its times. */
 export interface MeasureJob {

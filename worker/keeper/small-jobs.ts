@@ -14,6 +14,8 @@ export function smallJob(job: ThreadJob): (() => Promise<unknown>) | null {
       return isSmallTree(job.dir)
         ? async () => (await import("../../cache/layers/listing.ts")).measureLayer(job)
         : null;
+    case "sync":
+      return job.isBrief ? async () => (await import("../ops/sync.ts")).syncDirectory(job.dir) : null;
     default:
       return null;
   }

@@ -6,7 +6,6 @@ import type { ThreadJob } from "./messages.ts";
 import type { CopyFilesJob } from "../ops/copy-files.ts";
 import type { ThreadAnswer, ThreadData } from "./threads.ts";
 import { freezeError } from "./freeze-error.ts";
-import { AT, O } from "../sys/constants.ts";
 
 const { singleId, loading } = workerData as ThreadData;
 // Before there is a job, which could be cancelled meanwhile.
@@ -52,16 +51,8 @@ async function run(job: ThreadJob | CopyFilesJob): Promise<unknown> {
       return (await import("../../cache/remote-cache/mount-pack.ts")).packMount(job);
     case "restore-mount":
       return (await import("../../cache/remote-cache/mount-restore.ts")).restoreMount(job);
-    case "sync": {
-      const { close, openat, syncfs } = await import("../sys/file.ts");
-      const directory = openat(AT.FDCWD, job.dir, O.RDONLY | O.DIRECTORY);
-      try {
-        syncfs(directory);
-      } finally {
-        close(directory);
-      }
-      return null;
-    }
+    case "sync":
+      return (await import("../ops/sync.ts")).syncDirectory(job.dir);
     case "strip":
       (await import("../../cache/layers/owner.ts")).stripForged(job.dir);
       return null;
