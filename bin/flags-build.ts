@@ -1,6 +1,7 @@
 // The flags of `tsbuild build`, with the names and meaning of `docker buildx build`.
 
 import type { CommandFlags, FlagSpec } from "./args.ts";
+import { progressFlag } from "./flags-common.ts";
 import { BUILDER_TLS_FLAGS } from "./flags-builder.ts";
 import { LIMIT_FLAGS } from "./flags-limits.ts";
 import { RUNTIME_FLAGS } from "./flags-runtime.ts";
@@ -110,12 +111,7 @@ export const BUILD_FLAGS: CommandFlags = {
     { name: "no-cache-filter", kind: "list", help: "Do not cache specified stages" },
     { name: "output", short: "o", kind: "list", help: 'Output destination (format: "type=local,dest=path")' },
     { name: "platform", kind: "list", help: "Set target platform for build" },
-    {
-      name: "progress",
-      kind: "string",
-      initial: '"auto"',
-      help: 'Progress output ("auto", "plain", "tty", "rawjson", "quiet")',
-    },
+    progressFlag("auto"),
     { name: "provenance", kind: "string", help: 'Shorthand for "--attest=type=provenance"' },
     { name: "pull", kind: "bool", help: "Always ask the registry for a newer version of base images" },
     { name: "push", kind: "bool", help: 'Shorthand for "--output=type=registry"' },

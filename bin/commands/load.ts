@@ -1,5 +1,6 @@
 // tsbuild load: loads images of an archive into the local store.
 
+import { progressFlag } from "../flags-common.ts";
 import { progressMode } from "../progress.ts";
 import type { Command } from "../command.ts";
 
@@ -15,12 +16,7 @@ export const command: Command = {
         value: "file",
         help: "Archive or layout (default: standard input)",
       },
-      {
-        name: "progress",
-        kind: "string",
-        initial: '"auto"',
-        help: 'Progress output ("auto", "plain", "tty", "rawjson", "quiet")',
-      },
+      progressFlag("auto"),
       {
         name: "quiet",
         short: "q",

@@ -1,5 +1,6 @@
 // tsbuild pull
 
+import { progressFlag } from "../flags-common.ts";
 import { REGISTRY_FLAGS } from "../flags-registry.ts";
 import { progressMode } from "../progress.ts";
 import { transfer } from "../transfer.ts";
@@ -12,12 +13,7 @@ export const command: Command = {
     flags: [
       ...REGISTRY_FLAGS,
       { name: "platform", kind: "string", help: "Platform of the image (default: this machine's)" },
-      {
-        name: "progress",
-        kind: "string",
-        initial: '"auto"',
-        help: 'Progress output ("auto", "plain", "tty", "rawjson", "quiet")',
-      },
+      progressFlag("auto"),
       { name: "quiet", short: "q", kind: "bool", help: "Print only the name" },
     ],
   },

@@ -1,6 +1,7 @@
 // tsbuild push
 
 import { BuildError } from "../../solver/graph/error.ts";
+import { progressFlag } from "../flags-common.ts";
 import { REGISTRY_FLAGS } from "../flags-registry.ts";
 import { withStore } from "../local-store.ts";
 import { progressMode } from "../progress.ts";
@@ -14,12 +15,7 @@ export const command: Command = {
     flags: [
       { name: "platform", kind: "string", help: "Push only the image of this platform" },
       ...REGISTRY_FLAGS,
-      {
-        name: "progress",
-        kind: "string",
-        initial: '"auto"',
-        help: 'Progress output ("auto", "plain", "tty", "rawjson", "quiet")',
-      },
+      progressFlag("auto"),
       { name: "all-tags", short: "a", kind: "bool", help: "Push all local tags of a repository" },
       { name: "quiet", short: "q", kind: "bool", help: "Print only the name" },
     ],

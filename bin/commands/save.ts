@@ -2,6 +2,7 @@
 
 import { resolve } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
+import { OUTPUT_FILE_FLAG, progressFlag } from "../flags-common.ts";
 import { REGISTRY_FLAGS } from "../flags-registry.ts";
 import { progressMode } from "../progress.ts";
 import { transfer } from "../transfer.ts";
@@ -13,20 +14,9 @@ export const command: Command = {
     positionals: { min: 1, max: null },
     flags: [
       ...REGISTRY_FLAGS,
-      {
-        name: "output",
-        short: "o",
-        kind: "string",
-        value: "file",
-        help: "Write to a file instead of standard output",
-      },
+      OUTPUT_FILE_FLAG,
       { name: "platform", kind: "string", help: "Platform of the images (default: all local ones)" },
-      {
-        name: "progress",
-        kind: "string",
-        initial: '"quiet"',
-        help: 'Progress output ("auto", "plain", "tty", "rawjson", "quiet")',
-      },
+      progressFlag("quiet"),
     ],
   },
   async run(flags, context) {

@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { FoundPackage } from "../../worker/sbom/contract.ts";
 import type { ImageScan } from "../engine/request.ts";
+import { OUTPUT_FILE_FLAG, progressFlag } from "../flags-common.ts";
 import { REGISTRY_FLAGS } from "../flags-registry.ts";
 import { renderTable } from "../format.ts";
 import { cleanText } from "../log-text.ts";
@@ -26,20 +27,9 @@ export const command: Command = {
         initial: '"table"',
         help: `Format of the output (${FORMATS.map((format) => `"${format}"`).join(", ")})`,
       },
-      {
-        name: "output",
-        short: "o",
-        kind: "string",
-        value: "file",
-        help: "Write to a file instead of standard output",
-      },
+      OUTPUT_FILE_FLAG,
       { name: "platform", kind: "string", help: "Platform of the image, if there are several" },
-      {
-        name: "progress",
-        kind: "string",
-        initial: '"auto"',
-        help: 'Progress output ("auto", "plain", "tty", "rawjson", "quiet")',
-      },
+      progressFlag("auto"),
     ],
   },
   async run(flags, context) {
