@@ -24,10 +24,9 @@ export function chainOf(job: Job, records: ResultRecords): readonly ChainStep[] 
   const index = new Map<Digest, number>();
   const results = new Map<Digest, readonly (Result | null)[]>();
   for (const node of job.nodes.values()) {
-    const key = "key" in node.edge ? node.edge.key : null;
+    const key = keyIn(node);
     if (key === null) continue; // live files, or a step that nobody needed so early that it has no name
-    const found =
-      node.facts.sort === "step" || node.facts.sort === "source" ? records.find(key, node.outputs) : null;
+    const found = foundOf(node, records);
     const outputs = outputsOf(node, found, results);
     results.set(node.vertex.digest, outputs);
     index.set(node.vertex.digest, steps.length);
@@ -67,12 +66,20 @@ export function materialsOf(job: Job): ReadonlyMap<Digest, string> {
 export function resultsOf(job: Job, records: ResultRecords): ReadonlyMap<Digest, readonly (Result | null)[]> {
   const results = new Map<Digest, readonly (Result | null)[]>();
   for (const node of job.nodes.values()) {
-    const key = "key" in node.edge ? node.edge.key : null;
-    const isKept = node.facts.sort === "step" || node.facts.sort === "source";
-    const found = key === null || !isKept ? null : records.find(key, node.outputs);
-    results.set(node.vertex.digest, outputsOf(node, found, results));
+    results.set(node.vertex.digest, outputsOf(node, foundOf(node, records), results));
   }
   return results;
+}
+
+function keyIn({ edge }: Node): CacheKey | null {
+  return "key" in edge ? edge.key : null;
+}
+
+/** What is recorded of a step or source. */
+function foundOf(node: Node, records: ResultRecords): Found | null {
+  const key = keyIn(node);
+  const isKept = node.facts.sort === "step" || node.facts.sort === "source";
+  return key === null || !isKept ? null : records.find(key, node.outputs);
 }
 
 function outputsOf(

@@ -1,7 +1,7 @@
 // Steps as JSON in the form of BuildKit's provenance: encoding/json of the structs in solver/pb (json.go, ops.proto), and the list of steps
 // of solver/llbsolver/provenance/buildconfig.go. Empty fields are left out, as `omitempty` does.
 
-import type { Definition, Input, Vertex } from "../../solver/graph/definition.ts";
+import { type Definition, type Input, inputsFirst, type Vertex } from "../../solver/graph/definition.ts";
 import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import { redactUrl } from "../../solver/graph/error.ts";
 import { encodeHead } from "../../solver/graph/llb.ts";
@@ -36,7 +36,8 @@ const CONTENT_CACHE = { on: 1, off: 2 } as const;
 
 /** All steps that a result needs, depth first as BuildKit numbers them. */
 export function buildConfig(definition: Definition, root: Input): BuildConfig {
-  const order = depthFirst(definition, root);
+  const missing = (digest: Digest): Error => new Error(`definition: no vertex ${digest}`);
+  const order = [...inputsFirst(definition.vertices, root, missing).values()];
   const numbers = new Map(order.map(({ digest }, index) => [digest, index]));
   const inputOf = ({ vertex, output }: Input): string => `step${numbers.get(vertex)}:${output}`;
   const steps = order.map((vertex, index) =>
@@ -56,31 +57,6 @@ export function buildConfig(definition: Definition, root: Input): BuildConfig {
   };
 }
 const STEP_FIELDS = ["id", "op", "inputs"];
-
-/** Without recursion: graphs of clients may be deep. */
-function depthFirst({ vertices }: Definition, root: Input): readonly Vertex[] {
-  const order: Vertex[] = [];
-  const seen = new Set<Digest>();
-  const stack: { readonly vertex: Vertex; next: number }[] = [];
-  const enter = (digest: Digest): void => {
-    if (seen.has(digest)) return;
-    seen.add(digest);
-    const vertex = vertices.get(digest);
-    if (vertex === undefined) throw new Error(`definition: no vertex ${digest}`);
-    stack.push({ vertex, next: 0 });
-  };
-  enter(root.vertex);
-  for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
-    const input = top.vertex.inputs[top.next++];
-    if (input !== undefined) {
-      enter(input.vertex);
-      continue;
-    }
-    order.push(top.vertex);
-    stack.pop();
-  }
-  return order;
-}
 
 function opJson({ op, platform }: Vertex): Json {
   return {

@@ -61,6 +61,34 @@ export interface Definition {
   readonly sources?: ReadonlyMap<string, SourceFile>;
 }
 
+/** The vertices that `root` needs, and its own: inputs before their users, depth first. Without recursion: graphs of clients may be deep; digests cannot
+ *  form a cycle, since a vertex's bytes hold those of its inputs. Throws what `missing` makes where there is no vertex. */
+export function inputsFirst(
+  vertices: ReadonlyMap<Digest, Vertex>,
+  root: Input,
+  missing: (digest: Digest) => Error,
+): Map<Digest, Vertex> {
+  const sorted = new Map<Digest, Vertex>();
+  const stack: { readonly vertex: Vertex; next: number }[] = [];
+  const enter = (digest: Digest): void => {
+    if (sorted.has(digest)) return;
+    const vertex = vertices.get(digest);
+    if (vertex === undefined) throw missing(digest);
+    stack.push({ vertex, next: 0 });
+  };
+  enter(root.vertex);
+  for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+    const input = top.vertex.inputs[top.next++];
+    if (input !== undefined) {
+      enter(input.vertex);
+    } else {
+      sorted.set(top.vertex.digest, top.vertex);
+      stack.pop();
+    }
+  }
+  return sorted;
+}
+
 /** Merges definitions that share vertices; the root is that of the last. */
 export function mergeDefinitions(definitions: readonly Definition[]): Definition {
   const vertices = new Map<Digest, Vertex>();

@@ -1,6 +1,14 @@
 // Converts a Definition to and from its protocol form, pb.Definition, which clients send to a daemon.
 
-import type { Definition, Input, SourceFile, StepResources, Vertex, VertexNote } from "./definition.ts";
+import {
+  type Definition,
+  type Input,
+  inputsFirst,
+  type SourceFile,
+  type StepResources,
+  type Vertex,
+  type VertexNote,
+} from "./definition.ts";
 import { type Digest, digestOf } from "./digest.ts";
 import { BuildError, printable, type SourceRange } from "./error.ts";
 import { decodeHead, decodeOp, encodeHead, encodeOp } from "./llb.ts";
@@ -226,29 +234,13 @@ function filesOf(source: RawSource | null): ReadonlyMap<string, SourceFile> {
   return files;
 }
 
-/** Everything reachable from root, inputs before their users; the order of the bytes is not trusted. */
+/** Everything reachable from root; the order of the bytes is not trusted. */
 function sortVertices(loose: ReadonlyMap<Digest, Vertex>, root: Input): Map<Digest, Vertex> {
-  const sorted = new Map<Digest, Vertex>();
-  const stack: { readonly vertex: Vertex; next: number }[] = [];
-  const enter = (digest: Digest): void => {
-    if (sorted.has(digest)) return;
-    const vertex = loose.get(digest);
-    if (vertex === undefined)
-      throw new BuildError("USAGE", `not a valid LLB definition: step ${digest} is missing`);
-    stack.push({ vertex, next: 0 });
-  };
-  enter(root.vertex);
-  // Digests cannot form a cycle: a vertex's bytes hold the digests of its inputs.
-  for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
-    const input = top.vertex.inputs[top.next++];
-    if (input !== undefined) {
-      enter(input.vertex);
-    } else {
-      sorted.set(top.vertex.digest, top.vertex);
-      stack.pop();
-    }
-  }
-  return sorted;
+  return inputsFirst(
+    loose,
+    root,
+    (digest) => new BuildError("USAGE", `not a valid LLB definition: step ${digest} is missing`),
+  );
 }
 
 function noteOf(

@@ -63,6 +63,14 @@ const result = (cell: Cell): string[] => [
   `type=tar,dest=${join(cell.dir, "out.tar")}`,
 ];
 
+/** A layout of the base image with the cell's tree as one more layer. */
+function layoutWithTree(cell: Cell): string {
+  const layout = join(cell.dir, "layout");
+  cpSync(cell.shop.at("base"), layout, { recursive: true });
+  addLayer(layout, readFileSync(tarOf(cell, cell.tree(join(cell.dir, "tree")), "layer.tar")));
+  return layout;
+}
+
 /** A context with this Dockerfile and no other file. */
 function bare(cell: Cell, dockerfile: string): string {
   cell.file("bare/Dockerfile", dockerfile);
@@ -158,9 +166,7 @@ export const WAYS: readonly Way[] = [
     name: "layer",
     never: { swaps: SEALED },
     async attempt(cell) {
-      const layout = join(cell.dir, "layout");
-      cpSync(cell.shop.at("base"), layout, { recursive: true });
-      addLayer(layout, readFileSync(tarOf(cell, cell.tree(join(cell.dir, "tree")), "layer.tar")));
+      const layout = layoutWithTree(cell);
       const context = bare(cell, "FROM evil\nRUN true\n");
       return cell.run(["build", ...result(cell), "--build-context", `evil=oci-layout://${layout}`, context]);
     },
@@ -169,9 +175,7 @@ export const WAYS: readonly Way[] = [
     name: "bill of materials",
     never: { swaps: SEALED },
     async attempt(cell) {
-      const layout = join(cell.dir, "layout");
-      cpSync(cell.shop.at("base"), layout, { recursive: true });
-      addLayer(layout, readFileSync(tarOf(cell, cell.tree(join(cell.dir, "tree")), "layer.tar")));
+      const layout = layoutWithTree(cell);
       const context = bare(cell, "FROM evil\nLABEL a=b\n");
       const name = basename(cell.dir).toLowerCase();
       const built = await cell.run([
