@@ -133,6 +133,7 @@ const DOORS: readonly string[] = [
   "cache/check.ts", // fsck
   "cache/claims.ts", // what images say of their layers
   "cache/origins.ts", // which repositories have what
+  "cache/block-indexes.ts", // which blobs are known block by block
   "cache/ceiling.ts", // how large a store may become
   "cache/collect.ts", // du and prune
   "cache/usage-entry.ts",
@@ -161,6 +162,7 @@ const DOORS: readonly string[] = [
   "cache/tree-select.ts",
   "cache/layers/decompress.ts", // archives of images
   "cache/layers/compress-block.ts", // what packed layers are made by
+  "cache/layers/earlier-blocks.ts",
   "cache/layers/apply.ts", // layers as tars: what the keeper runs
   "cache/layers/archive.ts",
   "cache/layers/export-tree.ts",
@@ -273,6 +275,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "cache/layer-store.ts",
     "cache/layers/apply.ts",
     "cache/layers/decompress.ts",
+    "cache/layers/earlier-blocks.ts",
     "cache/layers/export-tree.ts",
     "cache/layers/file-digests.ts",
     "cache/layers/implied.ts",
