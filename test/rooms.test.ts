@@ -83,6 +83,7 @@ const DOORS: readonly string[] = [
   "bin/engine/lock.ts", // what references stand for
   "bin/engine/lock-document.ts", // the file that says so
   "bin/engine/lock-changes.ts",
+  "bin/engine/lock-policy.ts", // for builders elsewhere
   "bin/engine/context-files.ts", // how long a Dockerfile may be
   "bin/engine/archives.ts", // load and import, which need the store alone
   "bin/engine/local-images.ts",

@@ -41,6 +41,8 @@ describe("locks", function () {
     registry = await startRegistry();
     mkdirSync(shop.at("git", "work"), { recursive: true });
     writeFileSync(shop.at("git", "work", "word"), "git one\n");
+    mkdirSync(shop.at("git", "work", "folder"));
+    writeFileSync(shop.at("git", "work", "folder", "file"), "in a folder\n");
     makeRepository(shop.at("git", "work"), shop.at("git", "repo.git"));
     git("tag", "-a", "-m", "tag", "v1", "main");
     server = await startServer(async (request, response) => {
@@ -387,6 +389,56 @@ describe("locks", function () {
       assert.equal(code, 1);
       assert.match(stderr, /"\S+-c:1" is not in the lock file/);
       assert.match(stderr, /did you mean \S+-[ab]:1\?/);
+    });
+  });
+
+  describe("on builders elsewhere", () => {
+    it("are source policies: what is listed is used as it is locked, and nothing else", async () => {
+      const { image, root, out, context } = fresh();
+      await push(`${image}:1`, "one");
+      served.set(`/${context}.txt`, "text");
+      served.set("/checked.txt", "checked");
+      const lines = [
+        `FROM ${image}:1`,
+        `ADD ${server.origin}/${context}.txt /text`,
+        `ADD --checksum=${sha256("checked")} ${server.origin}/checked.txt /checked`,
+        `ADD ${server.origin}/repo.git /branch`,
+        `ADD ${server.origin}/repo.git#v1:folder /tag`,
+      ];
+      const dir = shop.context(context, { Dockerfile: `${lines.join("\n")}\n` });
+      await shop.ok(["update", dir], { root });
+      await push(`${image}:1`, "two");
+      const socket = shop.at(`${context}.sock`);
+      const addr = ["--addr", `unix://${socket}`];
+      const daemon = shop.start(addr, { root: `${root}-daemon`, program: "tsbuildd" });
+      await daemon.says(/listens on unix:/);
+      try {
+        const build = (...args: string[]) =>
+          shop.run(["build", "--builder", `unix://${socket}`, "-o", out, ...args, dir], { root });
+        const { code, stderr } = await build("--locked");
+        assert.equal(code, 0, stderr);
+        assert.equal(wordIn(out), "one");
+        assert.equal(readFileSync(join(out, "tag", "file"), "utf8"), "in a folder\n");
+        const cases = [
+          [`FROM ${image}:2`, `docker-image://${image}:2`],
+          [`FROM scratch\nADD ${server.origin}/y /y`, `${server.origin}/y`],
+          [`FROM scratch\nADD ${server.origin}/repo.git#other /y`, `git://${server.host}/repo.git#other`],
+        ] as const;
+        for (const [dockerfile, source] of cases) {
+          writeFileSync(join(dir, "Dockerfile"), `${dockerfile}\n`);
+          const refused = await build("--locked");
+          assert.equal(refused.code, 1);
+          assert.ok(refused.stderr.includes(`source "${source}" denied by policy`), refused.stderr);
+          assert.match(
+            refused.stderr,
+            /what is not in the lock file \S+ is denied; 'tsbuild update' adds it/,
+          );
+        }
+        assert.match((await build("--lock")).stderr, /--lock.*builder/s);
+      } finally {
+        daemon.kill("SIGTERM");
+        await daemon.outcome;
+      }
     });
   });
 
