@@ -9,6 +9,7 @@ import type { TraceRequest } from "../../solver/solver.ts";
 import { dockerfileGraph, sourceGraph, sourceTime } from "./build-context.ts";
 import { MAIN_DIRECTORY } from "./defaults.ts";
 import { contextSource, frontendOptions } from "./frontend-options.ts";
+import type { LockTerms } from "./lock.ts";
 import type { OpenBuild } from "./parts.ts";
 import type { BuildRequest, CallAnswer, EngineBuildOptions } from "./request.ts";
 import { traceOf } from "./trace-request.ts";
@@ -166,10 +167,21 @@ export async function resolveShown(
     at("done");
     const { digest, manifest, config, isPrivate } = image;
     return { digest, manifest, config, isPrivate };
-  } catch (error) {
+  } catch (cause) {
+    const error = terms.lock === null ? cause : withLockNamed(cause, identifier, terms.lock);
     if (error instanceof BuildError) context.emit({ kind: "failed", vertex, atMs: Date.now(), error });
     throw error;
   }
+}
+
+/** A digest that nobody has any more may be one that only the lock file says. */
+function withLockNamed(error: unknown, identifier: string, { file, entries }: LockTerms): unknown {
+  const [, key = "", digest = ""] = /^docker-image:\/\/([^@]*)@(.*)$/s.exec(identifier) ?? [];
+  if (!(error instanceof BuildError) || digest === "" || entries.images.get(key)?.digest !== digest)
+    return error;
+  const { code, message, at, vertex } = error;
+  const hint = `${file} says this digest: 'tsbuild update' looks for what ${key} is now`;
+  return new BuildError(code, message, { at, vertex, hint, cause: error });
 }
 
 type SourceImage = Awaited<ReturnType<OpenBuild["worker"]["images"]["load"]>>;

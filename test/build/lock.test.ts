@@ -41,6 +41,7 @@ describe("locks", function () {
     registry = await startRegistry();
     mkdirSync(shop.at("git", "work"), { recursive: true });
     writeFileSync(shop.at("git", "work", "word"), "git one\n");
+    writeFileSync(shop.at("git", "work", "Dockerfile"), "FROM scratch\nCOPY word /word\n");
     mkdirSync(shop.at("git", "work", "folder"));
     writeFileSync(shop.at("git", "work", "folder", "file"), "in a folder\n");
     makeRepository(shop.at("git", "work"), shop.at("git", "repo.git"));
@@ -233,6 +234,24 @@ describe("locks", function () {
       assert.equal(entry?.local, true);
       await shop.ok(["build", "--locked", "-o", out, dir], { root });
       assert.equal(wordIn(out), "own");
+      const { stdout } = await shop.ok(["update", "--check", dir], { root });
+      assert.equal(stdout, "", "no registry has it, and it is not missed there");
+    });
+
+    it("say where a digest comes from that is gone", async () => {
+      const { image, root, out, context } = fresh();
+      await push(`${image}:1`, "one");
+      const entry = { digest: `sha256:${"a".repeat(64)}` };
+      const dir = shop.context(context, {
+        Dockerfile: `FROM ${image}:1\nCOPY Dockerfile /d\n`,
+        "tsbuild.lock": JSON.stringify({ version: 1, images: { [`${image}:1`]: entry } }),
+      });
+      const { code, stderr } = await shop.run(["build", "--locked", "-o", out, dir], { root });
+      assert.equal(code, 1);
+      assert.match(
+        stderr,
+        /hint: \S+tsbuild\.lock says this digest: 'tsbuild update' looks for what \S+:1 is now/,
+      );
     });
   });
 
@@ -330,6 +349,34 @@ describe("locks", function () {
       assert.equal(code, 1);
       assert.match(stderr, /Dockerfile:3\n/);
       assert.match(stderr, new RegExp(`the URL ${server.origin}/y is not in the lock file`));
+    });
+
+    it("hold for contexts and Dockerfiles too", async () => {
+      const { root, out, context } = fresh();
+      const repository = `${server.origin}/repo.git#v1`;
+      const file = shop.at(`${context}.lock`);
+      const refused = await shop.run(["build", "--lock", "-o", out, repository], { root });
+      assert.match(refused.stderr, /there is no place for a lock file/);
+      await shop.ok(["build", `--lock=${file}`, "-o", out, repository], { root });
+      assert.deepEqual(Object.keys(read(file).git), [repository]);
+
+      const [dir, url] = [shop.context(context, { word: "local" }), `${server.origin}/${context}.Dockerfile`];
+      served.set(`/${context}.Dockerfile`, "FROM scratch\nCOPY word /word\n");
+      await shop.ok(["build", "--lock", "-f", url, "-o", out, dir], { root });
+      assert.deepEqual(Object.keys(read(join(dir, "tsbuild.lock")).urls), [url]);
+      served.set(`/${context}.Dockerfile`, "FROM scratch\nCOPY . /other\n");
+      const changed = await shop.run(["build", "--locked", "-f", url, "-o", out, dir], {
+        root: `${root}-other`,
+      });
+      assert.match(changed.stderr, /failed to read dockerfile .*digest mismatch/);
+      await shop.ok(["update", "-f", url, dir], { root });
+      await shop.ok(["build", "--locked", "-f", url, "-o", out, dir], { root });
+
+      writeFileSync(file, '{"version":1}');
+      const unlisted = await shop.run(["build", `--locked=${file}`, "-o", out, repository], { root });
+      assert.match(unlisted.stderr, new RegExp(`the repository ${repository} is not in the lock file`));
+      const updated = await shop.ok(["update", "--lock", file, repository], { root });
+      assert.match(updated.stdout, new RegExp(`^\\+ ${repository}\n {4}\\+ [0-9a-f]{40}\n$`));
     });
 
     it("keep no password", async () => {
