@@ -86,9 +86,13 @@ async function readLock(path: string, shown: string, signal: AbortSignal): Promi
   return parseLock(data.toString("utf8"), shown);
 }
 
-/** Adds what a build used to its lock file, unless all of it is there. Other builds may have added to it meanwhile. Throws CONTEXT_CHANGED,
- *  OUTPUT_FAILED. */
-export async function addToLock({ path, shown }: LockFile, used: Lock, signal: AbortSignal): Promise<void> {
+/** Adds what a build used to its lock file, unless all of it is there. Other builds may have added to it meanwhile. Returns what is to be told
+ *  the user, a line each. Throws CONTEXT_CHANGED, OUTPUT_FAILED. */
+export async function addToLock(
+  { path, shown }: LockFile,
+  used: Lock,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
   const now = await readLock(path, shown, signal);
   for (const [key, { digest }] of used.images) {
     const other = now?.images.get(key)?.digest;
@@ -97,8 +101,24 @@ export async function addToLock({ path, shown }: LockFile, used: Lock, signal: A
         hint: "run the build again",
       });
   }
-  const merged = formatLock(mergeLocks(now ?? EMPTY_LOCK, used));
-  if (now === null || merged !== formatLock(now)) await writeLock(path, merged, signal);
+  const before = now ?? EMPTY_LOCK;
+  const merged = mergeLocks(before, used);
+  const text = formatLock(merged);
+  if (now !== null && text === formatLock(now)) return [];
+  await writeLock(path, text, signal);
+  const added = sizeOf(merged) - sizeOf(before);
+  const local = [...used.images].filter(([key, { isLocal }]) => isLocal && !before.images.has(key));
+  return [
+    `${shown}: ${added === 0 ? "platforms" : added} added`,
+    ...local.map(
+      ([key]) =>
+        `WARNING: ${shown}: ${key} is only in the local image store: nobody else can build with this entry`,
+    ),
+  ];
+}
+
+function sizeOf({ images, urls, git }: Lock): number {
+  return images.size + urls.size + git.size;
 }
 
 /** Throws OUTPUT_FAILED. Links are followed. */

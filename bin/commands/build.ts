@@ -41,6 +41,7 @@ export const command: Command = {
       context.complain((await import("../explain-text.ts")).renderExplained(last));
     };
     const ignored: string[] = [];
+    const notes: string[] = [];
     const { env } = context.config;
     await using tracing = await openTracing(env, {
       ...{ service: "tsbuild", version: packageVersion },
@@ -59,6 +60,7 @@ export const command: Command = {
         warnings,
         onExplained: (last) => void explained.push(last),
         ignored,
+        notes,
       });
       trace?.end({ error: "", cancelled: false });
     } catch (error) {
@@ -82,6 +84,7 @@ export const command: Command = {
       if (idle.length > 0)
         context.complain(`\nWARNING: ${idle.join(", ")}: not supported by this builder, ignored\n`);
       await printWarnings(warnings, context, sources);
+      for (const note of notes) context.complain(`${note}\n`);
     }
     await writeResults(flags, report, context);
     if (flags.bool("quiet")) context.print(`${report.configDigest ?? report.imageDigest ?? ""}\n`);
@@ -99,13 +102,15 @@ interface Told {
   readonly onExplained: (build: ExplainedBuild) => void;
   /** What was asked for and does nothing. */
   readonly ignored: string[];
+  /** Lines for the end. */
+  readonly notes: string[];
 }
 
 async function build(
   flags: ParsedFlags,
   context: CommandContext,
   display: Display,
-  { trace, sources, warnings, onExplained, ignored }: Told,
+  { trace, sources, warnings, onExplained, ignored, notes }: Told,
 ): Promise<{ report: BuildReport; request: BuildRequest }> {
   const { config, cwd, signal } = context;
   const given = await readBuildFlags(
@@ -155,7 +160,7 @@ async function build(
       },
     });
     if (lock.file !== null && lock.used !== null)
-      await (await import("../lock-file.ts")).addToLock(lock.file, lock.used, signal);
+      notes.push(...(await (await import("../lock-file.ts")).addToLock(lock.file, lock.used, signal)));
     return { report: { ...report, metadata: { ...report.metadata, ...usage.metadata() } }, request };
   });
 }

@@ -217,7 +217,10 @@ describe("locks", function () {
       const platforms = (): string[] => Object.keys(read(file).images[`${image}:1`]?.platforms ?? {});
       await shop.ok(["build", "--lock", "--platform", "linux/arm64", "-o", out, dir], { root });
       assert.deepEqual(platforms(), ["linux/arm64"]);
-      await shop.ok(["build", "--lock", "--platform", "linux/amd64", "-o", out, dir], { root });
+      const { stderr } = await shop.ok(["build", "--lock", "--platform", "linux/amd64", "-o", out, dir], {
+        root,
+      });
+      assert.match(stderr, /tsbuild\.lock: platforms added\n/);
       assert.deepEqual(platforms(), PLATFORMS);
       await push(`${image}:1`, "two");
       await shop.ok(["update", "--platform", "linux/amd64", dir], { root });
@@ -229,7 +232,11 @@ describe("locks", function () {
       const own = shop.context("own", { Dockerfile: "FROM scratch\nCOPY word /\n", word: "own" });
       await shop.ok(["build", "-t", "only/here:1", own], { root });
       const dir = shop.context(context, { Dockerfile: "FROM only/here:1\nCOPY Dockerfile /d\n" });
-      await shop.ok(["build", "--lock", "-o", out, dir], { root });
+      const { stderr: told } = await shop.ok(["build", "--lock", "-o", out, dir], { root });
+      assert.match(
+        told,
+        /tsbuild\.lock: 1 added\nWARNING: \S+: docker\.io\/only\/here:1 is only in the local image store/,
+      );
       const entry = read(join(dir, "tsbuild.lock")).images["docker.io/only/here:1"];
       assert.equal(entry?.local, true);
       await shop.ok(["build", "--locked", "-o", out, dir], { root });
