@@ -3,13 +3,12 @@
 import { formatReference, parseReference } from "../../cache/registry/reference.ts";
 import { type Digest, isDigest } from "../../solver/graph/digest.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
-import { COMMIT, type Lock, type LockedImage } from "./lock.ts";
+import { COMMIT, KEY_MAX_CHARS, type Lock, type LockedImage } from "./lock.ts";
 import { JsonFault, type JsonNode, type JsonObject, readJson } from "./strict-json.ts";
 
 export const LOCK_MAX_BYTES: number = 4 << 20;
 const ENTRIES_MAX = 10_000;
 const PLATFORMS_MAX = 100;
-const KEY_MAX_CHARS = 4096;
 const VERSION = 1;
 
 /** The same text for the same entries. */

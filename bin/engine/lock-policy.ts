@@ -7,7 +7,11 @@ import { type AttrConstraint, type SourcePolicy, type SourceRule, withFullName }
 
 const CHECKSUM = "http.checksum";
 const NO_CHECKSUM: AttrConstraint = { key: CHECKSUM, value: "", condition: "EQUAL" };
-const NOT_BY_COMMIT: AttrConstraint = { key: "git.fetchbycommit", value: "true", condition: "NOTEQUAL" };
+/** The Dockerfile does not say the commit beside the ref either. */
+const NOT_BY_COMMIT: readonly AttrConstraint[] = [
+  { key: "git.fetchbycommit", value: "true", condition: "NOTEQUAL" },
+  { key: "git.checksum", value: "^(.{0,39}|.{41,63}|.{65,})$", condition: "MATCHES" },
+];
 
 /** RE2 has no negation: refs that are too short or long for a commit, or have other characters. */
 const NO_COMMIT = "^git://[^#]*(#([^:]{0,39}|[^:]{41,63}|[^:]{65,}|[^:]*[^0-9a-f:][^:]*)?(:.*)?)?$";
@@ -29,7 +33,7 @@ export function lockPolicy({ images, urls, git }: Lock): SourcePolicy {
       deny(`^https?://`, [NO_CHECKSUM]),
       // What this command sends itself.
       { ...deny(`^http://${escaped(UPLOAD_HOST)}/`, []), action: "ALLOW" },
-      deny(NO_COMMIT, [NOT_BY_COMMIT]),
+      deny(NO_COMMIT, NOT_BY_COMMIT),
     ],
   };
 }
@@ -43,7 +47,7 @@ function repository(key: string, commit: string): SourceRule {
   const selector = {
     identifier: `^${escaped(name)}${asked}$`,
     matchType: "REGEX",
-    constraints: [NOT_BY_COMMIT],
+    constraints: NOT_BY_COMMIT,
   } as const;
   return convert(selector, `${name.replaceAll("$", "$$$$")}#${commit}\${1}`, { "git.fullurl": url });
 }

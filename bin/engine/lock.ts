@@ -44,6 +44,8 @@ export interface LockKey {
   readonly key: string;
 }
 
+export const KEY_MAX_CHARS = 4096;
+
 /** SHA-1 or SHA-256, in full. */
 export const COMMIT: RegExp = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
 
@@ -63,7 +65,12 @@ export function keyOf(source: SourceOp): LockKey | null {
       return { kind: "urls", key: withoutUser(identifier) };
     case "git": {
       const { url, ref } = gitParts(source);
-      if (COMMIT.test(ref) || attrs["git.fetchbycommit"] === "true") return null;
+      if (
+        COMMIT.test(ref) ||
+        COMMIT.test(attrs["git.checksum"] ?? "") ||
+        attrs["git.fetchbycommit"] === "true"
+      )
+        return null;
       return { kind: "git", key: `${withoutUser(url)}${ref === "" ? "" : `#${ref}`}` };
     }
     default:
@@ -84,6 +91,8 @@ function hostOf(url: string): string {
   return URL.canParse(url) ? new URL(url).host : "";
 }
 
+const HAS_TRANSPORT = /^(?:[a-z]+:\/\/|[\w-]+@)/i;
+
 function gitParts({ identifier, attrs }: SourceOp): {
   readonly url: string;
   readonly ref: string;
@@ -91,7 +100,8 @@ function gitParts({ identifier, attrs }: SourceOp): {
 } {
   const [plain = "", fragment = ""] = identifier.split(/#(.*)/s);
   const [ref = "", directory = null] = fragment.split(/:(.*)/s);
-  return { url: attrs["git.fullurl"] ?? plain.replace(/^git:/, "https:"), ref, directory };
+  const full = attrs["git.fullurl"] ?? plain.replace(/^git:/, "https:");
+  return { url: HAS_TRANSPORT.test(full) ? full : `https://${full}`, ref, directory };
 }
 
 /** As printed elsewhere, and the same for all users: a name that ssh needs stays. */
@@ -161,6 +171,8 @@ export function openBuildLock({ file, entries, mode }: LockTerms): BuildLock {
     apply(source) {
       const entry = keyOf(source);
       if (entry === null) return source;
+      if (entry.key.length > KEY_MAX_CHARS)
+        throw new BuildError("LIMIT_EXCEEDED", `too long for a lock file: ${printable(entry.key, 100)}`);
       const value = known(entry);
       if (value === null && mode === "frozen") throw notLocked(entry, file);
       asked[entry.kind].add(entry.key);
@@ -204,6 +216,8 @@ function locked(source: SourceOp, { kind, key }: LockKey, value: string): Source
     case "urls":
       return { ...source, attrs: { ...attrs, "http.checksum": value } };
     case "git": {
+      // The beginning of a tag object's digest, which only its server can confirm.
+      if (!value.startsWith(attrs["git.checksum"] ?? "")) return source;
       // A repository that is kept has the branch by name, which the commit alone does not say.
       if (attrs["git.keepgitdir"] === "true")
         return { ...source, attrs: { ...attrs, "git.checksum": value, "git.fetchbycommit": "true" } };

@@ -347,14 +347,20 @@ describe("locks", function () {
 
     it("fail with the line of the step for what is not listed", async () => {
       const { root, context } = fresh();
+      const lines = [
+        "FROM scratch",
+        `ADD --checksum=${sha256("x")} ${server.origin}/x /x`,
+        `ADD --checksum=${git("rev-parse", "v1")} ${server.origin}/repo.git#v1 /tag`,
+        `ADD ${server.origin}/y /y`,
+      ];
       const dir = shop.context(context, {
-        Dockerfile: `FROM scratch\nADD --checksum=${sha256("x")} ${server.origin}/x /x\nADD ${server.origin}/y /y\n`,
+        Dockerfile: `${lines.join("\n")}\n`,
         "tsbuild.lock": '{"version":1}',
       });
       served.set("/x", "x");
       const { code, stderr } = await shop.run(["build", "--locked", dir], { root });
       assert.equal(code, 1);
-      assert.match(stderr, /Dockerfile:3\n/);
+      assert.match(stderr, /Dockerfile:4\n/);
       assert.match(stderr, new RegExp(`the URL ${server.origin}/y is not in the lock file`));
     });
 
@@ -458,6 +464,7 @@ describe("locks", function () {
         `ADD --checksum=${sha256("checked")} ${server.origin}/checked.txt /checked`,
         `ADD ${server.origin}/repo.git /branch`,
         `ADD ${server.origin}/repo.git#v1:folder /tag`,
+        `ADD --checksum=${git("rev-parse", "v1")} ${server.origin}/repo.git#v1 /checked-tag`,
       ];
       const dir = shop.context(context, { Dockerfile: `${lines.join("\n")}\n` });
       await shop.ok(["update", dir], { root });
