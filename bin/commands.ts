@@ -10,6 +10,11 @@ export interface CommandEntry {
 
 export const COMMANDS: readonly CommandEntry[] = [
   { name: "build", summary: "Build an image from a Dockerfile", load: () => import("./commands/build.ts") },
+  {
+    name: "update",
+    summary: "Resolve the references of a build anew, and show what changes in its lock file",
+    load: () => import("./commands/update.ts"),
+  },
   { name: "run", summary: "Run a command in an image", load: () => import("./commands/run.ts") },
   {
     name: "images",

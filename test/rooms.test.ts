@@ -80,6 +80,10 @@ const DOORS: readonly string[] = [
   "bin/engine/cache-location.ts",
   "bin/engine/cache-mounts.ts",
   "bin/engine/source-policy.ts", // rules about sources
+  "bin/engine/lock.ts", // what references stand for
+  "bin/engine/lock-document.ts", // the file that says so
+  "bin/engine/lock-changes.ts",
+  "bin/engine/lock-policy.ts", // for builders elsewhere
   "bin/engine/context-files.ts", // how long a Dockerfile may be
   "bin/engine/archives.ts", // load and import, which need the store alone
   "bin/engine/local-images.ts",
@@ -296,7 +300,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "bin/build-request.ts",
     "bin/builder-choice.ts",
     "bin/remote-build.ts", // the context's real path
-    "bin/commands/build.ts",
+    "bin/local-build.ts",
     "bin/engine/context-files.ts", // says only where a path leads
     "bin/context-source.ts",
     "bin/flags-run.ts",

@@ -36,6 +36,7 @@ import { digestIn, layerLimitIn } from "./attributes.ts";
 
 export interface SourceImage {
   readonly digest: Digest; // of what the reference stands for
+  readonly manifest: Digest; // of the platform
   readonly config: Uint8Array;
   readonly layers: readonly LayerId[];
   /** The registry of the reference is not known to have this digest. */
@@ -223,7 +224,7 @@ export function openImageSource(
         claims.add([id], [{ descriptor, ...(from === undefined ? {} : { from }) }]);
     });
     const isPrivate = image.confirmed?.includes(formatRepository(parseReference(name))) !== true;
-    return { digest: image.target.digest, config, layers: known, isPrivate };
+    return { digest: image.target.digest, manifest: descriptor.digest, config, layers: known, isPrivate };
   }
 
   /** The image of a name; of a name with a digest any of that repository that has it. */
@@ -294,7 +295,8 @@ export function openImageSource(
       return id;
     });
     claims.add(layers, image.layers);
-    return { digest: image.digest, config: image.configBytes, layers, isPrivate: false };
+    const { digest, manifestDescriptor, configBytes } = image;
+    return { digest, manifest: manifestDescriptor.digest, config: configBytes, layers, isPrivate: false };
   }
 }
 
