@@ -9,7 +9,7 @@ import { openDisplay } from "./progress.ts";
 import type { ProgressMode } from "./config.ts";
 import type { CommandContext } from "./command.ts";
 
-type Phase = "Pulling" | "Pushing" | "Saving" | "Loading" | "Scanning";
+type Phase = "Copying" | "Pulling" | "Pushing" | "Saving" | "Loading" | "Scanning";
 
 /** Runs one transfer; prints errors in the form of a failed step. Returns null when it failed. */
 export async function transfer<T>(

@@ -82,6 +82,8 @@ const DOORS: readonly string[] = [
   "bin/engine/source-policy.ts", // rules about sources
   "bin/engine/context-files.ts", // how long a Dockerfile may be
   "bin/engine/archives.ts", // load and import, which need the store alone
+  "bin/engine/images/address.ts", // the words for where images are
+  "bin/engine/images/contract.ts",
   "bin/engine/local-images.ts",
   "bin/engine/local-store.ts",
   "bin/engine/registry-client.ts",
@@ -105,7 +107,8 @@ const DOORS: readonly string[] = [
   "exporters/early.ts",
   "exporters/cache-export.ts",
   "exporters/docker.ts", // docker load
-  "exporters/oci.ts", // indexes of layouts that builders elsewhere write
+  "exporters/oci.ts", // indexes of layouts that builders elsewhere write, archives of copied images
+  "exporters/raw-index.ts", // indexes that are joined and cut
   "exporters/file-output.ts", // files that appear whole
   "exporters/writable.ts", // whether they can be
   "exporters/output-grammar.ts", // the words of --output

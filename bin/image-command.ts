@@ -1,0 +1,51 @@
+// Shared by the commands of "tsbuild image": flags, addresses, and the progress display.
+
+import type { Platform } from "../solver/graph/op.ts";
+import type { FlagSpec, ParsedFlags } from "./args.ts";
+import type { CommandContext } from "./command.ts";
+import type { ImageAddress, ImageTools } from "./engine/images/contract.ts";
+import { REGISTRY_FLAGS } from "./flags-registry.ts";
+import { progressFlag } from "./flags-common.ts";
+import { progressMode } from "./progress.ts";
+import { transfer } from "./transfer.ts";
+
+/** Of all of them. */
+export const IMAGE_FLAGS: readonly FlagSpec[] = [...REGISTRY_FLAGS, progressFlag("quiet")];
+
+/** Of those that choose among the images of an index. */
+export function platformFlag(help: string): FlagSpec {
+  return { name: "platform", short: "p", kind: "list", value: "platform", help };
+}
+
+/** Platforms of --platform, which may be repeated or hold several with commas. Throws USAGE. */
+export async function platformsOf(flags: ParsedFlags): Promise<readonly Platform[]> {
+  const { parsePlatform } = await import("./flags-values.ts");
+  return flags
+    .all("platform")
+    .flatMap((text) => text.split(","))
+    .filter((text) => text !== "")
+    .map(parsePlatform);
+}
+
+/** Where images are, from the words of the user. Throws USAGE, REFERENCE_INVALID. */
+export async function addressOf(text: string, { cwd }: CommandContext): Promise<ImageAddress> {
+  const { parseImageAddress } = await import("./engine/images/address.ts");
+  return parseImageAddress(text, cwd);
+}
+
+/** Where an image goes. Throws USAGE, REFERENCE_INVALID. */
+export async function targetOf(text: string, { cwd }: CommandContext): Promise<ImageAddress> {
+  const { parseImageTarget } = await import("./engine/images/address.ts");
+  return parseImageTarget(text, cwd);
+}
+
+/** Does the work with the image tools; prints errors in the form of a failed step. Returns null when it failed. */
+export async function withImages<T>(
+  title: string,
+  flags: ParsedFlags,
+  context: CommandContext,
+  work: (tools: ImageTools) => Promise<T>,
+): Promise<T | null> {
+  const mode = progressMode(flags.one("progress") ?? "quiet", context.config.env);
+  return await transfer("Copying", mode, context, (engine, options) => engine.images(title, options, work));
+}

@@ -1,0 +1,11 @@
+// The commands of `image` and `imagetools`. What docker has below `image` besides are those of commands.ts: "image ls" is "images".
+
+import type { CommandEntry } from "./command.ts";
+
+export const IMAGE_COMMANDS: readonly CommandEntry[] = [
+  {
+    name: "image copy",
+    summary: "Copy an image between registries, layouts, archives and the local store",
+    load: () => import("./commands/image/copy.ts"),
+  },
+];
