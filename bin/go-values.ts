@@ -14,6 +14,17 @@ export class GoStruct {
   }
 }
 
+/** A time.Time: RFC 3339 in JSON. */
+export class GoTime {
+  readonly text: string;
+  constructor(text: string) {
+    this.text = text;
+  }
+  toJSON(): unknown {
+    return this.text;
+  }
+}
+
 export interface GoType {
   /** "v1.Descriptor": for messages. */
   readonly name: string;
@@ -22,30 +33,39 @@ export interface GoType {
 
 export interface GoField {
   readonly name: string;
-  /** In JSON. */
+  /** In JSON; "": a struct whose fields are those of this one (embedded). */
   readonly key: string;
   /** What it is when JSON does not have it. */
   readonly zero: unknown;
   /** Of the value, or of the elements of the list that it is. */
-  readonly type?: GoType;
+  readonly type?: GoType | "time";
 }
 
 /** A field of a value. Throws a plain Error in Go's words where the value has no such field; undefined for a missing key of a map. */
 export function fieldOf(value: unknown, name: string): unknown {
   if (value instanceof GoStruct) {
-    const field = value.type.fields.find((one) => one.name === name);
+    const field = value.type.fields.find((one) => one.name === name) ?? promoted(value.type, name);
     if (field === undefined) throw new Error(`can't evaluate field ${name} in type ${value.type.name}`);
     return fieldValue(value, field);
   }
-  if (value === null || value === undefined) return undefined;
+  if (value === null || value === undefined) throw new Error(`nil pointer evaluating interface {}.${name}`);
   if (typeof value === "object" && !Array.isArray(value))
     return Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined;
   throw new Error(`can't evaluate field ${name} in type ${typeName(value)}`);
 }
 
+/** Fields of embedded structs are fields of the struct. */
+function promoted({ fields }: GoType, name: string): GoField | undefined {
+  return fields
+    .flatMap(({ key, type }) => (key === "" && type !== undefined && type !== "time" ? type.fields : []))
+    .find((one) => one.name === name);
+}
+
 function fieldValue({ json }: GoStruct, { key, zero, type }: GoField): unknown {
+  if (key === "") return type === undefined || type === "time" ? json : new GoStruct(type, json); // embedded
   const found = json[key] ?? zero;
   if (type === undefined || found === null) return found;
+  if (type === "time") return typeof found === "string" ? new GoTime(found) : found;
   if (Array.isArray(found)) return found.map((one) => structOf(type, one));
   return structOf(type, found);
 }
@@ -63,11 +83,21 @@ export function goText(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(innerText).join(" ")}]`;
   if (value instanceof GoStruct)
     return `{${value.type.fields.map((field) => innerText(fieldValue(value, field))).join(" ")}}`;
+  if (value instanceof GoTime) return timeText(value.text);
   if (typeof value === "object")
     return `map[${sortedKeys(value)
       .map((key) => `${key}:${innerText((value as Record<string, unknown>)[key])}`)
       .join(" ")}]`;
   return JSON.stringify(value);
+}
+
+/** "2026-12-01 11:59:46.079 +0000 UTC": Time.String of a time in UTC. */
+function timeText(text: string): string {
+  const ms = Date.parse(text);
+  if (Number.isNaN(ms)) return text;
+  const fraction = /\.(\d*?[1-9])0*(?:Z|[+-])/.exec(text)?.[1];
+  const whole = new Date(ms).toISOString().slice(0, 19).replace("T", " ");
+  return `${whole}${fraction === undefined ? "" : `.${fraction}`} +0000 UTC`;
 }
 
 /** Below the top Go has another word for nothing. */

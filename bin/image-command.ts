@@ -33,6 +33,12 @@ export async function addressOf(text: string, { cwd }: CommandContext): Promise<
   return parseImageAddress(text, cwd);
 }
 
+/** The same, but plain names are of registries. Throws USAGE, REFERENCE_INVALID. */
+export async function registryAddress(text: string, { cwd }: CommandContext): Promise<ImageAddress> {
+  const { parseRegistryAddress } = await import("./engine/images/address.ts");
+  return parseRegistryAddress(text, cwd);
+}
+
 /** Where an image goes. Throws USAGE, REFERENCE_INVALID. */
 export async function targetOf(text: string, { cwd }: CommandContext): Promise<ImageAddress> {
   const { parseImageTarget } = await import("./engine/images/address.ts");

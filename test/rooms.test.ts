@@ -84,6 +84,7 @@ const DOORS: readonly string[] = [
   "bin/engine/archives.ts", // load and import, which need the store alone
   "bin/engine/images/address.ts", // the words for where images are
   "bin/engine/images/contract.ts",
+  "bin/engine/images/given-descriptor.ts",
   "bin/engine/local-images.ts",
   "bin/engine/local-store.ts",
   "bin/engine/registry-client.ts",
@@ -108,6 +109,7 @@ const DOORS: readonly string[] = [
   "exporters/cache-export.ts",
   "exporters/docker.ts", // docker load
   "exporters/oci.ts", // indexes of layouts that builders elsewhere write, archives of copied images
+  "exporters/go-json.ts", // JSON as docker buildx prints it
   "exporters/raw-index.ts", // indexes that are joined and cut
   "exporters/file-output.ts", // files that appear whole
   "exporters/writable.ts", // whether they can be

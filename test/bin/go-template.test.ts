@@ -79,6 +79,7 @@ describe("Go templates", () => {
       ["{{.Name 1}}", /can't give argument to non-function \.Name/],
       ["{{index .List 9}}", /out of range/],
       ["{{.Index.Nope}}", /can't evaluate field Nope in type v1\.Index/],
+      ["{{.Nope.Nope}}", /nil pointer evaluating interface \{\}\.Nope/],
       ["{{.Name.Nope}}", /can't evaluate field Nope in type string/],
       ["{{range .Name}}{{end}}", /range can't iterate over app/],
       ['{{define "x"}}{{end}}', /not supported/],

@@ -42,11 +42,16 @@ export function parseImageAddress(text: string, cwd: string): ImageAddress {
   }
 }
 
-/** The same for where an image goes: a plain name is one of a registry. */
-export function parseImageTarget(text: string, cwd: string): ImageAddress {
+/** The same, but a plain name is one of a registry, whatever the local store has. */
+export function parseRegistryAddress(text: string, cwd: string): ImageAddress {
   const address = parseImageAddress(text, cwd);
-  if (address.kind === "name")
-    return { kind: "registry", reference: withDefaultTag(parseReference(address.name)), text };
+  if (address.kind !== "name") return address;
+  return { kind: "registry", reference: withDefaultTag(parseReference(address.name)), text };
+}
+
+/** The same for where an image goes. */
+export function parseImageTarget(text: string, cwd: string): ImageAddress {
+  const address = parseRegistryAddress(text, cwd);
   if (address.kind === "layout" && address.name?.startsWith("sha256:") === true)
     throw invalid(text, "a new image in a layout is given a tag, not a digest");
   return address;

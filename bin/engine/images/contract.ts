@@ -4,6 +4,8 @@ import type { Digest } from "../../../solver/graph/digest.ts";
 import type { Platform } from "../../../solver/graph/op.ts";
 import type { Descriptor, ImageConfig } from "../../../solver/graph/request.ts";
 import type { Index, Manifest } from "../../../cache/registry/documents.ts";
+import type { Annotation } from "../../../exporters/annotations.ts";
+import type { RawDescriptor } from "../../../exporters/raw-index.ts";
 import type { Reference } from "../../../cache/registry/reference.ts";
 
 /** Where an image is, or goes. Paths are absolute; null: standard output. */
@@ -61,6 +63,21 @@ export interface CopyReport {
   readonly movedBytes: number;
 }
 
+/** What an index is made of. */
+export interface CombineRequest {
+  readonly sources: readonly {
+    readonly address: ImageAddress;
+    /** What the user says of it: a descriptor in JSON; null: nothing. */
+    readonly given: RawDescriptor | null;
+  }[];
+  /** Of the index and of its entries. */
+  readonly annotations: readonly Annotation[];
+  /** A single manifest becomes an index, too. */
+  readonly prefersIndex: boolean;
+  /** Empty: all. */
+  readonly platforms: readonly Platform[];
+}
+
 /** One file of a layer that counts. */
 export interface LayerFile {
   readonly path: string;
@@ -111,6 +128,8 @@ export interface OpenImage {
 export interface ImageTools {
   open(address: ImageAddress): Promise<OpenImage>;
   copy(from: ImageAddress, to: ImageAddress, options: CopyOptions): Promise<CopyReport>;
+  /** Makes an index, and sends it and its parts to all destinations. */
+  create(request: CombineRequest, to: readonly ImageAddress[]): Promise<Document>;
   /** Descriptor of what an address stands for; of a registry without reading more than that. */
   resolve(address: ImageAddress): Promise<Descriptor>;
 }

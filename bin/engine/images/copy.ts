@@ -113,17 +113,18 @@ export function noCounts(): Counts {
 
 /** Sends a graph: blobs, then manifests from the leaves up, the name last. */
 export async function copyGraph(graph: GraphNode, way: Way): Promise<CopyReport> {
-  const { source, target, deps, counts } = way;
+  const { source, target, counts } = way;
   await sendBelow(graph, way);
   const top = documentOf(graph, source);
-  await target.finish(top, target.reference === null ? await sentImages(graph, source, deps) : []);
+  await target.finish(top, target.reference === null ? await sentImages(graph, way) : []);
   note(graph, way);
   return { descriptor: top.descriptor, ...counts };
 }
 
-/** Everything below a node, but not the node itself. */
-export async function sendBelow(graph: GraphNode, way: Way): Promise<void> {
+/** Everything below a node, but not the node itself. Was the node there already? */
+export async function sendBelow(graph: GraphNode, way: Way): Promise<boolean> {
   const { source, target, deps, counts } = way;
+  let isThere = false;
   const order: GraphNode[] = [];
   const blobs = new Map<Digest, Descriptor>();
   const seen = new Set<Digest>();
@@ -132,6 +133,7 @@ export async function sendBelow(graph: GraphNode, way: Way): Promise<void> {
     seen.add(node.descriptor.digest);
     if (node.document === null) documentOf(node, source); // says what is missing
     if (await target.has(node.descriptor.digest)) {
+      if (isTop) isThere = true;
       counts.existing += node.document?.kind === "manifest" ? node.document.layers.length + 1 : 0;
       return;
     }
@@ -155,6 +157,7 @@ export async function sendBelow(graph: GraphNode, way: Way): Promise<void> {
     await target.manifest(documentOf(node, source));
     note(node, way);
   }
+  return isThere;
 }
 
 async function sendBlob(
@@ -224,25 +227,27 @@ function documentOf({ bytes, descriptor }: GraphNode, source: ImageSource): Docu
 }
 
 /** The images of a graph for who has to know their configs. */
-async function sentImages(
-  graph: GraphNode,
-  source: ImageSource,
-  { options }: ImageDeps,
-): Promise<readonly SentImage[]> {
+async function sentImages(graph: GraphNode, way: Way): Promise<readonly SentImage[]> {
   const images: SentImage[] = [];
   for (const node of imageNodes(graph)) {
-    const { document } = node;
-    if (document?.kind !== "manifest") continue;
-    const { config } = document;
-    if (config.mediaType !== MEDIA_TYPES.ociConfig && config.mediaType !== MEDIA_TYPES.dockerConfig) continue;
-    const bytes = await source.document(config, CONFIG_MAX_BYTES, options);
-    images.push({
-      manifest: documentOf(node, source),
-      config: { bytes, descriptor: config },
-      layers: document.layers,
-    });
+    const image = await sentImage(node, way);
+    if (image !== null) images.push(image);
   }
   return images;
+}
+
+/** null: the node is no image, but an attestation or another artifact. */
+export async function sentImage(
+  node: GraphNode,
+  { source, deps: { options } }: Pick<Way, "source" | "deps">,
+): Promise<SentImage | null> {
+  const { document } = node;
+  if (document?.kind !== "manifest" || isAttestation(node.descriptor)) return null;
+  const { config, layers } = document;
+  if (config.mediaType !== MEDIA_TYPES.ociConfig && config.mediaType !== MEDIA_TYPES.dockerConfig)
+    return null;
+  const bytes = await source.document(config, CONFIG_MAX_BYTES, options);
+  return { manifest: documentOf(node, source), config: { bytes, descriptor: config }, layers };
 }
 
 /** Later copies mount from there. */

@@ -7,6 +7,7 @@ import { Scope } from "../../../solver/graph/scope.ts";
 import type { EngineParts } from "../parts.ts";
 import type { EngineTransferOptions } from "../request.ts";
 import type { ImageAddress, ImageTools, OpenImage } from "./contract.ts";
+import { combine, sendCombined } from "./combine.ts";
 import { copyImage } from "./copy.ts";
 import { imageFor, imageNodes, readGraph, readImageNode } from "./graph.ts";
 import { collected, type ImageDeps, openSource } from "./source.ts";
@@ -34,6 +35,11 @@ function toolsOf(deps: ImageDeps): ImageTools {
   return {
     open: (address) => openImage(address, deps),
     copy: (from, to, options) => copyImage(from, to, options, deps),
+    async create(request, to) {
+      const combined = await combine(request, deps);
+      for (const one of to) await sendCombined(combined, one, deps);
+      return combined.top;
+    },
     async resolve(address) {
       return await (await openSource(address, deps)).top(deps.options);
     },
