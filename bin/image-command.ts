@@ -1,9 +1,12 @@
 // Shared by the commands of "tsbuild image": flags, addresses, and the progress display.
 
+import type { Reference } from "../cache/registry/reference.ts";
+import { BuildError } from "../solver/graph/error.ts";
 import type { Platform } from "../solver/graph/op.ts";
 import type { FlagSpec, ParsedFlags } from "./args.ts";
 import type { CommandContext } from "./command.ts";
 import type { ImageAddress, ImageTools } from "./engine/images/contract.ts";
+import type { Environment } from "./engine/request.ts";
 import { REGISTRY_FLAGS } from "./flags-registry.ts";
 import { progressFlag } from "./flags-common.ts";
 import { progressMode } from "./progress.ts";
@@ -25,6 +28,33 @@ export async function platformsOf(flags: ParsedFlags): Promise<readonly Platform
     .flatMap((text) => text.split(","))
     .filter((text) => text !== "")
     .map(parsePlatform);
+}
+
+/** The only platform of --platform; null: none is given. Throws USAGE. */
+export async function onePlatform(flags: ParsedFlags): Promise<Platform | null> {
+  const [platform, ...more] = await platformsOf(flags);
+  if (more.length > 0)
+    throw new BuildError("USAGE", "--platform: this command takes one platform", { hint: "give it once" });
+  return platform ?? null;
+}
+
+/** A repository of a registry, without a tag. Throws USAGE, REFERENCE_INVALID. */
+export async function repositoryOf(text: string): Promise<Reference> {
+  const { parseReference } = await import("../cache/registry/reference.ts");
+  const reference = parseReference(text.replace(/^docker:\/\//, ""));
+  if (reference.tag === null && reference.digest === null) return reference;
+  throw new BuildError("USAGE", `${text}: give the repository without a tag or digest`);
+}
+
+/** SOURCE_DATE_EPOCH in milliseconds; null: it is not set. Throws USAGE. */
+export function epochMs(env: Environment): number | null {
+  const text = env.SOURCE_DATE_EPOCH ?? "";
+  if (text === "") return null;
+  if (!/^\d{1,11}$/.test(text))
+    throw new BuildError("USAGE", `invalid SOURCE_DATE_EPOCH: ${JSON.stringify(text)}`, {
+      hint: "seconds since 1970 are expected",
+    });
+  return Number(text) * 1000;
 }
 
 /** Where images are, from the words of the user. Throws USAGE, REFERENCE_INVALID. */

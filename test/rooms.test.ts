@@ -177,6 +177,7 @@ const DOORS: readonly string[] = [
   "cache/layers/owner.ts",
   "cache/layers/pack.ts",
   "cache/layers/remove-tree.ts",
+  "cache/layers/tar.ts", // members of layers, which are counted
   "cache/layers/tar-fields.ts", // is it a tar, what comes on standard input
   "cache/remote-cache/chain.ts", // what solver and exporters say of a build that becomes a cache
   "cache/remote-cache/config.ts",
@@ -299,6 +300,8 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "bin/builder-choice.ts",
     "bin/remote-build.ts", // the context's real path
     "bin/commands/build.ts",
+    "bin/commands/image/append.ts",
+    "bin/engine/images/change.ts", // tars that become layers
     "bin/engine/context-files.ts", // says only where a path leads
     "bin/context-source.ts",
     "bin/flags-run.ts",

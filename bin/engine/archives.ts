@@ -248,7 +248,7 @@ async function copyInput(input: Readable, path: string, signal: AbortSignal): Pr
 }
 
 /** "none" also if it is not a file: reading it fails later. Throws CONTEXT_MISSING. */
-async function compressionOf(path: string): Promise<string> {
+export async function compressionOf(path: string): Promise<string> {
   const [{ detectCompression }, { fstatSync, readSync }] = await Promise.all([
     import("../../cache/layers/decompress.ts"),
     import("node:fs"),
@@ -268,7 +268,12 @@ async function compressionOf(path: string): Promise<string> {
   }
 }
 
-async function copyPlain(path: string, signal: AbortSignal, write: (chunk: Buffer) => void): Promise<void> {
+/** Reads a file without its compression, within a limit of what it may expand to. */
+export async function copyPlain(
+  path: string,
+  signal: AbortSignal,
+  write: (chunk: Buffer) => void,
+): Promise<void> {
   const [{ readDecompressed }, { sizeLimit }, { fstatSync }] = await Promise.all([
     import("../../cache/layers/decompress.ts"),
     import("../../cache/layers/apply.ts"),

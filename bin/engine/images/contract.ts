@@ -78,6 +78,22 @@ export interface CombineRequest {
   readonly platforms: readonly Platform[];
 }
 
+export interface AppendRequest {
+  readonly from: ImageAddress;
+  readonly to: ImageAddress;
+  /** Tars and directories, oldest layer first; paths are absolute, `shown` is what the user wrote. */
+  readonly paths: readonly { readonly path: string; readonly shown: string; readonly isDirectory: boolean }[];
+  /** Empty: all. */
+  readonly platforms: readonly Platform[];
+  readonly createdMs: number;
+}
+
+/** A tag of a repository and what it stands for; null: it was not asked, or is gone. */
+export interface RemoteTag {
+  readonly tag: string;
+  readonly descriptor: Descriptor | null;
+}
+
 /** One file of a layer that counts. */
 export interface LayerFile {
   readonly path: string;
@@ -130,6 +146,20 @@ export interface ImageTools {
   copy(from: ImageAddress, to: ImageAddress, options: CopyOptions): Promise<CopyReport>;
   /** Makes an index, and sends it and its parts to all destinations. */
   create(request: CombineRequest, to: readonly ImageAddress[]): Promise<Document>;
+  /** `count`: of the largest files, for which layers are read; 0: none are. */
+  layers(address: ImageAddress, platform: Platform | null, count: number): Promise<LayerReport>;
+  /** Files of the image as a tar; path null: to the client. */
+  exportRootfs(address: ImageAddress, platform: Platform | null, path: string | null): Promise<void>;
+  append(request: AppendRequest): Promise<{ readonly descriptor: Descriptor; readonly dropped: number }>;
+  annotate(
+    from: ImageAddress,
+    annotations: readonly Annotation[],
+    to: ImageAddress,
+  ): Promise<{ readonly descriptor: Descriptor; readonly dropped: number }>;
+  /** Tags of a repository. */
+  tags(repository: Reference, options: { readonly withDigests: boolean }): Promise<readonly RemoteTag[]>;
+  /** Removes a tag, or a manifest with all its tags. Returns what was removed. */
+  removeRemote(reference: Reference, options: { readonly withOtherTags: boolean }): Promise<string>;
   /** Descriptor of what an address stands for; of a registry without reading more than that. */
   resolve(address: ImageAddress): Promise<Descriptor>;
 }

@@ -2,7 +2,7 @@
 
 import { findImage, type LocalImage } from "../local-images.ts";
 import { plainFile } from "../archives.ts";
-import { outputDeps, presentOf } from "../local-outputs.ts";
+import { builtImages, type LocalBuilt, outputDeps, presentOf } from "../local-outputs.ts";
 import { savedOf } from "../save.ts";
 import { transferWorker } from "../pull.ts";
 import type { EngineParts } from "../parts.ts";
@@ -18,11 +18,12 @@ import {
   type Reference,
   withDefaultTag,
 } from "../../../cache/registry/reference.ts";
-import { assembledFrom } from "../../../exporters/exporter.ts";
+import { type Assembled, assembledFrom } from "../../../exporters/exporter.ts";
 import { parseOutput } from "../../../exporters/output-grammar.ts";
 import type { Digest } from "../../../solver/graph/digest.ts";
 import { BuildError } from "../../../solver/graph/error.ts";
 import type { Descriptor } from "../../../solver/graph/request.ts";
+import type { LocalWorker } from "../../../worker/worker.ts";
 import type { Scope } from "../../../solver/graph/scope.ts";
 import type { Lease, RemoteBlob } from "../../../cache/contract.ts";
 import type { Registry, SignalOptions, TransferOptions } from "../../../cache/registry/contract.ts";
@@ -46,6 +47,8 @@ export interface ImageSource {
   readonly name: string;
   /** The repository; null: it is in no registry. */
   readonly reference: Reference | null;
+  /** Of the local store: its images with their layers as they are here. */
+  readonly built?: { readonly worker: LocalWorker; images(): readonly LocalBuilt[] };
   /** What the address stands for. */
   top(options: SignalOptions): Promise<Descriptor>;
   /** Throws IMAGE_UNKNOWN when it is not here, IMAGE_INVALID over maxBytes, DIGEST_MISMATCH. */
@@ -176,32 +179,23 @@ function contentSource(target: Descriptor, shown: string, { store }: EngineParts
   };
 }
 
-/** An image of the local store. One that was never pushed is packed first, as for a push; what of another is not here comes from the
- *  repository that has it. */
+/** An image of the local store. One that was never pushed is packed when it is first read, as for a push; what of another is not here comes
+ *  from the repository that has it. */
 async function localSource(found: LocalImage, shown: string, deps: ImageDeps): Promise<ImageSource> {
-  const { parts, options, vertex, lease, scope } = deps;
+  const { parts, options, lease, scope } = deps;
   const { store } = parts;
   const { record } = found;
   lease.addBlobs([record.target.digest]);
   lease.addLayers(Object.values(record.layers).flat());
   const worker = scope.use(transferWorker(parts, options));
-  const saved = await savedOf(presentOf(found), shown, null, worker, store);
-  const output = parseOutput("type=oci,dest=-");
-  if (output.kind !== "archive") throw new Error("no archive");
-  const { signal, emit } = options;
-  const assembled = await assembledFrom(
-    { ...saved, names: [] },
-    output,
-    outputDeps(parts, worker, vertex, options),
-    { signal, emit, vertex, epochSeconds: null, nowMs: Date.now },
-    lease,
-  );
-  const documents = new Map<Digest, Uint8Array>();
-  for (const { bytes, descriptor } of [
-    assembled.top,
-    ...assembled.images.flatMap(({ config, manifest }) => [config, manifest]),
-  ])
-    documents.set(descriptor.digest, bytes);
+  const present = presentOf(found);
+  let packing: Promise<Packed> | null = null;
+  let remotes: ReadonlyMap<Digest, RemoteBlob> = new Map();
+  const packed = async (): Promise<Packed> => {
+    const { assembled, documents } = await (packing ??= packLocal(present, shown, worker, deps));
+    ({ remotes } = assembled);
+    return { assembled, documents };
+  };
   const repositories = (record.confirmed ?? []).map((one) => parseReference(one));
   const [repository] = repositories;
   const elsewhere = (digest: Digest): BuildError =>
@@ -209,7 +203,9 @@ async function localSource(found: LocalImage, shown: string, deps: ImageDeps): P
   return {
     ...{ shown, reference: null },
     name: shown,
-    top: async () => {
+    built: { worker, images: () => builtImages(present, shown) },
+    async top() {
+      const { assembled } = await packed();
       const { mediaType, digest, size, platform } = assembled.top.descriptor;
       return {
         mediaType,
@@ -219,7 +215,7 @@ async function localSource(found: LocalImage, shown: string, deps: ImageDeps): P
       };
     },
     async document(descriptor, maxBytes, how) {
-      const known = documents.get(descriptor.digest);
+      const known = (await packed()).documents.get(descriptor.digest);
       if (known !== undefined) return known;
       if (store.content.has(descriptor.digest)) return store.content.read(descriptor.digest, maxBytes);
       if (repository === undefined) throw elsewhere(descriptor.digest);
@@ -228,6 +224,7 @@ async function localSource(found: LocalImage, shown: string, deps: ImageDeps): P
     },
     async *blob(descriptor, how) {
       const { digest } = descriptor;
+      const { assembled, documents } = await packed();
       const bytes = documents.get(digest);
       if (bytes !== undefined) yield bytes;
       else if (store.content.has(digest)) yield* store.content.stream(digest, how);
@@ -239,14 +236,44 @@ async function localSource(found: LocalImage, shown: string, deps: ImageDeps): P
         yield* remoteBytes(from, await parts.registry(options.session), how);
       }
     },
-    mountFrom: (digest, host) => {
-      const remote = assembled.remotes.get(digest)?.from;
+    mountFrom(digest, host) {
+      const remote = remotes.get(digest)?.from;
       const all = [
         ...repositories,
         ...(remote === undefined || !isRepository(remote) ? [] : [parseReference(remote)]),
       ];
       return all.filter((one) => one.host === host).map((one) => one.repository);
     },
+  };
+}
+
+interface Packed {
+  readonly assembled: Assembled;
+  /** Their bytes, by digest. */
+  readonly documents: ReadonlyMap<Digest, Uint8Array>;
+}
+
+async function packLocal(
+  found: LocalImage,
+  shown: string,
+  worker: LocalWorker,
+  { parts, options, vertex, lease }: ImageDeps,
+): Promise<Packed> {
+  const saved = await savedOf(found, shown, null, worker, parts.store);
+  const output = parseOutput("type=oci,dest=-");
+  if (output.kind !== "archive") throw new Error("no archive");
+  const { signal, emit } = options;
+  const assembled = await assembledFrom(
+    { ...saved, names: [] },
+    output,
+    outputDeps(parts, worker, vertex, options),
+    { signal, emit, vertex, epochSeconds: null, nowMs: Date.now },
+    lease,
+  );
+  const all = [assembled.top, ...assembled.images.flatMap(({ config, manifest }) => [config, manifest])];
+  return {
+    assembled,
+    documents: new Map(all.map(({ bytes, descriptor }) => [descriptor.digest, bytes])),
   };
 }
 

@@ -40,6 +40,32 @@ function toolsOf(deps: ImageDeps): ImageTools {
       for (const one of to) await sendCombined(combined, one, deps);
       return combined.top;
     },
+    async layers(address, platform, count) {
+      const [{ layerReport }, source] = await Promise.all([import("./layers.ts"), openSource(address, deps)]);
+      const graph = await readGraph(source, deps.options);
+      const image = await imageFor(graph, platform, hostPlatform(), source, deps.options);
+      return await layerReport(image, source, count, deps);
+    },
+    async exportRootfs(address, platform, path) {
+      const { exportRootfs } = await import("./export.ts");
+      await exportRootfs(address, platform, path, deps);
+    },
+    async append(request) {
+      const { appendLayers } = await import("./change.ts");
+      return await appendLayers(request, deps);
+    },
+    async annotate(from, annotations, to) {
+      const { annotateImage } = await import("./change.ts");
+      return await annotateImage(from, annotations, to, deps);
+    },
+    async tags(repository, options) {
+      const { remoteTags } = await import("./remote.ts");
+      return await remoteTags(repository, options, deps);
+    },
+    async removeRemote(reference, options) {
+      const { removeRemote } = await import("./remote.ts");
+      return await removeRemote(reference, options, deps);
+    },
     async resolve(address) {
       return await (await openSource(address, deps)).top(deps.options);
     },
