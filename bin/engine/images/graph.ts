@@ -20,6 +20,8 @@ import type { ImageSource } from "./source.ts";
 const DEPTH_MAX = 4;
 const DOCUMENTS_MAX = 10_000;
 const DOCUMENTS_MAX_BYTES = 256 << 20;
+/** Entries of all indexes, each as often as it is reached: an index may list another one a thousand times. */
+const ENTRIES_MAX = 50_000;
 const READS_AT_ONCE = 6;
 
 /** Reads a manifest or index, and everything below it. Throws IMAGE_INVALID, LIMIT_EXCEEDED, and what the source throws. */
@@ -28,6 +30,7 @@ export async function readGraph(
   options: { readonly signal: AbortSignal },
 ): Promise<GraphNode> {
   const known = new Map<Digest, Promise<GraphNode>>();
+  const reached = new Map<Digest, number>();
   let bytesRead = 0;
 
   async function node(descriptor: GraphNode["descriptor"], depth: number): Promise<GraphNode> {
@@ -67,6 +70,13 @@ export async function readGraph(
     const children = await inParallel(document.manifests, READS_AT_ONCE, options.signal, (child) =>
       node(child, depth + 1),
     );
+    const count = children.reduce((sum, child) => sum + (reached.get(child.descriptor.digest) ?? 1), 1);
+    if (count > ENTRIES_MAX)
+      throw new BuildError(
+        "LIMIT_EXCEEDED",
+        `${source.shown}: its indexes have more than ${ENTRIES_MAX} entries`,
+      );
+    reached.set(descriptor.digest, count);
     return { descriptor: own, bytes, document, children };
   }
 

@@ -1,7 +1,6 @@
 // imagetools, compared byte by byte with docker buildx.
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { tsbuild } from "../../support/cli.ts";
 import { buildxProgram } from "../../support/buildx.ts";
@@ -18,16 +17,18 @@ describe("imagetools", () => {
   });
   after(() => fixture[Symbol.asyncDispose]());
 
+  const buildx = (args: readonly string[]) =>
+    tsbuild(["imagetools", ...args], { root: fixture.dir.at("buildx"), command: [buildxProgram()] });
+
   /** Ours and theirs give the same, also when they fail. Returns it. */
   async function same(...args: string[]): Promise<string> {
     const { dir } = fixture;
-    const theirs = spawnSync(buildxProgram(), ["imagetools", ...args], {
-      env: { PATH: process.env.PATH, HOME: dir.path, DOCKER_CONFIG: dir.at("docker") },
-      encoding: "utf8",
-    });
-    const ours = await tsbuild(["buildx", "imagetools", ...args], { root: dir.at("other") });
+    const [theirs, ours] = await Promise.all([
+      buildx(args),
+      tsbuild(["buildx", "imagetools", ...args], { root: dir.at("other") }),
+    ]);
     assert.equal(ours.stdout, theirs.stdout, args.join(" "));
-    assert.equal(ours.code, theirs.status, `${args.join(" ")}: ${theirs.stderr} ${ours.stderr}`);
+    assert.equal(ours.code, theirs.code, `${args.join(" ")}: ${theirs.stderr} ${ours.stderr}`);
     return ours.stdout;
   }
 
@@ -35,25 +36,22 @@ describe("imagetools", () => {
     const { app, digest } = fixture;
     assert.match(await same("inspect", one), /^Name: {6}localhost/);
     assert.equal(digestOfText(await same("inspect", "--raw", app)), digest);
-    for (const format of [
+    const formats = [
       "{{json .}}",
       "{{json .Provenance}}",
       '{{range $platform, $image := .Image}}{{$platform}} {{$image.Config.Labels}}{{"\\n"}}{{end}}',
       "{{range .Manifest.Manifests}}{{.Digest}} {{with .Platform}}{{.OS}}/{{.Architecture}}{{end}} {{end}}",
       '{{json (index .SBOM "linux/arm64").SPDX.name}}',
       "{{.Nope}}",
-    ])
-      await same("inspect", "--format", format, app);
+    ];
+    await Promise.all(formats.map((format) => same("inspect", "--format", format, app)));
     await same("inspect", "--format", "{{.Image}} {{.Image.Created}}", one);
   });
 
   it("shows the list of manifests as buildx does, whose annotations have no order", async () => {
     const lines = (text: string): string => text.split("\n").sort().join("\n");
     const ours = await fixture.run("imagetools", "inspect", fixture.app);
-    const theirs = spawnSync(buildxProgram(), ["imagetools", "inspect", fixture.app], {
-      env: { PATH: process.env.PATH, HOME: fixture.dir.path },
-      encoding: "utf8",
-    });
+    const theirs = await buildx(["inspect", fixture.app]);
     assert.equal(lines(ours.stdout), lines(theirs.stdout));
   });
 
@@ -68,14 +66,16 @@ describe("imagetools", () => {
     const dry = (...args: string[]) => same("create", "--dry-run", ...args);
     assert.match(await dry(one), /"manifests"/);
     assert.match(await dry("--prefer-index=false", one), /"layers"/);
-    await dry("--annotation", "index:k=v", "--annotation", "manifest-descriptor[linux/arm64]:a=b", one, app);
-    await dry("-p", "linux/arm64", app);
-    await dry("-p", "linux/s390x", app);
-    await dry("-t", `${registry.host}/app:new`, "-f", dir.at("desc.json"), only);
-    await dry("--append", "-t", one, app);
-    await same("create", one);
-    await same("create", "--dry-run");
-    await dry("--annotation", "manifest:k=v", one);
+    await Promise.all([
+      dry("--annotation", "index:k=v", "--annotation", "manifest-descriptor[linux/arm64]:a=b", one, app),
+      dry("-p", "linux/arm64", app),
+      dry("-p", "linux/s390x", app),
+      dry("-t", `${registry.host}/app:new`, "-f", dir.at("desc.json"), only),
+      dry("--append", "-t", one, app),
+      same("create", one),
+      same("create", "--dry-run"),
+      dry("--annotation", "manifest:k=v", one),
+    ]);
   });
 
   it("joins what several builds have pushed, also into another repository and into a layout", async () => {

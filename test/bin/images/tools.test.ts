@@ -196,6 +196,38 @@ describe("image tools", () => {
     );
   });
 
+  it("refuses indexes that list each other a thousand times, and documents that are too large", async () => {
+    const { dir, fails } = fixture;
+    const layout = dir.at("hostile");
+    mkdirSync(`${layout}/blobs/sha256`, { recursive: true });
+    const put = (text: string, mediaType: string): object => {
+      const digest = digestOfText(text);
+      writeFileSync(`${layout}/blobs/sha256/${digest.slice(7)}`, text);
+      return { mediaType, digest, size: text.length };
+    };
+    const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
+    const INDEX = "application/vnd.oci.image.index.v1+json";
+    const config = put("{}", "application/vnd.oci.image.config.v1+json");
+    const leaf = put(JSON.stringify({ schemaVersion: 2, config, layers: [] }), MANIFEST);
+    const many = (of: object): object =>
+      put(JSON.stringify({ schemaVersion: 2, manifests: Array.from({ length: 1000 }, () => of) }), INDEX);
+    const entries = {
+      bomb: many(many(many(leaf))),
+      huge: put(`{"schemaVersion":2,"x":"${"x".repeat(5_000_000)}"}`, MANIFEST),
+    };
+    const manifests = Object.entries(entries).map(([name, descriptor]) => ({
+      ...descriptor,
+      annotations: { "org.opencontainers.image.ref.name": name },
+    }));
+    writeFileSync(`${layout}/index.json`, JSON.stringify({ schemaVersion: 2, manifests }));
+    writeFileSync(`${layout}/oci-layout`, '{"imageLayoutVersion":"1.0.0"}');
+    assert.match(
+      await fails("image", "tree", `oci:${layout}:bomb`),
+      /its indexes have more than 50000 entries/,
+    );
+    assert.match(await fails("image", "tree", `oci:${layout}:huge`), /has more than 4194304 bytes/);
+  });
+
   it("bounds what registries answer", async () => {
     const { fails } = fixture;
     const deep = `{"schemaVersion":2,"manifests":${"[".repeat(100_000)}`;
