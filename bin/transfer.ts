@@ -5,11 +5,9 @@ import { colourTable } from "./colours.ts";
 import type { Engine, EngineTransferOptions, SourceText } from "./engine/request.ts";
 import { openLocalSession } from "./local-session.ts";
 import { openLocalEngine } from "./local-store.ts";
-import { openDisplay } from "./progress.ts";
+import { openDisplay, type Phase } from "./progress.ts";
 import type { ProgressMode } from "./config.ts";
 import type { CommandContext } from "./command.ts";
-
-type Phase = "Pulling" | "Pushing" | "Saving" | "Loading" | "Scanning" | "Resolving";
 
 /** Runs one transfer; prints errors in the form of a failed step. Returns null when it failed. */
 export async function transfer<T>(

@@ -86,6 +86,9 @@ const DOORS: readonly string[] = [
   "bin/engine/lock-policy.ts", // for builders elsewhere
   "bin/engine/context-files.ts", // how long a Dockerfile may be
   "bin/engine/archives.ts", // load and import, which need the store alone
+  "bin/engine/images/address.ts", // the words for where images are
+  "bin/engine/images/contract.ts",
+  "bin/engine/images/given-descriptor.ts",
   "bin/engine/local-images.ts",
   "bin/engine/local-store.ts",
   "bin/engine/registry-client.ts",
@@ -109,7 +112,9 @@ const DOORS: readonly string[] = [
   "exporters/early.ts",
   "exporters/cache-export.ts",
   "exporters/docker.ts", // docker load
-  "exporters/oci.ts", // indexes of layouts that builders elsewhere write
+  "exporters/oci.ts", // indexes of layouts that builders elsewhere write, archives of copied images
+  "exporters/go-json.ts", // JSON as docker buildx prints it
+  "exporters/raw-index.ts", // indexes that are joined and cut
   "exporters/file-output.ts", // files that appear whole
   "exporters/writable.ts", // whether they can be
   "exporters/output-grammar.ts", // the words of --output
@@ -178,6 +183,7 @@ const DOORS: readonly string[] = [
   "cache/layers/owner.ts",
   "cache/layers/pack.ts",
   "cache/layers/remove-tree.ts",
+  "cache/layers/tar.ts", // members of layers, which are counted
   "cache/layers/tar-fields.ts", // is it a tar, what comes on standard input
   "cache/remote-cache/chain.ts", // what solver and exporters say of a build that becomes a cache
   "cache/remote-cache/config.ts",
@@ -301,6 +307,8 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "bin/builder-choice.ts",
     "bin/remote-build.ts", // the context's real path
     "bin/local-build.ts",
+    "bin/commands/image/append.ts",
+    "bin/engine/images/change.ts", // tars that become layers
     "bin/engine/context-files.ts", // says only where a path leads
     "bin/context-source.ts",
     "bin/flags-run.ts",

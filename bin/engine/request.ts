@@ -1,6 +1,7 @@
 // What an engine is given and what it gives back, as data: it never looks at the environment, a command line, a terminal or the user
 // itself. Flags become these values in bin/; callers without flags start from buildRequest().
 
+import type { ImageTools } from "./images/contract.ts";
 import type { CheckOutcome } from "../../cache/check.ts";
 import type { Measure } from "../../cache/collect.ts";
 import type { OpenStore } from "../../cache/store.ts";
@@ -523,6 +524,12 @@ export interface Engine extends AsyncDisposable {
   save(request: SaveRequest, options: EngineTransferOptions): Promise<void>;
   /** The packages in an image of the local image store; platform null: this machine's, or the only one. */
   scan(reference: string, platform: Platform | null, options: EngineTransferOptions): Promise<ImageScan>;
+  /** Reads, copies and makes images anywhere: images/tools.ts. `title`: of the step that is shown. */
+  images<T>(
+    title: string,
+    options: EngineTransferOptions,
+    work: (tools: ImageTools) => Promise<T>,
+  ): Promise<T>;
   /** Checks the store, and mends it. */
   check(options: {
     readonly repair: boolean;

@@ -13,6 +13,7 @@ import {
   shownRepository,
   withDefaultTag,
 } from "./reference.ts";
+import { openManagement } from "./management.ts";
 import { openRemembered } from "./remembered.ts";
 import { resumedBlob, wrongDigest as wrongContent } from "./resumed.ts";
 import { type Call, openCalls, transferMs, unexpected } from "./calls.ts";
@@ -289,6 +290,7 @@ export function openRegistry(options: RegistryOptions): Registry {
       if (typeof stated === "string" && isDigest(stated) && stated !== digest)
         throw wrongDigest(text, digest, stated);
     },
+    ...openManagement(calls, (reference) => resolved.forget(resolvedKey(reference))),
     async login(host, { signal }) {
       // distribution spec, "Determining Support": GET /v2/ is what a registry answers to who may come in.
       const answer = await calls.call(
