@@ -5,6 +5,7 @@ import type { Digest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Descriptor } from "../solver/graph/request.ts";
 import type { Document, MadeImage } from "./image.ts";
+import type { Referrer } from "./referrers.ts";
 import type { ExportDeps } from "./contract.ts";
 import type { RemoteBlob } from "../cache/contract.ts";
 
@@ -17,6 +18,8 @@ export interface Assembled {
   readonly remotes: ReadonlyMap<Digest, RemoteBlob>;
   /** RFC 3339; the newest `created` in it, so that the same image is always said to be of the same time. */
   readonly created: string;
+  /** What lies beside it and is about it; left out: nothing. */
+  readonly referrers?: readonly Referrer[];
 }
 
 /** Bytes of a blob of an assembled image, fetched into the content store first when it is only elsewhere. */

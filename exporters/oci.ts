@@ -52,6 +52,12 @@ export async function exportArchive(
       const blobs = deps.client?.layout?.(output.dest.name);
       if (blobs === undefined)
         throw new BuildError("OUTPUT_INVALID", "the client takes no image layouts as directories");
+      if (assembled.referrers !== undefined)
+        throw new BuildError(
+          "OUTPUT_INVALID",
+          "attestations=referrers is not supported for layouts that the client writes",
+          { hint: "use tar=true" },
+        );
       await during(context, "copying blobs", () => sendBlobs(blobs, assembled, deps, signal));
       return null;
     }
@@ -146,10 +152,13 @@ export async function addToLayout(
   }
 }
 
-/** Entries of index.json: one for each name, or one without a name. */
+/** Entries of index.json: one for each name, or one without a name; and one for each artifact about it, as ORAS has them. */
 function indexEntries(assembled: Assembled, names: readonly string[]): readonly Descriptor[] {
   const { descriptor } = assembled.top;
-  return namedEntries(descriptor, { [CREATED]: assembled.created, ...descriptor.annotations }, names);
+  return [
+    ...namedEntries(descriptor, { [CREATED]: assembled.created, ...descriptor.annotations }, names),
+    ...(assembled.referrers ?? []).map(({ manifest }) => manifest.descriptor),
+  ];
 }
 
 function namedEntries(
@@ -179,7 +188,11 @@ function indexJson(entries: readonly Descriptor[]): Uint8Array {
 function documentsOf(assembled: Assembled): readonly Document[] {
   const documents = assembled.images.flatMap(({ config, manifest }) => [config, manifest]);
   const all = new Map(
-    [...documents, assembled.top].map((document) => [document.descriptor.digest, document]),
+    [
+      ...documents,
+      assembled.top,
+      ...(assembled.referrers ?? []).flatMap(({ manifest, blobs }) => [manifest, ...blobs]),
+    ].map((document) => [document.descriptor.digest, document]),
   );
   return [...all.values()];
 }

@@ -192,6 +192,7 @@ const DOORS: readonly string[] = [
   "cache/registry/image-archive.ts", // load
   "cache/registry/layout.ts",
   "cache/registry/reference.ts",
+  "cache/registry/referrers.ts", // the name of a list where registries make none
   "cache/registry/transport.ts", // downloads by URL go the same way
   "cache/registry/exchange.ts",
   "cache/registry/pace.ts",

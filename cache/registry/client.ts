@@ -13,6 +13,7 @@ import {
   shownRepository,
   withDefaultTag,
 } from "./reference.ts";
+import { openReferrers } from "./referrers.ts";
 import { openRemembered } from "./remembered.ts";
 import { resumedBlob, wrongDigest as wrongContent } from "./resumed.ts";
 import { type Call, openCalls, transferMs, unexpected } from "./calls.ts";
@@ -288,7 +289,10 @@ export function openRegistry(options: RegistryOptions): Registry {
       const digest = digestOf(bytes);
       if (typeof stated === "string" && isDigest(stated) && stated !== digest)
         throw wrongDigest(text, digest, stated);
+      const subject = answer.headers["oci-subject"];
+      return { subject: typeof subject === "string" ? subject : null };
     },
+    referrers: openReferrers(calls),
     async login(host, { signal }) {
       // distribution spec, "Determining Support": GET /v2/ is what a registry answers to who may come in.
       const answer = await calls.call(

@@ -76,14 +76,20 @@ export interface Registry {
     open: () => AsyncIterable<Uint8Array>,
     options: TransferOptions & { readonly mountFrom?: readonly string[] },
   ): Promise<"exists" | "mounted" | "uploaded">;
-  /** Stores a manifest or index under a tag or its digest. */
+  /** Stores a manifest or index under a tag or its digest. `subject`: the registry lists it among the referrers of that (OCI-Subject). */
   putManifest(
     repository: Repository,
     name: string,
     bytes: Uint8Array,
     mediaType: string,
     options: SignalOptions,
-  ): Promise<void>;
+  ): Promise<{ readonly subject: string | null }>;
+  /** Manifests whose subject is that digest, as the registry lists them; null: it has no such list, or not of this repository. */
+  referrers(
+    repository: Repository,
+    digest: Digest,
+    options: SignalOptions,
+  ): Promise<readonly Descriptor[] | null>;
   /** Does the registry of a host let the credentials in? Throws REGISTRY_DENIED when not. */
   login(host: string, options: SignalOptions): Promise<void>;
   /** Ends idle connections. */
