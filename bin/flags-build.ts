@@ -134,6 +134,12 @@ export const BUILD_FLAGS: CommandFlags = {
     },
     { name: "shm-size", kind: "string", value: "bytes", help: 'Size of "/dev/shm" in RUN' },
     {
+      name: "sign",
+      kind: "list",
+      value: "key=FILE,...",
+      help: 'Sign what is pushed or written (format: "key=cosign.key[,attestations=true]")',
+    },
+    {
       name: "ssh",
       kind: "list",
       help: 'SSH agent socket or keys to expose ("default|<id>[=<socket>|<key>,...]")',

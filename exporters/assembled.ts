@@ -20,6 +20,15 @@ export interface Assembled {
   readonly created: string;
   /** What lies beside it and is about it; left out: nothing. */
   readonly referrers?: readonly Referrer[];
+  /** The same under tags of their own: signatures. */
+  readonly tagged?: readonly Tagged[];
+}
+
+/** A manifest under a tag, and its blobs. */
+export interface Tagged {
+  readonly tag: string;
+  readonly manifest: Document;
+  readonly blobs: readonly Document[];
 }
 
 /** Bytes of a blob of an assembled image, fetched into the content store first when it is only elsewhere. */

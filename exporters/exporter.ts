@@ -208,7 +208,18 @@ async function runOutput(
       return { output, descriptor: null, configDigest: null, imageName: null, loaderMessage: null };
     case "archive": {
       const assembled = await assemble(images, formOf(output), deps, context, lease);
-      const loaderMessage = await exportArchive(assembled, output, deps, context);
+      const { signings = [] } = context;
+      const signer =
+        signings.length > 0 && output.format === "oci" ? await import("./signature/output.ts") : null;
+      const isInside = signer !== null && output.tar;
+      const loaderMessage = await exportArchive(
+        isInside ? await signer.withSignatures(assembled, output, signings, deps, context) : assembled,
+        output,
+        deps,
+        context,
+      );
+      if (signer !== null && !output.tar && output.dest?.kind === "path")
+        await signer.signWritten(output.dest.path, assembled, output, signings, context);
       const imageName = output.image.names.join(",") || null;
       return outcomeOf(output, assembled, imageName, loaderMessage);
     }

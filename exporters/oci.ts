@@ -138,9 +138,28 @@ export async function addToLayout(
   names: readonly string[],
   signal: AbortSignal,
 ): Promise<void> {
+  await writeIntoLayout(path, [], namedEntries(descriptor, { ...descriptor.annotations }, names), signal);
+}
+
+/** Adds documents to a layout that is there, and then entries to its index, in place of those of the same name. Throws OUTPUT_INVALID,
+ *  OUTPUT_FAILED. */
+export async function writeIntoLayout(
+  path: string,
+  documents: readonly Document[],
+  entries: readonly Descriptor[],
+  signal: AbortSignal,
+): Promise<void> {
   const top = openDirectory(path);
   try {
-    const entries = namedEntries(descriptor, { ...descriptor.annotations }, names);
+    if (documents.length > 0) {
+      const blobs = openDirectoryIn(top, "blobs/sha256", { make: true });
+      try {
+        for (const { bytes, descriptor } of documents)
+          await writeWholeIn(blobs, hexOf(descriptor.digest), (fd) => writeAll(fd, bytes));
+      } finally {
+        closeSync(blobs);
+      }
+    }
     const index = indexJson(mergeEntries(top, path, entries));
     signal.throwIfAborted();
     await writeWholeIn(top, "oci-layout", (fd) => writeAll(fd, LAYOUT_FILE));
@@ -158,6 +177,10 @@ function indexEntries(assembled: Assembled, names: readonly string[]): readonly 
   return [
     ...namedEntries(descriptor, { [CREATED]: assembled.created, ...descriptor.annotations }, names),
     ...(assembled.referrers ?? []).map(({ manifest }) => manifest.descriptor),
+    ...(assembled.tagged ?? []).map(({ tag, manifest }) => ({
+      ...manifest.descriptor,
+      annotations: { ...manifest.descriptor.annotations, [REF_NAME]: tag },
+    })),
   ];
 }
 
@@ -191,7 +214,10 @@ function documentsOf(assembled: Assembled): readonly Document[] {
     [
       ...documents,
       assembled.top,
-      ...(assembled.referrers ?? []).flatMap(({ manifest, blobs }) => [manifest, ...blobs]),
+      ...[...(assembled.referrers ?? []), ...(assembled.tagged ?? [])].flatMap(({ manifest, blobs }) => [
+        manifest,
+        ...blobs,
+      ]),
     ].map((document) => [document.descriptor.digest, document]),
   );
   return [...all.values()];

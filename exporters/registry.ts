@@ -162,6 +162,11 @@ async function pushManifests(
       if (isFirst)
         for (const referrer of assembled.referrers ?? [])
           await pushReferrer(registry, repository, referrer, { signal });
+      // Whoever asks for signatures finds them with the name.
+      if (isFirst && (context.signings?.length ?? 0) > 0) {
+        const { signPushed } = await import("./signature/output.ts");
+        await signPushed(assembled, repository, context.signings ?? [], deps, context);
+      }
       isFirst = false;
       await put(tag, top);
     });

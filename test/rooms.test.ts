@@ -107,6 +107,7 @@ const DOORS: readonly string[] = [
   "exporters/docker.ts", // docker load
   "exporters/oci.ts", // indexes of layouts that builders elsewhere write
   "exporters/file-output.ts", // files that appear whole
+  "exporters/signature/*", // keys, signing and verifying, also by commands of their own
   "exporters/writable.ts", // whether they can be
   "exporters/output-grammar.ts", // the words of --output
   "worker/worker.ts",
@@ -201,6 +202,7 @@ const DOORS: readonly string[] = [
 /** Who may use which package: each one is behind a file or two of ours. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "@bufbuild/protobuf": ["bin/wire", "bin/daemon", "bin/remote"],
+  "@noble/ciphers": ["exporters/signature/sigstore-key.ts"],
   "@opentelemetry/api": ["bin/otlp.ts"],
   "@opentelemetry/core": ["bin/otlp.ts"],
   "@opentelemetry/exporter-trace-otlp-proto": ["bin/otlp.ts"],

@@ -148,7 +148,8 @@ async function build(
     });
     await using ssh = await openSshSockets(agents, { config, tempDir: () => engine.store.tempDir() });
     const session = openBuildSession(config, where.context, { signal, directories, secrets, ssh: ssh.paths });
-    const plain = buildRequest({ ...asked, ...where, outputs, session });
+    const signings = await readSignings(flags, context);
+    const plain = buildRequest({ ...asked, ...where, outputs, session, signings });
     const request =
       plain.attestations === null
         ? plain
@@ -177,6 +178,14 @@ async function build(
   } finally {
     if (scratch !== null) rmSync(scratch, { recursive: true, force: true });
   }
+}
+
+async function readSignings(
+  flags: ParsedFlags,
+  context: CommandContext,
+): Promise<NonNullable<BuildRequest["signings"]>> {
+  const values = flags.all("sign");
+  return values.length === 0 ? [] : await (await import("../sign-flags.ts")).readSignFlags(values, context);
 }
 
 /** The repositories of --allow-frontend, none: any; null: frontends in images are not run. */

@@ -84,6 +84,9 @@ export async function solveAndExport(
       ...(asksProvenance === null ? [] : [asksProvenance]),
     ],
   });
+  const { signings = [] } = terms;
+  if (signings.length > 0)
+    (await import("../../exporters/signature/output.ts")).checkSigning(outputs, signings);
   await checkPlaces(outputs, terms);
   const groups = groupsOf(asked.images);
   const caches =
@@ -195,6 +198,7 @@ export async function solveAndExport(
       epochSeconds,
       nowMs: Date.now,
       attestations,
+      signings,
     },
   );
   const [first] = groups;
