@@ -203,6 +203,9 @@ const DOORS: readonly string[] = [
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "@bufbuild/protobuf": ["bin/wire", "bin/daemon", "bin/remote"],
   "@noble/ciphers": ["exporters/signature/sigstore-key.ts"],
+  "@sigstore/bundle": ["exporters/signature/sigstore-bundle.ts"],
+  "@sigstore/protobuf-specs": ["exporters/signature/sigstore-bundle.ts"],
+  "@sigstore/verify": ["exporters/signature/sigstore-bundle.ts"],
   "@opentelemetry/api": ["bin/otlp.ts"],
   "@opentelemetry/core": ["bin/otlp.ts"],
   "@opentelemetry/exporter-trace-otlp-proto": ["bin/otlp.ts"],

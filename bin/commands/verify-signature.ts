@@ -2,9 +2,12 @@
 
 import type { KeyObject } from "node:crypto";
 import type { Descriptor } from "../../solver/graph/request.ts";
-import { BuildError } from "../../solver/graph/error.ts";
+import { isDigest } from "../../solver/graph/digest.ts";
+import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { ParsedFlags } from "../args.ts";
 import { REGISTRY_FLAGS } from "../flags-registry.ts";
+import { BUNDLE_FLAGS, verifyBundles } from "../verify-bundle.ts";
+import { cleanText } from "../log-text.ts";
 import { readAnnotations, readVerifyingKeys } from "../signature-keys.ts";
 import { type NamedPlace, openSignaturePlaces } from "../signature-place.ts";
 import type { Command, CommandContext } from "../command.ts";
@@ -46,17 +49,23 @@ export const command: Command = {
         kind: "string",
         help: "Verify attestations: slsaprovenance1, spdxjson, cyclonedx … or a URI",
       },
+      ...BUNDLE_FLAGS,
       ...REGISTRY_FLAGS,
     ],
   },
   async run(flags, context) {
     const texts = flags.all("key").filter((text) => text !== "");
-    if (texts.length === 0) throw new BuildError("USAGE", "verify-signature needs a key: --key FILE");
+    const isBundle = flags.has("bundle");
+    if (texts.length === 0 && !isBundle)
+      throw new BuildError("USAGE", "verify-signature needs a key: --key FILE", {
+        hint: "identities are verified in files: --bundle FILE --certificate-identity NAME …",
+      });
     const keys = await readVerifyingKeys(texts, context);
     await using places = openSignaturePlaces(context);
     for (const image of flags.positionals) {
       const at = await places.open(image);
-      if (flags.has("type")) await verifyStatements(at, image, keys, flags, context);
+      if (isBundle) await verifyFiles(at, image, keys, flags, context);
+      else if (flags.has("type")) await verifyStatements(at, image, keys, flags, context);
       else await verifySignatures(at, image, keys, flags, context);
     }
     return 0;
@@ -97,12 +106,7 @@ async function verifyStatements(
   context: CommandContext,
 ): Promise<void> {
   const { noneVerified, verifiedStatements } = await import("../../exporters/signature/verify.ts");
-  const asked = flags.one("type") ?? "";
-  const type = TYPES.get(asked) ?? asked;
-  if (!TYPES.has(asked) && !asked.includes(":"))
-    throw new BuildError("USAGE", `--type: ${JSON.stringify(asked)} is not a type of attestations`, {
-      hint: `one of ${[...TYPES.keys()].join(", ")}, or a URI`,
-    });
+  const type = typeOf(flags.one("type") ?? "");
   const { top, images } = await imagesOf(at);
   const ofTop = await verifiedStatements(at.place, top.digest, keys, type);
   const verified = [...ofTop.verified];
@@ -122,6 +126,49 @@ async function verifyStatements(
     ]),
   );
   for (const { envelope } of verified) context.print(`${Buffer.from(envelope).toString("utf8")}\n`);
+}
+
+/** Throws USAGE. */
+function typeOf(asked: string): string {
+  const known = TYPES.get(asked);
+  if (known !== undefined) return known;
+  if (asked.includes(":")) return asked;
+  throw new BuildError("USAGE", `--type: ${JSON.stringify(asked)} is not a type of attestations`, {
+    hint: `one of ${[...TYPES.keys()].join(", ")}, or a URI`,
+  });
+}
+
+/** An image that is named by its digest is not looked for. */
+async function verifyFiles(
+  at: NamedPlace,
+  image: string,
+  keys: readonly KeyObject[],
+  flags: ParsedFlags,
+  context: CommandContext,
+): Promise<void> {
+  const digest = isDigest(at.name) ? at.name : (await imagesOf(at)).top.digest;
+  const verified = await verifyBundles(digest, keys, flags, context);
+  const type = flags.has("type") ? typeOf(flags.one("type") ?? "") : null;
+  for (const { predicateType, statement, by } of verified) {
+    if (type !== null && predicateType !== type)
+      throw new BuildError(
+        "SIGNATURE_INVALID",
+        `${image}: the statement is of type ${printable(predicateType, 100)}`,
+        {
+          exitCode: 12,
+        },
+      );
+    context.complain(
+      report(image, [
+        "The cosign claims were validated",
+        by === null
+          ? "The signature was verified against the specified public key"
+          : `The certificate of ${cleanText(by.name)}, confirmed by ${cleanText(by.issuer)}, was verified`,
+        ...(flags.bool("insecure-ignore-tlog") ? [] : ["The transparency log entries were verified"]),
+      ]),
+    );
+    context.print(`${statement.trimEnd()}\n`);
+  }
 }
 
 async function imagesOf({
