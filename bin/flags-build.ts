@@ -140,6 +140,12 @@ export const BUILD_FLAGS: CommandFlags = {
       help: 'Sign what is pushed or written (format: "key=cosign.key[,attestations=true]")',
     },
     {
+      name: "signature-policy",
+      kind: "string",
+      value: "file",
+      help: "Base images have to satisfy this policy (policy.json of podman and skopeo)",
+    },
+    {
       name: "ssh",
       kind: "list",
       help: 'SSH agent socket or keys to expose ("default|<id>[=<socket>|<key>,...]")',

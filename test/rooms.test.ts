@@ -79,6 +79,7 @@ const DOORS: readonly string[] = [
   "bin/engine/defaults.ts", // requests without flags
   "bin/engine/cache-location.ts",
   "bin/engine/cache-mounts.ts",
+  "bin/engine/signature-policy.ts", // what images have to be signed by
   "bin/engine/source-policy.ts", // rules about sources
   "bin/engine/context-files.ts", // how long a Dockerfile may be
   "bin/engine/archives.ts", // load and import, which need the store alone

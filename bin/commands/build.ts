@@ -148,8 +148,13 @@ async function build(
     });
     await using ssh = await openSshSockets(agents, { config, tempDir: () => engine.store.tempDir() });
     const session = openBuildSession(config, where.context, { signal, directories, secrets, ssh: ssh.paths });
-    const signings = await readSignings(flags, context);
-    const plain = buildRequest({ ...asked, ...where, outputs, session, signings });
+    const plain = buildRequest({
+      ...asked,
+      ...where,
+      outputs,
+      session,
+      ...(await readSigning(flags, context)),
+    });
     const request =
       plain.attestations === null
         ? plain
@@ -180,12 +185,20 @@ async function build(
   }
 }
 
-async function readSignings(
+/** --sign and --signature-policy. */
+async function readSigning(
   flags: ParsedFlags,
   context: CommandContext,
-): Promise<NonNullable<BuildRequest["signings"]>> {
-  const values = flags.all("sign");
-  return values.length === 0 ? [] : await (await import("../sign-flags.ts")).readSignFlags(values, context);
+): Promise<Pick<BuildRequest, "signings" | "signaturePolicy">> {
+  const [values, policy] = [flags.all("sign"), flags.one("signature-policy") ?? ""];
+  const [signing, policies] = await Promise.all([
+    values.length === 0 ? null : import("../sign-flags.ts"),
+    policy === "" ? null : import("../signature-policy-file.ts"),
+  ]);
+  return {
+    signings: (await signing?.readSignFlags(values, context)) ?? [],
+    signaturePolicy: (await policies?.readSignaturePolicy(policy, context)) ?? null,
+  };
 }
 
 /** The repositories of --allow-frontend, none: any; null: frontends in images are not run. */
