@@ -3,7 +3,7 @@
 import type { KeyObject } from "node:crypto";
 import { resolve } from "node:path";
 import { compileExpression } from "../cache/linear-regexp.ts";
-import type { BundleSigner, VerifiedBundle } from "../exporters/signature/bundle.ts";
+import type { BundleSigner, NamedText, VerifiedBundle } from "../exporters/signature/bundle.ts";
 import type { Digest } from "../solver/graph/digest.ts";
 import { BuildError, printable } from "../solver/graph/error.ts";
 import type { FlagSpec, ParsedFlags } from "./args.ts";
@@ -54,33 +54,48 @@ export const BUNDLE_FLAGS: readonly FlagSpec[] = [
   { name: "insecure-ignore-sct", kind: "bool", help: "Do without a proof of the certificate log in bundles" },
 ];
 
-/** Verifies the bundles of `--bundle` about an image. `keys`: of --key. Throws USAGE, FILE_INVALID, SIGNATURE_INVALID. */
-export async function verifyBundles(
-  image: Digest,
+/** Is somebody asked for by name? */
+export function asksForIdentity(flags: ParsedFlags): boolean {
+  return BUNDLE_FLAGS.some(({ name }) => name.startsWith("certificate-") && flags.has(name));
+}
+
+/** Reads the files of --bundle. Throws FILE_INVALID, LIMIT_EXCEEDED. */
+export async function readBundles(
+  flags: ParsedFlags,
+  { cwd, signal }: CommandContext,
+): Promise<readonly NamedText[]> {
+  const bundles: NamedText[] = [];
+  for (const name of flags.all("bundle"))
+    bundles.push({
+      name,
+      text: (await readNamed(name, resolve(cwd, name), BUNDLE_MAX_BYTES, signal)).toString("utf8"),
+    });
+  return bundles;
+}
+
+/** What verifies one bundle about an image, as the flags say. `keys`: of --key. Throws USAGE, FILE_INVALID; the function SIGNATURE_INVALID. */
+export async function bundleVerifier(
   keys: readonly KeyObject[],
   flags: ParsedFlags,
   { cwd, signal }: CommandContext,
-): Promise<readonly VerifiedBundle[]> {
+): Promise<(bundle: NamedText, image: Digest) => Promise<VerifiedBundle>> {
   const signer = await signerOf(keys, flags);
-  const rootFile = flags.one("trusted-root") ?? "";
-  if (rootFile === "" && signer.kind === "certificate")
+  const name = flags.one("trusted-root") ?? "";
+  if (name === "" && signer.kind === "certificate")
     throw new BuildError("USAGE", "identities in bundles need roots of trust: --trusted-root FILE", {
       hint: "'cosign trusted-root create' writes one; sigstore's own is trusted_root.json in its TUF repository",
     });
-  const read = async (file: string, maxBytes: number): Promise<string> =>
-    (await readNamed(file, resolve(cwd, file), maxBytes, signal)).toString("utf8");
-  const trustedRoot = rootFile === "" ? null : { name: rootFile, text: await read(rootFile, ROOT_MAX_BYTES) };
+  const read = async (): Promise<NamedText> => ({
+    name,
+    text: (await readNamed(name, resolve(cwd, name), ROOT_MAX_BYTES, signal)).toString("utf8"),
+  });
+  const trustedRoot = name === "" ? null : await read();
   const { verifyBundle } = await import("../exporters/signature/bundle.ts");
-  const verified: VerifiedBundle[] = [];
-  for (const name of flags.all("bundle"))
-    verified.push(
-      await verifyBundle({ name, text: await read(name, BUNDLE_MAX_BYTES) }, image, {
-        ...{ signer, trustedRoot },
-        ignoresLog: flags.bool("insecure-ignore-tlog"),
-        ignoresCertificateLog: flags.bool("insecure-ignore-sct"),
-      }),
-    );
-  return verified;
+  const ignores = {
+    ignoresLog: flags.bool("insecure-ignore-tlog"),
+    ignoresCertificateLog: flags.bool("insecure-ignore-sct"),
+  };
+  return (bundle, image) => verifyBundle(bundle, image, { signer, trustedRoot, ...ignores });
 }
 
 async function signerOf(keys: readonly KeyObject[], flags: ParsedFlags): Promise<BundleSigner> {
@@ -116,7 +131,7 @@ async function matcher(flags: ParsedFlags, flag: string): Promise<Matcher> {
   const exact = flags.one(flag) ?? "";
   const pattern = flags.one(`${flag}-regexp`) ?? "";
   if ((exact === "") === (pattern === ""))
-    throw new BuildError("USAGE", `--bundle needs --key, or --${flag} or --${flag}-regexp`, {
+    throw new BuildError("USAGE", `a bundle needs --key, or --${flag} or --${flag}-regexp`, {
       hint: "--certificate-identity says who, --certificate-oidc-issuer by whose word",
     });
   if (exact !== "") return { shown: shown(exact), test: (text) => text === exact };

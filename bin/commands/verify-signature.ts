@@ -2,11 +2,12 @@
 
 import type { KeyObject } from "node:crypto";
 import type { Descriptor } from "../../solver/graph/request.ts";
-import { isDigest } from "../../solver/graph/digest.ts";
+import type { VerifiedBundle } from "../../exporters/signature/bundle.ts";
+import { type Digest, isDigest } from "../../solver/graph/digest.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { ParsedFlags } from "../args.ts";
 import { REGISTRY_FLAGS } from "../flags-registry.ts";
-import { BUNDLE_FLAGS, verifyBundles } from "../verify-bundle.ts";
+import { asksForIdentity, BUNDLE_FLAGS, bundleVerifier, readBundles } from "../verify-bundle.ts";
 import { cleanText } from "../log-text.ts";
 import { readAnnotations, readVerifyingKeys } from "../signature-keys.ts";
 import { type NamedPlace, openSignaturePlaces } from "../signature-place.ts";
@@ -56,15 +57,19 @@ export const command: Command = {
   async run(flags, context) {
     const texts = flags.all("key").filter((text) => text !== "");
     const isBundle = flags.has("bundle");
-    if (texts.length === 0 && !isBundle)
+    const isIdentity = asksForIdentity(flags);
+    if (texts.length === 0 && !isBundle && !isIdentity)
       throw new BuildError("USAGE", "verify-signature needs a key: --key FILE", {
-        hint: "identities are verified in files: --bundle FILE --certificate-identity NAME …",
+        hint: "or an identity: --certificate-identity NAME --certificate-oidc-issuer URL --trusted-root FILE",
       });
+    if (texts.length > 0 && isIdentity)
+      throw new BuildError("USAGE", "--key and --certificate-… cannot be used together");
     const keys = await readVerifyingKeys(texts, context);
     await using places = openSignaturePlaces(context);
     for (const image of flags.positionals) {
       const at = await places.open(image);
       if (isBundle) await verifyFiles(at, image, keys, flags, context);
+      else if (isIdentity) await verifyBeside(at, image, flags, context);
       else if (flags.has("type")) await verifyStatements(at, image, keys, flags, context);
       else await verifySignatures(at, image, keys, flags, context);
     }
@@ -79,14 +84,23 @@ async function verifySignatures(
   flags: ParsedFlags,
   context: CommandContext,
 ): Promise<void> {
-  const { noneVerified, verifiedSignatures } = await import("../../exporters/signature/verify.ts");
+  const { noneVerified, SIGN_TYPE, verifiedSignatures, verifiedStatements } = await import(
+    "../../exporters/signature/verify.ts"
+  );
   const { top } = await imagesOf(at);
   const annotations = readAnnotations(flags);
   const { verified, rejected } = await verifiedSignatures(at.place, top.digest, {
     ...{ keys, annotations },
     identity: () => null,
   });
-  if (verified.length === 0) throw noneVerified(image, "signatures", rejected);
+  const signed: unknown[] = verified.map(({ json }) => json);
+  if (signed.length === 0) {
+    // As cosign 3 has them; annotations are not in them.
+    const bundles = await verifiedStatements(at.place, top.digest, keys, SIGN_TYPE);
+    if (bundles.verified.length === 0 || Object.keys(annotations).length > 0)
+      throw noneVerified(image, "signatures", [...rejected, ...bundles.rejected]);
+    signed.push(...bundles.verified.map(() => claimOf(top.digest)));
+  }
   context.complain(
     report(image, [
       "The cosign claims were validated",
@@ -94,7 +108,7 @@ async function verifySignatures(
       "The signatures were verified against the specified public key",
     ]),
   );
-  context.print(`${JSON.stringify(verified.map(({ json }) => json))}\n`);
+  context.print(`${JSON.stringify(signed)}\n`);
 }
 
 /** Of an index each image has to have one, if the index itself has none. */
@@ -138,7 +152,16 @@ function typeOf(asked: string): string {
   });
 }
 
-/** An image that is named by its digest is not looked for. */
+/** What a signature by a bundle says, in the form of the others. */
+function claimOf(digest: Digest): object {
+  const type = "https://sigstore.dev/cosign/sign/v1";
+  return {
+    critical: { identity: { "docker-reference": "" }, image: { "docker-manifest-digest": digest }, type },
+    optional: null,
+  };
+}
+
+/** Files of --bundle, all of which have to be about the image; one that is named by its digest is not looked for. */
 async function verifyFiles(
   at: NamedPlace,
   image: string,
@@ -147,28 +170,52 @@ async function verifyFiles(
   context: CommandContext,
 ): Promise<void> {
   const digest = isDigest(at.name) ? at.name : (await imagesOf(at)).top.digest;
-  const verified = await verifyBundles(digest, keys, flags, context);
+  const verify = await bundleVerifier(keys, flags, context);
   const type = flags.has("type") ? typeOf(flags.one("type") ?? "") : null;
-  for (const { predicateType, statement, by } of verified) {
-    if (type !== null && predicateType !== type)
+  for (const bundle of await readBundles(flags, context)) {
+    const verified = await verify(bundle, digest);
+    if (type !== null && verified.predicateType !== type)
       throw new BuildError(
         "SIGNATURE_INVALID",
-        `${image}: the statement is of type ${printable(predicateType, 100)}`,
-        {
-          exitCode: 12,
-        },
+        `${bundle.name}: the statement is of type ${printable(verified.predicateType, 100)}`,
+        { exitCode: 12 },
       );
-    context.complain(
-      report(image, [
-        "The cosign claims were validated",
-        by === null
-          ? "The signature was verified against the specified public key"
-          : `The certificate of ${cleanText(by.name)}, confirmed by ${cleanText(by.issuer)}, was verified`,
-        ...(flags.bool("insecure-ignore-tlog") ? [] : ["The transparency log entries were verified"]),
-      ]),
-    );
-    context.print(`${statement.trimEnd()}\n`);
+    tellBundle(verified, image, flags, context);
   }
+}
+
+/** Bundles beside the image, of which one has to be of whom is asked for: its signature, or a statement of --type. */
+async function verifyBeside(
+  at: NamedPlace,
+  image: string,
+  flags: ParsedFlags,
+  context: CommandContext,
+): Promise<void> {
+  const { noneVerified, SIGN_TYPE, verifiedBundles } = await import("../../exporters/signature/verify.ts");
+  const type = flags.has("type") ? typeOf(flags.one("type") ?? "") : SIGN_TYPE;
+  const verify = await bundleVerifier([], flags, context);
+  const { top } = await imagesOf(at);
+  const { verified, rejected } = await verifiedBundles(at.place, top.digest, type, verify);
+  if (verified.length === 0) throw noneVerified(image, "bundles", rejected);
+  for (const one of verified) tellBundle(one, image, flags, context);
+}
+
+function tellBundle(
+  { statement, by }: VerifiedBundle,
+  image: string,
+  flags: ParsedFlags,
+  { complain, print }: CommandContext,
+): void {
+  complain(
+    report(image, [
+      "The cosign claims were validated",
+      by === null
+        ? "The signature was verified against the specified public key"
+        : `The certificate of ${cleanText(by.name)}, confirmed by ${cleanText(by.issuer)}, was verified`,
+      ...(flags.bool("insecure-ignore-tlog") ? [] : ["The transparency log entries were verified"]),
+    ]),
+  );
+  print(`${statement.trimEnd()}\n`);
 }
 
 async function imagesOf({

@@ -86,7 +86,11 @@ export async function solveAndExport(
   });
   const { signings = [] } = terms;
   if (signings.length > 0)
-    (await import("../../exporters/signature/output.ts")).checkSigning(outputs, signings);
+    (await import("../../exporters/signature/output.ts")).checkSigning(
+      outputs,
+      signings,
+      sbom !== null || asksProvenance !== null,
+    );
   await checkPlaces(outputs, terms);
   const groups = groupsOf(asked.images);
   const caches =

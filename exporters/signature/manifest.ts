@@ -14,6 +14,8 @@ import type { SignaturePlace } from "./place.ts";
 export const SIGNATURE = "dev.cosignproject.cosign/signature";
 /** Annotation of a layer that is an envelope: what the statement in it is. */
 export const PREDICATE = "predicateType";
+/** Of all versions. */
+const BUNDLE_TYPE = /^application\/vnd\.dev\.sigstore\.bundle\b.*json\b/;
 /** Signatures of one image; each is read and checked. */
 const SIGNATURES_MAX = 256;
 
@@ -67,6 +69,20 @@ export async function layersAbout(
     const artifact = await manifestUnder(place, name);
     // What the list says of it may be wrong.
     if (artifact?.manifest.subject?.digest === digest) take(artifact.manifest, `${place.shown}@${name}`);
+  }
+  return found;
+}
+
+/** Sigstore bundles among the artifacts that refer to an image: where cosign 3 puts signatures. Throws as `layersAbout`. */
+export async function bundlesAbout(place: SignaturePlace, digest: Digest): Promise<readonly FoundLayer[]> {
+  const found: FoundLayer[] = [];
+  for (const { digest: name, artifactType } of await place.referrers(digest)) {
+    if (!BUNDLE_TYPE.test(artifactType ?? "")) continue;
+    const artifact = await manifestUnder(place, name);
+    if (artifact?.manifest.subject?.digest !== digest) continue;
+    const [descriptor] = artifact.manifest.layers;
+    if (descriptor !== undefined && BUNDLE_TYPE.test(descriptor.mediaType))
+      found.push({ descriptor, shown: `${place.shown}@${name}` });
   }
   return found;
 }

@@ -13,8 +13,16 @@ import { layoutPlace, registryPlace, type SignaturePlace } from "./place.ts";
 import type { Signing } from "./contract.ts";
 import { signImage } from "./sign.ts";
 
-/** Refuses to sign what has no place or no name for it. Throws OUTPUT_INVALID. */
-export function checkSigning(outputs: readonly Output[], signings: readonly Signing[]): void {
+/** Refuses to sign what has no place or no name for it, or is not there. `isAttested`: there will be attestations. Throws OUTPUT_INVALID. */
+export function checkSigning(
+  outputs: readonly Output[],
+  signings: readonly Signing[],
+  isAttested: boolean,
+): void {
+  if (!isAttested && signings.some(({ attestations }) => attestations))
+    throw new BuildError("OUTPUT_INVALID", "--sign: there are no attestations to sign", {
+      hint: "add --provenance=true or --sbom=true",
+    });
   let isAny = false;
   for (const output of outputs) {
     if (output.kind === "image" && output.push) isAny = true;

@@ -7,7 +7,7 @@ import { hexOf } from "../../solver/graph/digest.ts";
 import { IN_TOTO_TYPE } from "../attestation/statement.ts";
 import { DSSE_MAX_BYTES, isEnvelopeSignedBy, parseEnvelope } from "./dsse.ts";
 import { isSignedBy } from "./keys.ts";
-import { layersAbout, SIGNATURE } from "./manifest.ts";
+import { bundlesAbout, layersAbout, SIGNATURE } from "./manifest.ts";
 import { type Payload, parsePayload, PAYLOAD_MAX_BYTES } from "./payload.ts";
 import type { SignaturePlace } from "./place.ts";
 import { SIGNATURES, SIGNED_STATEMENTS } from "./sign.ts";
@@ -17,6 +17,9 @@ const ENVELOPES_MAX = 64;
 
 /** Exit codes of `cosign verify` (cmd/cosign/errors/exit_codes.go). */
 export const EXIT_CODES = { unsigned: 10, unknownTag: 11, unmatched: 12 } as const;
+
+/** Type of the statement that is the signature of an image for cosign 3. */
+export const SIGN_TYPE = "https://sigstore.dev/cosign/sign/v1";
 
 export interface SignatureChecks {
   /** One of them has made the signature. */
@@ -70,13 +73,17 @@ export async function verifiedStatements(
   type: string | null,
 ): Promise<Found<SignedStatement>> {
   const layers = await layersAbout(place, digest, SIGNED_STATEMENTS);
-  if (layers.length > ENVELOPES_MAX)
+  const bundles = await bundlesAbout(place, digest);
+  const all = [...layers, ...bundles];
+  if (all.length > ENVELOPES_MAX)
     throw new BuildError(
       "LIMIT_EXCEEDED",
       `${place.shown}: more than ${ENVELOPES_MAX} signed attestations of one image`,
     );
-  return await sorted(layers, async ({ descriptor, shown }) => {
-    const bytes = await place.blob(descriptor, DSSE_MAX_BYTES);
+  return await sorted(all, async (layer) => {
+    const { descriptor, shown } = layer;
+    const blob = await place.blob(descriptor, DSSE_MAX_BYTES);
+    const bytes = bundles.includes(layer) ? envelopeIn(blob, shown) : blob;
     const envelope = parseEnvelope(bytes, shown);
     if (!keys.some((key) => isEnvelopeSignedBy(key, envelope)))
       throw failure(`${shown}: it is not signed by ${keysIn({ keys })}`);
@@ -90,6 +97,37 @@ export async function verifiedStatements(
       throw failure(`${shown}: the statement is of type ${printable(predicateType, 100)}`);
     return { predicateType, envelope: bytes };
   });
+}
+
+/** Bundles beside an image that `verify` takes, with statements of a type. Throws as verifiedSignatures. */
+export async function verifiedBundles<T extends { readonly predicateType: string }>(
+  place: SignaturePlace,
+  digest: Digest,
+  type: string,
+  verify: (bundle: { readonly text: string; readonly name: string }, image: Digest) => Promise<T>,
+): Promise<Found<T>> {
+  const bundles = await bundlesAbout(place, digest);
+  if (bundles.length > ENVELOPES_MAX)
+    throw new BuildError("LIMIT_EXCEEDED", `${place.shown}: more than ${ENVELOPES_MAX} bundles of one image`);
+  return await sorted(bundles, async ({ descriptor, shown }) => {
+    const text = Buffer.from(await place.blob(descriptor, DSSE_MAX_BYTES)).toString("utf8");
+    const verified = await verify({ text, name: shown }, digest);
+    if (verified.predicateType !== type)
+      throw failure(`${shown}: the statement is of type ${printable(verified.predicateType, 100)}`);
+    return verified;
+  });
+}
+
+/** The envelope in a bundle; of a key nothing else in it is needed. Throws SIGNATURE_INVALID. */
+function envelopeIn(bundle: Uint8Array, shown: string): Uint8Array {
+  let json: { readonly dsseEnvelope?: unknown } | null;
+  try {
+    json = JSON.parse(Buffer.from(bundle).toString("utf8")) as typeof json;
+  } catch (cause) {
+    throw new BuildError("SIGNATURE_INVALID", `${shown}: the bundle is not JSON`, { cause });
+  }
+  if (json?.dsseEnvelope === undefined) throw failure(`${shown}: the bundle has no signed statement`);
+  return Buffer.from(JSON.stringify(json.dsseEnvelope));
 }
 
 /** Type and subjects (SHA-256 in hexadecimal) of a statement. Throws SIGNATURE_INVALID. */
@@ -125,6 +163,16 @@ export function noneVerified(shown: string, what: string, rejected: readonly str
   });
 }
 
+/** A broken or missing one says nothing about the others. That a registry cannot be reached is another matter. */
+const OF_ONE: readonly BuildError["code"][] = [
+  "SIGNATURE_INVALID",
+  "LIMIT_EXCEEDED",
+  "DIGEST_MISMATCH",
+  "FILE_INVALID",
+  "REGISTRY_NOT_FOUND",
+  "IMAGE_UNKNOWN",
+];
+
 async function sorted<A, T>(all: readonly A[], check: (one: A) => Promise<T>): Promise<Found<T>> {
   const verified: T[] = [];
   const rejected: string[] = [];
@@ -132,9 +180,7 @@ async function sorted<A, T>(all: readonly A[], check: (one: A) => Promise<T>): P
     try {
       verified.push(await check(one));
     } catch (error) {
-      // A broken one says nothing about the others. What a registry fails with is another matter.
-      if (!(error instanceof BuildError) || !["SIGNATURE_INVALID", "LIMIT_EXCEEDED"].includes(error.code))
-        throw error;
+      if (!(error instanceof BuildError) || !OF_ONE.includes(error.code)) throw error;
       rejected.push(error.message);
     }
   }

@@ -2,12 +2,13 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { createPrivateKey, createPublicKey, sign } from "node:crypto";
+import { createHash, createPrivateKey, createPublicKey, sign } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { type BundleChecks, verifyBundle } from "../../../exporters/signature/bundle.ts";
 import { BuildError } from "../../../solver/graph/error.ts";
 import type { Digest } from "../../../solver/graph/digest.ts";
 import { needs } from "../../support/needs.ts";
+import { startOci11Registry } from "../../support/oci11-registry.ts";
 import { temporaryDir } from "../../support/store.ts";
 import { tsbuild } from "../../support/cli.ts";
 import { self } from "../../support/unprivileged.ts";
@@ -19,7 +20,7 @@ const WHO = "me@example.com";
 const ISSUER = "https://issuer.example";
 
 describe("sigstore bundles", function () {
-  this.timeout(20_000);
+  this.timeout(60_000);
   const dir = temporaryDir(self());
   const at = (name: string): string => dir.at(`pki/${name}`);
   const openssl = (...args: string[]): void =>
@@ -79,9 +80,11 @@ describe("sigstore bundles", function () {
     readonly hasTime?: boolean;
     readonly key?: boolean;
     readonly change?: (payload: Buffer) => Buffer;
+    readonly predicateType?: string;
   }
   /** A bundle as cosign writes it, but for the transparency log, which nobody can write by hand. */
   const bundle = ({
+    predicateType = "https://example.com/made",
     image = IMAGE,
     type = IN_TOTO,
     hasTime = true,
@@ -92,7 +95,7 @@ describe("sigstore bundles", function () {
       JSON.stringify({
         _type: "https://in-toto.io/Statement/v1",
         subject: [{ name: "x", digest: { sha256: image.slice(7) } }],
-        predicateType: "https://example.com/made",
+        predicateType,
         predicate: {},
       }),
     );
@@ -209,6 +212,61 @@ describe("sigstore bundles", function () {
         /r\.json: it is not a trusted root/,
         "FILE_INVALID",
       );
+  });
+
+  it("beside an image, as cosign 3 puts them, are found there: of keys and of identities", async () => {
+    await using registry = await startOci11Registry();
+    const put = async (path: string, body: Buffer, type: string): Promise<string> => {
+      const headers = { "content-type": type };
+      const answer = await fetch(`${registry.origin}/v2/app/${path}`, { method: "PUT", headers, body });
+      assert.equal(answer.status, 201);
+      return answer.headers.get("docker-content-digest") ?? "";
+    };
+    const manifestType = "application/vnd.oci.image.manifest.v1+json";
+    const bundleType = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    const blobOf = async (bytes: Buffer, mediaType: string) => {
+      const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+      await put(`blobs/uploads/1?digest=${digest}`, bytes, "application/octet-stream");
+      return { mediaType, digest, size: bytes.length };
+    };
+    const config = await blobOf(Buffer.from("{}"), "application/vnd.oci.empty.v1+json");
+    const manifest = (more: object): Buffer =>
+      Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: manifestType, config, layers: [], ...more }));
+    const run = (...args: string[]) =>
+      tsbuild(["verify-signature", ...args, `${registry.host}/app:1`], {
+        ...{ account: self(), root: dir.at("store"), cwd: dir.path },
+      });
+    const image = manifest({});
+    const digest = (await put("manifests/1", image, manifestType)) as Digest;
+    const attach = async (text: string): Promise<void> => {
+      const layer = await blobOf(Buffer.from(text), bundleType);
+      const subject = { mediaType: manifestType, digest, size: image.length };
+      const artifact = manifest({ artifactType: bundleType, layers: [layer], subject });
+      const own = `sha256:${createHash("sha256").update(artifact).digest("hex")}`;
+      await put(`manifests/${own}`, artifact, manifestType);
+    };
+    writeFileSync(at("root.json"), root());
+    openssl("pkey", "-in", "leaf.key", "-pubout", "-out", "leaf.pub");
+    openssl("pkey", "-in", "tsa.key", "-pubout", "-out", "tsa.pub");
+    const lax = ["--insecure-ignore-tlog", "--insecure-ignore-sct", "--trusted-root", at("root.json")];
+    const who = ["--certificate-identity", WHO, "--certificate-oidc-issuer", ISSUER];
+    assert.equal((await run(...lax, ...who)).code, 10);
+    const predicateType = "https://sigstore.dev/cosign/sign/v1";
+    await attach("no bundle at all");
+    await attach(bundle({ image: digest, predicateType, key: true, hasTime: false }));
+    const byKey = await run("--key", at("leaf.pub"));
+    assert.equal(byKey.code, 0, byKey.stderr);
+    assert.match(byKey.stdout, new RegExp(`"docker-manifest-digest":"${digest}"`));
+    assert.equal((await run("--key", at("tsa.pub"))).code, 12);
+    assert.equal((await run(...lax, ...who)).code, 12);
+    await attach(bundle({ image: digest, predicateType }));
+    await attach(bundle({ image: digest }));
+    const byIdentity = await run(...lax, ...who);
+    assert.equal(byIdentity.code, 0, byIdentity.stderr);
+    assert.equal(byIdentity.stdout.trim().split("\n").length, 1);
+    assert.equal((await run(...lax, ...who, "--type", "https://example.com/made")).code, 0);
+    const strangers = ["--certificate-identity", "you@example.com", "--certificate-oidc-issuer", ISSUER];
+    assert.match((await run(...lax, ...strangers)).stderr, /app:1: no matching bundles: /);
   });
 
   it("are verified by the command without any network, for an image named by its digest", async () => {

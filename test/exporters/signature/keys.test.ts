@@ -32,7 +32,7 @@ const refused = async (work: () => Promise<unknown>, code: string, words: RegExp
 };
 
 describe("keys of signatures", function () {
-  this.timeout(20_000);
+  this.timeout(60_000);
   const kinds = {
     "ECDSA P-256": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
     "ECDSA P-384": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
