@@ -49,6 +49,21 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./commands/sbom.ts"),
   },
   {
+    name: "sign",
+    summary: "Sign images in registries and OCI layouts",
+    load: () => import("./commands/sign.ts"),
+  },
+  {
+    name: "verify-signature",
+    summary: "Verify signatures of images and attestations",
+    load: () => import("./commands/verify-signature.ts"),
+  },
+  {
+    name: "generate-key-pair",
+    summary: "Make a pair of keys for signatures",
+    load: () => import("./commands/generate-key-pair.ts"),
+  },
+  {
     name: "explain",
     summary: "Explain why the steps of the last build ran",
     load: () => import("./commands/explain.ts"),

@@ -146,6 +146,18 @@ export const BUILD_FLAGS: CommandFlags = {
     },
     { name: "shm-size", kind: "string", value: "bytes", help: 'Size of "/dev/shm" in RUN' },
     {
+      name: "sign",
+      kind: "list",
+      value: "key=FILE,...",
+      help: 'Sign what is pushed or written (format: "key=cosign.key[,attestations=true]")',
+    },
+    {
+      name: "signature-policy",
+      kind: "string",
+      value: "file",
+      help: "Base images have to satisfy this policy (policy.json of podman and skopeo)",
+    },
+    {
       name: "source-policy",
       kind: "list",
       value: "FILE",

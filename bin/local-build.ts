@@ -47,7 +47,8 @@ export async function withLocalBuild<T>(
     const lock = await lockOf(where);
     await using ssh = await openSshSockets(agents, { config, tempDir: () => engine.store.tempDir() });
     const session = openBuildSession(config, where.context, { signal, directories, secrets, ssh: ssh.paths });
-    const plain = buildRequest({ ...asked, ...where, outputs, session, lock });
+    const signing = await readSigning(flags, context);
+    const plain = buildRequest({ ...asked, ...where, outputs, session, lock, ...signing });
     const request =
       plain.attestations === null
         ? plain
@@ -64,6 +65,22 @@ export async function withLocalBuild<T>(
   } finally {
     if (scratch !== null) rmSync(scratch, { recursive: true, force: true });
   }
+}
+
+/** --sign and --signature-policy. */
+async function readSigning(
+  flags: ParsedFlags,
+  context: CommandContext,
+): Promise<Pick<BuildRequest, "signings" | "signaturePolicy">> {
+  const [values, policy] = [flags.all("sign"), flags.one("signature-policy") ?? ""];
+  const [signing, policies] = await Promise.all([
+    values.length === 0 ? null : import("./sign-flags.ts"),
+    policy === "" ? null : import("./signature-policy-file.ts"),
+  ]);
+  return {
+    signings: (await signing?.readSignFlags(values, context)) ?? [],
+    signaturePolicy: (await policies?.readSignaturePolicy(policy, context)) ?? null,
+  };
 }
 
 /** The repositories of --allow-frontend, none: any; null: frontends in images are not run. */

@@ -110,7 +110,7 @@ const LOOPBACK = /^(?:localhost|127\.\d+\.\d+\.\d+|::1)$/;
 /** Flags of the engine, the store and the registries of this machine mean nothing on another. */
 function refuseLocal(flags: ParsedFlags): void {
   const hint = "it is a setting of builds on this machine";
-  for (const name of ["allow-frontend", "explain", "max-storage", "oci-runtime"])
+  for (const name of ["allow-frontend", "explain", "max-storage", "oci-runtime", "sign", "signature-policy"])
     if (flags.has(name) && flags.one(name) !== "false") throw unsupported(`--${name}`, hint);
   if (flags.has("lock"))
     throw unsupported(

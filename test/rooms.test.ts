@@ -79,6 +79,7 @@ const DOORS: readonly string[] = [
   "bin/engine/defaults.ts", // requests without flags
   "bin/engine/cache-location.ts",
   "bin/engine/cache-mounts.ts",
+  "bin/engine/signature-policy.ts", // what images have to be signed by
   "bin/engine/source-policy.ts", // rules about sources
   "bin/engine/lock.ts", // what references stand for
   "bin/engine/lock-document.ts", // the file that says so
@@ -116,6 +117,7 @@ const DOORS: readonly string[] = [
   "exporters/go-json.ts", // JSON as docker buildx prints it
   "exporters/raw-index.ts", // indexes that are joined and cut
   "exporters/file-output.ts", // files that appear whole
+  "exporters/signature/*", // keys, signing and verifying, also by commands of their own
   "exporters/writable.ts", // whether they can be
   "exporters/output-grammar.ts", // the words of --output
   "worker/worker.ts",
@@ -204,6 +206,7 @@ const DOORS: readonly string[] = [
   "cache/registry/image-archive.ts", // load
   "cache/registry/layout.ts",
   "cache/registry/reference.ts",
+  "cache/registry/referrers.ts", // the name of a list where registries make none
   "cache/registry/transport.ts", // downloads by URL go the same way
   "cache/registry/exchange.ts",
   "cache/registry/pace.ts",
@@ -212,6 +215,10 @@ const DOORS: readonly string[] = [
 /** Who may use which package: each one is behind a file or two of ours. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "@bufbuild/protobuf": ["bin/wire", "bin/daemon", "bin/remote"],
+  "@noble/ciphers": ["exporters/signature/sigstore-key.ts"],
+  "@sigstore/bundle": ["exporters/signature/sigstore-bundle.ts"],
+  "@sigstore/protobuf-specs": ["exporters/signature/sigstore-bundle.ts"],
+  "@sigstore/verify": ["exporters/signature/sigstore-bundle.ts"],
   "@opentelemetry/api": ["bin/otlp.ts"],
   "@opentelemetry/core": ["bin/otlp.ts"],
   "@opentelemetry/exporter-trace-otlp-proto": ["bin/otlp.ts"],

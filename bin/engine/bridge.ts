@@ -377,6 +377,8 @@ async function openBuild(
   const caches = cacheFrom.length + terms.cacheTo.length > 0 ? await import("./build-caches.ts") : null;
   const imports = (await caches?.openBuildImports(parts, cacheFrom, useRegistry, emit)) ?? null;
   if (imports !== null) parts.use(imports);
+  const { signaturePolicy = null } = terms;
+  const signatures = signaturePolicy === null ? null : await import("./signature-policy.ts");
   const worker = parts.use(
     openWorker({
       store: parts.store,
@@ -392,6 +394,9 @@ async function openBuild(
       limits: terms.limits,
       signal,
       keepsFailed,
+      ...(signatures === null || signaturePolicy === null
+        ? {}
+        : { admitImage: signatures.openSignatureGate(signaturePolicy, useRegistry) }),
       ...(caches === null || imports === null
         ? {}
         : {

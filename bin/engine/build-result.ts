@@ -87,6 +87,13 @@ export async function solveAndExport(
       ...(asksProvenance === null ? [] : [asksProvenance]),
     ],
   });
+  const { signings = [] } = terms;
+  if (signings.length > 0)
+    (await import("../../exporters/signature/output.ts")).checkSigning(
+      outputs,
+      signings,
+      sbom !== null || asksProvenance !== null,
+    );
   await checkPlaces(outputs, terms);
   const groups = groupsOf(asked.images);
   const caches =
@@ -199,6 +206,7 @@ export async function solveAndExport(
       epochSeconds,
       nowMs: Date.now,
       attestations,
+      signings,
     },
   );
   const [first] = groups;

@@ -33,8 +33,10 @@ import type { Annotation } from "../../exporters/annotations.ts";
 import type { AttestationTerms } from "../../exporters/attestation/grammar.ts";
 import type { FrontendCall } from "../../exporters/attestation/provenance.ts";
 import type { Output } from "../../exporters/output-grammar.ts";
+import type { Signing } from "../../exporters/signature/contract.ts";
 import type { CacheFrom, CacheLocation, CacheTo, GhaLocation } from "./cache-location.ts";
 import type { Lock, LockTerms } from "./lock.ts";
+import type { SignaturePolicy } from "./signature-policy.ts";
 import type { SourcePolicy } from "./source-policy.ts";
 import type { CheckResult, FrontendInput, Outline, ResolvedImage, Target } from "../../frontend/contract.ts";
 
@@ -182,6 +184,10 @@ export interface BuildTerms {
   readonly lock: LockTerms | null;
   /** What is to be said of the results; null: nothing. */
   readonly attestations: AttestationTerms | null;
+  /** What base images have to be signed by; left out: nothing is asked for. */
+  readonly signaturePolicy?: SignaturePolicy | null;
+  /** How exported images are signed; left out: they are not. */
+  readonly signings?: readonly Signing[];
   /** The client's side: directories, secrets, agents, credentials, outputs. */
   readonly session: Session;
 }
