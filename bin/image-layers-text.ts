@@ -2,7 +2,8 @@
 
 import { formatPlatform } from "../solver/graph/op.ts";
 import type { LayerFile, LayerReport } from "./engine/images/contract.ts";
-import { type Fields, humanSize, renderTable } from "./format.ts";
+import { humanSize, renderTable } from "./format.ts";
+import type { Fields } from "./format-template.ts";
 import { cleanText } from "./log-text.ts";
 
 const CREATED_BY_MAX = 80;

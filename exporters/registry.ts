@@ -12,7 +12,6 @@ import type { Descriptor } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
 import { type Assembled, blobBytes, layersOf } from "./assembled.ts";
 import type { ImageOutput } from "./output-grammar.ts";
-import { pushReferrer } from "./referrers.ts";
 import { during, lineOf } from "./shown.ts";
 import type { ExportDeps, OutputContext } from "./contract.ts";
 import type { RemoteBlob } from "../cache/contract.ts";
@@ -159,9 +158,11 @@ async function pushManifests(
     await during(context, `pushing manifest for ${name}`, async () => {
       if (isFirst && assembled.isIndex)
         for (const { manifest } of assembled.images) await put(manifest.descriptor.digest, manifest);
-      if (isFirst)
-        for (const referrer of assembled.referrers ?? [])
+      if (isFirst && assembled.referrers !== undefined) {
+        const { pushReferrer } = await import("./referrers.ts");
+        for (const referrer of assembled.referrers)
           await pushReferrer(registry, repository, referrer, { signal });
+      }
       // Whoever asks for signatures finds them with the name.
       if (isFirst && (context.signings?.length ?? 0) > 0) {
         const { signPushed } = await import("./signature/output.ts");

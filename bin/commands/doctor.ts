@@ -5,7 +5,7 @@ import { colourTable } from "../colours.ts";
 import { searchPath } from "../engine/request.ts";
 import { withStore } from "../local-store.ts";
 import { cleanText } from "../log-text.ts";
-import { renderFormat } from "../format.ts";
+import { renderFormat } from "../format-template.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Colours } from "../colours.ts";
 import type { Command } from "../command.ts";

@@ -1,7 +1,7 @@
 // tsbuild du: disk usage of the local store: a summary like "docker system df", then the format of "docker buildx du".
 
 import { openLocalEngine } from "../local-store.ts";
-import { goTime, humanSize, renderFormat, renderTable } from "../format.ts";
+import { goTime, humanSize, renderTable } from "../format.ts";
 import { cleanText } from "../log-text.ts";
 import { lastUsed, usageColumns, usageSummary } from "../usage-text.ts";
 import type { UsageEntry } from "../../cache/usage-entry.ts";
@@ -39,7 +39,7 @@ export const command: Command = {
     const format = flags.one("format");
     if (format !== null && format !== "" && format !== "table") {
       const rows = sorted.map((entry) => describe(entry, nowMs));
-      print(renderFormat(format, rows));
+      print((await import("../format-template.ts")).renderFormat(format, rows));
       return 0;
     }
     print(`${usageSummary(entries)}\n`);

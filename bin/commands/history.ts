@@ -2,7 +2,7 @@
 
 import { BuildError } from "../../solver/graph/error.ts";
 import type { HistoryEntry } from "../../solver/graph/request.ts";
-import { goTime, humanDuration, humanSize, renderFormat, renderTable } from "../format.ts";
+import { goTime, humanDuration, humanSize, renderTable } from "../format.ts";
 import { cleanText } from "../log-text.ts";
 import { withStore } from "../local-store.ts";
 import type { Command } from "../command.ts";
@@ -57,7 +57,8 @@ export const command: Command = {
 
     const format = flags.one("format");
     if (flags.bool("quiet")) print(rows.map((row) => `${row.ID}\n`).join(""));
-    else if (format !== null && format !== "" && format !== "table") print(renderFormat(format, rows));
+    else if (format !== null && format !== "" && format !== "table")
+      print((await import("../format-template.ts")).renderFormat(format, rows));
     else {
       print(
         renderTable(

@@ -1,6 +1,6 @@
 // tsbuild images
 
-import { goTime, humanDuration, humanSize, renderFormat, renderTable } from "../format.ts";
+import { goTime, humanDuration, humanSize, renderTable } from "../format.ts";
 import type { LocalImage } from "../engine/local-images.ts";
 import { withStore } from "../local-store.ts";
 import type { Command } from "../command.ts";
@@ -41,7 +41,8 @@ export const command: Command = {
 
     const format = flags.one("format");
     if (flags.bool("quiet")) print(shown.map((row) => `${row.ID}\n`).join(""));
-    else if (format !== null && format !== "" && format !== "table") print(renderFormat(format, shown));
+    else if (format !== null && format !== "" && format !== "table")
+      print((await import("../format-template.ts")).renderFormat(format, shown));
     else print(renderTable(columns(flags.bool("digests")), shown));
     return 0;
   },

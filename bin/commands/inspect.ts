@@ -1,6 +1,5 @@
 // tsbuild inspect: images in the format of docker's "image inspect".
 
-import { fillTemplate, renderFormat } from "../format.ts";
 import { withStore } from "../local-store.ts";
 import type { Store } from "../../cache/contract.ts";
 import type { Command } from "../command.ts";
@@ -21,8 +20,12 @@ export const command: Command = {
       return described;
     });
     const format = flags.one("format");
-    if (!format) print(`${JSON.stringify(found, null, 4)}\n`);
-    else if (format === "json") print(renderFormat("json", found));
+    if (!format) {
+      print(`${JSON.stringify(found, null, 4)}\n`);
+      return 0;
+    }
+    const { fillTemplate, renderFormat } = await import("../format-template.ts");
+    if (format === "json") print(renderFormat("json", found));
     else for (const fields of found) print(`${fillTemplate(format, fields)}\n`);
     return 0;
   },

@@ -1,5 +1,6 @@
 import { equal, throws } from "node:assert/strict";
-import { humanDuration, humanSize, parseDuration, renderFormat, renderTable } from "../../bin/format.ts";
+import { humanDuration, humanSize, parseDuration, renderTable } from "../../bin/format.ts";
+import { renderFormat } from "../../bin/format-template.ts";
 import { cutText, textWidth } from "../../bin/text-width.ts";
 
 describe("output for people", () => {

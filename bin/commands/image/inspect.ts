@@ -74,7 +74,7 @@ async function layersText(text: string, flags: ParsedFlags, context: CommandCont
   const { reportFields, reportText } = await import("../../image-layers-text.ts");
   const format = flags.one("format") ?? "";
   if (format === "") return reportText(report, flags.bool("layers") || count === 0);
-  const { renderFormat } = await import("../../format.ts");
+  const { renderFormat } = await import("../../format-template.ts");
   return renderFormat(format, [reportFields(report)]);
 }
 
@@ -93,7 +93,7 @@ async function inspectAll(
   context: CommandContext,
 ): Promise<number> {
   const platform = await onePlatform(flags);
-  const { fillTemplate, renderFormat } = await import("../../format.ts");
+  const { fillTemplate, renderFormat } = await import("../../format-template.ts");
   const found: Record<string, unknown>[] = [];
   for (const address of addresses) {
     const described = await withImages(`inspecting ${address.text}`, flags, context, (tools) =>

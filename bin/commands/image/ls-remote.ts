@@ -1,6 +1,7 @@
 // tsbuild image ls-remote: the tags of a repository.
 
-import { humanSize, renderFormat, renderTable } from "../../format.ts";
+import { humanSize, renderTable } from "../../format.ts";
+import { renderFormat } from "../../format-template.ts";
 import { IMAGE_FLAGS, repositoryOf, withImages } from "../../image-command.ts";
 import { cleanText } from "../../log-text.ts";
 import type { Command } from "../../command.ts";

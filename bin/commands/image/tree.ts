@@ -21,7 +21,7 @@ export const command: Command = {
       const { name, graph } = await tools.open(address);
       const { treeFields, treeText } = await import("../../image-tree.ts");
       if (format === "") return treeText(name, graph, flags.bool("no-trunc"));
-      const { renderFormat } = await import("../../format.ts");
+      const { renderFormat } = await import("../../format-template.ts");
       return renderFormat(format, [treeFields(name, graph)]);
     });
     if (printed === null) return 1;
