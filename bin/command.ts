@@ -19,3 +19,11 @@ export interface Command {
   /** Returns the exit code; throws BuildError for what the user is to be told. */
   run(flags: ParsedFlags, context: CommandContext): Promise<number>;
 }
+
+/** A command by its name. Only the module of the called command is loaded. */
+export interface CommandEntry {
+  readonly name: string;
+  /** One line for the help. */
+  readonly summary: string;
+  readonly load: () => Promise<{ readonly command: Command }>;
+}

@@ -1,15 +1,15 @@
 // The commands: name, one line for the help, and the module. Only the module of the called command is loaded.
 
-import type { Command } from "./command.ts";
-
-export interface CommandEntry {
-  readonly name: string;
-  readonly summary: string;
-  readonly load: () => Promise<{ readonly command: Command }>;
-}
+import type { CommandEntry } from "./command.ts";
+import { IMAGE_COMMANDS } from "./image-commands.ts";
 
 export const COMMANDS: readonly CommandEntry[] = [
   { name: "build", summary: "Build an image from a Dockerfile", load: () => import("./commands/build.ts") },
+  {
+    name: "update",
+    summary: "Resolve the references of a build anew, and show what changes in its lock file",
+    load: () => import("./commands/update.ts"),
+  },
   { name: "run", summary: "Run a command in an image", load: () => import("./commands/run.ts") },
   {
     name: "images",
@@ -94,6 +94,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "Keep named builders elsewhere: ls, add, rm, use, inspect",
     load: () => import("./commands/builder.ts"),
   },
+  {
+    name: "image",
+    summary: "Copy, inspect, join and change images in registries, layouts and archives",
+    load: () => import("./commands/image.ts"),
+  },
+  {
+    name: "imagetools",
+    summary: "Create and inspect images in registries, as docker buildx imagetools does",
+    load: () => import("./commands/imagetools.ts"),
+  },
   { name: "version", summary: "Print the version", load: () => import("./commands/version.ts") },
 ];
 
@@ -112,6 +122,12 @@ export function resolveAlias(words: readonly string[]): readonly string[] {
   // Of docker's "builder" and of buildx, as far as it is about builders.
   if ((first === "builder" || first === "buildx") && BUILDER_ACTIONS.includes(second))
     return ["builder", second, ...rest];
+  const [third = ""] = rest;
+  if (first === "buildx" && second === "imagetools") return resolveAlias(words.slice(1));
+  const own = `${first} ${first === "image" && second === "cp" ? "copy" : second}`;
+  if (IMAGE_COMMANDS.some((command) => command.name === own)) return [own, ...rest];
+  if ((first === "image" || first === "imagetools") && second === "help")
+    return [`${first} ${third}`, "--help"];
   if (!["image", "buildx", "builder"].includes(first) || second === "" || second.startsWith("-"))
     return words;
   const name =

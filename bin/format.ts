@@ -1,6 +1,7 @@
-// Human-readable output: sizes, ages, tables, and --format with the commonly used subset of Go templates.
+// Human-readable output: sizes, ages, tables, and --format.
 
 import { BuildError } from "../solver/graph/error.ts";
+import { compileTemplate } from "./go-template.ts";
 
 /** Bytes as `docker images` prints them: three significant digits, units of 1000. */
 export function humanSize(bytes: number): string {
@@ -91,7 +92,10 @@ export function renderFormat(format: string, rows: readonly Fields[]): string {
   const template = (isTable ? format.slice(5).trimStart() : format)
     .replaceAll("\\t", "\t")
     .replaceAll("\\n", "\n");
-  if (!isTable) return rows.map((row) => `${fillTemplate(template, row)}\n`).join("");
+  if (!isTable) {
+    const filled = compileTemplate(template, { isStrict: true });
+    return rows.map((row) => `${filled(row)}\n`).join("");
+  }
   const columns = template.split("\t").map((cell) => ({
     title: cell.replace(/\{\{[^}]*?\.?(\w+)\s*\}\}/g, (_, name: string) =>
       name.replace(/(?<=[a-z])(?=[A-Z])/g, " ").toUpperCase(),
@@ -101,38 +105,7 @@ export function renderFormat(format: string, rows: readonly Fields[]): string {
   return renderTable(columns, rows);
 }
 
-/** {{.Field}}, {{.A.B}}, {{json .}}, {{json .A}}. Unknown fields throw USAGE, as Go's templates do. */
+/** A template of Go (go-template.ts) filled in. Unknown fields throw USAGE, as Go's templates do. */
 export function fillTemplate(template: string, fields: Fields): string {
-  return template.replace(/\{\{-?\s*(.*?)\s*-?\}\}/g, (whole, expression: string) => {
-    const match = /^(json\s+)?((?:\.\w*)+)$/.exec(expression);
-    if (match === null) {
-      throw new BuildError("USAGE", `--format: ${whole} is not supported`, {
-        hint: "supported are {{.Field}}, {{json .}} and {{json .Field}}",
-      });
-    }
-    const path = (match[2] as string).split(".").filter((name) => name !== "");
-    let value: unknown = fields;
-    for (const name of path) {
-      const known = typeof value === "object" && value !== null && Object.hasOwn(value, name);
-      if (!known && value === fields) {
-        throw new BuildError("USAGE", `--format: no field "${name}"`, {
-          hint: `known are ${Object.keys(fields).join(", ")}`,
-        });
-      }
-      value = known ? (value as Record<string, unknown>)[name] : undefined;
-    }
-    if (match[1] !== undefined) return JSON.stringify(value ?? null);
-    return goText(value);
-  });
-}
-
-/** A value as Go prints it with %v. */
-function goText(value: unknown): string {
-  if (value === undefined || value === null) return "<no value>";
-  if (Array.isArray(value)) return `[${value.map(goText).join(" ")}]`;
-  if (typeof value === "object") {
-    const entries = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1));
-    return `map[${entries.map(([key, entry]) => `${key}:${goText(entry)}`).join(" ")}]`;
-  }
-  return typeof value === "string" ? value : JSON.stringify(value);
+  return compileTemplate(template, { isStrict: true })(fields);
 }

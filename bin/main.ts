@@ -11,7 +11,9 @@ import {
   type CommandSpec,
   type ParsedFlags,
 } from "./args.ts";
-import { COMMANDS, type CommandEntry, resolveAlias } from "./commands.ts";
+import type { CommandEntry } from "./command.ts";
+import { COMMANDS, resolveAlias } from "./commands.ts";
+import { IMAGE_COMMANDS } from "./image-commands.ts";
 import { readConfig } from "./config.ts";
 import { registryFlags } from "./flags-registry.ts";
 import { Interrupted, listenForSignals, type Signals } from "./signals.ts";
@@ -84,7 +86,8 @@ async function main(args: readonly string[], signals: Signals): Promise<number> 
       return name === undefined && !top.bool("help") && args.length > 0 ? 1 : 0;
     }
     const leading = args.slice(0, args.length - top.positionals.length);
-    if (name === "help") return await runCommand(entryOf(words[1] ?? ""), ["--help"], signals.signal);
+    if (name === "help")
+      return await runCommand(entryOf(resolveAlias(words.slice(1))[0] ?? ""), ["--help"], signals.signal);
     const entry = entryOf(name);
     if (name === "run") prefixCode = 125;
     return await runCommand(entry, [...leading, ...words.slice(1)], signals.signal, (flags) => {
@@ -142,7 +145,7 @@ async function runCommand(
 }
 
 function entryOf(name: string): CommandEntry {
-  const entry = COMMANDS.find((candidate) => candidate.name === name);
+  const entry = [...COMMANDS, ...IMAGE_COMMANDS].find((candidate) => candidate.name === name);
   if (entry !== undefined) return entry;
   const near = nearest(
     name,

@@ -25,3 +25,8 @@ export function noteOrigin(
     [repository, ...(known ?? []).filter((one) => one !== repository)].slice(0, ORIGINS_MAX),
   );
 }
+
+/** Repositories whose registry has been seen to have it, the latest first. */
+export function originsOf(records: Pick<Records, "get">, digest: Digest): readonly string[] {
+  return records.get<readonly string[]>(ORIGIN_SPACE, digest) ?? [];
+}

@@ -2,7 +2,8 @@
 
 import { endOf } from "../cache/program.ts";
 import { familiarReference, parseReference } from "../cache/registry/reference.ts";
-import { hexOf } from "../solver/graph/digest.ts";
+import { blobPath } from "../cache/registry/layout.ts";
+import type { Digest } from "../solver/graph/digest.ts";
 import { BuildError, printable } from "../solver/graph/error.ts";
 import type { Assembled } from "./assembled.ts";
 import { writeToStream } from "./file-output.ts";
@@ -23,21 +24,39 @@ export interface NamedImage {
   readonly names: readonly string[];
 }
 
-/** manifest.json of `docker save`: the paths of config and layers, and short names (null without one). It knows no images of
- *  several platforms: those are in the index alone, but for an index of which one platform is here. */
+/** manifest.json of `docker save`. It knows no images of several platforms: those are in the index alone, but for an index of which one
+ *  platform is here. */
 export function dockerManifest(all: readonly NamedImage[]): Uint8Array {
-  return encodeGoJson(
+  return dockerEntries(
     all.flatMap(({ assembled, names }) => {
       const [image, ...more] = assembled.images.filter(({ manifest }) => !isAttestation(manifest.descriptor));
       if (image === undefined || more.length > 0) return [];
       return [
         {
-          Config: `blobs/sha256/${hexOf(image.config.descriptor.digest)}`,
-          RepoTags: names.length === 0 ? null : names.map((name) => familiarReference(parseReference(name))),
-          Layers: image.layers.map(({ descriptor }) => `blobs/sha256/${hexOf(descriptor.digest)}`),
+          config: image.config.descriptor.digest,
+          layers: image.layers.map(({ descriptor }) => descriptor.digest),
+          names: names.map((name) => familiarReference(parseReference(name))),
         },
       ];
     }),
+  );
+}
+
+/** One image of `docker save`; names as docker prints them. */
+export interface DockerEntry {
+  readonly config: Digest;
+  readonly layers: readonly Digest[];
+  readonly names: readonly string[];
+}
+
+/** The paths of config and layers, and short names (null without one). */
+export function dockerEntries(entries: readonly DockerEntry[]): Uint8Array {
+  return encodeGoJson(
+    entries.map(({ config, layers, names }) => ({
+      Config: blobPath(config),
+      RepoTags: names.length === 0 ? null : names,
+      Layers: layers.map(blobPath),
+    })),
   );
 }
 

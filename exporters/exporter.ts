@@ -22,6 +22,7 @@ import { withWholeBlobs } from "./whole.ts";
 import type { Attestation, ExportContext, ExportDeps, ExportOutcome, OutputContext } from "./contract.ts";
 import type { Lease } from "../cache/contract.ts";
 
+export type { Assembled } from "./assembled.ts";
 export { confirmPushed } from "./names.ts";
 export { pushImage as pushTo } from "./registry.ts";
 export { isAttestation, onlyOf, type StoredImage, storedImage, withOnly } from "./stored.ts";
@@ -84,26 +85,27 @@ export async function saveTogether(
   await asStep(context, () =>
     withWholeBlobs(layers, deps.store, context, async () => {
       const named: NamedImage[] = [];
-      for (const {
-        images,
-        names,
-        annotations,
-        ociTypes,
-        ociArtifact,
-        isIndex,
-        asItIs,
-        attestations,
-      } of all) {
-        const each = { ...context, multiPlatform: isIndex, attestations };
-        const how = { ...output.image, names, annotations, ociTypes, ociArtifact };
-        const assembled =
-          asItIs()?.assembled ??
-          (await assemble(images, { options: how, isPlain: false }, deps, each, lease));
-        named.push({ assembled, names });
-      }
+      for (const one of all)
+        named.push({ assembled: await assembledFrom(one, output, deps, context, lease), names: one.names });
       await exportTogether(named, dest, deps, { ...context, multiPlatform: false });
     }),
   );
+}
+
+/** The documents of an image of the store, and access to its layers: unchanged, or assembled in the form of `output`. The lease holds what
+ *  is made. Throws errors of packing. */
+export async function assembledFrom(
+  { images, names, annotations, ociTypes, ociArtifact, isIndex, asItIs, attestations }: SavedImage,
+  output: Pick<ArchiveOutput, "image">,
+  deps: ExportDeps,
+  context: Omit<OutputContext, "multiPlatform">,
+  lease: Lease,
+): Promise<Assembled> {
+  const stored = asItIs();
+  if (stored !== null) return stored.assembled;
+  const each = { ...context, multiPlatform: isIndex, attestations };
+  const how = { ...output.image, names, annotations, ociTypes, ociArtifact };
+  return await assemble(images, { options: how, isPlain: false }, deps, each, lease);
 }
 
 export interface OutputChecks {

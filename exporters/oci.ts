@@ -19,7 +19,7 @@ import { hexOf } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Descriptor } from "../solver/graph/request.ts";
 import type { WritableBlobs } from "../solver/graph/session.ts";
-import { dockerManifest, loadToDocker, type NamedImage } from "./docker.ts";
+import { type DockerEntry, dockerEntries, dockerManifest, loadToDocker, type NamedImage } from "./docker.ts";
 import { type Assembled, blobBytes, layersOf } from "./assembled.ts";
 import { makeOutputDirectory, outputError, writeOutput, writeTo } from "./file-output.ts";
 import { encodeGoJson } from "./go-json.ts";
@@ -223,7 +223,47 @@ function documentsOf(assembled: Assembled): readonly Document[] {
   return [...all.values()];
 }
 
+/** What is in an archive of one image. */
+export interface ArchiveContent {
+  /** Of index.json. */
+  readonly entry: Descriptor;
+  readonly documents: readonly Document[];
+  readonly blobs: readonly { readonly descriptor: Descriptor; readonly data: TarFile["data"] }[];
+  /** Of docker's manifest.json; null: there is none. */
+  readonly docker: DockerEntry | null;
+}
+
+/** The tar of a layout with one image. */
+export function archiveOf({ entry, documents, blobs, docker }: ArchiveContent): AsyncIterable<Uint8Array> {
+  const files = new Map<string, TarFile>();
+  for (const { descriptor, data } of blobs)
+    files.set(blobPath(descriptor.digest), fileOf(blobPath(descriptor.digest), descriptor.size, data));
+  for (const { bytes, descriptor } of documents)
+    files.set(blobPath(descriptor.digest), fileOf(blobPath(descriptor.digest), bytes.length, bytes));
+  return tarBytes(layoutMembers(files, [entry], docker === null ? null : dockerEntries([docker])));
+}
+
+function fileOf(name: string, size: number, data: TarFile["data"]): TarFile {
+  return { kind: "file", name, size, data };
+}
+
 // containerd sorts its members by name.
+function layoutMembers(
+  blobs: ReadonlyMap<string, TarFile>,
+  entries: readonly Descriptor[],
+  docker: Uint8Array | null,
+): readonly (TarFile | TarDirectory)[] {
+  const file = (name: string, bytes: Uint8Array): TarFile => fileOf(name, bytes.length, bytes);
+  return [
+    { kind: "directory", name: "blobs/" },
+    { kind: "directory", name: "blobs/sha256/" },
+    ...[...blobs.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
+    file("index.json", indexJson(entries)),
+    ...(docker === null ? [] : [file("manifest.json", docker)]),
+    file("oci-layout", LAYOUT_FILE),
+  ];
+}
+
 function members(
   all: readonly NamedImage[],
   isDocker: boolean,
@@ -231,28 +271,14 @@ function members(
   signal: AbortSignal,
 ): readonly (TarFile | TarDirectory)[] {
   const blobs = new Map<string, TarFile>(); // images may share some
-  const add = (descriptor: Descriptor, data: TarFile["data"]): void => {
-    const name = blobPath(descriptor.digest);
-    blobs.set(name, { kind: "file", name, size: descriptor.size, data });
-  };
+  const add = ({ digest, size }: Descriptor, data: TarFile["data"]): void =>
+    void blobs.set(blobPath(digest), fileOf(blobPath(digest), size, data));
   for (const { assembled } of all) {
     for (const { bytes, descriptor } of documentsOf(assembled)) add(descriptor, bytes);
     for (const layer of layersOf(assembled)) add(layer, () => blobBytes(assembled, layer, deps, signal));
   }
-  const file = (name: string, bytes: Uint8Array): TarFile => ({
-    kind: "file",
-    name,
-    size: bytes.length,
-    data: bytes,
-  });
-  return [
-    { kind: "directory", name: "blobs/" },
-    { kind: "directory", name: "blobs/sha256/" },
-    ...[...blobs.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
-    file("index.json", indexJson(all.flatMap(({ assembled, names }) => indexEntries(assembled, names)))),
-    ...(isDocker ? [file("manifest.json", dockerManifest(all))] : []),
-    file("oci-layout", LAYOUT_FILE),
-  ];
+  const entries = all.flatMap(({ assembled, names }) => indexEntries(assembled, names));
+  return layoutMembers(blobs, entries, isDocker ? dockerManifest(all) : null);
 }
 
 /** To a client that writes the index of the layout itself. */

@@ -81,8 +81,15 @@ const DOORS: readonly string[] = [
   "bin/engine/cache-mounts.ts",
   "bin/engine/signature-policy.ts", // what images have to be signed by
   "bin/engine/source-policy.ts", // rules about sources
+  "bin/engine/lock.ts", // what references stand for
+  "bin/engine/lock-document.ts", // the file that says so
+  "bin/engine/lock-changes.ts",
+  "bin/engine/lock-policy.ts", // for builders elsewhere
   "bin/engine/context-files.ts", // how long a Dockerfile may be
   "bin/engine/archives.ts", // load and import, which need the store alone
+  "bin/engine/images/address.ts", // the words for where images are
+  "bin/engine/images/contract.ts",
+  "bin/engine/images/given-descriptor.ts",
   "bin/engine/local-images.ts",
   "bin/engine/local-store.ts",
   "bin/engine/registry-client.ts",
@@ -106,7 +113,9 @@ const DOORS: readonly string[] = [
   "exporters/early.ts",
   "exporters/cache-export.ts",
   "exporters/docker.ts", // docker load
-  "exporters/oci.ts", // indexes of layouts that builders elsewhere write
+  "exporters/oci.ts", // indexes of layouts that builders elsewhere write, archives of copied images
+  "exporters/go-json.ts", // JSON as docker buildx prints it
+  "exporters/raw-index.ts", // indexes that are joined and cut
   "exporters/file-output.ts", // files that appear whole
   "exporters/signature/*", // keys, signing and verifying, also by commands of their own
   "exporters/writable.ts", // whether they can be
@@ -135,6 +144,7 @@ const DOORS: readonly string[] = [
   "cache/check.ts", // fsck
   "cache/claims.ts", // what images say of their layers
   "cache/origins.ts", // which repositories have what
+  "cache/block-indexes.ts", // which blobs are known block by block
   "cache/ceiling.ts", // how large a store may become
   "cache/collect.ts", // du and prune
   "cache/usage-entry.ts",
@@ -163,6 +173,7 @@ const DOORS: readonly string[] = [
   "cache/tree-select.ts",
   "cache/layers/decompress.ts", // archives of images
   "cache/layers/compress-block.ts", // what packed layers are made by
+  "cache/layers/earlier-blocks.ts",
   "cache/layers/apply.ts", // layers as tars: what the keeper runs
   "cache/layers/archive.ts",
   "cache/layers/export-tree.ts",
@@ -174,6 +185,7 @@ const DOORS: readonly string[] = [
   "cache/layers/owner.ts",
   "cache/layers/pack.ts",
   "cache/layers/remove-tree.ts",
+  "cache/layers/tar.ts", // members of layers, which are counted
   "cache/layers/tar-fields.ts", // is it a tar, what comes on standard input
   "cache/remote-cache/chain.ts", // what solver and exporters say of a build that becomes a cache
   "cache/remote-cache/config.ts",
@@ -280,6 +292,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "cache/layer-store.ts",
     "cache/layers/apply.ts",
     "cache/layers/decompress.ts",
+    "cache/layers/earlier-blocks.ts",
     "cache/layers/export-tree.ts",
     "cache/layers/file-digests.ts",
     "cache/layers/implied.ts",
@@ -300,7 +313,9 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "bin/build-request.ts",
     "bin/builder-choice.ts",
     "bin/remote-build.ts", // the context's real path
-    "bin/commands/build.ts",
+    "bin/local-build.ts",
+    "bin/commands/image/append.ts",
+    "bin/engine/images/change.ts", // tars that become layers
     "bin/engine/context-files.ts", // says only where a path leads
     "bin/context-source.ts",
     "bin/flags-run.ts",

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { openGiven, writeAll } from "../../cache/outside.ts";
 import { IMAGE_SPACE } from "../../cache/image-record.ts";
-import { takeArchive } from "../../cache/registry/image-archive.ts";
+import { type ArchivedImage, takeArchive } from "../../cache/registry/image-archive.ts";
 import { MEDIA_TYPES } from "../../cache/registry/documents.ts";
 import { makeImage } from "../../exporters/image.ts";
 import { type Digest, digestOf } from "../../solver/graph/digest.ts";
@@ -79,23 +79,33 @@ export async function loadArchive(
     const loaded: Loaded[] = [];
     for (const image of images) {
       const names = name === null ? image.names : [name];
-      const layers: Record<string, readonly LayerId[]> = {};
-      for (const { platform, diffIds } of image.platforms) {
-        layers[formatPlatform(platform)] = diffIds.map((diffId, index) => {
-          const id = store.layers.idOf(diffId);
-          lease.addLayers([id]);
-          const description =
-            store.layers.get(id)?.description || `layer ${index + 1} of ${names[0] ?? shown}`;
-          store.layers.update(id, { diffId, description });
-          return id;
-        });
-      }
-      const record = { target: image.target, createdAtMs: Date.now(), layers };
-      loaded.push(...nameAll(store, record, names));
+      loaded.push(...keepImage(store, lease, image, names, names[0] ?? shown));
     }
     await store.records.commit(); // before the lease ends
     return loaded;
   });
+}
+
+/** Keeps an image whose blobs are in the content store, held by the lease, under its names, or by ID if there are none. `shown`: what its
+ *  layers are said to be of. The caller commits. */
+export function keepImage(
+  store: Store,
+  lease: Lease,
+  { target, platforms }: Pick<ArchivedImage, "target" | "platforms">,
+  names: readonly string[],
+  shown: string,
+): readonly Loaded[] {
+  const layers: Record<string, readonly LayerId[]> = {};
+  for (const { platform, diffIds } of platforms) {
+    layers[formatPlatform(platform)] = diffIds.map((diffId, index) => {
+      const id = store.layers.idOf(diffId);
+      lease.addLayers([id]);
+      const description = store.layers.get(id)?.description || `layer ${index + 1} of ${shown}`;
+      store.layers.update(id, { diffId, description });
+      return id;
+    });
+  }
+  return nameAll(store, { target, createdAtMs: Date.now(), layers }, names);
 }
 
 export interface ImportOptions extends ArchiveOptions {
@@ -210,7 +220,7 @@ async function downloaded(
 }
 
 /** The archive as an uncompressed file: itself, or a temporary one, deleted with the store. */
-async function plainFile(store: Store, source: ArchiveSource, signal: AbortSignal): Promise<string> {
+export async function plainFile(store: Store, source: ArchiveSource, signal: AbortSignal): Promise<string> {
   let path: string;
   if (source.kind === "file") ({ path } = source);
   else {
@@ -238,7 +248,7 @@ async function copyInput(input: Readable, path: string, signal: AbortSignal): Pr
 }
 
 /** "none" also if it is not a file: reading it fails later. Throws CONTEXT_MISSING. */
-async function compressionOf(path: string): Promise<string> {
+export async function compressionOf(path: string): Promise<string> {
   const [{ detectCompression }, { fstatSync, readSync }] = await Promise.all([
     import("../../cache/layers/decompress.ts"),
     import("node:fs"),
@@ -258,7 +268,12 @@ async function compressionOf(path: string): Promise<string> {
   }
 }
 
-async function copyPlain(path: string, signal: AbortSignal, write: (chunk: Buffer) => void): Promise<void> {
+/** Reads a file without its compression, within a limit of what it may expand to. */
+export async function copyPlain(
+  path: string,
+  signal: AbortSignal,
+  write: (chunk: Buffer) => void,
+): Promise<void> {
   const [{ readDecompressed }, { sizeLimit }, { fstatSync }] = await Promise.all([
     import("../../cache/layers/decompress.ts"),
     import("../../cache/layers/apply.ts"),

@@ -15,6 +15,7 @@ import {
   SCRATCH,
 } from "../../solver/graph/request.ts";
 import { Scope } from "../../solver/graph/scope.ts";
+import type { Origins } from "../../solver/solver.ts";
 import { openEarlyResults } from "./early-outputs.ts";
 import { openLayerSource } from "./layer-source.ts";
 import { normalizeName } from "./local-images.ts";
@@ -46,6 +47,8 @@ export interface ExportRequest extends Omit<BridgeResult, "images" | "onExported
   readonly outputs: readonly Output[];
   /** null: nothing is said of the results. */
   readonly attesting: Attesting | null;
+  /** Told what the results are made of, before they are exported. */
+  readonly onOrigins: (origins: Origins) => Promise<void>;
 }
 
 /** Solves the graphs of the images and runs the outputs. `build`: what is used for the rest. */
@@ -151,6 +154,7 @@ export async function solveAndExport(
       ? built
       : ((await caches?.withInlineCaches(built, solution, terms, cacheParts, context.signal)) ?? built);
   const roots = groups.flatMap((group) => group.roots);
+  for (const solution of solutions) await asked.onOrigins(solution.origins());
   const attestations = await attest(images, asked, {
     build,
     context,

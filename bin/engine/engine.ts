@@ -256,6 +256,12 @@ export async function openEngine(
         throwExplained(options.signal),
       );
     },
+    async images(title, options, work) {
+      const [{ useImageTools }] = await Promise.all([import("./images/tools.ts"), keepers.load()]);
+      return serving(null, (parts) => useImageTools(parts, title, options, work)).catch(
+        throwExplained(options.signal),
+      );
+    },
     async check({ repair, signal, onWait }) {
       const [{ checkStore }] = await Promise.all([import("../../cache/check.ts"), keepers.load()]);
       const { layerTools } = await import("./layer-tools.ts");

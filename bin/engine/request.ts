@@ -1,6 +1,7 @@
 // What an engine is given and what it gives back, as data: it never looks at the environment, a command line, a terminal or the user
 // itself. Flags become these values in bin/; callers without flags start from buildRequest().
 
+import type { ImageTools } from "./images/contract.ts";
 import type { CheckOutcome } from "../../cache/check.ts";
 import type { Measure } from "../../cache/collect.ts";
 import type { OpenStore } from "../../cache/store.ts";
@@ -34,6 +35,7 @@ import type { FrontendCall } from "../../exporters/attestation/provenance.ts";
 import type { Output } from "../../exporters/output-grammar.ts";
 import type { Signing } from "../../exporters/signature/contract.ts";
 import type { CacheFrom, CacheLocation, CacheTo, GhaLocation } from "./cache-location.ts";
+import type { Lock, LockTerms } from "./lock.ts";
 import type { SignaturePolicy } from "./signature-policy.ts";
 import type { SourcePolicy } from "./source-policy.ts";
 import type { CheckResult, FrontendInput, Outline, ResolvedImage, Target } from "../../frontend/contract.ts";
@@ -178,6 +180,8 @@ export interface BuildTerms {
   readonly sourcePolicies: readonly SourcePolicy[];
   /** Judges each source that the policies let pass, before it is resolved or used; null: nobody does. */
   readonly verifySource: VerifySource | null;
+  /** What references stand for; null: for what they stand for now. */
+  readonly lock: LockTerms | null;
   /** What is to be said of the results; null: nothing. */
   readonly attestations: AttestationTerms | null;
   /** What base images have to be signed by; left out: nothing is asked for. */
@@ -345,6 +349,8 @@ export interface EngineBuildOptions extends EngineOptions {
   /** Called when the results are there, before they are exported: the function gives the provenance of each, with all that is known. Left out:
    *  nobody wants to know. */
   readonly onProvenance?: (make: MakeProvenance) => void;
+  /** Called when the outputs are written, if there is a lock: the entries that the build used, with what it added. */
+  readonly onLocked?: (used: Lock) => void;
   /** Called with each graph that is solved in place of another one, since a policy has converted sources of it. */
   readonly onConverted?: (definition: Definition) => void;
 }
@@ -524,6 +530,12 @@ export interface Engine extends AsyncDisposable {
   save(request: SaveRequest, options: EngineTransferOptions): Promise<void>;
   /** The packages in an image of the local image store; platform null: this machine's, or the only one. */
   scan(reference: string, platform: Platform | null, options: EngineTransferOptions): Promise<ImageScan>;
+  /** Reads, copies and makes images anywhere: images/tools.ts. `title`: of the step that is shown. */
+  images<T>(
+    title: string,
+    options: EngineTransferOptions,
+    work: (tools: ImageTools) => Promise<T>,
+  ): Promise<T>;
   /** Checks the store, and mends it. */
   check(options: {
     readonly repair: boolean;

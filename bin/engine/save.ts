@@ -13,6 +13,7 @@ import { parseOutput } from "../../exporters/output-grammar.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
+import type { LocalWorker } from "../../worker/worker.ts";
 import type { EngineTransferOptions, SaveRequest } from "./request.ts";
 import type { EngineParts } from "./parts.ts";
 import {
@@ -45,23 +46,9 @@ export async function saveImages(
     const found = presentOf(findImage(store, text));
     const { digest } = found.record.target;
     lease.addBlobs([digest]);
-    const built = builtImages(found, text);
-    claimLayers(worker, built, store);
-    const images = chosenOf(built, request.platform);
-    if (images.length === 0) {
-      const wanted = request.platform === null ? "any platform" : formatPlatform(request.platform);
-      throw new BuildError("PLATFORM_UNSUPPORTED", `${text} is not in the local store for ${wanted}`);
-    }
-    const isWhole = found.isIndex && request.platform === null;
-    const attested = isWhole ? await attestationsOf(found, images, store) : NOT_ATTESTED;
     const one = all.get(digest) ?? {
-      images,
+      ...(await savedOf(found, text, request.platform, worker, store)),
       names: [],
-      ...wordsOf(found, store),
-      isIndex: isWhole,
-      attestations: attested.all,
-      ociArtifact: attested.ociArtifact,
-      asItIs: () => storedOf(found, store, request.platform),
     };
     all.set(digest, one);
     // An image given by ID has no name in the archive.
@@ -80,6 +67,33 @@ export async function saveImages(
   const deps = outputDeps(parts, worker, vertex, options);
   const context = { signal, emit, vertex, epochSeconds: null, nowMs: Date.now };
   await saveTogether([...all.values()], output, deps, context);
+}
+
+/** An image of the local store as it is saved; `text` is what the user wrote. Throws PLATFORM_UNSUPPORTED, STORE_CORRUPT. */
+export async function savedOf(
+  found: LocalImage,
+  text: string,
+  platform: Platform | null,
+  worker: LocalWorker,
+  store: Store,
+): Promise<Omit<SavedImage, "names">> {
+  const built = builtImages(found, text);
+  claimLayers(worker, built, store);
+  const images = chosenOf(built, platform);
+  if (images.length === 0) {
+    const wanted = platform === null ? "any platform" : formatPlatform(platform);
+    throw new BuildError("PLATFORM_UNSUPPORTED", `${text} is not in the local store for ${wanted}`);
+  }
+  const isWhole = found.isIndex && platform === null;
+  const attested = isWhole ? await attestationsOf(found, images, store) : NOT_ATTESTED;
+  return {
+    images,
+    ...wordsOf(found, store),
+    isIndex: isWhole,
+    attestations: attested.all,
+    ociArtifact: attested.ociArtifact,
+    asItIs: () => storedOf(found, store, platform),
+  };
 }
 
 /** The image byte for byte, or the part of it for the platform; null: it has to be assembled. */

@@ -19,12 +19,12 @@ import { openTransport } from "./transport.ts";
 import type { RegistryOptions } from "./contract.ts";
 
 export interface Call {
-  readonly method: "GET" | "HEAD" | "PUT" | "POST";
+  readonly method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
   /** Below /v2/REPOSITORY/ (without a repository: /v2/), or the whole URL a registry gave (an upload location). */
   readonly path: string | URL;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: Uint8Array | (() => AsyncIterable<Uint8Array>);
-  readonly actions: "pull" | "pull,push";
+  readonly actions: "pull" | "pull,push" | "delete";
   /** Another repository that has to be readable: the source of a mount. */
   readonly alsoPull?: string;
   /** Statuses the caller deals with; all others are errors. */
@@ -126,7 +126,7 @@ export function openCalls(options: RegistryOptions): Calls {
 
   async function call(repository: Repository, request: Call): Promise<Called> {
     const { target, closed } = await placesOf(repository);
-    if (request.actions === "pull,push") throwIfClosed(request, "push", closed);
+    if (request.actions !== "pull") throwIfClosed(request, "push", closed);
     return await callAt(target, request);
   }
 
@@ -395,7 +395,7 @@ async function refusal(
     // By "basic" it is the password itself that was examined; a token was already given for it.
     if (status === 401 && sent === "basic")
       return notAccepted(request.name, endpoint.host, "the registry", status);
-    const verb = request.actions === "pull" ? "pull" : "push";
+    const verb = request.actions === "pull,push" ? "push" : request.actions;
     return new BuildError(
       "REGISTRY_DENIED",
       `${request.name}: ${verb} access denied, repository does not exist or may require authorization${tail}`,

@@ -13,6 +13,7 @@ import {
   shownRepository,
   withDefaultTag,
 } from "./reference.ts";
+import { openManagement } from "./management.ts";
 import { openReferrers } from "./referrers.ts";
 import { openRemembered } from "./remembered.ts";
 import { resumedBlob, wrongDigest as wrongContent } from "./resumed.ts";
@@ -292,6 +293,7 @@ export function openRegistry(options: RegistryOptions): Registry {
       const subject = answer.headers["oci-subject"];
       return { subject: typeof subject === "string" ? subject : null };
     },
+    ...openManagement(calls, (reference) => resolved.forget(resolvedKey(reference))),
     referrers: openReferrers(calls),
     async login(host, { signal }) {
       // distribution spec, "Determining Support": GET /v2/ is what a registry answers to who may come in.

@@ -84,6 +84,12 @@ export interface Registry {
     mediaType: string,
     options: SignalOptions,
   ): Promise<{ readonly subject: string | null }>;
+  /** Is the manifest or index in the repository itself? Mirrors are not asked. */
+  hasManifest(repository: Repository, digest: Digest, options: SignalOptions): Promise<boolean>;
+  /** All tags of a repository, in the registry's order. Throws LIMIT_EXCEEDED when there is no end of them. */
+  tags(repository: Repository, options: SignalOptions): Promise<readonly string[]>;
+  /** Removes a manifest by its digest, or a tag. "unsupported": the registry refuses it as such (405, 400, 501). */
+  remove(repository: Repository, name: string, options: SignalOptions): Promise<"removed" | "unsupported">;
   /** Manifests whose subject is that digest, as the registry lists them; null: it has no such list, or not of this repository. */
   referrers(
     repository: Repository,

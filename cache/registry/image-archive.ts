@@ -65,6 +65,13 @@ export async function takeArchive(
   }
 }
 
+/** Is it the tar of docker save before version 25, which is no OCI layout? */
+export function isOlderArchive(path: string): boolean {
+  const older = openOlder(path);
+  if (older !== null) closeSync(older.fd);
+  return older !== null;
+}
+
 async function takeLayout(
   layout: Layout,
   path: string,

@@ -28,6 +28,7 @@ export type ErrorCode =
   | "ARCHIVE_INVALID"
   | "SOURCE_FAILED"
   | "SOURCE_DENIED"
+  | "NOT_LOCKED"
   | "CHECKSUM_MISMATCH"
   | "EXEC_FAILED"
   | "MOUNT_INVALID"

@@ -36,6 +36,8 @@ const MARKER = "end-of-the-log";
 export async function startRegistry(
   options: {
     readonly auth?: boolean;
+    /** Manifests may be deleted. */
+    readonly canDelete?: boolean;
     /** Files in PEM; `clientAuthority`: who has no certificate of it is not let in. */
     readonly tls?: { readonly certificate: string; readonly key: string; readonly clientAuthority: string };
   } = {},
@@ -45,7 +47,10 @@ export async function startRegistry(
   const config = {
     version: "0.1",
     log: { level: "info", accesslog: { disabled: false } },
-    storage: { filesystem: { rootdirectory: join(dir, "data") } },
+    storage: {
+      filesystem: { rootdirectory: join(dir, "data") },
+      ...(options.canDelete ? { delete: { enabled: true } } : {}),
+    },
     http: {
       addr: "127.0.0.1:0",
       secret: "test",

@@ -317,8 +317,8 @@ export function openImageSource(
       return id;
     });
     claims.add(layers, image.layers);
-    const manifest = image.manifestDescriptor.digest;
-    return { digest: image.digest, manifest, config: image.configBytes, layers, isPrivate: false };
+    const { digest, manifestDescriptor, configBytes } = image;
+    return { digest, manifest: manifestDescriptor.digest, config: configBytes, layers, isPrivate: false };
   }
 }
 
