@@ -43,7 +43,7 @@ export function registryPlace(registry: Registry, repository: Reference, { signa
   const manifest: SignaturePlace["manifest"] = async (name) => {
     const at = isDigest(name) ? { tag: null, digest: name } : { tag: name, digest: null };
     const { askedAs: _asked, ...plain } = repository;
-    return await orNull("REGISTRY_NOT_FOUND", () => registry.manifest({ ...plain, ...at }, { signal }));
+    return await orNull(["REGISTRY_NOT_FOUND"], () => registry.manifest({ ...plain, ...at }, { signal }));
   };
   return {
     shown,
@@ -51,7 +51,10 @@ export function registryPlace(registry: Registry, repository: Reference, { signa
     blob: (descriptor, maxBytes) =>
       collected(descriptor, maxBytes, shown, () => registry.blob(repository, descriptor, { signal })),
     async referrers(digest) {
-      const listed = await registry.referrers(repository, digest, { signal });
+      // Some registries deny what they do not know. What they do not list is not believed, so nothing is lost by that.
+      const listed = await orNull(["REGISTRY_DENIED", "REGISTRY_PROTOCOL"], () =>
+        registry.referrers(repository, digest, { signal }),
+      );
       if (listed !== null) return bounded(listed, shown);
       const list = await manifest(referrersTag(digest));
       if (list === null) return [];
@@ -77,7 +80,7 @@ export function layoutPlace(path: string, { signal }: Asking): SignaturePlace {
     const tagged = manifests.find(({ annotations }) => annotations?.[REF_NAME] === name);
     const digest = isDigest(name) ? name : tagged?.digest;
     if (digest === undefined) return null;
-    const bytes = await orNull("IMAGE_UNKNOWN", () =>
+    const bytes = await orNull(["IMAGE_UNKNOWN"], () =>
       read({ digest, size: MANIFEST_MAX_BYTES }, MANIFEST_MAX_BYTES),
     );
     if (bytes === null) return null;
@@ -145,11 +148,11 @@ async function collected(
   return Buffer.concat(chunks);
 }
 
-async function orNull<T>(code: BuildError["code"], work: () => Promise<T>): Promise<T | null> {
+async function orNull<T>(codes: readonly BuildError["code"][], work: () => Promise<T>): Promise<T | null> {
   try {
     return await work();
   } catch (error) {
-    if (error instanceof BuildError && error.code === code) return null;
+    if (error instanceof BuildError && codes.includes(error.code)) return null;
     throw error;
   }
 }

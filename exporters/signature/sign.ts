@@ -79,7 +79,10 @@ export async function imagesUnder(
   name: string,
 ): Promise<{ readonly top: Descriptor; readonly images: readonly Descriptor[] }> {
   const found = await place.manifest(name);
-  if (found === null) throw new BuildError("IMAGE_UNKNOWN", `${place.shown}: there is no image ${name}`);
+  if (found === null)
+    throw new BuildError("IMAGE_UNKNOWN", `${place.shown}: there is no image ${name}`, {
+      hint: "signatures are in registries and layouts: images of the local store are pushed first",
+    });
   const document = parseDocument(found.bytes, found.descriptor.mediaType, `${place.shown}@${name}`);
   const images =
     document.kind === "manifest"
