@@ -107,8 +107,8 @@ function gitParts({ identifier, attrs }: SourceOp): {
 /** As printed elsewhere, and the same for all users: a name that ssh needs stays. */
 function withoutUser(url: string): string {
   const [, scheme = "", rest = url] = /^([a-z]+):\/\/(.*)$/s.exec(url) ?? [];
-  if (scheme === "" || scheme === "ssh") return redactUrl(url);
-  return redactUrl(`${scheme}://${rest.replace(/^[^/?#]*@/, "")}`);
+  if (scheme === "ssh") return `ssh://${rest.replace(/^([^/?#@:]*):[^/?#]*@/, "$1@")}`;
+  return redactUrl(scheme === "" ? url : `${scheme}://${rest.replace(/^[^/?#]*@/, "")}`);
 }
 
 /** The lock of a running build. */

@@ -217,6 +217,8 @@ describe("locks", function () {
       const platforms = (): string[] => Object.keys(read(file).images[`${image}:1`]?.platforms ?? {});
       await shop.ok(["build", "--lock", "--platform", "linux/arm64", "-o", out, dir], { root });
       assert.deepEqual(platforms(), ["linux/arm64"]);
+      const other = await shop.ok(["update", "--check", "--platform", "linux/amd64", dir], { root });
+      assert.equal(other.stdout, `~ ${image}:1\n    platforms: linux/amd64\n`);
       const { stderr } = await shop.ok(["build", "--lock", "--platform", "linux/amd64", "-o", out, dir], {
         root,
       });
