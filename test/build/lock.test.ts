@@ -347,6 +347,32 @@ describe("locks", function () {
       }
     });
 
+    it("leave image and provenance as they are", async () => {
+      const { image, root, context } = fresh();
+      await push(`${image}:1`, "one");
+      served.set(`/${context}.txt`, "text");
+      const adds = [`${server.origin}/${context}.txt /text`, `${server.origin}/repo.git#main:folder /folder`];
+      const dir = shop.context(context, {
+        "of/Dockerfile": `FROM ${image}:1\n${adds.map((one) => `ADD ${one}\n`).join("")}`,
+      });
+      const metadata = shop.at(`${context}.json`);
+      const digests: string[] = [];
+      for (const lock of [[], ["--lock"], ["--locked"]]) {
+        const output = ["-o", `type=oci,dest=${shop.at("image.tar")}`, "--metadata-file", metadata];
+        const args = [
+          "--reproducible",
+          "--provenance=mode=min",
+          "-f",
+          join(dir, "of/Dockerfile"),
+          ...output,
+          dir,
+        ];
+        await shop.ok(["build", ...lock, ...args], { root });
+        digests.push(JSON.parse(readFileSync(metadata, "utf8"))["containerimage.digest"]);
+      }
+      assert.equal(new Set(digests).size, 1, digests.join(" "));
+    });
+
     it("fail with the line of the step for what is not listed", async () => {
       const { root, context } = fresh();
       const lines = [
