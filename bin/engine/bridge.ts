@@ -60,9 +60,10 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       : import("./provenance-seen.ts").then(({ openSeen }) => openSeen(Date.now()));
   const lock = terms.lock;
   const lockOf = lock === null ? null : import("./lock.ts").then(({ openBuildLock }) => openBuildLock(lock));
-  const onImage: OnImage = async (...found) => {
-    (await seen)?.image(...found);
-    (await lockOf)?.image(...found);
+  const onImage: OnImage = async (source, ...found) => {
+    const noted = await lockOf;
+    (await seen)?.image(noted?.asAsked(source) ?? source, ...found);
+    noted?.image(source, ...found);
   };
   const contextOf = ({ session }: OpenBuild): CallContext => ({ signal, session, emit: told.emit });
 

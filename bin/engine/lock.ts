@@ -93,28 +93,26 @@ function hostOf(url: string): string {
 
 const HAS_TRANSPORT = /^(?:[a-z]+:\/\/|[\w-]+@)/i;
 
-function gitParts({ identifier, attrs }: SourceOp): {
-  readonly url: string;
-  readonly ref: string;
-  readonly directory: string | null;
-} {
+function gitParts({ identifier, attrs }: SourceOp): { readonly url: string; readonly ref: string } {
   const [plain = "", fragment = ""] = identifier.split(/#(.*)/s);
-  const [ref = "", directory = null] = fragment.split(/:(.*)/s);
+  const [ref = ""] = fragment.split(":", 1);
   const full = attrs["git.fullurl"] ?? plain.replace(/^git:/, "https:");
-  return { url: HAS_TRANSPORT.test(full) ? full : `https://${full}`, ref, directory };
+  return { url: HAS_TRANSPORT.test(full) ? full : `https://${full}`, ref };
 }
 
 /** As printed elsewhere, and the same for all users: a name that ssh needs stays. */
 function withoutUser(url: string): string {
   const [, scheme = "", rest = url] = /^([a-z]+):\/\/(.*)$/s.exec(url) ?? [];
-  if (scheme === "" || scheme === "ssh") return redactUrl(url);
-  return redactUrl(`${scheme}://${rest.replace(/^[^/?#]*@/, "")}`);
+  if (scheme === "ssh") return `ssh://${rest.replace(/^([^/?#@:]*):[^/?#]*@/, "$1@")}`;
+  return redactUrl(scheme === "" ? url : `${scheme}://${rest.replace(/^[^/?#]*@/, "")}`);
 }
 
 /** The lock of a running build. */
 export interface BuildLock {
   /** The source with the digest, checksum or commit it is locked to. Throws NOT_LOCKED. */
   apply(source: SourceOp): SourceOp;
+  /** A source as it was before apply(), as far as a name says it: an image without the digest of the lock. */
+  asAsked(source: SourceOp): SourceOp;
   /** What a source stood for that apply() was asked about. Throws CONTEXT_CHANGED if it stood for something else before, FILE_INVALID
    *  if the lock contradicts itself. */
   image(source: SourceOp, platform: Platform, image: ResolvedImage): void;
@@ -180,15 +178,15 @@ export function openBuildLock({ file, entries, mode }: LockTerms): BuildLock {
       if (entry.kind === "git" && entries.git.has(entry.key)) git.set(entry.key, value);
       return locked(source, entry, value);
     },
-    image({ identifier }, platform, image) {
-      const [scheme = "", rest = ""] = identifier.split(/:\/\/(.*)/s);
-      if (scheme !== "docker-image") return;
-      // With a digest: of the lock, or of the Dockerfile, where the same tag may stand elsewhere without one.
-      const at = rest.indexOf("@");
-      const key = imageKey(at < 0 ? rest : rest.slice(0, at));
-      if (key === null || !asked.images.has(key)) return;
-      if (at >= 0 && known({ kind: "images", key }) !== rest.slice(at + 1)) return;
-      addImage(key, platform, image);
+    asAsked(source) {
+      const [, key = "", digest = ""] = /^docker-image:\/\/([^@]*)@(.*)$/s.exec(source.identifier) ?? [];
+      // The Dockerfile may have a digest of its own where it names the same tag another time.
+      const isOurs = asked.images.has(key) && known({ kind: "images", key }) === digest;
+      return isOurs ? { ...source, identifier: `docker-image://${key}` } : source;
+    },
+    image(source, platform, image) {
+      const entry = keyOf(this.asAsked(source));
+      if (entry?.kind === "images" && asked.images.has(entry.key)) addImage(entry.key, platform, image);
     },
     url(url, digest) {
       const key = withoutUser(url);
@@ -209,23 +207,16 @@ export function openBuildLock({ file, entries, mode }: LockTerms): BuildLock {
 
 /** The source as the lock has it. Cache keys of what is made of it stay the same: solver/cache-key.ts. */
 function locked(source: SourceOp, { kind, key }: LockKey, value: string): SourceOp {
-  const { identifier, attrs } = source;
+  const { attrs } = source;
   switch (kind) {
     case "images":
       return { ...source, identifier: `docker-image://${key}@${value}` };
     case "urls":
       return { ...source, attrs: { ...attrs, "http.checksum": value } };
-    case "git": {
+    case "git":
       // The beginning of a tag object's digest, which only its server can confirm.
       if (!value.startsWith(attrs["git.checksum"] ?? "")) return source;
-      // A repository that is kept has the branch by name, which the commit alone does not say.
-      if (attrs["git.keepgitdir"] === "true")
-        return { ...source, attrs: { ...attrs, "git.checksum": value, "git.fetchbycommit": "true" } };
-      const { directory } = gitParts(source);
-      const [plain = ""] = identifier.split("#", 1);
-      const below = directory === null ? "" : `:${directory}`;
-      return { ...source, identifier: `${plain}#${value}${below}` };
-    }
+      return { ...source, attrs: { ...attrs, "git.checksum": value, "git.fetchbycommit": "true" } };
   }
 }
 

@@ -217,6 +217,8 @@ describe("locks", function () {
       const platforms = (): string[] => Object.keys(read(file).images[`${image}:1`]?.platforms ?? {});
       await shop.ok(["build", "--lock", "--platform", "linux/arm64", "-o", out, dir], { root });
       assert.deepEqual(platforms(), ["linux/arm64"]);
+      const other = await shop.ok(["update", "--check", "--platform", "linux/amd64", dir], { root });
+      assert.equal(other.stdout, `~ ${image}:1\n    platforms: linux/amd64\n`);
       const { stderr } = await shop.ok(["build", "--lock", "--platform", "linux/amd64", "-o", out, dir], {
         root,
       });
@@ -343,6 +345,32 @@ describe("locks", function () {
         assert.ok(done.length >= 3, stderr);
         for (const step of done) assert.ok(stderr.includes(`${step} CACHED\n`), `${step}\n${stderr}`);
       }
+    });
+
+    it("leave image and provenance as they are", async () => {
+      const { image, root, context } = fresh();
+      await push(`${image}:1`, "one");
+      served.set(`/${context}.txt`, "text");
+      const adds = [`${server.origin}/${context}.txt /text`, `${server.origin}/repo.git#main:folder /folder`];
+      const dir = shop.context(context, {
+        "of/Dockerfile": `FROM ${image}:1\n${adds.map((one) => `ADD ${one}\n`).join("")}`,
+      });
+      const metadata = shop.at(`${context}.json`);
+      const digests: string[] = [];
+      for (const lock of [[], ["--lock"], ["--locked"]]) {
+        const output = ["-o", `type=oci,dest=${shop.at("image.tar")}`, "--metadata-file", metadata];
+        const args = [
+          "--reproducible",
+          "--provenance=mode=min",
+          "-f",
+          join(dir, "of/Dockerfile"),
+          ...output,
+          dir,
+        ];
+        await shop.ok(["build", ...lock, ...args], { root });
+        digests.push(JSON.parse(readFileSync(metadata, "utf8"))["containerimage.digest"]);
+      }
+      assert.equal(new Set(digests).size, 1, digests.join(" "));
     });
 
     it("fail with the line of the step for what is not listed", async () => {
