@@ -3,7 +3,12 @@
 import { CONFIG_MAX_BYTES, MEDIA_TYPES } from "../../../cache/registry/documents.ts";
 import { platformRank } from "../../../cache/registry/platform-match.ts";
 import { noteOrigin, originsOf } from "../../../cache/origins.ts";
-import { formatRepository, isRepository, parseReference } from "../../../cache/registry/reference.ts";
+import {
+  formatRepository,
+  isRepository,
+  parseReference,
+  type Reference,
+} from "../../../cache/registry/reference.ts";
 import { attestedBy } from "../../../exporters/attestation/statement.ts";
 import { isAttestation } from "../../../exporters/exporter.ts";
 import { encodeIndexOf } from "../../../exporters/raw-index.ts";
@@ -126,7 +131,7 @@ export async function sendBelow(graph: GraphNode, way: Way): Promise<boolean> {
   const { source, target, deps, counts } = way;
   let isThere = false;
   const order: GraphNode[] = [];
-  const blobs = new Map<Digest, Descriptor>();
+  const blobs = new Map<Digest, { readonly descriptor: Descriptor; readonly of: Digest }>();
   const seen = new Set<Digest>();
   const visit = async (node: GraphNode, isTop: boolean): Promise<void> => {
     if (seen.has(node.descriptor.digest)) return;
@@ -138,13 +143,22 @@ export async function sendBelow(graph: GraphNode, way: Way): Promise<boolean> {
       return;
     }
     if (node.document?.kind === "manifest")
-      for (const one of [...node.document.layers, node.document.config]) blobs.set(one.digest, one);
+      for (const one of [...node.document.layers, node.document.config])
+        blobs.set(one.digest, { descriptor: one, of: node.descriptor.digest });
     for (const child of node.children) await visit(child, false);
     if (!isTop) order.push(node);
   };
   await visit(graph, true);
-  await inParallel([...blobs.values()], BLOBS_AT_ONCE, deps.options.signal, async (descriptor, signal) => {
-    const how = await sendBlob(descriptor, graph.descriptor.digest, way, signal);
+  noteAll(graph, source.reference, deps);
+  await inParallel([...blobs.values()], BLOBS_AT_ONCE, deps.options.signal, async (blob, signal) => {
+    const { descriptor } = blob;
+    const how = await sendBlob(
+      descriptor,
+      [descriptor.digest, blob.of, graph.descriptor.digest],
+      way,
+      signal,
+    );
+    if (how !== null) noteIn(target.reference, descriptor.digest, deps);
     if (how === null) return;
     if (how === "exists") counts.existing++;
     else if (how === "mounted") counts.mounted++;
@@ -160,9 +174,10 @@ export async function sendBelow(graph: GraphNode, way: Way): Promise<boolean> {
   return isThere;
 }
 
+/** `seenAs`: digests that a repository with the blob has been seen to have: its own, or of a manifest above it. */
 async function sendBlob(
   descriptor: Descriptor,
-  top: Digest,
+  seenAs: readonly Digest[],
   { source, target, deps: { options, vertex, parts } }: Way,
   signal: AbortSignal,
 ): Promise<Moved | null> {
@@ -187,7 +202,8 @@ async function sendBlob(
       : [
           ...source.mountFrom(digest, host),
           // Repositories that are known to have the image have its blobs.
-          ...originsOf(parts.store.records, top)
+          ...seenAs
+            .flatMap((one) => originsOf(parts.store.records, one))
             .filter(isRepository)
             .map(parseReference)
             .filter((one) => one.host === host)
@@ -251,6 +267,22 @@ export async function sentImage(
 }
 
 /** Later copies mount from there. */
-function note({ descriptor }: GraphNode, { target: { reference }, deps: { parts } }: Way): void {
-  if (reference !== null) noteOrigin(parts.store.records, formatRepository(reference), descriptor.digest);
+function note({ descriptor }: GraphNode, { target, deps }: Way): void {
+  noteIn(target.reference, descriptor.digest, deps);
+}
+
+function noteAll(node: GraphNode, reference: Reference | null, deps: ImageDeps): void {
+  if (reference === null) return;
+  const seen = new Set<Digest>();
+  const visit = ({ descriptor, children, bytes }: GraphNode): void => {
+    if (seen.has(descriptor.digest) || bytes === null) return;
+    seen.add(descriptor.digest);
+    noteIn(reference, descriptor.digest, deps);
+    children.forEach(visit);
+  };
+  visit(node);
+}
+
+function noteIn(reference: Reference | null, digest: Digest, { parts }: ImageDeps): void {
+  if (reference !== null) noteOrigin(parts.store.records, formatRepository(reference), digest);
 }

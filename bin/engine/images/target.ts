@@ -77,7 +77,7 @@ function registryTarget(
     registry.putManifest(repository, name, bytes, descriptor.mediaType, { signal });
   return {
     ...{ shown, reference },
-    has: (digest) => registry.hasManifest(reference, digest, { signal }),
+    has: (digest) => registry.hasManifest(repository, digest, { signal }),
     blob: ({ descriptor, open, mountFrom }, options) =>
       registry.uploadBlob(repository, descriptor, open, { ...options, mountFrom }),
     manifest: (document) => put(document.descriptor.digest, document),

@@ -32,6 +32,17 @@ describe("image copy", () => {
     assert.match(again.stderr, /^0 blobs copied \(0B\), 0 mounted/m);
   });
 
+  it("mounts what the store has seen elsewhere, also for an image that was built on it", async () => {
+    const { registry, dir, app } = fixture;
+    await run(app, "local:base");
+    const copied = await run("base", `${registry.host}/from-local:1`);
+    assert.match(copied.stderr, /^0 blobs copied \(0B\), \d+ mounted/m);
+    writeFileSync(dir.at("Dockerfile"), "FROM base\nCOPY --from=base /a /b\n");
+    await fixture.run("build", "-q", "-t", "above", "-f", dir.at("Dockerfile"), fixture.context);
+    const above = await run("above", `${registry.host}/above:1`);
+    assert.match(above.stderr, /^2 blobs copied \(\S+\), 1 mounted/m);
+  });
+
   it("goes through layouts and archives that others read, with attestations", async () => {
     const { registry, dir, digest, raw, app } = fixture;
     const layout = dir.at("layout");
