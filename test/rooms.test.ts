@@ -197,6 +197,7 @@ const DOORS: readonly string[] = [
   "cache/registry/platform-match.ts", // which of several images is meant
   "cache/registry/image-archive.ts", // load
   "cache/registry/layout.ts",
+  "cache/registry/management.ts", // lists of what refers to an image
   "cache/registry/reference.ts",
   "cache/registry/transport.ts", // downloads by URL go the same way
   "cache/registry/exchange.ts",
