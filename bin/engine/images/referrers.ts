@@ -30,6 +30,7 @@ export async function copyReferrers(graph: GraphNode, way: Way): Promise<number>
     throw new BuildError("USAGE", "--referrers: signatures are copied from registry to registry");
   const registry = await deps.parts.registry(deps.options.session);
   const copied = new Set<string>();
+  const asked = new Set<Digest>();
 
   async function copy(address: Pick<Reference, "tag" | "digest">): Promise<GraphNode | null> {
     const text = address.tag ?? address.digest ?? "";
@@ -60,6 +61,8 @@ export async function copyReferrers(graph: GraphNode, way: Way): Promise<number>
   }
 
   async function about(digest: Digest, depth: number): Promise<void> {
+    if (asked.has(digest)) return;
+    asked.add(digest);
     const prefix = digest.replace(":", "-");
     for (const suffix of COSIGN_TAGS) await copy({ tag: `${prefix}.${suffix}`, digest: null });
     const entries = await listed(registry, from as Reference, digest, deps.options.signal);

@@ -86,7 +86,7 @@ describe("image copy", () => {
     for (const name of Object.keys(names)) await run(`oci:${layout}:${name}`, `${registry.host}/app:${name}`);
 
     await run(app, `${registry.host}/plain:1`);
-    assert.throws(() => raw(`docker://${registry.host}/plain:${prefix}.sig`));
+    assert.match(await fixture.fails("image", "digest", `${registry.host}/plain:${prefix}.sig`), /not found/);
     const copied = await run("--referrers", app, `${registry.host}/signed:1`);
     assert.match(copied.stderr, /; 2 artifacts about it$/m);
     assert.equal(
