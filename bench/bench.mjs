@@ -1,164 +1,158 @@
-// Headline figures of tsbuild compared with buildah on this machine: the same inputs, runs interleaved (A B A B ...), medians and ratios.
+// tsbuild beside the builders this machine has, on the same inputs, interleaved (A B A B …).
 //
-//   npm run bench                    all workloads, 5 rounds
-//   npm run bench -- context 3       workloads whose name contains "context", 3 rounds
+//   npm run bench                          every workload, 5 rounds
+//   npm run bench -- --only run,files      some of them
+//   npm run bench -- --help
 //
-// Both start with their own store in a temporary directory. buildah runs with `--layers` (its cache), its overlay driver and
-// `--isolation chroot`, its fastest; tsbuild with default flags.
+// A ratio is tsbuild's median over the other's: below 1, tsbuild is faster.
 
-import { execFileSync } from "node:child_process";
-import { appendFileSync, chmodSync, copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { randomBytes } from "node:crypto";
-import { cpus, release } from "node:os";
-import { dirname, join } from "node:path";
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { buildah, buildkit, docker, tsbuild } from "./builders.mjs";
+import { sample } from "./measure.mjs";
+import { describeMachine, table } from "./report.mjs";
+import { baseContexts, workloads } from "./rows.mjs";
 import { median, programPath, project, workDirectory } from "./support.mjs";
 
-const args = process.argv.slice(2);
-const only = args.find((arg) => !/^\d+$/.test(arg)) ?? "";
-const count = Number(args.find((arg) => /^\d+$/.test(arg)) ?? 5);
+const HELP = `Usage: npm run bench -- [options]
 
-const buildah = programPath("buildah", "buildah");
-const busybox = programPath("busybox", "busybox-static");
-
-const work = workDirectory();
-
-/** name → { build(context, tag), archive(context, tag, file) } as command lines. */
-const builders = {
-  tsbuild: {
-    build: (context, tag) => [process.execPath, join(project, "dist/bin/tsbuild.cjs"), "build", "-q", "-t", tag, context],
-    archive: (context, tag, file) => [
-      ...[process.execPath, join(project, "dist/bin/tsbuild.cjs"), "build", "-q", "-t", tag],
-      ...["-o", `type=oci,dest=${file}`, context],
-    ],
-    store: "tsbuild-store",
-  },
-  buildah: {
-    build: (context, tag) => [buildah, ...buildahStore(), "bud", "-q", "--layers", "--isolation", "chroot", "-t", tag, context],
-    archive: (context, tag, file) => [
-      "sh",
-      "-c",
-      'tag=$1 file=$2; shift 2; "$@" bud -q --layers --isolation chroot -t "$tag" "$CONTEXT" && rm -f "$file" && "$@" push -q "$tag" "oci-archive:$file"',
-      ...["sh", tag, file, buildah, ...buildahStore()],
-    ],
-    store: "buildah-store",
-  },
-};
-
-function buildahStore() {
-  return ["--root", join(work, "buildah-store"), "--runroot", join(work, "buildah-run"), "--storage-driver", "overlay"];
-}
-
-function run(command, context) {
-  const started = performance.now();
-  execFileSync(command[0], command.slice(1), {
-    stdio: ["ignore", "ignore", "pipe"],
-    env: { ...process.env, TSBUILD_ROOT: join(work, "tsbuild-store"), CONTEXT: context },
-  });
-  return performance.now() - started;
-}
-
-function context(name, files) {
-  const dir = join(work, name);
-  mkdirSync(dir, { recursive: true });
-  for (const [file, data] of Object.entries(files)) {
-    mkdirSync(dirname(join(dir, file)), { recursive: true });
-    writeFileSync(join(dir, file), data);
-  }
-  return dir;
-}
-
-function makeBase() {
-  const dir = context("base", { Dockerfile: "FROM scratch\nCOPY rootfs/ /\nENV PATH=/bin\n", "rootfs/etc/passwd": "root:x:0:0::/:/bin/sh\n" });
-  mkdirSync(join(dir, "rootfs/bin"));
-  mkdirSync(join(dir, "rootfs/tmp"));
-  copyFileSync(busybox, join(dir, "rootfs/bin/busybox"));
-  chmodSync(join(dir, "rootfs/bin/busybox"), 0o755);
-  for (const name of ["sh", "true", "cat", "echo", "ls", "mkdir", "cp"]) symlinkSync("busybox", join(dir, "rootfs/bin", name));
-  for (const builder of Object.values(builders)) run(builder.build(dir, "localhost/bench-base"), dir);
-}
-
-const STAGES = `FROM localhost/bench-base AS build
-WORKDIR /src
-COPY . .
-RUN cat main.txt > /out
-FROM localhost/bench-base
-COPY --from=build /out /out
-CMD ["cat", "/out"]
+  --only NAMES      workloads, by comma: tiny, run, files, files-oci, layer, push, pull
+  --rounds N        rounds (5)
+  --scale X         factor of all counts and sizes (1)
+  --dir DIR         where stores and contexts are (a directory below $TMPDIR); "tmpfs" is one in /dev/shm
+  --user NAME       run tsbuild as this user (needs root)
+  --against DIR     an older checkout that was built, as a builder of its own
+  --peers NAMES     of buildkit, docker, buildah; default: those that are installed
+  --save            write bench/RESULTS.md, and keep the ratios for --nightly
+  --nightly         five rounds; fails if a ratio is more than 15 % worse than the kept one
 `;
+/** How much worse a ratio may be than the kept one. */
+const WORSE = 1.15;
+const KEPT = join(project, "bench/kept.json");
 
-function manyFiles() {
-  const files = { Dockerfile: "FROM localhost/bench-base\nCOPY . /files\n" };
-  for (let n = 0; n < 5000; n++) files[`d${n % 100}/f${n}`] = randomBytes(600).toString("base64");
-  for (let n = 0; n < 8; n++) files[`big${n}`] = randomBytes(8 << 20);
-  return context("files", files);
+const { values: options } = parseArgs({
+  options: {
+    ...{ only: { type: "string" }, rounds: { type: "string" }, scale: { type: "string", default: "1" }, dir: { type: "string" } },
+    ...{ user: { type: "string" }, against: { type: "string" }, peers: { type: "string" } },
+    ...{ save: { type: "boolean" }, nightly: { type: "boolean" }, help: { type: "boolean" } },
+  },
+});
+if (options.help) {
+  process.stdout.write(HELP);
+  process.exit(0);
 }
+const rounds = Number(options.rounds ?? 5);
+const scale = Number(options.scale);
 
-/** Each: set up once, then for each round and builder `before` (untimed) and the timed command. */
-const workloads = [
-  {
-    name: "two stages, all cached",
-    prepare: () => {
-      const dir = context("cached", { Dockerfile: STAGES, "main.txt": "hello\n" });
-      for (const builder of Object.values(builders)) run(builder.build(dir, "cached"), dir);
-      return dir;
-    },
-  },
-  {
-    name: "one changed file and what follows it",
-    prepare: () => context("changed", { Dockerfile: STAGES, "main.txt": "hello\n" }),
-    before: (dir) => writeFileSync(join(dir, "main.txt"), randomBytes(8).toString("hex")),
-  },
-  {
-    name: "one more RUN true",
-    prepare: () => {
-      const dir = context("more", { Dockerfile: "FROM localhost/bench-base\nRUN true\n" });
-      for (const builder of Object.values(builders)) run(builder.build(dir, "more"), dir);
-      return dir;
-    },
-    before: (dir) => appendFileSync(join(dir, "Dockerfile"), "RUN true\n"),
-  },
-  {
-    name: "context of 5,000 files and 64 MB, nothing cached",
-    prepare: manyFiles,
-    // a changed base line makes the copy new for both; the stat cache of tsbuild stays, as in real use
-    before: (dir) => writeFileSync(join(dir, "Dockerfile"), `FROM localhost/bench-base\nCOPY . /files${randomBytes(4).toString("hex")}\n`),
-  },
-  {
-    name: "context of 5,000 files and 64 MB, unchanged",
-    prepare: () => {
-      const dir = manyFiles();
-      for (const builder of Object.values(builders)) run(builder.build(dir, "files"), dir);
-      return dir;
-    },
-  },
-  {
-    name: "100 MB layer to an OCI archive (gzip)",
-    prepare: () => context("layer", {}),
-    before: (dir) => {
-      const text = randomBytes(1 << 20).toString("base64"); // compresses a little, as layers do
-      for (let n = 0; n < 75; n++) writeFileSync(join(dir, `part${n}`), text.slice(n * 1000) + text.slice(0, n * 1000));
-      writeFileSync(join(dir, "Dockerfile"), `FROM localhost/bench-base\nCOPY part* /${randomBytes(4).toString("hex")}/\n`);
-    },
-    archive: true,
-  },
+const work = workDirectory(options.dir === "tmpfs" ? "/dev/shm" : options.dir);
+const stores = join(work, "stores");
+mkdirSync(stores);
+const user = options.user ?? null;
+const places = { stores, user };
+const { startRegistry } = await import("../dist/test/support/registry.js");
+programPath("docker-registry", "docker-registry");
+const registry = await startRegistry();
+
+const peers = { buildkit, docker, buildah };
+const asked = options.peers?.split(",").filter(Boolean) ?? Object.keys(peers);
+for (const name of asked) if (!(name in peers)) throw new Error(`--peers: "${name}" is none of ${Object.keys(peers).join(", ")}`);
+const builders = [
+  tsbuild("tsbuild", project, places),
+  ...(options.against === undefined ? [] : [tsbuild("older", options.against, places)]),
+  ...asked.map((name) => peers[name](places)).filter((peer) => peer !== null),
 ];
 
-console.log(`${cpus().length} x ${cpus()[0]?.model ?? "CPU"}, Linux ${release()}, Node ${process.version}, ${execFileSync(buildah, ["--version"], { encoding: "utf8" }).trim()}`);
-console.log(`${count} rounds, interleaved; medians in seconds\n`);
-makeBase();
-console.log(`${"".padEnd(52)}${"tsbuild".padStart(9)}${"buildah".padStart(9)}  ratio`);
-for (const { name, prepare, before, archive } of workloads.filter((workload) => workload.name.includes(only))) {
-  const dir = prepare();
-  const times = { tsbuild: [], buildah: [] };
-  for (let round = 0; round < count; round++) {
-    before?.(dir);
-    for (const [builder, commands] of Object.entries(builders)) {
-      const file = join(work, `${builder}.tar`);
-      rmSync(file, { force: true });
-      const command = archive ? commands.archive(dir, "bench", file) : commands.build(dir, "bench");
-      times[builder].push(run(command, dir) / 1000);
+/** Every command runs with a directory as its context, and the same words for all builders. */
+async function run(builder, mode, context, tag) {
+  const file = join(work, `${builder.name}.tar`);
+  rmSync(file, { force: true });
+  const taken = await sample(builder.commands[mode]({ context, tag, file }), { ...builder, cwd: work });
+  if (mode === "oci" || mode === "zstd") statSync(file);
+  return taken;
+}
+
+async function pushBases() {
+  const [ours] = builders;
+  await ours.fresh();
+  const images = {};
+  for (const [name, context] of Object.entries(baseContexts(work, programPath("busybox", "busybox-static"), scale))) {
+    images[name] = `${registry.host}/bench/${name}:1`;
+    const text = readFileSync(join(context, "Dockerfile"), "utf8").replace("ARG BASE", `ARG BASE=${images.base}`);
+    writeFileSync(join(context, "Dockerfile"), text);
+    await run(ours, "push", context, images[name]);
+  }
+  return images;
+}
+
+/** name → builder → samples. */
+async function measure(workload, results) {
+  const context = join(work, `context-${workload.name}`);
+  mkdirSync(context, { recursive: true });
+  workload.prepare(context);
+  for (let round = 0; round < rounds; round++) {
+    for (const builder of builders) {
+      const tag = `${registry.host}/bench/out-${workload.name}-${builder.name}:${round}`;
+      for (const { name, mode, fresh, before, hidden } of workload.samples) {
+        if (fresh) await builder.fresh();
+        before?.(context, `${round}-${builder.name}-${name}`.replaceAll(/\W+/g, "-"));
+        if (builder.commands[mode] === undefined) continue;
+        const taken = await run(builder, mode, context, tag);
+        if (hidden) continue;
+        ((results[name] ??= {})[builder.name] ??= []).push(taken);
+      }
     }
   }
-  const [ours, theirs] = [median(times.tsbuild), median(times.buildah)];
-  console.log(`${name.padEnd(52)}${ours.toFixed(3).padStart(9)}${theirs.toFixed(3).padStart(9)}  ${(theirs / ours).toFixed(1)}`);
+}
+
+const results = {};
+try {
+  const machine = describeMachine(builders, { rounds, scale, user, dir: work });
+  console.log(machine);
+  const images = await pushBases();
+  const only = options.only?.split(",");
+  const chosen = workloads({ images, scale }).filter(({ name }) => only === undefined || only.includes(name));
+  for (const workload of chosen) {
+    const before = Object.keys(results).length;
+    await measure(workload, results);
+    console.log(table(results, builders, Object.keys(results).slice(before)));
+  }
+  if (options.save) {
+    const text = `# Results\n\n${machine}\n\n${table(results, builders, Object.keys(results))}\n`;
+    writeFileSync(join(project, "bench/RESULTS.md"), text);
+    writeFileSync(KEPT, `${JSON.stringify(ratios(), null, 2)}\n`);
+  }
+  if (options.nightly) compareWithKept();
+} finally {
+  for (const builder of builders) await builder.close();
+  await registry[Symbol.asyncDispose]();
+}
+
+/** name → peer → ratio of the medians. */
+function ratios() {
+  const all = {};
+  for (const [name, { tsbuild: ours, older: _, ...others }] of Object.entries(results))
+    for (const [peer, theirs] of Object.entries(others))
+      (all[name] ??= {})[peer] = Number((wall(ours) / wall(theirs)).toFixed(3));
+  return all;
+}
+
+function wall(samples) {
+  return median(samples.map(({ ms }) => ms));
+}
+
+function compareWithKept() {
+  const kept = JSON.parse(readFileSync(KEPT, "utf8"));
+  let compared = 0;
+  const worse = [];
+  for (const [name, own] of Object.entries(ratios())) {
+    for (const [peer, ratio] of Object.entries(own)) {
+      const before = kept[name]?.[peer];
+      if (before === undefined) continue;
+      compared += 1;
+      if (ratio > before * WORSE) worse.push(`${name}: ${ratio} of ${peer}'s time, was ${before}`);
+    }
+  }
+  console.log(worse.length === 0 ? `${compared} ratios, none worse than kept` : worse.join("\n"));
+  if (worse.length > 0 || compared === 0) process.exitCode = 1;
 }

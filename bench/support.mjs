@@ -1,7 +1,7 @@
 // Shared by the benchmarks.
 
 import { spawnSync } from "node:child_process";
-import { mkdtempSync } from "node:fs";
+import { chmodSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -19,9 +19,10 @@ export function programPath(name, installHint) {
   process.exit(1);
 }
 
-/** A temporary directory that goes with the process, also where a store in it holds files of subordinate ids. */
-export function workDirectory() {
-  const work = mkdtempSync(join(tmpdir(), "tsbuild-bench-"));
+/** A temporary directory in `parent` that goes with the process, also where a store in it holds files of subordinate ids. */
+export function workDirectory(parent = tmpdir()) {
+  const work = mkdtempSync(join(parent, "tsbuild-bench-"));
+  chmodSync(work, 0o755);
   process.on("exit", () => {
     const removed = spawnSync("rm", ["-rf", work], { stdio: "ignore" });
     if (removed.status !== 0) spawnSync("unshare", ["--user", "--map-root-user", "--map-auto", "rm", "-rf", work]);

@@ -24,7 +24,7 @@ import type { SecretSource, SshSource } from "./flags-values.ts";
 
 /** All of a BuildRequest that the command line alone says; the directories are for the session. */
 export interface BuildFlags
-  extends Omit<BuildRequest, "context" | "dockerfile" | "outputs" | "session" | "frontendArgs"> {
+  extends Omit<BuildRequest, "context" | "dockerfile" | "outputs" | "session" | "lock" | "frontendArgs"> {
   readonly directories: ReadonlyMap<string, string>;
   readonly secrets: readonly SecretSource[];
   readonly ssh: readonly SshSource[];
@@ -87,7 +87,7 @@ export async function readBuildFlags(
     reproducible: flags.bool("reproducible"),
     contextMode: readContextMode(flags.one("context-mode")),
     call: readCall(flags),
-    sourcePolicies: await readPolicies(env, cwd, signal),
+    sourcePolicies: await readPolicies(flags, env, cwd, signal),
     verifySource: null,
     attestations: await readAttestations(flags, env),
     ...(await readCaches(flags, isOn(buildArgs.get("BUILDKIT_INLINE_CACHE")), env, cwd)),
@@ -95,13 +95,15 @@ export async function readBuildFlags(
 }
 
 async function readPolicies(
+  flags: ParsedFlags,
   env: Environment,
   cwd: string,
   signal: AbortSignal,
 ): Promise<BuildRequest["sourcePolicies"]> {
-  if (!env["EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"]) return [];
+  const files = [...flags.all("source-policy"), ...flags.all("source-policy-file")];
+  if (files.length === 0 && !env["EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"]) return [];
   const { readSourcePolicies } = await import("./source-policy-file.ts");
-  return await readSourcePolicies(env, cwd, signal);
+  return await readSourcePolicies(files, { env, cwd, signal });
 }
 
 /** Go's strconv.ParseBool, false for anything else. */

@@ -66,6 +66,7 @@ const late = {
   scan: join(dist, "worker/sbom/scan.js"),
   documents: join(dist, "worker/sbom/documents.js"),
   "rpm-sqlite": join(dist, "worker/sbom/rpm-sqlite.js"),
+  "sigstore-bundle": join(dist, "exporters/signature/sigstore-bundle.js"),
 };
 const lateBundles = {
   name: "late-bundles",

@@ -5,6 +5,11 @@ import { IMAGE_COMMANDS } from "./image-commands.ts";
 
 export const COMMANDS: readonly CommandEntry[] = [
   { name: "build", summary: "Build an image from a Dockerfile", load: () => import("./commands/build.ts") },
+  {
+    name: "update",
+    summary: "Resolve the references of a build anew, and show what changes in its lock file",
+    load: () => import("./commands/update.ts"),
+  },
   { name: "run", summary: "Run a command in an image", load: () => import("./commands/run.ts") },
   {
     name: "images",
@@ -42,6 +47,21 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: "sbom",
     summary: "List the packages in an image (software bill of materials)",
     load: () => import("./commands/sbom.ts"),
+  },
+  {
+    name: "sign",
+    summary: "Sign images in registries and OCI layouts",
+    load: () => import("./commands/sign.ts"),
+  },
+  {
+    name: "verify-signature",
+    summary: "Verify signatures of images and attestations",
+    load: () => import("./commands/verify-signature.ts"),
+  },
+  {
+    name: "generate-key-pair",
+    summary: "Make a pair of keys for signatures",
+    load: () => import("./commands/generate-key-pair.ts"),
   },
   {
     name: "explain",

@@ -94,6 +94,18 @@ export const BUILD_FLAGS: CommandFlags = {
     { name: "file", short: "f", kind: "string", help: 'Name of the Dockerfile (default: "PATH/Dockerfile")' },
     { name: "iidfile", kind: "string", help: "Write the image ID to a file" },
     { name: "label", kind: "list", help: "Set metadata for an image" },
+    {
+      name: "lock",
+      kind: "optional",
+      value: "FILE",
+      help: "Use the digests of a lock file, add what is new (default: tsbuild.lock)",
+    },
+    {
+      name: "locked",
+      kind: "optional",
+      value: "FILE",
+      help: "Use the digests of a lock file, and fail on what is not in it",
+    },
     { name: "load", kind: "bool", help: 'Shorthand for "--output=type=docker"' },
     {
       name: "max-storage",
@@ -133,6 +145,26 @@ export const BUILD_FLAGS: CommandFlags = {
       help: 'Secret to expose to RUN (format: "id=mysecret[,src=/local/secret|,env=NAME]")',
     },
     { name: "shm-size", kind: "string", value: "bytes", help: 'Size of "/dev/shm" in RUN' },
+    {
+      name: "sign",
+      kind: "list",
+      value: "key=FILE,...",
+      help: 'Sign what is pushed or written (format: "key=cosign.key[,attestations=true]")',
+    },
+    {
+      name: "signature-policy",
+      kind: "string",
+      value: "file",
+      help: "Base images have to satisfy this policy (policy.json of podman and skopeo)",
+    },
+    {
+      name: "source-policy",
+      kind: "list",
+      value: "FILE",
+      help: "Rules about what the build may fetch (JSON as of BuildKit)",
+    },
+    // as buildctl has it
+    { name: "source-policy-file", kind: "list", help: "" },
     {
       name: "ssh",
       kind: "list",

@@ -62,6 +62,9 @@ void main(process.argv.slice(2), signals).then(async (code) => {
   signals.leave(code);
 });
 
+/** Errors that may have an exit code of their own: of the usage, and of what `verify-signature` did not find. */
+const OWN_EXIT_CODES: readonly string[] = ["USAGE", "SIGNATURE_INVALID", "IMAGE_UNKNOWN"];
+
 /** Resolves when the other side of a pipe has taken what was written, or is gone: process.exit() drops what it has not. */
 async function written(stream: NodeJS.WriteStream): Promise<void> {
   if (stream.errored !== null) await new Promise(setImmediate); // its event is on the way
@@ -98,7 +101,7 @@ async function main(args: readonly string[], signals: Signals): Promise<number> 
     }
     await printFailure(error, debug);
     // `run` ends as docker run does with a command that is not there (127) or cannot be executed (126).
-    const ownCodes = prefixCode === 1 ? ["USAGE"] : ["USAGE", "EXEC_FAILED"];
+    const ownCodes = prefixCode === 1 ? OWN_EXIT_CODES : ["USAGE", "EXEC_FAILED"];
     return error instanceof BuildError && ownCodes.includes(error.code)
       ? (error.exitCode ?? prefixCode)
       : prefixCode;

@@ -26,14 +26,25 @@ export function progressMode(flag: string | null, env: Environment): ProgressMod
   }
 }
 
+/** What is being done: the first word on a terminal. */
+export type Phase =
+  | "Building"
+  | "Copying"
+  | "Loading"
+  | "Pulling"
+  | "Pushing"
+  | "Resolving"
+  | "Saving"
+  | "Scanning";
+
 /** Opens a display on the stream (standard error). auto: tty on a terminal, else plain. Throws USAGE for tty without one. */
 export async function openDisplay(
   mode: ProgressMode,
   options: {
     readonly stream: ProgressStream;
     readonly env: Environment;
-    /** What is being done: the first word on a terminal. */
-    readonly phase?: "Building" | "Loading" | "Pulling" | "Pushing" | "Saving" | "Scanning" | "Copying";
+    /** Omitted: Building. */
+    readonly phase?: Phase;
   },
 ): Promise<Display> {
   const { stream, env, phase = "Building" } = options;

@@ -62,9 +62,15 @@ export async function buildElsewhere(
     tempDir,
     signal,
   });
+  const lock = flags.has("locked")
+    ? await (await import("./lock-file.ts")).lockOfBuild(flags, where, { cwd, signal })
+    : null;
+  const policies =
+    lock === null ? [] : [(await import("./engine/lock-policy.ts")).lockPolicy(lock.terms.entries)];
   const ssh = scope.use(await openSshSockets(agents, { config, tempDir }));
   const session = openBuildSession(config, where.context, { signal, directories, secrets, ssh: ssh.paths });
-  const request = buildRequest({ ...given, ...where, ociRuntime: null, outputs, session });
+  const sourcePolicies = [...given.sourcePolicies, ...policies];
+  const request = buildRequest({ ...given, ...where, sourcePolicies, ociRuntime: null, outputs, session });
   let store: Promise<OpenStore> | null = null;
   const report = await buildRemotely(request, {
     ...{ address, env: config.env, tempDir, signal, emit, onSource },
@@ -73,8 +79,18 @@ export async function buildElsewhere(
       (store ??= openLocalStore(config, {
         onMended: (what) => void process.stderr.write(`WARNING: the store ${config.root}: ${what}\n`),
       }).then((opened) => scope.use(opened))),
+  }).catch((error: unknown) => {
+    throw lock === null ? error : withLockNamed(error, lock.terms.file);
   });
   return { report, request };
+}
+
+/** The builder does not know what its rules come from. */
+function withLockNamed(error: unknown, file: string): unknown {
+  if (!(error instanceof BuildError) || !error.message.includes("denied by policy")) return error;
+  const { message, at, vertex, cause } = error;
+  const hint = `what is not in the lock file ${file} is denied; 'tsbuild update' adds it`;
+  return new BuildError("NOT_LOCKED", message, { at, vertex, hint, cause: cause ?? error });
 }
 
 function temporaryDirectory(): string {
@@ -94,8 +110,13 @@ const LOOPBACK = /^(?:localhost|127\.\d+\.\d+\.\d+|::1)$/;
 /** Flags of the engine, the store and the registries of this machine mean nothing on another. */
 function refuseLocal(flags: ParsedFlags): void {
   const hint = "it is a setting of builds on this machine";
-  for (const name of ["allow-frontend", "explain", "max-storage", "oci-runtime"])
+  for (const name of ["allow-frontend", "explain", "max-storage", "oci-runtime", "sign", "signature-policy"])
     if (flags.has(name) && flags.one(name) !== "false") throw unsupported(`--${name}`, hint);
+  if (flags.has("lock"))
+    throw unsupported(
+      "--lock",
+      "builders do not tell what they resolved: 'tsbuild update' writes the lock file here, and --locked uses it there",
+    );
   for (const { name } of REGISTRY_FLAGS)
     if (flags.has(name)) throw unsupported(`--${name}`, "set it in the configuration of the builder");
 }

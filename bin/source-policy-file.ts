@@ -1,4 +1,4 @@
-// The source policy in the file that EXPERIMENTAL_BUILDKIT_SOURCE_POLICY names, in JSON as buildx takes it.
+// Source policies in files, of --source-policy and of EXPERIMENTAL_BUILDKIT_SOURCE_POLICY, in JSON as buildx and buildctl take it.
 
 import { resolve } from "node:path";
 import { BuildError, printable } from "../solver/graph/error.ts";
@@ -14,27 +14,29 @@ const ACTIONS = ["ALLOW", "DENY", "CONVERT"] as const;
 const MATCH_TYPES = ["WILDCARD", "EXACT", "REGEX"] as const;
 const CONDITIONS = ["EQUAL", "NOTEQUAL", "MATCHES"] as const;
 
-/** No policy: the variable names no file. Throws USAGE. */
+/** The rules of the variable's file, if it names one, and then of the others, as one policy: builders elsewhere take one. Throws USAGE. */
 export async function readSourcePolicies(
-  env: Environment,
-  cwd: string,
-  signal: AbortSignal,
+  files: readonly string[],
+  { env, cwd, signal }: { readonly env: Environment; readonly cwd: string; readonly signal: AbortSignal },
 ): Promise<readonly SourcePolicy[]> {
-  const file = env[SOURCE_POLICY];
-  if (file === undefined || file === "") return [];
-  let text: string;
-  try {
-    text = (await readGiven(resolve(cwd, file), POLICY_MAX_BYTES, signal)).toString("utf8");
-  } catch (cause) {
-    if (signal.aborted) throw cause;
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new BuildError("USAGE", `failed to read policy file: ${why}`, { cause });
+  const rules: SourceRule[] = [];
+  for (const file of [env[SOURCE_POLICY] ?? "", ...files]) {
+    if (file === "") continue;
+    let text: string;
+    try {
+      text = (await readGiven(resolve(cwd, file), POLICY_MAX_BYTES, signal)).toString("utf8");
+    } catch (cause) {
+      if (signal.aborted) throw cause;
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new BuildError("USAGE", `failed to read policy file: ${why}`, { cause });
+    }
+    rules.push(...parsePolicy(text, file).rules);
   }
-  return [parsePolicy(text)];
+  return rules.length === 0 ? [] : [{ rules }];
 }
 
-/** Throws USAGE. */
-export function parsePolicy(text: string): SourcePolicy {
+/** `file`: for messages. Throws USAGE. */
+export function parsePolicy(text: string, file = "a source policy"): SourcePolicy {
   try {
     const rules = fieldOf(objectOf(JSON.parse(text), "the policy"), "rules") ?? [];
     return { rules: listOf(rules, "rules").map(ruleOf) };
@@ -42,7 +44,7 @@ export function parsePolicy(text: string): SourcePolicy {
     if (!(cause instanceof SyntaxError || cause instanceof TypeError)) throw cause;
     throw new BuildError("USAGE", `failed to parse source policy: ${cause.message}`, {
       cause,
-      hint: `${SOURCE_POLICY} is a JSON file with "rules", each with "action" and "selector"`,
+      hint: `${file} is to be a JSON file with "rules", each with "action" and "selector"`,
     });
   }
 }

@@ -2,14 +2,12 @@
 
 import type { Emit } from "../solver/graph/event.ts";
 import { colourTable } from "./colours.ts";
-import type { Engine, EngineTransferOptions } from "./engine/request.ts";
+import type { Engine, EngineTransferOptions, SourceText } from "./engine/request.ts";
 import { openLocalSession } from "./local-session.ts";
 import { openLocalEngine } from "./local-store.ts";
-import { openDisplay } from "./progress.ts";
+import { openDisplay, type Phase } from "./progress.ts";
 import type { ProgressMode } from "./config.ts";
 import type { CommandContext } from "./command.ts";
-
-type Phase = "Copying" | "Pulling" | "Pushing" | "Saving" | "Loading" | "Scanning";
 
 /** Runs one transfer; prints errors in the form of a failed step. Returns null when it failed. */
 export async function transfer<T>(
@@ -26,12 +24,13 @@ export async function transfer<T>(
   });
 }
 
-/** Shows what the work tells of; prints errors in the form of a failed step. Returns null when it failed. */
+/** Shows what the work tells of; prints errors in the form of a failed step, with lines of `sources`. Returns null when it failed. */
 export async function displayed<T>(
   phase: Phase,
   mode: ProgressMode,
   { config, signal, complain }: CommandContext,
   work: (emit: Emit) => Promise<T>,
+  sources: ReadonlyMap<string, SourceText> = new Map(),
 ): Promise<T | null> {
   const display = await openDisplay(mode, { stream: process.stderr, env: config.env, phase });
   try {
@@ -45,7 +44,7 @@ export async function displayed<T>(
     const colours = process.stderr.isTTY ? colourTable(config.env) : null;
     complain(
       renderFailure(error, {
-        sources: new Map(),
+        sources,
         state: display.state,
         colours,
         prefix: "",

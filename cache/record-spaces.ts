@@ -47,6 +47,7 @@ export const RECORD_SPACES: Readonly<Record<string, RecordSpace>> = {
     holds: "Dockerfiles that were built successfully",
     kept: "cheap",
   },
+  blocks: { owner: "cache/block-indexes.ts", holds: "blocks of compressed layers", kept: "cheap" },
   http: { owner: "worker/sources/http.ts", holds: "downloads by URL", kept: "cheap" },
   "git-time": { owner: "worker/sources/git.ts", holds: "git commit times", kept: "cheap" },
   origin: { owner: "cache/origins.ts", holds: "repositories of images", kept: "cheap" },

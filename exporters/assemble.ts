@@ -11,7 +11,15 @@ import { goTime } from "./go-json.ts";
 import { type Document, type ImageLayer, type MadeImage, makeImage, makeIndex } from "./image.ts";
 import { type ArchiveOutput, epochOf, type ImageOptions, type ImageOutput } from "./output-grammar.ts";
 import { during, lineOf, moment, type Report } from "./shown.ts";
-import type { Attestation, ExportDeps, LayerOptions, LayerSource, OutputContext } from "./contract.ts";
+import type { Referrer } from "./referrers.ts";
+import type {
+  Attestation,
+  AttestedImage,
+  ExportDeps,
+  LayerOptions,
+  LayerSource,
+  OutputContext,
+} from "./contract.ts";
 import type { Lease, RemoteBlob } from "../cache/contract.ts";
 
 /** BuildKit's annotation of a layer with rewritten times: the epoch in seconds. */
@@ -58,7 +66,8 @@ export async function assemble(
   const { signal } = context;
   const makeOptions = { ociTypes: options.ociTypes, annotations: options.annotations, epochSeconds };
   const attestations = attestationsFor(images, form, context);
-  const isIndex = context.multiPlatform || images.length > 1 || attestations !== null;
+  const isBeside = options.attestations === "referrers";
+  const isIndex = context.multiPlatform || images.length > 1 || (attestations !== null && !isBeside);
   await using scope = new Scope(signal);
   // Blobs of one layer in two images are one call to the source, which shares the work.
   const layers = await during(context, "exporting layers", () =>
@@ -88,28 +97,24 @@ export async function assemble(
     put("manifest", manifest);
     put("config", config);
   }
+  const created = newest(made, epochSeconds);
   const [only] = made;
   if (only === undefined) throw new Error("no image to export");
-  if (!isIndex)
-    return { images: made, top: only.manifest, isIndex, remotes, created: newest(made, epochSeconds) };
   const all = [...made];
+  const referrers: Referrer[] = [];
   if (attestations !== null) {
-    const { attestationManifest } = await import("./attestation/statement.ts");
+    const { attestationManifest, attestationReferrers } = await import("./attestation/statement.ts");
     for (const [index, image] of made.entries()) {
       const own = attestations[index] ?? [];
       if (own.length === 0) continue;
-      const ids = images[index]?.layers ?? [];
-      const about = {
-        layers: image.layers.map(({ descriptor, diffId }, at) => ({
-          id: ids[at] as LayerId,
-          ...{ descriptor, diffId },
-        })),
-        createdSeconds: Math.floor(Date.parse(newest([image], epochSeconds)) / 1000),
-      };
-      const attached = await attestationManifest(image, about, own, {
-        names: options.names,
-        ociArtifact: options.ociArtifact ?? options.ociTypes,
-      });
+      const about = aboutImage(image, images[index]?.layers ?? [], newest([image], epochSeconds));
+      const { names } = options;
+      if (isBeside) {
+        referrers.push(...(await attestationReferrers(image, about, own, names)));
+        continue;
+      }
+      const ociArtifact = options.ociArtifact ?? options.ociTypes;
+      const attached = await attestationManifest(image, about, own, { names, ociArtifact });
       const { config, manifest } = attached.image;
       for (const { bytes, descriptor } of attached.statements) {
         lease.addBlobs([descriptor.digest]);
@@ -121,9 +126,19 @@ export async function assemble(
       all.push(attached.image);
     }
   }
+  const beside = referrers.length === 0 ? {} : { referrers };
+  if (!isIndex) return { images: made, top: only.manifest, isIndex, remotes, created, ...beside };
   const top = makeIndex(all, makeOptions);
   put("manifest list", top);
-  return { images: all, top, isIndex, remotes, created: newest(made, epochSeconds) };
+  return { images: all, top, isIndex, remotes, created, ...beside };
+}
+
+/** An image as its attestations know it. `created`: RFC 3339. */
+function aboutImage({ layers }: MadeImage, ids: readonly LayerId[], created: string): AttestedImage {
+  return {
+    layers: layers.map(({ descriptor, diffId }, at) => ({ id: ids[at] as LayerId, descriptor, diffId })),
+    createdSeconds: Math.floor(Date.parse(created) / 1000),
+  };
 }
 
 /** By image; null: there are none for this output. An image alone gets no index for what is only to be inline, where the output does not ask for
@@ -137,7 +152,7 @@ function attestationsFor(
   const isIndex = multiPlatform || images.length > 1;
   if (!isIndex && !options.attestationInline && attestations.flat().every(({ inlineOnly }) => inlineOnly))
     return null;
-  if (!options.ociTypes)
+  if (!options.ociTypes && options.attestations === "index")
     throw new BuildError("OUTPUT_INVALID", 'cannot export attestations with "oci-mediatypes=false"', {
       hint: "leave it out, or add --provenance=false",
     });

@@ -5,6 +5,7 @@ import type { Digest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Descriptor } from "../solver/graph/request.ts";
 import type { Document, MadeImage } from "./image.ts";
+import type { Referrer } from "./referrers.ts";
 import type { ExportDeps } from "./contract.ts";
 import type { RemoteBlob } from "../cache/contract.ts";
 
@@ -17,6 +18,17 @@ export interface Assembled {
   readonly remotes: ReadonlyMap<Digest, RemoteBlob>;
   /** RFC 3339; the newest `created` in it, so that the same image is always said to be of the same time. */
   readonly created: string;
+  /** What lies beside it and is about it; left out: nothing. */
+  readonly referrers?: readonly Referrer[];
+  /** The same under tags of their own: signatures. */
+  readonly tagged?: readonly Tagged[];
+}
+
+/** A manifest under a tag, and its blobs. */
+export interface Tagged {
+  readonly tag: string;
+  readonly manifest: Document;
+  readonly blobs: readonly Document[];
 }
 
 /** Bytes of a blob of an assembled image, fetched into the content store first when it is only elsewhere. */

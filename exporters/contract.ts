@@ -7,6 +7,7 @@ import type { Emit } from "../solver/graph/event.ts";
 import type { ClientOutputs } from "../solver/graph/session.ts";
 import type { LayerCompression, Output } from "./output-grammar.ts";
 import type { Report } from "./shown.ts";
+import type { Signing } from "./signature/contract.ts";
 import type { Registry } from "../cache/registry/contract.ts";
 import type { Repository } from "../cache/registry/reference.ts";
 
@@ -138,6 +139,8 @@ export interface ExportContext {
   readonly nowMs: () => number;
   /** Of each image, by its place; left out: there are none. */
   readonly attestations?: readonly (readonly Attestation[])[];
+  /** How images are signed, by each of these; left out: they are not. */
+  readonly signings?: readonly Signing[];
 }
 
 /** The same for one output. */

@@ -155,8 +155,10 @@ export function checkOutputs(
     }
     if (output.kind === "image" && output.push && output.pushByDigest)
       checkDigestOnly(output.image.writtenNames);
+    checkReferrers(output);
     const isAttested =
       (output.kind === "archive" || output.kind === "image") &&
+      output.image.attestations === "index" &&
       attestations.some(({ inlineOnly }) => !inlineOnly || output.image.attestationInline);
     if ((output.kind === "archive" || output.kind === "image") && !isIndex && !isAttested) {
       const { index, indexDescriptor } = annotationsFor(output.image.annotations, null);
@@ -165,6 +167,18 @@ export function checkOutputs(
       }
     }
   }
+}
+
+/** The image store knows images by their names, and no artifacts about them; docker's archives neither. */
+function checkReferrers(output: Output): void {
+  if (output.kind !== "image" && output.kind !== "archive") return;
+  if (output.image.attestations !== "referrers") return;
+  if (output.kind === "image" ? output.push : output.format === "oci") return;
+  throw new BuildError(
+    "OUTPUT_INVALID",
+    `attestations=referrers is not supported for type=${output.kind === "image" ? "image without push=true" : "docker"}`,
+    { hint: "they are in registries (push=true) and in OCI layouts (type=oci)" },
+  );
 }
 
 /** An image pushed by digest gets no tag, so a tag is an error. BuildKit util/push, Push. */
@@ -196,7 +210,18 @@ async function runOutput(
       return { output, descriptor: null, configDigest: null, imageName: null, loaderMessage: null };
     case "archive": {
       const assembled = await assemble(images, formOf(output), deps, context, lease);
-      const loaderMessage = await exportArchive(assembled, output, deps, context);
+      const { signings = [] } = context;
+      const signer =
+        signings.length > 0 && output.format === "oci" ? await import("./signature/output.ts") : null;
+      const isInside = signer !== null && output.tar;
+      const loaderMessage = await exportArchive(
+        isInside ? await signer.withSignatures(assembled, output, signings, deps, context) : assembled,
+        output,
+        deps,
+        context,
+      );
+      if (signer !== null && !output.tar && output.dest?.kind === "path")
+        await signer.signWritten(output.dest.path, assembled, output, signings, context);
       const imageName = output.image.names.join(",") || null;
       return outcomeOf(output, assembled, imageName, loaderMessage);
     }

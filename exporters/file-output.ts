@@ -91,6 +91,37 @@ export async function writeResultFile(path: string, text: string, signal: AbortS
   }
 }
 
+/** Writes files, none of which may be there. The umask cuts their modes. Throws OUTPUT_FAILED. */
+export async function writeNewFiles(
+  files: readonly { readonly path: string; readonly text: string; readonly mode: number }[],
+  signal: AbortSignal,
+): Promise<void> {
+  const at = async (
+    path: string,
+    work: (directory: number, name: string) => Promise<void>,
+  ): Promise<void> => {
+    try {
+      const directory = openDirectory(dirname(path));
+      try {
+        await work(directory, basename(path));
+      } finally {
+        closeSync(directory);
+      }
+    } catch (error) {
+      throw outputError(error, path, signal);
+    }
+  };
+  for (const { path } of files)
+    await at(path, async (directory, name) => {
+      if (statIn(directory, name) === null) return;
+      throw new BuildError("OUTPUT_FAILED", `cannot write ${path}: it exists`, { hint: "use another name" });
+    });
+  for (const { path, text, mode } of files)
+    await at(path, (directory, name) =>
+      writeWholeIn(directory, name, (fd) => writeAll(fd, Buffer.from(text)), mode),
+    );
+}
+
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
   yield bytes;
 }

@@ -126,13 +126,14 @@ export function makeIndex(images: readonly MadeImage[], options: MakeOptions): D
 
 /** A descriptor in the field order of ocispec.Descriptor. */
 export function encodeDescriptor(descriptor: Descriptor): Record<string, unknown> {
-  const { mediaType, digest, size, annotations, platform } = descriptor;
+  const { mediaType, digest, size, annotations, platform, artifactType } = descriptor;
   return {
     mediaType,
     digest,
     size,
     annotations: sortedMap(annotations),
     platform: platform === undefined ? undefined : encodePlatform(platform),
+    artifactType,
   };
 }
 

@@ -52,6 +52,12 @@ export async function exportArchive(
       const blobs = deps.client?.layout?.(output.dest.name);
       if (blobs === undefined)
         throw new BuildError("OUTPUT_INVALID", "the client takes no image layouts as directories");
+      if (assembled.referrers !== undefined)
+        throw new BuildError(
+          "OUTPUT_INVALID",
+          "attestations=referrers is not supported for layouts that the client writes",
+          { hint: "use tar=true" },
+        );
       await during(context, "copying blobs", () => sendBlobs(blobs, assembled, deps, signal));
       return null;
     }
@@ -132,9 +138,28 @@ export async function addToLayout(
   names: readonly string[],
   signal: AbortSignal,
 ): Promise<void> {
+  await writeIntoLayout(path, [], namedEntries(descriptor, { ...descriptor.annotations }, names), signal);
+}
+
+/** Adds documents to a layout that is there, and then entries to its index, in place of those of the same name. Throws OUTPUT_INVALID,
+ *  OUTPUT_FAILED. */
+export async function writeIntoLayout(
+  path: string,
+  documents: readonly Document[],
+  entries: readonly Descriptor[],
+  signal: AbortSignal,
+): Promise<void> {
   const top = openDirectory(path);
   try {
-    const entries = namedEntries(descriptor, { ...descriptor.annotations }, names);
+    if (documents.length > 0) {
+      const blobs = openDirectoryIn(top, "blobs/sha256", { make: true });
+      try {
+        for (const { bytes, descriptor } of documents)
+          await writeWholeIn(blobs, hexOf(descriptor.digest), (fd) => writeAll(fd, bytes));
+      } finally {
+        closeSync(blobs);
+      }
+    }
     const index = indexJson(mergeEntries(top, path, entries));
     signal.throwIfAborted();
     await writeWholeIn(top, "oci-layout", (fd) => writeAll(fd, LAYOUT_FILE));
@@ -146,10 +171,17 @@ export async function addToLayout(
   }
 }
 
-/** Entries of index.json: one for each name, or one without a name. */
+/** Entries of index.json: one for each name, or one without a name; and one for each artifact about it, as ORAS has them. */
 function indexEntries(assembled: Assembled, names: readonly string[]): readonly Descriptor[] {
   const { descriptor } = assembled.top;
-  return namedEntries(descriptor, { [CREATED]: assembled.created, ...descriptor.annotations }, names);
+  return [
+    ...namedEntries(descriptor, { [CREATED]: assembled.created, ...descriptor.annotations }, names),
+    ...(assembled.referrers ?? []).map(({ manifest }) => manifest.descriptor),
+    ...(assembled.tagged ?? []).map(({ tag, manifest }) => ({
+      ...manifest.descriptor,
+      annotations: { ...manifest.descriptor.annotations, [REF_NAME]: tag },
+    })),
+  ];
 }
 
 function namedEntries(
@@ -179,7 +211,14 @@ function indexJson(entries: readonly Descriptor[]): Uint8Array {
 function documentsOf(assembled: Assembled): readonly Document[] {
   const documents = assembled.images.flatMap(({ config, manifest }) => [config, manifest]);
   const all = new Map(
-    [...documents, assembled.top].map((document) => [document.descriptor.digest, document]),
+    [
+      ...documents,
+      assembled.top,
+      ...[...(assembled.referrers ?? []), ...(assembled.tagged ?? [])].flatMap(({ manifest, blobs }) => [
+        manifest,
+        ...blobs,
+      ]),
+    ].map((document) => [document.descriptor.digest, document]),
   );
   return [...all.values()];
 }

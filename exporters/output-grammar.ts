@@ -49,6 +49,8 @@ export interface ImageOptions {
   readonly attestationInline: boolean;
   /** Attestation manifests are OCI artifacts; false: they look like images; null: artifacts where the types are OCI's. */
   readonly ociArtifact: boolean | null;
+  /** Where attestations are: in the image's index, or beside the image, as artifacts that refer to it. */
+  readonly attestations: "index" | "referrers";
 }
 
 export interface ImageOutput {
@@ -263,7 +265,20 @@ function imageOptionsOf(attributes: Attributes, defaults: ImageDefaults): ImageO
     annotations,
     attestationInline: attributes.boolean("attestation-inline") ?? defaults.attestationInline,
     ociArtifact,
+    attestations: attestationPlace(attributes.text("attestations"), ociArtifact),
   };
+}
+
+function attestationPlace(text: string | null, ociArtifact: boolean | null): ImageOptions["attestations"] {
+  if (text === null || text === "index") return "index";
+  if (text !== "referrers")
+    throw invalid(
+      `invalid value ${JSON.stringify(printable(text, 60))} for attestations`,
+      "use index or referrers",
+    );
+  if (ociArtifact === false)
+    throw invalid('"attestations=referrers" conflicts with "oci-artifact=false"', "omit one of the two");
+  return "referrers";
 }
 
 const NO_CONFIGS: ImageOptions["configs"] = new Map();

@@ -12,6 +12,7 @@ import type { Descriptor } from "../solver/graph/request.ts";
 import { Scope } from "../solver/graph/scope.ts";
 import { type Assembled, blobBytes, layersOf } from "./assembled.ts";
 import type { ImageOutput } from "./output-grammar.ts";
+import { pushReferrer } from "./referrers.ts";
 import { during, lineOf } from "./shown.ts";
 import type { ExportDeps, OutputContext } from "./contract.ts";
 import type { RemoteBlob } from "../cache/contract.ts";
@@ -158,6 +159,14 @@ async function pushManifests(
     await during(context, `pushing manifest for ${name}`, async () => {
       if (isFirst && assembled.isIndex)
         for (const { manifest } of assembled.images) await put(manifest.descriptor.digest, manifest);
+      if (isFirst)
+        for (const referrer of assembled.referrers ?? [])
+          await pushReferrer(registry, repository, referrer, { signal });
+      // Whoever asks for signatures finds them with the name.
+      if (isFirst && (context.signings?.length ?? 0) > 0) {
+        const { signPushed } = await import("./signature/output.ts");
+        await signPushed(assembled, repository, context.signings ?? [], deps, context);
+      }
       isFirst = false;
       await put(tag, top);
     });

@@ -51,6 +51,8 @@ export interface FrontendInput {
 export interface ResolvedImage {
   readonly digest: Digest; // of the manifest or index that the reference stands for
   readonly config: Uint8Array; // image config of the chosen platform
+  /** Of the chosen platform's manifest; omitted: not known. */
+  readonly manifest?: Digest;
   /** The digest exists only on this machine and is not shown. Omitted: false. */
   readonly isPrivate?: boolean;
   /** The image that is to be used in place of the one asked for, as an identifier; omitted: it is that one. */

@@ -135,6 +135,7 @@ type Counted<T, Ignored extends string = never> = Readonly<
  *  compared with the pin; and those the pin has in it already, such as the number of an image's layers. */
 const SOURCE_HINTS: ReadonlySet<string> = new Set([
   "git.checksum",
+  "git.fetchbycommit",
   "git.authheadersecret",
   "git.authtokensecret",
   "git.knownsshhosts",

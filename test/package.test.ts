@@ -78,6 +78,7 @@ describe("the package", function () {
         "received-thread",
         "rpm-sqlite",
         "scan",
+        "sigstore-bundle",
         "thread",
       ].map((name) => `dist/bundle/${name}.cjs`),
       "dist/solver/graph/bundle.cjs",

@@ -79,7 +79,12 @@ const DOORS: readonly string[] = [
   "bin/engine/defaults.ts", // requests without flags
   "bin/engine/cache-location.ts",
   "bin/engine/cache-mounts.ts",
+  "bin/engine/signature-policy.ts", // what images have to be signed by
   "bin/engine/source-policy.ts", // rules about sources
+  "bin/engine/lock.ts", // what references stand for
+  "bin/engine/lock-document.ts", // the file that says so
+  "bin/engine/lock-changes.ts",
+  "bin/engine/lock-policy.ts", // for builders elsewhere
   "bin/engine/context-files.ts", // how long a Dockerfile may be
   "bin/engine/archives.ts", // load and import, which need the store alone
   "bin/engine/images/address.ts", // the words for where images are
@@ -112,6 +117,7 @@ const DOORS: readonly string[] = [
   "exporters/go-json.ts", // JSON as docker buildx prints it
   "exporters/raw-index.ts", // indexes that are joined and cut
   "exporters/file-output.ts", // files that appear whole
+  "exporters/signature/*", // keys, signing and verifying, also by commands of their own
   "exporters/writable.ts", // whether they can be
   "exporters/output-grammar.ts", // the words of --output
   "worker/worker.ts",
@@ -138,6 +144,7 @@ const DOORS: readonly string[] = [
   "cache/check.ts", // fsck
   "cache/claims.ts", // what images say of their layers
   "cache/origins.ts", // which repositories have what
+  "cache/block-indexes.ts", // which blobs are known block by block
   "cache/ceiling.ts", // how large a store may become
   "cache/collect.ts", // du and prune
   "cache/usage-entry.ts",
@@ -166,6 +173,7 @@ const DOORS: readonly string[] = [
   "cache/tree-select.ts",
   "cache/layers/decompress.ts", // archives of images
   "cache/layers/compress-block.ts", // what packed layers are made by
+  "cache/layers/earlier-blocks.ts",
   "cache/layers/apply.ts", // layers as tars: what the keeper runs
   "cache/layers/archive.ts",
   "cache/layers/export-tree.ts",
@@ -199,6 +207,7 @@ const DOORS: readonly string[] = [
   "cache/registry/layout.ts",
   "cache/registry/management.ts", // lists of what refers to an image
   "cache/registry/reference.ts",
+  "cache/registry/referrers.ts", // the name of a list where registries make none
   "cache/registry/transport.ts", // downloads by URL go the same way
   "cache/registry/exchange.ts",
   "cache/registry/pace.ts",
@@ -207,6 +216,10 @@ const DOORS: readonly string[] = [
 /** Who may use which package: each one is behind a file or two of ours. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "@bufbuild/protobuf": ["bin/wire", "bin/daemon", "bin/remote"],
+  "@noble/ciphers": ["exporters/signature/sigstore-key.ts"],
+  "@sigstore/bundle": ["exporters/signature/sigstore-bundle.ts"],
+  "@sigstore/protobuf-specs": ["exporters/signature/sigstore-bundle.ts"],
+  "@sigstore/verify": ["exporters/signature/sigstore-bundle.ts"],
   "@opentelemetry/api": ["bin/otlp.ts"],
   "@opentelemetry/core": ["bin/otlp.ts"],
   "@opentelemetry/exporter-trace-otlp-proto": ["bin/otlp.ts"],
@@ -280,6 +293,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "cache/layer-store.ts",
     "cache/layers/apply.ts",
     "cache/layers/decompress.ts",
+    "cache/layers/earlier-blocks.ts",
     "cache/layers/export-tree.ts",
     "cache/layers/file-digests.ts",
     "cache/layers/implied.ts",
@@ -300,7 +314,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "bin/build-request.ts",
     "bin/builder-choice.ts",
     "bin/remote-build.ts", // the context's real path
-    "bin/commands/build.ts",
+    "bin/local-build.ts",
     "bin/commands/image/append.ts",
     "bin/engine/images/change.ts", // tars that become layers
     "bin/engine/context-files.ts", // says only where a path leads

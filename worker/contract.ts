@@ -18,6 +18,14 @@ export interface Pin {
   readonly material: string | null;
 }
 
+/** Refuses an image that a build may not stand on, by throwing. `digests`: of what its reference stands for and of the manifest of its platform;
+ *  `layout`: path of the layout on this machine it is from, null for all others. */
+export type AdmitImage = (
+  identifier: string,
+  image: { readonly digests: readonly Digest[]; readonly layout: string | null },
+  options: { readonly signal: AbortSignal },
+) => Promise<void>;
+
 export interface Worker extends AsyncDisposable {
   /** What a source stands for. paths: all that is read of it (sourcePaths()), where that is known; null: everything. */
   pin(

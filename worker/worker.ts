@@ -31,7 +31,7 @@ import { readsInput, runsOf } from "./ops/file-runs.ts";
 import { type ImageSource, imageDigest, layersDigest, openImageSource } from "./sources/image.ts";
 import { openLocalSource } from "./sources/local.ts";
 import type { Registry } from "../cache/registry/contract.ts";
-import type { Container, EarlierLayers, Pin, RunOutcome, Worker } from "./contract.ts";
+import type { AdmitImage, Container, EarlierLayers, Pin, RunOutcome, Worker } from "./contract.ts";
 import type { Store } from "../cache/contract.ts";
 
 export type { Unpacker } from "./layers.ts";
@@ -54,6 +54,8 @@ export interface WorkerOptions {
   readonly entitlements: ReadonlySet<Entitlement>;
   /** "pull": image names are resolved by the registry, not by the local image store. */
   readonly resolveMode: "default" | "pull";
+  /** Asked about each image that is loaded; left out: all of them may be. */
+  readonly admitImage?: AdmitImage;
   readonly resolvConf: (network: ExecOp["network"]) => string;
   /** Where steps are that are to have the usual network; omitted: in networks of their own. */
   readonly network?: ExecOp["network"];
@@ -92,7 +94,13 @@ export interface LocalWorker extends Worker {
 export function openWorker(options: WorkerOptions): LocalWorker {
   const { store, keeper } = options;
   const claims = openClaims();
-  const images = openImageSource(store, options.registry, options.resolveMode, claims);
+  const images = openImageSource(
+    store,
+    options.registry,
+    options.resolveMode,
+    claims,
+    options.admitImage ?? null,
+  );
   const local = openLocalSource(store);
   // New layers are leased from before they are visible until the worker closes; by then the records that refer to them exist.
   const lease = store.lease();

@@ -1,23 +1,20 @@
 // tsbuild build: flags to a request, events to the display, the report to the requested outputs.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { isAbsolute, join, relative, resolve } from "node:path";
+import { isAbsolute, relative, resolve } from "node:path";
 import type { ParsedFlags } from "../args.ts";
 import { readBuildFlags } from "../build-request.ts";
-import { buildRequest } from "../engine/defaults.ts";
 import { chosenBuilder } from "../builder-choice.ts";
 import { colourTable } from "../colours.ts";
-import type { BuildReport, BuildRequest, EngineBuildOptions, SourceText } from "../engine/request.ts";
-import { resolveContext } from "../context-source.ts";
+import type { Lock } from "../engine/lock.ts";
+import type { BuildReport, BuildRequest, SourceText } from "../engine/request.ts";
 import { configuredProxies } from "../docker-proxies.ts";
 import { BUILD_FLAGS, FLAGS_WITHOUT_EFFECT } from "../flags-build.ts";
-import { gatewayHosts, parseCsv } from "../flags-values.ts";
-import { openBuildSession } from "../local-session.ts";
+import { gatewayHosts } from "../flags-values.ts";
+import { type LocalBuildOptions, withLocalBuild } from "../local-build.ts";
+import type { LockFile } from "../lock-file.ts";
 import { openDisplay, progressMode } from "../progress.ts";
-import { openSshSockets } from "../ssh-sockets.ts";
 import { parseStorageLimit } from "../storage-limit.ts";
 import { openStepUsage } from "../step-usage.ts";
-import { openLocalEngine } from "../local-store.ts";
 import type { BuildTrace } from "../otlp.ts";
 import { openTracing } from "../tracing.ts";
 import { packageVersion } from "../version.ts";
@@ -44,6 +41,7 @@ export const command: Command = {
       context.complain((await import("../explain-text.ts")).renderExplained(last));
     };
     const ignored: string[] = [];
+    const notes: string[] = [];
     const { env } = context.config;
     await using tracing = await openTracing(env, {
       ...{ service: "tsbuild", version: packageVersion },
@@ -62,6 +60,7 @@ export const command: Command = {
         warnings,
         onExplained: (last) => void explained.push(last),
         ignored,
+        notes,
       });
       trace?.end({ error: "", cancelled: false });
     } catch (error) {
@@ -85,6 +84,7 @@ export const command: Command = {
       if (idle.length > 0)
         context.complain(`\nWARNING: ${idle.join(", ")}: not supported by this builder, ignored\n`);
       await printWarnings(warnings, context, sources);
+      for (const note of notes) context.complain(`${note}\n`);
     }
     await writeResults(flags, report, context);
     if (flags.bool("quiet")) context.print(`${report.configDigest ?? report.imageDigest ?? ""}\n`);
@@ -102,13 +102,15 @@ interface Told {
   readonly onExplained: (build: ExplainedBuild) => void;
   /** What was asked for and does nothing. */
   readonly ignored: string[];
+  /** Lines for the end. */
+  readonly notes: string[];
 }
 
 async function build(
   flags: ParsedFlags,
   context: CommandContext,
   display: Display,
-  { trace, sources, warnings, onExplained, ignored }: Told,
+  { trace, sources, warnings, onExplained, ignored, notes }: Told,
 ): Promise<{ report: BuildReport; request: BuildRequest }> {
   const { config, cwd, signal } = context;
   const given = await readBuildFlags(
@@ -118,10 +120,9 @@ async function build(
     configuredProxies(config.dockerConfigDir),
     signal,
   );
-  const { directories, secrets, ssh: agents, ...asked } = given;
   const outputs = await readOutputs(flags, cwd, ignored);
-  await prepareResultFiles(flags, outputs, asked.call.name === "build", cwd);
-  if (asked.network !== "host")
+  await prepareResultFiles(flags, outputs, given.call.name === "build", cwd);
+  if (given.network !== "host")
     ignored.push(
       ...gatewayHosts(flags.all("add-host")).map((host) => `--add-host ${host} (except with --network=host)`),
     );
@@ -137,53 +138,31 @@ async function build(
     return await buildElsewhere(builder, given, outputs, { flags, context, onSource, emit: tell });
   }
   const maxStorage = parseStorageLimit(flags.one("max-storage") || config.env.TSBUILD_MAX_STORAGE);
-  await using engine = await openLocalEngine(config, { signal });
-  let scratch: string | null = null;
-  try {
-    const where = await resolveContext(flags.positionals[0] ?? "", flags.one("file"), {
-      cwd,
-      stdin: () => process.stdin,
-      tempDir: () => (scratch ??= mkdtempSync(join(engine.store.tempDir(), "stdin-"))),
-      signal,
-    });
-    await using ssh = await openSshSockets(agents, { config, tempDir: () => engine.store.tempDir() });
-    const session = openBuildSession(config, where.context, { signal, directories, secrets, ssh: ssh.paths });
-    const plain = buildRequest({ ...asked, ...where, outputs, session });
-    const request =
-      plain.attestations === null
-        ? plain
-        : { ...plain, frontendArgs: (await import("../frontend-args.ts")).frontendArgs(plain) };
+  const lock = { file: null as LockFile | null, used: null as Lock | null };
+  const lockOf: LocalBuildOptions["lockOf"] = async (place) => {
+    if (!flags.has("lock") && !flags.has("locked")) return null;
+    const found = await (await import("../lock-file.ts")).lockOfBuild(flags, place, { cwd, signal });
+    lock.file = found?.terms.mode === "add" ? found.file : null;
+    return found?.terms ?? null;
+  };
+  return await withLocalBuild(given, { flags, context, outputs, lockOf }, async ({ request, build }) => {
     const usage = openStepUsage();
-    const options: EngineBuildOptions = {
+    const report = await build({
       signal,
       onSource,
       onExplained,
+      onLocked: (used) => void (lock.used = used),
       ...(maxStorage === null ? {} : { maxStorage }),
       emit(event) {
         tell(event);
         const said = usage.take(event);
         if (said !== null && config.verbose) display.event({ kind: "note", message: said });
       },
-    };
-    const allowed = allowedFrontends(flags);
-    const report =
-      allowed === null
-        ? await engine.build(request, options)
-        : await (await import("../frontend-build.ts")).buildWithFrontends(engine, request, options, {
-            repositories: allowed,
-            tempDir: () => (scratch ??= mkdtempSync(join(engine.store.tempDir(), "stdin-"))),
-          });
+    });
+    if (lock.file !== null && lock.used !== null)
+      notes.push(...(await (await import("../lock-file.ts")).addToLock(lock.file, lock.used, signal)));
     return { report: { ...report, metadata: { ...report.metadata, ...usage.metadata() } }, request };
-  } finally {
-    if (scratch !== null) rmSync(scratch, { recursive: true, force: true });
-  }
-}
-
-/** The repositories of --allow-frontend, none: any; null: frontends in images are not run. */
-function allowedFrontends(flags: ParsedFlags): readonly string[] | null {
-  const values = flags.all("allow-frontend");
-  if (values.length === 0) return null;
-  return values.includes("") ? [] : values.flatMap(parseCsv);
+  });
 }
 
 async function complain(

@@ -68,6 +68,7 @@ export function termsOf(
     cacheTo: cacheExports(solve, session),
     sourcePolicies: policiesIn(solve.SourcePolicy === undefined ? [] : [solve.SourcePolicy]),
     verifySource: null,
+    lock: null,
     attestations: attestationsIn(solve.FrontendAttrs),
     session: session ?? contextOnly({ kind: "empty" }),
   };

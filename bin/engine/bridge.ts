@@ -9,7 +9,7 @@ import type { SourceOp } from "../../solver/graph/op.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
 import type { CallContext, LayerId, Result } from "../../solver/graph/request.ts";
 import type { Session } from "../../solver/graph/session.ts";
-import { openSolver } from "../../solver/solver.ts";
+import { type Origins, openSolver } from "../../solver/solver.ts";
 import { type LocalWorker, openWorker } from "../../worker/worker.ts";
 import { dropForcedMounts } from "./forced-mounts.ts";
 import { fetchHttpContext, fetchHttpDockerfile, sessionWithContext } from "./build-context.ts";
@@ -21,6 +21,7 @@ import {
   type Bridge,
   type BuildTerms,
   type EngineBuildOptions,
+  EMPTY_REPORT,
   type FailedStep,
   NO_WORDS,
   type Ref,
@@ -57,18 +58,25 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
     terms.attestations === null && options.onProvenance === undefined
       ? null
       : import("./provenance-seen.ts").then(({ openSeen }) => openSeen(Date.now()));
-  const onImage: OnImage = async (...found) => (await seen)?.image(...found);
+  const lock = terms.lock;
+  const lockOf = lock === null ? null : import("./lock.ts").then(({ openBuildLock }) => openBuildLock(lock));
+  const onImage: OnImage = async (...found) => {
+    (await seen)?.image(...found);
+    (await lockOf)?.image(...found);
+  };
   const contextOf = ({ session }: OpenBuild): CallContext => ({ signal, session, emit: told.emit });
 
   /** What sources have to pass; null: nothing is said of any. `more`: policies beside those of the build. */
   function gateOf(more: readonly SourcePolicy[]): Promise<SourceGate | null> {
     const policies = [...terms.sourcePolicies, ...more];
     const { verifySource: verify } = terms;
-    if (policies.length === 0 && verify === null) return Promise.resolve(null);
+    if (policies.length === 0 && verify === null && lock === null) return Promise.resolve(null);
     const key = JSON.stringify(more);
     const known =
       gates.get(key) ??
-      import("./source-gate.ts").then(({ openSourceGate }) => openSourceGate(policies, { verify, describe }));
+      import("./source-gate.ts").then(async ({ openSourceGate }) =>
+        openSourceGate(policies, { verify, describe, lock: await lockOf }),
+      );
     gates.set(key, known);
     return known;
   }
@@ -139,6 +147,7 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
         await dropForcedMounts(parts, ref.definition, noCache, { known: forced, signal });
         const solution = parts.use(await build.solver.solve(request, [root], context));
         (await seen)?.others.push(solution.origins());
+        await noteLocked(solution.origins());
         const [result] = solution.results;
         if (result === undefined) throw new Error("the solver gave no result");
         told.over();
@@ -220,6 +229,34 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
     }
   }
 
+  /** What a solved graph was made of. */
+  async function noteLocked(origins: Origins): Promise<void> {
+    const noted = await lockOf;
+    if (noted !== null) (await import("./lock-graph.ts")).noteOrigins(noted, origins);
+  }
+
+  async function tellLocked(): Promise<void> {
+    const noted = await lockOf;
+    if (noted !== null) options.onLocked?.(noted.used());
+  }
+
+  /** Resolves the sources of graphs that no frontend has resolved. No step runs. */
+  async function resolveOnly(graphs: readonly Definition[]): Promise<void> {
+    const [gate, { resolveSources }] = [await gateOf([]), await import("./lock-graph.ts")];
+    for (const graph of graphs)
+      await resolveSources((await gate?.graph(graph, [], { signal }))?.definition ?? graph, noteFound);
+  }
+
+  /** What a source stands for, noted for provenance and lock as far as it is known to be of the build. */
+  async function noteFound(source: SourceOp, question: ResolveOptions): Promise<SourceMetadata> {
+    const found = await describe(source, question);
+    // What policies ask about is not a part of the build yet.
+    if (found.kind === "image") await onImage(source, question.platform ?? hostPlatform(), found.image);
+    if (found.kind === "git") (await lockOf)?.material(source, null, found.git.commit);
+    if (found.kind === "http") (await lockOf)?.material(source, null, found.digest);
+    return found;
+  }
+
   /** The layers of a result, unpacked. */
   async function unpacked(
     ref: Ref,
@@ -235,8 +272,10 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
   return {
     async dockerfile(asked) {
       const gate = await gateOf([]);
-      const onDownload = async (url: string, digest: Digest): Promise<void> =>
-        void (await seen)?.http.push({ url, digest });
+      const onDownload = async (url: string, digest: Digest): Promise<void> => {
+        (await seen)?.http.push({ url, digest });
+        (await lockOf)?.url(url, digest);
+      };
       const written = await fetchHttpDockerfile(parts, asked, { ...options, gate, onDownload });
       const request = await fetchHttpContext(parts, written, { ...options, gate, onDownload });
       (await seen)?.directories(asked, { isFetched: request !== written });
@@ -289,10 +328,7 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
     async resolveSource(asked, { sourcePolicies = [], ...question }) {
       const gate = await gateOf(sourcePolicies);
       const source = (await gate?.source(asked, question.platform, { signal })) ?? asked;
-      const found = await describe(source, question);
-      // What policies ask about is not a part of the build yet.
-      if (found.kind === "image") await onImage(source, question.platform ?? hostPlatform(), found.image);
-      return { source, found };
+      return { source, found: await noteFound(source, question) };
     },
     async export(result, { outputs } = { outputs: [] }) {
       const images = result.images.map(({ ref, ...image }) => ({
@@ -300,6 +336,11 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
         ...howOf(ref),
         definition: ref.definition,
       }));
+      if (lock?.mode === "update") {
+        await resolveOnly(images.map(({ definition }) => definition));
+        await tellLocked();
+        return EMPTY_REPORT;
+      }
       const first = images[0]?.build ?? (await buildOf(terms.session, [], false));
       const all = [...new Set([first, ...images.map(({ build }) => build)])];
       for (const { definition, noCache } of images)
@@ -307,9 +348,10 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       const { onProvenance = null } = options;
       const attesting = seen === null ? null : { seen: await seen, onProvenance };
       const report = await persistently(all, contextOf(first), (context) =>
-        solveAndExport(first, { ...result, images, outputs, attesting }, context),
+        solveAndExport(first, { ...result, images, outputs, attesting, onOrigins: noteLocked }, context),
       );
       result.onExported?.();
+      await tellLocked();
       return report;
     },
   };
@@ -335,6 +377,8 @@ async function openBuild(
   const caches = cacheFrom.length + terms.cacheTo.length > 0 ? await import("./build-caches.ts") : null;
   const imports = (await caches?.openBuildImports(parts, cacheFrom, useRegistry, emit)) ?? null;
   if (imports !== null) parts.use(imports);
+  const { signaturePolicy = null } = terms;
+  const signatures = signaturePolicy === null ? null : await import("./signature-policy.ts");
   const worker = parts.use(
     openWorker({
       store: parts.store,
@@ -350,6 +394,9 @@ async function openBuild(
       limits: terms.limits,
       signal,
       keepsFailed,
+      ...(signatures === null || signaturePolicy === null
+        ? {}
+        : { admitImage: signatures.openSignatureGate(signaturePolicy, useRegistry) }),
       ...(caches === null || imports === null
         ? {}
         : {

@@ -15,6 +15,7 @@ import {
   SCRATCH,
 } from "../../solver/graph/request.ts";
 import { Scope } from "../../solver/graph/scope.ts";
+import type { Origins } from "../../solver/solver.ts";
 import { openEarlyResults } from "./early-outputs.ts";
 import { openLayerSource } from "./layer-source.ts";
 import { normalizeName } from "./local-images.ts";
@@ -46,6 +47,8 @@ export interface ExportRequest extends Omit<BridgeResult, "images" | "onExported
   readonly outputs: readonly Output[];
   /** null: nothing is said of the results. */
   readonly attesting: Attesting | null;
+  /** Told what the results are made of, before they are exported. */
+  readonly onOrigins: (origins: Origins) => Promise<void>;
 }
 
 /** Solves the graphs of the images and runs the outputs. `build`: what is used for the rest. */
@@ -84,6 +87,13 @@ export async function solveAndExport(
       ...(asksProvenance === null ? [] : [asksProvenance]),
     ],
   });
+  const { signings = [] } = terms;
+  if (signings.length > 0)
+    (await import("../../exporters/signature/output.ts")).checkSigning(
+      outputs,
+      signings,
+      sbom !== null || asksProvenance !== null,
+    );
   await checkPlaces(outputs, terms);
   const groups = groupsOf(asked.images);
   const caches =
@@ -144,6 +154,7 @@ export async function solveAndExport(
       ? built
       : ((await caches?.withInlineCaches(built, solution, terms, cacheParts, context.signal)) ?? built);
   const roots = groups.flatMap((group) => group.roots);
+  for (const solution of solutions) await asked.onOrigins(solution.origins());
   const attestations = await attest(images, asked, {
     build,
     context,
@@ -195,6 +206,7 @@ export async function solveAndExport(
       epochSeconds,
       nowMs: Date.now,
       attestations,
+      signings,
     },
   );
   const [first] = groups;

@@ -45,6 +45,7 @@ export function buildRequest(asked: PartialBuildRequest): BuildRequest {
     cacheTo: [],
     sourcePolicies: [],
     verifySource: null,
+    lock: null,
     attestations: null,
     frontendArgs: {},
     // Whoever calls by functions reads what is on this machine: layouts that its contexts name are paths.

@@ -3,12 +3,13 @@
 import type { Definition } from "../../solver/graph/definition.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import type { Platform, SourceOp } from "../../solver/graph/op.ts";
+import type { Attrs, Platform, SourceOp } from "../../solver/graph/op.ts";
 import type { CallContext, LayerId } from "../../solver/graph/request.ts";
 import type { TraceRequest } from "../../solver/solver.ts";
 import { dockerfileGraph, sourceGraph, sourceTime } from "./build-context.ts";
 import { MAIN_DIRECTORY } from "./defaults.ts";
 import { contextSource, frontendOptions } from "./frontend-options.ts";
+import type { LockTerms } from "./lock.ts";
 import type { OpenBuild } from "./parts.ts";
 import type { BuildRequest, CallAnswer, EngineBuildOptions } from "./request.ts";
 import { traceOf } from "./trace-request.ts";
@@ -66,7 +67,8 @@ export async function callFrontend(
   const wish = digestOf(
     JSON.stringify([text.text, request.target, [...request.buildArgs], request.platforms]),
   );
-  if (request.call.name === "build" && (request.noCache || store.records.get("built", wish) === null))
+  const runsSteps = request.call.name === "build" && request.lock?.mode !== "update";
+  if (runsSteps && (request.noCache || store.records.get("built", wish) === null))
     await worker.warm(isSandboxed && request.network === "default" && /^[\t ]*RUN\b/im.test(text.text));
 
   const note = (message: string): void => emit({ kind: "note", message });
@@ -146,7 +148,7 @@ async function passDirectories(
 
 /** Resolves an image, shown as a step of its own. Throws what ImageSource.load() does. */
 export async function resolveShown(
-  { worker }: OpenBuild,
+  { worker, terms }: OpenBuild,
   { identifier, attrs }: SourceOp,
   {
     platform,
@@ -159,11 +161,39 @@ export async function resolveShown(
   context.emit({ kind: "vertex", vertex, name, inputs: [], at: [] });
   at("started");
   try {
-    const image = await worker.images.load(identifier, attrs, platform, context);
+    const load = (mode: Attrs): Promise<SourceImage> =>
+      worker.images.load(identifier, { ...attrs, ...mode }, platform, context);
+    const image = terms.lock?.mode === "update" ? await loadAnew(load) : await load({});
     at("done");
-    return { digest: image.digest, config: image.config, isPrivate: image.isPrivate };
-  } catch (error) {
+    const { digest, manifest, config, isPrivate } = image;
+    return { digest, manifest, config, isPrivate };
+  } catch (cause) {
+    const error = terms.lock === null ? cause : withLockNamed(cause, identifier, terms.lock);
     if (error instanceof BuildError) context.emit({ kind: "failed", vertex, atMs: Date.now(), error });
+    throw error;
+  }
+}
+
+/** A digest that nobody has any more may be one that only the lock file says. */
+function withLockNamed(error: unknown, identifier: string, { file, entries }: LockTerms): unknown {
+  const [, key = "", digest = ""] = /^docker-image:\/\/([^@]*)@(.*)$/s.exec(identifier) ?? [];
+  if (!(error instanceof BuildError) || digest === "" || entries.images.get(key)?.digest !== digest)
+    return error;
+  const { code, message, at, vertex } = error;
+  const hint = `${file} says this digest: 'tsbuild update' looks for what ${key} is now`;
+  return new BuildError(code, message, { at, vertex, hint, cause: error });
+}
+
+type SourceImage = Awaited<ReturnType<OpenBuild["worker"]["images"]["load"]>>;
+
+/** As the registry has it now. What was only ever in the local image store is taken from there. */
+async function loadAnew(load: (mode: Attrs) => Promise<SourceImage>): Promise<SourceImage> {
+  try {
+    return await load({ "image.resolvemode": "pull" });
+  } catch (error) {
+    if (!(error instanceof BuildError)) throw error;
+    const local = await load({ "image.resolvemode": "local" }).catch(() => null);
+    if (local?.isPrivate === true) return local;
     throw error;
   }
 }

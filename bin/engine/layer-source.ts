@@ -1,6 +1,7 @@
 // Layers as blobs for the exporters: packed by the keeper, once per format, cached in the layer's record.
 
 import { statSync } from "node:fs";
+import { earlierBlobs, noteBlocks } from "../../cache/block-indexes.ts";
 import { COMPRESSORS } from "../../cache/layers/compress-block.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
@@ -58,6 +59,12 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
     const [dir] = await unpacker.directories([id], deps.vertex, { ...context, signal });
     if (dir === undefined) throw new Error("no directory");
     await using ingest = compression === null ? null : store.content.ingest();
+    const form = compression && formKey(compression, level, epochSeconds, deps.pinnedCompressor);
+    // A base layer has the bytes of its own blob packed anew, whatever was built here.
+    const step =
+      form === null || compression === "uncompressed" || isBaseLayer(id)
+        ? null
+        : { form, name: recordOf(id).description };
     const job = {
       kind: "pack",
       dir,
@@ -66,6 +73,7 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
       level,
       epochSeconds,
       pinned: deps.pinnedCompressor,
+      ...(step !== null && { earlier: earlierBlobs(store, step.form, step.name) }),
     } as const;
     const outcome = await watched(job.out, onBytes, () => deps.keeper().run(job, { signal }));
     const record = recordOf(id);
@@ -101,13 +109,9 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
       digest: outcome.digest,
       size: outcome.size,
     };
-    store.layers.update(id, {
-      ...changes,
-      blobs: {
-        ...record.blobs,
-        [formKey(compression, level, epochSeconds, deps.pinnedCompressor)]: descriptor,
-      },
-    });
+    store.layers.update(id, { ...changes, blobs: { ...record.blobs, [form as string]: descriptor } });
+    if (step !== null && outcome.blocks !== undefined)
+      noteBlocks(store.records, step.form, step.name, { digest: outcome.digest, ...outcome.blocks });
     return { diffId: outcome.diffId, tarBytes: outcome.tarBytes, descriptor };
   };
 

@@ -33,7 +33,10 @@ import type { Annotation } from "../../exporters/annotations.ts";
 import type { AttestationTerms } from "../../exporters/attestation/grammar.ts";
 import type { FrontendCall } from "../../exporters/attestation/provenance.ts";
 import type { Output } from "../../exporters/output-grammar.ts";
+import type { Signing } from "../../exporters/signature/contract.ts";
 import type { CacheFrom, CacheLocation, CacheTo, GhaLocation } from "./cache-location.ts";
+import type { Lock, LockTerms } from "./lock.ts";
+import type { SignaturePolicy } from "./signature-policy.ts";
 import type { SourcePolicy } from "./source-policy.ts";
 import type { CheckResult, FrontendInput, Outline, ResolvedImage, Target } from "../../frontend/contract.ts";
 
@@ -177,8 +180,14 @@ export interface BuildTerms {
   readonly sourcePolicies: readonly SourcePolicy[];
   /** Judges each source that the policies let pass, before it is resolved or used; null: nobody does. */
   readonly verifySource: VerifySource | null;
+  /** What references stand for; null: for what they stand for now. */
+  readonly lock: LockTerms | null;
   /** What is to be said of the results; null: nothing. */
   readonly attestations: AttestationTerms | null;
+  /** What base images have to be signed by; left out: nothing is asked for. */
+  readonly signaturePolicy?: SignaturePolicy | null;
+  /** How exported images are signed; left out: they are not. */
+  readonly signings?: readonly Signing[];
   /** The client's side: directories, secrets, agents, credentials, outputs. */
   readonly session: Session;
 }
@@ -340,6 +349,8 @@ export interface EngineBuildOptions extends EngineOptions {
   /** Called when the results are there, before they are exported: the function gives the provenance of each, with all that is known. Left out:
    *  nobody wants to know. */
   readonly onProvenance?: (make: MakeProvenance) => void;
+  /** Called when the outputs are written, if there is a lock: the entries that the build used, with what it added. */
+  readonly onLocked?: (used: Lock) => void;
   /** Called with each graph that is solved in place of another one, since a policy has converted sources of it. */
   readonly onConverted?: (definition: Definition) => void;
 }

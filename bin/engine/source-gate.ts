@@ -6,6 +6,7 @@ import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import { makeVertex } from "../../solver/graph/llb.ts";
 import type { Platform, SourceOp } from "../../solver/graph/op.ts";
+import type { BuildLock } from "./lock.ts";
 import type { DescribeSource, SourceMetadata, VerifySource } from "./request.ts";
 import {
   isSameSource,
@@ -19,9 +20,9 @@ import {
 const QUESTIONS_MAX = 10;
 
 export interface SourceGate {
-  /** The source to be used in place of the one that was asked for: the same one, mostly. Throws SOURCE_DENIED. */
+  /** The source to be used in place of the one that was asked for: the same one, mostly. Throws SOURCE_DENIED, NOT_LOCKED. */
   source(source: SourceOp, platform: Platform | null, asking: Asking): Promise<SourceOp>;
-  /** The graph with its sources as they are to be used. Throws SOURCE_DENIED with the step and its place. */
+  /** The graph with its sources as they are to be used. Throws SOURCE_DENIED, NOT_LOCKED with the step and its place. */
   graph(definition: Definition, roots: readonly Input[], asking: Asking): Promise<GovernedGraph>;
 }
 
@@ -34,10 +35,18 @@ export interface Asking {
   readonly signal: AbortSignal;
 }
 
-/** `describe`: what a source stands for; it has passed the policies. */
+/** `describe`: what a source stands for; it has passed the policies. `lock`: what comes of it then is what it is locked to; null: there is none. */
 export function openSourceGate(
   policies: readonly SourcePolicy[],
-  { verify, describe }: { readonly verify: VerifySource | null; readonly describe: DescribeSource },
+  {
+    verify,
+    describe,
+    lock,
+  }: {
+    readonly verify: VerifySource | null;
+    readonly describe: DescribeSource;
+    readonly lock: BuildLock | null;
+  },
 ): SourceGate {
   const rules = openPolicyRules(policies);
   const judged = new Map<string, Promise<SourceOp>>();
@@ -70,7 +79,8 @@ export function openSourceGate(
       metadata = await describe(source, answer.question, { signal });
     }
     // One that passed under its full name stays as it was written.
-    return isSameSource(source, full) ? asked : source;
+    const passed = isSameSource(source, full) ? asked : source;
+    return lock?.apply(passed) ?? passed;
   }
 
   function sourceOnce(source: SourceOp, platform: Platform | null, asking: Asking): Promise<SourceOp> {
@@ -165,7 +175,7 @@ function evaluating(error: unknown, vertex: Digest, note: VertexNote | undefined
 }
 
 function prefixed(error: unknown, what: string): unknown {
-  if (!(error instanceof BuildError)) return error;
+  if (!(error instanceof BuildError) || error.code === "NOT_LOCKED") return error;
   const { code, message, cause, hint } = error;
   return new BuildError(code, `${what}: ${message}`, { cause: cause ?? error, hint });
 }

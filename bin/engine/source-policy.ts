@@ -116,7 +116,8 @@ export function openPolicyRules(policies: readonly SourcePolicy[]): PolicyRules 
     const expression = await expressionOf(selector);
     const made = expression?.replaceAll(identifier, template, TEXT_MAX_CHARS) ?? template;
     const next = made === "" ? identifier : made;
-    return withoutStaleUrl(source, { ...source, identifier: next, attrs: { ...attrs, ...updates.attrs } });
+    const converted = { ...source, identifier: next, attrs: { ...attrs, ...updates.attrs } };
+    return Object.hasOwn(updates.attrs, GIT_URL) ? converted : withoutStaleUrl(source, converted);
   }
 
   /** One look at one policy: the source when nothing is said against it, else what it becomes. */

@@ -146,6 +146,7 @@ export function exporterOf(output: Output, request: BuildRequest): Entry | null 
 
 function imageAttributes(image: ImageOptions, request: BuildRequest): Attributes {
   const name = request.tags.length > 0 ? request.tags.join(",") : image.writtenNames;
+  if (image.attestations === "referrers") throw unsupported("attestations=referrers");
   return {
     ...(name === "" ? {} : { name }),
     ...(image.ociTypes ? {} : { "oci-mediatypes": "false" }),

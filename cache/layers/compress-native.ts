@@ -2,7 +2,7 @@
 // results that are to be equal everywhere are made by compress-block.ts.
 
 import * as zlib from "node:zlib";
-import type { CompressFrame } from "../../worker/sys/libzstd.ts";
+import type { Zstd } from "../../worker/sys/libzstd.ts";
 
 /** What Node 20's types do not know. nodejs.org, zlib.zstdCompress(). */
 interface NodeZstd {
@@ -14,10 +14,10 @@ interface NodeZstd {
   readonly constants: { readonly ZSTD_c_compressionLevel?: number };
 }
 
-let known: Promise<CompressFrame | null> | undefined;
+let known: Promise<Zstd | null> | undefined;
 
-/** Compresses to one frame that states its size; null: the machine has no zstd. */
-export function nativeZstd(): Promise<CompressFrame | null> {
+/** null: the machine has no zstd. */
+export function nativeZstd(): Promise<Zstd | null> {
   known ??= (async () => {
     const { zstdCompress, constants } = zlib as unknown as NodeZstd;
     const level = constants.ZSTD_c_compressionLevel;
@@ -25,12 +25,15 @@ export function nativeZstd(): Promise<CompressFrame | null> {
       const { openLibzstd } = await import("../../worker/sys/libzstd.ts");
       return openLibzstd();
     }
-    return (data, value) =>
-      new Promise((resolve, reject) => {
-        zstdCompress(data, { params: { [level]: value }, pledgedSrcSize: data.length }, (error, result) =>
-          error === null ? resolve(result) : reject(error),
-        );
-      });
+    return {
+      version: `zstd@${process.versions["zstd"]} ${process.arch}`,
+      compress: (data, value) =>
+        new Promise((resolve, reject) => {
+          zstdCompress(data, { params: { [level]: value }, pledgedSrcSize: data.length }, (error, result) =>
+            error === null ? resolve(result) : reject(error),
+          );
+        }),
+    };
   })();
   return known;
 }

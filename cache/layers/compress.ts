@@ -1,16 +1,17 @@
 // Compression whose bytes depend only on the input and the level: not on threads, timing or the sizes of chunks.
 //
-// The input is split into blocks of a fixed size, compressed independently and in parallel. gzip: one member of raw deflate
+// The input comes in blocks, which are compressed independently and in parallel. gzip: one member of raw deflate
 // blocks joined at sync flushes (RFC 1951 3.2.4), each with the 32 KiB before it as its dictionary, as in pigz. zstd:
-// one frame per block (RFC 8878 3.1: frames may follow one another).
+// one frame per block (RFC 8878 3.1: frames may follow one another). Blocks that an earlier blob has are taken from there.
 
 import { availableParallelism } from "node:os";
 import { promisify } from "node:util";
 import { constants, crc32, deflateRaw } from "node:zlib";
 import { BuildError } from "../../solver/graph/error.ts";
-import { type BlockCodec, compressBlock } from "./compress-block.ts";
+import { type BlockCodec, COMPRESSORS, compressBlock } from "./compress-block.ts";
 import { nativeZstd } from "./compress-native.ts";
 import { openThreads } from "./compress-pool.ts";
+import type { BlockLedger } from "./earlier-blocks.ts";
 
 export interface CompressOptions {
   readonly compression: "gzip" | "zstd" | "estargz" | "uncompressed";
@@ -20,9 +21,11 @@ export interface CompressOptions {
   readonly pinned: boolean;
   /** Blocks in work at once; undefined: as many as there are processors. */
   readonly threads?: number;
+  /** Where equal blocks may be had (gzip and zstd). */
+  readonly ledger?: BlockLedger;
 }
 
-/** Bytes of one block. gzip: 1 MiB, 0.1 % larger than one stream. zstd: 4 MiB, a frame of its own. */
+/** Bytes of one block at most. gzip: 1 MiB, 0.1 % larger than one stream. zstd: 4 MiB, a frame of its own. */
 export const BLOCK_BYTES: Readonly<Record<CompressOptions["compression"], number>> = {
   gzip: 1 << 20,
   zstd: 4 << 20,
@@ -30,9 +33,8 @@ export const BLOCK_BYTES: Readonly<Record<CompressOptions["compression"], number
   uncompressed: 1 << 20,
 };
 
-/** Compressed form of a sequence of blocks of exactly BLOCK_BYTES (the last may be shorter). Blocks are read while
- *  later ones are made, so each must be a buffer of its own. Throws OUTPUT_INVALID for estargz and levels that do not
- *  exist. */
+/** Compressed form of a sequence of blocks of at most BLOCK_BYTES. Blocks are read while later ones are made, so each must be a buffer
+ *  of its own. Throws OUTPUT_INVALID for estargz and levels that do not exist. */
 export async function* compressBlocks(
   blocks: Iterable<Buffer>,
   options: CompressOptions,
@@ -52,6 +54,19 @@ export async function* compressBlocks(
         hint: "use gzip, zstd or uncompressed",
       });
   }
+}
+
+/** What compresses blocks, with the versions that its bytes depend on. */
+export async function compressorName({ compression, pinned }: CompressOptions): Promise<string> {
+  if (compression !== "gzip" && compression !== "zstd") return compression;
+  if (pinned) return COMPRESSORS[compression];
+  if (compression === "gzip") return `zlib@${process.versions.zlib} ${process.arch}`;
+  return (await nativeZstd())?.version ?? COMPRESSORS.zstd;
+}
+
+/** What is before the first block. */
+export function headerBytes(compression: CompressOptions["compression"]): number {
+  return compression === "gzip" ? GZIP_HEADER.length : 0;
 }
 
 function checkLevel(level: number, min: number, max: number): number {
@@ -75,7 +90,7 @@ async function* gzip(
   let crc = 0;
   let length = 0;
   let before: Buffer | null = null;
-  const work = function* (): Generator<{ data: Buffer; dictionary: Buffer | null }> {
+  const work = function* (): Generator<Work> {
     for (const data of blocks) {
       crc = crc32(data, crc);
       length = (length + data.length) % 0x1_0000_0000;
@@ -88,7 +103,7 @@ async function* gzip(
   } else {
     // libuv's pool does the work: 1.9 times one thread on two processors, without threads of our own. One output
     // chunk a block, so that a block is one visit to the pool.
-    yield* inOrder(work(), parallel(options), ({ data, dictionary }) =>
+    yield* inOrder(work(), options, ({ data, dictionary }) =>
       deflateRawAsync(data, {
         level,
         chunkSize: data.length + (data.length >> 8) + 1024,
@@ -108,7 +123,7 @@ async function* zstd(
   level: number,
   options: CompressOptions,
 ): AsyncGenerator<Uint8Array> {
-  const work = function* (): Generator<{ data: Buffer; dictionary: null }> {
+  const work = function* (): Generator<Work> {
     let any = false;
     for (const data of blocks) {
       any = true;
@@ -118,7 +133,7 @@ async function* zstd(
   };
   const native = options.pinned ? null : await nativeZstd();
   if (native === null) yield* inThreads(work(), { kind: "zstd", level }, options);
-  else yield* inOrder(work(), parallel(options), ({ data }) => native(data, level));
+  else yield* inOrder(work(), options, ({ data }) => native.compress(data, level));
 }
 
 interface Work {
@@ -148,35 +163,40 @@ async function* inThreads(
       yield next.value;
     }
   };
-  const threads = openThreads(parallel(options));
+  const threads = openThreads(options.threads ?? availableParallelism());
   try {
-    yield* inOrder(all(), parallel(options), ({ data, dictionary }) => threads.run(codec, data, dictionary));
+    yield* inOrder(all(), options, ({ data, dictionary }) => threads.run(codec, data, dictionary));
   } finally {
     await threads.close();
   }
 }
 
-function parallel(options: CompressOptions): number {
-  return options.threads ?? availableParallelism();
-}
-
 /** Results in the order of the inputs, with a few more in work than can run, so that nothing waits for the reader. */
-async function* inOrder<T>(
-  inputs: Iterable<T>,
-  threads: number,
-  run: (input: T) => Promise<Uint8Array>,
+async function* inOrder(
+  inputs: Iterable<Work>,
+  options: CompressOptions,
+  run: (input: Work) => Promise<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
-  const running: Promise<Uint8Array>[] = [];
+  const { ledger, threads = availableParallelism() } = options;
+  const running: { readonly name: string | null; readonly result: Promise<Uint8Array> }[] = [];
+  const next = async (): Promise<Uint8Array> => {
+    const { name, result } = running.shift() as (typeof running)[number];
+    const compressed = await result;
+    if (name !== null) ledger?.add(name, compressed);
+    return compressed;
+  };
   try {
     for (const input of inputs) {
-      const result = run(input);
+      const name = ledger?.name(input.data, input.dictionary) ?? null;
+      const earlier = name === null ? null : (ledger?.find(name) ?? null);
+      const result = earlier === null ? run(input) : Promise.resolve(earlier);
       // It may fail before its turn to be awaited: a rejection that nobody handles ends the process.
       result.catch(() => {});
-      running.push(result);
-      if (running.length > threads + 1) yield await (running.shift() as Promise<Uint8Array>);
+      running.push({ name, result });
+      if (running.length > threads + 1) yield await next();
     }
-    while (running.length > 0) yield await (running.shift() as Promise<Uint8Array>);
+    while (running.length > 0) yield await next();
   } finally {
-    await Promise.allSettled(running); // of a reader that left, or behind a failure
+    await Promise.allSettled(running.map(({ result }) => result)); // of a reader that left, or behind a failure
   }
 }

@@ -7,8 +7,15 @@ import { createHash } from "node:crypto";
 import { closeSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
 import { type Digest, digestFromHex } from "../../solver/graph/digest.ts";
 import { close, openat } from "../../worker/sys/file.ts";
-import { BLOCK_BYTES, type CompressOptions, compressBlocks } from "./compress.ts";
+import {
+  BLOCK_BYTES,
+  type CompressOptions,
+  compressBlocks,
+  compressorName,
+  headerBytes,
+} from "./compress.ts";
 import { type CompressionKind, readDecompressed } from "./decompress.ts";
+import { type BlockIndex, type EarlierBlob, EarlierBlocks } from "./earlier-blocks.ts";
 import { treeTar } from "./tree-tar.ts";
 import { AT, O } from "../../worker/sys/constants.ts";
 
@@ -20,6 +27,8 @@ export interface PackRequest {
   readonly epochSeconds: number | null;
   /** Bytes equal on every machine at the price of speed: see CompressOptions. */
   readonly pinned?: boolean;
+  /** Blobs of layers that may be much like this one, in the same format and level; omitted: no blocks are looked up or remembered. */
+  readonly earlier?: readonly EarlierBlob[];
   /** The directory was made by a keeper with one id, and this one has several. */
   readonly oneId?: boolean;
 }
@@ -28,6 +37,8 @@ export interface Packed {
   readonly tarBytes: number;
   readonly digest: Digest | null;
   readonly size: number | null;
+  /** For later blobs; omitted where it is not worth it, or no earlier ones were given. */
+  readonly blocks?: BlockIndex;
 }
 export interface Recompressed extends Packed {
   /** Of the blob that was read, as its bytes say. */
@@ -48,6 +59,8 @@ export async function packLayer(
       form: "layer",
       epochSeconds: job.epochSeconds,
       blockBytes: BLOCK_BYTES[job.compression],
+      // Where the bytes are a promise, so is where blocks end.
+      cutAtMembers: job.earlier !== undefined && job.pinned !== true,
       // Compression reads blocks later, so each needs memory of its own; to be hashed one is enough.
       reuse: job.out === null || job.compression === "uncompressed",
       note,
@@ -64,9 +77,10 @@ export async function packLayer(
       for (const _ of counted());
       return { diffId: digestFromHex(tarHash.digest("hex")), tarBytes, digest: null, size: null };
     }
-    const { size, hex } = await writeBlob(job.out, counted(), job);
+    const { size, hex, blocks: index } = await writeBlob(job.out, counted(), job);
     const diffId = digestFromHex(tarHash.digest("hex"));
-    return { diffId, tarBytes, digest: hex === null ? diffId : digestFromHex(hex), size };
+    const digest = hex === null ? diffId : digestFromHex(hex);
+    return { diffId, tarBytes, digest, size, ...(index !== null && { blocks: index }) };
   } finally {
     close(root);
   }
@@ -112,12 +126,12 @@ function* fileBlocks(fd: number, blockBytes: number): Generator<Buffer> {
   }
 }
 
-/** Writes the compressed blocks over the file; its digest, or null when it is the tar itself. */
+/** Writes the compressed blocks over the file. `hex`: its digest, or null when it is the tar itself. */
 async function writeBlob(
   path: string,
   blocks: Iterable<Buffer>,
-  job: Pick<PackRequest, "compression" | "level" | "pinned">,
-): Promise<{ size: number; hex: string | null }> {
+  job: Pick<PackRequest, "compression" | "level" | "pinned" | "earlier">,
+): Promise<{ size: number; hex: string | null; blocks: BlockIndex | null }> {
   const fd = openSync(path, "w", 0o600);
   try {
     let size = 0;
@@ -127,15 +141,20 @@ async function writeBlob(
     };
     if (job.compression === "uncompressed") {
       for (const block of blocks) write(block);
-      return { size, hex: null };
+      return { size, hex: null, blocks: null };
     }
     const hash = createHash("sha256");
-    const { compression, level, pinned = false } = job;
-    for await (const chunk of compressBlocks(blocks, { compression, level, pinned })) {
+    const { compression, level, pinned = false, earlier } = job;
+    const options = { compression, level, pinned };
+    using ledger =
+      earlier === undefined
+        ? null
+        : new EarlierBlocks(await compressorName(options), headerBytes(compression), earlier);
+    for await (const chunk of compressBlocks(blocks, { ...options, ...(ledger !== null && { ledger }) })) {
       hash.update(chunk);
       write(chunk);
     }
-    return { size, hex: hash.digest("hex") };
+    return { size, hex: hash.digest("hex"), blocks: ledger?.index() ?? null };
   } finally {
     closeSync(fd);
   }

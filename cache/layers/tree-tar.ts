@@ -1,9 +1,10 @@
-// A directory tree as the bytes of a tar, in blocks of a fixed size.
+// A directory tree as the bytes of a tar, in blocks.
 //
 // "layer": the tree is an overlay upper directory; 0/0 devices and opaque directories become whiteouts. "tree": a whole
 // root file system, unchanged.
 
 import { readSync } from "node:fs";
+import { crc32 } from "node:zlib";
 import { BuildError } from "../../solver/graph/error.ts";
 import {
   close,
@@ -35,7 +36,10 @@ export interface TreeTarOptions {
   /** Seconds; null: times as they are. layer: later times become this one (rewrite-timestamp). tree: all do, as
    *  BuildKit's local and tar exporters have it. */
   readonly epochSeconds: number | null;
+  /** Of every block but the last; the most, with `cutAtMembers`. */
   readonly blockBytes: number;
+  /** End blocks where members begin, chosen by name, so that a file that grows or comes changes only the blocks around it. */
+  readonly cutAtMembers?: boolean;
   /** Every block is the same buffer, valid until the next is asked for. */
   readonly reuse: boolean;
   /** See PackRequest. */
@@ -65,6 +69,14 @@ export function* treeTar(root: number, options: TreeTarOptions): Generator<Buffe
     yield block.subarray(0, filled);
     if (!reuse) block = Buffer.allocUnsafeSlow(blockBytes);
     filled = 0;
+  }
+
+  /** Whether a file begins a block depends on its name and size only, so that two trees have the same blocks again soon after
+   *  what differs. Large ones always do; on average one does every half block. */
+  function beginsBlock(path: Buffer, size: number): boolean {
+    if (options.cutAtMembers !== true || filled === 0) return false;
+    if (size >= blockBytes) return true;
+    return filled >= blockBytes / 8 && crc32(path) < 2 ** 32 * (size / (blockBytes / 2));
   }
 
   function* bytes(source: Buffer): Generator<Buffer> {
@@ -175,6 +187,7 @@ export function* treeTar(root: number, options: TreeTarOptions): Generator<Buffe
         devMinor: type === "char" || type === "block" ? stat.rdevMinor : 0,
         xattrs: xattrsOf(native, attributes, options.form),
       });
+      if (fd !== null && beginsBlock(path, stat.size)) yield* flush();
       yield* bytes(header.subarray(0, end));
       if (fd !== null) yield* content(fd, visit);
       if (layer && type === "dir" && attributes.includes(OPAQUE_XATTR) && isOpaque(native)) {

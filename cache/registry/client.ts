@@ -14,6 +14,7 @@ import {
   withDefaultTag,
 } from "./reference.ts";
 import { openManagement } from "./management.ts";
+import { openReferrers } from "./referrers.ts";
 import { openRemembered } from "./remembered.ts";
 import { resumedBlob, wrongDigest as wrongContent } from "./resumed.ts";
 import { type Call, openCalls, transferMs, unexpected } from "./calls.ts";
@@ -289,8 +290,11 @@ export function openRegistry(options: RegistryOptions): Registry {
       const digest = digestOf(bytes);
       if (typeof stated === "string" && isDigest(stated) && stated !== digest)
         throw wrongDigest(text, digest, stated);
+      const subject = answer.headers["oci-subject"];
+      return { subject: typeof subject === "string" ? subject : null };
     },
     ...openManagement(calls, (reference) => resolved.forget(resolvedKey(reference))),
+    referrers: openReferrers(calls),
     async login(host, { signal }) {
       // distribution spec, "Determining Support": GET /v2/ is what a registry answers to who may come in.
       const answer = await calls.call(

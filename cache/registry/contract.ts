@@ -76,14 +76,14 @@ export interface Registry {
     open: () => AsyncIterable<Uint8Array>,
     options: TransferOptions & { readonly mountFrom?: readonly string[] },
   ): Promise<"exists" | "mounted" | "uploaded">;
-  /** Stores a manifest or index under a tag or its digest. */
+  /** Stores a manifest or index under a tag or its digest. `subject`: the registry lists it among the referrers of that (OCI-Subject). */
   putManifest(
     repository: Repository,
     name: string,
     bytes: Uint8Array,
     mediaType: string,
     options: SignalOptions,
-  ): Promise<void>;
+  ): Promise<{ readonly subject: string | null }>;
   /** Is the manifest or index in the repository itself? Mirrors are not asked. */
   hasManifest(repository: Repository, digest: Digest, options: SignalOptions): Promise<boolean>;
   /** Descriptors of what refers to a manifest by its `subject`, in JSON as they are; null: the registry does not know the referrers API. */
@@ -96,6 +96,12 @@ export interface Registry {
   tags(repository: Repository, options: SignalOptions): Promise<readonly string[]>;
   /** Removes a manifest by its digest, or a tag. "unsupported": the registry refuses it as such (405, 400, 501). */
   remove(repository: Repository, name: string, options: SignalOptions): Promise<"removed" | "unsupported">;
+  /** Manifests whose subject is that digest, as the registry lists them; null: it has no such list, or not of this repository. */
+  referrers(
+    repository: Repository,
+    digest: Digest,
+    options: SignalOptions,
+  ): Promise<readonly Descriptor[] | null>;
   /** Does the registry of a host let the credentials in? Throws REGISTRY_DENIED when not. */
   login(host: string, options: SignalOptions): Promise<void>;
   /** Ends idle connections. */

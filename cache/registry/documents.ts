@@ -30,6 +30,10 @@ export interface Manifest {
   readonly config: Descriptor;
   readonly layers: readonly Descriptor[];
   readonly annotations: Readonly<Record<string, string>>;
+  /** Of an artifact: what it is. */
+  readonly artifactType?: string;
+  /** What it is about (image-spec manifest.md, "subject"). */
+  readonly subject?: Descriptor;
 }
 export interface Index {
   readonly kind: "index";
@@ -87,12 +91,15 @@ export function parseDocument(bytes: Uint8Array, statedType: string | null, name
   if (hasManifests) {
     return { kind: "index", mediaType, manifests: descriptors(json["manifests"], name), annotations };
   }
+  const { artifactType, subject } = json;
   return {
     kind: "manifest",
     mediaType,
     config: parseDescriptor(json["config"], name),
     layers: descriptors(json["layers"], name),
     annotations,
+    ...(typeof artifactType === "string" && artifactType !== "" ? { artifactType } : {}),
+    ...(subject === undefined || subject === null ? {} : { subject: parseDescriptor(subject, name) }),
   };
 }
 
@@ -189,6 +196,7 @@ function parseDescriptor(value: unknown, name: string): Descriptor {
   if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0)
     throw invalid(name, "a descriptor has no size");
   const annotations = textMap(json["annotations"], name);
+  const { artifactType } = json;
   const platform =
     json["platform"] === undefined || json["platform"] === null
       ? null
@@ -199,6 +207,7 @@ function parseDescriptor(value: unknown, name: string): Descriptor {
     size,
     ...(platform === null ? {} : { platform }),
     ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
+    ...(typeof artifactType === "string" && artifactType !== "" ? { artifactType } : {}),
   };
 }
 

@@ -58,13 +58,22 @@ export function openLayout(path: string): Layout {
 
 function findIn(index: Index, name: string | null): Descriptor | null {
   if (name === null) {
-    const only = new Set(index.manifests.map(({ digest }) => digest));
-    if (only.size === 1) return index.manifests[0] ?? null;
+    const images = index.manifests.filter((one) => !isAttached(one));
+    const only = new Set(images.map(({ digest }) => digest));
+    if (only.size === 1) return images[0] ?? null;
   }
   const wanted = name ?? "latest";
   const fits = ({ digest, annotations }: Descriptor) =>
     digest === wanted || annotations?.[REF_NAME] === wanted || annotations?.[IMAGE_NAME] === wanted;
   return index.manifests.find(fits) ?? null;
+}
+
+/** What is said of an image is none: artifacts, and what cosign and the referrers tag schema name after the digest of the image. */
+function isAttached({ artifactType, annotations }: Descriptor): boolean {
+  return (
+    artifactType !== undefined ||
+    /^sha256-[0-9a-f]{64}(?:\.(?:sig|att|sbom))?$/.test(annotations?.[REF_NAME] ?? "")
+  );
 }
 
 async function* readBlob(

@@ -9,15 +9,14 @@ import type { Descriptor } from "../../solver/graph/request.ts";
 import type { Attestation, AttestedImage, Subject } from "../contract.ts";
 import { encodeGoJson } from "../go-json.ts";
 import type { Document, MadeImage } from "../image.ts";
+import { artifactAbout, documentOf, EMPTY_CONFIG, EMPTY_TYPE, type Referrer } from "../referrers.ts";
 import { memberText, reformatJson } from "./json-text.ts";
 import { imagePurl } from "./purl.ts";
 
 export const STATEMENT_TYPE = "https://in-toto.io/Statement/v1";
 export const IN_TOTO_TYPE = "application/vnd.in-toto+json";
-const PREDICATE_TYPE = "in-toto.io/predicate-type";
+export const PREDICATE_TYPE = "in-toto.io/predicate-type";
 const ARTIFACT_TYPE = "application/vnd.docker.attestation.manifest.v1+json";
-const EMPTY_TYPE = "application/vnd.oci.empty.v1+json";
-const EMPTY_CONFIG: Uint8Array = Buffer.from("{}");
 /** So that nobody takes it for an image to be run. */
 const NO_PLATFORM: Platform = { os: "unknown", architecture: "unknown" };
 /** BuildKit reads no larger one from a result. */
@@ -53,13 +52,13 @@ export interface AttestationManifest {
   readonly statements: readonly Document[];
 }
 
-/** Makes the statements about an image, and their manifest. Rejects as the attestations do. */
-export async function attestationManifest(
+/** Statements about an image. Rejects as the attestations do. */
+async function statementsAbout(
   image: MadeImage,
   attested: AttestedImage,
   attestations: readonly Attestation[],
-  { names, ociArtifact }: AttachOptions,
-): Promise<AttestationManifest> {
+  names: readonly string[],
+): Promise<readonly Document[]> {
   const target = image.manifest.descriptor;
   const statements: Document[] = [];
   for (const { predicateType, predicate, subjects } of attestations) {
@@ -75,7 +74,37 @@ export async function attestationManifest(
       },
     });
   }
-  const config = ociArtifact ? document(EMPTY_TYPE, EMPTY_CONFIG) : legacyConfig(statements);
+  return statements;
+}
+
+/** The statements about an image, each as an artifact beside it whose type is theirs. Rejects as the attestations do. */
+export async function attestationReferrers(
+  image: MadeImage,
+  attested: AttestedImage,
+  attestations: readonly Attestation[],
+  names: readonly string[],
+): Promise<readonly Referrer[]> {
+  const statements = await statementsAbout(image, attested, attestations, names);
+  return statements.map((statement) =>
+    artifactAbout(
+      image.manifest.descriptor,
+      IN_TOTO_TYPE,
+      [statement],
+      statement.descriptor.annotations ?? {},
+    ),
+  );
+}
+
+/** Makes the statements about an image, and their manifest. Rejects as the attestations do. */
+export async function attestationManifest(
+  image: MadeImage,
+  attested: AttestedImage,
+  attestations: readonly Attestation[],
+  { names, ociArtifact }: AttachOptions,
+): Promise<AttestationManifest> {
+  const target = image.manifest.descriptor;
+  const statements = await statementsAbout(image, attested, attestations, names);
+  const config = ociArtifact ? documentOf(EMPTY_TYPE, EMPTY_CONFIG) : legacyConfig(statements);
   const { mediaType, digest, size } = config.descriptor;
   const bytes = encodeGoJson(
     {
@@ -93,7 +122,7 @@ export async function attestationManifest(
     },
     2,
   );
-  const manifest = document(MEDIA_TYPES.ociManifest, bytes);
+  const manifest = documentOf(MEDIA_TYPES.ociManifest, bytes);
   return {
     statements,
     image: {
@@ -125,14 +154,10 @@ export async function attestationManifest(
 function legacyConfig(statements: readonly Document[]): Document {
   const { os, architecture } = NO_PLATFORM;
   const diffIds = statements.map(({ descriptor }) => descriptor.digest);
-  return document(
+  return documentOf(
     MEDIA_TYPES.ociConfig,
     encodeGoJson({ architecture, os, config: {}, rootfs: { type: "layers", diff_ids: diffIds } }),
   );
-}
-
-function document(mediaType: string, bytes: Uint8Array): Document {
-  return { bytes, descriptor: { mediaType, digest: digestOf(bytes), size: bytes.length } };
 }
 
 /** Is an attestation manifest an artifact, or does it look like an image? */

@@ -13,6 +13,8 @@ export interface Descriptor {
   readonly size: number;
   readonly platform?: Platform;
   readonly annotations?: Attrs;
+  /** Of an artifact: what it is. */
+  readonly artifactType?: string;
 }
 
 /** Everything one running build needs from outside the rooms. */

@@ -147,6 +147,32 @@ describe("flags of build", () => {
     }
   });
 
+  it("takes source policies of the variable and of flags as one list of rules, in this order", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "policies-"));
+    try {
+      for (const name of ["env", "one", "two"])
+        writeFileSync(
+          join(dir, name),
+          JSON.stringify({ rules: [{ action: "DENY", selector: { identifier: `docker-image://${name}` } }] }),
+        );
+      const env = { EXPERIMENTAL_BUILDKIT_SOURCE_POLICY: join(dir, "env") };
+      const flags = ["--source-policy", join(dir, "one"), `--source-policy-file=${join(dir, "two")}`];
+      const { sourcePolicies } = await read(flags, env);
+      deepEqual(
+        sourcePolicies.map(({ rules }) => rules.map(({ selector }) => selector.identifier)),
+        [["docker-image://env", "docker-image://one", "docker-image://two"]],
+      );
+      deepEqual((await read([])).sourcePolicies, []);
+      await rejects(read(["--source-policy", join(dir, "none")]), /failed to read policy file: ENOENT/);
+      writeFileSync(join(dir, "one"), "rules");
+      await rejects(read(["--source-policy", join(dir, "one")]), (error: { hint?: string }) =>
+        String(error.hint).startsWith(`${join(dir, "one")} is to be a JSON file with "rules"`),
+      );
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  });
+
   it("takes the flags of docker's first builder that mean nothing any more", async () => {
     const idle = ["--rm", "--force-rm=false", "--compress", "--squash", "--isolation=default"];
     const request = async (args: readonly string[]) => {

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { makeRepository, serveGit } from "../support/git-server.ts";
@@ -128,6 +128,43 @@ describe("SOURCE_DATE_EPOCH", function () {
     assert.equal((await built("other", [...named, dir])).created, "2017-07-14T02:40:00Z");
     const unknown = await shop.run(["build", "--build-arg", "SOURCE_DATE_EPOCH=nobody", dir]);
     assert.match(unknown.stderr, /invalid SOURCE_DATE_EPOCH: nobody/);
+  });
+
+  it("of the environment counts for config, history, index and exported files; for files of layers where that is asked for", async () => {
+    const dir = shop.context("everywhere", { Dockerfile: "FROM scratch\nCOPY file /file\n", file: "1\n" });
+    utimesSync(join(dir, "file"), 1_600_000_000, 1_600_000_000);
+    const epoch = { SOURCE_DATE_EPOCH: "1500000000" };
+    const image = async (how: string, env: Readonly<Record<string, string>>) => {
+      const out = shop.at("everywhere-image");
+      rmSync(out, { recursive: true, force: true });
+      await shop.ok(["build", "-o", `type=oci,tar=false,dest=${out}${how}`, dir], { env });
+      const json = (digest: string) => JSON.parse(readFileSync(blob(digest), "utf8"));
+      const blob = (digest: string): string => join(out, "blobs", "sha256", digest.slice("sha256:".length));
+      const [entry] = JSON.parse(readFileSync(join(out, "index.json"), "utf8")).manifests;
+      const manifest = json(entry.digest);
+      const config = json(manifest.config.digest) as Config;
+      const [{ digest: layer }] = manifest.layers;
+      const listed = execFileSync("tar", ["tvzf", blob(layer), "--full-time", "--utc"], { encoding: "utf8" });
+      return {
+        layer: layer as string,
+        times: [
+          config.created,
+          ...config.history.map(({ created }) => created),
+          entry.annotations["org.opencontainers.image.created"],
+        ],
+        fileTime: /(\d{4}-\S+ \S+) file$/m.exec(listed)?.[1],
+      };
+    };
+    const time = "2017-07-14T02:40:00Z";
+    const plain = await image("", epoch);
+    assert.deepEqual([plain.times, plain.fileTime], [[time, time, time], "2020-09-13 12:26:40"]);
+    const rewritten = await image(",rewrite-timestamp=true", epoch);
+    assert.deepEqual([rewritten.times, rewritten.fileTime], [[time, time, time], "2017-07-14 02:40:00"]);
+    const none = await image(",rewrite-timestamp=true", {});
+    assert.equal(none.layer, plain.layer, "without an epoch there is nothing to rewrite to");
+    const out = shop.at("everywhere-files");
+    await shop.ok(["build", "-o", out, dir], { env: epoch });
+    assert.equal(statSync(join(out, "file")).mtimeMs, 1_500_000_000_000);
   });
 
   it("leaves the history of a newer base alone, also when times are rewritten", async () => {

@@ -3,6 +3,7 @@ import { chmodSync, readFileSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { accounts } from "../support/unprivileged.ts";
 import { openWorkshop, THREE_STAGES, type Workshop } from "./fixture.ts";
+import { digestsIn, ENVIRONMENTS } from "./reproducible-rounds.ts";
 
 for (const account of accounts()) {
   describe(`--reproducible as ${account.name}`, () => {
@@ -100,6 +101,15 @@ for (const account of accounts()) {
     }
   });
 }
+
+describe("--reproducible", () => {
+  it("gives one digest whatever checkout, umask, language, processors, user, sandbox and cache", async function () {
+    this.timeout(120_000);
+    const digests = await digestsIn(ENVIRONMENTS.slice(0, 4));
+    assert.equal(digests.size, 4);
+    assert.equal(new Set(digests.values()).size, 1, JSON.stringify([...digests], null, 2));
+  });
+});
 
 function digestIn(file: string): string {
   const found = (JSON.parse(readFileSync(file, "utf8")) as Record<string, string>)["containerimage.digest"];

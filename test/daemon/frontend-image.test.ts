@@ -80,6 +80,23 @@ describe(`a frontend in an image, run by tsbuildd as ${account.name}`, function 
     assert.deepEqual(said, [expected, expected]);
   });
 
+  it("is locked like what it names, and updated", async () => {
+    const dir = shop.context("locked", { Dockerfile: `# syntax=${image}\nanything at all\n` });
+    const out = shop.at("home", "locked");
+    const refused = await shop.run(["build", "--allow-frontend", "--locked", "-o", out, dir]);
+    assert.match(refused.stderr, /there is no lock file/);
+    const { stdout } = await shop.ok(["update", "--allow-frontend", dir]);
+    assert.match(stdout, new RegExp(`^\\+ ${image}\n {4}\\+ sha256:\\w{64}\n$`));
+    await shop.ok(["build", "--allow-frontend", "--locked", "-o", out, dir]);
+    await shop.ok(["update", "--check", "--allow-frontend", dir]);
+    writeFileSync(join(dir, "tsbuild.lock"), '{"version":1}');
+    const unlisted = await shop.run(["build", "--allow-frontend", "--locked", "-o", out, dir]);
+    assert.equal(unlisted.code, 1);
+    assert.ok(unlisted.stderr.includes(`the image ${image} is not in the lock file`), unlisted.stderr);
+    await shop.ok(["build", "--allow-frontend", "--lock", "-o", out, dir]);
+    assert.ok(readFileSync(join(dir, "tsbuild.lock"), "utf8").includes(`"${image}"`));
+  });
+
   it("may be named by a build argument, and may refuse", async () => {
     const dir = shop.context("argued", { Dockerfile: "anything\n" });
     const flags = ["--build-arg", `BUILDKIT_SYNTAX=${image}`];

@@ -52,6 +52,7 @@ describe("--output", () => {
       ],
       attestationInline: false,
       ociArtifact: null,
+      attestations: "index",
     });
   });
 

@@ -1,5 +1,6 @@
 // Messages from the front to the keeper, as data. Paths are absolute, in the store or in a context; file bytes are never sent.
 
+import type { BlockIndex, EarlierBlob } from "../../cache/layers/earlier-blocks.ts";
 import type { Listing } from "../../cache/layers/listing.ts";
 import type { FileType } from "../../cache/tree.ts";
 import type { Selector } from "../../cache/tree-select.ts";
@@ -94,6 +95,8 @@ export interface PackJob {
   readonly epochSeconds: number | null;
   /** Compress with the compressor whose bytes are equal on every machine and Node version. */
   readonly pinned?: boolean;
+  /** Blobs of layers that may be much like this one, whose equal blocks are taken over; omitted: none are looked for. */
+  readonly earlier?: readonly EarlierBlob[];
   /** The directory was made by a keeper with one id, and this one has several (LayerStore.isOfOtherIds). */
   readonly oneId?: boolean;
 }
@@ -111,6 +114,8 @@ export interface PackOutcome {
   readonly tarBytes: number;
   readonly digest: Digest | null;
   readonly size: number | null;
+  /** The blocks of the blob, for later ones. */
+  readonly blocks?: BlockIndex;
 }
 
 export interface RecompressOutcome extends PackOutcome {

@@ -49,6 +49,8 @@ export function startThread(data: ThreadData): Worker {
 /** What a build does next (packing the layer a step has just made) comes within this time, so a job in the background leaves the
  *  thread to it that is already there: starting one more takes as long as packing a small layer four times. */
 const BACKGROUND_AFTER_MS = 50;
+/** A job waits so long for a thread that is busy before another one is started: most jobs take a few milliseconds, a start 40. */
+const GROW_AFTER_MS = 20;
 /** A thread to be ended is asked so often whether it has loaded its code, and ended all the same after half a second. */
 const LOADED_AFTER_MS = 5;
 const LOADED_TRIES = 100;
@@ -61,6 +63,7 @@ export function openJobThreads(count: number, data: ThreadData): JobThreads {
   const running = new Map<number, Worker>();
   const ending = new WeakSet<Worker>();
   let started = 0;
+  let growing: NodeJS.Timeout | null = null;
 
   /** Not while it, or one it has started, loads native code: Node-API ends the whole process then. That takes some 50 ms. */
   const end = (id: number, thread: Worker, triesLeft: number): void => {
@@ -76,17 +79,32 @@ export function openJobThreads(count: number, data: ThreadData): JobThreads {
     started += 1;
     return startThread(data);
   };
-  const next = (): void => {
+  /** A thread for the first job of a queue; null: it has to wait. */
+  const threadFor = (jobs: readonly Waiting[], mayGrow: boolean): Worker | null => {
+    const thread = idle.pop();
+    if (thread !== undefined) return thread;
+    if (started === 0) return start();
+    if (jobs !== queue || started >= count) return null;
+    if (mayGrow) return start();
+    growing ??= setTimeout(() => {
+      growing = null;
+      next(true);
+    }, GROW_AFTER_MS);
+    return null;
+  };
+  const next = (mayGrow = false): void => {
     const jobs = queue.length > 0 ? queue : background;
     const waiting = jobs[0];
     if (waiting === undefined) return;
     const here = started === 0 ? smallJob(waiting.job) : null;
     if (here !== null) {
       jobs.shift();
-      here().then(waiting.resolve, waiting.reject).finally(next);
+      here()
+        .then(waiting.resolve, waiting.reject)
+        .finally(() => next());
       return;
     }
-    const thread = idle.pop() ?? (started < (jobs === queue ? count : 1) ? start() : null);
+    const thread = threadFor(jobs, mayGrow);
     if (thread === null) return;
     jobs.shift();
     running.set(waiting.id, thread);
@@ -115,13 +133,14 @@ export function openJobThreads(count: number, data: ThreadData): JobThreads {
     thread.on("error", onEnd);
     thread.on("exit", onEnd);
     thread.postMessage(waiting.job);
+    if (mayGrow) next(); // what else waits has its time
   };
   return {
     run(id, job) {
       return new Promise((resolve, reject) => {
         if (job.kind === "measure" && job.background) {
           background.push({ id, job, resolve, reject });
-          setTimeout(next, BACKGROUND_AFTER_MS);
+          setTimeout(() => next(), BACKGROUND_AFTER_MS);
           return;
         }
         queue.push({ id, job, resolve, reject });

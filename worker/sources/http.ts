@@ -195,7 +195,7 @@ async function fetchFile(wish: Wish, openOne: OpenTransport): Promise<Remembered
           "CHECKSUM_MISMATCH",
           `digest mismatch ${fetched.digest}: ${wanted} (${redactUrl(url)})`,
           {
-            hint: "the file at the URL does not match --checksum",
+            hint: "the file at the URL does not match --checksum, or what the lock file says",
           },
         );
       }

@@ -32,10 +32,13 @@ import {
 import type { ClientBlobs, RemoteBlobs, Session } from "../../solver/graph/session.ts";
 import type { Registry, TransferOptions } from "../../cache/registry/contract.ts";
 import type { ImageRecord, RemoteBlob, Store } from "../../cache/contract.ts";
+import type { AdmitImage } from "../contract.ts";
 import { digestIn, layerLimitIn } from "./attributes.ts";
 
 export interface SourceImage {
   readonly digest: Digest; // of what the reference stands for
+  /** Of the manifest of its platform: the same, or in the index that `digest` is. */
+  readonly manifest: Digest;
   readonly config: Uint8Array;
   readonly layers: readonly LayerId[];
   /** The registry of the reference is not known to have this digest. */
@@ -62,12 +65,14 @@ export interface ImageSource {
 const CLIENT_PREFIX = "client-blobs://";
 const RECORD_TYPES: readonly string[] = ["", "regular", "internal", "frontend"];
 
-/** What the images say of their layers goes to `claims`. resolveMode: "default" takes a name of the local image store before the registry, "pull" always asks the registry. */
+/** What the images say of their layers goes to `claims`. resolveMode: "default" takes a name of the local image store before the registry, "pull" always asks the registry.
+ *  `admit`: asked about each image that is loaded. */
 export function openImageSource(
   store: Store,
   registry: () => Promise<Registry>,
   resolveMode: "default" | "pull",
   claims: Claims,
+  admit: AdmitImage | null = null,
 ): ImageSource {
   const loaded = openAnswers<SourceImage>();
   const clients = new Map<string, RemoteBlobs>();
@@ -80,6 +85,12 @@ export function openImageSource(
         const image = isLayout
           ? await readLayout(identifier, attrs, platform, { signal, session })
           : await readReference(identifier, attrs, platform, signal);
+        const digests = [...new Set([image.digest, image.manifest])];
+        await admit?.(
+          identifier,
+          { digests, layout: isLayout ? await layoutOf(identifier, attrs, signal, session) : null },
+          { signal },
+        );
         return limit === null ? image : firstLayers(image, limit, identifier);
       });
     },
@@ -113,6 +124,18 @@ export function openImageSource(
     clients.set(from, blobs);
     const where = { name: identifier, from, digest: name };
     return record(await loadBlobs(blobs, where, store, platform, { signal }), identifier);
+  }
+
+  /** Path of a layout on this machine; null: a client has it. */
+  async function layoutOf(
+    identifier: string,
+    attrs: Attrs,
+    signal: AbortSignal,
+    session: Session | null,
+  ): Promise<string | null> {
+    const { path } = splitLayout(identifier.slice("oci-layout://".length));
+    const blobs = await storeOf(session, attrs["oci.store"] || path, attrs["oci.session"] ?? "", signal);
+    return blobs.kind === "here" ? blobs.path : null;
   }
 
   async function readReference(
@@ -223,7 +246,7 @@ export function openImageSource(
         claims.add([id], [{ descriptor, ...(from === undefined ? {} : { from }) }]);
     });
     const isPrivate = image.confirmed?.includes(formatRepository(parseReference(name))) !== true;
-    return { digest: image.target.digest, config, layers: known, isPrivate };
+    return { digest: image.target.digest, manifest: descriptor.digest, config, layers: known, isPrivate };
   }
 
   /** The image of a name; of a name with a digest any of that repository that has it. */
@@ -294,7 +317,8 @@ export function openImageSource(
       return id;
     });
     claims.add(layers, image.layers);
-    return { digest: image.digest, config: image.configBytes, layers, isPrivate: false };
+    const { digest, manifestDescriptor, configBytes } = image;
+    return { digest, manifest: manifestDescriptor.digest, config: configBytes, layers, isPrivate: false };
   }
 }
 

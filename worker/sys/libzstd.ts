@@ -4,11 +4,15 @@
 import { promisify } from "node:util";
 import koffi from "koffi";
 
-/** Compresses to one frame that states its size, on libuv's pool. The buffer must not change until then. */
-export type CompressFrame = (data: Uint8Array, level: number) => Promise<Uint8Array>;
+export interface Zstd {
+  /** Which zstd, with the version that its bytes depend on. */
+  readonly version: string;
+  /** Compresses to one frame that states its size, on libuv's pool. The buffer must not change until then. */
+  compress(data: Uint8Array, level: number): Promise<Uint8Array>;
+}
 
 /** null: there is no library, or none this process can load. */
-export function openLibzstd(): CompressFrame | null {
+export function openLibzstd(): Zstd | null {
   let library: ReturnType<typeof koffi.load>;
   try {
     library = koffi.load("libzstd.so.1");
@@ -18,16 +22,20 @@ export function openLibzstd(): CompressFrame | null {
   const bound = library.func("size_t ZSTD_compressBound(size_t size)");
   const isError = library.func("uint ZSTD_isError(size_t code)");
   const nameOf = library.func("str ZSTD_getErrorName(size_t code)");
+  const version = library.func("str ZSTD_versionString()");
   const compress = library.func(
     "size_t ZSTD_compress(_Out_ uint8_t *to, size_t room, const uint8_t *from, size_t size, int level)",
   );
   const compressAsync = promisify<Uint8Array, number, Uint8Array, number, number, number>(
     compress.async.bind(compress),
   );
-  return async (data, level) => {
-    const to = Buffer.allocUnsafeSlow(Number(bound(data.length)));
-    const length = await compressAsync(to, to.length, data, data.length, level);
-    if (isError(length) !== 0) throw new Error(`zstd: ${nameOf(length)}`);
-    return to.subarray(0, length);
+  return {
+    version: `libzstd@${version()} ${process.arch}`,
+    async compress(data, level) {
+      const to = Buffer.allocUnsafeSlow(Number(bound(data.length)));
+      const length = await compressAsync(to, to.length, data, data.length, level);
+      if (isError(length) !== 0) throw new Error(`zstd: ${nameOf(length)}`);
+      return to.subarray(0, length);
+    },
   };
 }

@@ -73,8 +73,9 @@ function registryTarget(
   { signal }: { readonly signal: AbortSignal },
 ): ImageTarget {
   const repository = { ...reference, askedAs: shown };
-  const put = (name: string, { bytes, descriptor }: Document): Promise<void> =>
-    registry.putManifest(repository, name, bytes, descriptor.mediaType, { signal });
+  const put = async (name: string, { bytes, descriptor }: Document): Promise<void> => {
+    await registry.putManifest(repository, name, bytes, descriptor.mediaType, { signal });
+  };
   return {
     ...{ shown, reference },
     has: (digest) => registry.hasManifest(repository, digest, { signal }),

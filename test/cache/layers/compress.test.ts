@@ -96,7 +96,7 @@ describe("compression", () => {
   it("has zstd of this machine, each frame of which states its size", async () => {
     const native = await nativeZstd();
     assert.ok(native !== null, "needs libzstd1, or a Node with zstd");
-    const frame = await native(data, 3);
+    const frame = await native.compress(data, 3);
     // RFC 8878 3.1.1.1: magic, and a descriptor whose single segment flag or size flag is set.
     assert.equal(Buffer.from(frame).toString("hex", 0, 4), "28b52ffd");
     assert.notEqual((frame[4] as number) & 0b1110_0000, 0);

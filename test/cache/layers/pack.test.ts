@@ -7,14 +7,18 @@ import {
   lutimesSync,
   mkdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { crc32 } from "node:zlib";
 import { applyLayer } from "../../../cache/layers/apply.ts";
+import type { BlockIndex, EarlierBlob } from "../../../cache/layers/earlier-blocks.ts";
 import { setOwner } from "../../../cache/layers/owner.ts";
 import { type PackRequest, packLayer } from "../../../cache/layers/pack.ts";
 import { close, lgetxattr, lsetxattr, mknodat, openat } from "../../../worker/sys/file.ts";
@@ -226,6 +230,117 @@ for m in tarfile.open(sys.argv[1], errors="surrogateescape"):
       assert.equal(statSync(join(back, "d")).mtimeMs, 3_000_000);
     }
     assert.equal(diffIds.size, 1);
+  });
+
+  describe("with blobs of earlier layers", () => {
+    const FILES = 600;
+    const TIME = 1e9;
+
+    /** 600 files of 10 KB and one of 5 MB, in five directories. */
+    function tree(): string {
+      const dir = temp();
+      for (let i = 0; i < 5; i++) mkdirSync(join(dir, `d${i}`));
+      for (let i = 0; i < FILES; i++) write(dir, `d${i % 5}/file${i}`, 10_000, i);
+      write(dir, "large", 5_000_000, 77);
+      settle(dir);
+      return dir;
+    }
+    /** Half random, half text, the same for the same seed. */
+    function write(dir: string, name: string, bytes: number, seed: number): void {
+      const random = createHash("shake256", { outputLength: bytes >> 1 })
+        .update(`${seed}`)
+        .digest();
+      writeFileSync(join(dir, name), Buffer.concat([random, Buffer.alloc(bytes - random.length, name)]));
+    }
+    function settle(dir: string): void {
+      for (const name of run("find", [dir, "-mindepth", "1"]).toString().trim().split("\n"))
+        utimesSync(name, TIME, TIME);
+    }
+    const blob = () => join(temp(), "blob");
+    const pack = (dir: string, out: string, change: Partial<PackRequest> = {}) =>
+      packLayer(plain(dir, { out, compression: "gzip", earlier: [], ...change }));
+    const namesOf = (blocks = "") => {
+      const index = Buffer.from(blocks, "base64");
+      return Array.from({ length: index.length / 40 }, (_, i) => index.toString("hex", i * 40, i * 40 + 32));
+    };
+
+    for (const form of [
+      { compression: "gzip" },
+      { compression: "zstd" },
+      { compression: "gzip", pinned: true },
+    ] as const) {
+      it(`takes equal blocks over and has the bytes it would have had: ${JSON.stringify(form)}`, async () => {
+        const dir = tree();
+        const old = blob();
+        const first = await pack(dir, old, form);
+        assert.ok(first.blocks !== undefined);
+        write(dir, "d3/file203", 9_800, 9999); // as many blocks of the tar as before
+        settle(dir);
+        const fresh = await pack(dir, blob(), form);
+        const reused = await pack(dir, blob(), { ...form, earlier: [{ path: old, ...first.blocks }] });
+        assert.deepEqual(reused, fresh);
+        assert.notEqual(reused.digest, first.digest);
+        const [before, after] = [namesOf(first.blocks.blocks), namesOf(reused.blocks?.blocks)];
+        assert.ok(after.filter((name) => !before.includes(name)).length <= 2, "more than the changed block");
+      });
+    }
+
+    it("finds the blocks behind a file that came or grew", async () => {
+      const dir = tree();
+      const old = blob();
+      const first = await pack(dir, old);
+      write(dir, "d1/another", 30_000, 5);
+      write(dir, "d3/file203", 90_000, 6);
+      settle(dir);
+      const reused = await pack(dir, blob(), { earlier: [{ path: old, ...(first.blocks as BlockIndex) }] });
+      assert.deepEqual(reused, await pack(dir, blob()));
+      const [before, after] = [namesOf(first.blocks?.blocks), namesOf(reused.blocks?.blocks)];
+      assert.ok(after.filter((name) => !before.includes(name)).length <= 6);
+    });
+
+    it("really takes them from there, and only if they are as they were written", async () => {
+      const dir = tree();
+      const old = blob();
+      const first = await pack(dir, old);
+      const earlier = [{ path: old, ...(first.blocks as BlockIndex) }];
+      // A block that says something else, with a sum that fits: what is taken over shows.
+      const bytes = readFileSync(old);
+      const index = Buffer.from(first.blocks?.blocks ?? "", "base64");
+      const length = index.readUInt32LE(32);
+      bytes.fill(0, 10, 10 + length);
+      writeFileSync(old, bytes);
+      index.writeUInt32LE(crc32(bytes.subarray(10, 10 + length)), 36);
+      const forged = [{ ...earlier[0], blocks: index.toString("base64") } as EarlierBlob];
+      assert.notEqual((await pack(dir, blob(), { earlier: forged })).digest, first.digest);
+      assert.equal((await pack(dir, blob(), { earlier })).digest, first.digest, "damaged, and used");
+      truncateSync(old, 1000);
+      assert.equal((await pack(dir, blob(), { earlier })).digest, first.digest);
+      rmSync(old);
+      assert.equal((await pack(dir, blob(), { earlier })).digest, first.digest);
+    });
+
+    it("passes over blobs of another compressor and indexes that are none", async () => {
+      const dir = tree();
+      const old = blob();
+      const first = await pack(dir, old);
+      const known = first.blocks as BlockIndex;
+      for (const change of [
+        { compressor: "zlib@0 x" },
+        { blocks: "" },
+        { blocks: Buffer.alloc(4000, 255).toString("base64") },
+        { blocks: known.blocks.slice(0, 30) },
+      ])
+        assert.equal(
+          (await pack(dir, blob(), { earlier: [{ path: old, ...known, ...change }] })).digest,
+          first.digest,
+        );
+    });
+
+    it("remembers nothing of small layers", async () => {
+      const dir = temp();
+      write(dir, "small", 100_000, 1);
+      assert.equal((await pack(dir, blob())).blocks, undefined);
+    });
   });
 
   it("packs an empty layer as an empty archive", async () => {

@@ -1,0 +1,98 @@
+// What 'tsbuild update' changes: entries chosen by name, and two locks compared.
+
+import { familiarReference, formatRepository, parseReference } from "../../cache/registry/reference.ts";
+import { BuildError, printable } from "../../solver/graph/error.ts";
+import { nearest } from "../../solver/graph/nearest.ts";
+import type { Lock, LockedImage } from "./lock.ts";
+
+export interface LockChange {
+  readonly key: string;
+  /** Digest, checksum or commit; null: there was none, or there is none any more. */
+  readonly before: string | null;
+  readonly after: string | null;
+  /** Platforms whose manifest was listed, or is, while the image is the same. */
+  readonly platforms: readonly string[];
+}
+
+/** In the order of the file. */
+export function lockChanges(before: Lock, after: Lock): readonly LockChange[] {
+  const value = (entry: LockedImage | string): string => (typeof entry === "string" ? entry : entry.digest);
+  return (["images", "urls", "git"] as const).flatMap((kind) => {
+    const [old, now]: ReadonlyMap<string, LockedImage | string>[] = [before[kind], after[kind]];
+    const keys = [...new Set([...(old?.keys() ?? []), ...(now?.keys() ?? [])])].sort();
+    return keys.flatMap((key): LockChange[] => {
+      const [was, is] = [old?.get(key), now?.get(key)];
+      const change = {
+        key,
+        before: was === undefined ? null : value(was),
+        after: is === undefined ? null : value(is),
+        platforms: otherPlatforms(was, is),
+      };
+      return change.before === change.after && change.platforms.length === 0 ? [] : [change];
+    });
+  });
+}
+
+function otherPlatforms(
+  was: LockedImage | string | undefined,
+  is: LockedImage | string | undefined,
+): string[] {
+  if (typeof was !== "object" || typeof is !== "object" || was.digest !== is.digest) return [];
+  const names = new Set([...was.platforms.keys(), ...is.platforms.keys()]);
+  return [...names].filter((name) => was.platforms.get(name) !== is.platforms.get(name)).sort();
+}
+
+/** Lines of a change: "~ KEY", "+ KEY" or "- KEY", and below it the values, removed before added. */
+export function renderChange({ key, before, after, platforms }: LockChange): string {
+  const sign = before === null ? "+" : after === null ? "-" : "~";
+  const lines = [`${sign} ${printable(key, 4096)}`];
+  if (before === after) lines.push(`    platforms: ${platforms.join(", ")}`);
+  else {
+    if (before !== null) lines.push(`    - ${before}`);
+    if (after !== null) lines.push(`    + ${after}`);
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+/** The lock without the entries that are to be resolved anew; no names: without all. A name is a key, an image as it is usually written
+ *  ("alpine:3.20"; without a tag: all tags), or a repository without its ref. Throws USAGE for a name that is no entry. */
+export function withoutEntries(lock: Lock, names: readonly string[], file: string): Lock {
+  const kept = { images: new Map(lock.images), urls: new Map(lock.urls), git: new Map(lock.git) };
+  if (names.length === 0) return { images: new Map(), urls: new Map(), git: new Map() };
+  for (const name of names) {
+    let found = false;
+    for (const entries of [kept.images, kept.urls, kept.git] as const) {
+      const all = entries === kept.images ? lock.images : entries === kept.urls ? lock.urls : lock.git;
+      for (const key of all.keys()) {
+        if (!isNamed(key, name, all === lock.images)) continue;
+        entries.delete(key);
+        found = true;
+      }
+    }
+    if (!found) throw unknownName(name, lock, file);
+  }
+  return kept;
+}
+
+function isNamed(key: string, name: string, isImage: boolean): boolean {
+  if (key === name) return true;
+  if (!isImage) return key.split("#", 1)[0] === name;
+  try {
+    const wanted = parseReference(name);
+    const entry = parseReference(key);
+    return (
+      formatRepository(wanted) === formatRepository(entry) &&
+      (wanted.tag === null || wanted.tag === entry.tag)
+    );
+  } catch {
+    return false;
+  }
+}
+
+function unknownName(name: string, lock: Lock, file: string): BuildError {
+  const short = [...lock.images.keys()].map((key) => familiarReference(parseReference(key)));
+  const near = nearest(name, [...short, ...lock.urls.keys(), ...lock.git.keys()]);
+  return new BuildError("USAGE", `${JSON.stringify(printable(name))} is not in the lock file ${file}`, {
+    hint: near === null ? "what a Dockerfile names anew is added without a name" : `did you mean ${near}?`,
+  });
+}

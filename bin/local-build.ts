@@ -1,0 +1,91 @@
+// A build on this machine, for the commands that make one: engine, context, session and request.
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { parseCsv } from "./flags-values.ts";
+import type { ParsedFlags } from "./args.ts";
+import type { BuildFlags } from "./build-request.ts";
+import type { CommandContext } from "./command.ts";
+import { resolveContext } from "./context-source.ts";
+import { buildRequest } from "./engine/defaults.ts";
+import type { BuildReport, BuildRequest, Engine, EngineBuildOptions } from "./engine/request.ts";
+import { openLocalEngine } from "./local-store.ts";
+import { openBuildSession } from "./local-session.ts";
+import { openSshSockets } from "./ssh-sockets.ts";
+
+export interface LocalBuild {
+  readonly engine: Engine;
+  readonly request: BuildRequest;
+  /** Builds, with the frontends that --allow-frontend lets run. */
+  build(options: EngineBuildOptions): Promise<BuildReport>;
+}
+
+export interface LocalBuildOptions {
+  readonly flags: ParsedFlags;
+  readonly context: CommandContext;
+  readonly outputs: BuildRequest["outputs"];
+  /** Of the Dockerfile that is found. */
+  readonly lockOf: (place: Pick<BuildRequest, "context" | "dockerfile">) => Promise<BuildRequest["lock"]>;
+}
+
+/** Opens what a build needs, and closes it when `work` has ended. Throws BuildError. */
+export async function withLocalBuild<T>(
+  given: BuildFlags,
+  { flags, context, outputs, lockOf }: LocalBuildOptions,
+  work: (build: LocalBuild) => Promise<T>,
+): Promise<T> {
+  const { config, cwd, signal } = context;
+  const { directories, secrets, ssh: agents, ...asked } = given;
+  await using engine = await openLocalEngine(config, { signal });
+  let scratch: string | null = null;
+  const tempDir = (): string => (scratch ??= mkdtempSync(join(engine.store.tempDir(), "stdin-")));
+  try {
+    const where = await resolveContext(flags.positionals.at(-1) ?? "", flags.one("file"), {
+      ...{ cwd, tempDir, signal },
+      stdin: () => process.stdin,
+    });
+    const lock = await lockOf(where);
+    await using ssh = await openSshSockets(agents, { config, tempDir: () => engine.store.tempDir() });
+    const session = openBuildSession(config, where.context, { signal, directories, secrets, ssh: ssh.paths });
+    const signing = await readSigning(flags, context);
+    const plain = buildRequest({ ...asked, ...where, outputs, session, lock, ...signing });
+    const request =
+      plain.attestations === null
+        ? plain
+        : { ...plain, frontendArgs: (await import("./frontend-args.ts")).frontendArgs(plain) };
+    const repositories = allowedFrontends(flags);
+    const build = async (options: EngineBuildOptions): Promise<BuildReport> =>
+      repositories === null
+        ? await engine.build(request, options)
+        : await (await import("./frontend-build.ts")).buildWithFrontends(engine, request, options, {
+            repositories,
+            tempDir,
+          });
+    return await work({ engine, request, build });
+  } finally {
+    if (scratch !== null) rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/** --sign and --signature-policy. */
+async function readSigning(
+  flags: ParsedFlags,
+  context: CommandContext,
+): Promise<Pick<BuildRequest, "signings" | "signaturePolicy">> {
+  const [values, policy] = [flags.all("sign"), flags.one("signature-policy") ?? ""];
+  const [signing, policies] = await Promise.all([
+    values.length === 0 ? null : import("./sign-flags.ts"),
+    policy === "" ? null : import("./signature-policy-file.ts"),
+  ]);
+  return {
+    signings: (await signing?.readSignFlags(values, context)) ?? [],
+    signaturePolicy: (await policies?.readSignaturePolicy(policy, context)) ?? null,
+  };
+}
+
+/** The repositories of --allow-frontend, none: any; null: frontends in images are not run. */
+function allowedFrontends(flags: ParsedFlags): readonly string[] | null {
+  const values = flags.all("allow-frontend");
+  if (values.length === 0) return null;
+  return values.includes("") ? [] : values.flatMap(parseCsv);
+}
