@@ -86,12 +86,6 @@ export interface Registry {
   ): Promise<{ readonly subject: string | null }>;
   /** Is the manifest or index in the repository itself? Mirrors are not asked. */
   hasManifest(repository: Repository, digest: Digest, options: SignalOptions): Promise<boolean>;
-  /** Descriptors of what refers to a manifest by its `subject`, in JSON as they are; null: the registry does not know the referrers API. */
-  referrers(
-    repository: Repository,
-    digest: Digest,
-    options: SignalOptions,
-  ): Promise<readonly Readonly<Record<string, unknown>>[] | null>;
   /** All tags of a repository, in the registry's order. Throws LIMIT_EXCEEDED when there is no end of them. */
   tags(repository: Repository, options: SignalOptions): Promise<readonly string[]>;
   /** Removes a manifest by its digest, or a tag. "unsupported": the registry refuses it as such (405, 400, 501). */

@@ -3,7 +3,7 @@
 import { type Digest, isDigest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { type Calls, unexpected } from "./calls.ts";
-import { MANIFEST_MAX_BYTES, MEDIA_TYPES, parseDocument } from "./documents.ts";
+import { MEDIA_TYPES } from "./documents.ts";
 import { formatRepository, type Reference, type Repository } from "./reference.ts";
 import type { Registry, SignalOptions } from "./contract.ts";
 
@@ -16,7 +16,7 @@ const TAGS_AT_ONCE = 1000;
 export function openManagement(
   calls: Calls,
   forget: (reference: Reference) => void,
-): Pick<Registry, "hasManifest" | "referrers" | "tags" | "remove"> {
+): Pick<Registry, "hasManifest" | "tags" | "remove"> {
   return {
     async hasManifest(repository, digest, { signal }) {
       const answer = await calls.call(repository, {
@@ -37,24 +37,6 @@ export function openManagement(
       });
       await answer.discard();
       return answer.status === 200;
-    },
-    async referrers(repository, digest, { signal }) {
-      const name = repository.askedAs ?? `${formatRepository(repository)}@${digest}`;
-      const answer = await calls.call(repository, {
-        method: "GET",
-        path: `referrers/${digest}`,
-        headers: { accept: MEDIA_TYPES.ociIndex },
-        ok: [200, 400, 404, 405, 501],
-        name,
-        actions: "pull",
-        signal,
-        wholeMax: MANIFEST_MAX_BYTES,
-      });
-      if (answer.status !== 200) {
-        await answer.discard();
-        return null;
-      }
-      return referrersIn(await answer.bytes(), name);
     },
     tags: (repository, options) => allTags(calls, repository, options),
     async remove(repository, name, { signal }) {
@@ -80,16 +62,6 @@ export function openManagement(
       return "removed";
     },
   };
-}
-
-/** Entries of a list of referrers: an index. Throws IMAGE_INVALID. */
-export function referrersIn(bytes: Uint8Array, name: string): readonly Readonly<Record<string, unknown>>[] {
-  const document = parseDocument(bytes, null, `${name}: its referrers`);
-  if (document.kind !== "index") throw unexpected(name, "the list of its referrers is not an index");
-  const { manifests } = JSON.parse(Buffer.from(bytes).toString("utf8")) as {
-    readonly manifests: readonly Readonly<Record<string, unknown>>[] | null;
-  };
-  return manifests ?? [];
 }
 
 /** Pages follow each other by a Link header (RFC 5988) of the same registry. */

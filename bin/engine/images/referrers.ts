@@ -2,14 +2,14 @@
 // schema where a registry has no such API, and by the tags of cosign. distribution spec, "Listing Referrers", "Referrers Tag Schema";
 // cosign: specs/SIGNATURE_SPEC.md, "Tag-based Discovery".
 
-import { MANIFEST_MAX_BYTES, MEDIA_TYPES } from "../../../cache/registry/documents.ts";
-import { referrersIn } from "../../../cache/registry/management.ts";
+import { parseDocument } from "../../../cache/registry/documents.ts";
 import type { Reference } from "../../../cache/registry/reference.ts";
+import { referrersTag } from "../../../cache/registry/referrers.ts";
 import { isAttestation } from "../../../exporters/exporter.ts";
-import { encodeRawIndex, type RawDescriptor, rawDescriptor } from "../../../exporters/raw-index.ts";
-import { type Digest, isDigest } from "../../../solver/graph/digest.ts";
+import { addToList, listUnder } from "../../../exporters/referrers.ts";
+import type { Digest } from "../../../solver/graph/digest.ts";
 import { BuildError } from "../../../solver/graph/error.ts";
-import type { Registry } from "../../../cache/registry/contract.ts";
+import type { Descriptor } from "../../../solver/graph/request.ts";
 import type { GraphNode, ImageAddress } from "./contract.ts";
 import { copyGraph, type Way } from "./send.ts";
 import { readGraph } from "./graph.ts";
@@ -63,15 +63,21 @@ export async function copyReferrers(graph: GraphNode, way: Way): Promise<number>
   async function about(digest: Digest, depth: number): Promise<void> {
     if (asked.has(digest)) return;
     asked.add(digest);
-    const prefix = digest.replace(":", "-");
+    const prefix = referrersTag(digest);
     for (const suffix of COSIGN_TAGS) await copy({ tag: `${prefix}.${suffix}`, digest: null });
-    const entries = await listed(registry, from as Reference, digest, deps.options.signal);
-    for (const { digest: one } of entries) {
-      if (typeof one !== "string" || !isDigest(one)) continue;
-      await copy({ tag: null, digest: one });
-      if (depth < DEPTH_MAX) await about(one, depth + 1);
+    const { options } = deps;
+    // By the API, else by the tag that stands for it.
+    const entries =
+      (await registry.referrers(from as Reference, digest, options)) ??
+      (await listUnder(registry, from as Reference, referrersTag(digest), options)).flatMap(
+        (entry) => referrerOf(entry) ?? [],
+      );
+    for (const entry of entries) {
+      await copy({ tag: null, digest: entry.digest });
+      if (depth < DEPTH_MAX) await about(entry.digest, depth + 1);
     }
-    if (entries.length > 0) await list(registry, to as Reference, digest, entries, deps.options.signal);
+    if (entries.length === 0 || (await registry.referrers(to as Reference, digest, options)) !== null) return;
+    for (const entry of entries) await addToList(registry, to as Reference, entry, digest, options);
   }
 
   const digests = new Set<Digest>();
@@ -85,49 +91,14 @@ export async function copyReferrers(graph: GraphNode, way: Way): Promise<number>
   return copied.size;
 }
 
-/** By the API, else by the tag that stands for it. */
-async function listed(
-  registry: Registry,
-  repository: Reference,
-  digest: Digest,
-  signal: AbortSignal,
-): Promise<readonly RawDescriptor[]> {
-  const known = await registry.referrers(repository, digest, { signal });
-  return known ?? (await tagged(registry, repository, digest, signal));
-}
-
-async function tagged(
-  registry: Registry,
-  repository: Reference,
-  digest: Digest,
-  signal: AbortSignal,
-): Promise<readonly RawDescriptor[]> {
+/** An entry of a list that clients have written; null: it is none. */
+function referrerOf(entry: Readonly<Record<string, unknown>>): Descriptor | null {
+  const wrapped = Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [entry] }));
   try {
-    const tag = digest.replace(":", "-");
-    const { bytes } = await registry.manifest({ ...repository, tag, digest: null }, { signal });
-    if (bytes.length > MANIFEST_MAX_BYTES) return [];
-    return referrersIn(bytes, `${repository.repository}:${tag}`);
+    const document = parseDocument(wrapped, null, "a list of referrers");
+    return document.kind === "index" ? (document.manifests[0] ?? null) : null;
   } catch (error) {
-    if (error instanceof BuildError && error.code === "REGISTRY_NOT_FOUND") return [];
+    if (error instanceof BuildError) return null;
     throw error;
   }
-}
-
-/** A registry without the API has the list under a tag, which is up to its clients. */
-async function list(
-  registry: Registry,
-  repository: Reference,
-  digest: Digest,
-  entries: readonly RawDescriptor[],
-  signal: AbortSignal,
-): Promise<void> {
-  if ((await registry.referrers(repository, digest, { signal })) !== null) return;
-  const before = await tagged(registry, repository, digest, signal);
-  const all = new Map(
-    [...before, ...entries].map((entry) => [String(entry["digest"]), rawDescriptor(entry)]),
-  );
-  if (all.size === before.length) return;
-  const mediaType = MEDIA_TYPES.ociIndex;
-  const bytes = encodeRawIndex({ mediaType, manifests: [...all.values()], annotations: {} });
-  await registry.putManifest(repository, digest.replace(":", "-"), bytes, mediaType, { signal });
 }

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tsbuildOk } from "../../support/cli.ts";
+import { startOci11Registry } from "../../support/oci11-registry.ts";
 import { needs } from "../../support/needs.ts";
 import { digestOfText, type ImageFixture, openImageFixture } from "./fixture.ts";
 
@@ -98,6 +99,14 @@ describe("image copy", () => {
     assert.match(raw(`docker://${registry.host}/signed:${prefix}`), new RegExp(note.digest));
     const again = await run("--referrers", app, `${registry.host}/signed:1`);
     assert.match(again.stderr, /^0 blobs copied \(0B\), 0 mounted/m);
+
+    // One that lists them by itself gets no tag for it, and back again.
+    await using newer = await startOci11Registry();
+    await run("--referrers", app, `${newer.host}/signed:1`);
+    assert.ok(newer.manifests.has(`signed/${note.digest}`));
+    assert.ok(!newer.manifests.has(`signed/${prefix}`));
+    await run("--referrers", `${newer.host}/signed:1`, `${registry.host}/returned:1`);
+    assert.match(raw(`docker://${registry.host}/returned:${prefix}`), new RegExp(note.digest));
   });
 
   it("goes through layouts and archives that others read, with attestations", async () => {

@@ -1,15 +1,13 @@
-// Lists of tags and of referrers, and removal, by servers that answer as registries do.
+// Lists of tags, and removal, by servers that answer as registries do.
 
 import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
 import { openRegistry } from "../../../cache/registry/client.ts";
 import { parseReference } from "../../../cache/registry/reference.ts";
-import { digestOf } from "../../../solver/graph/digest.ts";
 import { type MisbehavingServer, type Request, startServer } from "../../support/registry.ts";
 import type { Registry } from "../../../cache/registry/contract.ts";
 
 const signal = new AbortController().signal;
-const DIGEST = digestOf("an image");
 
 function client(): Registry {
   return openRegistry({ credentials: async () => null, sleep: async () => {} });
@@ -39,27 +37,6 @@ describe("what is in a repository", () => {
       (registry, server) => registry.tags(app(server), { signal }),
     );
     assert.deepEqual(tags, ["a", "b", "c", "d"]);
-  });
-
-  it("reads referrers, and knows registries that have none of them", async () => {
-    const entry = {
-      mediaType: "application/vnd.oci.image.manifest.v1+json",
-      digest: DIGEST,
-      size: 1,
-      artifactType: "a/b",
-    };
-    const list = (status: number, body: string) =>
-      asking(
-        (_, response) => {
-          response.statusCode = status;
-          response.end(body);
-        },
-        (registry, server) => registry.referrers(app(server), DIGEST, { signal }),
-      );
-    assert.deepEqual(await list(200, JSON.stringify({ schemaVersion: 2, manifests: [entry] })), [entry]);
-    assert.equal(await list(404, "404 page not found"), null);
-    await assert.rejects(list(200, '{"schemaVersion":2,"config":{},"layers":[]}'), /referrers/);
-    await assert.rejects(list(200, `{"schemaVersion":2,"manifests":${"[".repeat(99)}`), /nested too deeply/);
   });
 
   it("removes with the right to delete, and tells a refusal from a failure", async () => {
