@@ -31,6 +31,8 @@ export interface CommandSpec extends CommandFlags {
 /** What a command's own file says of it; name and summary stand in commands.ts. */
 export interface CommandFlags {
   readonly usage: string; // "[OPTIONS] PATH | URL | -"
+  /** Lines of the help behind the summary. */
+  readonly details?: readonly string[];
   readonly flags: readonly FlagSpec[];
   /** How many positional arguments there may be; max null: any number. */
   readonly positionals: { readonly min: number; readonly max: number | null };
@@ -196,6 +198,7 @@ export function commandHelp(spec: CommandSpec): string {
     `Usage:  ${calledAs(spec)}${spec.usage === "" ? "" : ` ${spec.usage}`}`,
     "",
     spec.summary,
+    ...(spec.details === undefined ? [] : ["", ...spec.details]),
     ...(spec.flags.length === 0 ? [] : ["", "Options:", ...flagLines(spec.flags)]),
     "",
     "Global options:",

@@ -132,6 +132,7 @@ export function resolveAlias(words: readonly string[]): readonly string[] {
     return words;
   const name =
     second === "ls" || second === "list" ? "images" : second === "rm" || second === "remove" ? "rmi" : second;
-  if (first === "builder" && !COMMANDS.some((command) => command.name === name)) return words; // it says what its forms are
+  // They say themselves what they have.
+  if (first !== "buildx" && !COMMANDS.some((command) => command.name === name)) return words;
   return [name, ...rest];
 }

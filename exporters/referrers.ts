@@ -77,7 +77,8 @@ export async function pushReferrer(
   if (put.subject !== subject) await addToList(registry, repository, manifest.descriptor, subject, options);
 }
 
-async function addToList(
+/** Adds an entry to the list of referrers of a registry that makes none, unless it is there. Throws as pushReferrer. */
+export async function addToList(
   registry: Registry,
   repository: Repository,
   entry: Descriptor,
@@ -100,8 +101,8 @@ async function addToList(
   }
 }
 
-/** Entries of the list as they are, with fields that are unknown here. */
-async function listUnder(
+/** Entries of the list as they are, with fields that are unknown here; none where there is no such tag. */
+export async function listUnder(
   registry: Registry,
   repository: Repository,
   tag: string,

@@ -115,6 +115,7 @@ const DOORS: readonly string[] = [
   "exporters/docker.ts", // docker load
   "exporters/oci.ts", // indexes of layouts that builders elsewhere write, archives of copied images
   "exporters/go-json.ts", // JSON as docker buildx prints it
+  "exporters/referrers.ts", // lists of what refers to an image, in registries that make none
   "exporters/raw-index.ts", // indexes that are joined and cut
   "exporters/file-output.ts", // files that appear whole
   "exporters/signature/*", // keys, signing and verifying, also by commands of their own

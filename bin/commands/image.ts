@@ -6,33 +6,45 @@ import type { Command } from "../command.ts";
 import { IMAGE_COMMANDS } from "../image-commands.ts";
 
 /** The command that only names others. */
-export function groupCommand(group: string): Command {
+export function groupCommand(group: string, also: readonly string[]): Command {
+  const own = IMAGE_COMMANDS.filter((command) => command.name.startsWith(`${group} `));
+  const words = own.map((command) => command.name.slice(group.length + 1));
+  const width = Math.max(...words.map((word) => word.length)) + 3;
+  const details = [
+    "Commands:",
+    ...own.map((command, at) => `  ${(words[at] ?? "").padEnd(width)}${command.summary}`),
+    ...(also.length === 0 ? [] : ["", `As docker has them: ${also.join(", ")}`]),
+  ];
   return {
     flags: {
       usage: "COMMAND",
+      details,
       positionals: { min: 0, max: null },
       stopsAtPositional: true,
       flags: [],
     },
     async run({ positionals: [name] }, { print }) {
-      const own = IMAGE_COMMANDS.filter((command) => command.name.startsWith(`${group} `));
-      const words = own.map((command) => command.name.slice(group.length + 1));
       if (name !== undefined) {
-        const near = nearest(name, words);
+        const near = nearest(name, [...words, ...also]);
         throw new BuildError("USAGE", `unknown command: tsbuild ${group} ${name}`, {
-          hint: near === null ? `see 'tsbuild ${group}'` : `did you mean 'tsbuild ${group} ${near}'?`,
+          hint: near === null ? `see 'tsbuild ${group} --help'` : `did you mean 'tsbuild ${group} ${near}'?`,
         });
       }
-      const width = Math.max(...words.map((word) => word.length)) + 3;
-      const lines = own.map((command, at) => `  ${(words[at] ?? "").padEnd(width)}${command.summary}`);
-      const also =
-        group === "image"
-          ? ["", "As docker has them: ls, pull, push, tag, rm, inspect, history, save, load, import"]
-          : [];
-      print(`Usage:  tsbuild ${group} COMMAND\n\nCommands:\n${[...lines, ...also].join("\n")}\n`);
+      print([`Usage:  tsbuild ${group} COMMAND`, "", ...details, ""].join("\n"));
       return 0;
     },
   };
 }
 
-export const command: Command = groupCommand("image");
+export const command: Command = groupCommand("image", [
+  "ls",
+  "pull",
+  "push",
+  "tag",
+  "rm",
+  "history",
+  "save",
+  "load",
+  "import",
+  "prune",
+]);

@@ -3,4 +3,4 @@
 import { groupCommand } from "./image.ts";
 import type { Command } from "../command.ts";
 
-export const command: Command = groupCommand("imagetools");
+export const command: Command = groupCommand("imagetools", []);

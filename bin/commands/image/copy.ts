@@ -18,6 +18,11 @@ export const command: Command = {
     flags: [
       ...IMAGE_FLAGS,
       platformFlag("Copy this platform alone; several: an index of these (default: all)"),
+      {
+        name: "referrers",
+        kind: "bool",
+        help: "Copy signatures and other artifacts about the image, too (OCI referrers, tags of cosign)",
+      },
       { name: "quiet", short: "q", kind: "bool", help: "Print nothing but the digest" },
     ],
   },
@@ -29,14 +34,14 @@ export const command: Command = {
       platformsOf(flags),
     ]);
     const done = await withImages(`copying ${source} to ${destination}`, flags, context, (tools) =>
-      tools.copy(from, to, { platforms }),
+      tools.copy(from, to, { platforms, withReferrers: flags.bool("referrers") }),
     );
     if (done === null) return 1;
-    const { descriptor, existing, mounted, moved, movedBytes } = done;
+    const { descriptor, existing, mounted, moved, movedBytes, referrers } = done;
     const isArchiveOut = to.kind === "archive" && to.path === null;
     if (!flags.bool("quiet"))
       context.complain(
-        `${moved} blobs copied (${humanSize(movedBytes)}), ${mounted} mounted, ${existing} were there\n`,
+        `${moved} blobs copied (${humanSize(movedBytes)}), ${mounted} mounted, ${existing} were there${referrers === 0 ? "" : `; ${referrers} artifacts about it`}\n`,
       );
     (isArchiveOut ? context.complain : context.print)(`${descriptor.digest}\n`);
     return 0;

@@ -9,7 +9,7 @@ import { BuildError } from "../../../solver/graph/error.ts";
 import { formatPlatform, type Platform } from "../../../solver/graph/op.ts";
 import { normalizePlatform } from "../../../solver/graph/platform.ts";
 import type { CombineRequest, Document, GraphNode, ImageAddress } from "./contract.ts";
-import { noCounts, sendBelow, sentImage } from "./copy.ts";
+import { noCounts, sendBelow, sentImage } from "./send.ts";
 import { readGraph, readImageNode } from "./graph.ts";
 import { type ImageDeps, type ImageSource, openSource } from "./source.ts";
 import { openTarget, type SentImage } from "./target.ts";

@@ -52,6 +52,8 @@ export interface GraphImage {
 export interface CopyOptions {
   /** Empty: all. One: that image alone. Several: an index of these. */
   readonly platforms: readonly Platform[];
+  /** Signatures and other artifacts about the image come along: between registries only. */
+  readonly withReferrers: boolean;
 }
 
 export interface CopyReport {
@@ -61,6 +63,8 @@ export interface CopyReport {
   readonly mounted: number;
   readonly moved: number;
   readonly movedBytes: number;
+  /** Signatures and other artifacts about the image. */
+  readonly referrers: number;
 }
 
 /** What an index is made of. */

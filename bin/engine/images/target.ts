@@ -78,7 +78,7 @@ function registryTarget(
   };
   return {
     ...{ shown, reference },
-    has: (digest) => registry.hasManifest(reference, digest, { signal }),
+    has: (digest) => registry.hasManifest(repository, digest, { signal }),
     blob: ({ descriptor, open, mountFrom }, options) =>
       registry.uploadBlob(repository, descriptor, open, { ...options, mountFrom }),
     manifest: (document) => put(document.descriptor.digest, document),

@@ -2,8 +2,9 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tsbuildOk } from "../../support/cli.ts";
+import { startOci11Registry } from "../../support/oci11-registry.ts";
 import { needs } from "../../support/needs.ts";
 import { digestOfText, type ImageFixture, openImageFixture } from "./fixture.ts";
 
@@ -30,6 +31,82 @@ describe("image copy", () => {
     );
     const again = await run(app, `${registry.host}/elsewhere/app:3`);
     assert.match(again.stderr, /^0 blobs copied \(0B\), 0 mounted/m);
+  });
+
+  it("mounts what the store has seen elsewhere, also for an image that was built on it", async () => {
+    const { registry, dir, app } = fixture;
+    await run(app, "local:base");
+    const copied = await run("base", `${registry.host}/from-local:1`);
+    assert.match(copied.stderr, /^0 blobs copied \(0B\), \d+ mounted/m);
+    writeFileSync(dir.at("Dockerfile"), "FROM base\nCOPY --from=base /a /b\n");
+    await fixture.run("build", "-q", "-t", "above", "-f", dir.at("Dockerfile"), fixture.context);
+    const above = await run("above", `${registry.host}/above:1`);
+    assert.match(above.stderr, /^2 blobs copied \(\S+\), 1 mounted/m);
+  });
+
+  it("takes along signatures and other artifacts about an image", async () => {
+    const { registry, dir, app, digest, raw } = fixture;
+    const layout = dir.at("artifacts");
+    mkdirSync(`${layout}/blobs/sha256`, { recursive: true });
+    const put = (text: string, mediaType: string): { digest: string; size: number; mediaType: string } => {
+      const own = digestOfText(text);
+      writeFileSync(`${layout}/blobs/sha256/${own.slice(7)}`, text);
+      return { mediaType, digest: own, size: text.length };
+    };
+    const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
+    const INDEX = "application/vnd.oci.image.index.v1+json";
+    const config = put("{}", "application/vnd.oci.empty.v1+json");
+    const subject = { mediaType: INDEX, digest, size: raw(`docker://${app}`).length };
+    const artifact = (data: string): ReturnType<typeof put> => {
+      const layers = [put(data, "text/plain")];
+      return put(
+        JSON.stringify({
+          schemaVersion: 2,
+          mediaType: MANIFEST,
+          artifactType: "a/b",
+          config,
+          layers,
+          subject,
+        }),
+        MANIFEST,
+      );
+    };
+    const note = artifact("a note");
+    const list = put(
+      JSON.stringify({ schemaVersion: 2, mediaType: INDEX, manifests: [{ ...note, artifactType: "a/b" }] }),
+      INDEX,
+    );
+    const prefix = digest.replace(":", "-");
+    const names = { [`${prefix}.sig`]: artifact("a signature"), [prefix]: list };
+    const manifests = Object.entries(names).map(([name, descriptor]) => ({
+      ...descriptor,
+      annotations: { "org.opencontainers.image.ref.name": name },
+    }));
+    writeFileSync(`${layout}/index.json`, JSON.stringify({ schemaVersion: 2, manifests }));
+    writeFileSync(`${layout}/oci-layout`, '{"imageLayoutVersion":"1.0.0"}');
+    for (const name of Object.keys(names)) await run(`oci:${layout}:${name}`, `${registry.host}/app:${name}`);
+
+    await run(app, `${registry.host}/plain:1`);
+    assert.match(await fixture.fails("image", "digest", `${registry.host}/plain:${prefix}.sig`), /not found/);
+    const copied = await run("--referrers", app, `${registry.host}/signed:1`);
+    assert.match(copied.stderr, /; 2 artifacts about it$/m);
+    assert.equal(
+      raw(`docker://${registry.host}/signed:${prefix}.sig`),
+      raw(`docker://${registry.host}/app:${prefix}.sig`),
+    );
+    assert.equal(digestOfText(raw(`docker://${registry.host}/signed@${note.digest}`)), note.digest);
+    // This registry has no API for them, so the list is under a tag.
+    assert.match(raw(`docker://${registry.host}/signed:${prefix}`), new RegExp(note.digest));
+    const again = await run("--referrers", app, `${registry.host}/signed:1`);
+    assert.match(again.stderr, /^0 blobs copied \(0B\), 0 mounted/m);
+
+    // One that lists them by itself gets no tag for it, and back again.
+    await using newer = await startOci11Registry();
+    await run("--referrers", app, `${newer.host}/signed:1`);
+    assert.ok(newer.manifests.has(`signed/${note.digest}`));
+    assert.ok(!newer.manifests.has(`signed/${prefix}`));
+    await run("--referrers", `${newer.host}/signed:1`, `${registry.host}/returned:1`);
+    assert.match(raw(`docker://${registry.host}/returned:${prefix}`), new RegExp(note.digest));
   });
 
   it("goes through layouts and archives that others read, with attestations", async () => {
