@@ -49,6 +49,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./commands/sbom.ts"),
   },
   {
+    name: "diff",
+    summary: "Compare two images, archives or directories, and say why they differ",
+    load: () => import("./commands/diff.ts"),
+  },
+  {
     name: "explain",
     summary: "Explain why the steps of the last build ran",
     load: () => import("./commands/explain.ts"),

@@ -84,6 +84,7 @@ async function main(args: readonly string[], signals: Signals): Promise<number> 
     if (name === "help") return await runCommand(entryOf(words[1] ?? ""), ["--help"], signals.signal);
     const entry = entryOf(name);
     if (name === "run") prefixCode = 125;
+    else if (name === "diff" || name === "verify") prefixCode = 2; // 1: there are differences
     return await runCommand(entry, [...leading, ...words.slice(1)], signals.signal, (flags) => {
       debug = flags.bool("debug");
     });
@@ -95,9 +96,11 @@ async function main(args: readonly string[], signals: Signals): Promise<number> 
     }
     await printFailure(error, debug);
     // `run` ends as docker run does with a command that is not there (127) or cannot be executed (126).
-    const ownCodes = prefixCode === 1 ? ["USAGE"] : ["USAGE", "EXEC_FAILED"];
+    const ownCodes = prefixCode === 125 ? ["USAGE", "EXEC_FAILED"] : ["USAGE"];
     return error instanceof BuildError && ownCodes.includes(error.code)
-      ? (error.exitCode ?? prefixCode)
+      ? prefixCode === 2
+        ? 2
+        : (error.exitCode ?? prefixCode)
       : prefixCode;
   }
 }

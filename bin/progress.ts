@@ -33,7 +33,7 @@ export async function openDisplay(
     readonly stream: ProgressStream;
     readonly env: Environment;
     /** What is being done: the first word on a terminal. */
-    readonly phase?: "Building" | "Loading" | "Pulling" | "Pushing" | "Saving" | "Scanning";
+    readonly phase?: "Building" | "Comparing" | "Loading" | "Pulling" | "Pushing" | "Saving" | "Scanning";
   },
 ): Promise<Display> {
   const { stream, env, phase = "Building" } = options;

@@ -1,4 +1,4 @@
-// pull, push, save, load, import and sbom: one task with its progress display.
+// pull, push, save, load, import, sbom and diff: one task with its progress display.
 
 import type { Emit } from "../solver/graph/event.ts";
 import { colourTable } from "./colours.ts";
@@ -9,7 +9,7 @@ import { openDisplay } from "./progress.ts";
 import type { ProgressMode } from "./config.ts";
 import type { CommandContext } from "./command.ts";
 
-type Phase = "Pulling" | "Pushing" | "Saving" | "Loading" | "Scanning";
+type Phase = "Pulling" | "Pushing" | "Saving" | "Loading" | "Scanning" | "Comparing";
 
 /** Runs one transfer; prints errors in the form of a failed step. Returns null when it failed. */
 export async function transfer<T>(

@@ -80,6 +80,8 @@ const DOORS: readonly string[] = [
   "bin/engine/cache-location.ts",
   "bin/engine/cache-mounts.ts",
   "bin/engine/source-policy.ts", // rules about sources
+  "bin/engine/compare/contract.ts", // what was compared and found
+  "bin/engine/compare/findings.ts",
   "bin/engine/context-files.ts", // how long a Dockerfile may be
   "bin/engine/archives.ts", // load and import, which need the store alone
   "bin/engine/local-images.ts",
@@ -87,6 +89,8 @@ const DOORS: readonly string[] = [
   "bin/engine/registry-client.ts",
   "frontend/frontend.ts",
   "frontend/contract.ts",
+  "frontend/instruction.ts", // a Dockerfile as data
+  "frontend/parse.ts", // lines of steps in a Dockerfile that is not built now
   "frontend/changes.ts", // --change of import
   "frontend/git-ref.ts", // which addresses are repositories
   "solver/solver.ts",
@@ -172,6 +176,7 @@ const DOORS: readonly string[] = [
   "cache/layers/owner.ts",
   "cache/layers/pack.ts",
   "cache/layers/remove-tree.ts",
+  "cache/layers/tar.ts", // members of layers that are compared
   "cache/layers/tar-fields.ts", // is it a tar, what comes on standard input
   "cache/remote-cache/chain.ts", // what solver and exporters say of a build that becomes a cache
   "cache/remote-cache/config.ts",
@@ -191,6 +196,7 @@ const DOORS: readonly string[] = [
   "cache/registry/platform-match.ts", // which of several images is meant
   "cache/registry/image-archive.ts", // load
   "cache/registry/layout.ts",
+  "cache/registry/tar-members.ts", // what an archive is of
   "cache/registry/reference.ts",
   "cache/registry/transport.ts", // downloads by URL go the same way
   "cache/registry/exchange.ts",
@@ -255,11 +261,18 @@ const BY_DESCRIPTOR: readonly string[] = [
 /** The files that use calls with paths, and on what. Trees of others (contexts, checkouts, layers, layouts, cache mounts) are
  *  not among it: they are reached through `cache/outside.ts` or `worker/sys/file.ts`, below a descriptor. */
 const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
-  "names below a descriptor, each of one component": ["cache/outside.ts", "cache/tree-live.ts"],
+  "names below a descriptor, each of one component": [
+    "bin/engine/compare/dir-tree.ts",
+    "cache/outside.ts",
+    "cache/tree-live.ts",
+  ],
   "the store's own files": [
     "bin/engine/archives.ts",
     "bin/engine/build-context.ts",
     "bin/engine/cache-mounts.ts",
+    "bin/engine/compare/sides.ts",
+    "bin/engine/compare/stored-layer.ts",
+    "bin/engine/compare/tar-tree.ts",
     "bin/engine/layer-source.ts",
     "bin/engine/tree-files.ts",
     "cache/cache-mounts.ts",

@@ -256,6 +256,12 @@ export async function openEngine(
         throwExplained(options.signal),
       );
     },
+    async compare(request, options) {
+      const [{ compareSubjects }] = await Promise.all([import("./compare/compare.ts"), keepers.load()]);
+      return serving(null, (parts) => compareSubjects(parts, request, options)).catch(
+        throwExplained(options.signal),
+      );
+    },
     async check({ repair, signal, onWait }) {
       const [{ checkStore }] = await Promise.all([import("../../cache/check.ts"), keepers.load()]);
       const { layerTools } = await import("./layer-tools.ts");

@@ -27,6 +27,7 @@ export type {
 } from "../../worker/keeper/messages.ts";
 export type { Container, ContainerProcess } from "../../worker/contract.ts";
 export type { ExecControl, ProcessIo } from "../../worker/keeper/contract.ts";
+import type { CompareRequest, Comparison } from "./compare/contract.ts";
 import type { ResourceLimits } from "../../worker/cgroup-limits.ts";
 import type { Annotation } from "../../exporters/annotations.ts";
 import type { AttestationTerms } from "../../exporters/attestation/grammar.ts";
@@ -518,6 +519,8 @@ export interface Engine extends AsyncDisposable {
   save(request: SaveRequest, options: EngineTransferOptions): Promise<void>;
   /** The packages in an image of the local image store; platform null: this machine's, or the only one. */
   scan(reference: string, platform: Platform | null, options: EngineTransferOptions): Promise<ImageScan>;
+  /** Compares two images or trees, file by file, and names causes: bin/engine/compare/. */
+  compare(request: CompareRequest, options: EngineTransferOptions): Promise<Comparison>;
   /** Checks the store, and mends it. */
   check(options: {
     readonly repair: boolean;
