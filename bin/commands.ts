@@ -54,6 +54,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./commands/diff.ts"),
   },
   {
+    name: "verify",
+    summary: "Build twice in different conditions, or rebuild an image, and compare",
+    load: () => import("./commands/verify.ts"),
+  },
+  {
     name: "explain",
     summary: "Explain why the steps of the last build ran",
     load: () => import("./commands/explain.ts"),

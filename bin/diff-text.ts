@@ -9,7 +9,10 @@ const FILES_SHOWN = 25;
 const VALUE_SHOWN = 160;
 
 /** The report: config, layers with their files, then the causes with what to do. */
-export function renderComparison(comparison: Comparison): string {
+export function renderComparison(
+  comparison: Comparison,
+  { causes = true }: { readonly causes?: boolean } = {},
+): string {
   const { a, b, same, config, layers, notes } = comparison;
   const out: string[] = [`A  ${nameOf(a)}`, `B  ${nameOf(b)}`];
   for (const note of notes) out.push(`note: ${cleanText(note)}`);
@@ -19,7 +22,7 @@ export function renderComparison(comparison: Comparison): string {
     for (const { field, a: one, b: other } of config) out.push(...pair(cleanText(field), one, other, "  "));
   }
   for (const layer of layers) out.push("", ...layerLines(layer));
-  const findings = findingsOf(comparison);
+  const findings = causes ? findingsOf(comparison) : [];
   if (findings.length > 0) out.push("", "causes", ...findings.flatMap(findingLines));
   return `${out.join("\n")}\n`;
 }
@@ -103,7 +106,16 @@ function value(text: string): string {
   return clean.length > VALUE_SHOWN ? `${clean.slice(0, VALUE_SHOWN - 1)}…` : clean;
 }
 
-function findingLines({ class: name, title, proposal, step, layer, files, detail }: Finding): string[] {
+/** A cause with its files and what to do. */
+export function findingLines({
+  class: name,
+  title,
+  proposal,
+  step,
+  layer,
+  files,
+  detail,
+}: Finding): string[] {
   const where = step === null ? (layer === null ? "files" : `layer ${layer}`) : stepName(step);
   const shown = files.slice(0, 3).map((file) => `/${cleanText(file)}`);
   const rest = files.length - shown.length;

@@ -82,6 +82,8 @@ const DOORS: readonly string[] = [
   "bin/engine/source-policy.ts", // rules about sources
   "bin/engine/compare/contract.ts", // what was compared and found
   "bin/engine/compare/findings.ts",
+  "bin/engine/compare/follow-stages.ts",
+  "bin/engine/compare/steps.ts", // stages that steps copy from
   "bin/engine/context-files.ts", // how long a Dockerfile may be
   "bin/engine/archives.ts", // load and import, which need the store alone
   "bin/engine/local-images.ts",
@@ -116,6 +118,7 @@ const DOORS: readonly string[] = [
   "worker/worker.ts",
   "worker/contract.ts",
   "worker/cgroup-limits.ts", // the words of --memory and its like
+  "worker/step-conditions.ts", // what verify makes different
   "worker/process-bound.ts", // and how many processes a step may have without them
   "worker/emulation.ts", // the platforms of this machine
   "worker/probe.ts", // doctor
@@ -262,6 +265,7 @@ const BY_DESCRIPTOR: readonly string[] = [
  *  not among it: they are reached through `cache/outside.ts` or `worker/sys/file.ts`, below a descriptor. */
 const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
   "names below a descriptor, each of one component": [
+    "bin/context-copy.ts",
     "bin/engine/compare/dir-tree.ts",
     "cache/outside.ts",
     "cache/tree-live.ts",
@@ -307,6 +311,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "bin/builder-choice.ts",
     "bin/remote-build.ts", // the context's real path
     "bin/commands/build.ts",
+    "bin/commands/verify.ts",
     "bin/engine/context-files.ts", // says only where a path leads
     "bin/context-source.ts",
     "bin/flags-run.ts",
@@ -328,6 +333,8 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
   "a private directory made a moment ago": [
     "bin/daemon/remote-session.ts", // sockets of agents
     "bin/engine/context-archive.ts",
+    "bin/verify-request.ts",
+    "bin/verify.ts",
     "bin/remote/plan.ts",
     "bin/ssh-agent.ts",
     "bin/ssh-sockets.ts",
@@ -343,6 +350,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
   ],
   "what the kernel and the machine tell: /proc, /sys, /etc, $PATH": [
     "bin/daemon/config.ts", // groups
+    "worker/sandbox/builtin.ts", // processors
     "bin/engine/host-network.ts",
     "bin/engine/store-sync.ts",
     "cache/layers/ids.ts",

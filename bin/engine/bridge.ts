@@ -350,6 +350,7 @@ async function openBuild(
       limits: terms.limits,
       signal,
       keepsFailed,
+      conditions: parts.config.stepConditions ?? null,
       ...(caches === null || imports === null
         ? {}
         : {

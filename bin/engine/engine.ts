@@ -262,6 +262,10 @@ export async function openEngine(
         throwExplained(options.signal),
       );
     },
+    async builtFrom(subject, platform, options) {
+      const { provenanceOf } = await import("./compare/compare.ts");
+      return serving(null, (parts) => provenanceOf(parts, subject, platform, options));
+    },
     async check({ repair, signal, onWait }) {
       const [{ checkStore }] = await Promise.all([import("../../cache/check.ts"), keepers.load()]);
       const { layerTools } = await import("./layer-tools.ts");

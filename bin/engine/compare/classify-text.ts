@@ -134,13 +134,38 @@ function pairsOf(a: readonly string[], b: readonly string[]): (readonly [string,
   return pairs;
 }
 
-/** Causes of two lines; null: not recognised. */
+/** Causes of two lines; null: not recognised. Of a time that is written, it is the zone or the clock. */
 export function classifyLine(a: string, b: string, known: readonly KnownValue[]): Cause[] | null {
+  const causes = causesOfLine(a, b, known);
+  const zone = known.find(({ aheadSeconds }) => aheadSeconds !== undefined);
+  if (causes === null || zone === undefined || !causes.some((cause) => cause.class === "date-text"))
+    return causes;
+  const shown: Cause = { class: "locale", detail: `${zone.what}: ${short(a.trim())} and ${short(b.trim())}` };
+  if (isAhead(a, b, zone.aheadSeconds ?? 0))
+    return [shown, ...causes.filter((cause) => !["date-text", "locale"].includes(cause.class))];
+  return causes.filter((cause) => cause.class !== "locale" || !cause.detail.startsWith(zone.what));
+}
+
+/** Is the time of day in the second line ahead by exactly so much? Then both are of one moment. */
+function isAhead(a: string, b: string, seconds: number): boolean {
+  const secondsIn = (line: string): number | null => {
+    const found = /\b(\d\d?):(\d\d)(?::(\d\d))?/.exec(line);
+    return found === null ? null : Number(found[1]) * 3600 + Number(found[2]) * 60 + Number(found[3] ?? 0);
+  };
+  const [one, other] = [secondsIn(a), secondsIn(b)];
+  return one !== null && other !== null && (other - one + 172_800 - seconds) % 86_400 === 0;
+}
+
+function causesOfLine(a: string, b: string, known: readonly KnownValue[]): Cause[] | null {
   const causes: Cause[] = [];
   let [one, other] = [a, b];
-  for (const { class: kind, what, a: valueA, b: valueB } of known) {
+  for (const { class: kind, what, a: valueA, b: valueB, isLine = false } of known) {
     if (!one.includes(valueA) || !other.includes(valueB)) continue;
-    const [maskedA, maskedB] = [one.replaceAll(valueA, MASK), other.replaceAll(valueB, MASK)];
+    if (isLine && (one.trim() !== valueA || other.trim() !== valueB)) continue;
+    const isAbsent = valueA === ""; // it is there on one side alone
+    if (isAbsent && one.includes(valueB)) continue;
+    const maskedA = isAbsent ? one : one.replaceAll(valueA, MASK);
+    const maskedB = other.replaceAll(valueB, isAbsent ? "" : MASK);
     causes.push({ class: kind, detail: `${what}: ${short(valueA)} and ${short(valueB)}` });
     [one, other] = [maskedA, maskedB];
   }

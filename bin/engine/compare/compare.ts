@@ -5,8 +5,12 @@ import { transferWorker } from "../pull.ts";
 import type { EngineParts } from "../parts.ts";
 import type { EngineTransferOptions } from "../request.ts";
 import { alignLayers } from "./align.ts";
+import type { CauseClass } from "./classes.ts";
+import { causeOfCommand } from "./classify.ts";
 import { compareConfigs } from "./config.ts";
+import type { Platform } from "../../../solver/graph/op.ts";
 import type {
+  BuiltImageFrom,
   CompareRequest,
   Comparison,
   FileTree,
@@ -16,6 +20,7 @@ import type {
   Side,
   SourceFile,
   Step,
+  Subject,
 } from "./contract.ts";
 import { openFlatTree } from "./flat-tree.ts";
 import { openSide } from "./sides.ts";
@@ -35,6 +40,21 @@ export async function compareSubjects(
   const a = await openSide(request.a, deps);
   const b = await openSide(request.b, deps);
   return await compareSides(a, b, request, options);
+}
+
+/** What an image's provenance says; null: it has none, or it is no image. Throws what opening a side throws. */
+export async function provenanceOf(
+  parts: EngineParts,
+  subject: Subject,
+  platform: Platform | null,
+  options: EngineTransferOptions,
+): Promise<BuiltImageFrom | null> {
+  await using worker = transferWorker(parts, options);
+  await using lease = parts.store.lease();
+  const side = await openSide(subject, { parts, worker, lease, options, platform });
+  if (side.kind !== "image") return null;
+  const built = (await side.provenance?.()) ?? null;
+  return built === null ? null : { ...built, platform: side.platform };
 }
 
 interface CompareOptions {
@@ -143,13 +163,25 @@ function unlessAborted(error: unknown): null {
   throw error;
 }
 
+/** What a step's command makes by itself. */
+const MAKES: ReadonlySet<CauseClass> = new Set([
+  "date-text",
+  "random",
+  "host-name",
+  "user-name",
+  "build-path",
+]);
+
 /** The step in which each pair of contents was first seen to differ. */
 function openSeen(): { at(step: Step | null): SeenBytes } {
   const pathSteps = new Map<string, Step>();
   const contentSteps = new Map<string, Step>();
   return {
     at: (step) => (path, digests) => {
-      const earlier = (digests === "" ? undefined : contentSteps.get(digests)) ?? pathSteps.get(path);
+      // Two steps that ask the clock in one second write the same bytes, and neither copies the other.
+      const isOwn = MAKES.has(causeOfCommand(step?.command ?? "")?.class ?? "unknown");
+      const copied = isOwn || digests === "" ? undefined : contentSteps.get(digests);
+      const earlier = copied ?? pathSteps.get(path);
       if (earlier !== undefined && earlier !== step) return earlier;
       if (step !== null) {
         pathSteps.set(path, step);

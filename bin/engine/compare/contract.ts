@@ -87,6 +87,11 @@ export interface BuiltFrom {
   readonly images: readonly { readonly reference: string; readonly digest: string }[];
 }
 
+/** The same of an image, with the platform it is for. */
+export interface BuiltImageFrom extends BuiltFrom {
+  readonly platform: Platform;
+}
+
 /** A place in a Dockerfile. Lines count from 1, both included. */
 export interface StepPlace {
   readonly file: string;
@@ -126,6 +131,8 @@ export interface ContentDifference {
   readonly b: string;
   /** Bytes that differ at the same offset; null: the sizes differ. */
   readonly bytes: number | null;
+  /** sha256 of both, in hexadecimal, with a space between; "" where they were not taken. */
+  readonly digests: string;
 }
 
 export interface FileDifference {
@@ -161,12 +168,16 @@ export interface Comparison {
   readonly notes: readonly string[];
 }
 
-/** Values that are known to have been different on the two sides, for example host names of the two builds. */
+/** Values that are known to have been different on the two sides, for example host names of the two builds. `a` "": it had none. */
 export interface KnownValue {
   readonly class: CauseClass;
   readonly what: string;
   readonly a: string;
   readonly b: string;
+  /** It counts where it is all of a line: a number is in many. */
+  readonly isLine?: boolean;
+  /** Of a time zone: seconds that clocks are ahead on side B. */
+  readonly aheadSeconds?: number;
 }
 
 export type History = readonly HistoryEntry[];

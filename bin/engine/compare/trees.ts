@@ -131,11 +131,9 @@ async function compareMembers(
     const delta = await compareBytes(a.content, b.content, options);
     if (delta !== null) {
       differs("size", String(a.content.size), String(b.content.size), null);
-      content = contentDifference(a.content, b.content, delta);
-      follows = options.seen(
-        shownPath(name),
-        isListed ? `${digestOf(a.content)} ${digestOf(b.content)}` : "",
-      );
+      const digests = isListed ? `${digestOf(a.content)} ${digestOf(b.content)}` : "";
+      content = { ...contentDifference(a.content, b.content, delta), digests };
+      follows = options.seen(shownPath(name), digests);
       if (isListed)
         causes.unshift(
           ...(await classifyFile({ path: shownPath(name), a: a.content, b: b.content, delta }, options)),
@@ -153,7 +151,7 @@ async function compareMembers(
   return { path: shownPath(name), change: "changed", fields, content, causes, follows };
 }
 
-function contentDifference(a: Content, b: Content, delta: Delta): ContentDifference {
+function contentDifference(a: Content, b: Content, delta: Delta): Omit<ContentDifference, "digests"> {
   return {
     offset: delta.offset,
     line: lineAt(a, delta.offset),
