@@ -116,7 +116,7 @@ export function findingLines({
   files,
   detail,
 }: Finding): string[] {
-  const where = step === null ? (layer === null ? "files" : `layer ${layer}`) : stepName(step);
+  const where = step === null ? (layer === null ? "the image config" : `layer ${layer}`) : stepName(step);
   const shown = files.slice(0, 3).map((file) => `/${cleanText(file)}`);
   const rest = files.length - shown.length;
   return [

@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { BuildError } from "../solver/graph/error.ts";
 import type { CommandContext } from "./command.ts";
 
-export const REPORT_FORMATS = ["text", "json"] as const;
+export const REPORT_FORMATS = ["text", "json", "html"] as const;
 export type ReportFormat = (typeof REPORT_FORMATS)[number];
 
 /** Throws USAGE. */

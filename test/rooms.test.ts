@@ -82,6 +82,7 @@ const DOORS: readonly string[] = [
   "bin/engine/source-policy.ts", // rules about sources
   "bin/engine/compare/contract.ts", // what was compared and found
   "bin/engine/compare/findings.ts",
+  "bin/engine/compare/fix.ts", // patches of Dockerfiles
   "bin/engine/compare/follow-stages.ts",
   "bin/engine/compare/steps.ts", // stages that steps copy from
   "bin/engine/context-files.ts", // how long a Dockerfile may be

@@ -68,6 +68,8 @@ async function renderAs(format: (typeof REPORT_FORMATS)[number], comparison: Com
   switch (format) {
     case "text":
       return (await import("../diff-text.ts")).renderComparison(comparison);
+    case "html":
+      return (await import("../report-html.ts")).comparisonHtml(comparison);
     case "json": {
       const { findingsOf } = await import("../engine/compare/findings.ts");
       return `${JSON.stringify({ ...comparison, findings: findingsOf(comparison) }, null, 2)}\n`;

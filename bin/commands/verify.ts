@@ -11,7 +11,7 @@ import { BUILD_FLAGS } from "../flags-build.ts";
 import { LIMIT_FLAGS } from "../flags-limits.ts";
 import { REGISTRY_FLAGS } from "../flags-registry.ts";
 import { RUNTIME_FLAGS } from "../flags-runtime.ts";
-import { formatOf, REPORT_FORMATS, writeReport } from "../report-output.ts";
+import { formatOf, REPORT_FORMATS, type ReportFormat, writeReport } from "../report-output.ts";
 import { openDisplay, progressMode } from "../progress.ts";
 import { openLocalEngine } from "../local-store.ts";
 import type { ParsedFlags } from "../args.ts";
@@ -62,6 +62,12 @@ export const command: Command = {
       ...RUNTIME_FLAGS,
       OUTPUT_FILE_FLAG,
       {
+        name: "fix",
+        kind: "optional",
+        value: "file",
+        help: "Write a patch of the Dockerfile to standard output or a file",
+      },
+      {
         name: "reproducible",
         kind: "bool",
         initial: "true",
@@ -78,16 +84,41 @@ export const command: Command = {
     const format = formatOf(flags.one("format"));
     const found = await verify(flags, context);
     if (found === null) return 2;
-    await writeReport(await renderAs(format, found), flags.one("output"), context);
+    const fix = flags.has("fix") ? (flags.one("fix") ?? "") : null;
+    const report = await renderAs(format, found);
+    const output = flags.one("output");
+    if (fix === "" && output === null) context.complain(report);
+    else await writeReport(report, output, context);
+    if (fix !== null) await writeFix(fix, found, context);
     return found.same ? 0 : 1;
   },
 };
 
-async function renderAs(format: (typeof REPORT_FORMATS)[number], found: Verification): Promise<string> {
-  const { renderVerification, verificationJson } = await import("../verify-text.ts");
-  return format === "json"
-    ? `${JSON.stringify(verificationJson(found), null, 2)}\n`
-    : renderVerification(found);
+async function renderAs(format: ReportFormat, found: Verification): Promise<string> {
+  switch (format) {
+    case "html":
+      return (await import("../report-html.ts")).verificationHtml(found);
+    case "json":
+      return `${JSON.stringify((await import("../verify-text.ts")).verificationJson(found), null, 2)}\n`;
+    case "text":
+      return (await import("../verify-text.ts")).renderVerification(found);
+  }
+}
+
+/** Writes the patch of --fix: to its file, or to standard output, which the report leaves to it then. */
+async function writeFix(path: string, found: Verification, context: CommandContext): Promise<void> {
+  const [{ proposeFixes }, { verificationFindings }] = await Promise.all([
+    import("../engine/compare/fix.ts"),
+    import("../verify-text.ts"),
+  ]);
+  const { patch, left } = await proposeFixes(found.dockerfile, verificationFindings(found));
+  await writeReport(patch, path, context);
+  if (patch === "" && !found.same)
+    context.complain("--fix: none of the causes can be changed mechanically\n");
+  else if (left.length > 0) {
+    const names = [...new Set(left.map((one) => one.class))].join(", ");
+    context.complain(`--fix: left for you: ${names}\n`);
+  }
 }
 
 /** null: a build failed, and why has been said. */
@@ -100,10 +131,7 @@ async function verify(flags: ParsedFlags, context: CommandContext): Promise<Veri
     await using engine = await openLocalEngine(config, { signal });
     const { verifyRequest } = await import("../verify-request.ts");
     const { verifyBuild } = await import("../verify.ts");
-    const { first = "", second = null } = {
-      first: flags.positionals[0],
-      second: flags.positionals[1] ?? null,
-    };
+    const [first = "", second = null] = flags.positionals;
     const image = second !== null || !isContext(first, context.cwd) ? parseSubject(first, context.cwd) : null;
     const emit = (event: Parameters<typeof display.event>[0]): void => {
       if (event.kind !== "note" || config.verbose) display.event(event);

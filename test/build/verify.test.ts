@@ -2,8 +2,10 @@
 
 import assert from "node:assert/strict";
 import { availableParallelism } from "node:os";
-import { writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
 import type { Finding } from "../../bin/engine/compare/findings.ts";
+import { needs } from "../support/needs.ts";
 import { accounts } from "../support/unprivileged.ts";
 import { openWorkshop, type Workshop } from "./fixture.ts";
 
@@ -211,7 +213,10 @@ RUN cp /app/stamp /again
     const other = await verify(shop, 1, layout("clean.layout"), clean, "--build-arg", "WHAT=that");
     assert.deepEqual(
       other.findings.map(({ files, step }) => [files, step?.place?.line]),
-      [[["y"], 4]],
+      [
+        [["y"], 4],
+        [[], undefined], // the history names the argument
+      ],
     );
     const without = await shop.run(["verify", layout("clean.layout")]);
     assert.equal(without.code, 2);
@@ -229,6 +234,38 @@ RUN cp /app/stamp /again
       findings.map((one) => [one.class, one.step?.place?.line, one.files]),
       [["date-text", 2, ["now"]]],
     );
+  });
+
+  it("makes a patch with --fix, after which the build is reproducible, and a page that needs nothing else", async () => {
+    const Dockerfile = `FROM base
+RUN date > /date && find /bin -name 'm*' > /names
+RUN mkdir -p /var/lib/apt/lists && date > /var/lib/apt/lists/x
+RUN date > /tmp/<b>x && echo $LANG > /lang
+`.replace("/tmp/<b>x", "'/<b>x'");
+    const context = shop.context("fixed", { Dockerfile });
+    const base = ["--build-context", `base=oci-layout://${shop.at("base")}`];
+    const { code, stdout, stderr } = await shop.run(["verify", ...base, "--fix", context]);
+    assert.equal(code, 1);
+    assert.match(stdout, /^--- a\/Dockerfile\n\+\+\+ b\/Dockerfile\n@@ -1,4 \+1,8 @@\n/);
+    assert.match(stderr, /not reproducible:/);
+    const page = await shop.run([
+      "verify",
+      ...base,
+      "--format",
+      "html",
+      "-o",
+      "report.html",
+      "--fix=fix.patch",
+      context,
+    ]);
+    assert.deepEqual([page.code, page.stdout], [1, ""]);
+    const html = readFileSync(shop.at("report.html"), "utf8");
+    assert.match(html, /<span class="class">date-text<\/span>/);
+    assert.match(html, /\/&lt;b&gt;x/);
+    assert.doesNotMatch(html, /<b>x|<script|https?:\/\/|src=|href=/);
+    execFileSync(needs("git"), ["apply", shop.at("fix.patch")], { cwd: context });
+    const { reproducible, findings } = await verify(shop, 0, context);
+    assert.deepEqual([reproducible, findings], [true, []]);
   });
 
   it("uses images of the local store as bases, and says what is wrong with 2", async () => {

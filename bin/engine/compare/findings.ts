@@ -17,9 +17,30 @@ export interface Finding {
   readonly detail: string;
 }
 
-/** All causes that steps brought in; not those that follow from earlier ones. */
-export function findingsOf({ layers }: Pick<Comparison, "layers">): readonly Finding[] {
-  return layers.flatMap(findingsIn);
+/** All causes that steps brought in, not those that follow from earlier ones; at last what the image config says differently. */
+export function findingsOf({ layers, config }: Pick<Comparison, "layers" | "config">): readonly Finding[] {
+  return [...layers.flatMap(findingsIn), ...configFindings(config)];
+}
+
+function configFindings(config: Comparison["config"]): readonly Finding[] {
+  const isTime = (field: string): boolean => /^(?:created|history\[\d+\]\.created)$/.test(field);
+  const named = (name: CauseClass, fields: Comparison["config"]): readonly Finding[] => {
+    const [first] = fields;
+    if (first === undefined) return [];
+    const more = fields.length > 1 ? `, and ${fields.length - 1} more` : "";
+    const detail = `image config: ${first.field}: ${first.a} and ${first.b}${more}`;
+    return [{ class: name, ...CLASSES[name], step: null, layer: null, files: [], detail }];
+  };
+  return [
+    ...named(
+      "file-times",
+      config.filter(({ field }) => isTime(field)),
+    ),
+    ...named(
+      "unknown",
+      config.filter(({ field }) => !isTime(field)),
+    ),
+  ];
 }
 
 function findingsIn(layer: LayerDifference): readonly Finding[] {
