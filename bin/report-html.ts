@@ -89,7 +89,7 @@ function findingsHtml(findings: readonly Finding[]): string {
   return `<h2>Causes</h2>\n<table><tr><th>class</th><th>step and files</th><th>what, and what to do</th></tr>\n${rows.join("\n")}\n</table>`;
 }
 
-function comparisonParts({ a, b, config, layers, notes }: Comparison): readonly string[] {
+function comparisonParts({ a, b, config, layers, notes, dated }: Comparison): readonly string[] {
   const names = [a, b].map(
     ({ shown, digest }, at) =>
       `<tr><td>${"AB"[at]}</td><td>${escape(shown)}</td><td><code>${escape(digest ?? "")}</code></td></tr>`,
@@ -98,6 +98,10 @@ function comparisonParts({ a, b, config, layers, notes }: Comparison): readonly 
     `<table>${names.join("")}</table>`,
     ...notes.map((note) => `<p class="quiet">${escape(note)}</p>`),
     config.length === 0 ? "" : `<h3>Image config</h3>${fieldsHtml(config)}`,
+    ...dated.map(
+      ({ path, step, text }) =>
+        `<p>Warning: <code>/${escape(path)}</code> holds the day of the build (${escape(text)}): ${escape(stepName(step))}</p>`,
+    ),
     ...layers.map(layerHtml),
   ];
 }

@@ -24,10 +24,11 @@ export interface Condition {
   readonly b: string;
 }
 
-/** Of the second build. The zone needs no files in the image, and has a name that is found again: POSIX, "TZ". The locale is one that few images
+/** Of the second build. The zone needs no files in the image, and has a name that is found again (POSIX, "TZ"); it is always in another day,
+ *  as far ahead as C libraries go. The locale is one that few images
  *  have, and sorts otherwise. */
 const HOSTNAME = "other-host";
-const ZONE = { name: "VFY", value: "VFY-13:37", aheadSeconds: 13 * 3600 + 37 * 60 } as const;
+const ZONE = { name: "VFY", value: "VFY-24:37", aheadSeconds: 24 * 3600 + 37 * 60 } as const;
 const LOCALE = "fr_FR.UTF-8";
 const UMASK = 0o077;
 

@@ -1,6 +1,6 @@
 // What verify found, for people and as JSON.
 
-import { findingLines, renderComparison } from "./diff-text.ts";
+import { findingLines, renderComparison, stepName } from "./diff-text.ts";
 import { findingsOf, type Finding } from "./engine/compare/findings.ts";
 import { cleanText } from "./log-text.ts";
 import type { Verification } from "./verify.ts";
@@ -44,6 +44,8 @@ export function renderVerification(found: Verification): string {
     out.push(`  ${cleanText(name)}: ${cleanText(a)} → ${cleanText(b)}`);
   out.push("not varied:", ...notVaried.map((text) => `  ${cleanText(text)}`), "");
   const findings = verificationFindings(found);
+  for (const { path, step, text } of comparisons.flatMap(({ comparison }) => comparison.dated))
+    out.push(`warning: /${cleanText(path)} holds the day of the build (${text}): ${stepName(step)}`);
   if (same) return `${out.join("\n")}\nreproducible: both builds are the same\n`;
   for (const { name, comparison } of stages)
     out.push(`stage ${cleanText(name)}`, renderComparison(comparison, { causes: false }));

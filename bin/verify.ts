@@ -29,6 +29,8 @@ export interface VerifyOptions {
   readonly signal: AbortSignal;
   readonly emit: Emit;
   readonly onSource: (source: SourceText) => void;
+  /** The second build begins: its steps are those of the first. */
+  readonly onSecond: () => Promise<void>;
   /** Opens the session of a build with its main context there; null: it has none. */
   readonly session: (context: string | null) => Session;
   readonly varied: Varied;
@@ -81,6 +83,7 @@ export async function verifyBuild(
       maxParallelism: 1,
       stepConditions: varied.steps,
     };
+    await options.onSecond();
     const before = varied.umask === null ? null : process.umask(varied.umask);
     try {
       await using other = await openLocalEngine(second, { signal });
@@ -91,7 +94,10 @@ export async function verifyBuild(
       });
       const rebuilt: Built = { engine: other, request, dir: join(scratch, "second") };
       await buildInto(rebuilt, null, options);
-      const compared = await compareAll({ first: image ?? first, second: rebuilt, dockerfile }, options);
+      const compared = await compareAll(
+        { engine, first: image ?? first, second: rebuilt, dockerfile },
+        options,
+      );
       return { ...compared, conditions: varied.conditions, notVaried, dockerfile };
     } finally {
       if (before !== null) process.umask(before);
@@ -157,6 +163,8 @@ async function buildInto(
 }
 
 interface Pair {
+  /** Of this user's store, in which an image may be. */
+  readonly engine: Engine;
   /** The first build, or an image. */
   readonly first: Built | Subject;
   readonly second: Built;
@@ -195,10 +203,10 @@ async function traced(
     stage === null ? Promise.resolve(join(built.dir, "image")) : buildInto(built, stage, options);
   const a: Subject = "engine" in first ? layout("first build", await layoutOf(first)) : first;
   const b = layout("second build", await layoutOf(second));
-  const { engine } = "engine" in first ? first : second;
   const transfer = { signal: options.signal, emit: options.emit, session: second.request.session };
-  const request = { a, b, platform, source, known: options.varied.known };
-  const comparison = await engine.compare(request, transfer);
+  const days = stage === null ? daysOf(Date.now(), options.varied) : [];
+  const request = { a, b, platform, source, known: options.varied.known, days };
+  const comparison = await pair.engine.compare(request, transfer);
   // An image brings no stages: what is not in it cannot be compared.
   if (!("engine" in first)) return comparison;
   const named = new Map<LayerDifference, readonly string[]>();
@@ -225,4 +233,12 @@ function withStage(comparison: Comparison, name: string): Comparison {
 
 function layout(shown: string, path: string): Subject {
   return { kind: "layout", shown, path, name: null };
+}
+
+const DAY_MS = 86_400_000;
+
+/** Now, and now in the zone of the second build. */
+function daysOf(nowMs: number, { known }: Varied): readonly number[] {
+  const ahead = known.flatMap(({ aheadSeconds = 0 }) => (aheadSeconds === 0 ? [] : [aheadSeconds * 1000]));
+  return [...new Set([0, ...ahead].map((ms) => Math.floor((nowMs + ms) / DAY_MS) * DAY_MS))];
 }

@@ -125,7 +125,9 @@ async function writeFix(path: string, found: Verification, context: CommandConte
 async function verify(flags: ParsedFlags, context: CommandContext): Promise<Verification | null> {
   const { config, signal } = context;
   const mode = progressMode(flags.one("progress"), config.env);
-  const display = await openDisplay(mode, { stream: process.stderr, env: config.env });
+  const open = (): ReturnType<typeof openDisplay> =>
+    openDisplay(mode, { stream: process.stderr, env: config.env });
+  let display = await open();
   const sources = new Map<string, SourceText>();
   try {
     await using engine = await openLocalEngine(config, { signal });
@@ -143,6 +145,10 @@ async function verify(flags: ParsedFlags, context: CommandContext): Promise<Veri
     );
     const found = await verifyBuild(engine, asked.request, image, {
       ...{ config, signal, emit, session: asked.session, varied: asked.varied },
+      async onSecond() {
+        display.finish();
+        display = await open();
+      },
       onSource: (source) => void sources.set(source.file, source),
     });
     display.finish();

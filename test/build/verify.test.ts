@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { availableParallelism } from "node:os";
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
+import type { Comparison } from "../../bin/engine/compare/contract.ts";
 import type { Finding } from "../../bin/engine/compare/findings.ts";
 import { needs } from "../support/needs.ts";
 import { accounts } from "../support/unprivileged.ts";
@@ -13,6 +14,7 @@ interface Report {
   readonly reproducible: boolean;
   readonly findings: readonly Finding[];
   readonly conditions: readonly { readonly name: string }[];
+  readonly comparisons: readonly { readonly comparison: Comparison }[];
 }
 
 /** A step, the file that differs after it, and why. */
@@ -24,6 +26,7 @@ const SEEDS: readonly Seed[] = [
   ["date > /s/date", "date", "date-text"],
   ["date +%s > /s/epoch", "epoch", "date-text"],
   ['echo "built at $(date -Iseconds) by make" > /s/iso', "iso", "date-text"],
+  ["echo version=1.$(date +%Y%m%d) > /s/day", "day", "date-text"],
   ["touch /s/x-$(date +%s)", "x-", "date-text"],
   ["ln -s /opt/app-$(date +%Y%m%d%H%M%S) /s/link", "link", "date-text"],
   ["hostname > /s/hostname", "hostname", "host-name"],
@@ -179,6 +182,16 @@ describe("verify", function () {
     const context = shop.context("clean", { Dockerfile: CLEAN, "b.txt": "b\n", "a/c.txt": "c\n" });
     const { findings, reproducible } = await verify(shop, 0, context);
     assert.deepEqual([findings, reproducible], [[], true]);
+  });
+
+  it("warns of files with the day of the build, which are the same today", async () => {
+    const context = shop.context("dated", { Dockerfile: "FROM base\nRUN date -u +%F > /today\n" });
+    const { comparisons } = await verify(shop, 0, context);
+    const dated = comparisons.flatMap(({ comparison }) => comparison.dated);
+    assert.deepEqual(
+      dated.map(({ path, step }) => [path, step.place?.line]),
+      [["today", 2]],
+    );
   });
 
   it("goes back to the step of the stage that a file was copied from", async () => {

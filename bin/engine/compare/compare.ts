@@ -7,6 +7,7 @@ import type { EngineTransferOptions } from "../request.ts";
 import { alignLayers } from "./align.ts";
 import type { CauseClass } from "./classes.ts";
 import { causeOfCommand } from "./classify.ts";
+import { datedFiles } from "./dated.ts";
 import { compareConfigs } from "./config.ts";
 import type { Platform } from "../../../solver/graph/op.ts";
 import type {
@@ -64,7 +65,7 @@ interface CompareOptions {
 async function compareSides(
   a: Side,
   b: Side,
-  request: Pick<CompareRequest, "known" | "source">,
+  request: Pick<CompareRequest, "known" | "source" | "days">,
   options: CompareOptions,
 ): Promise<Comparison> {
   const ends = { a: endOf(a), b: endOf(b) };
@@ -73,7 +74,7 @@ async function compareSides(
   const layers = await compareWhole(a, b, request, options);
   const notes =
     a.kind === b.kind ? [] : ["one is an image and the other a tree of files: only files are compared"];
-  return { ...ends, same: layers.length === 0, config: [], layers, notes };
+  return { ...ends, same: layers.length === 0, config: [], layers, notes, dated: [] };
 }
 
 function endOf(side: Side): Comparison["a"] {
@@ -84,12 +85,12 @@ function endOf(side: Side): Comparison["a"] {
   };
 }
 
-type Found = Pick<Comparison, "same" | "config" | "layers" | "notes">;
+type Found = Pick<Comparison, "same" | "config" | "layers" | "notes" | "dated">;
 
 async function compareImages(
   a: ImageSide,
   b: ImageSide,
-  request: Pick<CompareRequest, "known" | "source">,
+  request: Pick<CompareRequest, "known" | "source" | "days">,
   options: CompareOptions,
 ): Promise<Found> {
   const notes: string[] = [];
@@ -108,7 +109,7 @@ async function compareImages(
     notes.push(
       `the images have other layers (${a.layers.length} and ${b.layers.length}): what they hold is compared as a whole`,
     );
-    return { same: false, config, layers, notes };
+    return { same: false, config, layers, notes, dated: [] };
   }
   const layers: LayerDifference[] = [];
   const seen = openSeen();
@@ -148,7 +149,11 @@ async function compareImages(
         : found.causes;
     layers.push({ ...at, files: found.files, more: found.more, causes });
   }
-  return { same: config.length === 0 && layers.length === 0, config, layers, notes };
+  const differing = new Set(layers.flatMap(({ files }) => files.map(({ path }) => path)));
+  const dated = (await datedFiles(b.layers, stepsB, request.days ?? [], options)).filter(
+    ({ path }) => !differing.has(path),
+  );
+  return { same: config.length === 0 && layers.length === 0, config, layers, notes, dated };
 }
 
 /** The Dockerfile that provenance has. */
@@ -200,7 +205,7 @@ function emptyTree() {
 async function compareWhole(
   a: Side,
   b: Side,
-  { known, source }: Pick<CompareRequest, "known" | "source">,
+  { known, source }: Pick<CompareRequest, "known" | "source" | "days">,
   options: CompareOptions,
 ): Promise<readonly LayerDifference[]> {
   await using treeA = await openWhole(a, options);

@@ -157,6 +157,13 @@ export interface LayerDifference {
   readonly causes: readonly Cause[];
 }
 
+/** A file with the day on which it was made. */
+export interface DatedFile {
+  readonly path: string;
+  readonly step: Step;
+  readonly text: string;
+}
+
 export interface Comparison {
   readonly a: { readonly shown: string; readonly kind: Side["kind"]; readonly digest: string | null };
   readonly b: { readonly shown: string; readonly kind: Side["kind"]; readonly digest: string | null };
@@ -166,6 +173,8 @@ export interface Comparison {
   readonly layers: readonly LayerDifference[];
   /** What differs and does not count. */
   readonly notes: readonly string[];
+  /** Files that are equal and hold the day of the build. */
+  readonly dated: readonly DatedFile[];
 }
 
 /** Values that are known to have been different on the two sides, for example host names of the two builds. `a` "": it had none. */
@@ -199,4 +208,6 @@ export interface CompareRequest {
   readonly source: SourceFile | null;
   /** Values that were different on purpose. */
   readonly known: readonly KnownValue[];
+  /** Days of the build (milliseconds since 1970 at their begin), which files of RUN steps of the second are searched for; omitted: they are not. */
+  readonly days?: readonly number[];
 }
