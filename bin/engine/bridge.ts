@@ -4,18 +4,17 @@ import type { CacheFrom } from "./cache-location.ts";
 import type { Definition, Input } from "../../solver/graph/definition.ts";
 import { type Digest, digestOf } from "../../solver/graph/digest.ts";
 import { BuildError, type StepLeft } from "../../solver/graph/error.ts";
-import type { Emit, ProgressEvent } from "../../solver/graph/event.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
 import type { CallContext, LayerId, Result } from "../../solver/graph/request.ts";
 import type { Session } from "../../solver/graph/session.ts";
-import { type Origins, openSolver } from "../../solver/solver.ts";
-import { type LocalWorker, openWorker } from "../../worker/worker.ts";
+import type { Origins } from "../../solver/solver.ts";
 import { dropForcedMounts } from "./forced-mounts.ts";
 import { fetchHttpContext, fetchHttpDockerfile, sessionWithContext } from "./build-context.ts";
 import { solveAndExport } from "./build-result.ts";
 import { callFrontend, type OnImage, resolveShown } from "./dockerfile.ts";
-import { resolvConfOf } from "./host-network.ts";
+import { persistently } from "./lost-layers.ts";
+import { openBuild, type SolvedWith } from "./open-build.ts";
 import type { EngineParts, OpenBuild } from "./parts.ts";
 import {
   type Bridge,
@@ -30,8 +29,8 @@ import {
 } from "./request.ts";
 import type { GovernedGraph, SourceGate } from "./source-gate.ts";
 import type { SourcePolicy } from "./source-policy.ts";
+import { openTold } from "./told-once.ts";
 import type { Lease } from "../../cache/contract.ts";
-import type { Registry } from "../../cache/registry/contract.ts";
 
 /** How a result is solved. */
 interface Behind {
@@ -356,154 +355,4 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       return report;
     },
   };
-}
-
-/** What the graphs have in common that are solved together. */
-interface SolvedWith {
-  readonly session: Session;
-  readonly cacheFrom: readonly CacheFrom[];
-  readonly pull: boolean;
-  readonly gate: SourceGate | null;
-}
-
-/** Worker and solver for the graphs of a session that import the same caches. */
-async function openBuild(
-  parts: EngineParts,
-  terms: BuildTerms,
-  { session, cacheFrom, pull, gate }: SolvedWith,
-  { emit, signal, keepsFailed = false }: EngineBuildOptions,
-  govern: ((definition: Definition, roots: readonly Input[]) => Promise<GovernedGraph>) | null,
-): Promise<OpenBuild> {
-  const useRegistry = (): ReturnType<EngineParts["registry"]> => parts.registry(terms.session);
-  const caches = cacheFrom.length + terms.cacheTo.length > 0 ? await import("./build-caches.ts") : null;
-  const imports = (await caches?.openBuildImports(parts, cacheFrom, useRegistry, emit)) ?? null;
-  if (imports !== null) parts.use(imports);
-  const { signaturePolicy = null } = terms;
-  const signatures = signaturePolicy === null ? null : await import("./signature-policy.ts");
-  const worker = parts.use(
-    openWorker({
-      store: parts.store,
-      keeper: parts.keeper,
-      registry: useRegistry,
-      transport: parts.transport,
-      gitVariables: parts.gitVariables,
-      entitlements: new Set(terms.allow),
-      resolveMode: pull ? "pull" : "default",
-      resolvConf: resolvConfOf(parts.config.dns ?? null),
-      network: parts.config.network ?? "sandbox",
-      defaultPlatform: hostPlatform(),
-      limits: terms.limits,
-      signal,
-      keepsFailed,
-      ...(signatures === null || signaturePolicy === null
-        ? {}
-        : { admitImage: signatures.openSignatureGate(signaturePolicy, useRegistry) }),
-      conditions: parts.config.stepConditions ?? null,
-      ...(caches === null || imports === null
-        ? {}
-        : {
-            cacheClaims: (layer, call) => imports.claims(layer, call),
-            restoreMount: caches.mountRestorer(parts, imports, useRegistry),
-          }),
-    }),
-  );
-  const { store, limits, hold } = parts;
-  const solver = openSolver(
-    {
-      ...{ worker, store, limits, hold, nowMs: Date.now, terms: sharedBy(terms, keepsFailed) },
-      ...(imports === null ? {} : { imports }),
-      ...(govern === null ? {} : { govern }),
-    },
-    parts.sharing,
-  );
-  parts.use({ [Symbol.asyncDispose]: async () => solver.close() });
-  const registry = (): Promise<Registry> => useRegistry().then((opened) => withClientBlobs(opened, worker));
-  return { parts, terms, session, worker, solver, registry, imports, gate };
-}
-
-/** Exporters fetch layers that no step has needed yet: those of a client's layouts come from the client, not from a registry. */
-function withClientBlobs(registry: Registry, { images }: LocalWorker): Registry {
-  return {
-    ...registry,
-    elsewhere: (from, descriptor, options) =>
-      images.blob({ from, descriptor }, options) ?? registry.elsewhere?.(from, descriptor, options) ?? null,
-  };
-}
-
-/** What must be equal for concurrent builds to share a running step. */
-function sharedBy({ ociRuntime, limits, allow }: BuildTerms, keepsFailed: boolean): string {
-  return JSON.stringify([ociRuntime, limits, [...allow].sort(), keepsFailed]);
-}
-
-/** Once a graph has been solved, others that contain the same steps do not tell of them again. */
-interface Told {
-  readonly emit: Emit;
-  /** What has ended is not told again from now on. */
-  over(): void;
-}
-
-function openTold(emit: Emit): Told {
-  const ended = new Set<string>();
-  const quiet = new Set<string>();
-  return {
-    emit(event) {
-      const isStep =
-        event.kind === "vertex" ||
-        event.kind === "started" ||
-        event.kind === "looking" ||
-        event.kind === "cached" ||
-        event.kind === "done";
-      if (isStep && quiet.has(event.vertex)) return;
-      if (event.kind === "done" || event.kind === "cached") ended.add(event.vertex);
-      emit(event);
-    },
-    over() {
-      for (const vertex of ended) quiet.add(vertex);
-    },
-  };
-}
-
-/** Runs `work`, again without imported caches that broke it, and again without each damaged blob. */
-async function persistently<T>(
-  builds: readonly OpenBuild[],
-  context: CallContext,
-  work: (context: CallContext) => Promise<T>,
-): Promise<T> {
-  let attempt = (context: CallContext): Promise<T> => withLostLayersMade(context, work);
-  for (const { imports } of builds) {
-    if (imports === null) continue;
-    const inner = attempt;
-    const { withoutBrokenCaches } = await import("./build-caches.ts");
-    attempt = (context) => withoutBrokenCaches(imports, context, inner);
-  }
-  return await attempt(context);
-}
-
-/**
- * Runs `work`, and restarts it for each damaged blob without another source, a new one each time. Such a blob was
- * set aside, results that need it are no longer used, and the step that created it runs again (threat model R3).
- */
-async function withLostLayersMade<T>(
-  context: CallContext,
-  work: (context: CallContext) => Promise<T>,
-): Promise<T> {
-  const met = new Set<string>();
-  for (;;) {
-    const held: ProgressEvent[] = [];
-    const emit: Emit = (event) => {
-      if (event.kind === "failed" && event.error.code === "STORE_CORRUPT") held.push(event);
-      else context.emit(event);
-    };
-    try {
-      return await work({ ...context, emit });
-    } catch (error) {
-      const isLoss = error instanceof BuildError && error.code === "STORE_CORRUPT" && !met.has(error.message);
-      if (context.signal.aborted || !isLoss) {
-        for (const event of held) context.emit(event);
-        throw error;
-      }
-      met.add(error.message);
-      context.emit({ kind: "note", message: `${error.message}; restarting the build without it` });
-    }
-  }
 }
