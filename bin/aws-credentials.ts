@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { readFileOf } from "../cache/outside.ts";
 import type { S3Credentials } from "../cache/remote-cache/s3-calls.ts";
 import { BuildError } from "../solver/graph/error.ts";
-import type { Environment } from "./engine/request.ts";
+import type { Environment } from "./engine/config.ts";
 
 const FILE_MAX_BYTES = 1 << 20;
 

@@ -5,7 +5,7 @@
 
 import type { Attributes } from "./cache-attributes.ts";
 import type { AzureLocation, GhaLocation, S3Location } from "./engine/cache-location.ts";
-import type { Environment } from "./engine/request.ts";
+import type { Environment } from "./engine/config.ts";
 import { parseDuration } from "./format.ts";
 
 const TOUCH_REFRESH = "24h";

@@ -13,7 +13,7 @@ import {
   type CacheTo,
   WITHOUT_SERVICE,
 } from "./engine/cache-location.ts";
-import type { Environment } from "./engine/request.ts";
+import type { Environment } from "./engine/config.ts";
 
 const TYPES = "registry, local, inline, s3, azblob and gha";
 

@@ -1,6 +1,6 @@
 // Terminal colours: BuildKit's defaults, overridden by BUILDKIT_COLORS, none with NO_COLOR (no-color.org).
 
-import type { Environment } from "./engine/request.ts";
+import type { Environment } from "./engine/config.ts";
 
 const DEFAULTS: Colours = { run: "34", cancel: "33", error: "31", warning: "33" };
 

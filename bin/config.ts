@@ -2,7 +2,7 @@
 
 import { homedir, userInfo } from "node:os";
 import { join, resolve } from "node:path";
-import type { EngineConfig, Environment, User } from "./engine/request.ts";
+import type { EngineConfig, Environment, User } from "./engine/config.ts";
 import { hostDirectories, registriesFiles } from "./flags-registry.ts";
 import { packageVersion } from "./version.ts";
 import type { ConfigFlags } from "./flags-registry.ts";

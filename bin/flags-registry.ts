@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { BuildError } from "../solver/graph/error.ts";
 import type { FlagSpec, ParsedFlags } from "./args.ts";
-import type { EngineConfig, Environment, RegistrySettings } from "./engine/request.ts";
+import type { EngineConfig, Environment, RegistrySettings } from "./engine/config.ts";
 
 /** Of all commands that talk to registries. dockerd has the first two, buildah the third. */
 export const REGISTRY_FLAGS: readonly FlagSpec[] = [

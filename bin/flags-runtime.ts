@@ -2,7 +2,7 @@
 
 import { resolve } from "node:path";
 import type { FlagSpec, ParsedFlags } from "./args.ts";
-import type { Environment } from "./engine/request.ts";
+import type { Environment } from "./engine/config.ts";
 
 export const RUNTIME_FLAGS: readonly FlagSpec[] = [
   {

@@ -4,7 +4,8 @@
 import { BuildError } from "../solver/graph/error.ts";
 import { formatPlatformAll, type Platform } from "../solver/graph/op.ts";
 import { hostPlatform, parsePlatform as parseNamedPlatform } from "../solver/graph/platform.ts";
-import type { Environment, ExtraHost, Ulimit } from "./engine/request.ts";
+import type { ExtraHost, Ulimit } from "./engine/request.ts";
+import type { Environment } from "./engine/config.ts";
 
 function invalid(message: string, hint: string | null = null): BuildError {
   return new BuildError("USAGE", message, { hint });

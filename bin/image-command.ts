@@ -6,7 +6,7 @@ import type { Platform } from "../solver/graph/op.ts";
 import type { FlagSpec, ParsedFlags } from "./args.ts";
 import type { CommandContext } from "./command.ts";
 import type { ImageAddress, ImageTools } from "./engine/images/contract.ts";
-import type { Environment } from "./engine/request.ts";
+import type { Environment } from "./engine/config.ts";
 import { REGISTRY_FLAGS } from "./flags-registry.ts";
 import { progressFlag } from "./flags-common.ts";
 import { progressMode } from "./progress.ts";

@@ -2,7 +2,8 @@
 
 import type { OpenStore } from "../cache/store.ts";
 import type { Config } from "./config.ts";
-import type { Engine, StoreOpening } from "./engine/request.ts";
+import type { Engine } from "./engine/contract.ts";
+import type { StoreOpening } from "./engine/request.ts";
 
 /** Opens the store alone, does the work, closes it. The work is looking or removing: it is done on a full disk as well. */
 export async function withStore<T>(config: Config, work: (store: OpenStore) => Promise<T> | T): Promise<T> {

@@ -3,13 +3,8 @@
 import { ForeignFrontend } from "../frontend/frontend.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import { type Lock, mergeLocks } from "./engine/lock.ts";
-import {
-  type Bridge,
-  type BridgeResult,
-  type BuildRequest,
-  type EngineBuildOptions,
-  NO_WORDS,
-} from "./engine/request.ts";
+import type { BuildRequest, EngineBuildOptions } from "./engine/request.ts";
+import { type Bridge, type BridgeResult, NO_WORDS } from "./engine/bridge-contract.ts";
 import { parsePlatform } from "./flags-values.ts";
 import type { LocalBuild } from "./local-build.ts";
 

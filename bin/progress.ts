@@ -2,7 +2,7 @@
 
 import { BuildError } from "../solver/graph/error.ts";
 import type { ProgressMode } from "./config.ts";
-import type { Environment } from "./engine/request.ts";
+import type { Environment } from "./engine/config.ts";
 import { colourTable } from "./colours.ts";
 import { endLogs, isSettled, keepPartial, openProgressState } from "./progress-state.ts";
 import type { Display, ProgressStream } from "./display.ts";

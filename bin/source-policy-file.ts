@@ -2,7 +2,7 @@
 
 import { resolve } from "node:path";
 import { BuildError, printable } from "../solver/graph/error.ts";
-import type { Environment } from "./engine/request.ts";
+import type { Environment } from "./engine/config.ts";
 import type { SourcePolicy, SourceRule } from "./engine/source-policy.ts";
 import { readGiven } from "./given-file.ts";
 

@@ -1,7 +1,7 @@
 // Whether builds are traced: OpenTelemetry's variables of the environment decide. What traces is in otlp.ts, and loaded for that alone.
 // https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 
-import type { Environment } from "./engine/request.ts";
+import type { Environment } from "./engine/config.ts";
 import type { Tracing, TracingOptions } from "./otlp.ts";
 
 /** Variables that name where spans go. */

@@ -2,7 +2,8 @@
 
 import type { Emit } from "../solver/graph/event.ts";
 import { colourTable } from "./colours.ts";
-import type { Engine, EngineTransferOptions, SourceText } from "./engine/request.ts";
+import type { Engine } from "./engine/contract.ts";
+import type { EngineTransferOptions, SourceText } from "./engine/request.ts";
 import { openLocalSession } from "./local-session.ts";
 import { openLocalEngine } from "./local-store.ts";
 import { openDisplay, type Phase } from "./progress.ts";

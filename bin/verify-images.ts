@@ -3,7 +3,8 @@
 import { loadArchive } from "./engine/archives.ts";
 import { findImage } from "./engine/local-images.ts";
 import { stagesIn } from "./engine/compare/steps.ts";
-import type { BuildRequest, Engine, EngineTransferOptions } from "./engine/request.ts";
+import type { BuildRequest, EngineTransferOptions } from "./engine/request.ts";
+import type { Engine } from "./engine/contract.ts";
 import { parseDockerfile } from "../frontend/parse.ts";
 import { BuildError } from "../solver/graph/error.ts";
 

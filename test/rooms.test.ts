@@ -76,6 +76,10 @@ const DOORS: readonly string[] = [
   "bin/engine/host-platforms.ts",
   "bin/engine/engine.ts",
   "bin/engine/request.ts", // what it is asked and answers
+  "bin/engine/contract.ts", // the engine as its users see it
+  "bin/engine/bridge-contract.ts", // a build as its frontends see it
+  "bin/engine/source-metadata.ts",
+  "bin/engine/config.ts", // settings of machine and user
   "bin/engine/defaults.ts", // requests without flags
   "bin/engine/cache-location.ts",
   "bin/engine/cache-mounts.ts",

@@ -3,7 +3,8 @@
 import { openLocalEngine } from "../local-store.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ParsedFlags } from "../args.ts";
-import type { Engine, EngineTransferOptions } from "../engine/request.ts";
+import type { Engine } from "../engine/contract.ts";
+import type { EngineTransferOptions } from "../engine/request.ts";
 import { humanDuration, humanSize, renderTable } from "../format.ts";
 import { renderFormat } from "../format-template.ts";
 import { openLocalSession } from "../local-session.ts";

@@ -2,7 +2,7 @@
 
 import type { Finding } from "../../worker/probe-words.ts";
 import { colourTable } from "../colours.ts";
-import { searchPath } from "../engine/request.ts";
+import { searchPath } from "../engine/config.ts";
 import { withStore } from "../local-store.ts";
 import { cleanText } from "../log-text.ts";
 import { renderFormat } from "../format-template.ts";

@@ -2,7 +2,7 @@
 
 import { join, resolve } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
-import type { Environment } from "../engine/request.ts";
+import type { Environment } from "../engine/config.ts";
 
 export type Address =
   | { readonly kind: "unix"; readonly path: string }

@@ -1,6 +1,6 @@
 // What all calls of the gateway have in common: the build they belong to, and errors in BuildKit's messages.
 
-import type { Bridge } from "../engine/request.ts";
+import type { Bridge } from "../engine/bridge-contract.ts";
 import type { Call } from "../wire/server.ts";
 import type { Build } from "./builds.ts";
 import { statusOf } from "./errors.ts";

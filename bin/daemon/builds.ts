@@ -2,7 +2,8 @@
 // is known for a while after its end.
 
 import type { CacheFrom } from "../engine/cache-location.ts";
-import type { Bridge, MakeProvenance, SourceText } from "../engine/request.ts";
+import type { MakeProvenance, SourceText } from "../engine/request.ts";
+import type { Bridge } from "../engine/bridge-contract.ts";
 import type { Definition } from "../../solver/graph/definition.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import type { SolveRequest } from "../wire/messages/moby/buildkit/v1/control_pb.ts";

@@ -2,7 +2,7 @@
 
 import { diskBytes } from "../../cache/ceiling.ts";
 import { prune, usage } from "../../cache/collect.ts";
-import type { Engine } from "../engine/request.ts";
+import type { Engine } from "../engine/contract.ts";
 import { type GcPolicy, type Space, spaceBytes } from "./config-values.ts";
 import type { Log } from "./log.ts";
 

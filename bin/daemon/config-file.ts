@@ -6,7 +6,7 @@ import { parseToml, type Table } from "../../cache/registry/toml.ts";
 import { readFileOf } from "../../cache/outside.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Platform } from "../../solver/graph/op.ts";
-import type { DnsSettings, RegistryHost } from "../engine/request.ts";
+import type { DnsSettings, RegistryHost } from "../engine/config.ts";
 import { type Findings, openSection, type Section } from "./config-section.ts";
 import {
   type DefaultNetwork,

@@ -5,7 +5,7 @@ import { join, resolve } from "node:path";
 import type { ParsedFlags } from "../args.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Platform } from "../../solver/graph/op.ts";
-import type { DnsSettings, Environment } from "../engine/request.ts";
+import type { DnsSettings, Environment } from "../engine/config.ts";
 import { type Address, addressOf, debugAddressOf, defaultSocket, type ProgramName } from "./address.ts";
 import {
   type FileRegistries,

@@ -2,7 +2,9 @@
 
 import { create } from "@bufbuild/protobuf";
 import { setMaxListeners } from "node:events";
-import type { Bridge, BridgeResult, Engine, EngineBuildOptions } from "../engine/request.ts";
+import type { Engine } from "../engine/contract.ts";
+import type { EngineBuildOptions } from "../engine/request.ts";
+import type { Bridge, BridgeResult } from "../engine/bridge-contract.ts";
 import { prune, usage } from "../../cache/collect.ts";
 import { parseFilters, RECORD_TYPES } from "../../cache/prune-filter.ts";
 import type { UsageEntry } from "../../cache/usage-entry.ts";

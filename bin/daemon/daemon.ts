@@ -4,7 +4,7 @@ import type { Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
 import { diskBytes } from "../../cache/ceiling.ts";
-import type { Engine } from "../engine/request.ts";
+import type { Engine } from "../engine/contract.ts";
 import type { WorkerRecord } from "../wire/messages/moby/buildkit/v1/types/worker_pb.ts";
 import type { Tracing } from "../otlp.ts";
 import { type Call, type Handler, serveRpc } from "../wire/server.ts";

@@ -1,7 +1,7 @@
 // The debug address: an HTTP server for operators of this machine, apart from the addresses for clients. GET /metrics, as buildkitd has it.
 
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { Engine } from "../engine/request.ts";
+import type { Engine } from "../engine/contract.ts";
 import { diskBytes } from "../../cache/ceiling.ts";
 import { usage } from "../../cache/collect.ts";
 import type { Address } from "./address.ts";

@@ -1,7 +1,7 @@
 // What a frontend has returned, as what is exported.
 
 import { create } from "@bufbuild/protobuf";
-import type { Bridge, BridgeResult } from "../engine/request.ts";
+import type { Bridge, BridgeResult } from "../engine/bridge-contract.ts";
 import { type Result, WarnRequestSchema } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import { epochOf } from "./build-request.ts";
 import type { Build } from "./builds.ts";

@@ -1,7 +1,7 @@
 // What a failed step left, as errdefs.Solve: its op, and ids of results that a client can mount in a container.
 
 import { create, fromBinary, toJsonString } from "@bufbuild/protobuf";
-import type { Bridge, FailedStep, Ref } from "../engine/request.ts";
+import type { Bridge, FailedStep, Ref } from "../engine/bridge-contract.ts";
 import { encodeOp } from "../../solver/graph/llb.ts";
 import { type Solve, SolveSchema } from "../wire/messages/errdefs/errdefs_pb.ts";
 import { OpSchema } from "../wire/messages/pb/ops_pb.ts";

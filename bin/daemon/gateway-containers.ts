@@ -3,7 +3,7 @@
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { isIP } from "node:net";
-import type { Bridge, ContainerRequest, Ref } from "../engine/request.ts";
+import type { Bridge, ContainerRequest, Ref } from "../engine/bridge-contract.ts";
 import { printable } from "../../solver/graph/error.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import { decodeOp } from "../../solver/graph/llb.ts";

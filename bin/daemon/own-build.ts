@@ -3,7 +3,8 @@
 
 import { create } from "@bufbuild/protobuf";
 import type { CacheFrom } from "../engine/cache-location.ts";
-import type { Bridge, BridgeResult, SourceText } from "../engine/request.ts";
+import type { SourceText } from "../engine/request.ts";
+import type { Bridge, BridgeResult } from "../engine/bridge-contract.ts";
 import type { SyntaxWish } from "../../frontend/frontend.ts";
 import type { SourceRange } from "../../solver/graph/error.ts";
 import type { Emit } from "../../solver/graph/event.ts";

@@ -4,7 +4,7 @@ import { parseAnnotationAttribute } from "../../exporters/annotations.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
-import type { ResultWords } from "../engine/request.ts";
+import type { ResultWords } from "../engine/bridge-contract.ts";
 import { parsePlatforms } from "../flags-values.ts";
 import type { Attributes } from "./attributes.ts";
 

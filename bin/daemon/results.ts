@@ -2,7 +2,7 @@
 
 import { create } from "@bufbuild/protobuf";
 import { randomBytes } from "node:crypto";
-import { type BridgeResult, NO_WORDS, type Ref, type RefImage } from "../engine/request.ts";
+import { type BridgeResult, NO_WORDS, type Ref, type RefImage } from "../engine/bridge-contract.ts";
 import type { FrontendCall } from "../../exporters/attestation/provenance.ts";
 import { emptyImage, readResultConfig } from "../../frontend/frontend.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";

@@ -1,7 +1,7 @@
 // Exporters that a client names when its build has been made: BuildKit's session exporter (moby.exporter.v1). The client may look into the
 // results first, and is told what came of them.
 
-import type { Bridge, BridgeResult } from "../engine/request.ts";
+import type { Bridge, BridgeResult } from "../engine/bridge-contract.ts";
 import type { Output } from "../../exporters/output-grammar.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import { exportersOf, outputOf } from "./build-request.ts";

@@ -1,6 +1,7 @@
 // What a Solve asks of a frontend, or of a graph, and what a gateway's Solve does; answered by the bridge of the build.
 
-import type { BridgeResult, Bridge, CallAnswer, Ref } from "../engine/request.ts";
+import type { CallAnswer } from "../engine/request.ts";
+import type { BridgeResult, Bridge, Ref } from "../engine/bridge-contract.ts";
 import { renderCall } from "../call-output.ts";
 import type { FrontendInput } from "../../frontend/contract.ts";
 import { ForeignFrontend } from "../../frontend/frontend.ts";

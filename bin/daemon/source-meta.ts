@@ -1,7 +1,8 @@
 // What a source stands for, in the messages of BuildKit's ResolveSourceMeta: answered to clients, and told to those that judge sources.
 
 import { create } from "@bufbuild/protobuf";
-import type { ResolveSourceOptions, SourceMetadata } from "../engine/request.ts";
+import type { ResolveSourceOptions } from "../engine/bridge-contract.ts";
+import type { SourceMetadata } from "../engine/source-metadata.ts";
 import type { ResolvedImage } from "../../frontend/contract.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import type { Platform, SourceOp } from "../../solver/graph/op.ts";

@@ -8,7 +8,8 @@ import type { Platform } from "../../solver/graph/op.ts";
 import type { Origins } from "../../solver/solver.ts";
 import { provenanceAttestation, type ProvenanceBuild, type ProvenanceOf } from "./provenance.ts";
 import type { Seen } from "./provenance-seen.ts";
-import type { BridgeResult, BuildTerms, EngineBuildOptions, ResultProvenance } from "./request.ts";
+import type { BuildTerms, EngineBuildOptions, ResultProvenance } from "./request.ts";
+import type { BridgeResult } from "./bridge-contract.ts";
 
 /** What a build that is attested was watched for. */
 export interface Attesting {

@@ -16,17 +16,9 @@ import { callFrontend, type OnImage, resolveShown } from "./dockerfile.ts";
 import { persistently } from "./lost-layers.ts";
 import { openBuild, type SolvedWith } from "./open-build.ts";
 import type { EngineParts, OpenBuild } from "./parts.ts";
-import {
-  type Bridge,
-  type BuildTerms,
-  type EngineBuildOptions,
-  EMPTY_REPORT,
-  type FailedStep,
-  NO_WORDS,
-  type Ref,
-  type ResolveOptions,
-  type SourceMetadata,
-} from "./request.ts";
+import { type BuildTerms, type EngineBuildOptions, EMPTY_REPORT } from "./request.ts";
+import { type Bridge, type FailedStep, NO_WORDS, type Ref } from "./bridge-contract.ts";
+import type { ResolveOptions, SourceMetadata } from "./source-metadata.ts";
 import type { GovernedGraph, SourceGate } from "./source-gate.ts";
 import type { SourcePolicy } from "./source-policy.ts";
 import { openTold } from "./told-once.ts";

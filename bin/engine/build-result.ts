@@ -22,13 +22,8 @@ import { normalizeName } from "./local-images.ts";
 import type { OpenBuild } from "./parts.ts";
 import { openTreeFiles } from "./tree-files.ts";
 import type { Attesting, SolvedBuild } from "./attestations.ts";
-import {
-  type BridgeResult,
-  type BuildReport,
-  type BuildTerms,
-  EMPTY_REPORT,
-  type ResultWords,
-} from "./request.ts";
+import { type BuildReport, type BuildTerms, EMPTY_REPORT } from "./request.ts";
+import type { BridgeResult, ResultWords } from "./bridge-contract.ts";
 import type { Attestation, ExportOutcome } from "../../exporters/contract.ts";
 
 /** An image to be exported, and what solves its graph. */

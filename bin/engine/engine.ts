@@ -14,16 +14,15 @@ import { openLocalStore } from "./local-store.ts";
 import { openObjectCaches } from "./object-caches.ts";
 import type { EngineParts } from "./parts.ts";
 import {
-  type Bridge,
   type BuildReport,
   type BuildTerms,
   EMPTY_REPORT,
-  type Engine,
   type EngineBuildOptions,
-  type EngineConfig,
-  searchPath,
   type StoreOpening,
 } from "./request.ts";
+import type { Engine } from "./contract.ts";
+import { type EngineConfig, searchPath } from "./config.ts";
+import type { Bridge } from "./bridge-contract.ts";
 import { openStoreSync } from "./store-sync.ts";
 import type { Registry } from "../../cache/registry/contract.ts";
 

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { CONFIGURED_DNS } from "../../worker/keeper/messages.ts";
-import type { DnsSettings } from "./request.ts";
+import type { DnsSettings } from "./config.ts";
 
 /** Where systemd-resolved keeps the real servers behind its stub on 127.0.0.53. */
 const RESOLV_FILES = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"] as const;

@@ -4,7 +4,7 @@ import { BuildError } from "../../solver/graph/error.ts";
 import type { Keeper } from "../../worker/keeper/keeper.ts";
 import type { OciRuntime } from "../../worker/sandbox/oci-runtime.ts";
 import { idMaps } from "./local-store.ts";
-import { type EngineConfig, searchPath } from "./request.ts";
+import { type EngineConfig, searchPath } from "./config.ts";
 import type { Store } from "../../cache/contract.ts";
 
 /** Variables of the user's environment passed to the keeper besides PATH, if set. */

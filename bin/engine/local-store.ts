@@ -2,7 +2,8 @@
 
 import type { OpenStore } from "../../cache/store.ts";
 import { findIdMaps, type IdMaps } from "../../worker/keeper/userns.ts";
-import { type EngineConfig, type StoreOpening, searchPath } from "./request.ts";
+import type { StoreOpening } from "./request.ts";
+import { type EngineConfig, searchPath } from "./config.ts";
 
 /** Opens the store; it knows which of its layers are of use with the ids of this user. Throws STORE_UNUSABLE. */
 export async function openLocalStore(config: EngineConfig, opening: StoreOpening): Promise<OpenStore> {

@@ -5,7 +5,7 @@ import { BuildError, locate } from "../../solver/graph/error.ts";
 import type { SourceOp } from "../../solver/graph/op.ts";
 import type { Origins } from "../../solver/solver.ts";
 import { type BuildLock, keyOf } from "./lock.ts";
-import type { ResolveOptions } from "./request.ts";
+import type { ResolveOptions } from "./source-metadata.ts";
 
 /** Notes what a graph was made of. Throws CONTEXT_CHANGED. */
 export function noteOrigins(lock: BuildLock, { definition, materials }: Origins): void {

@@ -7,7 +7,7 @@ import type { WebCalls } from "../../cache/remote-cache/web-calls.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import type { AzureLocation, ClientLocation, GhaLocation, S3Location } from "./cache-location.ts";
-import type { EngineConfig } from "./request.ts";
+import type { EngineConfig } from "./config.ts";
 import type { Elsewhere, TransferOptions } from "../../cache/registry/contract.ts";
 
 /** Caches that are no registry and no directory of this machine. */

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Transport, TransportOptions } from "../../cache/registry/transport.ts";
 import { openDirectory, writeAll, writeWholeIn } from "../../cache/outside.ts";
 import type { Credentials, Session } from "../../solver/graph/session.ts";
-import type { EngineConfig, Environment } from "./request.ts";
+import type { EngineConfig, Environment } from "./config.ts";
 import type { Elsewhere, Registry } from "../../cache/registry/contract.ts";
 
 export interface RegistryClientOptions {

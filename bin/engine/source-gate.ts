@@ -7,7 +7,8 @@ import { BuildError, printable } from "../../solver/graph/error.ts";
 import { makeVertex } from "../../solver/graph/llb.ts";
 import type { Platform, SourceOp } from "../../solver/graph/op.ts";
 import type { BuildLock } from "./lock.ts";
-import type { DescribeSource, SourceMetadata, VerifySource } from "./request.ts";
+import type { DescribeSource, VerifySource } from "./request.ts";
+import type { SourceMetadata } from "./source-metadata.ts";
 import {
   isSameSource,
   openPolicyRules,

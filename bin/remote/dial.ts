@@ -6,7 +6,7 @@ import { Duplex } from "node:stream";
 import { readFileOf } from "../../cache/outside.ts";
 import { endOf } from "../../cache/program.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
-import type { Environment } from "../engine/request.ts";
+import type { Environment } from "../engine/config.ts";
 import { type BuilderAddress, shownAddress, type TlsSettings } from "./address.ts";
 
 /** To connect, and for the first answer of a builder. */

@@ -9,7 +9,7 @@ import { apiHost, isLoopbackHost } from "../../cache/registry/reference.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Session } from "../../solver/graph/session.ts";
 import { openUserTransport } from "../engine/registry-client.ts";
-import type { Environment } from "../engine/request.ts";
+import type { Environment } from "../engine/config.ts";
 import {
   FetchTokenRequestSchema,
   FetchTokenResponseSchema,

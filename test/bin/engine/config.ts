@@ -1,7 +1,7 @@
 // Engine settings for tests: of this user, without registries or keys.
 
 import { userInfo } from "node:os";
-import type { EngineConfig } from "../../../bin/engine/request.ts";
+import type { EngineConfig } from "../../../bin/engine/config.ts";
 
 /** For a store at `root`. */
 export function testConfig(root: string): EngineConfig {

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { setTimeout as later } from "node:timers/promises";
 import { buildRequest, type PartialBuildRequest } from "../../../bin/engine/defaults.ts";
 import { openEngine } from "../../../bin/engine/engine.ts";
-import type { Engine } from "../../../bin/engine/request.ts";
+import type { Engine } from "../../../bin/engine/contract.ts";
 import type { BuildError } from "../../../solver/graph/error.ts";
 import { openWorkshop, type Workshop } from "../../build/fixture.ts";
 import { makeRepository, serveGit } from "../../support/git-server.ts";

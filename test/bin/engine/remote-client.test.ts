@@ -6,7 +6,7 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSyn
 import { join } from "node:path";
 import { buildRequest, type PartialBuildRequest } from "../../../bin/engine/defaults.ts";
 import { openEngine } from "../../../bin/engine/engine.ts";
-import type { Engine } from "../../../bin/engine/request.ts";
+import type { Engine } from "../../../bin/engine/contract.ts";
 import type { Output } from "../../../exporters/output-grammar.ts";
 import { BuildError } from "../../../solver/graph/error.ts";
 import type { ClientFiles, ClientOutputs, Session } from "../../../solver/graph/session.ts";
