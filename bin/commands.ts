@@ -64,6 +64,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./commands/generate-key-pair.ts"),
   },
   {
+    name: "diff",
+    summary: "Compare two images, archives or directories, and say why they differ",
+    load: () => import("./commands/diff.ts"),
+  },
+  {
+    name: "verify",
+    summary: "Build twice in different conditions, or rebuild an image, and compare",
+    load: () => import("./commands/verify.ts"),
+  },
+  {
     name: "explain",
     summary: "Explain why the steps of the last build ran",
     load: () => import("./commands/explain.ts"),

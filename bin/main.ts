@@ -90,6 +90,7 @@ async function main(args: readonly string[], signals: Signals): Promise<number> 
       return await runCommand(entryOf(resolveAlias(words.slice(1))[0] ?? ""), ["--help"], signals.signal);
     const entry = entryOf(name);
     if (name === "run") prefixCode = 125;
+    else if (name === "diff" || name === "verify") prefixCode = 2; // 1: there are differences
     return await runCommand(entry, [...leading, ...words.slice(1)], signals.signal, (flags) => {
       debug = flags.bool("debug");
     });
@@ -101,7 +102,7 @@ async function main(args: readonly string[], signals: Signals): Promise<number> 
     }
     await printFailure(error, debug);
     // `run` ends as docker run does with a command that is not there (127) or cannot be executed (126).
-    const ownCodes = prefixCode === 1 ? OWN_EXIT_CODES : ["USAGE", "EXEC_FAILED"];
+    const ownCodes = prefixCode === 1 ? OWN_EXIT_CODES : prefixCode === 125 ? ["USAGE", "EXEC_FAILED"] : [];
     return error instanceof BuildError && ownCodes.includes(error.code)
       ? (error.exitCode ?? prefixCode)
       : prefixCode;

@@ -29,6 +29,7 @@ export function progressMode(flag: string | null, env: Environment): ProgressMod
 /** What is being done: the first word on a terminal. */
 export type Phase =
   | "Building"
+  | "Comparing"
   | "Copying"
   | "Loading"
   | "Pulling"

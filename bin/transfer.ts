@@ -1,4 +1,4 @@
-// pull, push, save, load, import and sbom: one task with its progress display.
+// pull, push, save, load, import, sbom and diff: one task with its progress display.
 
 import type { Emit } from "../solver/graph/event.ts";
 import { colourTable } from "./colours.ts";

@@ -85,6 +85,11 @@ const DOORS: readonly string[] = [
   "bin/engine/lock-document.ts", // the file that says so
   "bin/engine/lock-changes.ts",
   "bin/engine/lock-policy.ts", // for builders elsewhere
+  "bin/engine/compare/contract.ts", // what was compared and found
+  "bin/engine/compare/findings.ts",
+  "bin/engine/compare/fix.ts", // patches of Dockerfiles
+  "bin/engine/compare/follow-stages.ts",
+  "bin/engine/compare/steps.ts", // stages that steps copy from
   "bin/engine/context-files.ts", // how long a Dockerfile may be
   "bin/engine/archives.ts", // load and import, which need the store alone
   "bin/engine/images/address.ts", // the words for where images are
@@ -95,6 +100,8 @@ const DOORS: readonly string[] = [
   "bin/engine/registry-client.ts",
   "frontend/frontend.ts",
   "frontend/contract.ts",
+  "frontend/instruction.ts", // a Dockerfile as data
+  "frontend/parse.ts", // lines of steps in a Dockerfile that is not built now
   "frontend/changes.ts", // --change of import
   "frontend/git-ref.ts", // which addresses are repositories
   "solver/solver.ts",
@@ -124,6 +131,7 @@ const DOORS: readonly string[] = [
   "worker/worker.ts",
   "worker/contract.ts",
   "worker/cgroup-limits.ts", // the words of --memory and its like
+  "worker/step-conditions.ts", // what verify makes different
   "worker/process-bound.ts", // and how many processes a step may have without them
   "worker/emulation.ts", // the platforms of this machine
   "worker/probe.ts", // doctor
@@ -186,7 +194,7 @@ const DOORS: readonly string[] = [
   "cache/layers/owner.ts",
   "cache/layers/pack.ts",
   "cache/layers/remove-tree.ts",
-  "cache/layers/tar.ts", // members of layers, which are counted
+  "cache/layers/tar.ts", // members of layers that are counted or compared
   "cache/layers/tar-fields.ts", // is it a tar, what comes on standard input
   "cache/remote-cache/chain.ts", // what solver and exporters say of a build that becomes a cache
   "cache/remote-cache/config.ts",
@@ -206,6 +214,7 @@ const DOORS: readonly string[] = [
   "cache/registry/platform-match.ts", // which of several images is meant
   "cache/registry/image-archive.ts", // load
   "cache/registry/layout.ts",
+  "cache/registry/tar-members.ts", // what an archive is of
   "cache/registry/reference.ts",
   "cache/registry/referrers.ts", // the name of a list where registries make none
   "cache/registry/transport.ts", // downloads by URL go the same way
@@ -275,11 +284,19 @@ const BY_DESCRIPTOR: readonly string[] = [
 /** The files that use calls with paths, and on what. Trees of others (contexts, checkouts, layers, layouts, cache mounts) are
  *  not among it: they are reached through `cache/outside.ts` or `worker/sys/file.ts`, below a descriptor. */
 const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
-  "names below a descriptor, each of one component": ["cache/outside.ts", "cache/tree-live.ts"],
+  "names below a descriptor, each of one component": [
+    "bin/context-copy.ts",
+    "bin/engine/compare/dir-tree.ts",
+    "cache/outside.ts",
+    "cache/tree-live.ts",
+  ],
   "the store's own files": [
     "bin/engine/archives.ts",
     "bin/engine/build-context.ts",
     "bin/engine/cache-mounts.ts",
+    "bin/engine/compare/sides.ts",
+    "bin/engine/compare/stored-layer.ts",
+    "bin/engine/compare/tar-tree.ts",
     "bin/engine/layer-source.ts",
     "bin/engine/tree-files.ts",
     "cache/cache-mounts.ts",
@@ -317,6 +334,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "bin/local-build.ts",
     "bin/commands/image/append.ts",
     "bin/engine/images/change.ts", // tars that become layers
+    "bin/commands/verify.ts",
     "bin/engine/context-files.ts", // says only where a path leads
     "bin/context-source.ts",
     "bin/flags-run.ts",
@@ -338,6 +356,8 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
   "a private directory made a moment ago": [
     "bin/daemon/remote-session.ts", // sockets of agents
     "bin/engine/context-archive.ts",
+    "bin/verify-request.ts",
+    "bin/verify.ts",
     "bin/remote/plan.ts",
     "bin/ssh-agent.ts",
     "bin/ssh-sockets.ts",
@@ -353,6 +373,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
   ],
   "what the kernel and the machine tell: /proc, /sys, /etc, $PATH": [
     "bin/daemon/config.ts", // groups
+    "worker/sandbox/builtin.ts", // processors
     "bin/engine/host-network.ts",
     "bin/engine/store-sync.ts",
     "cache/layers/ids.ts",

@@ -24,6 +24,7 @@ import { openFinisher } from "./finish.ts";
 import { type CacheClaims, type MergeLayers, openUnpacker, type Unpacker } from "./layers.ts";
 import { processBound } from "./process-bound.ts";
 import type { ContainerDeps } from "./ops/container.ts";
+import type { StepConditions } from "./step-conditions.ts";
 import { type ExecDeps, runExecOp } from "./ops/exec.ts";
 import type { RestoreMount } from "./ops/exec-mounts.ts";
 import { withFailedAction } from "./ops/file-failed.ts";
@@ -70,6 +71,8 @@ export interface WorkerOptions {
   readonly restoreMount?: RestoreMount;
   /** See ExecDeps; omitted: false. */
   readonly keepsFailed?: boolean;
+  /** See ExecDeps; omitted: nothing. */
+  readonly conditions?: StepConditions | null;
 }
 
 export interface LocalWorker extends Worker {
@@ -422,6 +425,7 @@ export function openWorker(options: WorkerOptions): LocalWorker {
           const deps: ExecDeps = {
             ...containerDeps(op, vertex.digest, context, resources),
             keepsFailed: options.keepsFailed ?? false,
+            conditions: options.conditions ?? null,
             finish: (active, output) =>
               finisher.finish(active, earlier[output] ?? [], op.args.join(" "), context),
           };

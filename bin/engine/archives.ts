@@ -1,6 +1,6 @@
 // load and import: images between the local image store and archives, without the keeper.
 
-import { closeSync, openSync, type WriteStream } from "node:fs";
+import { closeSync, mkdtempSync, openSync, type WriteStream } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { openGiven, writeAll } from "../../cache/outside.ts";
@@ -219,6 +219,11 @@ async function downloaded(
   return store.content.path(digest);
 }
 
+/** An archive as an uncompressed file: itself, or a temporary one, deleted with the store. Throws CONTEXT_MISSING, ARCHIVE_INVALID. */
+export function plainArchive(store: Store, path: string, signal: AbortSignal): Promise<string> {
+  return plainFile(store, { kind: "file", path }, signal);
+}
+
 /** The archive as an uncompressed file: itself, or a temporary one, deleted with the store. */
 export async function plainFile(store: Store, source: ArchiveSource, signal: AbortSignal): Promise<string> {
   let path: string;
@@ -228,7 +233,7 @@ export async function plainFile(store: Store, source: ArchiveSource, signal: Abo
     await copyInput(source.stream, path, signal);
   }
   if ((await compressionOf(path)) === "none") return path;
-  const plain = join(store.tempDir(), "archive.tar");
+  const plain = join(mkdtempSync(join(store.tempDir(), "archive-")), "archive.tar");
   const fd = openSync(plain, "wx", 0o600);
   try {
     await copyPlain(path, signal, (chunk) => writeAll(fd, chunk));

@@ -398,6 +398,7 @@ async function openBuild(
       ...(signatures === null || signaturePolicy === null
         ? {}
         : { admitImage: signatures.openSignatureGate(signaturePolicy, useRegistry) }),
+      conditions: parts.config.stepConditions ?? null,
       ...(caches === null || imports === null
         ? {}
         : {

@@ -262,6 +262,16 @@ export async function openEngine(
         throwExplained(options.signal),
       );
     },
+    async compare(request, options) {
+      const [{ compareSubjects }] = await Promise.all([import("./compare/compare.ts"), keepers.load()]);
+      return serving(null, (parts) => compareSubjects(parts, request, options)).catch(
+        throwExplained(options.signal),
+      );
+    },
+    async builtFrom(subject, platform, options) {
+      const { provenanceOf } = await import("./compare/compare.ts");
+      return serving(null, (parts) => provenanceOf(parts, subject, platform, options));
+    },
     async check({ repair, signal, onWait }) {
       const [{ checkStore }] = await Promise.all([import("../../cache/check.ts"), keepers.load()]);
       const { layerTools } = await import("./layer-tools.ts");

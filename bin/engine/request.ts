@@ -17,6 +17,7 @@ import type { Descriptor, Entitlement, ImageConfig } from "../../solver/graph/re
 import type { Session } from "../../solver/graph/session.ts";
 import type { ExplainedBuild, TraceRequest } from "../../solver/solver.ts";
 import type { Container } from "../../worker/contract.ts";
+import type { StepConditions } from "../../worker/step-conditions.ts";
 import type { GitMetadata } from "../../worker/sources/git.ts";
 import type { LookAnswer, TreeQuestion } from "../../worker/keeper/messages.ts";
 
@@ -28,6 +29,7 @@ export type {
 } from "../../worker/keeper/messages.ts";
 export type { Container, ContainerProcess } from "../../worker/contract.ts";
 export type { ExecControl, ProcessIo } from "../../worker/keeper/contract.ts";
+import type { BuiltImageFrom, CompareRequest, Comparison, Subject } from "./compare/contract.ts";
 import type { ResourceLimits } from "../../worker/cgroup-limits.ts";
 import type { Annotation } from "../../exporters/annotations.ts";
 import type { AttestationTerms } from "../../exporters/attestation/grammar.ts";
@@ -95,6 +97,8 @@ export interface EngineConfig {
   readonly network?: "sandbox" | "host" | "none";
   /** Steps at one time, of all builds; null or omitted: as many as this machine should take. */
   readonly maxParallelism?: number | null;
+  /** What is different for steps on purpose, by which results may not be kept: in a store of its own. Omitted: nothing. */
+  readonly stepConditions?: StepConditions | null;
   /** How large the store may become where a build says nothing; omitted: a share of the disk. */
   readonly maxStorage?: StorageLimit | null;
   /** Version of this program, as documents name it; omitted: not known. */
@@ -536,6 +540,14 @@ export interface Engine extends AsyncDisposable {
     options: EngineTransferOptions,
     work: (tools: ImageTools) => Promise<T>,
   ): Promise<T>;
+  /** Compares two images or trees, file by file, and names causes: bin/engine/compare/. */
+  compare(request: CompareRequest, options: EngineTransferOptions): Promise<Comparison>;
+  /** What the provenance of an image says of its build; null: it has none, or it is no image. */
+  builtFrom(
+    subject: Subject,
+    platform: Platform | null,
+    options: EngineTransferOptions,
+  ): Promise<BuiltImageFrom | null>;
   /** Checks the store, and mends it. */
   check(options: {
     readonly repair: boolean;

@@ -46,6 +46,7 @@ const HARMLESS: Readonly<Record<Exclude<CallName, "exit_group">, readonly Arg[]>
   setresuid: [-1, -1, -1],
   sethostname: [1, 1],
   prlimit64: [-1, 0, 0, 0],
+  sched_setaffinity: [-1, 0, 0],
   seccomp: [-1, 0, 0],
   close_range: [1, 0, 0],
   openat2: [-1, 1, 1, 0],

@@ -4,8 +4,9 @@ import assert from "node:assert/strict";
 import { closeSync, writeFileSync } from "node:fs";
 import { launcherElf } from "../../worker/launcher/elf.ts";
 import { launcherArch } from "../../worker/launcher/install.ts";
-import type { Answer } from "../../worker/sandbox/notify.ts";
+import type { Answer, ToldCall } from "../../worker/sandbox/notify.ts";
 import { type FilterWish, stepFilter, type StepFilter } from "../../worker/sandbox/seccomp-notify.ts";
+import { reversed } from "../../worker/sandbox/reversed-names.ts";
 import { answerSocket } from "../../worker/sandbox/sockets.ts";
 import { getxattr } from "../../worker/sys/file.ts";
 import { temporaryDir } from "../support/store.ts";
@@ -150,12 +151,38 @@ describe("Calls that are told to the keeper", () => {
   });
 });
 
+describe("Directories read backwards", () => {
+  const entry = (name: string, next: bigint): Buffer => {
+    const bytes = Buffer.alloc(24);
+    bytes.writeBigInt64LE(next, 8);
+    bytes.writeUInt16LE(24, 16);
+    bytes.write(name, 19);
+    return bytes;
+  };
+  it("keep their positions in order", () => {
+    const all = [entry("a", 1n), entry("b", 2n), entry("c", 3n)];
+    assert.deepEqual(
+      reversed(Buffer.concat(all)),
+      Buffer.concat([entry("c", 1n), entry("b", 2n), entry("a", 3n)]),
+    );
+  });
+  it("are told to the keeper only where that is asked for", () => {
+    for (const arch of ["x64", "arm64"] as const) {
+      const wish = { insecure: true, destinations: false };
+      assert.equal(stepFilter(arch, wish), null);
+      assert.equal(stepFilter(arch, { ...wish, names: true })?.tells, true);
+    }
+  });
+});
+
 describe("Sockets of 32-bit programs", () => {
   const refused = { kind: "error", errnum: 1 };
-  const ask = (...args: number[]): Promise<Answer> => {
-    const memory = (): Buffer => Buffer.alloc(0);
-    return answerSocket(process.execPath, { call: "socket", pid: process.pid, proc: "", args, memory }, true);
-  };
+  const callOf = (...args: number[]): ToldCall => ({
+    ...{ call: "socket", pid: process.pid, proc: "", procFd: -1, args },
+    memory: () => Buffer.alloc(0),
+    isWaiting: () => true,
+  });
+  const ask = (...args: number[]): Promise<Answer> => answerSocket(process.execPath, callOf(...args), true);
   it("are of no family that reaches the machine, and need no rights (CVE-2026-31431)", async () => {
     for (const [family, type, protocol] of [
       [38, 5, 0], // AF_ALG
@@ -177,15 +204,13 @@ describe("Sockets of 32-bit programs", () => {
   it("are handed over as they were asked for", async () => {
     using dir = temporaryDir();
     writeFileSync(dir.at("launcher"), launcherElf(launcherArch()), { mode: 0o755 });
-    const memory = (): Buffer => Buffer.alloc(0);
     for (const [family, type, name] of [
       [1, 1, "UNIX"],
       [2, 1, "TCP"],
       [2, 2 | 0o2000000, "UDP"],
       [16, 3, "NETLINK"],
     ] as const) {
-      const call = { call: "socket", pid: process.pid, proc: "", args: [family, type, 0], memory } as const;
-      const answer = await answerSocket(dir.at("launcher"), call, true);
+      const answer = await answerSocket(dir.at("launcher"), callOf(family, type, 0), true);
       assert.ok(answer.kind === "descriptor");
       try {
         const found = getxattr(`/proc/self/fd/${answer.fd}`, "system.sockprotoname");

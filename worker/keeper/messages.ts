@@ -318,6 +318,10 @@ export interface ProcessJob {
   /** A terminal of this size for stdin, stdout and stderr; null: pipes, stdin closed unless `stdin`. */
   readonly tty: { readonly rows: number; readonly columns: number } | null;
   readonly stdin: boolean;
+  /** Processors it may use, at most; omitted: all. */
+  readonly processors?: number;
+  /** Directories are listed backwards; omitted: they are not. */
+  readonly reversedNames?: boolean;
 }
 export type ExecJobMount =
   | {

@@ -38,6 +38,7 @@ const NUMBERS = {
   setresuid: [117, 147],
   sethostname: [170, 161],
   prlimit64: [302, 261],
+  sched_setaffinity: [203, 122],
   seccomp: [317, 277],
   close_range: [436, 436],
   openat2: [437, 437],

@@ -18,6 +18,7 @@ import {
   withPath,
 } from "./step-files.ts";
 import { openBlame } from "./blame.ts";
+import { type StepConditions, withConditions } from "../step-conditions.ts";
 import { watchForOutOfMemory } from "../killed.ts";
 import type { CgroupUsage, StepCgroup } from "../cgroup.ts";
 import type { ExecJob, ExecOutcome, OtherNetwork } from "../keeper/messages.ts";
@@ -27,6 +28,8 @@ import type { ActiveLayer } from "../../cache/contract.ts";
 export interface ExecDeps extends FilesDeps {
   /** What a failed step wrote is kept, and told with its error. */
   readonly keepsFailed: boolean;
+  /** What is different for steps on purpose; null: nothing. */
+  readonly conditions: StepConditions | null;
   /** Makes what the step wrote the layer of an output. */
   readonly finish: (active: ActiveLayer, output: number) => Promise<LayerId>;
   /** The step had another network than the usual one. */
@@ -47,13 +50,22 @@ export async function runExecOp(
   const secretEnv = await readSecretEnv(op.secretEnv, context);
   const files = await prepareFiles(op, inputs, { vertex: vertex.digest, scope, deps }, context);
   const { cgroup } = files;
+  const { conditions } = deps;
   const outputs = new Map<number, Written>();
   for (const [mount, written] of files.written)
     if ("output" in mount && mount.output !== null) outputs.set(mount.output, written);
   const job: ExecJob = {
     ...files.job,
     args: op.args,
-    env: [...withPath([...op.env, ...proxyVariables(op)], DEFAULT_PATH), ...secretEnv],
+    env: withConditions(
+      [...withPath([...op.env, ...proxyVariables(op)], DEFAULT_PATH), ...secretEnv],
+      conditions?.env ?? [],
+    ),
+    ...(conditions === null || conditions.hostname === null || op.hostname !== ""
+      ? {}
+      : { hostname: conditions.hostname }),
+    ...(conditions === null || conditions.processors === null ? {} : { processors: conditions.processors }),
+    ...(conditions?.reversedNames === true ? { reversedNames: true } : {}),
     cwd: op.cwd,
     user: op.user,
     security: op.security,

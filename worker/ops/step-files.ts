@@ -1,5 +1,6 @@
 // What the processes of a step or a container see: mounts, host name, network, limits, in the keeper's format.
 
+import { STEP_HOSTNAME } from "../step-conditions.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { ExecMount, ExecOp } from "../../solver/graph/op.ts";
@@ -29,8 +30,6 @@ export interface FilesDeps extends MountDeps {
   readonly directories: (input: Result) => Promise<string[]>;
 }
 
-/** Host name every step sees, as in BuildKit. */
-export const STEP_HOSTNAME = "buildkitsandbox";
 /** Where commands are looked for when the environment does not say: frontends leave that to the builder. */
 export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 

@@ -1,6 +1,7 @@
 // [keeper] The built-in sandbox: creates detached mounts here; the rest is a program for the launcher.
 
 import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { Socket } from "node:net";
 import { constants as os } from "node:os";
 import { launcherArch } from "../launcher/install.ts";
@@ -14,6 +15,7 @@ import { type Notify, openNotify } from "./notify.ts";
 import { outcomeOf } from "./outcome.ts";
 import { childPidfd } from "./own-proc.ts";
 import { processBoundOf } from "./process-bound.ts";
+import { answerNames } from "./reversed-names.ts";
 import { hostsFile, stepEnvironment, stepRlimits } from "./rootfs.ts";
 import { type StepFilter, stepFilter } from "./seccomp-notify.ts";
 import { answerSocket } from "./sockets.ts";
@@ -112,6 +114,7 @@ async function start(
   const filter = stepFilter(launcherArch(), {
     insecure: job.security === "insecure",
     destinations: forwarder !== null,
+    names: job.reversedNames === true,
   });
   const hostNetwork = inHostNetwork(job, network);
   const notify =
@@ -119,6 +122,7 @@ async function start(
       ? null
       : openNotify(async (call, signal) => {
           if (call.call === "socket") return answerSocket(step.options.launcher(), call, hostNetwork);
+          if (call.call === "getdents64") return answerNames(call);
           return forwarder === null ? { kind: "continue" } : forwarder.answer(call, signal);
         });
   try {
@@ -200,7 +204,21 @@ function processPlan(
     singleId: options.singleId,
     cgroupFd: job.cgroup === undefined ? null : pass(openCgroup(step, job.cgroup)),
     tellsStart: step.onStarted !== null,
+    processors: job.processors === undefined ? null : processorMask(job.processors),
   };
+}
+
+/** As many of the processors that this process may use, as a mask for sched_setaffinity(2); null: all. */
+function processorMask(count: number): Uint8Array | null {
+  const list = /^Cpus_allowed_list:\t(.*)$/m.exec(readFileSync("/proc/self/status", "latin1"))?.[1] ?? "";
+  const all = list.split(",").flatMap((part) => {
+    const [from = NaN, to = from] = part.split("-").map(Number);
+    return Number.isNaN(from) ? [] : Array.from({ length: to - from + 1 }, (_, at) => from + at);
+  });
+  if (all.length <= count) return null;
+  const mask = new Uint8Array(128); // 1,024 processors, as of glibc's cpu_set_t
+  for (const one of all.slice(0, count)) mask[one >> 3] = (mask[one >> 3] ?? 0) | (1 << (one & 7));
+  return mask;
 }
 
 function joinPlanOf(

@@ -17,18 +17,24 @@ import { O } from "../sys/constants.ts";
 
 /** A call as a step made it, with 32-bit programs' ways undone. */
 export interface ToldCall {
-  readonly call: keyof typeof SOCKETCALL;
+  readonly call: keyof typeof SOCKETCALL | "getdents64";
   readonly pid: number; // of the thread, in the keeper's pid namespace
   /** Its directory of /proc, for as long as the step lives. */
   readonly proc: string;
+  /** The /proc it is in, as a descriptor. */
+  readonly procFd: number;
   readonly args: readonly number[];
   /** Bytes of the caller's memory, fewer (or none) where it ends or cannot be read. */
   memory(address: number, length: number): Buffer;
+  /** Does the call still wait? Then its number is still its own. */
+  isWaiting(): boolean;
 }
 export type Answer =
   /** The call goes on. */
   | { readonly kind: "continue" }
   | { readonly kind: "error"; readonly errnum: number }
+  /** It was made here, and returns this. */
+  | { readonly kind: "value"; readonly value: number }
   /** It returns a copy of this descriptor, which is closed here. */
   | { readonly kind: "descriptor"; readonly fd: number; readonly closeOnExec: boolean };
 
@@ -42,7 +48,7 @@ export interface Notify {
   close(): void;
 }
 
-const IOCTL = { SEND: 0xc018_2101, ADDFD: 0x4018_2103 } as const;
+const IOCTL = { SEND: 0xc018_2101, ID_VALID: 0x4008_2102, ADDFD: 0x4018_2103 } as const;
 const RESP_CONTINUE = 1;
 const { EPERM, ENOSYS } = os.errno;
 
@@ -54,7 +60,7 @@ export function openNotify(answer: Answerer): Notify {
   const answered = async (message: Buffer, from: number, files: number): Promise<void> => {
     let result: Answer;
     try {
-      const call = toldCall(message, files);
+      const call = toldCall(message, from, files);
       result = call === null ? { kind: "error", errnum: ENOSYS } : await answer(call, ended.signal);
     } catch (error) {
       // A caller that is gone, or no descriptor left here.
@@ -103,7 +109,7 @@ function listenerOf(launcherPid: number): number {
 }
 
 /** struct seccomp_notif: id, pid, flags, then struct seccomp_data. null: no call that should have been told. */
-function toldCall(message: Buffer, proc: number): ToldCall | null {
+function toldCall(message: Buffer, listener: number, proc: number): ToldCall | null {
   const pid = message.readUInt32LE(8);
   const number = message.readInt32LE(16);
   const architecture = message.readUInt32LE(20);
@@ -123,9 +129,19 @@ function toldCall(message: Buffer, proc: number): ToldCall | null {
       return bytes.subarray(0, 0); // there is none: as much as the kernel finds itself when the call goes on
     }
   };
-  const caller = { pid, proc: `/proc/self/fd/${proc}/${pid}`, memory };
+  const isWaiting = (): boolean => {
+    try {
+      ioctl(listener, IOCTL.ID_VALID, Buffer.from(message.subarray(0, 8)));
+      return true;
+    } catch (error) {
+      if (!isSysError(error)) throw error;
+      return false;
+    }
+  };
+  const caller = { pid, proc: `/proc/self/fd/${proc}/${pid}`, procFd: proc, memory, isWaiting };
   if (number === table.connect) return { call: "connect", ...caller, args };
   if (number === table.sendto) return { call: "sendto", ...caller, args };
+  if (number === table.getdents64) return { call: "getdents64", ...caller, args };
   if (number !== table.socketcall) return null;
   const call = (["socket", "connect", "sendto"] as const).find((name) => SOCKETCALL[name] === args[0]);
   if (call === undefined) return null;
@@ -141,6 +157,9 @@ function respond(listener: number, id: bigint, answer: Answer): void {
     switch (answer.kind) {
       case "continue":
         response.writeUInt32LE(RESP_CONTINUE, 20);
+        break;
+      case "value":
+        response.writeBigInt64LE(BigInt(answer.value), 8);
         break;
       case "error":
         response.writeInt32LE(-answer.errnum, 16);

@@ -24,12 +24,13 @@ export const TOLD_CALLS: Readonly<
       readonly connect: number;
       readonly sendto: number;
       readonly socketcall: number | null;
+      readonly getdents64: number;
     }
   >
 > = {
-  x64: { audit: AUDIT_ARCH.x64, connect: 42, sendto: 44, socketcall: null },
-  i386: { audit: AUDIT_ARCH.i386, connect: 362, sendto: 369, socketcall: 102 },
-  arm64: { audit: AUDIT_ARCH.arm64, connect: 203, sendto: 206, socketcall: null },
+  x64: { audit: AUDIT_ARCH.x64, connect: 42, sendto: 44, socketcall: null, getdents64: 217 },
+  i386: { audit: AUDIT_ARCH.i386, connect: 362, sendto: 369, socketcall: 102, getdents64: 220 },
+  arm64: { audit: AUDIT_ARCH.arm64, connect: 203, sendto: 206, socketcall: null, getdents64: 61 },
 };
 
 /** What a step's filter does. */
@@ -38,6 +39,8 @@ export interface FilterWish {
   readonly insecure: boolean;
   /** Tell every destination before it is connected to. */
   readonly destinations: boolean;
+  /** Tell every reading of a directory; left out: none. */
+  readonly names?: boolean;
 }
 
 export interface StepFilter {
@@ -52,7 +55,7 @@ const FILTERS = new Map<string, StepFilter | null>();
 
 /** The filter of a step; null: none. Made once, for every step the same. */
 export function stepFilter(arch: LauncherArch, wish: FilterWish): StepFilter | null {
-  const key = `${arch} ${wish.insecure} ${wish.destinations}`;
+  const key = `${arch} ${wish.insecure} ${wish.destinations} ${wish.names === true}`;
   let filter = FILTERS.get(key);
   if (filter === undefined) {
     filter = makeFilter(arch, wish);
@@ -61,21 +64,25 @@ export function stepFilter(arch: LauncherArch, wish: FilterWish): StepFilter | n
   return filter;
 }
 
-function makeFilter(arch: LauncherArch, { insecure, destinations }: FilterWish): StepFilter | null {
-  const told = toldCalls(arch, { families: !insecure, destinations, verdict: RET_USER_NOTIF });
+function makeFilter(
+  arch: LauncherArch,
+  { insecure, destinations, names = false }: FilterWish,
+): StepFilter | null {
+  const told = toldCalls(arch, { families: !insecure, destinations, names, verdict: RET_USER_NOTIF });
   const tells = told.length > 0;
   if (insecure) {
     if (!tells) return null;
     return { filter: assembleBpf([...told, [BPF.RET, 0, 0, RET_ALLOW]]), tells, alone: null };
   }
   const rest = seccompFilter(arch);
-  const refused = toldCalls(arch, { families: true, destinations: false, verdict: RET_EPERM });
+  const refused = toldCalls(arch, { families: true, destinations: false, names: false, verdict: RET_EPERM });
   return { filter: assembleBpf([...told, ...rest]), tells, alone: assembleBpf([...refused, ...rest]) };
 }
 
 interface Told {
   readonly families: boolean;
   readonly destinations: boolean;
+  readonly names: boolean;
   readonly verdict: number;
 }
 
@@ -89,7 +96,10 @@ function toldCalls(arch: LauncherArch, told: Told): Instruction[] {
   });
 }
 
-function toldOf(table: keyof typeof TOLD_CALLS, { families, destinations, verdict }: Told): Instruction[] {
+function toldOf(
+  table: keyof typeof TOLD_CALLS,
+  { families, destinations, names, verdict }: Told,
+): Instruction[] {
   const calls = TOLD_CALLS[table];
   const tell: Instruction = [BPF.RET, 0, 0, verdict];
   const number: Instruction = [BPF.LD_ABS, 0, 0, DATA.nr];
@@ -105,6 +115,7 @@ function toldOf(table: keyof typeof TOLD_CALLS, { families, destinations, verdic
       body.push(...inner);
     }
   }
+  if (names) body.push(number, [BPF.JEQ, 0, 1, calls.getdents64], tell);
   if (destinations) {
     body.push(number, [BPF.JEQ, 0, 1, calls.connect], tell);
     // The fifth argument is the address; without one the socket is connected already.

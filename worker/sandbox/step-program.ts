@@ -104,6 +104,8 @@ export interface StepPlan {
   readonly cgroupFd: number | null;
   /** Says on STEP_FD.status when it becomes the command. */
   readonly tellsStart: boolean;
+  /** Processors it may use, as a mask; null: all. */
+  readonly processors: Uint8Array | null;
 }
 
 /** A process that joins another's namespaces instead of making its own. */
@@ -123,7 +125,7 @@ export interface JoinPlan
         | "seccomp"
         | "notify"
       )
-    | ("stdinFd" | "ttyFd" | "singleId" | "cgroupFd" | "tellsStart")
+    | ("stdinFd" | "ttyFd" | "singleId" | "cgroupFd" | "tellsStart" | "processors")
   > {
   /** A pidfd of the other. */
   readonly namespacesFd: number;
@@ -306,12 +308,15 @@ function parentSide(program: Program, child: Label, plan: Pick<StepPlan, "notify
 
 /** The step dies with the launcher outside. A launcher that died before the prctl is noticed by the pipe: reading gives
  *  EAGAIN as long as it holds the other end, and 0 when nobody does. */
-function childSide(program: Program, plan: Pick<StepPlan, "notify" | "cgroupFd">): void {
+function childSide(program: Program, plan: Pick<StepPlan, "notify" | "cgroupFd" | "processors">): void {
   program.call("close", [STEP_FD.aliveWrite], { onError: "ignore" });
   dieWithLauncher(program);
   if (plan.notify !== null) unblockEndSignal(program);
   if (plan.cgroupFd !== null)
     program.call("write", [plan.cgroupFd, "0", 1], { what: "entering the step's cgroup" });
+  // What a cpuset does not have is left out by the kernel, and a mask with nothing left refused: then it has all.
+  if (plan.processors !== null)
+    program.call("sched_setaffinity", [0, plan.processors.length, plan.processors], { onError: "ignore" });
 }
 
 function dieWithLauncher(program: Program): void {

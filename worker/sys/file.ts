@@ -266,6 +266,11 @@ export function readdir(fd: number): DirEntry[] {
 }
 const DENTS = Buffer.alloc(64 * 1024);
 
+/** One call of getdents64(2) into a buffer: bytes of struct linux_dirent64; 0 at the end. */
+export function getdents64(fd: number, into: Uint8Array): number {
+  return check("getdents64", cGetdents64(fd, into, into.length));
+}
+
 /** A path that reaches what a descriptor stands for, for calls that have no *at form. Works for O.PATH descriptors of
  *  anything but symbolic links; needs a mounted /proc. */
 export function procPath(fd: number, name?: PathLike): Buffer {

@@ -1,0 +1,179 @@
+// tsbuild verify: is a build reproducible? Exit codes: 0 it is, 1 it is not, 2 trouble.
+
+import { statSync } from "node:fs";
+import { resolve } from "node:path";
+import { BuildError } from "../../solver/graph/error.ts";
+import type { Command, CommandContext } from "../command.ts";
+import { parseSubject } from "../compare-subject.ts";
+import type { SourceText } from "../engine/request.ts";
+import { OUTPUT_FILE_FLAG } from "../flags-common.ts";
+import { BUILD_FLAGS } from "../flags-build.ts";
+import { LIMIT_FLAGS } from "../flags-limits.ts";
+import { REGISTRY_FLAGS } from "../flags-registry.ts";
+import { RUNTIME_FLAGS } from "../flags-runtime.ts";
+import { formatOf, REPORT_FORMATS, type ReportFormat, writeReport } from "../report-output.ts";
+import { openDisplay, progressMode } from "../progress.ts";
+import { openLocalEngine } from "../local-store.ts";
+import type { ParsedFlags } from "../args.ts";
+import type { Verification } from "../verify.ts";
+
+/** Flags of build that say what is built, and with what. */
+const CARRIED: ReadonlySet<string> = new Set([
+  ...[
+    "add-host",
+    "allow",
+    "build-arg",
+    "build-arg-file",
+    "build-context",
+    "context-mode",
+    "file",
+    "label",
+    "network",
+  ],
+  ...[
+    "no-cache",
+    "no-cache-filter",
+    "platform",
+    "progress",
+    "pull",
+    "secret",
+    "shm-size",
+    "ssh",
+    "target",
+    "ulimit",
+  ],
+]);
+
+export const command: Command = {
+  flags: {
+    usage: "[OPTIONS] PATH | URL | IMAGE [PATH | URL]",
+    positionals: { min: 1, max: 2 },
+    usageExitCode: 2,
+    flags: [
+      ...REGISTRY_FLAGS,
+      ...BUILD_FLAGS.flags.filter(({ name }) => CARRIED.has(name)),
+      {
+        name: "format",
+        kind: "string",
+        initial: '"text"',
+        help: `Format of the report (${REPORT_FORMATS.map((format) => `"${format}"`).join(", ")})`,
+      },
+      ...LIMIT_FLAGS,
+      ...RUNTIME_FLAGS,
+      OUTPUT_FILE_FLAG,
+      {
+        name: "fix",
+        kind: "optional",
+        value: "file",
+        help: "Write a patch of the Dockerfile to standard output or a file",
+      },
+      {
+        name: "reproducible",
+        kind: "bool",
+        initial: "true",
+        help: "Build with --reproducible, which sets all new file times",
+      },
+      {
+        name: "same",
+        kind: "list",
+        help: 'Conditions that are not varied ("locale,host-name", …; docs/verify.md)',
+      },
+    ],
+  },
+  async run(flags, context) {
+    const format = formatOf(flags.one("format"));
+    const found = await verify(flags, context);
+    if (found === null) return 2;
+    const fix = flags.has("fix") ? (flags.one("fix") ?? "") : null;
+    const report = await renderAs(format, found);
+    const output = flags.one("output");
+    if (fix === "" && output === null) context.complain(report);
+    else await writeReport(report, output, context);
+    if (fix !== null) await writeFix(fix, found, context);
+    return found.same ? 0 : 1;
+  },
+};
+
+async function renderAs(format: ReportFormat, found: Verification): Promise<string> {
+  switch (format) {
+    case "html":
+      return (await import("../report-html.ts")).verificationHtml(found);
+    case "json":
+      return `${JSON.stringify((await import("../verify-text.ts")).verificationJson(found), null, 2)}\n`;
+    case "text":
+      return (await import("../verify-text.ts")).renderVerification(found);
+  }
+}
+
+/** Writes the patch of --fix: to its file, or to standard output, which the report leaves to it then. */
+async function writeFix(path: string, found: Verification, context: CommandContext): Promise<void> {
+  const [{ proposeFixes }, { verificationFindings }] = await Promise.all([
+    import("../engine/compare/fix.ts"),
+    import("../verify-text.ts"),
+  ]);
+  const { patch, left } = await proposeFixes(found.dockerfile, verificationFindings(found));
+  await writeReport(patch, path, context);
+  if (patch === "" && !found.same)
+    context.complain("--fix: none of the causes can be changed mechanically\n");
+  else if (left.length > 0) {
+    const names = [...new Set(left.map((one) => one.class))].join(", ");
+    context.complain(`--fix: left for you: ${names}\n`);
+  }
+}
+
+/** null: a build failed, and why has been said. */
+async function verify(flags: ParsedFlags, context: CommandContext): Promise<Verification | null> {
+  const { config, signal } = context;
+  const mode = progressMode(flags.one("progress"), config.env);
+  const open = (): ReturnType<typeof openDisplay> =>
+    openDisplay(mode, { stream: process.stderr, env: config.env });
+  let display = await open();
+  const sources = new Map<string, SourceText>();
+  try {
+    await using engine = await openLocalEngine(config, { signal });
+    const { verifyRequest } = await import("../verify-request.ts");
+    const { verifyBuild } = await import("../verify.ts");
+    const [first = "", second = null] = flags.positionals;
+    const image = second !== null || !isContext(first, context.cwd) ? parseSubject(first, context.cwd) : null;
+    const emit = (event: Parameters<typeof display.event>[0]): void => {
+      if (event.kind !== "note" || config.verbose) display.event(event);
+    };
+    await using asked = await verifyRequest(
+      engine,
+      { flags, image, context: image === null ? first : second },
+      { ...context, emit },
+    );
+    const found = await verifyBuild(engine, asked.request, image, {
+      ...{ config, signal, emit, session: asked.session, varied: asked.varied },
+      async onSecond() {
+        display.finish();
+        display = await open();
+      },
+      onSource: (source) => void sources.set(source.file, source),
+    });
+    display.finish();
+    return found;
+  } catch (error) {
+    display.finish();
+    if (signal.aborted || (error instanceof BuildError && error.code === "USAGE")) throw error;
+    const { renderFailure } = await import("../excerpt.ts");
+    context.complain(
+      renderFailure(error, {
+        sources,
+        state: display.state,
+        colours: null,
+        prefix: "failed to verify: ",
+        debug: config.debug,
+      }),
+    );
+    return null;
+  }
+}
+
+/** A directory, a URL, or what can only be one of them. */
+function isContext(text: string, cwd: string): boolean {
+  if (/^(?:https?:\/\/|git:\/\/|ssh:\/\/|github\.com\/|[a-zA-Z0-9_.-]+@[^/:]+:)/.test(text)) return true;
+  const stat = statSync(resolve(cwd, text), { throwIfNoEntry: false });
+  if (stat?.isDirectory() !== true) return text === ".";
+  return statSync(resolve(cwd, text, "oci-layout"), { throwIfNoEntry: false }) === undefined;
+}
