@@ -13,7 +13,6 @@ import {
   shownRepository,
   withDefaultTag,
 } from "./reference.ts";
-import { openManagement } from "./management.ts";
 import { openReferrers } from "./referrers.ts";
 import { openRemembered } from "./remembered.ts";
 import { resumedBlob, wrongDigest as wrongContent } from "./resumed.ts";
@@ -234,6 +233,12 @@ export function openRegistry(options: RegistryOptions): Registry {
       throw wrongDigest(name, descriptor.digest, stated);
   }
 
+  /** Builds do not need it. */
+  async function management(): Promise<Pick<Registry, "hasManifest" | "tags" | "remove">> {
+    const { openManagement } = await import("./management.ts");
+    return openManagement(calls, (reference) => resolved.forget(resolvedKey(reference)));
+  }
+
   return {
     async resolve(reference, { signal }) {
       const ask = async (asking: AbortSignal) => ({
@@ -293,7 +298,9 @@ export function openRegistry(options: RegistryOptions): Registry {
       const subject = answer.headers["oci-subject"];
       return { subject: typeof subject === "string" ? subject : null };
     },
-    ...openManagement(calls, (reference) => resolved.forget(resolvedKey(reference))),
+    hasManifest: async (...args) => (await management()).hasManifest(...args),
+    tags: async (...args) => (await management()).tags(...args),
+    remove: async (...args) => (await management()).remove(...args),
     referrers: openReferrers(calls),
     async login(host, { signal }) {
       // distribution spec, "Determining Support": GET /v2/ is what a registry answers to who may come in.
