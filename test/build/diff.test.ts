@@ -80,6 +80,21 @@ for (const account of accounts())
       );
     });
 
+    it("compares an image with the directory it is exported to", async () => {
+      const rootfs = shop.at("rootfs");
+      await shop.ok(
+        ["build", "--reproducible", "--build-arg", "WHEN=2026-01-02", "-o", rootfs, shop.at("app")],
+        EPOCH,
+      );
+      const { layers } = await reportOf(1, "two", rootfs);
+      assert.deepEqual(
+        layers.flatMap(({ files }) => files.map(({ path }) => path)),
+        ["copy", "stamp"],
+      );
+    });
+
+    if (account.name !== accounts()[0]?.name) return; // what is read is the same for all
+
     it("says the same of layouts, archives and a registry, with exit code 0 for what is the same", async () => {
       await using registry = await startRegistry();
       const pushed = `${registry.host}/two`;
@@ -122,19 +137,6 @@ for (const account of accounts())
         ["size", "changed", "size"],
         ["type", "changed", "type,mode"],
       ]);
-    });
-
-    it("compares an image with the directory it is exported to", async () => {
-      const rootfs = shop.at("rootfs");
-      await shop.ok(
-        ["build", "--reproducible", "--build-arg", "WHEN=2026-01-02", "-o", rootfs, shop.at("app")],
-        EPOCH,
-      );
-      const { layers } = await reportOf(1, "two", rootfs);
-      assert.deepEqual(
-        layers.flatMap(({ files }) => files.map(({ path }) => path)),
-        ["copy", "stamp"],
-      );
     });
 
     it("ends with 2 for what cannot be compared, and writes to a file", async () => {
