@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
+import { buffer } from "node:stream/consumers";
+import { pack } from "tar-stream";
 import type { Comparison } from "../../bin/engine/compare/contract.ts";
 import type { Finding } from "../../bin/engine/compare/findings.ts";
 import { startRegistry } from "../support/registry.ts";
@@ -137,6 +139,26 @@ for (const account of accounts())
         ["size", "changed", "size"],
         ["type", "changed", "type,mode"],
       ]);
+    });
+
+    it("shows names and bytes of hostile archives as text, and opens nothing they name", async () => {
+      const hostile = async (name: string, text: string): Promise<void> => {
+        const tar = pack();
+        const bytes = buffer(tar);
+        tar.entry({ name: "../../etc/\x1b[31mred" }, text);
+        tar.entry({ name: "link", type: "symlink", linkname: `/proc/self/${text}` });
+        tar.entry({ name: "link/below" }, text);
+        tar.finalize();
+        writeFileSync(shop.at(name), await bytes);
+        chmodSync(shop.at(name), 0o644);
+      };
+      await hostile("one-hostile.tar", "one\x1b[2J");
+      await hostile("two-hostile.tar", "two\x1b[2J");
+      const { stdout, code } = await shop.run(["diff", "./one-hostile.tar", "./two-hostile.tar"]);
+      assert.equal(code, 1);
+      assert.ok(!stdout.includes("\x1b"), stdout);
+      assert.match(stdout, /link target: \/proc\/self\/one/);
+      assert.match(stdout, /\/link\/below\n/);
     });
 
     it("ends with 2 for what cannot be compared, and writes to a file", async () => {
