@@ -99,7 +99,9 @@ export async function verifyBuild(
         { engine, first: image ?? first, second: rebuilt, dockerfile },
         options,
       );
-      return { ...compared, conditions: varied.conditions, notVaried, dockerfile };
+      const isSame = (name: string): boolean => notVaried.some((text) => text.startsWith(`${name}:`));
+      const conditions = varied.conditions.filter(({ name }) => !isSame(name));
+      return { ...compared, conditions, notVaried, dockerfile };
     } finally {
       if (before !== null) process.umask(before);
     }

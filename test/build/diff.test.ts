@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
+import { buffer } from "node:stream/consumers";
+import { pack } from "tar-stream";
 import type { Comparison } from "../../bin/engine/compare/contract.ts";
 import type { Finding } from "../../bin/engine/compare/findings.ts";
 import { startRegistry } from "../support/registry.ts";
@@ -80,6 +82,21 @@ for (const account of accounts())
       );
     });
 
+    it("compares an image with the directory it is exported to", async () => {
+      const rootfs = shop.at("rootfs");
+      await shop.ok(
+        ["build", "--reproducible", "--build-arg", "WHEN=2026-01-02", "-o", rootfs, shop.at("app")],
+        EPOCH,
+      );
+      const { layers } = await reportOf(1, "two", rootfs);
+      assert.deepEqual(
+        layers.flatMap(({ files }) => files.map(({ path }) => path)),
+        ["copy", "stamp"],
+      );
+    });
+
+    if (account.name !== accounts()[0]?.name) return; // what is read is the same for all
+
     it("says the same of layouts, archives and a registry, with exit code 0 for what is the same", async () => {
       await using registry = await startRegistry();
       const pushed = `${registry.host}/two`;
@@ -124,17 +141,24 @@ for (const account of accounts())
       ]);
     });
 
-    it("compares an image with the directory it is exported to", async () => {
-      const rootfs = shop.at("rootfs");
-      await shop.ok(
-        ["build", "--reproducible", "--build-arg", "WHEN=2026-01-02", "-o", rootfs, shop.at("app")],
-        EPOCH,
-      );
-      const { layers } = await reportOf(1, "two", rootfs);
-      assert.deepEqual(
-        layers.flatMap(({ files }) => files.map(({ path }) => path)),
-        ["copy", "stamp"],
-      );
+    it("shows names and bytes of hostile archives as text, and opens nothing they name", async () => {
+      const hostile = async (name: string, text: string): Promise<void> => {
+        const tar = pack();
+        const bytes = buffer(tar);
+        tar.entry({ name: "../../etc/\x1b[31mred" }, text);
+        tar.entry({ name: "link", type: "symlink", linkname: `/proc/self/${text}` });
+        tar.entry({ name: "link/below" }, text);
+        tar.finalize();
+        writeFileSync(shop.at(name), await bytes);
+        chmodSync(shop.at(name), 0o644);
+      };
+      await hostile("one-hostile.tar", "one\x1b[2J");
+      await hostile("two-hostile.tar", "two\x1b[2J");
+      const { stdout, code } = await shop.run(["diff", "./one-hostile.tar", "./two-hostile.tar"]);
+      assert.equal(code, 1);
+      assert.ok(!stdout.includes("\x1b"), stdout);
+      assert.match(stdout, /link target: \/proc\/self\/one/);
+      assert.match(stdout, /\/link\/below\n/);
     });
 
     it("ends with 2 for what cannot be compared, and writes to a file", async () => {

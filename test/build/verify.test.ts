@@ -257,26 +257,23 @@ RUN date > /tmp/<b>x && echo $LANG > /lang
 `.replace("/tmp/<b>x", "'/<b>x'");
     const context = shop.context("fixed", { Dockerfile });
     const base = ["--build-context", `base=oci-layout://${shop.at("base")}`];
-    const { code, stdout, stderr } = await shop.run(["verify", ...base, "--fix", context]);
-    assert.equal(code, 1);
-    assert.match(stdout, /^--- a\/Dockerfile\n\+\+\+ b\/Dockerfile\n@@ -1,4 \+1,8 @@\n/);
-    assert.match(stderr, /not reproducible:/);
-    const page = await shop.run([
+    const { code, stdout } = await shop.run([
       "verify",
       ...base,
       "--format",
       "html",
       "-o",
       "report.html",
-      "--fix=fix.patch",
+      "--fix",
       context,
     ]);
-    assert.deepEqual([page.code, page.stdout], [1, ""]);
+    assert.equal(code, 1);
+    assert.match(stdout, /^--- a\/Dockerfile\n\+\+\+ b\/Dockerfile\n@@ -1,4 \+1,8 @@\n/);
     const html = readFileSync(shop.at("report.html"), "utf8");
     assert.match(html, /<span class="class">date-text<\/span>/);
     assert.match(html, /\/&lt;b&gt;x/);
     assert.doesNotMatch(html, /<b>x|<script|https?:\/\/|src=|href=/);
-    execFileSync(needs("git"), ["apply", shop.at("fix.patch")], { cwd: context });
+    execFileSync(needs("git"), ["apply", "-"], { cwd: context, input: stdout });
     const { reproducible, findings } = await verify(shop, 0, context);
     assert.deepEqual([reproducible, findings], [true, []]);
   });

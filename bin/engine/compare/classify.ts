@@ -3,6 +3,7 @@
 import { gunzipSync } from "node:zlib";
 import { compareBytes, contentOfBytes, type Delta, isText, readPart, readWhole } from "./bytes.ts";
 import { classifyLine, classifyText, short } from "./classify-text.ts";
+import { causeOfCommand, causeOfPath, inOrderOf } from "./supposed.ts";
 import type { CauseClass } from "./classes.ts";
 import type { Cause, Content, KnownValue } from "./contract.ts";
 import {
@@ -48,39 +49,6 @@ export async function classifyFile(suspect: Suspect, context: ClassifyContext): 
   const found = await causesOf(suspect, context, 0);
   if (found.length > 0) return found.map((cause) => inOrderOf(cause, context.command));
   return [causeOfCommand(context.command) ?? { class: "unknown", detail: "nothing in its bytes says why" }];
-}
-
-const PATHS: readonly { readonly class: CauseClass; readonly pattern: RegExp; readonly what: string }[] = [
-  {
-    class: "ldconfig-cache",
-    pattern: /^(?:var\/cache\/ldconfig\/aux-cache|etc\/ld\.so\.cache~?)$/,
-    what: "a cache of ldconfig, with times and inode numbers of libraries",
-  },
-  {
-    class: "log-file",
-    pattern: /^(?:var\/log\/|.*\/logs?\/|.*\.log(?:\.\d+)?(?:\.gz)?$|root\/\.npm\/_logs\/)/,
-    what: "a log",
-  },
-  {
-    class: "package-state",
-    pattern:
-      /^(?:var\/lib\/(?:dpkg|apt|rpm|dnf|yum|zypp|pacman)\/|var\/cache\/(?:apt|debconf|apk|dnf|yum|libdnf5|man|zypp)\/|lib\/apk\/db\/|usr\/lib\/sysimage\/(?:rpm|libdnf5)\/|usr\/share\/rpm\/|etc\/apk\/world$)/,
-    what: "a file of the package manager",
-  },
-  {
-    class: "random",
-    pattern:
-      /^(?:etc\/machine-id|var\/lib\/dbus\/machine-id|var\/lib\/systemd\/random-seed|etc\/ssh\/ssh_host_.*_key(?:\.pub)?|etc\/ssl\/(?:certs|private)\/ssl-cert-snakeoil\.(?:pem|key))$/,
-    what: "an id or a key of one machine",
-  },
-  { class: "host-name", pattern: /^(?:etc\/hostname|etc\/mailname)$/, what: "the host name" },
-  { class: "date-text", pattern: /^etc\/shadow-?$/, what: "the day of the last change of a password" },
-];
-
-/** What a file's place says. */
-export function causeOfPath(path: string): Cause | null {
-  const found = PATHS.find(({ pattern }) => pattern.test(path));
-  return found === undefined ? null : { class: found.class, detail: `/${path} is ${found.what}` };
 }
 
 /** A package manager's state with other versions of packages: what was fetched has moved. */
@@ -352,56 +320,4 @@ function isNoise(bytes: Buffer): boolean {
   let bits = 0;
   for (const count of counts.values()) bits -= (count / sample.length) * Math.log2(count / sample.length);
   return bits > 0.75 * Math.log2(Math.min(256, sample.length));
-}
-
-const COMMANDS: readonly { readonly class: CauseClass; readonly pattern: RegExp; readonly what: string }[] = [
-  {
-    class: "random",
-    pattern:
-      /\/dev\/u?random|random\/uuid|\buuidgen\b|\bmktemp\b|\$RANDOM\b|\bopenssl +(?:rand|gen|req)|\bssh-keygen\b|\bkeytool\b|\bshuf\b/,
-    what: "makes random values",
-  },
-  {
-    class: "host-name",
-    pattern: /\bhostname\b|\buname +-[a-z]*[na]|\/proc\/sys\/kernel\/hostname/,
-    what: "reads the host name",
-  },
-  {
-    class: "user-name",
-    pattern: /\bwhoami\b|\blogname\b|\bid(?: |$)|\/proc\/self\/(?:uid|gid)_map/,
-    what: "reads who runs it",
-  },
-  { class: "build-path", pattern: /\bpwd\b|\$PWD\b/, what: "reads its directory" },
-  { class: "date-text", pattern: /\bdate\b|\/proc\/uptime|\buptime\b/, what: "reads the clock" },
-  {
-    class: "member-order",
-    pattern: /\bls +-[a-zA-Z]*[Uf]|\bfind\b|\btar\b|\bcpio\b|\blistdir\b/,
-    what: "reads directories as they come",
-  },
-  { class: "locale", pattern: /\bsort\b|\blocale\b/, what: "depends on the locale" },
-  {
-    class: "network-content",
-    pattern:
-      /\b(?:curl|wget|git +(?:clone|fetch|pull)|apt(?:-get)? |apk +add|dnf |yum |pip3? |npm |yarn |go +(?:get|install|mod)|cargo |gem +install)|^ADD +(?:https?|git)/,
-    what: "fetches from the network",
-  },
-  {
-    class: "unordered-output",
-    pattern: /\bmake\b|\bninja\b|\bxargs +-[a-zA-Z]*P|&(?: |$)(?!&)|\bnproc\b|\bparallel\b/,
-    what: "works in parallel",
-  },
-];
-
-/** What a step's command lets suppose, where nothing else does. */
-export function causeOfCommand(command: string): Cause | null {
-  const found = COMMANDS.find(({ pattern }) => pattern.test(command));
-  return found === undefined ? null : { class: found.class, detail: `the step ${found.what}` };
-}
-
-/** Parts in another order, of a step that lists files. */
-function inOrderOf(cause: Cause, command: string): Cause {
-  const lists = /\bls +-|\bfind\b|\btar\b|\bcpio\b|\blistdir\b|\bglob\b/.test(command);
-  return cause.class === "unordered-output" && cause.detail.startsWith("the same parts") && lists
-    ? { ...cause, class: "member-order" }
-    : cause;
 }

@@ -6,7 +6,7 @@ import type { EngineParts } from "../parts.ts";
 import type { EngineTransferOptions } from "../request.ts";
 import { alignLayers } from "./align.ts";
 import type { CauseClass } from "./classes.ts";
-import { causeOfCommand } from "./classify.ts";
+import { causeOfCommand } from "./supposed.ts";
 import { datedFiles } from "./dated.ts";
 import { compareConfigs } from "./config.ts";
 import type { Platform } from "../../../solver/graph/op.ts";

@@ -3,7 +3,8 @@
 import { createHash } from "node:crypto";
 import { printable } from "../../../solver/graph/error.ts";
 import { compareBytes, type Delta, excerpt, lineAt, readFully } from "./bytes.ts";
-import { causeOfCommand, causeOfPath, classifyFile, type ClassifyContext } from "./classify.ts";
+import { classifyFile, type ClassifyContext } from "./classify.ts";
+import { causeOfCommand, causeOfPath } from "./supposed.ts";
 import { classifyLine, short } from "./classify-text.ts";
 import type {
   Cause,
