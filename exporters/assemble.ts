@@ -78,7 +78,7 @@ export async function assemble(
         return Promise.all(
           image.layers.map((id, index) => {
             const label = `exporting ${platform}layer ${index + 1}/${image.layers.length}`;
-            return layerOf(id, label, making, { ...context, signal });
+            return layerOf(id, label, clampedAs(image, making), { ...context, signal });
           }),
         );
       }),
@@ -157,6 +157,12 @@ function attestationsFor(
       hint: "leave it out, or add --provenance=false",
     });
   return attestations;
+}
+
+/** An image of the store keeps the times its layers have. */
+function clampedAs({ clampedTo }: BuiltImage, making: LayerMaking): LayerMaking {
+  if (clampedTo === undefined) return making;
+  return { ...making, epochSeconds: clampedTo, options: { ...making.options, rewriteTimestamp: true } };
 }
 
 /** The image with the config that its output was given. */

@@ -21,7 +21,7 @@ import type { EngineParts } from "./parts.ts";
 import { openLayerSource } from "./layer-source.ts";
 import { mayBeLayersOf, type LocalImage, type LocalManifest } from "./local-images.ts";
 import type { Attestation, ExportDeps } from "../../exporters/contract.ts";
-import type { ImageRecord, Store } from "../../cache/contract.ts";
+import type { ImageRecord, LayerRecord, Store } from "../../cache/contract.ts";
 
 /** Byte for byte; null: it was never pushed or one of its blobs is missing, and it has to be assembled. */
 export function asItIs({ record, manifests }: LocalImage, store: Store): StoredImage | null {
@@ -55,7 +55,11 @@ export function presentOf(found: LocalImage): LocalImage {
 }
 
 /** All local platforms. Throws STORE_CORRUPT. */
-export function builtImages({ record, manifests }: LocalImage, reference: string): readonly LocalBuilt[] {
+export function builtImages(
+  { record, manifests }: LocalImage,
+  reference: string,
+  store: Store,
+): readonly LocalBuilt[] {
   return manifests.map((one) => {
     const { config, layers: blobs } = one;
     const platform = platformOf(one);
@@ -64,7 +68,36 @@ export function builtImages({ record, manifests }: LocalImage, reference: string
       throw new BuildError("STORE_CORRUPT", `${reference}: the layers of the image are unknown`, {
         hint: "build or pull it again",
       });
-    return { platform, layers, config, blobs };
+    const clampedTo = clampOf(layers, config, store);
+    return { platform, layers, config, blobs, ...(clampedTo !== null && { clampedTo }) };
+  });
+}
+
+/** To what the times in the layers were set when the image was built (--reproducible, rewrite-timestamp), in seconds: its diffIds say so.
+ *  null: they are as the steps left them. */
+function clampOf(layers: readonly LayerId[], config: ImageConfig, store: Store): number | null {
+  for (const [at, diffId] of (config.rootfs?.diff_ids ?? []).entries()) {
+    const id = layers[at];
+    const record = id === undefined || isBaseLayer(id) ? null : store.layers.get(id);
+    if (record === null || record.diffId === diffId) continue;
+    const seconds = clampIn(record, diffId);
+    if (seconds !== null) return seconds;
+  }
+  return null;
+}
+
+/** To what the times of a step's layer are set in its tar with that diffId; null: they are as they are. */
+export function clampIn({ diffIds }: LayerRecord, diffId: string): number | null {
+  const times = Object.entries(diffIds).find(([, other]) => other === diffId)?.[0] ?? "";
+  const seconds = /^epoch=(\d+)$/.exec(times)?.[1];
+  return seconds === undefined ? null : Number(seconds);
+}
+
+/** Was one of its platforms built with times that were set? Its blobs are then the same wherever they are packed. */
+export function isClamped({ record, manifests }: LocalImage, store: Store): boolean {
+  return manifests.some((one) => {
+    const layers = layersOf(record, platformOf(one), one.config);
+    return layers !== null && clampOf(layers, one.config, store) !== null;
   });
 }
 
@@ -184,12 +217,14 @@ export function claimLayers({ claims }: LocalWorker, images: readonly LocalBuilt
   }
 }
 
-/** What exporters need to send or write images of the local store. `vertex`: the step in which unpacking is shown. */
+/** What exporters need to send or write images of the local store. `vertex`: the step in which unpacking is shown. `pinned`: compressed bytes
+ *  must not depend on this machine. */
 export function outputDeps(
   parts: EngineParts,
   { unpacker }: LocalWorker,
   vertex: Digest,
   options: EngineTransferOptions,
+  pinned = false,
 ): ExportDeps {
   const { store } = parts;
   const context: CallContext = { signal: options.signal, session: options.session, emit: options.emit };
@@ -198,7 +233,7 @@ export function outputDeps(
     registry: () => parts.registry(options.session),
     layers: openLayerSource({
       ...{ store, keeper: parts.keeper, unpacker, vertex, context },
-      pinnedCompressor: false,
+      pinnedCompressor: pinned,
     }),
     files: async () => {
       throw new Error("no files are written");

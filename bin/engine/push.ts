@@ -38,6 +38,7 @@ import {
   builtImages,
   chosenOf,
   claimLayers,
+  isClamped,
   NOT_ATTESTED,
   outputDeps,
   wordsOf,
@@ -59,7 +60,7 @@ export async function pushImage(
   const name = formatReference(named);
   const vertex = digestOf(`push ${name}`);
   await using worker = transferWorker(parts, options);
-  const deps = outputDeps(parts, worker, vertex, options);
+  const deps = outputDeps(parts, worker, vertex, options, isClamped(found, store));
   const how: OutputContext = {
     signal: options.signal,
     emit: options.emit,
@@ -193,7 +194,7 @@ async function pushPacked(
   deps: ExportDeps,
   { vertex, ...context }: OutputContext,
 ): Promise<Descriptor> {
-  const all = builtImages(found, reference);
+  const all = builtImages(found, reference, deps.store);
   claimLayers(worker, all, deps.store);
   const images = chosenOf(all, platform);
   if (images.length === 0) {

@@ -77,7 +77,7 @@ export async function savedOf(
   worker: LocalWorker,
   store: Store,
 ): Promise<Omit<SavedImage, "names">> {
-  const built = builtImages(found, text);
+  const built = builtImages(found, text, store);
   claimLayers(worker, built, store);
   const images = chosenOf(built, platform);
   if (images.length === 0) {

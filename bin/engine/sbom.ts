@@ -65,7 +65,7 @@ export async function scanImage(
   await using lease = store.lease();
   const found = presentOf(findImage(store, reference));
   lease.addBlobs([found.record.target.digest]);
-  const images = builtImages(found, reference).map((image, index) => ({
+  const images = builtImages(found, reference, store).map((image, index) => ({
     ...image,
     digest: found.manifests[index]?.descriptor.digest ?? null,
   }));

@@ -35,6 +35,8 @@ export interface BuiltImage {
   readonly config: ImageConfig;
   /** So many entries at the start of its history came with a base image: no epoch changes their times. Left out: none. */
   readonly baseHistory?: number;
+  /** Seconds: an image of the store whose layers were made with times of at most this, whatever the output asks for. Left out: none. */
+  readonly clampedTo?: number;
 }
 
 declare const layerBrand: unique symbol;

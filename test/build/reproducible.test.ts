@@ -40,6 +40,25 @@ for (const account of accounts()) {
       assert.equal(image?.Created, "2009-02-13T23:31:30Z");
     });
 
+    it("is kept by what leaves the local store later: the same layers, saved, copied or pushed", async () => {
+      const context = shop.context("later", THREE_STAGES);
+      const root = shop.at("store-6");
+      const dest = (name: string): string => shop.at(`${name}.tar`);
+      const layersIn = (archive: string): Promise<readonly string[]> =>
+        shop
+          .ok(["image", "inspect", "--format", "{{json .RootFS.Layers}}", `oci-archive:${archive}`], { root })
+          .then(({ stdout }) => JSON.parse(stdout) as string[]);
+      await shop.ok(["build", "--reproducible", "-o", `type=oci,dest=${dest("at-once")}`, context], { root });
+      await shop.ok(["build", "--reproducible", "-t", "kept", context], { root });
+      await shop.ok(["save", "-o", dest("saved"), "kept"], { root });
+      await shop.ok(["image", "copy", "kept", `oci-archive:${dest("copied")}`], { root });
+      assert.deepEqual(await layersIn(dest("saved")), await layersIn(dest("at-once")));
+      assert.equal(
+        (await shop.ok(["image", "digest", `oci-archive:${dest("copied")}`], { root })).stdout,
+        (await shop.ok(["image", "digest", `oci-archive:${dest("at-once")}`], { root })).stdout,
+      );
+    });
+
     it("takes nothing of the directory that a context happens to be", async () => {
       const files = {
         Dockerfile: [

@@ -1,6 +1,5 @@
 // An image of the local store as a side: layers that were made here are packed as their config says they are.
 
-import type { LayerRecord } from "../../../cache/contract.ts";
 import { MANIFEST_MAX_BYTES } from "../../../cache/registry/documents.ts";
 import { digestOf } from "../../../solver/graph/digest.ts";
 import { BuildError } from "../../../solver/graph/error.ts";
@@ -8,7 +7,7 @@ import { formatPlatform } from "../../../solver/graph/op.ts";
 import { hostPlatform } from "../../../solver/graph/platform.ts";
 import { isBaseLayer, type CallContext } from "../../../solver/graph/request.ts";
 import { findImage } from "../local-images.ts";
-import { bestOf, builtImages, claimLayers, outputDeps, presentOf } from "../local-outputs.ts";
+import { bestOf, builtImages, claimLayers, clampIn, outputDeps, presentOf } from "../local-outputs.ts";
 import { readBuiltFrom } from "./built-from.ts";
 import type { ImageSide } from "./contract.ts";
 import { openStoredLayer, type SideDeps } from "./stored-layer.ts";
@@ -19,7 +18,7 @@ export async function openLocalSide(shown: string, reference: string, deps: Side
   const { store } = parts;
   const found = presentOf(findImage(store, reference));
   lease.addBlobs([found.record.target.digest]);
-  const images = builtImages(found, reference).map((image, at) => ({
+  const images = builtImages(found, reference, store).map((image, at) => ({
     ...image,
     manifest: found.manifests[at],
   }));
@@ -56,7 +55,7 @@ export async function openLocalSide(shown: string, reference: string, deps: Side
       digest: image.blobs[at]?.digest ?? null,
       async open({ signal }) {
         const record = store.layers.get(id);
-        const epochSeconds = record === null ? null : epochOf(record, diffIds[at] ?? "");
+        const epochSeconds = record === null ? null : clampIn(record, diffIds[at] ?? "");
         const isBase = isBaseLayer(id);
         if (isBase) await worker.unpacker.fetch(id, vertex, { ...context, signal }).catch(() => {}); // packed then
         const { descriptor } = await source.blob(
@@ -69,11 +68,4 @@ export async function openLocalSide(shown: string, reference: string, deps: Side
       },
     })),
   };
-}
-
-/** The time its files are clamped to in the image with this diffId; null: they are as they are. */
-function epochOf({ diffIds }: LayerRecord, diffId: string): number | null {
-  const key = Object.entries(diffIds).find(([, id]) => id === diffId)?.[0];
-  const seconds = key === undefined ? null : /^epoch=(\d+)$/.exec(key)?.[1];
-  return seconds === undefined || seconds === null ? null : Number(seconds);
 }

@@ -2,7 +2,7 @@
 
 import { findImage, type LocalImage } from "../local-images.ts";
 import { plainFile } from "../archives.ts";
-import { builtImages, type LocalBuilt, outputDeps, presentOf } from "../local-outputs.ts";
+import { builtImages, isClamped, type LocalBuilt, outputDeps, presentOf } from "../local-outputs.ts";
 import { savedOf } from "../save.ts";
 import { transferWorker } from "../pull.ts";
 import type { EngineParts } from "../parts.ts";
@@ -203,7 +203,7 @@ async function localSource(found: LocalImage, shown: string, deps: ImageDeps): P
   return {
     ...{ shown, reference: null },
     name: shown,
-    built: { worker, images: () => builtImages(present, shown) },
+    built: { worker, images: () => builtImages(present, shown, store) },
     async top() {
       const { assembled } = await packed();
       const { mediaType, digest, size, platform } = assembled.top.descriptor;
@@ -266,7 +266,7 @@ async function packLocal(
   const assembled = await assembledFrom(
     { ...saved, names: [] },
     output,
-    outputDeps(parts, worker, vertex, options),
+    outputDeps(parts, worker, vertex, options, isClamped(found, parts.store)),
     { signal, emit, vertex, epochSeconds: null, nowMs: Date.now },
     lease,
   );
