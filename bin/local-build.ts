@@ -51,7 +51,7 @@ export async function withLocalBuild<T>(
     const signing = await readSigning(flags, context);
     const plain = buildRequest({ ...asked, ...where, outputs, session, lock, ...signing });
     const request =
-      plain.attestations === null
+      plain.attestations === null && !flags.one("metadata-file")
         ? plain
         : { ...plain, frontendArgs: (await import("./frontend-args.ts")).frontendArgs(plain) };
     const repositories = allowedFrontends(flags);

@@ -6,7 +6,7 @@ import { readBuildFlags } from "../build-request.ts";
 import { chosenBuilder } from "../builder-choice.ts";
 import { colourTable } from "../colours.ts";
 import type { Lock } from "../engine/lock.ts";
-import type { BuildReport, BuildRequest, SourceText } from "../engine/request.ts";
+import type { BuildReport, BuildRequest, MakeProvenance, SourceText } from "../engine/request.ts";
 import { configuredProxies } from "../docker-proxies.ts";
 import { BUILD_FLAGS, FLAGS_WITHOUT_EFFECT } from "../flags-build.ts";
 import { gatewayHosts } from "../flags-values.ts";
@@ -145,10 +145,15 @@ async function build(
     lock.file = found?.terms.mode === "add" ? found.file : null;
     return found?.terms ?? null;
   };
+  const provenanceMode = flags.one("metadata-file")
+    ? (await import("../metadata-provenance.ts")).metadataProvenance(config.env)
+    : null;
   return await withLocalBuild(given, { flags, context, outputs, lockOf }, async ({ request, build }) => {
     const usage = openStepUsage();
+    const provenance = { make: null as MakeProvenance | null };
     const report = await build({
       signal,
+      ...(provenanceMode !== null && { onProvenance: (make) => void (provenance.make = make) }),
       onSource,
       onExplained,
       onLocked: (used) => void (lock.used = used),
@@ -161,7 +166,15 @@ async function build(
     });
     if (lock.file !== null && lock.used !== null)
       notes.push(...(await (await import("../lock-file.ts")).addToLock(lock.file, lock.used, signal)));
-    return { report: { ...report, metadata: { ...report.metadata, ...usage.metadata() } }, request };
+    const more =
+      provenance.make === null || provenanceMode === null
+        ? {}
+        : await (await import("../metadata-provenance.ts")).provenanceMetadata(
+            provenance.make,
+            provenanceMode,
+          );
+    const metadata = { ...report.metadata, ...more, ...usage.metadata() };
+    return { report: { ...report, metadata }, request };
   });
 }
 

@@ -65,10 +65,10 @@ export async function attestationsOf(
     invocationId: invocationId(),
   };
   const asked = terms.attestations?.provenance ?? null;
-  onProvenance?.(async (mode) =>
+  onProvenance?.(async (mode, version = OF_HISTORY.version) =>
     Promise.all(
       provenances.map(async (of): Promise<ResultProvenance> => {
-        const all = { ...OF_HISTORY, mode, builderId: asked?.builderId ?? "" };
+        const all = { ...OF_HISTORY, mode, version, builderId: asked?.builderId ?? "" };
         const { predicateType, predicate } = provenanceAttestation(of, all, {
           ...build,
           isReproducible: false, // the record is of this one build

@@ -274,7 +274,11 @@ export interface EngineBuildOptions extends EngineOptions {
   /** Called with each graph that is solved in place of another one, since a policy has converted sources of it. */
   readonly onConverted?: (definition: Definition) => void;
 }
-export type MakeProvenance = (mode: "min" | "max") => Promise<readonly ResultProvenance[]>;
+export type MakeProvenance = (
+  mode: "min" | "max",
+  /** Of SLSA; left out: v1. */
+  version?: "v0.2" | "v1",
+) => Promise<readonly ResultProvenance[]>;
 
 /** Provenance of one result. */
 export interface ResultProvenance {

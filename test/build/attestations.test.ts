@@ -110,6 +110,30 @@ for (const account of accounts()) {
       );
     };
 
+    it("are in --metadata-file as buildx writes them there, also of builds that attest nothing", async () => {
+      const file = shop.at("metadata.json");
+      const fields = async (mode: string): Promise<Record<string, Record<string, unknown>>> => {
+        const args = ["build", "--build-arg", "WHO=somebody", "--metadata-file", file, context];
+        await shop.ok(args, { env: { BUILDX_METADATA_PROVENANCE: mode } });
+        return JSON.parse(readFileSync(file, "utf8")) as Record<string, Record<string, unknown>>;
+      };
+      const least = (await fields(""))["buildx.build.provenance"] ?? {};
+      assert.deepEqual(Object.keys(least), ["buildType", "materials", "invocation"]);
+      assert.equal(least["buildType"], "https://mobyproject.org/buildkit@v1");
+      assert.equal((least["materials"] as unknown[]).length, 1);
+      assert.ok(!JSON.stringify(least).includes("somebody"), "arguments are for max");
+      const most = (await fields("max"))["buildx.build.provenance"] ?? {};
+      const { args } = (most["invocation"] as { parameters: { args: Record<string, string> } }).parameters;
+      assert.equal(args["build-arg:WHO"], "somebody");
+      assert.ok("buildConfig" in most && "metadata" in most);
+      assert.equal((await fields("disabled"))["buildx.build.provenance"], undefined);
+      const { code, stderr } = await shop.run(["build", "--metadata-file", file, context], {
+        env: { BUILDX_METADATA_PROVENANCE: "some" },
+      });
+      assert.equal(code, 1);
+      assert.match(stderr, /invalid BUILDX_METADATA_PROVENANCE: "some"/);
+    });
+
     it("are pushed with the build, and read by docker buildx imagetools and skopeo", async () => {
       const name = nameOf();
       const args = [
