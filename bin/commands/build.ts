@@ -145,24 +145,34 @@ async function build(
     lock.file = found?.terms.mode === "add" ? found.file : null;
     return found?.terms ?? null;
   };
-  return await withLocalBuild(given, { flags, context, outputs, lockOf }, async ({ request, build }) => {
-    const usage = openStepUsage();
-    const report = await build({
-      signal,
-      onSource,
-      onExplained,
-      onLocked: (used) => void (lock.used = used),
-      ...(maxStorage === null ? {} : { maxStorage }),
-      emit(event) {
-        tell(event);
-        const said = usage.take(event);
-        if (said !== null && config.verbose) display.event({ kind: "note", message: said });
-      },
-    });
-    if (lock.file !== null && lock.used !== null)
-      notes.push(...(await (await import("../lock-file.ts")).addToLock(lock.file, lock.used, signal)));
-    return { report: { ...report, metadata: { ...report.metadata, ...usage.metadata() } }, request };
-  });
+  return await withLocalBuild(
+    given,
+    { flags, context, outputs, lockOf },
+    async ({ engine, request, build }) => {
+      const usage = openStepUsage();
+      const report = await build({
+        signal,
+        onSource,
+        onExplained,
+        onLocked: (used) => void (lock.used = used),
+        ...(maxStorage === null ? {} : { maxStorage }),
+        emit(event) {
+          tell(event);
+          const said = usage.take(event);
+          if (said !== null && config.verbose) display.event({ kind: "note", message: said });
+        },
+      });
+      if (lock.file !== null && lock.used !== null)
+        notes.push(
+          ...(await (
+            await import("../lock-file.ts")
+          ).addToLock(lock.file, lock.used, {
+            ...{ store: engine.store, signal },
+          })),
+        );
+      return { report: { ...report, metadata: { ...report.metadata, ...usage.metadata() } }, request };
+    },
+  );
 }
 
 async function complain(
