@@ -28,7 +28,8 @@ export interface LockFile {
   readonly lock: Lock | null;
 }
 
-/** The lock of `tsbuild build`: --lock[=FILE] or --locked[=FILE]; null: neither was given. Throws USAGE, FILE_INVALID. */
+/** The lock of `tsbuild build`: --lock[=FILE] or --locked[=FILE]; null: neither was given. Throws USAGE, FILE_INVALID, and OUTPUT_*
+ *  where a new one cannot be written. */
 export async function lockOfBuild(
   flags: ParsedFlags,
   place: BuildPlace,
@@ -44,6 +45,8 @@ export async function lockOfBuild(
     throw new BuildError("FILE_INVALID", `--locked: there is no lock file ${file.shown}`, {
       hint: "'tsbuild update' writes it",
     });
+  // It will be written: what cannot be is said before the first step, and before anything is pushed.
+  if (file.lock === null) (await import("../exporters/writable.ts")).checkFile(file.path);
   const entries = file.lock ?? EMPTY_LOCK;
   return { file, terms: { file: file.shown, entries, mode: isFrozen ? "frozen" : "add" } };
 }

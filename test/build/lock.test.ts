@@ -526,6 +526,16 @@ describe("locks", function () {
       assert.match(two.stderr, /a build has one lock file: a, b were given/);
     });
 
+    it("that cannot be written end a build before its first step", async () => {
+      const { image, root, out, context } = fresh();
+      await push(`${image}:1`, "one");
+      const dir = shop.context(context, { Dockerfile: `FROM ${image}:1\n` });
+      const { code, stderr } = await shop.run(["build", "--lock=/proc/a.lock", "-o", out, dir], { root });
+      assert.equal(code, 1);
+      assert.match(stderr, /cannot write \/proc\/a\.lock/);
+      assert.ok(!existsSync(out));
+    });
+
     it("lose nothing to builds that write them at the same time", async () => {
       const { image, root, out } = fresh();
       const tags = ["1", "2", "3", "4"];
