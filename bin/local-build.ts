@@ -13,6 +13,7 @@ import type { Engine } from "./engine/contract.ts";
 import { openLocalEngine } from "./local-store.ts";
 import { openBuildSession } from "./local-session.ts";
 import { openSshSockets } from "./ssh-sockets.ts";
+import { BuildError } from "../solver/graph/error.ts";
 
 export interface LocalBuild {
   readonly engine: Engine;
@@ -73,14 +74,16 @@ async function readSigning(
   flags: ParsedFlags,
   context: CommandContext,
 ): Promise<Pick<BuildRequest, "signings" | "signaturePolicy">> {
-  const [values, policy] = [flags.all("sign"), flags.one("signature-policy") ?? ""];
+  const [values, policy] = [flags.all("sign"), flags.one("signature-policy") ?? null];
+  // A variable that is not set must not turn the policy off.
+  if (policy === "") throw new BuildError("USAGE", "--signature-policy: the name of a file is missing");
   const [signing, policies] = await Promise.all([
     values.length === 0 ? null : import("./sign-flags.ts"),
-    policy === "" ? null : import("./signature-policy-file.ts"),
+    policy === null ? null : import("./signature-policy-file.ts"),
   ]);
   return {
     signings: (await signing?.readSignFlags(values, context)) ?? [],
-    signaturePolicy: (await policies?.readSignaturePolicy(policy, context)) ?? null,
+    signaturePolicy: (policy === null ? null : await policies?.readSignaturePolicy(policy, context)) ?? null,
   };
 }
 

@@ -1,6 +1,8 @@
 // The lock file of a build: where it is, what it says, and how it is written. docs/locks.md.
 
-import { dirname, join, relative, resolve } from "node:path";
+import { realpathSync } from "node:fs";
+import { basename, dirname, join, relative, resolve } from "node:path";
+import type { Store } from "../cache/contract.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { ParsedFlags } from "./args.ts";
 import type { BuildRequest } from "./engine/request.ts";
@@ -26,7 +28,8 @@ export interface LockFile {
   readonly lock: Lock | null;
 }
 
-/** The lock of `tsbuild build`: --lock[=FILE] or --locked[=FILE]; null: neither was given. Throws USAGE, FILE_INVALID. */
+/** The lock of `tsbuild build`: --lock[=FILE] or --locked[=FILE]; null: neither was given. Throws USAGE, FILE_INVALID, and OUTPUT_*
+ *  where a new one cannot be written. */
 export async function lockOfBuild(
   flags: ParsedFlags,
   place: BuildPlace,
@@ -42,6 +45,8 @@ export async function lockOfBuild(
     throw new BuildError("FILE_INVALID", `--locked: there is no lock file ${file.shown}`, {
       hint: "'tsbuild update' writes it",
     });
+  // It will be written: what cannot be is said before the first step, and before anything is pushed.
+  if (file.lock === null) (await import("../exporters/writable.ts")).checkFile(file.path);
   const entries = file.lock ?? EMPTY_LOCK;
   return { file, terms: { file: file.shown, entries, mode: isFrozen ? "frozen" : "add" } };
 }
@@ -86,21 +91,42 @@ async function readLock(path: string, shown: string, signal: AbortSignal): Promi
   return parseLock(data.toString("utf8"), shown);
 }
 
-/** Adds what a build used to its lock file, unless all of it is there. Other builds may have added to it meanwhile. Returns what is to be told
- *  the user, a line each. Throws CONTEXT_CHANGED, OUTPUT_FAILED. */
+/** Adds what a build used to its lock file, unless all of it is there. Other builds may have added to it meanwhile; those of the same store
+ *  take turns, so that none loses what another has written. Returns what is to be told the user, a line each. Throws CONTEXT_CHANGED,
+ *  OUTPUT_FAILED. */
 export async function addToLock(
+  file: LockFile,
+  used: Lock,
+  { store, signal }: { readonly store: Pick<Store, "exclusively">; readonly signal: AbortSignal },
+): Promise<readonly string[]> {
+  const key = `lock file ${explicitPath(file.path)}`;
+  return await store.exclusively(key, () => addEntries(file, used, signal), { signal });
+}
+
+/** One name for a file that several lead to. */
+function explicitPath(path: string): string {
+  for (const [start, rest] of [
+    [path, ""],
+    [dirname(path), basename(path)],
+  ] as const) {
+    try {
+      return join(realpathSync(start), rest);
+    } catch {
+      // not there yet
+    }
+  }
+  return path;
+}
+
+async function addEntries(
   { path, shown }: LockFile,
   used: Lock,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   const now = await readLock(path, shown, signal);
-  for (const [key, { digest }] of used.images) {
-    const other = now?.images.get(key)?.digest;
-    if (other !== undefined && other !== digest)
-      throw new BuildError("CONTEXT_CHANGED", `${shown}: ${key} was locked to ${other} during this build`, {
-        hint: "run the build again",
-      });
-  }
+  checkSame(shown, used.images, now?.images, ({ digest }) => digest);
+  checkSame(shown, used.urls, now?.urls, String);
+  checkSame(shown, used.git, now?.git, String);
   const before = now ?? EMPTY_LOCK;
   const merged = mergeLocks(before, used);
   const text = formatLock(merged);
@@ -115,6 +141,24 @@ export async function addToLock(
         `WARNING: ${shown}: ${key} is only in the local image store: nobody else can build with this entry`,
     ),
   ];
+}
+
+/** Throws CONTEXT_CHANGED for what the file says something else of than this build. */
+function checkSame<T>(
+  shown: string,
+  used: ReadonlyMap<string, T>,
+  now: ReadonlyMap<string, T> | undefined,
+  valueOf: (entry: T) => string,
+): void {
+  for (const [key, entry] of used) {
+    const other = now?.get(key);
+    if (other === undefined || valueOf(other) === valueOf(entry)) continue;
+    throw new BuildError(
+      "CONTEXT_CHANGED",
+      `${shown}: ${key} was locked to ${valueOf(other)} during this build`,
+      { hint: "run the build again" },
+    );
+  }
 }
 
 function sizeOf({ images, urls, git }: Lock): number {

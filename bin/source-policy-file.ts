@@ -20,6 +20,8 @@ export async function readSourcePolicies(
   { env, cwd, signal }: { readonly env: Environment; readonly cwd: string; readonly signal: AbortSignal },
 ): Promise<readonly SourcePolicy[]> {
   const rules: SourceRule[] = [];
+  // A variable of a script that is not set must not turn the rules off.
+  if (files.includes("")) throw new BuildError("USAGE", "--source-policy: the name of a file is missing");
   for (const file of [env[SOURCE_POLICY] ?? "", ...files]) {
     if (file === "") continue;
     let text: string;

@@ -54,6 +54,7 @@ async function writeFile(tar: Pack, { name, size, data }: TarFile): Promise<void
   const written = new Promise<void>((resolve, reject) => {
     settle = (error) => (error ? reject(error) : resolve());
   });
+  written.catch(() => {}); // it may be destroyed while the source is waited for; told below
   // Called once: when the member is whole, or when it or the tar was destroyed.
   const entry = tar.entry({ name, size, mode: 0o444, mtime: EPOCH }, (error) => settle(error));
   entry.on("error", () => {}); // the callback tells the same

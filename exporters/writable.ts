@@ -40,8 +40,8 @@ export function checkDirectory(path: string): void {
   });
 }
 
-/** A file that is to be replaced as a whole; `toSpecial`: a device or pipe is written to. */
-function checkFile(path: string, { toSpecial }: { readonly toSpecial: boolean }): void {
+/** A file that is to be replaced as a whole; `toSpecial`: a device or pipe is written to. Throws OUTPUT_INVALID, OUTPUT_FAILED. */
+export function checkFile(path: string, { toSpecial = false }: { readonly toSpecial?: boolean } = {}): void {
   inWords(path, () => {
     if (toSpecial && isSpecialFile(path)) return accessSync(path, constants.W_OK);
     if (statSync(dirname(path), { throwIfNoEntry: false }) === undefined) return tryIn(dirname(path));

@@ -335,6 +335,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "bin/build-request.ts",
     "bin/builder-choice.ts",
     "bin/remote-build.ts", // the context's real path
+    "bin/lock-file.ts", // the file that links lead to
     "bin/local-build.ts",
     "bin/commands/image/append.ts",
     "bin/engine/images/change.ts", // tars that become layers
@@ -352,6 +353,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "exporters/writable.ts",
     "worker/sandbox/oci-runtime.ts",
     "worker/sources/local.ts", // is the directory there
+    "worker/sources/image.ts", // where links lead that stand for a layout
     "bin/daemon/buildctl.ts", // which socket is there
     "bin/daemon/dial.ts",
     "bin/daemon/listen.ts", // sockets and certificates

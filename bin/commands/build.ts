@@ -148,34 +148,40 @@ async function build(
   const provenanceMode = flags.one("metadata-file")
     ? (await import("../metadata-provenance.ts")).metadataProvenance(config.env)
     : null;
-  return await withLocalBuild(given, { flags, context, outputs, lockOf }, async ({ request, build }) => {
-    const usage = openStepUsage();
-    const provenance = { make: null as MakeProvenance | null };
-    const report = await build({
-      signal,
-      ...(provenanceMode !== null && { onProvenance: (make) => void (provenance.make = make) }),
-      onSource,
-      onExplained,
-      onLocked: (used) => void (lock.used = used),
-      ...(maxStorage === null ? {} : { maxStorage }),
-      emit(event) {
-        tell(event);
-        const said = usage.take(event);
-        if (said !== null && config.verbose) display.event({ kind: "note", message: said });
-      },
-    });
-    if (lock.file !== null && lock.used !== null)
-      notes.push(...(await (await import("../lock-file.ts")).addToLock(lock.file, lock.used, signal)));
-    const more =
-      provenance.make === null || provenanceMode === null
-        ? {}
-        : await (await import("../metadata-provenance.ts")).provenanceMetadata(
-            provenance.make,
-            provenanceMode,
-          );
-    const metadata = { ...report.metadata, ...more, ...usage.metadata() };
-    return { report: { ...report, metadata }, request };
-  });
+  return await withLocalBuild(
+    given,
+    { flags, context, outputs, lockOf },
+    async ({ engine, request, build }) => {
+      const usage = openStepUsage();
+      const provenance = { make: null as MakeProvenance | null };
+      const report = await build({
+        signal,
+        ...(provenanceMode !== null && { onProvenance: (make) => void (provenance.make = make) }),
+        onSource,
+        onExplained,
+        onLocked: (used) => void (lock.used = used),
+        ...(maxStorage === null ? {} : { maxStorage }),
+        emit(event) {
+          tell(event);
+          const said = usage.take(event);
+          if (said !== null && config.verbose) display.event({ kind: "note", message: said });
+        },
+      });
+      if (lock.file !== null && lock.used !== null) {
+        const { addToLock } = await import("../lock-file.ts");
+        notes.push(...(await addToLock(lock.file, lock.used, { store: engine.store, signal })));
+      }
+      const more =
+        provenance.make === null || provenanceMode === null
+          ? {}
+          : await (await import("../metadata-provenance.ts")).provenanceMetadata(
+              provenance.make,
+              provenanceMode,
+            );
+      const metadata = { ...report.metadata, ...more, ...usage.metadata() };
+      return { report: { ...report, metadata }, request };
+    },
+  );
 }
 
 async function complain(

@@ -163,6 +163,8 @@ describe("flags of build", () => {
         [["docker-image://env", "docker-image://one", "docker-image://two"]],
       );
       deepEqual((await read([])).sourcePolicies, []);
+      for (const empty of [["--source-policy", ""], ["--source-policy-file="]])
+        await rejects(read(empty), /--source-policy: the name of a file is missing/);
       await rejects(read(["--source-policy", join(dir, "none")]), /failed to read policy file: ENOENT/);
       writeFileSync(join(dir, "one"), "rules");
       await rejects(read(["--source-policy", join(dir, "one")]), (error: { hint?: string }) =>

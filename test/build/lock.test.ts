@@ -554,6 +554,34 @@ describe("locks", function () {
       assert.match(two.stderr, /a build has one lock file: a, b were given/);
     });
 
+    it("that cannot be written end a build before its first step", async () => {
+      const { image, root, out, context } = fresh();
+      await push(`${image}:1`, "one");
+      const dir = shop.context(context, { Dockerfile: `FROM ${image}:1\n` });
+      const { code, stderr } = await shop.run(["build", "--lock=/proc/a.lock", "-o", out, dir], { root });
+      assert.equal(code, 1);
+      assert.match(stderr, /cannot write \/proc\/a\.lock/);
+      assert.ok(!existsSync(out));
+    });
+
+    it("lose nothing to builds that write them at the same time", async () => {
+      const { image, root, out } = fresh();
+      const tags = ["1", "2", "3", "4"];
+      for (const tag of tags) await push(`${image}:${tag}`, tag);
+      const lock = `--lock=${shop.at(`many${serial}.lock`)}`;
+      await Promise.all(
+        tags.map((tag) => {
+          const dir = shop.context(`many${serial}-${tag}`, { Dockerfile: `FROM ${image}:${tag}\n` });
+          return shop.ok(["build", lock, "-o", out, dir], { root });
+        }),
+      );
+      const { images } = JSON.parse(readFileSync(shop.at(`many${serial}.lock`), "utf8")) as LockText;
+      assert.deepEqual(
+        Object.keys(images),
+        tags.map((tag) => `${image}:${tag}`),
+      );
+    });
+
     it("that are broken end a build with their name, line and what is wrong", async () => {
       const { root, context } = fresh();
       const dir = shop.context(context, { Dockerfile: "FROM scratch\nCOPY Dockerfile /\n" });

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { needs } from "../support/needs.ts";
 import { type DebianRegistry, startRegistry } from "../support/registry.ts";
 import { ordinaryUser } from "../support/unprivileged.ts";
@@ -230,6 +230,30 @@ describe("a signature policy", function () {
       const { code, stderr } = await build(policy(requirements), "FROM named\n", ...layout);
       assert.equal(code, words === null ? 0 : 1, stderr);
       if (words !== null) assert.match(stderr, words);
+    }
+  });
+
+  it("finds layouts behind links", async () => {
+    symlinkSync(shop.at("layout"), shop.at("link"));
+    const policy = { default: anything, transports: { oci: { [shop.at("layout")]: reject } } };
+    for (const name of ["layout", "link"]) {
+      const { code, stderr } = await build(
+        policy,
+        "FROM named\n",
+        "--build-context",
+        `named=oci-layout://${shop.at(name)}`,
+      );
+      assert.equal(code, 1);
+      assert.match(stderr, /images of this scope are rejected/);
+    }
+  });
+
+  it("is not turned off by an empty name", async () => {
+    const context = shop.context("empty", { Dockerfile: "FROM scratch\nLABEL a=b\n" });
+    for (const flag of [["--signature-policy", ""], ["--signature-policy="]]) {
+      const { code, stderr } = await shop.run(["build", ...flag, "-o", "type=cacheonly", context]);
+      assert.equal(code, 1);
+      assert.match(stderr, /--signature-policy: the name of a file is missing/);
     }
   });
 

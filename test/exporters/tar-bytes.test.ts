@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { setTimeout as delay } from "node:timers/promises";
 import { type TarDirectory, type TarFile, tarBytes } from "../../exporters/tar-bytes.ts";
 import { bytesOf, collect } from "./fixture.ts";
 
@@ -52,6 +53,20 @@ describe("tars of plain members", () => {
       const source = () => bytesOf(Buffer.alloc(10));
       await assert.rejects(collect(tarBytes([{ kind: "file", name: "a", size, data: source }])));
     }
+  });
+
+  it("can be given up while they wait for a source", async () => {
+    let rejected: unknown = null;
+    const listener = (error: unknown) => void (rejected = error);
+    process.on("unhandledRejection", listener);
+    async function* late(): AsyncGenerator<Uint8Array> {
+      await delay(20);
+      yield Buffer.alloc(4);
+    }
+    for await (const _chunk of tarBytes([{ kind: "file", name: "a", size: 4, data: late }])) break;
+    await delay(1);
+    process.off("unhandledRejection", listener);
+    assert.equal(rejected, null);
   });
 
   it("end their source when nobody reads on", async () => {

@@ -75,6 +75,19 @@ describe("files by URL", () => {
     assert.notEqual((await downloadHttp(file, store, other, direct)).digest, digest);
   });
 
+  it("are not fetched from a network under the name that stands for uploads", async () => {
+    const session = { ...context.session };
+    delete (session as { upload?: unknown }).upload;
+    for (const scheme of ["http", "https"])
+      await assert.rejects(
+        downloadHttp(source(`${scheme}://buildkit-session/a`), store, { ...context, session }, direct),
+        {
+          code: "SOURCE_FAILED",
+          message: `${scheme}://buildkit-session/a: nothing was sent under this address`,
+        },
+      );
+  });
+
   it("are downloaded through redirects, and the token stays with its host", async () => {
     await using other = await serve((_request, response) => void response.end(data));
     const elsewhere = other.origin.replace("localhost", "127.0.0.1");

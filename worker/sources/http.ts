@@ -158,9 +158,8 @@ async function fetchFile(wish: Wish, openOne: OpenTransport): Promise<Remembered
   const url = op.identifier;
   refuse(op.attrs, "http.sig.");
   const wanted = digestIn(op.attrs, "http.checksum");
-  const { session } = context;
-  if (session.upload !== undefined && new URL(url).host === UPLOAD_HOST)
-    return await fetchUpload(wish, wanted);
+  // Never from the network, whatever host has that name there: locks do not list what the client sends itself.
+  if (new URL(url).host === UPLOAD_HOST) return await fetchUpload(wish, wanted);
   const own = HEADERS.flatMap((name) => {
     const value = headerIn(op, name);
     return value === undefined ? [] : [[name, value] as const];
@@ -219,7 +218,10 @@ async function fetchUpload(
 ): Promise<Remembered> {
   const { identifier: address, attrs } = op;
   const url = new URL(address);
-  if (session.upload === undefined) throw new Error("nothing is uploaded");
+  if (session.upload === undefined)
+    throw new BuildError("SOURCE_FAILED", `${redactUrl(address)}: nothing was sent under this address`, {
+      hint: `${UPLOAD_HOST} stands for what the client of a build sends; it is no host of a network`,
+    });
   const data = session.upload(url, { signal });
   const digest = await receive(data, store, { address, maxBytes });
   if (wanted !== null && digest !== wanted)

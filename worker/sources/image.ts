@@ -1,6 +1,7 @@
 // Base images: resolves a reference, an OCI layout or a name of the local image store to manifest, config and layers.
 // Layers need not be local yet: their ids follow from the diffIds in the config.
 
+import { realpathSync } from "node:fs";
 import { BuildError, printable, redactUrl } from "../../solver/graph/error.ts";
 import { type Digest, digestOf, isDigest } from "../../solver/graph/digest.ts";
 import type { Attrs, Platform } from "../../solver/graph/op.ts";
@@ -126,7 +127,7 @@ export function openImageSource(
     return record(await loadBlobs(blobs, where, store, platform, { signal }), identifier);
   }
 
-  /** Path of a layout on this machine; null: a client has it. */
+  /** Path of a layout on this machine, without links, as policies know it; null: a client has it. */
   async function layoutOf(
     identifier: string,
     attrs: Attrs,
@@ -135,7 +136,7 @@ export function openImageSource(
   ): Promise<string | null> {
     const { path } = splitLayout(identifier.slice("oci-layout://".length));
     const blobs = await storeOf(session, attrs["oci.store"] || path, attrs["oci.session"] ?? "", signal);
-    return blobs.kind === "here" ? blobs.path : null;
+    return blobs.kind === "here" ? realpathSync(blobs.path) : null;
   }
 
   async function readReference(

@@ -41,8 +41,10 @@ export const command: Command = {
     const paths = files.map((shown) => {
       const path = resolve(context.cwd, shown);
       const stats = statSync(path, { throwIfNoEntry: false });
-      if (stats === undefined || !(stats.isFile() || stats.isDirectory()))
+      if (stats === undefined)
         throw new BuildError("CONTEXT_MISSING", `--file: there is no file or directory ${shown}`);
+      if (!stats.isFile() && !stats.isDirectory())
+        throw new BuildError("CONTEXT_MISSING", `--file: ${shown} is neither a file nor a directory`);
       return { path, shown, isDirectory: stats.isDirectory() };
     });
     const [from, to, platforms] = await Promise.all([

@@ -2,6 +2,7 @@
 
 import { runOutputs } from "../../../exporters/exporter.ts";
 import { parseOutput } from "../../../exporters/output-grammar.ts";
+import { checkDestinations } from "../../../exporters/writable.ts";
 import { hostPlatform } from "../../../solver/graph/platform.ts";
 import { isDigest } from "../../../solver/graph/digest.ts";
 import { BuildError } from "../../../solver/graph/error.ts";
@@ -24,13 +25,14 @@ export async function exportRootfs(
   deps: ImageDeps,
 ): Promise<void> {
   const { parts, options, vertex, scope } = deps;
+  const output = parseOutput(`type=tar,${JSON.stringify(`dest=${path ?? "-"}`)}`);
+  checkDestinations([output]); // before layers are fetched
   const source = await openSource(from, deps);
   const worker = source.built?.worker ?? scope.use(transferWorker(parts, options));
   const image =
     source.built === undefined
       ? await fetched(source, platform, worker, deps)
       : localOne(source, platform, worker, deps);
-  const output = parseOutput(`type=tar,${JSON.stringify(`dest=${path ?? "-"}`)}`);
   const context: CallContext = { signal: options.signal, session: options.session, emit: options.emit };
   const files = openTreeFiles({ parts, worker, vertex, context });
   await runOutputs(

@@ -101,6 +101,11 @@ describe("image tools", () => {
     }
     await run("build", "-q", "-t", "here", context);
     assert.match((await run("image", "export", "here")).stdout, /^a\0[^]*one file\n/);
+    const { fails } = fixture;
+    assert.match(
+      await fails("image", "export", "-o", "/proc/rootfs.tar", "here"),
+      /cannot write \/proc\/rootfs\.tar/,
+    );
   });
 
   it("adds layers from directories and tars, and leaves out what is no longer true", async () => {

@@ -18,7 +18,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { applyLayer } from "../../../cache/layers/apply.ts";
-import type { BlockIndex, EarlierBlob } from "../../../cache/layers/earlier-blocks.ts";
+import { type BlockIndex, type EarlierBlob, EarlierBlocks } from "../../../cache/layers/earlier-blocks.ts";
 import { setOwner } from "../../../cache/layers/owner.ts";
 import { type PackRequest, packLayer } from "../../../cache/layers/pack.ts";
 import { close, lgetxattr, lsetxattr, mknodat, openat } from "../../../worker/sys/file.ts";
@@ -233,6 +233,12 @@ for m in tarfile.open(sys.argv[1], errors="surrogateescape"):
   });
 
   describe("with blobs of earlier layers", () => {
+    it("a block and a shorter one whose dictionary continues it have different names", () => {
+      using blocks = new EarlierBlocks("any", 0, []);
+      const [first, rest] = [Buffer.from("the beginning "), Buffer.from("and the rest")];
+      assert.notEqual(blocks.name(Buffer.concat([first, rest]), null), blocks.name(first, rest));
+    });
+
     const FILES = 600;
     const TIME = 1e9;
 
