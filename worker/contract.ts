@@ -19,10 +19,15 @@ export interface Pin {
 }
 
 /** Refuses an image that a build may not stand on, by throwing. `digests`: of what its reference stands for and of the manifest of its platform;
- *  `layout`: path of the layout on this machine it is from, null for all others. */
+ *  `layout`: path of the layout on this machine it is from, null for all others. `isTagged`: does the tag of its reference stand for it? In a graph
+ *  a tag may have any digest beside it. */
 export type AdmitImage = (
   identifier: string,
-  image: { readonly digests: readonly Digest[]; readonly layout: string | null },
+  image: {
+    readonly digests: readonly Digest[];
+    readonly layout: string | null;
+    readonly isTagged: () => Promise<boolean>;
+  },
   options: { readonly signal: AbortSignal },
 ) => Promise<void>;
 

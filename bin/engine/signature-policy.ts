@@ -77,10 +77,20 @@ export function openSignatureGate(policy: SignaturePolicy, registry: () => Promi
     }
   }
 
+  /** Has the policy a scope for the tag, which an image by another digest beside the tag (NAME:TAG@DIGEST) would pass as? */
+  async function isOtherThanTagged(
+    { transport, reference, scopes: [exact = ""] }: PolicyImage,
+    { isTagged }: Parameters<AdmitImage>[1],
+  ): Promise<boolean> {
+    if (reference === null || reference.tag === null) return false;
+    return policy.transports.get(transport)?.has(exact) === true && !(await isTagged());
+  }
+
   /** Images that may be: the metadata of one and its steps are asked for one after the other. */
   const admitted = new Set<string>();
   return async (identifier, found, { signal }) => {
-    const image = policyImage(identifier, found.layout);
+    const named = policyImage(identifier, found.layout);
+    const image = (await isOtherThanTagged(named, found)) ? byDigest(named, found.digests) : named;
     const key = JSON.stringify([image.transport, image.shown, found]);
     if (admitted.has(key)) return;
     await check(image, found, signal);
@@ -154,6 +164,13 @@ function policyImage(identifier: string, layout: string | null): PolicyImage {
   // In a graph a tag has the digest that it stood for beside it; signatures are compared with the digest anyway.
   const reference = full.tag === null ? full : { ...full, digest: null };
   return { transport: "docker", scopes: scopesOf(reference), reference, shown: formatReference(reference) };
+}
+
+/** The image without the tag, which stands for another one: docker/policyconfiguration/naming.go names it by its digest. */
+function byDigest(image: PolicyImage, [digest]: readonly Digest[]): PolicyImage {
+  if (image.reference === null || digest === undefined) return image;
+  const reference = { ...image.reference, tag: null, digest };
+  return { ...image, reference, scopes: scopesOf(reference), shown: formatReference(reference) };
 }
 
 const redactedPath = (text: string): string => `oci-layout://${printable(text, 300)}`;

@@ -233,6 +233,33 @@ describe("a signature policy", function () {
     }
   });
 
+  it("of a tag is not about other images that are written with it", async () => {
+    const digestOf = async (name: string): Promise<string> =>
+      (await shop.ok(["image", "digest", `docker://${registry.host}/${name}`])).stdout.trim();
+    const [signed, plain] = [await digestOf("team/signed:1"), await digestOf("team/plain:1")];
+    assert.notEqual(signed, plain);
+    const policy = ofDocker({ "HOST/team/plain:1": anything });
+    for (const [image, isAllowed] of [
+      ["HOST/team/plain:1", true],
+      [`HOST/team/plain:1@${plain}`, true],
+      [`HOST/team/plain:2@${plain}`, false],
+      [`HOST/team/plain@${plain}`, false],
+    ] as const) {
+      const { code, stderr } = await build(policy, `FROM ${image}\n`);
+      assert.equal(code, isAllowed ? 0 : 1, `${image}: ${stderr}`);
+    }
+    // Another image of the repository, beside the tag that may be used.
+    await shop.ok([
+      "image",
+      "copy",
+      `docker://${registry.host}/team/signed:1`,
+      `${registry.host}/team/plain:other`,
+    ]);
+    const { code, stderr } = await build(policy, `FROM HOST/team/plain:1@${signed}\n`);
+    assert.equal(code, 1);
+    assert.match(stderr, /team\/plain@sha256:\w+: not allowed by the signature policy/);
+  });
+
   it("finds layouts behind links", async () => {
     symlinkSync(shop.at("layout"), shop.at("link"));
     const policy = { default: anything, transports: { oci: { [shop.at("layout")]: reject } } };

@@ -66,6 +66,11 @@ export interface ImageSource {
 const CLIENT_PREFIX = "client-blobs://";
 const RECORD_TYPES: readonly string[] = ["", "regular", "internal", "frontend"];
 
+/** The reference of an image as it was written. */
+function textOf(identifier: string): string {
+  return identifier.replace(/^docker-image:\/\//, "");
+}
+
 /** What the images say of their layers goes to `claims`. resolveMode: "default" takes a name of the local image store before the registry, "pull" always asks the registry.
  *  `admit`: asked about each image that is loaded. */
 export function openImageSource(
@@ -89,7 +94,11 @@ export function openImageSource(
         const digests = [...new Set([image.digest, image.manifest])];
         await admit?.(
           identifier,
-          { digests, layout: isLayout ? await layoutOf(identifier, attrs, signal, session) : null },
+          {
+            digests,
+            layout: isLayout ? await layoutOf(identifier, attrs, signal, session) : null,
+            isTagged: () => standsFor(identifier, image.digest, signal),
+          },
           { signal },
         );
         return limit === null ? image : firstLayers(image, limit, identifier);
@@ -139,6 +148,20 @@ export function openImageSource(
     return blobs.kind === "here" ? realpathSync(blobs.path) : null;
   }
 
+  /** Does the tag of a reference stand for the digest, here or in its registry? The registry's answer is the one that the build had. */
+  async function standsFor(identifier: string, digest: Digest, signal: AbortSignal): Promise<boolean> {
+    const reference = { ...withDefaultTag(parseReference(textOf(identifier))), digest: null };
+    if (reference.tag === null) return false;
+    const local = store.records.get<ImageRecord>(IMAGE_SPACE, formatReference(reference));
+    if (resolveMode === "default" && local?.target.digest === digest) return true;
+    try {
+      return (await (await registry()).resolve(reference, { signal })).digest === digest;
+    } catch (error) {
+      if (signal.aborted || !(error instanceof BuildError)) throw error;
+      return false;
+    }
+  }
+
   async function readReference(
     identifier: string,
     attrs: Attrs,
@@ -155,7 +178,7 @@ export function openImageSource(
     if (wanted === null || image.digest === wanted) return image;
     throw new BuildError(
       "CHECKSUM_MISMATCH",
-      `image digest ${image.digest} for ${identifier.replace(/^docker-image:\/\//, "")} does not match expected checksum ${wanted}`,
+      `image digest ${image.digest} for ${textOf(identifier)} does not match expected checksum ${wanted}`,
     );
   }
 
@@ -165,7 +188,7 @@ export function openImageSource(
     mode: "default" | "pull",
     signal: AbortSignal,
   ): Promise<SourceImage> {
-    const text = identifier.replace(/^docker-image:\/\//, "");
+    const text = textOf(identifier);
     if (isNameless(text)) {
       const image = localImage(text, platform);
       if (image !== null) return image;
