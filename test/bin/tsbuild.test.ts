@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { COMMANDS, resolveAlias } from "../../bin/commands.ts";
+import { IMAGE_COMMANDS } from "../../bin/image-commands.ts";
 import { commandHelp } from "../../bin/args.ts";
 import { readConfig } from "../../bin/config.ts";
 import { openStore } from "../../cache/store.ts";
@@ -65,8 +66,9 @@ describe("the command", function () {
   it("prints its help, and that of each command", async () => {
     const { status, stdout } = tsbuild("--help");
     equal(status, 0);
-    for (const { name, summary, load } of COMMANDS) {
+    for (const { name, summary } of COMMANDS)
       ok(stdout.includes(`  ${name} `) && stdout.includes(summary), name);
+    for (const { name, summary, load } of [...COMMANDS, ...IMAGE_COMMANDS]) {
       const { command } = await load();
       const help = commandHelp({ ...command.flags, name, summary });
       ok(help.startsWith(`Usage:  tsbuild ${name}`), name);
