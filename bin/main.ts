@@ -94,7 +94,7 @@ async function main(args: readonly string[], signals: Signals): Promise<number> 
     const words = resolveAlias(top.positionals);
     const [name] = words;
     if (top.bool("version")) return await runCommand(entryOf("version"), [], signals.signal);
-    if (name === undefined || (name === "help" && words.length === 1)) {
+    if (name === undefined || (name === "help" && (words[1] ?? "-").startsWith("-"))) {
       process.stdout.write(topHelp());
       return name === undefined && !top.bool("help") && args.length > 0 ? 1 : 0;
     }

@@ -112,6 +112,23 @@ describe("the command", function () {
       stdout: "",
       stderr: "ERROR: unknown command: tsbuild bulid\nhint: did you mean 'tsbuild build'?\n",
     });
+    deepEqual(tsbuild("verify-attestation", "x"), {
+      status: 1,
+      stdout: "",
+      stderr:
+        "ERROR: unknown command: tsbuild verify-attestation\nhint: use 'tsbuild verify-signature --type TYPE'\n",
+    });
+    match(tsbuild("image", "list-tags", "x").stderr, /^hint: use 'tsbuild image ls-remote'$/m);
+    match(tsbuild("image", "copy", "--all", "a", "b").stderr, /^hint: all platforms are copied unless/m);
+    match(
+      tsbuild("image", "copy", "docker://a", "dir:/b").stderr,
+      /^hint: dir: is not supported; use oci:PATH$/m,
+    );
+    match(
+      tsbuild("sign", "--key", "k", "--allow-http-registry", "a").stderr,
+      /^hint: use --insecure-registry HOST$/m,
+    );
+    equal(tsbuild("help", "--help").stdout, tsbuild("--help").stdout);
     deepEqual(tsbuild("build", "--taget", "x", "."), {
       status: 1,
       stdout: "",
