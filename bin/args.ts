@@ -38,6 +38,8 @@ export interface CommandFlags {
   readonly positionals: { readonly min: number; readonly max: number | null };
   /** Flags end at the first positional (run: the rest belongs to the command in the image). */
   readonly stopsAtPositional?: boolean;
+  /** Flags that similar tools have and this command has not, by name or single letter, with what to do instead: hints of errors. */
+  readonly elsewhere?: Readonly<Record<string, string>>;
   /** Exit code for a wrong command line: docker run has 125, all others 1. */
   readonly usageExitCode?: number;
 }
@@ -168,6 +170,9 @@ function unknownFlag(rawName: string, flags: readonly FlagSpec[], spec: CommandS
   const message = rawName.startsWith("--")
     ? `unknown flag: ${rawName}`
     : `unknown shorthand flag: '${rawName.slice(1)}' in ${rawName}`;
+  const name = rawName.replace(/^-+/, "");
+  if (spec.elsewhere !== undefined && Object.hasOwn(spec.elsewhere, name))
+    return usage(spec, message, spec.elsewhere[name]);
   const near = rawName.startsWith("--")
     ? nearest(
         rawName.slice(2),

@@ -4,9 +4,16 @@ import { resolve } from "node:path";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Subject } from "./engine/compare/contract.ts";
 
-/** "oci-layout://PATH[:TAG|@DIGEST]", "docker://NAME" (in a registry), a path that begins with "/", "./" or "../", else an image of the store
+/** "oci-layout://PATH[:TAG|@DIGEST]" or "oci:PATH[:TAG]", "docker://NAME" (in a registry), "local:NAME" (in the store), an archive as
+ *  "oci-archive:FILE" or "docker-archive:FILE", a path that begins with "/", "./" or "../", else an image of the store
  *  or a registry. Throws USAGE. */
 export function parseSubject(text: string, cwd: string): Subject {
+  const [, short, place = ""] = /^(local|oci|oci-archive|docker-archive):(?!\/\/)(.*)$/s.exec(text) ?? [];
+  if (short === "oci") return { ...parseSubject(`oci-layout://${place}`, cwd), shown: text };
+  if (short !== undefined && place !== "")
+    return short === "local"
+      ? { kind: "image", shown: text, reference: place, from: "store" }
+      : { kind: "path", shown: text, path: resolve(cwd, place) };
   const [, scheme, rest = ""] = /^([a-z][a-z-]*):\/\/(.*)$/s.exec(text) ?? [];
   switch (scheme) {
     case undefined:

@@ -116,7 +116,14 @@ export function findingLines({
   files,
   detail,
 }: Finding): string[] {
-  const where = step === null ? (layer === null ? "the image config" : `layer ${layer}`) : stepName(step);
+  const where =
+    step !== null
+      ? stepName(step)
+      : layer !== null
+        ? `layer ${layer}`
+        : files.length > 0
+          ? "files of no step"
+          : "the image config";
   const shown = files.slice(0, 3).map((file) => `/${cleanText(file)}`);
   const rest = files.length - shown.length;
   return [

@@ -28,6 +28,19 @@ const TOP: CommandSpec = {
   stopsAtPositional: true,
 };
 
+/** Commands of docker, skopeo and cosign, with those that do the same here. */
+const OF_OTHER_TOOLS: readonly (readonly [string, string])[] = [
+  ["attest", "'tsbuild build --attest …', and 'tsbuild sign --attest' to sign it"],
+  ["copy", "'tsbuild image copy'"],
+  ["delete", "'tsbuild image rm-remote'"],
+  ["list-tags", "'tsbuild image ls-remote'"],
+  ["ls", "'tsbuild images'"],
+  ["manifest", "'tsbuild imagetools create' or 'tsbuild imagetools inspect'"],
+  ["tree", "'tsbuild image tree'"],
+  ["triangulate", "'tsbuild image ls-remote': signatures have the tag sha256-DIGEST.sig"],
+  ["verify-attestation", "'tsbuild verify-signature --type TYPE'"],
+];
+
 /** Streams that took no more of what we have to say. */
 const broken = new Set<NodeJS.WriteStream>();
 for (const stream of [process.stdout, process.stderr]) {
@@ -81,7 +94,7 @@ async function main(args: readonly string[], signals: Signals): Promise<number> 
     const words = resolveAlias(top.positionals);
     const [name] = words;
     if (top.bool("version")) return await runCommand(entryOf("version"), [], signals.signal);
-    if (name === undefined || (name === "help" && words.length === 1)) {
+    if (name === undefined || (name === "help" && (words[1] ?? "-").startsWith("-"))) {
       process.stdout.write(topHelp());
       return name === undefined && !top.bool("help") && args.length > 0 ? 1 : 0;
     }
@@ -152,8 +165,14 @@ function entryOf(name: string): CommandEntry {
     name,
     COMMANDS.map((candidate) => candidate.name),
   );
+  const elsewhere = new Map(OF_OTHER_TOOLS).get(name);
   throw new BuildError("USAGE", `unknown command: tsbuild ${name}`, {
-    hint: near === null ? "see 'tsbuild --help'" : `did you mean 'tsbuild ${near}'?`,
+    hint:
+      elsewhere !== undefined
+        ? `use ${elsewhere}`
+        : near === null
+          ? "see 'tsbuild --help'"
+          : `did you mean 'tsbuild ${near}'?`,
   });
 }
 

@@ -1,5 +1,6 @@
 // Ctrl-C and similar signals: the first cancels and waits for a limited time; the second exits at once.
 
+import { setMaxListeners } from "node:events";
 import { constants } from "node:os";
 
 export interface Signals {
@@ -25,6 +26,7 @@ const NAMES = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 /** Listens for SIGINT, SIGTERM and SIGHUP until the process ends. */
 export function listenForSignals(): Signals {
   const controller = new AbortController();
+  setMaxListeners(0, controller.signal); // all that goes on, in several stores with `verify`
   let first: (typeof NAMES)[number] | null = null;
   const codeOf = (name: (typeof NAMES)[number]): number => 128 + constants.signals[name];
 

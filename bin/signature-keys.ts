@@ -13,6 +13,17 @@ const PASSWORD_MAX_BYTES = 4096;
 /** Of cosign, that others keep keys in. */
 const ELSEWHERE = /^(?:awskms|gcpkms|azurekms|hashivault|k8s|kms|pkcs11|gitlab|github):\/\//;
 
+/** Flags about registries that cosign has, with what to do instead. */
+export const REGISTRY_FLAGS_OF_COSIGN: Readonly<Record<string, string>> = {
+  "allow-insecure-registry": "use --insecure-registry HOST",
+  "allow-http-registry": "use --insecure-registry HOST",
+  "registry-username": "use 'tsbuild login'",
+  "registry-password": "use 'tsbuild login'",
+  "registry-token": "use 'tsbuild login'",
+  "registry-cacert": "use --cert-dir DIR",
+  "k8s-keychain": "use 'tsbuild login'",
+};
+
 export const PASSWORD_FILE_FLAG: FlagSpec = {
   name: "password-file",
   kind: "string",

@@ -18,7 +18,7 @@ export interface NamedPlace {
 
 /** Opens places of images; the caller disposes it. */
 export interface SignaturePlaces extends AsyncDisposable {
-  /** `text`: a reference, or oci-layout://PATH[:tag][@digest]. Throws REFERENCE_INVALID, IMAGE_UNKNOWN and as openLayout. */
+  /** `text`: a reference, or docker://NAME or oci-layout://PATH[:tag][@digest] (also oci:PATH, oci-archive:FILE). Throws USAGE, REFERENCE_INVALID, IMAGE_UNKNOWN and as openLayout. */
   open(text: string): Promise<NamedPlace>;
 }
 
@@ -77,8 +77,13 @@ export function openSignaturePlaces({ config, cwd, signal }: CommandContext): Si
 
   return {
     open(text) {
-      const layout = /^oci-layout:\/\/(.*)$/s.exec(text)?.[1];
-      return layout === undefined ? ofRegistry(text) : ofLayout(layout, text);
+      const layout = /^oci(?:-layout|-archive)?:(?:\/\/)?(.*)$/s.exec(text)?.[1];
+      if (layout !== undefined) return ofLayout(layout, text);
+      if (/^\.{0,2}\//.test(text))
+        throw new BuildError("USAGE", `${text}: the name of an image is expected, not a path`, {
+          hint: `for an OCI layout write oci-layout://${text}`,
+        });
+      return ofRegistry(text.replace(/^docker(?:-image)?:\/\//, ""));
     },
     async [Symbol.asyncDispose]() {
       registry?.close();

@@ -339,6 +339,7 @@ const PATH_CALLS: Readonly<Record<string, readonly string[]>> = {
     "bin/local-build.ts",
     "bin/commands/image/append.ts",
     "bin/engine/images/change.ts", // tars that become layers
+    "bin/commands/diff.ts",
     "bin/commands/verify.ts",
     "bin/engine/context-files.ts", // says only where a path leads
     "bin/context-source.ts",

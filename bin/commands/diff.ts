@@ -1,5 +1,6 @@
 // tsbuild diff: what differs between two images, archives or directories, and why. Exit codes as of diff(1): 0 the same, 1 different, 2 trouble.
 
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
 import { parseSubject } from "../compare-subject.ts";
@@ -58,7 +59,14 @@ export const command: Command = {
     const found = await transfer("Comparing", mode, context, (engine, options) =>
       engine.compare(request, options),
     );
-    if (found === null) return 2;
+    if (found === null) {
+      const path = flags.positionals.find(
+        (text) => /^\w[^:]*$/.test(text) && existsSync(resolve(context.cwd, text)),
+      );
+      if (path !== undefined)
+        context.complain(`hint: ${path} was taken for an image; for the path write ./${path}\n`);
+      return 2;
+    }
     if (!flags.bool("quiet")) await writeReport(await renderAs(format, found), flags.one("output"), context);
     return found.same ? 0 : 1;
   },

@@ -5,6 +5,14 @@ import { nearest } from "../../solver/graph/nearest.ts";
 import type { Command } from "../command.ts";
 import { IMAGE_COMMANDS } from "../image-commands.ts";
 
+/** Commands of skopeo, crane and regctl, with those that do the same here. */
+const OF_OTHER_TOOLS: readonly (readonly [string, string])[] = [
+  ["delete", "rm-remote"],
+  ["list-tags", "ls-remote"],
+  ["manifest", "inspect --raw"],
+  ["mutate", "annotate"],
+];
+
 /** The command that only names others. */
 export function groupCommand(group: string, also: readonly string[]): Command {
   const own = IMAGE_COMMANDS.filter((command) => command.name.startsWith(`${group} `));
@@ -25,9 +33,15 @@ export function groupCommand(group: string, also: readonly string[]): Command {
     },
     async run({ positionals: [name] }, { print }) {
       if (name !== undefined) {
+        const renamed = new Map(OF_OTHER_TOOLS).get(name);
         const near = nearest(name, [...words, ...also]);
         throw new BuildError("USAGE", `unknown command: tsbuild ${group} ${name}`, {
-          hint: near === null ? `see 'tsbuild ${group} --help'` : `did you mean 'tsbuild ${group} ${near}'?`,
+          hint:
+            renamed !== undefined
+              ? `use 'tsbuild image ${renamed}'`
+              : near === null
+                ? `see 'tsbuild ${group} --help'`
+                : `did you mean 'tsbuild ${group} ${near}'?`,
         });
       }
       print([`Usage:  tsbuild ${group} COMMAND`, "", ...details, ""].join("\n"));

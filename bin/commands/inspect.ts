@@ -1,5 +1,6 @@
 // tsbuild inspect: images in the format of docker's "image inspect".
 
+import { BuildError } from "../../solver/graph/error.ts";
 import { withStore } from "../local-store.ts";
 import type { Store } from "../../cache/contract.ts";
 import type { Command } from "../command.ts";
@@ -14,6 +15,11 @@ export const command: Command = {
     ],
   },
   async run(flags, { config, print }) {
+    const elsewhere = flags.positionals.find((name) => /^[a-z-]+:\/\//.test(name));
+    if (elsewhere !== undefined)
+      throw new BuildError("USAGE", `${elsewhere}: inspect shows images of the local store`, {
+        hint: `use 'tsbuild image inspect ${elsewhere}'`,
+      });
     const found = await withStore(config, async (store) => {
       const described: Record<string, unknown>[] = [];
       for (const name of flags.positionals) described.push(...(await describe(store, name)));

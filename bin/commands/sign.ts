@@ -2,7 +2,12 @@
 
 import { BuildError } from "../../solver/graph/error.ts";
 import { REGISTRY_FLAGS } from "../flags-registry.ts";
-import { PASSWORD_FILE_FLAG, readAnnotations, readSigningKey } from "../signature-keys.ts";
+import {
+  PASSWORD_FILE_FLAG,
+  readAnnotations,
+  readSigningKey,
+  REGISTRY_FLAGS_OF_COSIGN,
+} from "../signature-keys.ts";
 import { openSignaturePlaces } from "../signature-place.ts";
 import type { Command } from "../command.ts";
 
@@ -10,6 +15,12 @@ export const command: Command = {
   flags: {
     usage: "[OPTIONS] IMAGE [IMAGE...]",
     positionals: { min: 1, max: null },
+    elsewhere: {
+      ...REGISTRY_FLAGS_OF_COSIGN,
+      "registry-referrers-mode": "use --referrers",
+      upload: "signatures go where the image is; for a place of your own, sign an OCI layout",
+      "output-signature": "signatures go where the image is; for a place of your own, sign an OCI layout",
+    },
     flags: [
       { name: "key", kind: "string", value: "file", help: "Private key: a file in PEM, or env://NAME" },
       PASSWORD_FILE_FLAG,
@@ -22,7 +33,11 @@ export const command: Command = {
       },
       { name: "attest", kind: "bool", help: "Also sign the attestations of the image" },
       { name: "recursive", short: "r", kind: "bool", help: "Also sign each image of an index" },
-      { name: "referrers", kind: "bool", help: "As OCI artifacts that refer to the image, not by tags" },
+      {
+        name: "referrers",
+        kind: "bool",
+        help: "Store signatures as OCI referrers of the image, not under tags",
+      },
       {
         name: "sign-container-identity",
         kind: "string",

@@ -9,7 +9,7 @@ import type { ParsedFlags } from "../args.ts";
 import { REGISTRY_FLAGS } from "../flags-registry.ts";
 import { asksForIdentity, BUNDLE_FLAGS, bundleVerifier, readBundles } from "../verify-bundle.ts";
 import { cleanText } from "../log-text.ts";
-import { readAnnotations, readVerifyingKeys } from "../signature-keys.ts";
+import { readAnnotations, readVerifyingKeys, REGISTRY_FLAGS_OF_COSIGN } from "../signature-keys.ts";
 import { type NamedPlace, openSignaturePlaces } from "../signature-place.ts";
 import type { Command, CommandContext } from "../command.ts";
 
@@ -31,6 +31,16 @@ export const command: Command = {
   flags: {
     usage: "[OPTIONS] IMAGE [IMAGE...]",
     positionals: { min: 1, max: null },
+    elsewhere: {
+      ...REGISTRY_FLAGS_OF_COSIGN,
+      o: "leave it out: the output is JSON",
+      output: "leave it out: the output is JSON",
+      offline: "leave it out: no service is asked",
+      "private-infrastructure": "leave it out: with --key no log is asked",
+      "check-claims": "leave it out: digests and annotations are checked always",
+      "experimental-oci11": "leave it out: referrers are read always",
+      "rekor-url": "no log is asked: use --bundle and --trusted-root",
+    },
     flags: [
       {
         name: "key",

@@ -44,10 +44,20 @@ const CARRIED: ReadonlySet<string> = new Set([
   ],
 ]);
 
+const LOCKED = "give the image that was built with the lock file: tsbuild verify IMAGE PATH";
+
 export const command: Command = {
   flags: {
     usage: "[OPTIONS] PATH | URL | IMAGE [PATH | URL]",
     positionals: { min: 1, max: 2 },
+    elsewhere: {
+      q: "use --progress quiet for the report without logs",
+      quiet: "use --progress quiet for the report without logs",
+      lock: LOCKED,
+      locked: LOCKED,
+      t: "leave it out: neither image is kept",
+      tag: "leave it out: neither image is kept",
+    },
     usageExitCode: 2,
     flags: [
       ...REGISTRY_FLAGS,
@@ -143,10 +153,15 @@ async function verify(flags: ParsedFlags, context: CommandContext): Promise<Veri
       { flags, image, context: image === null ? first : second },
       { ...context, emit },
     );
+    const announce = (text: string): void => {
+      if (mode === "auto" || mode === "plain" || mode === "tty") context.complain(`=== ${text}\n`);
+    };
+    if (image === null) announce("first build");
     const found = await verifyBuild(engine, asked.request, image, {
       ...{ config, signal, emit, session: asked.session, varied: asked.varied },
       async onSecond() {
         display.finish();
+        announce(image === null ? "second build, in other conditions" : "build to compare with the image");
         display = await open();
       },
       onSource: (source) => void sources.set(source.file, source),

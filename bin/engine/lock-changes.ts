@@ -5,6 +5,9 @@ import { BuildError, printable } from "../../solver/graph/error.ts";
 import { nearest } from "../../solver/graph/nearest.ts";
 import type { Lock, LockedImage } from "./lock.ts";
 
+/** Entries that an error lists. */
+const NAMES_SHOWN = 5;
+
 export interface LockChange {
   readonly key: string;
   /** Digest, checksum or commit; null: there was none, or there is none any more. */
@@ -89,10 +92,20 @@ function isNamed(key: string, name: string, isImage: boolean): boolean {
   }
 }
 
+/** The first names of a list that may be long. */
+function listed(names: readonly string[]): string {
+  const more = names.length - NAMES_SHOWN;
+  if (names.length === 0) return "no image";
+  return `${names.slice(0, NAMES_SHOWN).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
+}
+
 function unknownName(name: string, lock: Lock, file: string): BuildError {
   const short = [...lock.images.keys()].map((key) => familiarReference(parseReference(key)));
   const near = nearest(name, [...short, ...lock.urls.keys(), ...lock.git.keys()]);
   return new BuildError("USAGE", `${JSON.stringify(printable(name))} is not in the lock file ${file}`, {
-    hint: near === null ? "what a Dockerfile names anew is added without a name" : `did you mean ${near}?`,
+    hint:
+      near === null
+        ? `it lists ${listed(short)}; what a Dockerfile names anew is added without a name`
+        : `did you mean ${near}?`,
   });
 }

@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { COMMANDS, resolveAlias } from "../../bin/commands.ts";
+import { IMAGE_COMMANDS } from "../../bin/image-commands.ts";
 import { commandHelp } from "../../bin/args.ts";
 import { readConfig } from "../../bin/config.ts";
 import { openStore } from "../../cache/store.ts";
@@ -65,8 +66,9 @@ describe("the command", function () {
   it("prints its help, and that of each command", async () => {
     const { status, stdout } = tsbuild("--help");
     equal(status, 0);
-    for (const { name, summary, load } of COMMANDS) {
+    for (const { name, summary } of COMMANDS)
       ok(stdout.includes(`  ${name} `) && stdout.includes(summary), name);
+    for (const { name, summary, load } of [...COMMANDS, ...IMAGE_COMMANDS]) {
       const { command } = await load();
       const help = commandHelp({ ...command.flags, name, summary });
       ok(help.startsWith(`Usage:  tsbuild ${name}`), name);
@@ -110,6 +112,23 @@ describe("the command", function () {
       stdout: "",
       stderr: "ERROR: unknown command: tsbuild bulid\nhint: did you mean 'tsbuild build'?\n",
     });
+    deepEqual(tsbuild("verify-attestation", "x"), {
+      status: 1,
+      stdout: "",
+      stderr:
+        "ERROR: unknown command: tsbuild verify-attestation\nhint: use 'tsbuild verify-signature --type TYPE'\n",
+    });
+    match(tsbuild("image", "list-tags", "x").stderr, /^hint: use 'tsbuild image ls-remote'$/m);
+    match(tsbuild("image", "copy", "--all", "a", "b").stderr, /^hint: all platforms are copied unless/m);
+    match(
+      tsbuild("image", "copy", "docker://a", "dir:/b").stderr,
+      /^hint: dir: is not supported; use oci:PATH$/m,
+    );
+    match(
+      tsbuild("sign", "--key", "k", "--allow-http-registry", "a").stderr,
+      /^hint: use --insecure-registry HOST$/m,
+    );
+    equal(tsbuild("help", "--help").stdout, tsbuild("--help").stdout);
     deepEqual(tsbuild("build", "--taget", "x", "."), {
       status: 1,
       stdout: "",

@@ -13,7 +13,7 @@ export const command: Command = {
       {
         name: "annotation",
         kind: "list",
-        help: "Annotation; TARGET is index, manifest[PLATFORM] or manifest-descriptor[PLATFORM] (default: manifest)",
+        help: "Of TARGET index, manifest[PLATFORM] (default) or manifest-descriptor[PLATFORM]",
       },
       { name: "tag", short: "t", kind: "string", help: "Where the new image goes (default: the same place)" },
     ],
@@ -34,7 +34,7 @@ export const command: Command = {
     if (done === null) return 1;
     if (done.dropped > 0)
       context.complain(
-        `WARNING: ${done.dropped} attestations were left out: they are about the image without the annotations\n`,
+        `WARNING: attestations left out: ${done.dropped}; they are about the image without the annotations\n`,
       );
     context.print(`${done.descriptor.digest}\n`);
     return 0;

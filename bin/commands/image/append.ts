@@ -59,7 +59,7 @@ export const command: Command = {
     if (done === null) return 1;
     if (done.dropped > 0)
       context.complain(
-        `WARNING: ${done.dropped} attestations were left out: they are about the image without the new layers\n`,
+        `WARNING: attestations left out: ${done.dropped}; they are about the image without the new layers\n`,
       );
     context.print(`${done.descriptor.digest}\n`);
     return 0;

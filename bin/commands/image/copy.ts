@@ -11,17 +11,37 @@ import {
 } from "../../image-command.ts";
 import type { Command } from "../../command.ts";
 
+const INSECURE = "name registries without TLS, or with an untrusted certificate: --insecure-registry HOST";
+const ALL = "all platforms are copied unless --platform is given";
+/** Flags of `skopeo copy`. */
+const OF_SKOPEO = {
+  a: ALL,
+  all: ALL,
+  "multi-arch": ALL,
+  "src-tls-verify": INSECURE,
+  "dest-tls-verify": INSECURE,
+  "tls-verify": INSECURE,
+  "preserve-digests": "leave it out: digests are kept always",
+  digestfile: "the digest is printed to standard output: redirect it",
+  format: "leave it out: manifests are copied as they are",
+  "src-creds": "use 'tsbuild login'",
+  "dest-creds": "use 'tsbuild login'",
+  "sign-by-sigstore-private-key": "use 'tsbuild sign' after the copy",
+  "remove-signatures": "leave it out: signatures are copied with --referrers only",
+};
+
 export const command: Command = {
   flags: {
     usage: "[OPTIONS] SOURCE DESTINATION",
     positionals: { min: 2, max: 2 },
+    elsewhere: OF_SKOPEO,
     flags: [
       ...IMAGE_FLAGS,
       platformFlag("Copy this platform alone; several: an index of these (default: all)"),
       {
         name: "referrers",
         kind: "bool",
-        help: "Copy signatures and other artifacts about the image, too (OCI referrers, tags of cosign)",
+        help: "Also copy signatures and other artifacts about the image",
       },
       { name: "quiet", short: "q", kind: "bool", help: "Print nothing but the digest" },
     ],
@@ -41,7 +61,7 @@ export const command: Command = {
     const isArchiveOut = to.kind === "archive" && to.path === null;
     if (!flags.bool("quiet"))
       context.complain(
-        `${moved} blobs copied (${humanSize(movedBytes)}), ${mounted} mounted, ${existing} were there${referrers === 0 ? "" : `; ${referrers} artifacts about it`}\n`,
+        `${moved} blobs copied (${humanSize(movedBytes)}), ${mounted} mounted, ${existing} there already${referrers === 0 ? "" : `; ${referrers} artifacts about it`}\n`,
       );
     (isArchiveOut ? context.complain : context.print)(`${descriptor.digest}\n`);
     return 0;

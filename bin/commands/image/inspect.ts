@@ -20,7 +20,7 @@ export const command: Command = {
         kind: "optional",
         value: "count",
         initial: String(FILES_DEFAULT),
-        help: "Show the largest files, and those that later layers replaced or deleted",
+        help: "Show the largest files, and what later layers replaced or deleted",
       },
       { name: "format", short: "f", kind: "string", help: 'Format output: "json" or a Go template' },
       { name: "layers", kind: "bool", help: "Show what each step added" },

@@ -119,6 +119,6 @@ export const CLASSES: Readonly<Record<CauseClass, ClassText>> = {
   },
   unknown: {
     title: "not recognised",
-    proposal: "Run the step twice by hand and compare the file; its bytes are shown above.",
+    proposal: "Look at the values above; run the step twice by hand if they do not say it.",
   },
 };

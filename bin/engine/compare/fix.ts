@@ -107,10 +107,14 @@ function replaced(
 const TAR_FLAGS = "--sort=name --mtime=@${SOURCE_DATE_EPOCH:-0} --owner=0 --group=0 --numeric-owner";
 
 /** Creating archives: "tar cf", "tar -czf". */
-const sortedTar: Fixer = (text) =>
-  text.includes("--sort=name")
-    ? null
-    : replaced(text, String.raw`tar\s+-?([a-zA-Z]*c[a-zA-Z]*)\b`, (_, flags) => `tar ${TAR_FLAGS} -${flags}`);
+const sortedTar: Fixer = (text) => {
+  if (text.includes(TAR_FLAGS)) return { text }; // for another cause of the same step
+  if (text.includes("--sort=name")) return null;
+  const remedy = replaced(text, String.raw`tar\s+-?([a-zA-Z]*c[a-zA-Z]*)\b`, (match, flags = "") =>
+    flags.includes("c") ? `tar ${TAR_FLAGS} -${flags}` : match,
+  );
+  return remedy === null ? null : { ...remedy, before: ["ARG SOURCE_DATE_EPOCH"] };
+};
 
 const REMOVED: readonly { readonly within: RegExp; readonly path: string }[] = [
   { within: /^var\/lib\/apt\/lists(?:\/|$)/, path: "/var/lib/apt/lists/*" },

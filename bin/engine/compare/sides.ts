@@ -211,7 +211,9 @@ function kindOf(path: string): "layout" | "directory" | "file" {
   try {
     fd = openGiven(path);
   } catch (cause) {
-    throw new BuildError("CONTEXT_MISSING", `cannot open ${path}: ${(cause as Error).message}`, { cause });
+    const isMissing = (cause as NodeJS.ErrnoException).code === "ENOENT";
+    const why = isMissing ? "no such file or directory" : (cause as Error).message;
+    throw new BuildError("CONTEXT_MISSING", `cannot open ${path}: ${why}`, { cause });
   }
   try {
     const stat = fstatSync(fd);

@@ -13,6 +13,7 @@ export function parseImageAddress(text: string, cwd: string): ImageAddress {
   const [, scheme, slashes, rest = ""] = SCHEMES.exec(text) ?? [];
   switch (scheme) {
     case undefined:
+      refuseOtherPlaces(text);
       return { kind: "name", name: text, text };
     case "docker":
     case "docker-image":
@@ -40,6 +41,21 @@ export function parseImageAddress(text: string, cwd: string): ImageAddress {
       return { kind: "archive", format, path: path === "-" ? null : resolve(cwd, path), name, text };
     }
   }
+}
+
+/** Paths, and transports of containers/image that are not ones of ours. Throws USAGE. */
+function refuseOtherPlaces(text: string): void {
+  const [, other] = /^(dir|containers-storage|docker-daemon|sif|tarball|ostree):/.exec(text) ?? [];
+  if (other === "dir" || (other !== undefined && /^[^:]*:.*[:/]/.test(text)))
+    throw invalid(
+      text,
+      `${other}: is not supported; use ${other === "docker-daemon" || other === "containers-storage" ? "docker-archive:FILE and 'docker load' or 'podman load'" : "oci:PATH"}`,
+    );
+  if (/^\.{0,2}\//.test(text))
+    throw invalid(
+      text,
+      `for a directory write oci:${text}, for a file oci-archive:${text} or docker-archive:${text}`,
+    );
 }
 
 /** The same, but a plain name is one of a registry, whatever the local store has. */

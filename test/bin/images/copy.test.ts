@@ -22,7 +22,7 @@ describe("image copy", () => {
     const before = (await registry.requests()).length;
     const first = await run(app, `${registry.host}/elsewhere/app:2`);
     assert.equal(first.stdout, `${digest}\n`);
-    assert.match(first.stderr, /^0 blobs copied \(0B\), \d+ mounted, 0 were there$/m);
+    assert.match(first.stderr, /^0 blobs copied \(0B\), \d+ mounted, 0 there already$/m);
     assert.equal(digestOfText(raw(`docker://${registry.host}/elsewhere/app:2`)), digest);
     const during = (await registry.requests()).slice(before);
     assert.deepEqual(

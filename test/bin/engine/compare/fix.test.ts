@@ -48,7 +48,7 @@ describe("patches of Dockerfiles", () => {
     [
       "member-order",
       "RUN tar czf x.tgz d",
-      "RUN tar --sort=name --mtime=@${SOURCE_DATE_EPOCH:-0} --owner=0 --group=0 --numeric-owner -czf x.tgz d",
+      "ARG SOURCE_DATE_EPOCH\nRUN tar --sort=name --mtime=@${SOURCE_DATE_EPOCH:-0} --owner=0 --group=0 --numeric-owner -czf x.tgz d",
     ],
     ["python-bytecode", "RUN pip install x", "ARG PYTHONDONTWRITEBYTECODE=1\nRUN pip install x"],
     ["locale", "RUN date +%Z > f", "ARG TZ=UTC\nRUN date +%Z > f", ["f"], 'time zone: "UTC" and "VFY"'],
@@ -67,6 +67,18 @@ describe("patches of Dockerfiles", () => {
     ],
     ["log-file", "RUN x", "RUN x && rm -rf /var/log/*", ["var/log/apt/term.log"]],
   ];
+  it("counts one change of tar for all causes it is for, and leaves tars that are read", async () => {
+    const created = "FROM base\nRUN tar czf x.tgz d\n";
+    const both = [
+      finding(2, "member-order"),
+      finding(2, "file-times", ["f"], '"./" in the tar has another time'),
+    ];
+    const { left } = await proposeFixes({ name: "Dockerfile", text: created, target: null }, both);
+    assert.deepEqual(left, []);
+    const read = "FROM base\nRUN tar -C /d -xzf x.tgz\n";
+    const { patch } = await proposeFixes({ name: "Dockerfile", text: read, target: null }, both);
+    assert.equal(patch, "");
+  });
   for (const [cause, before, after, files, detail] of cases)
     it(`are made for ${cause}: ${before.split("\n")[0]}`, async () => {
       const around = (text: string): string => `FROM base\n# first\n${text}\nCMD ["x"]\n`;
@@ -97,7 +109,7 @@ describe("patches of Dockerfiles", () => {
       ["RUN x # why", finding(2, "log-file", ["var/log/x"])],
       ["RUN x", finding(2, "package-state", ["var/lib/dpkg/status"])],
       ["RUN echo update-date", finding(2, "date-text")],
-      ["COPY x /x", finding(2, "file-times")],
+      ["COPY x /x", finding(2, "file-times", ["f"], '"./" in the tar has another time')],
     ] as const) {
       const text = `FROM base\n${line}\n`;
       assert.deepEqual(await fixed(text, one), { text, left: [one.class] }, line);
