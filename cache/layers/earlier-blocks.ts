@@ -2,7 +2,7 @@
 //
 // A block's bytes follow from its input, the dictionary before it, the level and the compressor. The index of a blob names each of its
 // blocks by the SHA-256 of its length, input and dictionary, so that a later blob of the same compressor takes equal blocks over, and has the
-// bytes it would have had without. 320 MB of which one file changed: 4.6 s of compression become 0.4 s of hashing and copying.
+// bytes it would have had without. 20,000 files of 290 MB in which one changed are packed in 1.1 s instead of 3.9: reading and hashing.
 
 import { createHash } from "node:crypto";
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
