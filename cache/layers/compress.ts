@@ -178,25 +178,44 @@ async function* inOrder(
   run: (input: Work) => Promise<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
   const { ledger, threads = availableParallelism() } = options;
-  const running: { readonly name: string | null; readonly result: Promise<Uint8Array> }[] = [];
+  // With names, which are made first, as many again are on their way.
+  const depth = ledger === undefined ? threads + 1 : 2 * threads + 2;
+  const running: Promise<Uint8Array>[] = [];
+  const names: Promise<string>[] = [];
   const next = async (): Promise<Uint8Array> => {
-    const { name, result } = running.shift() as (typeof running)[number];
-    const compressed = await result;
-    if (name !== null) ledger?.add(name, compressed);
+    const compressed = await (running.shift() as Promise<Uint8Array>);
+    const name = await names.shift();
+    if (name !== undefined) ledger?.add(name, compressed);
     return compressed;
   };
+  let before: Promise<string> | null = null;
   try {
     for (const input of inputs) {
-      const name = ledger?.name(input.data, input.dictionary) ?? null;
-      const earlier = name === null ? null : (ledger?.find(name) ?? null);
-      const result = earlier === null ? run(input) : Promise.resolve(earlier);
+      let result: Promise<Uint8Array>;
+      if (ledger === undefined) result = run(input);
+      else {
+        const digest = ledger.digest(input.data);
+        const name = nameOf(ledger, digest, input.dictionary === null ? null : before);
+        before = digest;
+        names.push(name);
+        result = name.then((known) => ledger.find(known) ?? run(input));
+      }
       // It may fail before its turn to be awaited: a rejection that nobody handles ends the process.
       result.catch(() => {});
-      running.push({ name, result });
-      if (running.length > threads + 1) yield await next();
+      running.push(result);
+      if (running.length > depth) yield await next();
     }
     while (running.length > 0) yield await next();
   } finally {
-    await Promise.allSettled(running.map(({ result }) => result)); // of a reader that left, or behind a failure
+    await Promise.allSettled(running); // of a reader that left, or behind a failure
   }
+}
+
+async function nameOf(
+  ledger: BlockLedger,
+  digest: Promise<string>,
+  before: Promise<string> | null,
+): Promise<string> {
+  const [own, other] = await Promise.all([digest, before]);
+  return ledger.name(own, other);
 }

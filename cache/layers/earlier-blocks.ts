@@ -1,10 +1,10 @@
 // Compressed blocks of an earlier blob, for a layer that is nearly the same: what a step wrote the last time it ran.
 //
 // A block's bytes follow from its input, the dictionary before it, the level and the compressor. The index of a blob names each of its
-// blocks by the SHA-256 of its length, input and dictionary, so that a later blob of the same compressor takes equal blocks over, and has the
+// blocks by the SHA-256 of its input and, since the end of that is its dictionary, of the block before, so that a later blob of the same compressor takes equal blocks over, and has the
 // bytes it would have had without. 20,000 files of 290 MB in which one changed are packed in 1.1 s instead of 3.9: reading and hashing.
 
-import { createHash } from "node:crypto";
+import { createHash, webcrypto } from "node:crypto";
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { crc32 } from "node:zlib";
 
@@ -22,13 +22,17 @@ export interface EarlierBlob extends BlockIndex {
 
 /** Name (SHA-256), bytes in the blob and their CRC-32 (both unsigned, little endian). */
 const ENTRY_BYTES = 40;
+/** A shorter block is hashed in less time than it takes to ask for it. */
+const POOL_MIN_BYTES = 128 << 10;
 /** Blocks of one index: 8 GiB of gzip. What comes later is compressed again. */
 export const INDEX_BLOCKS_MAX = 8192;
 
 /** Where blocks are looked up, and written down in the order of the new blob. */
 export interface BlockLedger {
-  /** The block's name. */
-  name(data: Uint8Array, dictionary: Uint8Array | null): string;
+  /** What names are made of: the digest of a block's input. */
+  digest(data: Uint8Array): Promise<string>;
+  /** The name of a block; `before`: the digest of the block that its dictionary ends; null: it has none. */
+  name(digest: string, before: string | null): string;
   /** The compressed block; null: no earlier blob has it, or it cannot be read as it was written. */
   find(name: string): Uint8Array | null;
   /** Says that the next block of the new blob is this one. */
@@ -74,11 +78,16 @@ export class EarlierBlocks implements BlockLedger, Disposable {
     }
   }
 
-  name(data: Uint8Array, dictionary: Uint8Array | null): string {
-    // The length keeps a block that begins a blob apart from a shorter one whose dictionary continues it.
-    const hash = createHash("sha256").update(`${data.length} `).update(data);
-    if (dictionary !== null) hash.update(dictionary);
-    return hash.digest("binary");
+  async digest(data: Uint8Array): Promise<string> {
+    if (data.length < POOL_MIN_BYTES) return createHash("sha256").update(data).digest("binary");
+    // On libuv's pool: the thread that reads and packs has the digest of the tar to make meanwhile.
+    return Buffer.from(await webcrypto.subtle.digest("SHA-256", data)).toString("latin1");
+  }
+
+  name(digest: string, before: string | null): string {
+    return before === null
+      ? digest
+      : createHash("sha256").update(before, "latin1").update(digest, "latin1").digest("binary");
   }
 
   find(name: string): Uint8Array | null {

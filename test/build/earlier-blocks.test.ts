@@ -57,7 +57,8 @@ for (const account of accounts()) {
         const text = execFileSync("tar", ["-xOf", "-", "src/f150"], { input: tar }).toString();
         assert.equal(text, readFileSync(`${context}/src/f150`, "utf8"));
         const { stdout } = await shop.ok(["du", "--verbose"], { root: shop.at(`known${name}`) });
-        assert.match(stdout, /blocks of compressed layers/);
+        // zstd of this machine is as fast as blocks are found.
+        assert.equal(/blocks of compressed layers/.test(stdout), !flags.includes(",compression=zstd"));
       });
     }
   });

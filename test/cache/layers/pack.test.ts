@@ -233,10 +233,18 @@ for m in tarfile.open(sys.argv[1], errors="surrogateescape"):
   });
 
   describe("with blobs of earlier layers", () => {
-    it("a block and a shorter one whose dictionary continues it have different names", () => {
+    it("names a block by its bytes and by those before it", async () => {
       using blocks = new EarlierBlocks("any", 0, []);
-      const [first, rest] = [Buffer.from("the beginning "), Buffer.from("and the rest")];
-      assert.notEqual(blocks.name(Buffer.concat([first, rest]), null), blocks.name(first, rest));
+      const named = async (data: Buffer, before: Buffer | null): Promise<string> =>
+        blocks.name(await blocks.digest(data), before === null ? null : await blocks.digest(before));
+      const [first, rest] = [Buffer.alloc(200 << 10, "the beginning "), Buffer.from("and the rest")];
+      const names = await Promise.all([
+        ...[named(first, null), named(rest, null), named(Buffer.concat([first, rest]), null)],
+        ...[named(first, rest), named(rest, first)],
+      ]);
+      assert.equal(new Set(names).size, names.length);
+      const hex = createHash("sha256").update(first).digest("hex");
+      assert.equal(Buffer.from(await blocks.digest(first), "latin1").toString("hex"), hex);
     });
 
     const FILES = 600;
