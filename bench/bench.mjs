@@ -13,7 +13,7 @@ import { buildah, buildkit, docker, tsbuild } from "./builders.mjs";
 import { sample } from "./measure.mjs";
 import { describeMachine, table } from "./report.mjs";
 import { baseContexts, workloads } from "./rows.mjs";
-import { median, programPath, project, workDirectory } from "./support.mjs";
+import { programPath, project, wall, workDirectory } from "./support.mjs";
 
 const HELP = `Usage: npm run bench -- [options]
 
@@ -136,10 +136,6 @@ function ratios() {
     for (const [peer, theirs] of Object.entries(others))
       (all[name] ??= {})[peer] = Number((wall(ours) / wall(theirs)).toFixed(3));
   return all;
-}
-
-function wall(samples) {
-  return median(samples.map(({ ms }) => ms));
 }
 
 function compareWithKept() {

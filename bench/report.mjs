@@ -3,7 +3,7 @@
 import { execFileSync } from "node:child_process";
 import { cpus, release, totalmem } from "node:os";
 import { find } from "./builders.mjs";
-import { median } from "./support.mjs";
+import { median, wall } from "./support.mjs";
 
 /** The machine, the versions and the conditions. */
 export function describeMachine(builders, { rounds, scale, user, dir }) {
@@ -11,7 +11,7 @@ export function describeMachine(builders, { rounds, scale, user, dir }) {
   const versions = builders.map(({ name }) => versionOf(name)).filter((version) => version !== null);
   return [
     `${new Date().toISOString().slice(0, 10)}: ${cpus().length} x ${cpus()[0]?.model ?? "CPU"}, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, Linux ${release()}, ${fileSystem}, Node ${process.version}.`,
-    `${versions.join("; ")}.`,
+    versions.length === 0 ? "No peers." : `${versions.join("; ")}.`,
     `${rounds} rounds, interleaved; seconds: median (fastest to slowest); CPU of all processes; peak of memory, page cache included${scale === 1 ? "" : `; sizes and counts times ${scale}`}.`,
     `tsbuild runs as ${user ?? (process.getuid?.() === 0 ? "root" : "an ordinary user")}. Ratio: tsbuild's median over the other's.`,
   ].join("\n");
@@ -42,10 +42,6 @@ export function table(results, builders, names) {
     ];
   });
   return [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
-}
-
-function wall(samples) {
-  return median(samples.map(({ ms }) => ms));
 }
 
 function cell(samples) {

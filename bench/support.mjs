@@ -36,3 +36,8 @@ export function median(values) {
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
+
+/** Median of the wall clock of samples, in milliseconds. */
+export function wall(samples) {
+  return median(samples.map(({ ms }) => ms));
+}
