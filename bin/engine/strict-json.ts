@@ -23,7 +23,7 @@ const DEPTH_MAX = 16;
 // No part can match one text in two ways, so each takes linear time.
 const SPACE = /[ \t\r\n]*/y;
 // oxlint-disable-next-line no-control-regex -- they may not stand in a text of JSON
-const STRING = /"(?:[^"\\\u0000-\u001f]+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
+const STRING = /"[^"\\\u0000-\u001f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\u0000-\u001f]*)*"/y;
 const OTHER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null/y;
 
 /** Reads one value. Throws JsonFault. */

@@ -203,7 +203,7 @@ function proxyOf(value: unknown, wrong: Wrong): URL | null {
 /** "1m30s", as Go's time.ParseDuration takes it; NaN: no such text. */
 function millisecondsOf(value: unknown): number {
   const text = typeof value === "string" ? value : "";
-  if (!/^(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+$/.test(text)) return Number.NaN;
+  if (!/^(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+$/.test(text)) return Number.NaN;
   let total = 0;
   for (const [, count, unit = ""] of text.matchAll(/([\d.]+)([a-zµμ]+)/g))
     total += Number(count) * (UNITS[unit] as number);

@@ -3,10 +3,12 @@
 
 import { appendFileSync } from "node:fs";
 import { relative } from "node:path";
+import { Worker } from "node:worker_threads";
 import Mocha from "mocha";
 
 export default function reportAndCount(runner: Mocha.Runner, options: Mocha.MochaOptions): void {
   new Mocha.reporters.Spec(runner, options);
+  endWhoBlocks(runner);
   const file = process.env.TSBUILD_TALLY;
   if (file === undefined) return;
   runner.on("fail", (test, fault: Error) => {
@@ -24,5 +26,38 @@ export default function reportAndCount(runner: Mocha.Runner, options: Mocha.Moch
       if (of !== "") appendFileSync(file, `~ ${(ms / 1000).toFixed(1)} ${relative("dist", of)}\n`);
     const { passes = 0, failures = 0, pending = 0 } = runner.stats ?? {};
     appendFileSync(file, `${passes} ${failures} ${pending}\n`);
+  });
+}
+
+const BLOCKED_MAX_MS = 300_000;
+
+/** Mocha's timeouts need the thread that a test runs on. One that never gives it back is named, and ends the run, from another thread. */
+function endWhoBlocks(runner: Mocha.Runner): void {
+  const watch = new Worker(
+    `const { parentPort, workerData } = require("node:worker_threads");
+    const { appendFileSync, writeSync } = require("node:fs");
+    let timer;
+    parentPort.on("message", (title) => {
+      clearTimeout(timer);
+      timer = setTimeout(() => {
+        const words = title + ": blocks its thread without end";
+        writeSync(2, "\\n" + words + "\\n");
+        if (workerData.tally) appendFileSync(workerData.tally, "# " + words + "\\n");
+        process.kill(process.pid, "SIGKILL");
+      }, workerData.limitMs);
+    });`,
+    { eval: true, workerData: { tally: process.env.TSBUILD_TALLY, limitMs: BLOCKED_MAX_MS } },
+  );
+  watch.unref();
+  let title = "";
+  const tell = (): void => watch.postMessage(title);
+  const beat = setInterval(tell, 10_000).unref();
+  runner.on("test", (test) => {
+    title = test.titlePath().join(" / ");
+    tell();
+  });
+  runner.once("end", () => {
+    clearInterval(beat);
+    void watch.terminate();
   });
 }

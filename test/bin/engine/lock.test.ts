@@ -92,6 +92,11 @@ describe("a lock", () => {
     );
   });
 
+  it("is refused in linear time where a text has no end", () => {
+    for (const text of ["a", "\\\\", '\\"', "\\u0041"].map((part) => `{"${part.repeat(100_000)}`))
+      assert.throws(() => readJson(text), { message: /^expected a name, found "/, line: 1 });
+  });
+
   it("has a line for each value of its JSON", () => {
     const { value } = readJson('{\n"a": 1,\n\n"b": {\n  "c":\n2}}');
     const top = value as Map<string, JsonNode>;

@@ -171,6 +171,7 @@ describe("hosts.toml", () => {
     ['[header]\nx = "a\\nb"', 'header: "x" is not a valid header with a string or a list of strings'],
     ['[header]\nHost = "b"', 'header: "Host" cannot be set: tsbuild sets it itself'],
     ['dial_timeout = "soon"', 'dial_timeout: not a time like "5s"'],
+    [`dial_timeout = "${"00m".repeat(40)}!"`, 'dial_timeout: not a time like "5s"'],
     ['proxy = "socks5://p:1"', "proxy: socks5:// proxies are not supported, http:// ones are"],
     ['proxy = "p"', "proxy: not an address like http://HOST:PORT"],
   ] as const) {
