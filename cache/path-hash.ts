@@ -11,7 +11,9 @@ import { BuildError } from "../solver/graph/error.ts";
 import { hashOnThreads } from "./path-hash-pool.ts";
 import { type SelectedFile, shortContent } from "./selection-files.ts";
 import { bytesOf, pathTooLong, resolvePath, type TreeReader, type TreeStat } from "./tree.ts";
+import type { Fingerprint, SelectionMemory } from "./selection-memory.ts";
 import {
+  type CopySelector,
   type Entry,
   findMatches,
   type Match,
@@ -152,11 +154,24 @@ export async function selectDigestLive(
     readonly onHashed?: (path: string, stat: TreeStat, digest: Digest) => void;
     /** Told the bytes of all files that were picked as soon as they are known, and of those that were read when they were. */
     readonly onBytes?: (picked: number, read: number) => void;
-    /** Called with the digest; `files` lists what it covers. */
+    /** Called with the digest, if it was not remembered; `files` lists what it covers. */
     readonly onSelected?: (digest: Digest, files: () => readonly SelectedFile[]) => void;
+    /** Of the directory and these selectors; omitted: nothing is remembered. */
+    readonly memory?: SelectionMemory;
   },
 ): Promise<Digest> {
-  const plan = await inTurns(planSelection(tree, selectors), options.signal);
+  const { memory } = options;
+  if (memory?.hasOne === true) {
+    const seen = memory.start();
+    await inTurns(lookAt(tree, selectors, seen), options.signal);
+    const known = memory.find(seen);
+    if (known !== null) {
+      options.onBytes?.(seen.size, 0);
+      return known;
+    }
+  }
+  const seen = memory?.start();
+  const plan = await inTurns(planSelection(tree, selectors, seen), options.signal);
   const pending = pendingFiles(plan);
   const cost = pending.reduce((sum, { entry }) => sum + entry.stat.size + FILE_COST_BYTES, 0);
   options.signal.throwIfAborted();
@@ -180,6 +195,7 @@ export async function selectDigestLive(
   options.onBytes?.(0, read);
   const digest = await inTurns(foldPlan(tree, plan), options.signal);
   options.onSelected?.(digest, () => listPlan(plan));
+  if (seen !== undefined) memory?.put(seen, digest);
   return digest;
 }
 
@@ -257,21 +273,46 @@ export function readFailure(error: unknown): unknown {
 }
 
 /** Yields now and then, as foldPlan() does: a tree may have millions of names. */
-function* planSelection(tree: TreeReader, selectors: readonly Selector[]): Generator<void, Plan, undefined> {
+function* planSelection(
+  tree: TreeReader,
+  selectors: readonly Selector[],
+  seen?: Fingerprint,
+): Generator<void, Plan, undefined> {
   const plan: Plan[number][] = [];
   for (const selector of selectors) {
     const matches: Plan[number]["matches"][number][] = [];
     for (const match of matchesOf(tree, selector)) {
       const entries: Planned[] = [];
-      const patterns = selector.kind === "copy" ? selector : { includePatterns: [], excludePatterns: [] };
-      yield* walkMatchInTurns(tree, match, patterns, {
-        enter: (entry) => entries.push({ entry, content: contentWithoutReading(tree, entry) }),
+      seen?.match(match.name);
+      yield* walkMatchInTurns(tree, match, patternsOf(selector), {
+        enter(entry) {
+          seen?.entry(entry);
+          entries.push({ entry, content: contentWithoutReading(tree, entry) });
+        },
       });
       matches.push({ match, entries });
     }
     plan.push({ selector, matches });
   }
   return plan;
+}
+
+/** Shows a fingerprint what planSelection() would, and keeps nothing. */
+function* lookAt(
+  tree: TreeReader,
+  selectors: readonly Selector[],
+  seen: Fingerprint,
+): Generator<void, void, undefined> {
+  for (const selector of selectors) {
+    for (const match of matchesOf(tree, selector)) {
+      seen.match(match.name);
+      yield* walkMatchInTurns(tree, match, patternsOf(selector), { enter: (entry) => seen.entry(entry) });
+    }
+  }
+}
+
+function patternsOf(selector: Selector): Pick<CopySelector, "includePatterns" | "excludePatterns"> {
+  return selector.kind === "copy" ? selector : { includePatterns: [], excludePatterns: [] };
 }
 
 /** The sources of a selector; a subtree is one nameless source. */

@@ -25,6 +25,11 @@ export const RECORD_SPACES: Readonly<Record<string, RecordSpace>> = {
   },
   result: { owner: "solver/records.ts", holds: "cached steps", kept: "own" },
   stat: { owner: "cache/stat-cache.ts", holds: "digests of build context files", kept: "own" },
+  seen: {
+    owner: "cache/selection-memory.ts",
+    holds: "digests of unchanged build contexts",
+    kept: "cheap",
+  },
   trace: {
     owner: "solver/traces.ts",
     holds: "inputs of earlier builds, for explain",

@@ -72,7 +72,9 @@ export function openStatCache(
 ): StatCache {
   const openedMs = Date.now();
   const key = createHash("sha256").update(root).digest("hex");
-  const loaded = load(records.get<Uint8Array>(STAT_SPACE, key));
+  // Who knows the digest of a whole selection asks for no file.
+  let loadedOnce: Loaded | null = null;
+  const all = (): Loaded => (loadedOnce ??= load(records.get<Uint8Array>(STAT_SPACE, key)));
   const added = new Map<string, Added>();
   const used = new Set<number>();
 
@@ -80,6 +82,7 @@ export function openStatCache(
     const name = nameOf(path);
     const own = added.get(name);
     if (own !== undefined) return isSameStat(own.stat, stat) ? own.digest : null;
+    const loaded = all();
     const index = loaded.index.get(name);
     if (index === undefined || !isSame(loaded.words, index * ENTRY_WORDS, stat) || !loaded.isTrusted(index)) {
       return null;
@@ -96,6 +99,7 @@ export function openStatCache(
 
   function flush(): void {
     if (added.size === 0) return;
+    const loaded = all();
     const kept: [string, number][] = [];
     for (const [name, index] of loaded.index) {
       if (added.has(name) || !loaded.isTrusted(index)) continue;
@@ -113,7 +117,8 @@ function nameOf(path: Uint8Array | string): string {
   return Buffer.from(path.buffer, path.byteOffset, path.byteLength).toString("latin1");
 }
 
-function isTooYoung(stat: FileStat, openedMs: number): boolean {
+/** Can the file change once more without another ctime? openedMs: a moment before anything of it was read. */
+export function isTooYoung(stat: Pick<FileStat, "ctimeNs" | "mtimeNs">, openedMs: number): boolean {
   const limit = BigInt(openedMs - GRAIN_MS) * 1_000_000n;
   if (stat.ctimeNs >= limit) return true;
   // mtime may be set to any time; only one near the present can be a change under way.

@@ -35,12 +35,19 @@ export interface LiveTree extends TreeReader {
   close(): void;
 }
 
-/** Reads the directory at `root` (absolute), to be closed. `known` answers from a stat cache. childrenOf: what is in a directory that was just
- *  read and does not change; null: it is to be read. */
+/** Reads the directory at `root` (absolute), to be closed. `known` answers from a stat cache. */
 export function liveTree(
   root: string,
   known: (path: string, stat: TreeStat) => Digest | null,
-  childrenOf: (path: string) => readonly Child[] | null = () => null,
+  {
+    childrenOf = () => null,
+    keepsLists = false,
+  }: {
+    /** What is in a directory that was just read and does not change; null: it is to be read. */
+    readonly childrenOf?: ((path: string) => readonly Child[] | null) | undefined;
+    /** It will be walked twice: what is in a directory is asked once. */
+    readonly keepsLists?: boolean;
+  } = {},
 ): LiveTree {
   const files = openLiveFiles(root);
   const rootBytes = bytesOf(root.endsWith("/") ? root.slice(0, -1) : root);
@@ -57,24 +64,42 @@ export function liveTree(
     try {
       const stats = lstatSync(files.at(path), QUIET);
       if (stats === undefined) return null;
-      return path === "" ? { ...decode(stats), mode: LIVE_ROOT_MODE } : decode(stats);
+      const words = new BigInt64Array(STAT_WORDS);
+      writeWords(words, 0, stats);
+      const stat = readWords(words, 0);
+      return path === "" ? { ...stat, mode: LIVE_ROOT_MODE } : stat;
     } catch (error) {
       // A link on the way, or a file: nothing lies below it.
       if (["ENOENT", "ENOTDIR", "ELOOP"].includes((error as NodeJS.ErrnoException).code ?? "")) return null;
       throw error;
     }
   };
-  const children = (path: string): Child[] => {
+  const list = (path: string): Listing => {
     const directory = files.inside(path);
     const place = path === "" ? `${rootBytes}/` : `${rootBytes}/${path}/`;
     const fast = place.length <= FAST_MAX ? place : directory;
-    const found: Child[] = [];
     // Sorted by code units, which are the bytes.
-    for (const name of readdirSync(directory, { encoding: "latin1" }).sort()) {
+    const all = readdirSync(directory, { encoding: "latin1" }).sort();
+    const names: string[] = [];
+    const words = new BigInt64Array(all.length * STAT_WORDS);
+    for (const name of all) {
       const stats = lstatSync(joined(fast, name), QUIET);
-      if (stats !== undefined) found.push({ name, stat: decode(stats) }); // gone meanwhile: as if it had never been
+      if (stats === undefined) continue; // gone meanwhile: as if it had never been
+      writeWords(words, names.length * STAT_WORDS, stats);
+      names.push(name);
     }
-    return found;
+    return { names, words };
+  };
+  /** What was listed, if it is kept: as words, since the collector moves every object that lives longer. */
+  const kept = new Map<string, Listing>();
+  const children = (path: string): Child[] => {
+    let listing = kept.get(path);
+    if (listing === undefined) {
+      listing = list(path);
+      if (keepsLists) kept.set(path, listing);
+    }
+    const { names, words } = listing;
+    return names.map((name, index) => ({ name, stat: readWords(words, index * STAT_WORDS) }));
   };
   return {
     live: true,
@@ -164,23 +189,43 @@ function joined(directory: string, name: string): string | Buffer {
   return nativePath(directory + name);
 }
 
-function decode(stats: BigIntStats): TreeStat {
-  const mode = Number(stats.mode);
+/** The names in a directory and what lstat(2) says of each, STAT_WORDS words a name. */
+interface Listing {
+  readonly names: readonly string[];
+  readonly words: BigInt64Array;
+}
+
+const STAT_WORDS = 8;
+
+function writeWords(words: BigInt64Array, at: number, stats: BigIntStats): void {
+  words[at] = stats.mode;
+  words[at + 1] = stats.size;
+  words[at + 2] = stats.nlink;
+  words[at + 3] = stats.dev;
+  words[at + 4] = stats.ino;
+  words[at + 5] = stats.mtimeNs;
+  words[at + 6] = stats.ctimeNs;
+  words[at + 7] = stats.rdev;
+}
+
+function readWords(words: BigInt64Array, at: number): TreeStat {
+  const word = (index: number): bigint => words[at + index] as bigint;
+  const [mode, rdev] = [Number(word(0)), word(7)];
   return {
     type: TYPES[mode & constants.S_IFMT] ?? "file",
     mode: mode & 0o7777,
     uid: 0,
     gid: 0,
-    size: Number(stats.size),
-    nlink: Number(stats.nlink),
-    dev: Number(stats.dev),
-    ino: stats.ino,
-    mtimeNs: stats.mtimeNs,
-    ctimeNs: stats.ctimeNs,
+    size: Number(word(1)),
+    nlink: Number(word(2)),
+    // Inode and device numbers are unsigned; a word is not.
+    dev: Number(BigInt.asUintN(64, word(3))),
+    ino: BigInt.asUintN(64, word(4)),
+    mtimeNs: word(5),
+    ctimeNs: word(6),
     // Linux dev_t, makedev(3); few files have one, and arithmetic of BigInt is slow.
-    rdevMajor:
-      stats.rdev === 0n ? 0 : Number(((stats.rdev >> 8n) & 0xfffn) | ((stats.rdev >> 32n) & 0xfffff000n)),
-    rdevMinor: stats.rdev === 0n ? 0 : Number((stats.rdev & 0xffn) | ((stats.rdev >> 12n) & 0xffffff00n)),
+    rdevMajor: rdev === 0n ? 0 : Number(((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xfffff000n)),
+    rdevMinor: rdev === 0n ? 0 : Number((rdev & 0xffn) | ((rdev >> 12n) & 0xffffff00n)),
   };
 }
 

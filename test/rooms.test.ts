@@ -177,6 +177,7 @@ const DOORS: readonly string[] = [
   "cache/selection-files.ts",
   "cache/path-hash.ts", // files as entries: read, filtered, picked, hashed
   "cache/stat-cache.ts",
+  "cache/selection-memory.ts",
   "cache/synced-files.ts",
   "cache/received-files.ts",
   "cache/tree-follow.ts",

@@ -140,21 +140,30 @@ export function openLocalSource(store: Store): LocalSource {
     async digest(files, selectors, { signal, onBytes }) {
       const { root } = files;
       const cache = cacheOf(root, false); // of a copy it is there
-      const [{ readFailure, selectDigestLive }, { liveTree }, { filterTree }] = await Promise.all([
-        import("../../cache/path-hash.ts"),
-        import("../../cache/tree-live.ts"),
-        import("../../cache/tree-filter.ts"),
-      ]);
+      const [{ readFailure, selectDigestLive }, { liveTree }, { filterTree }, { openSelectionMemory }] =
+        await Promise.all([
+          import("../../cache/path-hash.ts"),
+          import("../../cache/tree-live.ts"),
+          import("../../cache/tree-filter.ts"),
+          import("../../cache/selection-memory.ts"),
+        ]);
+      const { includes, excludes, gitModes = false } = files;
+      const question = JSON.stringify([includes, excludes, gitModes, selectors]);
+      const memory = openSelectionMemory(store.records, root, question, { isOurs: held.has(root) });
       const known = (path: string, stat: TreeStat): Digest | null => cache.get(path, stat);
       let tree: LiveTree;
       try {
-        tree = liveTree(root, known, held.get(root)?.childrenOf);
+        tree = liveTree(root, known, {
+          childrenOf: held.get(root)?.childrenOf,
+          keepsLists: memory.hasOne,
+        });
       } catch (error) {
         throw readFailure(error);
       }
       try {
         return await selectDigestLive(filterTree(tree, files), root, selectors, {
           signal,
+          memory,
           // What was received has been counted.
           ...(onBytes === undefined || held.has(root) ? {} : { onBytes }),
           onHashed: (path, stat, digest) => cache.put(path, stat, digest),
