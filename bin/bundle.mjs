@@ -4,6 +4,7 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -32,12 +33,23 @@ const addresses = {
   },
 };
 
-/** lmdb goes into the bundle but for its native part, which its platform package holds; finding that the general way
- *  reads a dozen files. msgpackr's native string reader is optional and not worth its load here. */
+/** lmdb and koffi go into the bundle but for their native parts, which their platform packages hold; finding these the general way
+ *  reads a dozen files, and Node's own program. Their versions in package.json are exact, since the two parts belong together.
+ *  msgpackr's native string reader is optional and not worth its load here. */
 const nativeParts = {
   name: "native-parts",
   setup(builder) {
     builder.onResolve({ filter: /^(node-gyp-build-optional-packages|msgpackr-extract)$/ }, ({ path }) => ({ path, namespace: "native" }));
+    builder.onResolve({ filter: /^koffi$/ }, () => ({ path: createRequire(import.meta.url).resolve("koffi") })); // the CommonJS one
+    builder.onResolve({ filter: /^\.\/src\/static\.cjs$/ }, ({ importer }) => (/\/koffi\/src\/koffi\//.test(importer) ? { path: "koffi", namespace: "koffi" } : null));
+    builder.onLoad({ filter: /.*/, namespace: "koffi" }, () => ({
+      loader: "js",
+      contents: `exports.loadStatic = (name) => {
+        const outside = eval("require");
+        try { return outside("@koromix/koffi-" + name + "/" + name.replace("-", "_") + "/koffi.node"); } catch {}
+        return outside("koffi").default; // another C library, or a build of the user's own
+      };`,
+    }));
     builder.onLoad({ filter: /.*/, namespace: "native" }, ({ path }) => ({
       loader: "js",
       contents:
@@ -55,6 +67,20 @@ const nativeParts = {
                 return outside("node-gyp-build-optional-packages")(dirname(dirname(outside.resolve("lmdb"))));
               }
             };`,
+    }));
+  },
+};
+
+/** Parts of Node that a keeper seldom needs, and that take 5 of 55 ms of its start: loaded with their first use. */
+const lateBuiltins = {
+  name: "late-builtins",
+  setup(builder) {
+    builder.onResolve({ filter: /^node:(crypto|tty)$/ }, ({ path, namespace }) => (namespace === "late-builtin" ? { path, external: true } : { path, namespace: "late-builtin" }));
+    builder.onLoad({ filter: /.*/, namespace: "late-builtin" }, ({ path }) => ({
+      loader: "js",
+      contents: `let loaded;
+        for (const name of ${JSON.stringify(Object.keys(process.getBuiltinModule(path)))})
+          Object.defineProperty(exports, name, { enumerable: true, get: () => (loaded ??= require("${path}"))[name] });`,
     }));
   },
 };
@@ -100,7 +126,7 @@ const banner = 'const __address = (path) => require("node:url").pathToFileURL(re
 const own = {
   ...common,
   // Packages with native parts, large ones that are loaded when they are needed, and those that are CommonJS anyway.
-  external: ["koffi", "re2js", "undici", "undici/*", "dockerfile-ast", "pako", "fzstd", "@foxglove/*", "unbzip2-stream", "xz-decompress"],
+  external: ["re2js", "undici", "undici/*", "dockerfile-ast", "pako", "fzstd", "@foxglove/*", "unbzip2-stream", "xz-decompress"],
   plugins: [addresses, nativeParts, lateBundles],
 };
 const usual = await build({
@@ -116,6 +142,7 @@ const usual = await build({
     "compress-thread": join(dist, "cache/layers/compress-thread.js"),
   },
   banner: { js: banner },
+  plugins: [lateBuiltins, ...own.plugins],
 });
 // Of OpenTelemetry's packages as modules a fifth is used: they also know logs and metrics. It is all other people's code, without our names.
 const rest = await build({
