@@ -11,13 +11,13 @@ import type { RestoredMount } from "../../cache/remote-cache/mount-restore.ts";
 import { entryOf } from "../../solver/graph/entry.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { unlessAborted } from "../../solver/graph/scope.ts";
-import { launcherArch, withLauncher } from "../launcher/install.ts";
-import { signalName, signalWords, watchForOutOfMemory } from "../killed.ts";
+import { withLauncher } from "../launcher/install.ts";
+import { watchForOutOfMemory } from "../killed.ts";
 import { type ContainerLine, keptContainer } from "./container.ts";
 import type { Scan } from "../sbom/contract.ts";
 import type { ExecControl, KeptContainer } from "./contract.ts";
-import { bindNewNetwork } from "../launcher/network.ts";
-import { openProgram } from "../launcher/program.ts";
+import { FAILURE_BYTES, keeperError, STATUS_BYTES, startError, statusOf, type Ended } from "./keeper-end.ts";
+import { FD, keeperProgram } from "./keeper-program.ts";
 import type {
   ApplyJob,
   ApplyOutcome,
@@ -54,17 +54,11 @@ import type {
   ThreadJob,
   ToKeeper,
 } from "./messages.ts";
-import {
-  findNetworkHelper,
-  type NetworkHelper,
-  networkDir,
-  networkFiles,
-  pastaArgs,
-} from "./network-helper.ts";
+import { findNetworkHelper, type NetworkHelper, networkDir } from "./network-helper.ts";
 import type { OciRuntime } from "../sandbox/oci-runtime.ts";
 import { thawError } from "./wire-error.ts";
 import { type IdMaps, writeIdMaps } from "./userns.ts";
-import { AT, CLONE, MS, O, PR, S, SIG } from "../sys/constants.ts";
+import { SIG } from "../sys/constants.ts";
 
 export interface ExecIo {
   readonly onOutput: (fd: 1 | 2, data: Uint8Array) => void;
@@ -129,86 +123,6 @@ export interface KeeperSettings {
   readonly networkAhead: boolean;
   /** What runs the steps; null: the built-in sandbox. */
   readonly ociRuntime: OciRuntime | null;
-}
-
-/** Descriptors of the launcher: program and go-ahead, acknowledgement, messages; standard error of the network helper. */
-const FD = { program: 0, acknowledge: 1, ipc: 3, words: 9 } as const;
-
-/** What the launcher says at the end: the keeper's wait(2) status. A failed call is told with FAILURE_BYTES. */
-const STATUS_BYTES = 8;
-const FAILURE_BYTES = 16;
-
-function keeperProgram(
-  nodeArgs: readonly string[],
-  env: readonly string[],
-  pasta: { readonly file: string; readonly dir: string } | null,
-): Uint8Array {
-  const program = openProgram(launcherArch(), FD.acknowledge);
-  const child = program.label();
-  program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
-  program.call("unshare", [CLONE.NEWUSER], { what: "creating a user namespace" });
-  program.call("write", [FD.acknowledge, "u", 1]);
-  program.call("read", [FD.program, new Uint8Array(8), 1]); // the front has written the id maps
-  program.call("setresgid", [0, 0, 0]);
-  program.call("setresuid", [0, 0, 0]);
-  program.call("setgroups", [0, 0], { onError: "ignore" }); // refused in single-id mode
-  program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]); // new credentials clear it (prctl(2))
-  program.call("unshare", [CLONE.NEWNS | CLONE.NEWPID], { what: "creating mount and pid namespaces" });
-  program.call("clone", [SIG.CHLD, 0, 0, 0, 0], { onZero: child, intoNextArg: 0 });
-  const how = new Uint8Array(STATUS_BYTES);
-  program.call("wait4", [0, how, 0, 0]);
-  program.call("write", [FD.acknowledge, how, STATUS_BYTES], { onError: "ignore" });
-  program.call("exit_group", [0]);
-  program.here(child);
-  program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
-  program.call("mount", ["none", "/", 0, MS.REC | MS.PRIVATE, 0], { what: "making mounts private" });
-  program.open(FD.program, "openat", [AT.FDCWD, "/dev/null", 0, 0]);
-  const startsHelper = pasta === null ? null : networkAhead(program, pasta);
-  // open() sets close-on-exec, which is wrong for a standard descriptor.
-  program.call("dup3", [2, FD.acknowledge, 0]);
-  program.call(
-    "execve",
-    [process.execPath, { pointers: [process.execPath, ...nodeArgs] }, { pointers: env }],
-    {
-      what: "starting Node",
-    },
-  );
-  startsHelper?.();
-  return program.assemble().bytes;
-}
-
-/** Starts pasta(1) on a new network namespace beside Node, which takes as long to begin: a first step need not wait for it.
- *  What fails here shows when the step's network is asked for (sandbox/network.ts). Returns what adds the processes' own records. */
-function networkAhead(
-  program: ReturnType<typeof openProgram>,
-  { file, dir }: { readonly file: string; readonly dir: string },
-): () => void {
-  const files = networkFiles(dir, 1);
-  const helper = program.label();
-  const maker = program.label();
-  const quiet = { onError: "ignore" } as const;
-  program.call("mount", ["tmpfs", dir, "tmpfs", MS.NOSUID | MS.NODEV | MS.NOEXEC, "mode=700"], quiet);
-  program.call("mknodat", [AT.FDCWD, files.namespace, S.IFREG | 0o600, 0], quiet);
-  program.call("mknodat", [AT.FDCWD, files.ready, S.IFIFO | 0o600, 0], quiet);
-  program.call("mknodat", [AT.FDCWD, files.words, S.IFIFO | 0o600, 0], quiet);
-  // Open before there is a helper: who finds no writer later knows that the helper is gone.
-  program.open(FD.words, "openat", [AT.FDCWD, files.words, O.RDWR | O.CLOEXEC, 0], quiet);
-  program.call("clone", [SIG.CHLD, 0, 0, 0, 0], { onZero: helper, onError: "ignore" });
-  return () => {
-    program.here(helper);
-    program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
-    // From here on a record that fails tells nobody but the FIFO's reader, by its end.
-    program.call("dup3", [FD.program, FD.acknowledge, 0]);
-    program.call("dup3", [FD.acknowledge, FD.program, 0]);
-    program.call("dup3", [FD.words, 2, 0]);
-    program.call("clone", [SIG.CHLD, 0, 0, 0, 0], { onZero: maker, intoNextArg: 0 });
-    program.call("wait4", [0, 0, 0, 0]);
-    program.call("close_range", [FD.ipc, 0xffff_ffff, 0]);
-    program.call("execve", [file, { pointers: [file, ...pastaArgs(files)] }, { pointers: [] }]);
-    program.here(maker);
-    program.call("prctl", [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]);
-    bindNewNetwork(program, files.namespace);
-  };
 }
 
 /** Starts the keeper at once; `ready()` waits for it. `storeDir` holds the launcher. `onExit` is told when it ends unasked. */
@@ -574,49 +488,3 @@ interface Waiting {
 /** The keeper ended before it read the job: what goes into its socket while it dies is accepted, and lost. */
 class Undelivered extends Error {}
 const jobsPassedOn = new WeakSet<object>();
-
-/** How a keeper ended that should not have. */
-interface Ended {
-  readonly code: number | null;
-  readonly signal: string | null;
-}
-
-/** The keeper's wait(2) status, told by its launcher; without one, what is known of the launcher. */
-function statusOf(status: Uint8Array, launcherCode: number | null): Ended {
-  if (status.length < STATUS_BYTES) return { code: launcherCode, signal: null };
-  const raw = Buffer.from(status).readUInt32LE(0);
-  const number = raw & 0x7f;
-  return number === 0
-    ? { code: (raw >> 8) & 0xff, signal: null }
-    : { code: null, signal: signalName(number) };
-}
-
-function keeperError(how: Ended | Error, words: string, wasOutOfMemory: () => boolean): BuildError {
-  const tail = words === "" ? "" : `: ${words}`;
-  if (how instanceof Error)
-    return new BuildError("SANDBOX_UNAVAILABLE", `the keeper process ended: ${how.message}${tail}`, {
-      cause: how,
-    });
-  const { text, hint } =
-    how.signal === null
-      ? { text: `exit code ${how.code}`, hint: null }
-      : signalWords(how.signal, how.signal === "SIGKILL" && wasOutOfMemory());
-  return new BuildError("SANDBOX_UNAVAILABLE", `the keeper process ended: ${text}${tail}`, { hint });
-}
-
-function startError(data: Uint8Array): BuildError {
-  // A failed call is told as (record address, -errno).
-  const errno =
-    data.length >= FAILURE_BYTES
-      ? -Number(new DataView(data.buffer, data.byteOffset, data.length).getBigInt64(8, true))
-      : 0;
-  const hint =
-    errno === 1 || errno === 13 || errno === 28
-      ? "allow unprivileged user namespaces: sysctl user.max_user_namespaces=28633, and on Ubuntu sysctl kernel.apparmor_restrict_unprivileged_userns=0"
-      : null;
-  return new BuildError(
-    "SANDBOX_UNAVAILABLE",
-    `the kernel refused the keeper's namespaces (errno ${errno})`,
-    { hint },
-  );
-}
