@@ -34,14 +34,8 @@ import {
   type SandboxOptions,
   type Step,
 } from "./step.ts";
-import {
-  type JoinPlan,
-  joinProgram,
-  statusLength,
-  STEP_STATUS,
-  type StepPlan,
-  stepProgram,
-} from "./step-program.ts";
+import { type JoinPlan, statusLength, STEP_STATUS, type StepPlan } from "./step-plan.ts";
+import { joinProgram, stepProgram } from "./step-program.ts";
 import type { ExecUser } from "./user.ts";
 import { O } from "../sys/constants.ts";
 

@@ -19,7 +19,7 @@ import {
 } from "../sys/mount.ts";
 import { stackOf } from "../ops/stack.ts";
 import { openSshRelay } from "./ssh-relay.ts";
-import type { StepMount } from "./step-program.ts";
+import type { StepMount } from "./step-plan.ts";
 import { AT, MOUNT_ATTR, MOVE_MOUNT, O, OPEN_TREE, RESOLVE, S, UMOUNT } from "../sys/constants.ts";
 
 export interface MountSourceContext {

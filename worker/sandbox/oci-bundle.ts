@@ -14,7 +14,7 @@ import { setupError } from "./outcome.ts";
 import { processBoundOf } from "./process-bound.ts";
 import { hostsFile, stepRlimits } from "./rootfs.ts";
 import { isFileSource, type PreparedMount, type PreparedStep, type Step } from "./step.ts";
-import { DEVICES, STEP_MOUNT_POINTS } from "./step-program.ts";
+import { DEVICES, STEP_MOUNT_POINTS } from "./step-plan.ts";
 import { makeTarget, resolveTarget } from "./targets.ts";
 import { AT, MOUNT_ATTR, O, OPEN_TREE, RESOLVE } from "../sys/constants.ts";
 

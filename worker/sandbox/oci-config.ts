@@ -4,7 +4,7 @@
 import type { LauncherArch } from "../launcher/elf.ts";
 import { CAPABILITY_NAMES, DEFAULT_CAPABILITIES } from "./capabilities.ts";
 import { type OciSeccomp, ociSeccomp } from "./oci-seccomp.ts";
-import { MASKED_DIRS, MASKED_FILES, MASKED_HOST_DIRS, READONLY_PATHS } from "./step-program.ts";
+import { MASKED_DIRS, MASKED_FILES, MASKED_HOST_DIRS, READONLY_PATHS } from "./step-plan.ts";
 
 /** One mount of the bundle. Sources are paths below the bundle, where the step's mounts have been placed. */
 export interface OciMount {

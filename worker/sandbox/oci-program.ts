@@ -10,7 +10,9 @@
 
 import { openProgram, type Arg, type Program } from "../launcher/program.ts";
 import type { LauncherArch } from "../launcher/elf.ts";
-import { DEVICES, execute, newMount, RUSAGE_BYTES, setAttributes, SYS, words } from "./step-program.ts";
+import { newMount, setAttributes, words } from "./mount-calls.ts";
+import { DEVICES, RUSAGE_BYTES, SYS } from "./step-plan.ts";
+import { execute } from "./step-program.ts";
 import { OCI_ROOTFS } from "./oci-config.ts";
 import { AT, CLONE, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, PR, SIG } from "../sys/constants.ts";
 

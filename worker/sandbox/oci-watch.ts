@@ -11,7 +11,7 @@ import type { OciRuntime } from "./oci-runtime.ts";
 import { execError } from "./outcome.ts";
 import { boundContainer, processBoundOf } from "./process-bound.ts";
 import { killQuietly, type Step, launcherError } from "./step.ts";
-import { STEP_STATUS } from "./step-program.ts";
+import { STEP_STATUS } from "./step-plan.ts";
 
 const { SIGKILL } = os.signals;
 /** A step that is killed before it has a process: how long its making may take until the runtime is killed as well. */

@@ -3,7 +3,8 @@
 import { constants as os } from "node:os";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { ExecJob, ExecOutcome } from "../keeper/messages.ts";
-import { RUSAGE_BYTES, STEP_STATUS, type stepProgram } from "./step-program.ts";
+import { RUSAGE_BYTES, STEP_STATUS } from "./step-plan.ts";
+import type { stepProgram } from "./step-program.ts";
 
 /** What is known of a step that was killed before it could tell anything. */
 export const KILLED: ExecOutcome = { code: null, signal: os.signals.SIGKILL, cpuMs: 0, peakBytes: 0 };

@@ -21,7 +21,7 @@ import { openTree, overlayMount } from "../sys/mount.ts";
 import { devicesOf, lowersOf, type MountSourceContext, mountSource } from "./mount-sources.ts";
 import type { NetworkPool, StepNetwork } from "./network.ts";
 import { KILLED } from "./outcome.ts";
-import { STEP_MOUNT_POINTS, type StepMount } from "./step-program.ts";
+import { STEP_MOUNT_POINTS, type StepMount } from "./step-plan.ts";
 import { makeStubs } from "./stubs.ts";
 import { resolveTarget } from "./targets.ts";
 import { openTerminal, type Terminal, withinMs } from "./terminal.ts";
