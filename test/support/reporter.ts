@@ -30,34 +30,50 @@ export default function reportAndCount(runner: Mocha.Runner, options: Mocha.Moch
 }
 
 const BLOCKED_MAX_MS = 300_000;
+const ALL_MAX_MS = 4_500_000;
+const AFTER_MAX_MS = 120_000;
 
-/** Mocha's timeouts need the thread that a test runs on. One that never gives it back is named, and ends the run, from another thread. */
+/** Mocha's timeouts need the thread that a test runs on, and nobody limits what a run leaves open. From another thread, a test that never gives
+ *  its thread back, a run that takes too long and one that does not end are named, and ended. */
 function endWhoBlocks(runner: Mocha.Runner): void {
   const watch = new Worker(
     `const { parentPort, workerData } = require("node:worker_threads");
     const { appendFileSync, writeSync } = require("node:fs");
-    let timer;
-    parentPort.on("message", (title) => {
-      clearTimeout(timer);
-      timer = setTimeout(() => {
-        const words = title + ": blocks its thread without end";
-        writeSync(2, "\\n" + words + "\\n");
-        if (workerData.tally) appendFileSync(workerData.tally, "# " + words + "\\n");
-        process.kill(process.pid, "SIGKILL");
-      }, workerData.limitMs);
+    const { tally, blockedMs, allMs, afterMs } = workerData;
+    let title = "no test";
+    const end = (words) => {
+      writeSync(2, "\\n" + title + ": " + words + "\\n");
+      if (tally) appendFileSync(tally, "# " + title + ": " + words + "\\n");
+      process.kill(process.pid, "SIGKILL");
+    };
+    const all = setTimeout(end, allMs, "the run takes too long");
+    let blocked;
+    parentPort.on("message", (message) => {
+      clearTimeout(blocked);
+      title = message ?? title;
+      blocked = setTimeout(end, message === null ? afterMs : blockedMs, message === null
+        ? "was the last test, and something keeps the process from ending"
+        : "blocks its thread without end");
     });`,
-    { eval: true, workerData: { tally: process.env.TSBUILD_TALLY, limitMs: BLOCKED_MAX_MS } },
+    {
+      eval: true,
+      workerData: {
+        tally: process.env.TSBUILD_TALLY,
+        blockedMs: BLOCKED_MAX_MS,
+        allMs: ALL_MAX_MS,
+        afterMs: AFTER_MAX_MS,
+      },
+    },
   );
   watch.unref();
   let title = "";
-  const tell = (): void => watch.postMessage(title);
-  const beat = setInterval(tell, 10_000).unref();
+  const beat = setInterval(() => watch.postMessage(title), 10_000).unref();
   runner.on("test", (test) => {
     title = test.titlePath().join(" / ");
-    tell();
+    watch.postMessage(title);
   });
   runner.once("end", () => {
     clearInterval(beat);
-    void watch.terminate();
+    watch.postMessage(null);
   });
 }
