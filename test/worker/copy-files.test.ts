@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as later } from "node:timers/promises";
 import { selectDigest } from "../../cache/path-hash.ts";
 import { liveTree } from "../../cache/tree-live.ts";
 import { copySelector } from "../../cache/tree-select.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
-import { copyFiles } from "../../worker/ops/copy-files.ts";
+import { openFileCopies } from "../../worker/ops/copy-files.ts";
 import { fdTree } from "../../worker/ops/fd-tree.ts";
 import { openPlace, type Place } from "../../worker/ops/place.ts";
 import type { FileCopy } from "../../worker/ops/transfer.ts";
@@ -44,8 +45,12 @@ describe("copying many files at once", () => {
     size: 4,
     look: { owner: { uid: 0, gid: 0 }, mode: 0o640, mtimeNs: BigInt(index) * 1_000_000_000n },
   }));
-  const run = (list: readonly FileCopy[]) =>
-    copyFiles(list, { source, sourceRoot: source.root, place, idMode: { singleId: true } });
+  const open = () => openFileCopies({ source, sourceRoot: source.root, place, idMode: { singleId: true } });
+  const run = async (list: readonly FileCopy[]) => {
+    const copies = open();
+    for (const file of list) copies.add(file);
+    return await copies.finish();
+  };
 
   it("tells the content of each in their order, whoever copied it", async () => {
     const contents = await run(files);
@@ -58,6 +63,29 @@ describe("copying many files at once", () => {
       assert.deepEqual(content, { kind: "file", digest: digestOf(`${index}`), size: `${index}`.length });
     }
   });
+  const copiedSoFar = (): number =>
+    Array.from({ length: 7 }, (_, d) => readdirSync(join(dir, "to", `d${d}`)).length).reduce(
+      (sum, n) => sum + n,
+    );
+
+  it("begins while files are still told of, without a turn of the thread that tells", async () => {
+    const copies = open();
+    for (const file of files) copies.add(file);
+    for (const endMs = Date.now() + 20_000; copiedSoFar() < COUNT / 2; )
+      assert.ok(Date.now() < endMs, "nothing was copied");
+    assert.equal((await copies.finish()).length, COUNT);
+    assert.equal(copiedSoFar(), COUNT);
+  });
+
+  it("ends when nobody wants it any more", async () => {
+    const copies = open();
+    for (const file of files) copies.add(file);
+    await copies.abandon();
+    const left = copiedSoFar();
+    await later(100);
+    assert.equal(copiedSoFar(), left);
+  });
+
   for (const [where, index] of [
     ["near the start", 3],
     ["at the end", COUNT - 1],

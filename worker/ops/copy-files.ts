@@ -1,8 +1,8 @@
-// [keeper] Copies the files of one copy action, on two cores if there are many. Creating a file takes the kernel some 60 µs and hashing
-// runs at 1 to 2 GB a second, and neither waits for another thread.
+// [keeper] Copies the files of one copy action, on two cores if there are many: a second thread begins while the first one still walks the
+// source. Creating a file takes the kernel some 60 µs and hashing runs at 1 to 2 GB a second, and neither waits for another thread.
 
 import { availableParallelism } from "node:os";
-import { workerData } from "node:worker_threads";
+import { MessageChannel, type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import type { Content } from "../../cache/path-hash.ts";
 import type { TreeReader } from "../../cache/tree.ts";
 import { startThread, type ThreadAnswer, type ThreadData } from "../keeper/threads.ts";
@@ -17,13 +17,22 @@ import { O } from "../sys/constants.ts";
 /** What a helping thread is asked. Descriptors count in the whole process. */
 export interface CopyFilesJob {
   readonly kind: "copy-files";
-  readonly files: readonly FileCopy[];
   readonly source: { readonly root: number; readonly live: boolean };
   readonly place: number;
-  /** First file of each chunk. */
-  readonly chunks: readonly number[];
-  /** One shared counter: the next chunk nobody has taken yet. */
-  readonly next: Int32Array;
+  /** Brings the chunks, in their order. */
+  readonly chunks: MessagePort;
+  readonly shared: Int32Array;
+}
+/** Words that both threads share. NEXT: the next chunk that nobody has taken yet; READY: how many have been sent; CLOSED: 1 when no
+ *  more will be; CHANGE: counts changes of the others, to be waited for. */
+const [NEXT, READY, CLOSED, CHANGE] = [0, 1, 2, 3] as const;
+/** Of NEXT after a failure: nothing is left for anybody. */
+const NOTHING_LEFT = 2 ** 30;
+
+/** Files to be copied one after the other, by their index. */
+interface Chunk {
+  readonly first: number;
+  readonly files: readonly FileCopy[];
 }
 /** The files a thread has copied, by index. */
 type Copied = (readonly [index: number, content: Content])[];
@@ -35,6 +44,15 @@ export interface CopyFilesContext {
   readonly idMode: IdMode;
 }
 
+export interface FileCopies {
+  /** Takes a file whose directory is there: it is copied at any time from now on. Returns its index. */
+  add(file: FileCopy): number;
+  /** Copies what is left, and tells the content of each (see copyFile). Throws as copyFile does; what was copied until then stays. */
+  finish(): Promise<readonly Content[]>;
+  /** After a failure of something else: resolves when nothing is copied any more. */
+  abandon(): Promise<void>;
+}
+
 /** A file costs as much as this many bytes more than it holds. */
 const FILE_COST_BYTES = 32 * 1024;
 /** With less to do the thread would come too late: it takes 40 ms to start. */
@@ -42,38 +60,67 @@ const THREADS_MIN_COST_BYTES = 48 * 1024 * 1024;
 /** What is taken at a time: small enough that both end together, large enough to stay in one directory. */
 const CHUNK_COST_BYTES = 2 * 1024 * 1024;
 
-/** Copies the files and tells the content of each, in their order (see copyFile); the directories they go to exist.
- *  Throws as copyFile does; what was copied until then stays. */
-export async function copyFiles(files: readonly FileCopy[], context: CopyFilesContext): Promise<Content[]> {
+/** Starts nothing before there is much to do. */
+export function openFileCopies(context: CopyFilesContext): FileCopies {
   const { source, sourceRoot, place, idMode } = context;
-  const cost = files.reduce((sum, { size }) => sum + size + FILE_COST_BYTES, 0);
-  if (sourceRoot === null || cost < THREADS_MIN_COST_BYTES || availableParallelism() < 2) {
-    return files.map((file) => copyFile(source, place, file, idMode));
-  }
-  const job: CopyFilesJob = {
-    kind: "copy-files",
-    files,
-    source: { root: sourceRoot, live: source.live },
-    place: place.tree.root,
-    chunks: chunksOf(files),
-    next: new Int32Array(new SharedArrayBuffer(4)),
+  const chunks: Chunk[] = [];
+  let pending: FileCopy[] = [];
+  let room = CHUNK_COST_BYTES;
+  let cost = 0;
+  let count = 0;
+  let helper: ReturnType<typeof startHelper> | null = null;
+
+  const seal = (): void => {
+    if (pending.length === 0) return;
+    const chunk = { first: count - pending.length, files: pending };
+    chunks.push(chunk);
+    helper?.send(chunk);
+    pending = [];
+    room = CHUNK_COST_BYTES;
   };
-  const helped = runHelper(job, idMode);
-  helped.catch(() => {}); // heard below; until then this thread is busy
-  const contents: Content[] = [];
-  const keep = (copied: Copied): void => {
-    for (const [index, content] of copied) contents[index] = content;
-  };
-  try {
-    keep(copyChunks(job, source, place, idMode));
-  } catch (error) {
+  return {
+    add(file) {
+      pending.push(file);
+      room -= file.size + FILE_COST_BYTES;
+      cost += file.size + FILE_COST_BYTES;
+      count++;
+      if (room <= 0) seal();
+      if (helper === null && sourceRoot !== null && cost >= THREADS_MIN_COST_BYTES && PROCESSORS > 1) {
+        helper = startHelper({ root: sourceRoot, live: source.live }, place.tree.root, idMode);
+        for (const chunk of chunks) helper.send(chunk);
+      }
+      return count - 1;
+    },
+    async finish() {
+      seal();
+      const contents: Content[] = [];
+      const keep = (copied: Copied): void => {
+        for (const [index, content] of copied) contents[index] = content;
+      };
+      if (helper === null) {
+        for (const chunk of chunks) keep(copyChunk(chunk, source, place, idMode));
+        return contents;
+      }
+      helper.close();
+      try {
+        for (let next = helper.take(); next < chunks.length; next = helper.take())
+          keep(copyChunk(chunks[next] as Chunk, source, place, idMode));
+      } catch (error) {
+        await this.abandon();
+        throw error;
+      }
+      keep(await helper.copied);
+      return contents;
+    },
     // The tree is not left while another thread is at work in it.
-    await Promise.allSettled([helped]);
-    throw error;
-  }
-  keep(await helped);
-  return contents;
+    async abandon() {
+      helper?.stop();
+      await helper?.copied.catch(() => {}); // something else has failed before
+    },
+  };
 }
+
+const PROCESSORS = availableParallelism();
 
 /** Runs in the helping thread. */
 export function helpCopyFiles(job: CopyFilesJob, idMode: IdMode): Copied {
@@ -83,7 +130,7 @@ export function helpCopyFiles(job: CopyFilesJob, idMode: IdMode): Copied {
     try {
       const place = openPlace(again(job.place), idMode);
       try {
-        return copyChunks(job, source, place, idMode);
+        return copyWhatComes(job, source, place, idMode);
       } finally {
         place.close();
       }
@@ -93,48 +140,85 @@ export function helpCopyFiles(job: CopyFilesJob, idMode: IdMode): Copied {
   });
 }
 
-/** Copies until no chunk is left; after a failure none is left for the other thread either. */
-function copyChunks(job: CopyFilesJob, source: TreeReader, place: Place, idMode: IdMode): Copied {
-  const { files, chunks, next } = job;
+/** Takes chunks as they come, until there are no more. */
+function copyWhatComes(job: CopyFilesJob, source: TreeReader, place: Place, idMode: IdMode): Copied {
+  const { chunks, shared } = job;
+  const known: Chunk[] = [];
   const copied: Copied = [];
   try {
-    for (let chunk = Atomics.add(next, 0, 1); chunk < chunks.length; chunk = Atomics.add(next, 0, 1)) {
-      const end = chunks[chunk + 1] ?? files.length;
-      for (let index = chunks[chunk] as number; index < end; index++) {
-        copied.push([index, copyFile(source, place, files[index] as FileCopy, idMode)]);
+    for (;;) {
+      const next = Atomics.add(shared, NEXT, 1);
+      if (!waitFor(next, shared)) return copied;
+      while (known.length <= next) {
+        const received = receiveMessageOnPort(chunks) as { readonly message: Chunk } | undefined;
+        if (received === undefined) throw new Error(`chunk ${known.length} of the files was not sent`);
+        known.push(received.message);
       }
+      copied.push(...copyChunk(known[next] as Chunk, source, place, idMode));
     }
-    return copied;
   } catch (error) {
-    Atomics.store(next, 0, chunks.length);
+    Atomics.store(shared, NEXT, NOTHING_LEFT);
     throw error;
-  }
-}
-
-function chunksOf(files: readonly FileCopy[]): number[] {
-  const chunks: number[] = [];
-  let room = 0;
-  for (const [index, { size }] of files.entries()) {
-    if (room <= 0) {
-      chunks.push(index);
-      room = CHUNK_COST_BYTES;
-    }
-    room -= size + FILE_COST_BYTES;
-  }
-  return chunks;
-}
-
-async function runHelper(job: CopyFilesJob, { singleId }: IdMode): Promise<Copied> {
-  const thread = startThread({ ...(workerData as ThreadData), singleId });
-  try {
-    const answer = await new Promise<ThreadAnswer>((resolve, reject) => {
-      thread.once("message", resolve);
-      thread.once("error", reject);
-      thread.postMessage(job);
-    });
-    if ("error" in answer) throw thawError(answer.error);
-    return answer.outcome as Copied;
   } finally {
-    await thread.terminate();
+    chunks.close();
   }
+}
+
+/** False: there will be no such chunk. */
+function waitFor(chunk: number, shared: Int32Array): boolean {
+  for (;;) {
+    const change = Atomics.load(shared, CHANGE);
+    if (chunk >= NOTHING_LEFT) return false;
+    if (Atomics.load(shared, READY) > chunk) return true;
+    if (Atomics.load(shared, CLOSED) === 1) return false;
+    Atomics.wait(shared, CHANGE, change);
+  }
+}
+
+function copyChunk({ first, files }: Chunk, source: TreeReader, place: Place, idMode: IdMode): Copied {
+  return files.map((file, index) => [first + index, copyFile(source, place, file, idMode)] as const);
+}
+
+/** Starts a thread that takes what is sent; `copied` is what it made of it. */
+function startHelper(source: CopyFilesJob["source"], place: number, { singleId }: IdMode) {
+  const shared = new Int32Array(new SharedArrayBuffer(16));
+  const { port1: own, port2: chunks } = new MessageChannel();
+  const change = (word: number, value: number): void => {
+    Atomics.store(shared, word, value);
+    Atomics.add(shared, CHANGE, 1);
+    Atomics.notify(shared, CHANGE);
+  };
+  const thread = startThread({ ...(workerData as ThreadData), singleId });
+  const run = async (): Promise<Copied> => {
+    try {
+      const answer = await new Promise<ThreadAnswer>((resolve, reject) => {
+        thread.once("message", resolve);
+        thread.once("error", reject);
+        thread.postMessage({ kind: "copy-files", source, place, chunks, shared } satisfies CopyFilesJob, [
+          chunks,
+        ]);
+      });
+      if ("error" in answer) throw thawError(answer.error);
+      return answer.outcome as Copied;
+    } finally {
+      own.close();
+      await thread.terminate();
+    }
+  };
+  const copied = run();
+  copied.catch(() => {}); // heard by who asks for it; until then its thread is busy
+  let sent = 0;
+  return {
+    copied,
+    send(chunk: Chunk): void {
+      own.postMessage(chunk);
+      change(READY, ++sent);
+    },
+    close: () => change(CLOSED, 1),
+    take: () => Atomics.add(shared, NEXT, 1),
+    stop(): void {
+      Atomics.store(shared, NEXT, NOTHING_LEFT);
+      change(CLOSED, 1);
+    },
+  };
 }

@@ -26,9 +26,9 @@ import { close } from "../sys/file.ts";
 import { typeBits } from "./fd-tree.ts";
 import { type ModeChange, parseMode } from "./mode.ts";
 import { type Owner, ROOT } from "./owner.ts";
-import { copyFiles } from "./copy-files.ts";
+import { openFileCopies } from "./copy-files.ts";
 import { dressFile, type IdMode, type Look, type Place, shown } from "./place.ts";
-import { copyFile, type FileCopy, readContent } from "./transfer.ts";
+import { copyFile, readContent } from "./transfer.ts";
 
 export interface CopyContext {
   readonly source: TreeReader;
@@ -190,13 +190,13 @@ interface Copying {
 /** Copied files that have other names, too, by the inode of their source. */
 export type LinkedFiles = Map<string, { readonly path: string; readonly content: Content }>;
 
-/** Copies one source with all that is chosen below it: the walk makes the directories and all that is quick, then come
- *  the bytes of files, on several cores if there are many, then what needs both: the looks of directories, since what is
+/** Copies one source with all that is chosen below it: the walk makes the directories and all that is quick, and tells of
+ *  files, whose bytes are copied meanwhile if there are many, and by then on both cores; last comes what needs both: the looks of directories, since what is
  *  done in one changes its time, and the fold. */
 async function copyEntries(match: Match, target: string, copying: Copying): Promise<void> {
   const { action, context, looks, fold, linked } = copying;
   const { source, place } = context;
-  const files: FileCopy[] = [];
+  const files = openFileCopies(context);
   const after: ((contents: readonly Content[]) => void)[] = [];
   const made = new Set<string>();
 
@@ -213,7 +213,7 @@ async function copyEntries(match: Match, target: string, copying: Copying): Prom
       return;
     }
     if (stat.type === "file" && stat.nlink === 1) {
-      const index = files.push({ from: entry.path, to: path, size: stat.size, look: looks.of(stat) }) - 1;
+      const index = files.add({ from: entry.path, to: path, size: stat.size, look: looks.of(stat) });
       if (fold !== null) after.push((contents) => fold.entry(entry, contents[index] as Content, []));
       return;
     }
@@ -299,8 +299,13 @@ async function copyEntries(match: Match, target: string, copying: Copying): Prom
     return { kind: "none" };
   };
 
-  walkMatch(source, match, action, { enter, leave: (entry) => after.push(() => leave(entry)) });
-  const contents = await copyFiles(files, context);
+  try {
+    walkMatch(source, match, action, { enter, leave: (entry) => after.push(() => leave(entry)) });
+  } catch (error) {
+    await files.abandon();
+    throw error;
+  }
+  const contents = await files.finish();
   for (const finish of after) finish(contents);
 }
 
