@@ -246,7 +246,7 @@ describeAsRoot("layers that can be pulled lazily", () => {
       }),
     );
     assert.deepEqual(golden, [
-      "sha256:180efef4fe27372c3908ae31dc2ca4aeb32043d3e618b02fed95a75a2a8d14e3",
+      "sha256:3ce86ae8e0ddfb24d0dc5f05f39a3e330b19e35f4c2983a33525b4907237ac2e",
       "sha256:bcb17f1692a4bd3d692fc1d08598a7030cea91c00b14cda01717a04030fc0a5a",
     ]);
   });
