@@ -4,6 +4,7 @@
 import { resolve } from "node:path";
 import { formatReference, parseReference, withDefaultTag } from "../cache/registry/reference.ts";
 import type { CacheForm } from "../exporters/cache-export.ts";
+import { LAYER_COMPRESSIONS } from "../exporters/output-grammar.ts";
 import { isDigest } from "../solver/graph/digest.ts";
 import { type Attributes, readAttributes } from "./cache-attributes.ts";
 import { readAzure, readGha, readS3 } from "./cache-flags-objects.ts";
@@ -66,7 +67,7 @@ export function cacheToOf(attributes: Attributes, directory: DirectoryAt, env: E
   if (at.kind === "gha" && at.service === null && !ignoreError) throw attributes.wrong(...WITHOUT_SERVICE);
   const form: CacheForm = {
     mode: attributes.choice("mode", ["min", "max"]) ?? "min",
-    compression: attributes.choice("compression", ["gzip", "zstd", "uncompressed"]) ?? "gzip",
+    compression: attributes.choice("compression", LAYER_COMPRESSIONS) ?? "gzip",
     compressionLevel: attributes.integer("compression-level"),
     forceCompression: attributes.boolean("force-compression") ?? false,
     ociTypes: attributes.boolean("oci-mediatypes") ?? true,

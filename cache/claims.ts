@@ -9,6 +9,7 @@
 import type { Digest } from "../solver/graph/digest.ts";
 import type { Descriptor, LayerId } from "../solver/graph/request.ts";
 import type { LayerRecord, RemoteBlob } from "./contract.ts";
+import { tableAnnotations, withTable } from "./table-annotations.ts";
 
 /** Places remembered for a layer, and for one blob of it. One that is pushed out comes back with the next image that names it. */
 const REMOTES_MAX = 24;
@@ -46,8 +47,11 @@ export function openClaims(): Claims {
         // One blob as gzip and as zstd, or with two sizes, is two claims, of which one is wrong.
         const key = `${digest} ${size} ${/[.+](gzip|zstd)$/.exec(mediaType)?.[1] ?? ""}`;
         const before = ofLayer.get(key);
+        const said = before?.descriptor ?? withTable(blob.descriptor);
+        // Where they contradict each other nothing is said of its table.
+        const [one, other] = [said, blob.descriptor].map((of) => JSON.stringify(tableAnnotations(of)));
         const from = new Set([...(before?.from ?? []), ...(blob.from === undefined ? [] : [blob.from])]);
-        ofLayer.set(key, { descriptor: before?.descriptor ?? { mediaType, digest, size }, from: [...from] });
+        ofLayer.set(key, { descriptor: one === other ? said : withoutTable(said), from: [...from] });
       });
     },
     of(layer) {
@@ -57,10 +61,15 @@ export function openClaims(): Claims {
   };
 }
 
-/** Blobs that surely hold the layer with its times as they are: packed here, or unpacked here. */
+function withoutTable({ mediaType, digest, size }: Descriptor): Descriptor {
+  return { mediaType, digest, size };
+}
+
+/** Blobs that surely hold the layer with its times as they are: packed here, or unpacked here. Those in eStargz hold more, and so
+ *  have another diffId. */
 export function sureForms(record: LayerRecord): readonly Descriptor[] {
   const packed = Object.entries(record.blobs).flatMap(([form, blob]) =>
-    /\+epoch=/.test(form) ? [] : [blob],
+    /\+epoch=|^estargz/.test(form) ? [] : [blob],
   );
   return [...packed, ...(record.verified ?? [])];
 }

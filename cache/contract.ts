@@ -60,7 +60,8 @@ export interface LayerRecord {
   /** Bytes on disk of the directory, 0 if unknown. */
   readonly sizeBytes: number;
   readonly createdAtMs: number;
-  /** Compressed or uncompressed blobs that contain this layer, by variant ("gzip", "zstd", "plain", "gzip+epoch=0"…). */
+  /** Compressed or uncompressed blobs that contain this layer, by variant ("gzip", "zstd:chunked", "uncompressed", "gzip+epoch=0"…). Those
+   *  of "estargz…" hold more than its tar, and have their diffId in an annotation. */
   readonly blobs: Readonly<Record<string, Descriptor>>;
   /** DiffIds of variants whose tar differs ("epoch=0" → digest). */
   readonly diffIds: Readonly<Record<string, Digest>>;

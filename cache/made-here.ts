@@ -47,6 +47,7 @@ export function findMade(
   if (times === null) return null;
   const suffix = times === "" ? "" : `+${times}`;
   const blobs = Object.entries(record.blobs).flatMap(([form, blob]): [string, Descriptor][] => {
+    if (form.startsWith("estargz")) return []; // it has a diffId of its own
     const isOfTimes = times === "" ? !/\+epoch=/.test(form) : `${form}+`.includes(`${suffix}+`);
     return isOfTimes ? [[form.replace(suffix, ""), blob]] : [];
   });

@@ -6,7 +6,7 @@ import { formatRepository, parseReference } from "../cache/registry/reference.ts
 import type { Digest } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import { formatPlatformAll } from "../solver/graph/op.ts";
-import type { BuiltImage, Descriptor } from "../solver/graph/request.ts";
+import { type BuiltImage, type Descriptor, isBaseLayer } from "../solver/graph/request.ts";
 import type { Assembled } from "./assembled.ts";
 import type { ImageOutput } from "./output-grammar.ts";
 import { isAttestation } from "./stored.ts";
@@ -35,7 +35,16 @@ export function nameImage(
   const all = names.flatMap((name) =>
     output.nameCanonical && isNamed ? [name, `${name}@${descriptor.digest}`] : [name],
   );
-  const layers = Object.fromEntries(images.map((image) => [formatPlatformAll(image.platform), image.layers]));
+  const layers = Object.fromEntries(
+    images.map((image, index) => [
+      formatPlatformAll(image.platform),
+      image.layers.map((id, at) => {
+        // One of the base image that was forced into eStargz has another diffId now.
+        const diffId = assembled.images[index]?.layers[at]?.diffId;
+        return isBaseLayer(id) && diffId !== undefined ? store.layers.idOf(diffId) : id;
+      }),
+    ]),
+  );
   const changes = all.map((name) => {
     const known = store.records.get<ImageRecord>(IMAGE_SPACE, name);
     const isKept =

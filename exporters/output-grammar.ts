@@ -6,7 +6,8 @@ import { BuildError, printable } from "../solver/graph/error.ts";
 import type { ImageConfig } from "../solver/graph/request.ts";
 import { type Annotation, parseAnnotationAttribute } from "./annotations.ts";
 
-export type LayerCompression = "gzip" | "zstd" | "uncompressed";
+export const LAYER_COMPRESSIONS = ["gzip", "zstd", "estargz", "zstd:chunked", "uncompressed"] as const;
+export type LayerCompression = (typeof LAYER_COMPRESSIONS)[number];
 
 /** client: sent to the client under a name, "-" for its standard output. */
 export type Destination =
@@ -244,6 +245,12 @@ function imageOptionsOf(attributes: Attributes, defaults: ImageDefaults): ImageO
   if (!ociTypes && annotations.some(({ target }) => target !== "manifest")) {
     throw invalid('cannot export annotations with "oci-mediatypes=false"', "omit one of the two");
   }
+  // Readers look for the table of contents where an annotation says it is, and docker's types have none.
+  if (!ociTypes && (compression === "estargz" || compression === "zstd:chunked"))
+    throw invalid(
+      `"compression=${compression}" conflicts with "oci-mediatypes=false"`,
+      "omit oci-mediatypes, or use gzip or zstd",
+    );
   const ociArtifact = attributes.plainBoolean("oci-artifact");
   if (ociArtifact === true && !ociTypes)
     throw invalid('"oci-artifact=true" conflicts with "oci-mediatypes=false"', "omit one of the two");
@@ -312,14 +319,14 @@ function epochAttribute(attributes: Attributes): OutputEpoch {
 }
 
 function compressionOf(text: string): LayerCompression {
-  if (text === "gzip" || text === "zstd" || text === "uncompressed") return text;
-  if (text === "estargz" || text === "nydus") {
-    throw invalid(
-      `compression type ${text} is not supported by tsbuild`,
-      "use compression=gzip or compression=zstd",
-    );
-  }
-  throw invalid(`unsupported compression type ${printable(text, 60)}`, "types are gzip, zstd, uncompressed");
+  const found = LAYER_COMPRESSIONS.find((one) => one === text);
+  if (found !== undefined) return found;
+  throw invalid(
+    text === "nydus"
+      ? "compression type nydus is not supported by tsbuild"
+      : `unsupported compression type ${printable(text, 60)}`,
+    `types are ${LAYER_COMPRESSIONS.join(", ")}`,
+  );
 }
 
 function attributesOf(pairs: Map<string, string>, type: string): Attributes {

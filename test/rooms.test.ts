@@ -156,6 +156,7 @@ const DOORS: readonly string[] = [
   "cache/contract.ts", // the store as its users see it
   "cache/check.ts", // fsck
   "cache/claims.ts", // what images say of their layers
+  "cache/table-annotations.ts", // and of their tables of contents
   "cache/origins.ts", // which repositories have what
   "cache/block-indexes.ts", // which blobs are known block by block
   "cache/ceiling.ts", // how large a store may become

@@ -10,6 +10,7 @@ import { saysWaiting } from "../solver/graph/event.ts";
 import { isBaseLayer, type CallContext, type Descriptor, type LayerId } from "../solver/graph/request.ts";
 import { openTasks } from "../solver/graph/tasks.ts";
 import { asRefuted, asVerified, type Claim, type Claims, isSure, sureForms } from "../cache/claims.ts";
+import { withTable } from "../cache/table-annotations.ts";
 import type { Keeper } from "./keeper/keeper.ts";
 import type { PlainOutcome } from "./keeper/messages.ts";
 import { STACK_MAX } from "./sys/stack-limit.ts";
@@ -395,7 +396,11 @@ export function openUnpacker(deps: UnpackerDeps): Unpacker {
       said.some(({ descriptor }) => descriptor.digest === digest);
     const first = sure.filter(isSaid).sort((a, b) => (a.digest < b.digest ? -1 : 1));
     const others = sure.filter((one) => !isSaid(one));
-    return [...said1, ...[...first, ...others].map((descriptor) => ({ descriptor, from: [] }))];
+    const withSaid = (one: Descriptor): Descriptor => {
+      const same = said.find(({ descriptor }) => descriptor.digest === one.digest);
+      return same === undefined ? one : { ...withTable(same.descriptor), mediaType: one.mediaType };
+    };
+    return [...said1, ...[...first, ...others].map((one) => ({ descriptor: withSaid(one), from: [] }))];
   };
 
   return {

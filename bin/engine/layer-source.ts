@@ -3,11 +3,14 @@
 import { statSync } from "node:fs";
 import { earlierBlobs, noteBlocks } from "../../cache/block-indexes.ts";
 import { COMPRESSORS } from "../../cache/layers/compress-block.ts";
+import { DIFF_ID_ANNOTATION } from "../../cache/remote-cache/config.ts";
+import { tableOf } from "../../cache/table-annotations.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { isBaseLayer, type CallContext, type Descriptor, type LayerId } from "../../solver/graph/request.ts";
 import { openTasks } from "../../solver/graph/tasks.ts";
 import type { Keeper } from "../../worker/keeper/keeper.ts";
+import type { PackOutcome } from "../../worker/keeper/messages.ts";
 import type { Unpacker } from "../../worker/worker.ts";
 import type { LayerBlob, LayerOptions, LayerSource, LayerVariant } from "../../exporters/contract.ts";
 import type { LayerRecord, Store } from "../../cache/contract.ts";
@@ -15,6 +18,8 @@ import type { LayerRecord, Store } from "../../cache/contract.ts";
 const MEDIA_TYPES = {
   gzip: "application/vnd.oci.image.layer.v1.tar+gzip",
   zstd: "application/vnd.oci.image.layer.v1.tar+zstd",
+  estargz: "application/vnd.oci.image.layer.v1.tar+gzip",
+  "zstd:chunked": "application/vnd.oci.image.layer.v1.tar+zstd",
   uncompressed: "application/vnd.oci.image.layer.v1.tar",
 } as const;
 
@@ -104,15 +109,30 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
       return { diffId: outcome.diffId, tarBytes: outcome.tarBytes, descriptor: null };
     }
     ingest.commit({ digest: outcome.digest, size: outcome.size, trusted: true });
-    const descriptor: Descriptor = {
-      mediaType: MEDIA_TYPES[compression],
-      digest: outcome.digest,
-      size: outcome.size,
-    };
+    const descriptor = describe(id, compression, outcome);
     store.layers.update(id, { ...changes, blobs: { ...record.blobs, [form as string]: descriptor } });
     if (step !== null && outcome.blocks !== undefined)
       noteBlocks(store.records, step.form, step.name, { digest: outcome.digest, ...outcome.blocks });
     return { diffId: outcome.diffId, tarBytes: outcome.tarBytes, descriptor };
+  };
+
+  /** The blob that was written, with where its table is and, as BuildKit notes it, its diffId where that is not the layer's. */
+  const describe = (
+    id: LayerId,
+    compression: LayerVariant["compression"],
+    { diffId, digest, size, table }: PackOutcome,
+  ): Descriptor => {
+    if (digest === null || size === null) throw new Error("packing gave no blob");
+    const descriptor = { mediaType: MEDIA_TYPES[compression], digest, size };
+    if (table === undefined) return descriptor;
+    if (table.kind === "none") {
+      const name = recordOf(id).description || id;
+      const message = `${name}: ${table.why}, so the layer gets no table of contents and is always pulled as a whole`;
+      context.emit({ kind: "note", message });
+      return descriptor;
+    }
+    const own = table.diffId === diffId ? {} : { [DIFF_ID_ANNOTATION]: table.diffId };
+    return { ...descriptor, annotations: { ...table.annotations, ...own } };
   };
 
   const recompress = async (
@@ -131,11 +151,15 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
     );
     if (outcome.digest === null || outcome.size === null) throw new Error("recompressing gave no blob");
     ingest.commit({ digest: outcome.digest, size: outcome.size, trusted: true });
-    const descriptor: Descriptor = {
-      mediaType: MEDIA_TYPES[compression],
-      digest: outcome.digest,
-      size: outcome.size,
-    };
+    const descriptor = describe(id, compression, outcome);
+    const own = outcome.table?.kind === "table" ? outcome.table.diffId : outcome.diffId;
+    // In the image it is another base layer than the one it was made of.
+    if (own !== outcome.diffId)
+      store.layers.update(store.layers.idOf(own), {
+        diffId: own,
+        verified: [{ ...descriptor, annotations: {} }],
+        description: recordOf(id).description,
+      });
     store.layers.update(id, { blobs: { ...recordOf(id).blobs, [key]: descriptor } });
     return descriptor;
   };
@@ -163,12 +187,14 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
         packed !== undefined && diffId !== null && store.content.has(packed.digest) ? packed : null;
       // Without force a base layer is exported unchanged; blobs of an imported cache in this format are not packed again.
       const asItCame = variant.pinned && !variant.force;
-      if (known !== null && !asItCame) return { descriptor: known, diffId: diffId as Digest, remote: null };
+      if (known !== null && !asItCame) return blobOf(known, diffId as Digest);
       const isWanted = variant.pinned || (!deps.pinnedCompressor && epochSeconds === null);
       const forms = isWanted ? await unpacker.forms(id, { ...context, signal }, variant.unmade === true) : [];
-      const original = asItCame ? forms[0] : forms.find(({ descriptor }) => isForm(descriptor, compression));
+      const original = asItCame
+        ? forms[0]
+        : forms.find(({ descriptor }) => isForm(descriptor, compression, variant.pinned));
       if (original !== undefined && diffId !== null) return { ...original, diffId };
-      if (known !== null) return { descriptor: known, diffId: diffId as Digest, remote: null };
+      if (known !== null) return blobOf(known, diffId as Digest);
       if (variant.unmade) {
         const plain = await this.diffId(id, epochSeconds, { signal });
         const { diffId: digest, tarBytes: size } = plain;
@@ -181,11 +207,11 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
       return blobs.share(`${id} ${key}`, signal, async (shared) => {
         const own = { ...options, signal: shared };
         if (variant.pinned && forms.length > 0 && diffId !== null) {
-          return { descriptor: await recompress(id, compression, level, key, own), diffId, remote: null };
+          return blobOf(await recompress(id, compression, level, key, own), diffId);
         }
         const made = await pack(id, compression, level, epochSeconds, own);
         if (made.descriptor === null) throw new Error("packing gave no blob");
-        return { descriptor: made.descriptor, diffId: made.diffId, remote: null };
+        return blobOf(made.descriptor, made.diffId);
       });
     },
   };
@@ -221,11 +247,41 @@ function formKey(
 }
 
 function compressorOf(compression: string): string {
-  return compression === "gzip" || compression === "zstd" ? COMPRESSORS[compression] : "pinned";
+  switch (compression) {
+    case "gzip":
+    case "estargz":
+      return COMPRESSORS.gzip;
+    case "zstd":
+    case "zstd:chunked":
+      return COMPRESSORS.zstd;
+    default:
+      return "pinned";
+  }
 }
 
-function isForm({ mediaType }: Descriptor, compression: LayerVariant["compression"]): boolean {
-  if (compression === "gzip") return /[+.]gzip$/.test(mediaType);
-  if (compression === "zstd") return /[+.]zstd$/.test(mediaType);
-  return /\.tar$/.test(mediaType);
+/** A blob that is here, with what its tar is. */
+function blobOf(descriptor: Descriptor, diffId: Digest): LayerBlob {
+  return {
+    descriptor,
+    diffId: (descriptor.annotations?.[DIFF_ID_ANNOTATION] as Digest | undefined) ?? diffId,
+    remote: null,
+  };
+}
+
+/** Is the blob in this form? One of a base image that can also be pulled lazily is good enough for plain zstd, as in BuildKit; one of ours
+ *  is what was asked for, whatever else has been made of the layer. */
+function isForm(descriptor: Descriptor, compression: LayerVariant["compression"], isBase: boolean): boolean {
+  const { mediaType } = descriptor;
+  const table = tableOf(descriptor);
+  switch (compression) {
+    case "gzip":
+      return /[+.]gzip$/.test(mediaType) && table !== "estargz";
+    case "zstd":
+      return /[+.]zstd$/.test(mediaType) && (isBase || table === null);
+    case "estargz":
+    case "zstd:chunked":
+      return table === compression;
+    case "uncompressed":
+      return /\.tar$/.test(mediaType);
+  }
 }

@@ -11,6 +11,10 @@ interface NodeZstd {
     options: { readonly params: Readonly<Record<number, number>>; readonly pledgedSrcSize: number },
     done: (error: Error | null, result: Buffer) => void,
   ) => void;
+  readonly zstdCompressSync?: (
+    data: Uint8Array,
+    options: { readonly params: Readonly<Record<number, number>>; readonly pledgedSrcSize: number },
+  ) => Buffer;
   readonly constants: { readonly ZSTD_c_compressionLevel?: number };
 }
 
@@ -19,9 +23,9 @@ let known: Promise<Zstd | null> | undefined;
 /** null: the machine has no zstd. */
 export function nativeZstd(): Promise<Zstd | null> {
   known ??= (async () => {
-    const { zstdCompress, constants } = zlib as unknown as NodeZstd;
+    const { zstdCompress, zstdCompressSync, constants } = zlib as unknown as NodeZstd;
     const level = constants.ZSTD_c_compressionLevel;
-    if (zstdCompress === undefined || level === undefined) {
+    if (zstdCompress === undefined || zstdCompressSync === undefined || level === undefined) {
       const { openLibzstd } = await import("../../worker/sys/libzstd.ts");
       return openLibzstd();
     }
@@ -33,7 +37,21 @@ export function nativeZstd(): Promise<Zstd | null> {
             error === null ? resolve(result) : reject(error),
           );
         }),
+      compressSync: (data, value) =>
+        zstdCompressSync(data, { params: { [level]: value }, pledgedSrcSize: data.length }),
     };
   })();
   return known;
+}
+
+let knownSync: Promise<Zstd["compressSync"] | null> | undefined;
+
+/** For many small frames: the library keeps what it needs from one to the next, which Node's zstd sets up for each. null: the machine
+ *  has no zstd. */
+export function nativeZstdFrames(): Promise<Zstd["compressSync"] | null> {
+  knownSync ??= (async () => {
+    const { openLibzstd } = await import("../../worker/sys/libzstd.ts");
+    return (openLibzstd() ?? (await nativeZstd()))?.compressSync ?? null;
+  })();
+  return knownSync;
 }

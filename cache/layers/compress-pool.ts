@@ -1,26 +1,32 @@
-// A pool of threads that compress blocks.
+// A pool of threads that compress blocks, or many frames at once.
 
 import { Worker } from "node:worker_threads";
 import { entryOf } from "../../solver/graph/entry.ts";
 import type { BlockCodec } from "./compress-block.ts";
+import type { Frames, FramesTask } from "./compress-frames.ts";
 
 export interface BlockTask {
+  readonly kind: "block";
   readonly codec: BlockCodec;
   readonly data: Uint8Array;
   readonly dictionary: Uint8Array | null;
 }
-export type BlockAnswer = { readonly result: Uint8Array } | { readonly message: string };
+export type CompressTask = BlockTask | ({ readonly kind: "frames" } & FramesTask);
+export type CompressAnswer = { readonly result: Uint8Array | Frames } | { readonly message: string };
 
 export interface CompressThreads {
   /** Compresses a block in some thread; its bytes are copied. */
   run(codec: BlockCodec, data: Uint8Array, dictionary: Uint8Array | null): Promise<Uint8Array>;
+  /** Compresses frames in some thread, which takes the memory of the data over. */
+  frames(task: FramesTask): Promise<Frames>;
   /** Ends the threads; what still runs is dropped. */
   close(): Promise<void>;
 }
 
 interface Job {
-  readonly task: BlockTask;
-  readonly resolve: (result: Uint8Array) => void;
+  readonly task: CompressTask;
+  readonly transfer: readonly ArrayBuffer[];
+  readonly resolve: (result: Uint8Array | Frames) => void;
   readonly reject: (error: Error) => void;
 }
 
@@ -32,18 +38,18 @@ export function openThreads(count: number): CompressThreads {
 
   function dispatch(): void {
     while (waiting.length > 0) {
-      const worker = idle.pop() ?? (busy.size < count ? start() : null);
+      const worker = idle.pop() ?? (busy.size < count ? startThread() : null);
       if (worker === null) return;
       const job = waiting.shift() as Job;
       busy.set(worker, job);
-      worker.postMessage(job.task);
+      worker.postMessage(job.task, job.transfer);
     }
   }
 
-  function start(): Worker {
+  function startThread(): Worker {
     const { file, argv } = entryOf("compress-thread", new URL("./compress-thread.js", import.meta.url));
     const worker = new Worker(file, { argv: [...argv] });
-    worker.on("message", (answer: BlockAnswer) => {
+    worker.on("message", (answer: CompressAnswer) => {
       const job = busy.get(worker);
       busy.delete(worker);
       idle.push(worker);
@@ -60,12 +66,18 @@ export function openThreads(count: number): CompressThreads {
     return worker;
   }
 
+  const start = <T extends Uint8Array | Frames>(
+    task: CompressTask,
+    transfer: readonly ArrayBuffer[],
+  ): Promise<T> =>
+    new Promise((resolve, reject) => {
+      waiting.push({ task, transfer, resolve: resolve as Job["resolve"], reject });
+      dispatch();
+    });
+
   return {
-    run: (codec, data, dictionary) =>
-      new Promise((resolve, reject) => {
-        waiting.push({ task: { codec, data, dictionary }, resolve, reject });
-        dispatch();
-      }),
+    run: (codec, data, dictionary) => start({ kind: "block", codec, data, dictionary }, []),
+    frames: (task) => start({ kind: "frames", ...task }, [task.data.buffer as ArrayBuffer]),
     close: async () => {
       const workers = [...idle, ...busy.keys()];
       await Promise.all(workers.map((worker) => worker.terminate()));

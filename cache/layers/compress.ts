@@ -9,12 +9,13 @@ import { promisify } from "node:util";
 import { constants, crc32, deflateRaw } from "node:zlib";
 import { BuildError } from "../../solver/graph/error.ts";
 import { type BlockCodec, COMPRESSORS, compressBlock } from "./compress-block.ts";
+import { GZIP_HEADER } from "./compress-frames.ts";
 import { nativeZstd } from "./compress-native.ts";
 import { openThreads } from "./compress-pool.ts";
 import type { BlockLedger } from "./earlier-blocks.ts";
 
 export interface CompressOptions {
-  readonly compression: "gzip" | "zstd" | "estargz" | "uncompressed";
+  readonly compression: "gzip" | "zstd" | "uncompressed";
   /** null: 6 for gzip, 3 for zstd. */
   readonly level: number | null;
   /** Use a compressor that is part of this package, so that bytes are equal for every Node, library and CPU. */
@@ -29,12 +30,11 @@ export interface CompressOptions {
 export const BLOCK_BYTES: Readonly<Record<CompressOptions["compression"], number>> = {
   gzip: 1 << 20,
   zstd: 4 << 20,
-  estargz: 1 << 20,
   uncompressed: 1 << 20,
 };
 
 /** Compressed form of a sequence of blocks of at most BLOCK_BYTES. Blocks are read while later ones are made, so each must be a buffer
- *  of its own. Throws OUTPUT_INVALID for estargz and levels that do not exist. */
+ *  of its own. Throws OUTPUT_INVALID for levels that do not exist. */
 export async function* compressBlocks(
   blocks: Iterable<Buffer>,
   options: CompressOptions,
@@ -44,15 +44,11 @@ export async function* compressBlocks(
       yield* blocks;
       return;
     case "gzip":
-      yield* gzip(blocks, checkLevel(options.level ?? 6, 0, 9), options);
+      yield* gzip(blocks, levelOf("gzip", options.level), options);
       return;
     case "zstd":
-      yield* zstd(blocks, checkLevel(options.level ?? 3, 1, 22), options);
+      yield* zstd(blocks, levelOf("zstd", options.level), options);
       return;
-    case "estargz":
-      throw new BuildError("OUTPUT_INVALID", "compression=estargz is not supported", {
-        hint: "use gzip, zstd or uncompressed",
-      });
   }
 }
 
@@ -69,14 +65,17 @@ export function headerBytes(compression: CompressOptions["compression"]): number
   return compression === "gzip" ? GZIP_HEADER.length : 0;
 }
 
+/** The level that is used. Throws OUTPUT_INVALID when it does not exist. */
+export function levelOf(compression: "gzip" | "zstd", wanted: number | null): number {
+  return compression === "gzip" ? checkLevel(wanted ?? 6, 0, 9) : checkLevel(wanted ?? 3, 1, 22);
+}
+
 function checkLevel(level: number, min: number, max: number): number {
   if (Number.isInteger(level) && level >= min && level <= max) return level;
   throw new BuildError("OUTPUT_INVALID", `compression-level=${level} is not between ${min} and ${max}`);
 }
 
 const deflateRawAsync = promisify<Buffer, object, Buffer>(deflateRaw);
-/** RFC 1952: magic, deflate, no flags, no time, no extra flags, system unknown. */
-const GZIP_HEADER = Buffer.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255);
 /** A last deflate block that holds nothing. */
 const DEFLATE_END = Buffer.of(0x03, 0x00);
 const WINDOW_BYTES = 32 * 1024;

@@ -23,6 +23,11 @@ export async function readZstdFile(
 ): Promise<void> {
   let position = 0;
   for (;;) {
+    const skipped = skippableAt(fd, position);
+    if (skipped !== null) {
+      position += skipped;
+      continue;
+    }
     const frame = frameAt(fd, position);
     if (frame === "end") return;
     if (frame === null) break;
@@ -43,6 +48,15 @@ export async function readZstdFile(
     if (plain.length > 0 && !sink(plain)) return;
   }
   await stream(fd, position, sink, failed);
+}
+
+/** Bytes of a frame that holds nothing of the content, such as the tables of zstd:chunked; null: another one, or none, or cut off. */
+function skippableAt(fd: number, position: number): number | null {
+  const head = Buffer.alloc(8);
+  if (readSync(fd, head, 0, head.length, position) < head.length) return null;
+  if (head.readUInt32LE(0) >>> 4 !== 0x184d2a5) return null;
+  const bytes = head.length + head.readUInt32LE(4);
+  return readSync(fd, head, 0, 1, position + bytes - 1) === 1 ? bytes : null;
 }
 
 /** The frame at a position if it is complete, small and of known content; null: not so; "end": nothing is there. */

@@ -49,12 +49,23 @@ export interface TarEntry {
   readonly xattrs: ReadonlyMap<string, Buffer>;
 }
 
+/** How a member is written down; only valid during the call. */
+export interface TarHeader {
+  /** Its block of 512 bytes. */
+  readonly block: Buffer;
+  /** What pax says besides. */
+  readonly records: ReadonlyMap<string, Buffer>;
+}
+
 export interface TarHandler {
-  entry(entry: TarEntry): void;
+  /** `header`: null for sparse files. */
+  entry(entry: TarEntry, header: TarHeader | null): void;
   /** Bytes of the current file that belong at `offset`; only valid during the call. */
   data(chunk: Buffer, offset: number): void;
   /** All data of the current member was given. */
   end(): void;
+  /** A header for all members that follow was read over. */
+  global?(): void;
 }
 
 export interface TarReader {
@@ -64,6 +75,8 @@ export interface TarReader {
   finish(): void;
   /** Two zero blocks were seen: the rest of the input is padding. */
   readonly ended: boolean;
+  /** Bytes read so far of what was pushed last; in entry(), up to the end of the member's header. */
+  readonly position: number;
 }
 
 interface Piece {
@@ -112,6 +125,7 @@ export function tarReader(handler: TarHandler): TarReader {
   let paxPieces: Buffer[] = [];
   let longName: Buffer | null = null;
   let longLink: Buffer | null = null;
+  let at = 0;
 
   /** A whole block from the input or from the scratch block; null when more bytes are needed. */
   function takeBlock(chunk: Buffer, at: number): { block: Buffer; next: number } | null {
@@ -128,7 +142,7 @@ export function tarReader(handler: TarHandler): TarReader {
 
   function push(input: Uint8Array): void {
     const chunk = Buffer.from(input.buffer, input.byteOffset, input.byteLength);
-    let at = 0;
+    at = 0;
     while (at < chunk.length) {
       switch (phase.kind) {
         case "header": {
@@ -239,8 +253,9 @@ export function tarReader(handler: TarHandler): TarReader {
       longName = untilNul(body);
     } else if (what === "long-link") {
       longLink = untilNul(body);
+    } else if (what === "global") {
+      handler.global?.(); // read over, as by Go and so by every container tool
     }
-    // Global records are read over, as by Go and so by every container tool.
   }
 
   function member(raw: Buffer, flag: string, headerSize: number): Phase {
@@ -278,7 +293,8 @@ export function tarReader(handler: TarHandler): TarReader {
       devMinor: device ? numeric(raw, 337, 8) : 0,
       xattrs: xattrsOf(records),
     };
-    if (type !== "file") return start(entry, stored, null);
+    const header = { block: raw, records };
+    if (type !== "file") return start(entry, stored, null, header);
 
     if (flag === "S") {
       // Old GNU sparse: four pieces here, then blocks of 21 while the flag says so. tar(5), struct header_gnu_tar.
@@ -290,7 +306,7 @@ export function tarReader(handler: TarHandler): TarReader {
         : { kind: "sparse-extension", entry: sparse, size: stored, pieces: map };
     }
     const realSize = decimal(records, "GNU.sparse.realsize") ?? decimal(records, "GNU.sparse.size");
-    if (realSize === null) return start(entry, stored, null);
+    if (realSize === null) return start(entry, stored, null, header);
     const sparse = { ...entry, size: realSize };
     const version = `${text(records, "GNU.sparse.major") ?? ""}.${text(records, "GNU.sparse.minor") ?? ""}`;
     if (version === "1.0") {
@@ -310,8 +326,13 @@ export function tarReader(handler: TarHandler): TarReader {
     return startSparse(sparse, stored, pairs(numbers));
   }
 
-  function start(entry: TarEntry, stored: number, pieces: readonly Piece[] | null): Phase {
-    handler.entry(entry);
+  function start(
+    entry: TarEntry,
+    stored: number,
+    pieces: readonly Piece[] | null,
+    header: TarHeader | null = null,
+  ): Phase {
+    handler.entry(entry, header);
     if (stored === 0) {
       handler.end();
       return { kind: "header" };
@@ -386,6 +407,9 @@ export function tarReader(handler: TarHandler): TarReader {
     finish,
     get ended() {
       return phase.kind === "ended";
+    },
+    get position() {
+      return at;
     },
   };
 }

@@ -5,6 +5,7 @@
 // its inputs are for inspection, and for BuildKit, which drops records whose links are incomplete.
 
 import { createHash } from "node:crypto";
+import { tableAnnotations, withTable } from "../table-annotations.ts";
 import { type Digest, digestFromHex, hexOf, isDigest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor, LayerId } from "../../solver/graph/request.ts";
@@ -171,6 +172,7 @@ function encodeLayer(layer: CachedLayer, parent: number): object {
 function describedLayer({ descriptor, diffId, createdAtMs }: CachedLayer): Descriptor {
   const { mediaType, digest, size } = descriptor;
   const annotations = {
+    ...tableAnnotations(descriptor),
     [CREATED_ANNOTATION]: new Date(createdAtMs).toISOString(),
     [DIFF_ID_ANNOTATION]: diffId,
   };
@@ -278,11 +280,10 @@ function parseLayer(value: unknown, descriptors: ReadonlyMap<Digest, Descriptor>
   const diffId = descriptor.annotations?.[DIFF_ID_ANNOTATION] ?? said;
   if (typeof diffId !== "string" || !isDigest(diffId)) return null;
   const own = isObject(tsbuild) ? tsbuild : {};
-  const { mediaType, digest, size } = descriptor;
   return {
     parent,
     layer: {
-      descriptor: { mediaType, digest, size },
+      descriptor: withTable(descriptor),
       diffId,
       isBase: own["base"] === true,
       tarBytes: byteCount(own["tarBytes"]),

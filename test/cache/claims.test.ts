@@ -43,6 +43,17 @@ describe("claims of images", () => {
     assert.deepEqual(orders[0], orders[1]);
   });
 
+  it("keep where a blob has its table of contents, unless they contradict each other about that", () => {
+    const annotations = { "containerd.io/snapshot/stargz/toc.digest": digestOf("toc") };
+    const claims = openClaims();
+    claims.add([id], [{ descriptor: { ...blob("a"), annotations: { ...annotations, other: "x" } } }]);
+    assert.deepEqual(claims.of(id)[0]?.descriptor, { ...blob("a"), annotations });
+    claims.add([id], [{ descriptor: { ...blob("a"), annotations } }]);
+    assert.deepEqual(claims.of(id)[0]?.descriptor, { ...blob("a"), annotations });
+    claims.add([id], [{ descriptor: blob("a") }]);
+    assert.deepEqual(claims.of(id)[0]?.descriptor, blob("a"));
+  });
+
   it("leave a bounded number of places in the record, and those of a true blob to the end", () => {
     let now = record({ remotes: [remote("true")], verified: [blob("true")] });
     for (let n = 0; n < 100; n++) {

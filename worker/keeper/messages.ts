@@ -1,6 +1,7 @@
 // Messages from the front to the keeper, as data. Paths are absolute, in the store or in a context; file bytes are never sent.
 
 import type { BlockIndex, EarlierBlob } from "../../cache/layers/earlier-blocks.ts";
+import type { LayerTable } from "../../cache/layers/pack.ts";
 import type { Listing } from "../../cache/layers/listing.ts";
 import type { FileType } from "../../cache/tree.ts";
 import type { Selector } from "../../cache/tree-select.ts";
@@ -81,7 +82,7 @@ export interface PlainOutcome {
   readonly compression: "none" | "gzip" | "zstd" | "bzip2" | "xz";
 }
 
-export type Compression = "gzip" | "zstd" | "estargz" | "uncompressed";
+export type Compression = "gzip" | "zstd" | "estargz" | "zstd:chunked" | "uncompressed";
 
 /** Upper directory to layer tar; diffId, digest and compressed blob in one pass. */
 export interface PackJob {
@@ -116,6 +117,8 @@ export interface PackOutcome {
   readonly size: number | null;
   /** The blocks of the blob, for later ones. */
   readonly blocks?: BlockIndex;
+  /** What is at the end of a blob in eStargz or zstd:chunked. */
+  readonly table?: LayerTable;
 }
 
 export interface RecompressOutcome extends PackOutcome {
