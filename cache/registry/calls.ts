@@ -15,6 +15,8 @@ import { type Answer, Fault, faultWords } from "./exchange.ts";
 import type { Capability } from "./hosts-toml.ts";
 import type { Places } from "./places.ts";
 import { TOO_SLOW } from "./pace.ts";
+import type { Connections } from "./blob-range.ts";
+import { openConnections } from "./ranged.ts";
 import { openTransport } from "./transport.ts";
 import type { RegistryOptions } from "./contract.ts";
 
@@ -55,6 +57,8 @@ export interface Calls {
   /** Waits before attempt n+1 (n from 0). */
   pause(attempt: number, signal: AbortSignal): Promise<void>;
   unreachable(host: string, fault: Fault, name: string): BuildError;
+  /** Connections to a host that transfers have. */
+  connections(host: string): Connections;
   close(): void;
 }
 
@@ -303,6 +307,7 @@ export function openCalls(options: RegistryOptions): Calls {
     read,
     pause: (attempt, signal) => sleep(pauseMs(attempt), signal),
     unreachable,
+    connections: openConnections(options.ranges),
     close: () => transport[Symbol.dispose](),
   };
 }

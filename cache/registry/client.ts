@@ -16,6 +16,7 @@ import {
 import { openReferrers } from "./referrers.ts";
 import { openRemembered } from "./remembered.ts";
 import { resumedBlob, wrongDigest as wrongContent } from "./resumed.ts";
+import { rangeHeader } from "./blob-range.ts";
 import { type Call, openCalls, transferMs, unexpected } from "./calls.ts";
 import { type Answer, Fault } from "./exchange.ts";
 import type { Fetched, Registry, RegistryOptions, TransferOptions } from "./contract.ts";
@@ -107,14 +108,15 @@ export function openRegistry(options: RegistryOptions): Registry {
       descriptor,
       name: whole,
       sender: "the registry",
-      async ask(offset) {
+      async ask(range) {
+        const headers = rangeHeader(range);
         const answer = await calls.read(repository, {
           method: "GET",
           path: `blobs/${digest}`,
-          headers: offset > 0 ? { range: `bytes=${offset}-` } : {},
-          ok: offset > 0 ? [200, 206, 404] : [200, 404],
+          headers,
+          ok: headers["range"] === undefined ? [200, 404] : [200, 206, 404],
           ...shown(repository, digest),
-          signal,
+          signal: range.signal,
           totalMs: transferMs(size),
           isTransfer: size > TRANSFER_MIN_BYTES,
         });
@@ -123,9 +125,11 @@ export function openRegistry(options: RegistryOptions): Registry {
         throw notFound(whole);
       },
       unreachable: (fault) => calls.unreachable(repository.host, fault, name),
-      pause: (attempt) => calls.pause(attempt, signal),
+      pause: (attempt, own) => calls.pause(attempt, own),
       totalMs: transferMs(size),
       onBytes,
+      connections: calls.connections(repository.host),
+      signal,
     });
   }
 
