@@ -4,6 +4,7 @@
 // with its diffId anyway.
 
 import { readSync } from "node:fs";
+import type { Arrival } from "./arrival.ts";
 
 /** Largest frame unpacked in one piece, both sides. */
 const FRAME_MAX_BYTES = 8 << 20;
@@ -15,14 +16,16 @@ interface Frame {
 }
 
 /** Unpacks the file from its start. `failed` turns an error of a decoder into the caller's; errors of `sink` pass
- *  through. `sink` returning false ends it. */
+ *  through. `sink` returning false ends it. `arrival`: the file is still being written. */
 export async function readZstdFile(
   fd: number,
   sink: (chunk: Buffer) => boolean,
   failed: (cause: unknown) => Error,
+  arrival: Arrival | null = null,
 ): Promise<void> {
   let position = 0;
   for (;;) {
+    await arrival?.until(position + FRAME_MAX_BYTES);
     const frame = frameAt(fd, position);
     if (frame === "end") return;
     if (frame === null) break;
@@ -42,7 +45,7 @@ export async function readZstdFile(
     position += frame.bytes;
     if (plain.length > 0 && !sink(plain)) return;
   }
-  await stream(fd, position, sink, failed);
+  await stream(fd, position, sink, failed, arrival);
 }
 
 /** The frame at a position if it is complete, small and of known content; null: not so; "end": nothing is there. */
@@ -82,6 +85,7 @@ async function stream(
   start: number,
   sink: (chunk: Buffer) => boolean,
   failed: (cause: unknown) => Error,
+  arrival: Arrival | null,
 ): Promise<void> {
   const { Decompress } = await import("fzstd");
   let wanted = true;
@@ -98,6 +102,7 @@ async function stream(
   for (let position = start; ; ) {
     // It keeps what it is given, so each chunk is a buffer of its own.
     const chunk = Buffer.allocUnsafeSlow(STREAM_READ_BYTES);
+    await arrival?.until(position + chunk.length);
     const count = readSync(fd, chunk, 0, chunk.length, position);
     position += count;
     try {

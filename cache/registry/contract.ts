@@ -39,6 +39,8 @@ export interface SignalOptions {
 export interface TransferOptions extends SignalOptions {
   /** Bytes so far; may go back to 0 when a transfer starts again. */
   readonly onBytes?: (current: number, total: number) => void;
+  /** The file of the store that the bytes are being written to, in order, by a call that fetches a blob into it itself. */
+  readonly onFile?: (path: string) => void;
   /** See WaitOptions: another process fetches the same blob. */
   readonly onWait?: (holder: string) => void;
 }
