@@ -10,6 +10,7 @@ import { gzipSync } from "node:zlib";
 import { digestOf } from "../../solver/graph/digest.ts";
 import { makeTar } from "../cache/layers/support.ts";
 import { type MisbehavingServer, startServer } from "../support/registry.ts";
+import { accounts, self } from "../support/unprivileged.ts";
 import { openWorkshop, type Workshop } from "./fixture.ts";
 
 const MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json";
@@ -59,98 +60,100 @@ function serve(
   });
 }
 
-describe("a base layer that is downloaded", () => {
-  let shop: Workshop;
-  beforeEach(async () => {
-    shop = await openWorkshop();
-  });
-  afterEach(() => shop[Symbol.dispose]());
-
-  const args = ({ host }: MisbehavingServer): readonly string[] => {
-    const dockerfile = `FROM scratch\nCOPY --from=${host}/image:1 /first /copied\n`;
-    const context = shop.context("context", { Dockerfile: dockerfile });
-    return ["build", "-o", `type=local,dest=${shop.at("out")}`, context];
-  };
-  const names = (dir: string): readonly string[] =>
-    existsSync(shop.at("store", dir)) ? readdirSync(shop.at("store", dir)) : [];
-  const isUnpacking = (): boolean =>
-    names("active").some((one) => existsSync(shop.at("store", "active", one, "fs", "first")));
-  const untilUnpacking = async (): Promise<void> => {
-    while (!isUnpacking()) await delay(5);
-  };
-  const assertNothingLeft = (): void => {
-    assert.deepEqual(names("ingest"), []);
-    assert.deepEqual(names("active"), []);
-    assert.deepEqual(names("layers"), []);
-  };
-  const whole = (response: ServerResponse): void => void response.end(layer);
-
-  it("is unpacked before its last bytes come", async () => {
-    await using server = await serve(async (response) => {
-      response.writeHead(200, { "content-length": String(layer.length) });
-      response.write(layer.subarray(0, BEGINNING));
-      await untilUnpacking();
-      response.end(layer.subarray(BEGINNING));
+for (const account of accounts())
+  describe(`a base layer that is downloaded, as ${account.name}`, () => {
+    let shop: Workshop;
+    beforeEach(async () => {
+      shop = await openWorkshop(account);
     });
-    await shop.ok(args(server));
-    assert.equal(readFileSync(shop.at("out", "copied"), "utf8"), text);
-    assert.deepEqual(names("active"), []);
-  });
+    afterEach(() => shop[Symbol.dispose]());
 
-  it("leaves nothing when its bytes turn out to be others, and an honest answer later is taken", async () => {
-    const other = Buffer.from(layer);
-    other.fill(0x55, layer.length - 100, layer.length - 50);
-    let isHonest = false;
-    await using server = await serve(async (response) => {
-      if (isHonest) return whole(response);
-      response.write(other.subarray(0, BEGINNING));
-      await untilUnpacking();
-      response.end(other.subarray(BEGINNING));
+    const args = ({ host }: MisbehavingServer): readonly string[] => {
+      const dockerfile = `FROM scratch\nCOPY --from=${host}/image:1 /first /copied\n`;
+      const context = shop.context("context", { Dockerfile: dockerfile });
+      return ["build", "-o", `type=local,dest=${shop.at("out")}`, context];
+    };
+    const names = (dir: string): readonly string[] =>
+      existsSync(shop.at("store", dir)) ? readdirSync(shop.at("store", dir)) : [];
+    const isUnpacking = (): boolean =>
+      names("active").some((one) => existsSync(shop.at("store", "active", one, "fs", "first")));
+    const untilUnpacking = async (): Promise<void> => {
+      while (!isUnpacking()) await delay(5);
+    };
+    const assertNothingLeft = (): void => {
+      assert.deepEqual(names("ingest"), []);
+      assert.deepEqual(names("active"), []);
+      assert.deepEqual(names("layers"), []);
+    };
+    const whole = (response: ServerResponse): void => void response.end(layer);
+
+    it("is unpacked before its last bytes come", async () => {
+      await using server = await serve(async (response) => {
+        response.writeHead(200, { "content-length": String(layer.length) });
+        response.write(layer.subarray(0, BEGINNING));
+        await untilUnpacking();
+        response.end(layer.subarray(BEGINNING));
+      });
+      await shop.ok(args(server));
+      assert.equal(readFileSync(shop.at("out", "copied"), "utf8"), text);
+      assert.deepEqual(names("active"), []);
     });
-    const { code, stderr } = await shop.run(args(server));
-    assert.equal(code, 1);
-    assert.match(stderr, /expected sha256:[0-9a-f]{64}, but the content is sha256:/);
-    assertNothingLeft();
-    isHonest = true;
-    await shop.ok(args(server));
-  });
+    if (account.uid !== self().uid) return; // the rest is the same for all
 
-  it("leaves nothing when the rest never comes", async () => {
-    let count = 0;
-    await using server = await serve(async (response) => {
-      if (count++ > 0) return void response.writeHead(404).end();
-      response.writeHead(200, { "content-length": String(layer.length) });
-      response.write(layer.subarray(0, BEGINNING));
-      await untilUnpacking();
-      response.destroy();
+    it("leaves nothing when its bytes turn out to be others, and an honest answer later is taken", async () => {
+      const other = Buffer.from(layer);
+      other.fill(0x55, layer.length - 100, layer.length - 50);
+      let isHonest = false;
+      await using server = await serve(async (response) => {
+        if (isHonest) return whole(response);
+        response.write(other.subarray(0, BEGINNING));
+        await untilUnpacking();
+        response.end(other.subarray(BEGINNING));
+      });
+      const { code, stderr } = await shop.run(args(server));
+      assert.equal(code, 1);
+      assert.match(stderr, /expected sha256:[0-9a-f]{64}, but the content is sha256:/);
+      assertNothingLeft();
+      isHonest = true;
+      await shop.ok(args(server));
     });
-    const { code, stderr } = await shop.run(args(server));
-    assert.equal(code, 1);
-    assert.match(stderr, /not found/);
-    assertNothingLeft();
-  });
 
-  it("leaves nothing when it is not the layer that the image names", async () => {
-    await using server = await serve(whole, { layer, diffId: digestOf("another") });
-    const { code, stderr } = await shop.run(args(server));
-    assert.equal(code, 1);
-    assert.match(stderr, /the layer has diff ID sha256:/);
-    assert.deepEqual([...names("ingest"), ...names("active"), ...names("layers")], []);
-  });
-
-  it("is done again after a kill in the middle", async () => {
-    let count = 0;
-    await using server = await serve(async (response) => {
-      if (count++ > 0) return whole(response);
-      response.writeHead(200, { "content-length": String(layer.length) });
-      response.write(layer.subarray(0, BEGINNING));
-      await untilUnpacking();
-      running.kill("SIGKILL");
+    it("leaves nothing when the rest never comes", async () => {
+      let count = 0;
+      await using server = await serve(async (response) => {
+        if (count++ > 0) return void response.writeHead(404).end();
+        response.writeHead(200, { "content-length": String(layer.length) });
+        response.write(layer.subarray(0, BEGINNING));
+        await untilUnpacking();
+        response.destroy();
+      });
+      const { code, stderr } = await shop.run(args(server));
+      assert.equal(code, 1);
+      assert.match(stderr, /not found/);
+      assertNothingLeft();
     });
-    const running = shop.start(args(server));
-    await running.outcome;
-    assert.deepEqual(names("layers"), []);
-    await shop.ok(args(server));
-    assert.equal(readFileSync(shop.at("out", "copied"), "utf8"), text);
+
+    it("leaves nothing when it is not the layer that the image names", async () => {
+      await using server = await serve(whole, { layer, diffId: digestOf("another") });
+      const { code, stderr } = await shop.run(args(server));
+      assert.equal(code, 1);
+      assert.match(stderr, /the layer has diff ID sha256:/);
+      assert.deepEqual([...names("ingest"), ...names("active"), ...names("layers")], []);
+    });
+
+    it("is done again after a kill in the middle", async () => {
+      let count = 0;
+      await using server = await serve(async (response) => {
+        if (count++ > 0) return whole(response);
+        response.writeHead(200, { "content-length": String(layer.length) });
+        response.write(layer.subarray(0, BEGINNING));
+        await untilUnpacking();
+        running.kill("SIGKILL");
+      });
+      const running = shop.start(args(server));
+      await running.outcome;
+      assert.deepEqual(names("layers"), []);
+      await shop.ok(args(server));
+      assert.equal(readFileSync(shop.at("out", "copied"), "utf8"), text);
+    });
   });
-});
