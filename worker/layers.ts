@@ -13,13 +13,18 @@ import { asRefuted, asVerified, type Claim, type Claims, isSure, sureForms } fro
 import { withTable } from "../cache/table-annotations.ts";
 import type { Keeper } from "./keeper/keeper.ts";
 import type { PlainOutcome } from "./keeper/messages.ts";
+import { type Arriving, openEarlyUnpack } from "./early-unpack.ts";
 import { STACK_MAX } from "./sys/stack-limit.ts";
 import type { LayerRecord, RemoteBlob, Store } from "../cache/contract.ts";
 
 /** Fetches a blob into the content store, verified; once over all processes that want it. */
 export type FetchBlob = (
   remote: RemoteBlob,
-  options: { readonly signal: AbortSignal; readonly onBytes: (current: number, total: number) => void },
+  options: {
+    readonly signal: AbortSignal;
+    readonly onBytes: (current: number, total: number) => void;
+    readonly onFile?: (path: string) => void;
+  },
 ) => Promise<void>;
 
 /** What imported caches say of a layer that no image in use has. */
@@ -65,6 +70,16 @@ export interface UnpackerDeps {
   readonly hold: (layers: readonly LayerId[]) => void;
 }
 
+/** A blob that is looked into. */
+interface LayerBlob {
+  readonly path: string;
+  readonly mediaType: string;
+  readonly digest: Digest;
+  /** It is still being fetched: `whole` resolves when it is here and verified, and rejects when it does not come. */
+  readonly arriving: (Arriving & { readonly sizeBytes: number }) | null;
+}
+const WHOLE = { vertex: null, early: false } as const;
+
 /** Of a blob that is whole, these say that it is not the layer. */
 const OF_CONTENT: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "ARCHIVE_INVALID",
@@ -101,6 +116,7 @@ export function openUnpacker(deps: UnpackerDeps): Unpacker {
   const { store, keeper, fetch, claims, cacheClaims, merge } = deps;
   /** Everybody who wants the same thing here shares one task. */
   const tasks = openTasks<void>();
+  const early = openEarlyUnpack();
   /** Seen unpacked. Who asks holds them, so they stay: a step need not ask again for each of the layers below it. */
   const ready = new Set<LayerId>();
   /** Layers of images whose files are those of a layer that was made here (cache/made-here.ts). */
@@ -135,6 +151,7 @@ export function openUnpacker(deps: UnpackerDeps): Unpacker {
     remote: RemoteBlob,
     vertex: Digest | null,
     context: CallContext,
+    onFile: (path: string) => void = () => {},
   ): Promise<void> => {
     const { digest, size } = remote.descriptor;
     if (store.content.has(digest)) return;
@@ -158,6 +175,7 @@ export function openUnpacker(deps: UnpackerDeps): Unpacker {
       await fetch(remote, {
         signal,
         onBytes: (current) => report(current, false),
+        onFile,
         ...(vertex === null
           ? {}
           : { onWait: saysWaiting(context.emit, vertex, "another build that is fetching the same layer") }),
@@ -220,13 +238,13 @@ export function openUnpacker(deps: UnpackerDeps): Unpacker {
     if (record !== null) store.layers.update(id, asRefuted(record, blob));
   };
 
-  /** `work` looks into one blob after the other, until one is the layer. */
+  /** `work` looks into one blob after the other, until one is the layer; if it is `early`, also into one that is just being fetched. */
   const firstOf = async <T extends Contents>(
     record: LayerRecord,
     forms: readonly LayerForm[],
-    vertex: Digest | null,
+    { vertex, early: isEarly }: { readonly vertex: Digest | null; readonly early: boolean },
     context: CallContext,
-    work: (path: string, mediaType: string, digest: Digest) => Promise<T>,
+    work: (blob: LayerBlob, signal: AbortSignal) => Promise<T>,
   ): Promise<T> => {
     const { id, diffId } = record;
     const tried = new Set<string>();
@@ -241,16 +259,28 @@ export function openUnpacker(deps: UnpackerDeps): Unpacker {
       const place = `${digest} ${remote === null ? "" : `${size} ${remote.from}`}`;
       if (tried.has(place) || refuted.has(`${id} ${digest}`)) continue;
       tried.add(place);
+      const path = store.content.path(digest);
+      let begun: { readonly outcome: Promise<T> } | null = null;
       try {
-        if (remote !== null) await fetchFrom(remote, vertex, context);
+        if (remote !== null && !isEarly) await fetchFrom(remote, vertex, context);
+        else if (remote !== null)
+          begun = await early.during(
+            size,
+            (onFile) => fetchFrom(remote, vertex, context, onFile),
+            ({ path: writing, whole }, stop) =>
+              work(
+                { path, mediaType, digest, arriving: { path: writing, sizeBytes: size, whole } },
+                AbortSignal.any([context.signal, stop]),
+              ),
+          );
       } catch (error) {
         failed(error);
         continue;
       }
-      if (!store.content.has(digest)) continue; // it was no file, or is just being collected
-      const path = store.content.path(digest);
+      if (begun === null && !store.content.has(digest)) continue; // it was no file, or is just being collected
       try {
-        const found = await work(path, mediaType, digest);
+        const found = await (begun?.outcome ??
+          work({ path, mediaType, digest, arriving: null }, context.signal));
         if (diffId !== null && found.diffId !== diffId) {
           throw new BuildError(
             "DIGEST_MISMATCH",
@@ -330,19 +360,28 @@ export function openUnpacker(deps: UnpackerDeps): Unpacker {
         async () => {
           if (recordOf(id).unpacked) return; // another process was quicker
           const { record, forms } = await mayHold(id, context);
-          await firstOf(record, forms, vertex, context, async (blob, mediaType, digest) => {
+          await firstOf(record, forms, { vertex, early: true }, context, async (blob, stop) => {
             await using active = store.layers.prepare();
             const { diffId } = record;
+            const { digest, arriving } = blob;
             const tell = (done: boolean): void =>
               context.emit({
                 ...{ kind: "bytes", vertex, label: `extracting ${digest}`, atMs: Date.now() },
                 ...{ current: 0, total: null, done },
               });
-            tell(false);
+            // What is left to do once it is here.
+            const shown = (arriving?.whole ?? Promise.resolve()).then(() => tell(false));
+            shown.catch(() => {}); // whoever fetches knows
             const outcome = await keeper().run(
-              { kind: "apply", blob, mediaType, diffId, dir: active.upper },
-              { signal },
+              {
+                ...{ kind: "apply", blob: blob.path, mediaType: blob.mediaType, diffId, dir: active.upper },
+                ...(arriving === null
+                  ? {}
+                  : { arriving: { path: arriving.path, sizeBytes: arriving.sizeBytes } }),
+              },
+              { signal: stop },
             );
+            await shown; // nothing is believed of a blob that is not verified
             for (const message of outcome.notes ?? []) context.emit({ kind: "note", message });
             const { sizeBytes } = outcome;
             active.commit({ ...recordOf(id), unpacked: true, diffId: outcome.diffId, sizeBytes }, id);
@@ -361,7 +400,7 @@ export function openUnpacker(deps: UnpackerDeps): Unpacker {
   /** Looks into blobs until one is the layer; false: none is. */
   const settle = async (id: LayerId, forms: readonly LayerForm[], context: CallContext): Promise<boolean> => {
     try {
-      await firstOf(recordOf(id), forms, null, context, (blob) =>
+      await firstOf(recordOf(id), forms, WHOLE, context, ({ path: blob }) =>
         keeper().run({ kind: "plain", blob }, { signal: context.signal }),
       );
       return true;
@@ -446,7 +485,7 @@ export function openUnpacker(deps: UnpackerDeps): Unpacker {
     },
     async withBlob(layer, context, work) {
       const { record, forms } = await mayHold(layer, context);
-      return firstOf(record, forms, null, context, work);
+      return firstOf(record, forms, WHOLE, context, ({ path }) => work(path));
     },
   };
 }

@@ -5,6 +5,7 @@ import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { type Digest, digestFromHex } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { close, fchmod, openat } from "../../worker/sys/file.ts";
+import { type Arrival, arrivalOf } from "./arrival.ts";
 import { type CompressionKind, detectCompression, readDecompressed } from "./decompress.ts";
 import { treeWriter } from "./entry.ts";
 import { noteImplied } from "./implied.ts";
@@ -19,11 +20,17 @@ export const TAR_MAX_BYTES: number = 1024 ** 4;
 export const TAR_RATIO_FREE_BYTES: number = 16 * 1024 ** 3;
 export const TAR_MAX_RATIO = 1100;
 
+/** What tells a compression. */
+const HEAD_BYTES = 8;
+
 export interface ApplyRequest {
   readonly blob: string;
   readonly mediaType: string;
   readonly diffId: Digest | null;
   readonly dir: string;
+  /** The blob is still being written, as `path`, and will have so many bytes; once it is verified it is there as `blob`. Before that, what
+   *  is made of it is not to be believed. */
+  readonly arriving?: { readonly path: string; readonly sizeBytes: number };
 }
 export interface Applied {
   readonly diffId: Digest;
@@ -43,17 +50,19 @@ export async function applyLayer(
   job: ApplyRequest,
   note: (message: string) => void = () => {},
 ): Promise<Applied> {
-  const blob = openSync(job.blob, "r");
+  const blob = openBlob(job);
   const root = openat(AT.FDCWD, job.dir, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
   const idMap = idMapKind();
   const writer = treeWriter(root, { form: "layer", idMap, note });
   try {
+    const arrival = job.arriving === undefined ? null : arrivalOf(blob, job.arriving.sizeBytes);
+    await arrival?.until(HEAD_BYTES);
     checkMediaType(blob, job.mediaType);
     // Without an entry for it the root directory is as an empty image has it.
     setOwner(root, "", 0, 0, { singleId: false });
     fchmod(root, 0o755);
     const reader = tarReader(writer);
-    const plain = await readPlain(blob, (chunk) => reader.push(chunk));
+    const plain = await readPlain(blob, (chunk) => reader.push(chunk), arrival);
     reader.finish();
     writer.finish();
     if (job.diffId !== null && job.diffId !== plain.diffId) {
@@ -71,6 +80,15 @@ export async function applyLayer(
   }
 }
 
+function openBlob({ blob, arriving }: ApplyRequest): number {
+  try {
+    return openSync(arriving?.path ?? blob, "r");
+  } catch (error) {
+    if (arriving === undefined || (error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    return openSync(blob, "r"); // it has been renamed meanwhile
+  }
+}
+
 type Plain = Pick<Applied, "diffId" | "tarBytes" | "compression">;
 
 /** What a blob holds, without unpacking it. Throws ARCHIVE_INVALID, LIMIT_EXCEEDED. */
@@ -84,17 +102,22 @@ export async function plainDigest(path: string): Promise<Plain> {
 }
 
 /** Gives the plain bytes of a blob to `take`, and says what they are. */
-async function readPlain(blob: number, take: (chunk: Uint8Array) => void): Promise<Plain> {
+async function readPlain(
+  blob: number,
+  take: (chunk: Uint8Array) => void,
+  arrival: Arrival | null = null,
+): Promise<Plain> {
   const hash = createHash("sha256");
-  const limit = sizeLimit(fstatSync(blob).size);
+  const limit = sizeLimit(arrival?.sizeBytes ?? fstatSync(blob).size);
   let tarBytes = 0;
-  const compression = await readDecompressed(blob, (chunk) => {
+  const look = (chunk: Buffer): boolean => {
     hash.update(chunk);
     tarBytes += chunk.length;
     limit(chunk.length);
     take(chunk);
     return true;
-  });
+  };
+  const compression = await readDecompressed(blob, look, arrival);
   return { diffId: digestFromHex(hash.digest("hex")), tarBytes, compression };
 }
 
@@ -115,7 +138,7 @@ export function sizeLimit(compressedBytes: number): (count: number) => void {
 /** Only what the image specifications name is unpacked. The bytes say which it is: registries hold layers whose media
  *  type is wrong, and containerd trusts the bytes as well. */
 function checkMediaType(blob: number, mediaType: string): void {
-  const head = Buffer.alloc(8);
+  const head = Buffer.alloc(HEAD_BYTES);
   const kind: CompressionKind = detectCompression(head.subarray(0, readSync(blob, head, 0, head.length, 0)));
   if (kind === "bzip2" || kind === "xz") {
     throw new BuildError(

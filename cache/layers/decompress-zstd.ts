@@ -4,6 +4,7 @@
 // with its diffId anyway.
 
 import { readSync } from "node:fs";
+import type { Arrival } from "./arrival.ts";
 
 /** Largest frame unpacked in one piece, both sides. */
 const FRAME_MAX_BYTES = 8 << 20;
@@ -15,15 +16,17 @@ interface Frame {
 }
 
 /** Unpacks the file from its start. `failed` turns an error of a decoder into the caller's; errors of `sink` pass
- *  through. `sink` returning false ends it. */
+ *  through. `sink` returning false ends it. `arrival`: the file is still being written. */
 export async function readZstdFile(
   fd: number,
   sink: (chunk: Buffer) => boolean,
   failed: (cause: unknown) => Error,
+  arrival: Arrival | null = null,
 ): Promise<void> {
   let position = 0;
   for (;;) {
-    const skipped = skippableAt(fd, position);
+    await arrival?.until(position + FRAME_MAX_BYTES);
+    const skipped = await skippableAt(fd, position, arrival);
     if (skipped !== null) {
       position += skipped;
       continue;
@@ -47,15 +50,16 @@ export async function readZstdFile(
     position += frame.bytes;
     if (plain.length > 0 && !sink(plain)) return;
   }
-  await stream(fd, position, sink, failed);
+  await stream(fd, position, sink, failed, arrival);
 }
 
 /** Bytes of a frame that holds nothing of the content, such as the tables of zstd:chunked; null: another one, or none, or cut off. */
-function skippableAt(fd: number, position: number): number | null {
+async function skippableAt(fd: number, position: number, arrival: Arrival | null): Promise<number | null> {
   const head = Buffer.alloc(8);
   if (readSync(fd, head, 0, head.length, position) < head.length) return null;
   if (head.readUInt32LE(0) >>> 4 !== 0x184d2a5) return null;
   const bytes = head.length + head.readUInt32LE(4);
+  await arrival?.until(position + bytes);
   return readSync(fd, head, 0, 1, position + bytes - 1) === 1 ? bytes : null;
 }
 
@@ -96,6 +100,7 @@ async function stream(
   start: number,
   sink: (chunk: Buffer) => boolean,
   failed: (cause: unknown) => Error,
+  arrival: Arrival | null,
 ): Promise<void> {
   const { Decompress } = await import("fzstd");
   let wanted = true;
@@ -112,6 +117,7 @@ async function stream(
   for (let position = start; ; ) {
     // It keeps what it is given, so each chunk is a buffer of its own.
     const chunk = Buffer.allocUnsafeSlow(STREAM_READ_BYTES);
+    await arrival?.until(position + chunk.length);
     const count = readSync(fd, chunk, 0, chunk.length, position);
     position += count;
     try {

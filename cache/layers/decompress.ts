@@ -7,6 +7,7 @@ import { createRequire } from "node:module";
 import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { BuildError } from "../../solver/graph/error.ts";
+import type { Arrival } from "./arrival.ts";
 import { readZstdFile } from "./decompress-zstd.ts";
 
 export type CompressionKind = "none" | "gzip" | "zstd" | "bzip2" | "xz";
@@ -27,14 +28,20 @@ export function detectCompression(head: Uint8Array): CompressionKind {
 }
 
 /** Reads a whole file (from its start, whatever the descriptor's position) through the decompression it needs.
- *  `source` is a path or a descriptor that stays open. Throws ARCHIVE_INVALID for damaged or cut off data. */
-export async function readDecompressed(source: string | number, sink: Sink): Promise<CompressionKind> {
+ *  `source` is a path or a descriptor that stays open; `arrival`: it is still being written. Throws ARCHIVE_INVALID for damaged or cut off
+ *  data. */
+export async function readDecompressed(
+  source: string | number,
+  sink: Sink,
+  arrival: Arrival | null = null,
+): Promise<CompressionKind> {
   const fd = typeof source === "number" ? source : openSync(source, "r");
   try {
     const head = Buffer.alloc(8);
+    await arrival?.until(head.length);
     const kind = detectCompression(head.subarray(0, readSync(fd, head, 0, head.length, 0)));
     try {
-      await decompressor(kind)(fd, sink);
+      await decompressor(kind)(fd, sink, arrival);
     } catch (error) {
       throw error instanceof Failure ? damaged(kind, error.cause) : error;
     }
@@ -45,7 +52,9 @@ export async function readDecompressed(source: string | number, sink: Sink): Pro
 }
 
 /** The function that takes a file of one kind apart. */
-export function decompressor(kind: CompressionKind): (fd: number, sink: Sink) => Promise<void> {
+export function decompressor(
+  kind: CompressionKind,
+): (fd: number, sink: Sink, arrival?: Arrival | null) => Promise<void> {
   switch (kind) {
     case "none":
       return readPlain;
@@ -82,13 +91,33 @@ function* chunksOf(fd: number, size: number, reuse: boolean): Generator<Buffer> 
   }
 }
 
-async function readPlain(fd: number, sink: Sink): Promise<void> {
-  for (const chunk of chunksOf(fd, READ_BYTES, true)) if (!sink(chunk)) return;
+/** The same of a file that is being written. */
+async function* arrivingChunks(
+  fd: number,
+  size: number,
+  reuse: boolean,
+  { until }: Arrival,
+): AsyncGenerator<Buffer, void, undefined> {
+  await until(size);
+  let position = 0;
+  for (const chunk of chunksOf(fd, size, reuse)) {
+    yield chunk;
+    position += chunk.length;
+    await until(position + size); // before the next is read
+  }
 }
 
-async function readGzip(fd: number, sink: Sink): Promise<void> {
+async function readPlain(fd: number, sink: Sink, arrival: Arrival | null = null): Promise<void> {
+  const chunks =
+    arrival === null ? chunksOf(fd, READ_BYTES, true) : arrivingChunks(fd, READ_BYTES, true, arrival);
+  for await (const chunk of chunks) if (!sink(chunk)) return;
+}
+
+async function readGzip(fd: number, sink: Sink, arrival: Arrival | null = null): Promise<void> {
   // Inflating runs in libuv's pool while this thread works on the chunk before.
-  const input = Readable.from(chunksOf(fd, READ_BYTES, false), { objectMode: false });
+  const chunks =
+    arrival === null ? chunksOf(fd, READ_BYTES, false) : arrivingChunks(fd, READ_BYTES, false, arrival);
+  const input = Readable.from(chunks, { objectMode: false });
   const gunzip = createGunzip({ chunkSize: READ_BYTES });
   input.on("error", (error) => gunzip.destroy(error));
   input.pipe(gunzip); // both ends are destroyed below; pipeline() would hide which side failed
@@ -112,8 +141,8 @@ async function drain(plain: AsyncIterable<Uint8Array>, sink: Sink, done: () => v
   }
 }
 
-function readZstd(fd: number, sink: Sink): Promise<void> {
-  return readZstdFile(fd, sink, (cause) => new Failure("", { cause }));
+function readZstd(fd: number, sink: Sink, arrival: Arrival | null = null): Promise<void> {
+  return readZstdFile(fd, sink, (cause) => new Failure("", { cause }), arrival);
 }
 
 /** The block decoder inside unbzip2-stream. Its own stream form unpacks all blocks it holds in one go. */
@@ -129,7 +158,8 @@ interface Bzip2Blocks {
   ): number | null;
 }
 
-async function readBzip2(fd: number, sink: Sink): Promise<void> {
+async function readBzip2(fd: number, sink: Sink, arrival: Arrival | null = null): Promise<void> {
+  await arrival?.until(Number.POSITIVE_INFINITY);
   const require = createRequire(import.meta.url);
   const blocks = require("unbzip2-stream/lib/bzip2") as Bzip2Blocks;
   const bitIterator = require("unbzip2-stream/lib/bit_iterator") as (next: () => Buffer) => BitReader;
@@ -175,7 +205,8 @@ type BitReader = ((count: number | null) => number) & { readonly bytesRead: numb
 
 const ENDED = { done: true, value: undefined } as const;
 
-async function readXz(fd: number, sink: Sink): Promise<void> {
+async function readXz(fd: number, sink: Sink, arrival: Arrival | null = null): Promise<void> {
+  await arrival?.until(Number.POSITIVE_INFINITY);
   const { default: xz } = await import("xz-decompress"); // CommonJS: its names are not seen one by one
   const chunks = chunksOf(fd, READ_BYTES, false);
   const input = new ReadableStream<Uint8Array>({

@@ -15,11 +15,13 @@ import { type Answer, Fault, faultWords } from "./exchange.ts";
 import type { Capability } from "./hosts-toml.ts";
 import type { Places } from "./places.ts";
 import { TOO_SLOW } from "./pace.ts";
+import type { Connections } from "./blob-range.ts";
+import { openConnections } from "./ranged.ts";
 import { openTransport } from "./transport.ts";
 import type { RegistryOptions } from "./contract.ts";
 
 export interface Call {
-  readonly method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
+  readonly method: "GET" | "HEAD" | "PUT" | "POST" | "PATCH" | "DELETE";
   /** Below /v2/REPOSITORY/ (without a repository: /v2/), or the whole URL a registry gave (an upload location). */
   readonly path: string | URL;
   readonly headers: Readonly<Record<string, string>>;
@@ -52,9 +54,11 @@ export interface Calls {
   call(repository: Repository, call: Call): Promise<Called>;
   /** A call that only reads: mirrors of the host are asked first. */
   read(repository: Repository, call: Omit<Call, "actions">): Promise<Called>;
-  /** Waits before attempt n+1 (n from 0). */
-  pause(attempt: number, signal: AbortSignal): Promise<void>;
+  /** Waits before attempt n+1 (n from 0), or as long as the other side has asked for. */
+  pause(attempt: number, signal: AbortSignal, retryAfterMs?: number | null): Promise<void>;
   unreachable(host: string, fault: Fault, name: string): BuildError;
+  /** Connections to a host that transfers have. */
+  connections(host: string): Connections;
   close(): void;
 }
 
@@ -199,7 +203,7 @@ export function openCalls(options: RegistryOptions): Calls {
         const waitMs = retryAfterMs(called);
         const error = await refusal(endpoint, called, request, authorizer.sent(endpoint));
         if (waitMs !== null && waitMs > RETRY_AFTER_MAX_MS) throw error;
-        if (request.retry === false) throw new Fault("EAGAIN", error.message, error);
+        if (request.retry === false) throw new Fault("EAGAIN", error.message, error, waitMs);
         const pause = waitMs ?? pauseMs(attempt);
         if (isLast || pause >= leftMs()) throw error;
         await sleep(pause, request.signal);
@@ -277,7 +281,7 @@ export function openCalls(options: RegistryOptions): Calls {
           : { body: typeof request.body === "function" ? request.body() : request.body }),
         isTransfer: request.isTransfer ?? false,
         signal: request.signal,
-        idleMs: request.method === "PUT" ? UPLOAD_IDLE_MS : IDLE_MS,
+        idleMs: request.method === "PUT" || request.method === "PATCH" ? UPLOAD_IDLE_MS : IDLE_MS,
         totalMs: request.totalMs ?? SHORT_TOTAL_MS,
         verifyTls: endpoint.verifyTls,
         ...(isOwn ? { manner } : {}),
@@ -301,8 +305,9 @@ export function openCalls(options: RegistryOptions): Calls {
   return {
     call,
     read,
-    pause: (attempt, signal) => sleep(pauseMs(attempt), signal),
+    pause: (attempt, signal, retryAfterMs) => sleep(retryAfterMs ?? pauseMs(attempt), signal),
     unreachable,
+    connections: openConnections(options.ranges),
     close: () => transport[Symbol.dispose](),
   };
 }

@@ -16,8 +16,10 @@ import {
 import { openReferrers } from "./referrers.ts";
 import { openRemembered } from "./remembered.ts";
 import { resumedBlob, wrongDigest as wrongContent } from "./resumed.ts";
+import { rangeHeader } from "./blob-range.ts";
 import { type Call, openCalls, transferMs, unexpected } from "./calls.ts";
 import { type Answer, Fault } from "./exchange.ts";
+import { chunkLength, chunkMinOf, locationOf, sendChunks, type UploadSession } from "./chunked-upload.ts";
 import type { Fetched, Registry, RegistryOptions, TransferOptions } from "./contract.ts";
 
 const ACCEPT = [
@@ -107,14 +109,15 @@ export function openRegistry(options: RegistryOptions): Registry {
       descriptor,
       name: whole,
       sender: "the registry",
-      async ask(offset) {
+      async ask(range) {
+        const headers = rangeHeader(range);
         const answer = await calls.read(repository, {
           method: "GET",
           path: `blobs/${digest}`,
-          headers: offset > 0 ? { range: `bytes=${offset}-` } : {},
-          ok: offset > 0 ? [200, 206, 404] : [200, 404],
+          headers,
+          ok: headers["range"] === undefined ? [200, 404] : [200, 206, 404],
           ...shown(repository, digest),
-          signal,
+          signal: range.signal,
           totalMs: transferMs(size),
           isTransfer: size > TRANSFER_MIN_BYTES,
         });
@@ -123,9 +126,11 @@ export function openRegistry(options: RegistryOptions): Registry {
         throw notFound(whole);
       },
       unreachable: (fault) => calls.unreachable(repository.host, fault, name),
-      pause: (attempt) => calls.pause(attempt, signal),
+      pause: (attempt, own) => calls.pause(attempt, own),
       totalMs: transferMs(size),
       onBytes,
+      connections: calls.connections(repository.host),
+      signal,
     });
   }
 
@@ -169,13 +174,13 @@ export function openRegistry(options: RegistryOptions): Registry {
     throw new BuildError("REGISTRY_PROTOCOL", `${name}: the registry does not say how large ${digest} is`);
   }
 
-  /** POST that begins an upload, or mounts; null: mounted. */
+  /** POST that begins an upload, or mounts; null: mounted. The address of the end of the upload still lacks the digest. */
   async function begin(
     repository: Repository,
     digest: Digest,
     from: string | null,
     signal: AbortSignal,
-  ): Promise<URL | null> {
+  ): Promise<UploadSession | null> {
     const mount =
       from === null ? "" : `?mount=${encodeURIComponent(digest)}&from=${encodeURIComponent(from)}`;
     const name = shownRepository(repository);
@@ -193,31 +198,43 @@ export function openRegistry(options: RegistryOptions): Registry {
     await answer.discard();
     if (answer.status === 201) return null;
     if (answer.status !== 202) return await begin(repository, digest, null, signal);
-    const location = answer.headers.location;
-    if (location === undefined || !URL.canParse(location, answer.url.href)) {
-      throw protocol(name, "the registry started an upload without a location");
-    }
-    const target = new URL(location, answer.url);
-    const plain = target.protocol === "http:" && answer.url.protocol === "http:";
-    if (target.protocol !== "https:" && !plain)
-      throw protocol(name, "the registry's upload location is not usable");
-    target.search += `${target.search === "" ? "?" : "&"}digest=${encodeURIComponent(digest)}`;
-    return target;
+    const location = locationOf(answer, name);
+    if (location === null) throw protocol(name, "the registry started an upload without a location");
+    return { repository, location, chunkMinBytes: chunkMinOf(answer) };
   }
 
   async function send(
-    repository: Repository,
+    session: UploadSession,
     descriptor: Descriptor,
     open: () => AsyncIterable<Uint8Array>,
     { signal, onBytes }: TransferOptions,
-    target: URL,
   ): Promise<void> {
-    const { name, part } = shown(repository, descriptor.digest);
+    const { digest, size } = descriptor;
+    const { repository } = session;
+    const { name, part } = shown(repository, digest);
+    const length = chunkLength(session, size);
+    let target = session.location;
+    if (length !== null) {
+      const onSent = (current: number): void => onBytes?.(current, size);
+      const about = part === undefined ? { name } : { name, part };
+      target = await sendChunks(calls, session, length, {
+        ...about,
+        size,
+        bytes: open(),
+        signal,
+        onBytes: onSent,
+      });
+    }
+    target = new URL(target);
+    target.search += `${target.search === "" ? "?" : "&"}digest=${encodeURIComponent(digest)}`;
     const answer = await calls.call(repository, {
       method: "PUT",
       path: target,
-      headers: { "content-type": "application/octet-stream", "content-length": String(descriptor.size) },
-      body: () => counted(open(), descriptor.size, name, onBytes),
+      headers: {
+        "content-type": "application/octet-stream",
+        "content-length": String(length === null ? size : 0),
+      },
+      ...(length === null ? { body: () => counted(open(), size, name, onBytes) } : {}),
       ok: [201, 204, 200],
       name,
       ...(part === undefined ? {} : { part }),
@@ -255,24 +272,24 @@ export function openRegistry(options: RegistryOptions): Registry {
     async uploadBlob(repository, descriptor, open, options) {
       const { signal, mountFrom = [] } = options;
       if (await hasBlob(repository, descriptor.digest, signal, "pull,push")) return "exists";
-      let target: URL | null = null;
+      let session: UploadSession | null = null;
       for (const from of mountFrom) {
         if (from === repository.repository) continue;
-        target = await begin(repository, descriptor.digest, from, signal);
-        if (target === null) return "mounted";
+        session = await begin(repository, descriptor.digest, from, signal);
+        if (session === null) return "mounted";
       }
       for (let attempt = 0; ; attempt++) {
         try {
-          target ??= await begin(repository, descriptor.digest, null, signal);
-          if (target !== null) await send(repository, descriptor, open, options, target);
+          session ??= await begin(repository, descriptor.digest, null, signal);
+          if (session !== null) await send(session, descriptor, open, options);
           return "uploaded";
         } catch (error) {
           if (!(error instanceof Fault)) throw error;
           if (attempt + 1 >= UPLOADS_MAX) {
             throw calls.unreachable(repository.host, error, shown(repository, descriptor.digest).name);
           }
-          target = null;
-          await calls.pause(attempt, signal);
+          session = null;
+          await calls.pause(attempt, signal, error.retryAfterMs);
         }
       }
     },

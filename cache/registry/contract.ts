@@ -3,6 +3,7 @@
 import type { Digest } from "../../solver/graph/digest.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import type { Credentials, Session } from "../../solver/graph/session.ts";
+import type { RangeLimits } from "./blob-range.ts";
 import type { Places } from "./places.ts";
 import type { Reference, Repository } from "./reference.ts";
 import type { TransportOptions } from "./transport.ts";
@@ -20,6 +21,8 @@ export interface RegistryOptions extends TransportOptions {
   readonly elsewhere?: Elsewhere;
   /** All attempts of a call that fetches or sends no blob; for tests. */
   readonly callTotalMs?: number;
+  /** When large blobs come by several connections; for tests. */
+  readonly ranges?: RangeLimits;
   /** Waiting between attempts; for tests. */
   readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
 }
@@ -36,6 +39,8 @@ export interface SignalOptions {
 export interface TransferOptions extends SignalOptions {
   /** Bytes so far; may go back to 0 when a transfer starts again. */
   readonly onBytes?: (current: number, total: number) => void;
+  /** The file of the store that the bytes are being written to, in order, by a call that fetches a blob into it itself. */
+  readonly onFile?: (path: string) => void;
   /** See WaitOptions: another process fetches the same blob. */
   readonly onWait?: (holder: string) => void;
 }

@@ -55,9 +55,12 @@ export interface Route {
 export class Fault extends Error {
   override readonly name = "Fault";
   readonly code: string;
-  constructor(code: string, message: string, cause?: unknown) {
+  /** The other side wants to be asked again after that time, in milliseconds; null: it says nothing. */
+  readonly retryAfterMs: number | null;
+  constructor(code: string, message: string, cause?: unknown, retryAfterMs: number | null = null) {
     super(message, cause === undefined ? undefined : { cause });
     this.code = code;
+    this.retryAfterMs = retryAfterMs;
   }
 }
 

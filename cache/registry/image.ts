@@ -284,6 +284,7 @@ export async function pullBlob(
     async () => {
       if (store.content.has(digest)) return;
       await using ingest = store.content.ingest();
+      options.onFile?.(ingest.path);
       for await (const chunk of open()) ingest.write(chunk);
       // The reading side has hashed what it gave.
       ingest.commit({ digest, size, trusted: true });

@@ -6,6 +6,7 @@ import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import { transferMs } from "../registry/calls.ts";
 import type { SignalOptions, TransferOptions } from "../registry/contract.ts";
+import { rangeHeader } from "../registry/blob-range.ts";
 import { resumedBlob } from "../registry/resumed.ts";
 import { sendBlockBlob } from "./azure-blocks.ts";
 import { type AzureCalls, type AzureContainer, openAzureCalls } from "./azure-calls.ts";
@@ -134,10 +135,10 @@ function readBlob(
     descriptor,
     name,
     sender: container.account.host,
-    async ask(offset) {
+    async ask(range) {
       const answer = await calls.call({
-        ...{ method: "GET", blob, ok: [200, 206, 404], signal },
-        headers: offset > 0 ? { range: `bytes=${offset}-` } : {},
+        ...{ method: "GET", blob, ok: [200, 206, 404], signal: range.signal },
+        headers: rangeHeader(range),
         answerSize: descriptor.size,
         isTransfer: descriptor.size > TRANSFER_MIN_BYTES,
       });
@@ -146,8 +147,10 @@ function readBlob(
       throw new BuildError("REGISTRY_NOT_FOUND", `${name}: not found`);
     },
     unreachable: (fault) => web.unreachable(container.name, container.account, fault),
-    pause: (attempt) => web.pause(attempt, signal),
+    pause: (attempt, own) => web.pause(attempt, own),
     totalMs: transferMs(descriptor.size),
     onBytes,
+    connections: web.connections(container.account.host),
+    signal,
   });
 }

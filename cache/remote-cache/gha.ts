@@ -5,6 +5,7 @@
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import { transferMs } from "../registry/calls.ts";
+import { rangeHeader } from "../registry/blob-range.ts";
 import { resumedBlob } from "../registry/resumed.ts";
 import { type CacheService, openCacheService, SERVICE_NAME, type ServiceAccess } from "./gha-service.ts";
 import { type CacheScope, scopeHash, scopesOf } from "./gha-token.ts";
@@ -150,6 +151,9 @@ function numberOf(key: string, indexKey: string): number {
   return Number(text);
 }
 
+/** So long parts of a blob come from the same address. */
+const FOUND_MS = 30_000;
+
 function readBlob(
   access: ServiceAccess,
   service: CacheService,
@@ -159,36 +163,42 @@ function readBlob(
 ): AsyncIterable<Uint8Array> {
   const key = blobKey(descriptor);
   const name = `${SERVICE_NAME} ${descriptor.digest}`;
-  let url = access.url;
+  let { url } = access;
+  let foundAtMs = Number.NEGATIVE_INFINITY;
   return resumedBlob({
     descriptor,
     name,
     sender: "the service",
-    async ask(offset) {
-      // Each time anew: the address is signed for some minutes only.
-      const found = await service.find(key, { signal });
-      if (found?.key !== key) {
-        throw new BuildError("REGISTRY_NOT_FOUND", `${name}: not found`, {
-          hint: "GitHub evicts caches that were not used for a week, and the oldest ones when a repository exceeds its limit",
-        });
+    async ask(range) {
+      // The address is signed for some minutes only: anew after a fault, and now and then for parts.
+      if (range.end === null || performance.now() - foundAtMs > FOUND_MS) {
+        const found = await service.find(key, { signal: range.signal });
+        if (found?.key !== key) {
+          throw new BuildError("REGISTRY_NOT_FOUND", `${name}: not found`, {
+            hint: "GitHub evicts caches that were not used for a week, and the oldest ones when a repository exceeds its limit",
+          });
+        }
+        url = found.url;
+        foundAtMs = performance.now();
       }
-      url = found.url;
       return await web.call({
         method: "GET",
         url,
-        headers: () => (offset > 0 ? { range: `bytes=${offset}-` } : ({} as Record<string, string>)),
+        headers: () => rangeHeader(range),
         ok: [200, 206],
         name,
         isTransfer: descriptor.size > TRANSFER_MIN_BYTES,
         totalMs: transferMs(descriptor.size),
         untilMs: Date.now() + access.timeoutMs,
-        signal,
+        signal: range.signal,
       });
     },
     unreachable: (fault) => web.unreachable(name, url, fault),
-    pause: (attempt) => web.pause(attempt, signal),
+    pause: (attempt, own) => web.pause(attempt, own),
     totalMs: transferMs(descriptor.size),
     onBytes,
+    connections: web.connections(url.host),
+    signal,
   });
 }
 

@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { hexOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
+import { rangeHeader } from "../registry/blob-range.ts";
 import { resumedBlob } from "../registry/resumed.ts";
 import type { ObjectStore } from "./object-place.ts";
 import { sendPieces } from "./pieces.ts";
@@ -156,14 +157,14 @@ function readBlob(
     descriptor,
     name,
     sender: bucket.base.host,
-    async ask(offset) {
+    async ask(range) {
       const answer = await calls.call({
         method: "GET",
         key,
-        headers: offset > 0 ? { range: `bytes=${offset}-` } : {},
+        headers: rangeHeader(range),
         answerSize: descriptor.size,
         ok: [200, 206, 404],
-        signal,
+        signal: range.signal,
         isTransfer: descriptor.size > TRANSFER_MIN_BYTES,
       });
       if (answer.status !== 404) return answer;
@@ -171,9 +172,11 @@ function readBlob(
       throw new BuildError("REGISTRY_NOT_FOUND", `${name}: not found`);
     },
     unreachable: (fault) => web.unreachable(bucket.name, bucket.base, fault),
-    pause: (attempt) => web.pause(attempt, signal),
+    pause: (attempt, own) => web.pause(attempt, own),
     totalMs: transferMs(descriptor.size),
     onBytes,
+    connections: web.connections(bucket.base.host),
+    signal,
   });
 }
 

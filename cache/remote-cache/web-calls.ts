@@ -12,6 +12,8 @@ import {
   retryAfterMs,
 } from "../registry/calls.ts";
 import { type Answer, type Exchange, Fault, faultWords } from "../registry/exchange.ts";
+import type { Connections } from "../registry/blob-range.ts";
+import { openConnections } from "../registry/ranged.ts";
 import { openTransport, type TransportOptions } from "../registry/transport.ts";
 
 export interface WebOptions extends TransportOptions {
@@ -63,6 +65,8 @@ export interface WebCalls extends Disposable {
   /** Waits before attempt n+1 (n from 0). */
   pause(attempt: number, signal: AbortSignal): Promise<void>;
   unreachable(name: string, url: URL, fault: Fault): BuildError;
+  /** Connections to a host that transfers have. */
+  connections(host: string): Connections;
 }
 
 const IDLE_MS = 60_000;
@@ -134,6 +138,7 @@ export function openWebCalls(options: WebOptions): WebCalls {
       }),
     pause: (number, signal) => sleep(pauseMs(number), signal),
     unreachable,
+    connections: openConnections(),
     [Symbol.dispose]: () => transport[Symbol.dispose](),
   };
 }

@@ -53,5 +53,24 @@ for (const account of accounts()) {
       assert.equal(new Set(asked).size, asked.length, asked.join("\n"));
       assert.ok(puts.length <= 5, puts.join("\n")); // three layers at most, and the config
     });
+
+    it("that are pushed a second time take a question for each blob, and the manifest", async () => {
+      const files = { a: "a", b: "b", Dockerfile: "FROM scratch\nCOPY a /\nCOPY b /\n" };
+      const context = shop.context("twice", files);
+      const push = async (): Promise<readonly string[]> => {
+        const before = (await registry.requests()).length;
+        await shop.ok(["build", "--push", "-t", `${registry.host}/early/twice:1`, context]);
+        return (await registry.requests()).slice(before);
+      };
+      await push();
+      const again = await push();
+      const asked = again.filter((one) => /^HEAD \/v2\/early\/twice\/blobs\/sha256:/.test(one));
+      assert.equal(new Set(asked).size, 3); // two layers and the config
+      assert.deepEqual(
+        again.filter((one) => !asked.includes(one)),
+        ["PUT /v2/early/twice/manifests/1"],
+      );
+      assert.equal(again.length, 4);
+    });
   });
 }

@@ -62,6 +62,8 @@ export interface ApplyJob {
   readonly mediaType: string;
   readonly diffId: Digest | null; // null: not known, returned
   readonly dir: string; // exists, empty
+  /** The blob is still being written: ApplyRequest of cache/layers/apply.ts; omitted: it is whole. */
+  readonly arriving?: { readonly path: string; readonly sizeBytes: number };
 }
 export interface ApplyOutcome extends PlainOutcome {
   readonly sizeBytes: number;

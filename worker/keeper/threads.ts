@@ -55,12 +55,14 @@ const GROW_AFTER_MS = 20;
 const LOADED_AFTER_MS = 5;
 const LOADED_TRIES = 100;
 
-/** At most `count` threads, started when first needed and kept. Jobs in the background start one only if there is none. */
+/** At most `count` threads, and one more for each job that waits for a blob to arrive, started when first needed and kept. Jobs in the background start one only if there is none. */
 export function openJobThreads(count: number, data: ThreadData): JobThreads {
   const idle: Worker[] = [];
   const queue: Waiting[] = [];
   const background: Waiting[] = [];
   const running = new Map<number, Worker>();
+  /** Jobs that mostly wait for what they read: each leaves its processor to one more thread. */
+  const patient = new Set<number>();
   const ending = new WeakSet<Worker>();
   let started = 0;
   let growing: NodeJS.Timeout | null = null;
@@ -84,7 +86,7 @@ export function openJobThreads(count: number, data: ThreadData): JobThreads {
     const thread = idle.pop();
     if (thread !== undefined) return thread;
     if (started === 0) return start();
-    if (jobs !== queue || started >= count) return null;
+    if (jobs !== queue || started >= count + patient.size) return null;
     if (mayGrow) return start();
     growing ??= setTimeout(() => {
       growing = null;
@@ -108,8 +110,10 @@ export function openJobThreads(count: number, data: ThreadData): JobThreads {
     if (thread === null) return;
     jobs.shift();
     running.set(waiting.id, thread);
+    if (waiting.job.kind === "apply" && waiting.job.arriving !== undefined) patient.add(waiting.id);
     const settle = (): void => {
       running.delete(waiting.id);
+      patient.delete(waiting.id);
       thread.off("message", onMessage);
       thread.off("error", onEnd);
       thread.off("exit", onEnd);

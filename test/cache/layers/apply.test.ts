@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
-import { mkdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { createHash, randomBytes } from "node:crypto";
+import { appendFileSync, mkdirSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { applyLayer, plainDigest } from "../../../cache/layers/apply.ts";
 import { parseDigest } from "../../../solver/graph/digest.ts";
@@ -45,6 +46,57 @@ describeAsRoot("applyLayer", () => {
       assert.deepEqual(listTree(job.dir), ["d dir 0755 0:0", "d/f file 0644 0:0 text"]);
     });
   }
+
+  for (const [kind, pack] of Object.entries({
+    none: (tar: Buffer) => tar,
+    gzip: (tar: Buffer) => gzipSync(tar, { level: 1 }),
+    "zstd of one frame": (tar: Buffer) => run("zstd", ["-qc"], tar),
+    "zstd of many frames": (tar: Buffer) =>
+      Buffer.concat(
+        [0, 1, 2].map((at) =>
+          run(
+            "zstd",
+            ["-qc", `--stream-size=${4 << 20}`],
+            tar.subarray(at * (4 << 20), (at + 1) * (4 << 20)),
+          ),
+        ),
+      ),
+  })) {
+    it(`unpacks one compressed with ${kind} while it is being written`, async () => {
+      const content = randomBytes(6 << 20).toString("base64");
+      const tar = Buffer.concat([
+        makeTar([
+          { name: "f", content: "text" },
+          { name: "g", content },
+        ]),
+        Buffer.alloc(12 << 20),
+      ]);
+      const packed = pack(tar.subarray(0, 12 << 20));
+      const dir = temp();
+      const job = { blob: join(dir, "blob"), mediaType: "", diffId: null, dir: join(dir, "fs") };
+      const writing = join(dir, "writing");
+      writeFileSync(writing, "");
+      mkdirSync(job.dir);
+      const applying = applyLayer({ ...job, arriving: { path: writing, sizeBytes: packed.length } });
+      for (let at = 0; at < packed.length; at += 1 << 20) {
+        appendFileSync(writing, packed.subarray(at, at + (1 << 20)));
+        await delay(5);
+      }
+      const outcome = await applying;
+      assert.equal(outcome.diffId, sha256(tar.subarray(0, 12 << 20)));
+      assert.ok(readFileSync(join(job.dir, "g"), "utf8") === content);
+    });
+  }
+
+  it("unpacks one that was being written and has its name by now", async () => {
+    const tar = makeTar([{ name: "f", content: "text" }]);
+    const dir = temp();
+    writeFileSync(join(dir, "blob"), tar);
+    mkdirSync(join(dir, "fs"));
+    const job = { blob: join(dir, "blob"), mediaType: "", diffId: null, dir: join(dir, "fs") };
+    const arriving = { path: join(dir, "writing"), sizeBytes: tar.length };
+    assert.equal((await applyLayer({ ...job, arriving })).diffId, sha256(tar));
+  });
 
   it("refuses a layer that is not the one the image names", async () => {
     const dir = temp();
