@@ -1,5 +1,5 @@
 // In-toto statements that steps have written: what frontends and SBOM scanners say of an image. BuildKit: exporter/attestation/unbundle.go and
-// make.go. Whoever wrote them is not trusted: everything is bounded, and no link is followed out of the result.
+// make.go. Whoever wrote them is not trusted (threat model D9): everything is bounded, and no link is followed out of the result.
 
 import { posix } from "node:path";
 import type { Attestation, SelfSubject, Subject } from "../../exporters/contract.ts";

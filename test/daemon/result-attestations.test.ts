@@ -79,6 +79,7 @@ describe(`attestations of frontends, exported by tsbuildd as ${account.name}`, f
     drafts: readonly Draft[],
     attests: readonly Attests[],
     options: Readonly<Record<string, string>> = {},
+    isSingle = false,
   ): Promise<{
     readonly name: string;
     readonly image: string;
@@ -97,7 +98,10 @@ describe(`attestations of frontends, exported by tsbuildd as ${account.name}`, f
               JSON.stringify({ Platforms: [{ ID: platform, Platform: hostPlatform() }] }),
             ),
           },
-          result: { case: "refs", value: { refs: { [platform]: image } } },
+          // A result of one directory becomes an index where something is said of it.
+          result: isSingle
+            ? { case: "ref", value: image }
+            : { case: "refs", value: { refs: { [platform]: image } } },
           attestations: { [platform]: { attestation: attests.map((one) => ({ ...one, ref: written })) } },
         };
       },
@@ -202,8 +206,8 @@ describe(`attestations of frontends, exported by tsbuildd as ${account.name}`, f
       root: shop.at("own"),
     });
     const asked = { "attest:sbom": `"generator=${scanner}","KEY=a,b"` };
-    const files = [mkfile("/x", "{}", 0o600)];
-    const { statements } = await said(files, [{ path: "/x", inTotoPredicateType: "t" }], asked);
+    const drafts = [mkfile("/x", "{}", 0o600)];
+    const { statements } = await said(drafts, [{ path: "/x", inTotoPredicateType: "t" }], asked, true);
     assert.deepEqual(
       statements.map(({ predicateType, predicate }) => [predicateType, (predicate as { saw?: string }).saw]),
       [
