@@ -1,7 +1,6 @@
 // What has to be known of the attestations of a build before its images are solved: by which scanner they are made, and what frontends bring.
 
 import type { AttestationTerms } from "../../exporters/attestation/grammar.ts";
-import { SPDX_PREDICATE } from "../../exporters/attestation/grammar.ts";
 import type { Attestation } from "../../exporters/contract.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
 import type { CallContext } from "../../solver/graph/request.ts";
@@ -43,8 +42,10 @@ export function openAttested(
       await scannerOf(pull ? "pull" : "");
     },
     async scanning(images) {
+      if (!terms?.sbom) return null;
+      const { SPDX_PREDICATE } = await import("../../exporters/attestation/grammar.ts");
       const isOfFrontend = ({ predicateType }: Attestation): boolean => predicateType === SPDX_PREDICATE;
-      if (!terms?.sbom || images.some(({ attestations }) => attestations.some(isOfFrontend))) return null;
+      if (images.some(({ attestations }) => attestations.some(isOfFrontend))) return null;
       const found = await scannerOf("");
       return found === null ? { kind: "built-in" } : { kind: "image", scanner: found };
     },
