@@ -138,7 +138,11 @@ export const BUILD_FLAGS: CommandFlags = {
       kind: "bool",
       help: "Clamp all timestamps (SOURCE_DATE_EPOCH, else 0): same inputs, same image",
     },
-    { name: "sbom", kind: "string", help: 'SBOM attestation: "true" (built-in scanner), "false"' },
+    {
+      name: "sbom",
+      kind: "string",
+      help: 'SBOM attestation: "true" (built-in scanner), "generator=IMAGE", "false"',
+    },
     {
       name: "secret",
       kind: "list",

@@ -113,6 +113,13 @@ export interface Subject {
   readonly digest: Readonly<Record<string, string>>;
 }
 
+/** What is attested itself: the image under the names it has, or all its files. */
+export interface SelfSubject {
+  readonly kind: "self";
+  /** One more name for it; null: it has no other. */
+  readonly name: string | null;
+}
+
 /** Something said of one image, or of its files: an in-toto statement without its subject. */
 export interface Attestation {
   readonly predicateType: string;
@@ -123,7 +130,7 @@ export interface Attestation {
   /** JSON text; called once for each output, when the layers are there. */
   readonly predicate: (image: AttestedImage) => Promise<string>;
   /** What it is about; left out: the image itself, or all its files. */
-  readonly subjects?: readonly Subject[];
+  readonly subjects?: readonly (Subject | SelfSubject)[];
 }
 
 export interface ExportContext {

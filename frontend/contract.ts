@@ -85,6 +85,14 @@ export interface ConvertedImage {
   readonly config: ImageConfig;
   /** Number of history entries at the start that belong to the base image. */
   readonly baseHistory: number;
+  /** What the Dockerfile wants in bills of materials beside the image. */
+  readonly scans: readonly ScanTarget[];
+}
+
+/** A stage, or the build context under the name "context". No two of one image have the same name, which is one part of a path. */
+export interface ScanTarget {
+  readonly name: string;
+  readonly definition: Definition;
 }
 
 export interface CheckWarning {

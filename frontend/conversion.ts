@@ -15,6 +15,7 @@ import { parseBool } from "./go-strings.ts";
 import { finishImage, formatTime, platformOf } from "./image-config.ts";
 import type { ParsedDockerfile } from "./instruction.ts";
 import { platformArgs } from "./platform-args.ts";
+import { scansOf } from "./scans.ts";
 import { hasContext, mainContext } from "./sources.ts";
 import type { Conversion, StageState } from "./stage-state.ts";
 import { checkCycles, findTarget, planStages, type Stage, type StageTable, splitStages } from "./stages.ts";
@@ -117,6 +118,7 @@ export async function convertFor(request: ConvertRequest, targetPlatform: Platfo
       definition: graph.definition(state.fs),
       config: imageConfig,
       baseHistory: state.baseHistory,
+      scans: scansOf(conversion, target),
     },
   };
 }

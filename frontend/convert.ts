@@ -18,11 +18,9 @@ import {
   shownText,
   stepName,
 } from "./stage-state.ts";
+import { BUILDER_ARGS } from "./scans.ts";
 import { resolveBases, startStage } from "./start-stage.ts";
 import { reachableFrom, SCRATCH_NAME, type Stage, type StageTable, type Step } from "./stages.ts";
-
-/** Arguments that are for the builder: not in the environment of RUN. */
-const BUILDER_ARGS: ReadonlySet<string> = new Set(["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"]);
 
 /** Converts what `target` needs, and `others`; the states of all these stages are in `conversion.states`. Throws BuildError. */
 export async function convertStages(
@@ -140,7 +138,7 @@ function convertArg(conversion: Conversion, state: StageState, instruction: Kind
     if (given !== undefined) value = given;
     else if (arg.value !== null) value = expandIn(conversion, state, instruction, arg.value);
     else value = conversion.globalArgs.get(key) ?? null;
-    if (value !== null && !BUILDER_ARGS.has(key)) state.env.set(key, value);
+    if (value !== null) (BUILDER_ARGS.has(key) ? state.builderArgs : state.env).set(key, value);
     if (!isInherited) {
       const { comment } = arg;
       state.outline.args.set(key, { value: value ?? "", comment, at: instruction.at, uses: new Set() });

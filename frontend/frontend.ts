@@ -9,7 +9,7 @@ import type { ParsedDockerfile } from "./instruction.ts";
 import { outlineOf, targetsOf } from "./outline.ts";
 import { parseDockerfile, readDockerfile } from "./parse.ts";
 import { checkSyntax, findSyntax } from "./syntax.ts";
-export { emptyImage, readResultConfig } from "./image-config.ts";
+export { emptyImage, ensurePath, readResultConfig } from "./image-config.ts";
 export { ConvertedImage } from "./sources.ts";
 export { ForeignFrontend, type SyntaxWish } from "./syntax.ts";
 import type {

@@ -110,6 +110,8 @@ export interface StageState {
   user: string;
   /** Build arguments by name, in the order of their first ARG; null: declared without a value. */
   buildArgs: Map<string, string | null>;
+  /** Arguments for the builder alone: what is to be scanned (scans.ts). Those of the stage below count, too. */
+  builderArgs: Map<string, string>;
   isWorkdirSet: boolean;
   isCmdSet: boolean;
   /** Steps shown as [stage 2/7]. */

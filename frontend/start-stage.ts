@@ -96,6 +96,7 @@ export function startStage(
     envPlaces: new Map(),
     user: image.config.User ?? "",
     buildArgs: new Map(parent?.buildArgs ?? []),
+    builderArgs: new Map(parent?.builderArgs ?? []),
     isWorkdirSet: parent?.isWorkdirSet ?? false,
     isCmdSet: false,
     totalSteps,

@@ -117,6 +117,7 @@ const DOORS: readonly string[] = [
   "exporters/annotations.ts", // the words of --annotation
   "exporters/attestation/detail.ts",
   "exporters/attestation/grammar.ts", // the words of --attest
+  "exporters/attestation/json-text.ts", // what others wrote stays as it is
   "exporters/attestation/llb-json.ts", // steps as provenance has them
   "exporters/attestation/provenance.ts",
   "exporters/attestation/statement.ts", // what was said of an image, of the same image in another form

@@ -18,6 +18,7 @@ import type { Emit } from "../../solver/graph/event.ts";
 
 /** Flags of a build that say which references it has, and how they are resolved. */
 const SHARED: readonly string[] = [
+  ...["attest", "sbom"], // a scanner is an image
   ...["insecure-registry", "registry-mirror", "cert-dir", "allow-frontend", "build-arg", "build-arg-file"],
   ...[
     "build-context",

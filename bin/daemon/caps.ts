@@ -14,6 +14,7 @@ export const FRONTEND_CAPS: readonly string[] = [
   "returnmap",
   "proto.refarray",
   "reference.output",
+  "reference.attestations",
   "gateway.solve.metadata",
   "gateway.solve.evaluate",
   "gateway.evaluate",

@@ -17,6 +17,7 @@ import {
 } from "../wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import { CODE, RpcError } from "../wire/status.ts";
 import { definitionFor } from "./definitions.ts";
+import { attestationsOf } from "./result-attestations.ts";
 import { epochIn, wordsIn } from "./result-words.ts";
 
 /** Results of one build; more are refused. */
@@ -70,6 +71,7 @@ export function openResults(): Results {
     const config = say(CONFIG);
     if (known !== undefined && config !== null && Buffer.from(config).equals(bytesOf(known.config)))
       return known;
+    const scans = known?.scans ?? [];
     const wanted = platform ?? hostPlatform();
     if (config !== null && platform === null) checkPlatform(config); // where the result says nothing of platforms
     const image: ImageConfig = config === null ? bareImage(wanted) : readResultConfig(config, wanted);
@@ -80,7 +82,15 @@ export function openResults(): Results {
       platform: platform ?? normalizePlatform({ os, architecture, variant: variant ?? "" }),
       config: image,
       baseHistory: base === null ? 0 : readResultConfig(base, wanted).history.length,
+      scans,
     };
+  }
+
+  /** An image with what the result says of it. name: of its platform in the result; null: the result names none. */
+  function attested(image: RefImage, name: string | null, { attestations }: Result): RefImage {
+    const key = name ?? formatPlatformAll(image.platform);
+    const found = Object.hasOwn(attestations, key) ? (attestations[key]?.attestation ?? []) : [];
+    return found.length === 0 ? image : { ...image, attestations: attestationsOf(found, get) };
   }
 
   /** The call that made them all; null: there is none, or there are several. */
@@ -120,17 +130,16 @@ export function openResults(): Results {
     exportable(message, { sourceDateEpoch, empty }) {
       if (message === undefined) return null;
       const { single, byPlatform } = idsIn(message);
-      if (Object.keys(message.attestations).length > 0)
-        throw new RpcError(CODE.UNIMPLEMENTED, "attestations of a result: not supported by tsbuildd");
       const { metadata } = message;
       const platforms = platformsIn(metadata[PLATFORMS]);
       const said = (suffix: string) => (key: string) => metadata[`${key}${suffix}`] ?? null;
       const refOf = (id: string | null | undefined): Ref => (id ? get(id) : empty);
+      const [only = null] = platforms;
       const images =
         byPlatform === null
-          ? [imageOf(refOf(single), [...platforms.values()][0] ?? null, said(""))]
+          ? [attested(imageOf(refOf(single), only?.[1] ?? null, said("")), only?.[0] ?? null, message)]
           : [...platformsOf(byPlatform, platforms)].map(([name, platform]) =>
-              imageOf(refOf(byPlatform.get(name)), platform, said(`/${name}`)),
+              attested(imageOf(refOf(byPlatform.get(name)), platform, said(`/${name}`)), name, message),
             );
       const of = images.map(({ ref }) => made.get(ref)?.of ?? null);
       const [whole] = of;

@@ -4,6 +4,7 @@ import type { Definition, Vertex } from "../../solver/graph/definition.ts";
 import type { StepLeft } from "../../solver/graph/error.ts";
 import type { ExecOp, Platform, SourceOp } from "../../solver/graph/op.ts";
 import type { ImageConfig } from "../../solver/graph/request.ts";
+import type { ScanTarget } from "../../frontend/contract.ts";
 import type { TraceRequest } from "../../solver/solver.ts";
 import type { Container } from "../../worker/contract.ts";
 import type { LookAnswer, TreeQuestion } from "../../worker/keeper/messages.ts";
@@ -12,6 +13,7 @@ import type { FrontendCall } from "../../exporters/attestation/provenance.ts";
 import type { Output } from "../../exporters/output-grammar.ts";
 import type { CacheFrom } from "./cache-location.ts";
 import type { SourcePolicy } from "./source-policy.ts";
+import type { Written } from "./statements.ts";
 import type { BuildRequest, BuildReport, CallAnswer } from "./request.ts";
 import type { ResolveOptions, SourceMetadata } from "./source-metadata.ts";
 
@@ -27,6 +29,19 @@ export interface RefImage {
   readonly config: ImageConfig;
   /** Number of history entries at the start that belong to the base image. */
   readonly baseHistory: number;
+  /** What belongs into bills of materials beside it; left out: nothing. */
+  readonly scans?: readonly ScanTarget[];
+  /** What the frontend itself attests; left out: nothing. */
+  readonly attestations?: readonly RefAttestation[];
+}
+
+/** What a frontend says of an image, in files of a result. BuildKit: result.Attestation. */
+export interface RefAttestation {
+  readonly ref: Ref;
+  readonly written: Written;
+  /** As of WrittenBy. */
+  readonly core: string | null;
+  readonly inlineOnly: boolean;
 }
 
 /** What a frontend says of its result beside the images. */

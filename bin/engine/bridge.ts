@@ -11,13 +11,16 @@ import type { Session } from "../../solver/graph/session.ts";
 import type { Origins } from "../../solver/solver.ts";
 import { dropForcedMounts } from "./forced-mounts.ts";
 import { fetchHttpContext, fetchHttpDockerfile, sessionWithContext } from "./build-context.ts";
+import { openAttested } from "./attested.ts";
 import { solveAndExport } from "./build-result.ts";
+import type { SolvedBy } from "./export-request.ts";
 import { callFrontend, type OnImage, resolveShown } from "./dockerfile.ts";
 import { persistently } from "./lost-layers.ts";
 import { openBuild, type SolvedWith } from "./open-build.ts";
 import type { EngineParts, OpenBuild } from "./parts.ts";
 import { type BuildTerms, type EngineBuildOptions, EMPTY_REPORT } from "./request.ts";
 import { type Bridge, type FailedStep, NO_WORDS, type Ref } from "./bridge-contract.ts";
+import type { LookAnswer, TreeQuestion } from "../../worker/keeper/messages.ts";
 import type { ResolveOptions, SourceMetadata } from "./source-metadata.ts";
 import type { GovernedGraph, SourceGate } from "./source-gate.ts";
 import type { SourcePolicy } from "./source-policy.ts";
@@ -261,6 +264,22 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
     return { layers, dirs: await build.worker.unpacker.directories(layers, vertex, context) };
   }
 
+  async function look(ref: Ref, path: string, question: TreeQuestion): Promise<LookAnswer> {
+    const { dirs } = await unpacked(ref);
+    await parts.keeper().begins();
+    return await parts
+      .keeper()
+      .run({ kind: "look", tree: { kind: "layers", dirs }, path, question }, { signal });
+  }
+
+  const resolveSource: Bridge["resolveSource"] = async (asked, { sourcePolicies = [], ...question }) => {
+    const gate = await gateOf(sourcePolicies);
+    const source = (await gate?.source(asked, question.platform, { signal })) ?? asked;
+    return { source, found: await noteFound(source, question) };
+  };
+
+  const attested = openAttested(terms.attestations, { resolveSource, look });
+
   return {
     async dockerfile(asked) {
       const gate = await gateOf([]);
@@ -274,6 +293,7 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       const session = await sessionWithContext(parts, request);
       const isBuild = request.call.name === "build";
       const build = await buildOf(session, isBuild ? request.cacheFrom : [], request.pull);
+      if (isBuild) await attested.prepare(request.pull); // a scanner that is not there fails the build before its first step
       for (const { definition } of request.inputs.values()) build.solver.accept(definition);
       const outcome = await callFrontend(build, request, contextOf(build), { ...options, onImage });
       if (outcome.kind === "answer") return outcome;
@@ -294,13 +314,7 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
     async evaluate(ref) {
       await resultOf(ref);
     },
-    async look(ref, path, question) {
-      const { dirs } = await unpacked(ref);
-      await parts.keeper().begins();
-      return await parts
-        .keeper()
-        .run({ kind: "look", tree: { kind: "layers", dirs }, path, question }, { signal });
-    },
+    look,
     async openContainer({ op, inputs, path }) {
       const build = await buildOf(terms.session, [], false);
       const layers = await Promise.all(inputs.map(async (ref) => (await unpacked(ref)).layers));
@@ -317,21 +331,27 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
       );
     },
     failureOf: (error) => (error instanceof BuildError ? (failed.get(error) ?? null) : null),
-    async resolveSource(asked, { sourcePolicies = [], ...question }) {
-      const gate = await gateOf(sourcePolicies);
-      const source = (await gate?.source(asked, question.platform, { signal })) ?? asked;
-      return { source, found: await noteFound(source, question) };
-    },
+    resolveSource,
     async export(result, { outputs } = { outputs: [] }) {
-      const images = result.images.map(({ ref, ...image }) => ({
-        ...image,
-        ...howOf(ref),
-        definition: ref.definition,
-      }));
       if (lock?.mode === "update") {
-        await resolveOnly(images.map(({ definition }) => definition));
+        await resolveOnly(result.images.map(({ ref }) => ref.definition));
         await tellLocked();
         return EMPTY_REPORT;
+      }
+      const images: SolvedBy[] = [];
+      for (const image of result.images) {
+        const { ref, scans = [], platform, config, baseHistory } = image;
+        const how = howOf(ref);
+        const attestations = await attested.byFrontend(image, how.build, contextOf(how.build));
+        images.push({
+          platform,
+          config,
+          baseHistory,
+          definition: ref.definition,
+          scans,
+          attestations,
+          ...how,
+        });
       }
       const first = images[0]?.build ?? (await buildOf(terms.session, [], false));
       const all = [...new Set([first, ...images.map(({ build }) => build)])];
@@ -339,8 +359,10 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
         await dropForcedMounts(parts, definition, noCache, { known: forced, signal });
       const { onProvenance = null } = options;
       const attesting = seen === null ? null : { seen: await seen, onProvenance };
+      const scanning = await attested.scanning(images);
+      const request = { ...result, images, outputs, attesting, scanning, onOrigins: noteLocked };
       const report = await persistently(all, contextOf(first), (context) =>
-        solveAndExport(first, { ...result, images, outputs, attesting, onOrigins: noteLocked }, context),
+        solveAndExport(first, request, context),
       );
       result.onExported?.();
       await tellLocked();

@@ -4,47 +4,24 @@ import type { ImageOptions, Output } from "../../exporters/output-grammar.ts";
 import type { Definition, Input } from "../../solver/graph/definition.ts";
 import { mergeDefinitions } from "../../solver/graph/definition.ts";
 import { digestOf, type Digest } from "../../solver/graph/digest.ts";
-import { BuildError, printable } from "../../solver/graph/error.ts";
-import type { Platform } from "../../solver/graph/op.ts";
+import { BuildError } from "../../solver/graph/error.ts";
 import {
   type BuiltImage,
   type CallContext,
-  type ImageConfig,
   type LayerId,
   type Result,
   SCRATCH,
 } from "../../solver/graph/request.ts";
 import { Scope } from "../../solver/graph/scope.ts";
-import type { Origins } from "../../solver/solver.ts";
 import { openEarlyResults } from "./early-outputs.ts";
 import { openLayerSource } from "./layer-source.ts";
 import { normalizeName } from "./local-images.ts";
 import type { OpenBuild } from "./parts.ts";
 import { openTreeFiles } from "./tree-files.ts";
-import type { Attesting, SolvedBuild } from "./attestations.ts";
+import type { ExportRequest, SolvedBy } from "./export-request.ts";
 import { type BuildReport, type BuildTerms, EMPTY_REPORT } from "./request.ts";
-import type { BridgeResult, ResultWords } from "./bridge-contract.ts";
-import type { Attestation, ExportOutcome } from "../../exporters/contract.ts";
-
-/** An image to be exported, and what solves its graph. */
-export interface SolvedBy {
-  readonly platform: Platform;
-  readonly definition: Definition;
-  readonly build: OpenBuild;
-  readonly noCache: boolean;
-  readonly config: ImageConfig;
-  readonly baseHistory: number;
-}
-
-export interface ExportRequest extends Omit<BridgeResult, "images" | "onExported"> {
-  readonly images: readonly SolvedBy[];
-  /** Beside those of the terms. */
-  readonly outputs: readonly Output[];
-  /** null: nothing is said of the results. */
-  readonly attesting: Attesting | null;
-  /** Told what the results are made of, before they are exported. */
-  readonly onOrigins: (origins: Origins) => Promise<void>;
-}
+import type { ResultWords } from "./bridge-contract.ts";
+import type { ExportOutcome } from "../../exporters/contract.ts";
 
 /** Solves the graphs of the images and runs the outputs. `build`: what is used for the rest. */
 export async function solveAndExport(
@@ -68,29 +45,26 @@ export async function solveAndExport(
   const { checkOutputs, runOutputs } = await import("../../exporters/exporter.ts");
   const client = context.session.outputs;
   const multiPlatform = asked.multiPlatform || asked.images.length > 1;
-  const { provenance: asksProvenance = null, sbom = null } = terms.attestations ?? {};
-  if (sbom !== null && sbom.generator !== null) {
-    const asksFor = printable(sbom.generator);
-    throw new BuildError("USAGE", `SBOM generators in images are not supported: ${asksFor}`, {
-      hint: "leave out generator= (--sbom=true): the built-in scanner needs no image",
-    });
-  }
-  checkOutputs(outputs, {
-    ...{ isIndex: multiPlatform, client },
-    attestations: [
-      ...(sbom === null ? [] : [{ inlineOnly: false }]),
-      ...(asksProvenance === null ? [] : [asksProvenance]),
-    ],
-  });
+  const asksProvenance = terms.attestations?.provenance ?? null;
+  const attested = [
+    ...(asked.scanning === null ? [] : [{ inlineOnly: false }]),
+    ...asked.images.flatMap((image) => image.attestations),
+    ...(asksProvenance === null ? [] : [asksProvenance]),
+  ];
+  checkOutputs(outputs, { isIndex: multiPlatform, client, attestations: attested });
   const { signings = [] } = terms;
   if (signings.length > 0)
     (await import("../../exporters/signature/output.ts")).checkSigning(
       outputs,
       signings,
-      sbom !== null || asksProvenance !== null,
+      attested.length > 0,
     );
   await checkPlaces(outputs, terms);
-  const groups = groupsOf(asked.images);
+  const { scanning } = asked;
+  const attesting = attested.length > 0 || asked.attesting !== null ? await import("./attest.ts") : null;
+  const groups = groupsOf(asked.images, (image) =>
+    scanning === null || attesting === null ? [] : attesting.scanGraphs(image, scanning),
+  );
   const caches =
     groups.some(({ build }) => build.imports !== null) || terms.cacheTo.length > 0
       ? await import("./build-caches.ts")
@@ -106,36 +80,47 @@ export async function solveAndExport(
   await using scope = new Scope(context.signal);
   const solutions = await scope.all(
     groups.map(
-      ({ build: { solver, session }, noCache, definition, roots }) =>
+      ({ build: { solver, session }, noCache, definition, roots, scans }) =>
         async (signal: AbortSignal) => {
-          const request = { definition, noCache };
+          const request = {
+            noCache,
+            definition: scans.length === 0 ? definition : mergeDefinitions([definition, ...scans]),
+          };
+          const scanRoots = scans.flatMap(({ root }) => (root === null ? [] : [root]));
           const offer = early.onResult(definition, roots);
           return scope.use(
-            await solver.solve(
-              request,
-              roots,
-              { ...context, session, signal },
-              {
-                ...(trace === null ? {} : { trace }),
-                onResult(input, result, isCached) {
-                  if (!isCached) earlyCaches?.offer(result);
-                  offer(input, result, isCached);
+            await solver
+              .solve(
+                request,
+                [...roots, ...scanRoots],
+                { ...context, session, signal },
+                {
+                  ...(trace === null ? {} : { trace }),
+                  onResult(input, result, isCached) {
+                    if (!isCached) earlyCaches?.offer(result);
+                    offer(input, result, isCached);
+                  },
                 },
-              },
-            ),
+              )
+              .catch((error: unknown) => {
+                throw scanning === null ? error : attesting?.scanError(error, scanning, scanRoots);
+              }),
           );
         },
     ),
   );
   const [solution] = solutions; // caches get the steps of one solver: that of the first image
   const resultOf = new Map<SolvedBy, Result>();
+  const scanned = new Map<SolvedBy, readonly Result[]>();
   groups.forEach((group, index) => {
     const results = [...(solutions[index]?.results ?? [])];
-    for (const image of group.images) {
-      const result = image.definition.root === null ? SCRATCH : results.shift();
+    const next = ({ root }: Definition): Result => {
+      const result = root === null ? SCRATCH : results.shift();
       if (result === undefined) throw new Error("the solver gave fewer results than roots");
-      resultOf.set(image, result);
-    }
+      return result;
+    };
+    for (const image of group.images) resultOf.set(image, next(image.definition));
+    for (const image of group.images) scanned.set(image, (group.scansOf.get(image) ?? []).map(next));
   });
   const built: BuiltImage[] = [];
   for (const image of asked.images) {
@@ -150,9 +135,8 @@ export async function solveAndExport(
       : ((await caches?.withInlineCaches(built, solution, terms, cacheParts, context.signal)) ?? built);
   const roots = groups.flatMap((group) => group.roots);
   for (const solution of solutions) await asked.onOrigins(solution.origins());
-  const attestations = await attest(images, asked, {
-    build,
-    context,
+  const attestations = await attesting?.attest(images, asked, {
+    ...{ build, context, scanned: (image) => scanned.get(image) ?? [] },
     originsOf(image) {
       const index = groups.findIndex((group) => group.images.some((one) => one === image));
       return (solutions[index] as (typeof solutions)[number]).origins();
@@ -200,7 +184,7 @@ export async function solveAndExport(
       multiPlatform,
       epochSeconds,
       nowMs: Date.now,
-      attestations,
+      attestations: attestations ?? [],
       signings,
     },
   );
@@ -220,37 +204,6 @@ export async function solveAndExport(
   return { ...report, metadata: { ...report.metadata, "cache.manifest": JSON.stringify(manifest) } };
 }
 
-/** What is said of each image: bills of materials before provenance, as in BuildKit. `images`: those of `asked`, built. */
-async function attest(
-  images: readonly BuiltImage[],
-  asked: ExportRequest,
-  {
-    build: { parts, terms },
-    context,
-    originsOf,
-  }: Pick<SolvedBuild, "originsOf"> & { readonly build: OpenBuild; readonly context: CallContext },
-): Promise<readonly (readonly Attestation[])[]> {
-  if (asked.attesting === null) return [];
-  const { attestationsOf } = await import("./attestations.ts");
-  const isOffline = parts.config.network === "none";
-  const provenances = await attestationsOf(asked, asked.attesting, terms, { isOffline, originsOf });
-  if (!terms.attestations?.sbom) return provenances;
-  const { sbomAttestation } = await import("./sbom.ts");
-  const about = { name: terms.tags[0] ?? "image", version: parts.config.version?.() ?? "0" };
-  return await Promise.all(
-    images.map(async (image, index) => {
-      const { build: own, definition } = asked.images[index] as SolvedBy;
-      const sbom = await sbomAttestation(image, about, {
-        keeper: parts.keeper,
-        unpacker: own.worker.unpacker,
-        context: { ...context, session: own.session },
-        root: definition.root,
-      });
-      return [sbom, ...(provenances[index] ?? [])];
-    }),
-  );
-}
-
 /** Images that are solved together. */
 interface SolveGroup {
   readonly build: OpenBuild;
@@ -258,9 +211,15 @@ interface SolveGroup {
   readonly images: readonly SolvedBy[];
   readonly definition: Definition;
   readonly roots: readonly Input[];
+  /** Graphs that are solved as well, of all images and of each. */
+  readonly scans: readonly Definition[];
+  readonly scansOf: ReadonlyMap<SolvedBy, readonly Definition[]>;
 }
 
-function groupsOf(images: readonly SolvedBy[]): readonly SolveGroup[] {
+function groupsOf(
+  images: readonly SolvedBy[],
+  scansOf: (image: SolvedBy) => readonly Definition[],
+): readonly SolveGroup[] {
   const groups: { build: OpenBuild; noCache: boolean; images: SolvedBy[] }[] = [];
   for (const image of images) {
     const { build, noCache } = image;
@@ -268,11 +227,16 @@ function groupsOf(images: readonly SolvedBy[]): readonly SolveGroup[] {
     if (known === undefined) groups.push({ build, noCache, images: [image] });
     else known.images.push(image);
   }
-  return groups.map((group) => ({
-    ...group,
-    definition: mergeDefinitions(group.images.map(({ definition }) => definition)),
-    roots: group.images.flatMap(({ definition: { root } }) => (root === null ? [] : [root])),
-  }));
+  return groups.map((group) => {
+    const scans = new Map(group.images.map((image) => [image, scansOf(image)]));
+    return {
+      ...group,
+      definition: mergeDefinitions(group.images.map(({ definition }) => definition)),
+      roots: group.images.flatMap(({ definition: { root } }) => (root === null ? [] : [root])),
+      scans: [...scans.values()].flat(),
+      scansOf: scans,
+    };
+  });
 }
 
 /** Reports unwritable outputs before the first step. */

@@ -10,7 +10,7 @@ import { BuildError, printable } from "../../solver/graph/error.ts";
 import { asStep } from "../../solver/graph/event.ts";
 import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
-import type { BuiltImage, CallContext, ImageConfig, LayerId } from "../../solver/graph/request.ts";
+import type { CallContext, ImageConfig, LayerId, Result } from "../../solver/graph/request.ts";
 import type { Keeper } from "../../worker/keeper/keeper.ts";
 import type { LocalWorker } from "../../worker/worker.ts";
 import { findImage } from "./local-images.ts";
@@ -22,18 +22,20 @@ import { shownOnce } from "./shown-once.ts";
 
 /**
  * The packages in a list of layers, which the caller has leased: of an image, of a stage, of whatever a step sees. `layer` in the result
- * counts `layers`. Layers that are not here are fetched and unpacked; `vertex`: the step that shows it.
+ * counts `layers`, or says nothing. Layers that are not here are fetched and unpacked; `vertex`: the step that shows it.
  */
 export async function scanLayers(
   { keeper, unpacker }: { readonly keeper: () => Keeper; readonly unpacker: LocalWorker["unpacker"] },
   layers: readonly LayerId[],
   vertex: Digest,
   context: CallContext,
+  saysLayers = true,
 ): Promise<Scan> {
   const dirs = await unpacker.directories(layers, vertex, context);
   // `dirs` is what is mounted: a layer that is there twice is in it once, and the oldest of very many are one.
   const own: string[] = [];
-  for (const layer of layers) own.push(...(await unpacker.directories([layer], vertex, context)));
+  for (const layer of saysLayers ? layers : [])
+    own.push(...(await unpacker.directories([layer], vertex, context)));
   return await keeper().run(
     { kind: "scan", tree: { kind: "layers", dirs }, layers: own },
     { signal: context.signal },
@@ -115,38 +117,62 @@ export interface SbomDeps {
   readonly context: CallContext;
   /** The result's step, which it comes after in the display; null: there is none. */
   readonly root: Input | null;
+  /** Version of this program. */
+  readonly version: string;
 }
 
-/** The bill of materials of a built image, as an attestation: the image is scanned once, when the first output needs it.
- *  `about`: for the display. */
+/** What is scanned for an image: itself, a stage, its context. */
+export interface SbomTarget {
+  /** What the document is called after. */
+  readonly name: string;
+  readonly filename: string;
+  /** For the display: "", " of stage build". */
+  readonly title: string;
+  readonly result: Result;
+  /** It is the image: packages have its layers. */
+  readonly isImage: boolean;
+}
+
+/** A bill of materials by the built-in scanner, as an attestation of an image: scanned once, when the first output needs it. */
 export async function sbomAttestation(
-  { layers, platform }: Pick<BuiltImage, "layers" | "platform">,
-  { name, version }: { readonly name: string; readonly version: string },
-  { keeper, unpacker, context, root }: SbomDeps,
+  { name, filename, title: more, result, isImage }: SbomTarget,
+  platform: Platform,
+  { keeper, unpacker, context, root, version }: SbomDeps,
 ): Promise<Attestation> {
   const { SPDX_PREDICATE_TYPE, spdxPredicate } = await import("../../worker/sbom/documents.ts");
   let scanned: Promise<Scan> | null = null;
   const scan = async (): Promise<Scan> => {
-    const vertex = digestOf(`scan ${formatPlatform(platform)} ${layers.join(" ")}`);
-    const title = `[${formatPlatform(platform)}] generating sbom`;
+    const vertex = digestOf(`scan ${formatPlatform(platform)} ${JSON.stringify(result)} ${more}`);
+    const title = `[${formatPlatform(platform)}] generating sbom${more}`;
     context.emit({ kind: "vertex", vertex, name: title, inputs: root === null ? [] : [root.vertex], at: [] });
     context.emit({ kind: "started", vertex, atMs: Date.now() });
     const found = await asStep({ ...context, vertex, nowMs: Date.now }, () =>
-      scanLayers({ keeper, unpacker }, layers, vertex, context),
+      result.kind === "files"
+        ? scanFiles(keeper(), result, context)
+        : scanLayers({ keeper, unpacker }, result.layers, vertex, context, isImage),
     );
     for (const { path, reason } of found.unread)
-      context.emit({ kind: "note", message: `not in the bill of materials: ${printable(path)}: ${reason}` });
+      context.emit({
+        kind: "note",
+        message: `not in the bill of materials${more}: ${printable(path)}: ${reason}`,
+      });
     return found;
   };
   return {
     predicateType: SPDX_PREDICATE_TYPE,
-    filename: "sbom.spdx.json",
+    filename,
     inlineOnly: false,
     async predicate(image) {
       const inputs: DocumentInputs = {
-        ...{ name, kind: "image", toolVersion: version, namespace: null, digest: null },
+        ...{
+          name,
+          kind: isImage ? "image" : "directory",
+          toolVersion: version,
+          namespace: null,
+          digest: null,
+        },
         createdEpochSeconds: image.createdSeconds ?? 0,
-        layers: image.layers?.map(({ diffId }) => diffId) ?? [],
+        layers: isImage ? (image.layers?.map(({ diffId }) => diffId) ?? []) : [],
       };
       return JSON.stringify(spdxPredicate(await (scanned ??= scan()), inputs));
     },

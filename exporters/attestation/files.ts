@@ -4,7 +4,7 @@ import { posix } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Attestation, FilesTree, Subject } from "../contract.ts";
 import { reformatJson } from "./json-text.ts";
-import { statementText } from "./statement.ts";
+import { statementText, subjectsOf } from "./statement.ts";
 
 export interface StatementNames {
   /** Before the name of each file. */
@@ -22,7 +22,8 @@ export async function statementFiles(
   { prefix, suffix, epochSeconds }: StatementNames,
 ): Promise<FilesTree["more"]> {
   const made: { name: string; data: Uint8Array }[] = [];
-  for (const { filename, predicateType, predicate, subjects } of attestations) {
+  for (const attestation of attestations) {
+    const { filename, predicateType, predicate } = attestation;
     const { name: base, ext } = posix.parse(`${prefix}${filename}`);
     const name = `${base}${suffix}${ext}`;
     if (made.some((one) => one.name === name))
@@ -32,7 +33,7 @@ export async function statementFiles(
         hint: "add attestation-prefix=PREFIX to the output, or filename=NAME to --provenance",
       });
     const said = await predicate({ layers: null, createdSeconds: epochSeconds });
-    const text = statementText(predicateType, subjects ?? files, said);
+    const text = statementText(predicateType, subjectsOf(attestation, files), said);
     made.push({ name, data: Buffer.from(reformatJson(text, 2)) });
   }
   return made;

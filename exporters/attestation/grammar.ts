@@ -28,6 +28,9 @@ export interface SbomTerms {
   readonly params: Readonly<Record<string, string>>;
 }
 
+/** Predicate type of SPDX documents (in-toto attestation framework, predicates/spdx.md). */
+export const SPDX_PREDICATE = "https://spdx.dev/Document";
+
 /** What is to be said of the results of a build. */
 export interface AttestationTerms {
   /** null: no provenance. */

@@ -6,7 +6,7 @@ import { digestOf, hexOf } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Platform } from "../../solver/graph/op.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
-import type { Attestation, AttestedImage, Subject } from "../contract.ts";
+import type { Attestation, AttestedImage, SelfSubject, Subject } from "../contract.ts";
 import { encodeGoJson } from "../go-json.ts";
 import type { Document, MadeImage } from "../image.ts";
 import { artifactAbout, documentOf, EMPTY_CONFIG, EMPTY_TYPE, type Referrer } from "../referrers.ts";
@@ -39,6 +39,21 @@ export function imageSubjects(
   return names.map((name) => ({ name: imagePurl("docker", name, platform), digest }));
 }
 
+/** What an attestation is about, as its statement says it. `own`: the subjects of what is attested. */
+export function subjectsOf(
+  { subjects }: Pick<Attestation, "subjects">,
+  own: readonly Subject[],
+): readonly Subject[] {
+  const isSelf = (one: Subject | SelfSubject): one is SelfSubject => "kind" in one;
+  return (subjects ?? [{ kind: "self", name: null }]).flatMap((one) =>
+    isSelf(one)
+      ? own.flatMap(({ name, digest }) =>
+          [name, ...(one.name === null ? [] : [one.name])].map((called) => ({ name: called, digest })),
+        )
+      : [one],
+  );
+}
+
 export interface AttachOptions {
   /** Names the image gets, in full. */
   readonly names: readonly string[];
@@ -61,8 +76,10 @@ async function statementsAbout(
 ): Promise<readonly Document[]> {
   const target = image.manifest.descriptor;
   const statements: Document[] = [];
-  for (const { predicateType, predicate, subjects } of attestations) {
-    const about = subjects ?? imageSubjects(names, image.platform, target);
+  const own = imageSubjects(names, image.platform, target);
+  for (const attestation of attestations) {
+    const { predicateType, predicate } = attestation;
+    const about = subjectsOf(attestation, own);
     const bytes = Buffer.from(statementText(predicateType, about, await predicate(attested)));
     statements.push({
       bytes,

@@ -392,12 +392,6 @@ for (const account of accounts()) {
       assert.ok(readSpdx(JSON.stringify(beside.predicate)).packages.some((one) => one.name === "some"));
     });
 
-    it("by scanners in images are refused in one sentence", async () => {
-      const { code, stderr } = await shop.run(["build", "--sbom=generator=h.io/scan:1", context]);
-      assert.equal(code, 1);
-      assert.match(stderr, /SBOM generators in images are not supported: h\.io\/scan:1\n/);
-    });
-
     it("fail the build that must know all its materials and does not", async () => {
       const { code, stderr } = await shop.run(["build", "--provenance=complete-materials=true", context]);
       assert.equal(code, 1);

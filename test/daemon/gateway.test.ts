@@ -1,6 +1,6 @@
 // Graphs of clients: what a Go program with BuildKit's client library does, by direct calls.
 
-import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -10,31 +10,15 @@ import { serveSession, type SessionServer } from "../../bin/remote/session-serve
 import { decodeBytes } from "../../bin/wire/bytes-message.ts";
 import { callUnary, openCall } from "../../bin/wire/client.ts";
 import {
-  SolveRequestSchema as ControlSolve,
-  SolveResponseSchema as ControlSolved,
   PruneRequestSchema,
   StatusRequestSchema,
   StatusResponseSchema,
 } from "../../bin/wire/messages/moby/buildkit/v1/control_pb.ts";
 import {
-  EvaluateRequestSchema,
-  EvaluateResponseSchema,
   PingRequestSchema,
   PongResponseSchema,
-  ReadDirRequestSchema,
-  ReadDirResponseSchema,
-  ReadFileRequestSchema,
-  ReadFileResponseSchema,
-  type Ref,
-  type ResultSchema,
-  ResolveSourceMetaRequestSchema,
-  ResolveSourceMetaResponseSchema,
   ReturnRequestSchema,
   ReturnResponseSchema,
-  SolveRequestSchema,
-  SolveResponseSchema,
-  StatFileRequestSchema,
-  StatFileResponseSchema,
 } from "../../bin/wire/messages/moby/buildkit/v1/frontend/gateway_pb.ts";
 import {
   type FinalizeExportRequest,
@@ -48,12 +32,11 @@ import { DefinitionSchema } from "../../bin/wire/messages/pb/ops_pb.ts";
 import { type Handler, unary } from "../../bin/wire/server.ts";
 import { CODE, RpcError } from "../../bin/wire/status.ts";
 import { toBinary } from "@bufbuild/protobuf";
-import type { Definition, Input } from "../../solver/graph/definition.ts";
-import { encodeDefinition } from "../../solver/graph/llb-definition.ts";
 import { openGraph } from "../../solver/graph/llb.ts";
-import type { FileAction } from "../../solver/graph/op.ts";
+
 import { digestOf } from "../../solver/graph/digest.ts";
 import { startServer } from "../support/registry.ts";
+import { files, messageOf, mkdir, mkfile, openDriven, refOf, symlink } from "./driven.ts";
 import { openWorkshop, type Workshop } from "../build/fixture.ts";
 import { type CalledDaemon, openCalledDaemon } from "../support/daemon.ts";
 import { accounts } from "../support/unprivileged.ts";
@@ -79,99 +62,7 @@ for (const account of accounts()) {
       shop[Symbol.dispose]();
     });
 
-    const control = (message: MessageInitShape<typeof ControlSolve>) =>
-      callUnary(
-        http,
-        { path: `${CONTROL}/Solve`, input: ControlSolve, output: ControlSolved },
-        create(ControlSolve, message),
-        { signal },
-      );
-
-    /** A build that is driven through the gateway; `work` gives what is to be returned. */
-    async function driven(
-      work: (bridge: ReturnType<typeof bridgeOf>) => Promise<MessageInitShape<typeof ResultSchema>>,
-      message: MessageInitShape<typeof ControlSolve> = {},
-    ): Promise<Readonly<Record<string, string>>> {
-      const name = message.Ref ?? randomBytes(8).toString("hex");
-      const solved = control({ ...message, Ref: name });
-      solved.catch(() => {});
-      const bridge = bridgeOf(name);
-      await bridge.give(await work(bridge));
-      return (await solved).ExporterResponse;
-    }
-
-    function bridgeOf(name: string) {
-      const options = { signal, metadata: { "buildkit-controlapi-buildid": name } };
-      return {
-        async solve(definition: Definition): Promise<Ref> {
-          const { result } = await callUnary(
-            http,
-            { path: `${BRIDGE}/Solve`, input: SolveRequestSchema, output: SolveResponseSchema },
-            create(SolveRequestSchema, { Definition: messageOf(definition), allowResultReturn: true }),
-            options,
-          );
-          assert.equal(result?.result.case, "ref");
-          return result.result.value as Ref;
-        },
-        meta: (identifier: string) =>
-          callUnary(
-            http,
-            {
-              path: `${BRIDGE}/ResolveSourceMeta`,
-              input: ResolveSourceMetaRequestSchema,
-              output: ResolveSourceMetaResponseSchema,
-            },
-            create(ResolveSourceMetaRequestSchema, { Source: { identifier } }),
-            options,
-          ),
-        evaluate: (Ref: string) =>
-          callUnary(
-            http,
-            { path: `${BRIDGE}/Evaluate`, input: EvaluateRequestSchema, output: EvaluateResponseSchema },
-            create(EvaluateRequestSchema, { Ref }),
-            options,
-          ),
-        read: async (Ref: string, FilePath: string, Range?: { Offset: bigint; Length: bigint }) => {
-          const { Data } = await callUnary(
-            http,
-            { path: `${BRIDGE}/ReadFile`, input: ReadFileRequestSchema, output: ReadFileResponseSchema },
-            create(ReadFileRequestSchema, { Ref, FilePath, ...(Range === undefined ? {} : { Range }) }),
-            options,
-          );
-          return Buffer.from(Data).toString();
-        },
-        list: async (Ref: string, DirPath: string, IncludePattern = "") => {
-          const { entries } = await callUnary(
-            http,
-            { path: `${BRIDGE}/ReadDir`, input: ReadDirRequestSchema, output: ReadDirResponseSchema },
-            create(ReadDirRequestSchema, { Ref, DirPath, IncludePattern }),
-            options,
-          );
-          return entries;
-        },
-        stat: async (Ref: string, Path: string) => {
-          const { stat } = await callUnary(
-            http,
-            { path: `${BRIDGE}/StatFile`, input: StatFileRequestSchema, output: StatFileResponseSchema },
-            create(StatFileRequestSchema, { Ref, Path }),
-            options,
-          );
-          assert.ok(stat);
-          return stat;
-        },
-        give: (result: MessageInitShape<typeof ResultSchema>) =>
-          callUnary(
-            http,
-            { path: `${BRIDGE}/Return`, input: ReturnRequestSchema, output: ReturnResponseSchema },
-            create(ReturnRequestSchema, { result }),
-            options,
-          ),
-      };
-    }
-
-    const refOf = (ref: Ref): MessageInitShape<typeof ResultSchema> => ({
-      result: { case: "ref", value: ref },
-    });
+    const { control, driven, bridgeOf } = openDriven(() => http, signal);
 
     it("are looked into, range by range and name by name", async () => {
       await driven(async (bridge) => {
@@ -577,30 +468,3 @@ for (const account of accounts()) {
     }
   });
 }
-
-const messageOf = (definition: Definition) => fromBinary(DefinitionSchema, encodeDefinition(definition));
-
-type Draft = (base: number | null) => FileAction;
-
-/** A graph of one step that makes files. */
-function files(drafts: readonly Draft[], { ignoreCache = false } = {}): Definition {
-  const graph = openGraph();
-  const actions = drafts.map((draft, index) => ({
-    ...draft(index === 0 ? null : index - 1),
-    output: index === drafts.length - 1 ? 0 : null,
-  }));
-  const note = { name: "make files", ignoreCache, at: [], group: null };
-  const root: Input = graph.add({ kind: "file", actions }, null, [], note);
-  return graph.definition(root);
-}
-
-const COMMON = { output: null, owner: null, timestampNs: null } as const;
-const mkfile =
-  (path: string, text: string, mode: number): Draft =>
-  (base) => ({ kind: "mkfile", path, mode, data: Buffer.from(text), base, ...COMMON });
-const mkdir =
-  (path: string, mode: number): Draft =>
-  (base) => ({ kind: "mkdir", path, mode, makeParents: true, base, ...COMMON });
-const symlink =
-  (path: string, target: string): Draft =>
-  (base) => ({ kind: "symlink", path, target, base, ...COMMON });

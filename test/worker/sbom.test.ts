@@ -38,6 +38,24 @@ describe("a scan for packages", function () {
         `${name}@${version} ${locations.map(({ path, layer }) => `${path}:${layer}`).join(" ")}`,
     );
 
+  it("is told which layer brought a file: the newest with one of that name, whatever is deleted later, and through no link", async () => {
+    const layers = await layersOf([
+      "mkdir -p /d/e && touch /d/one /d/two /d/e/three && ln -s d /to && mkfifo /pipe && ln -s none /link",
+      "rm /d/two /link && touch /d/one && chmod 600 /d/e",
+      "rm -r /d/e && mkdir /d/e && printf x > '/d/\u00e9'",
+    ]);
+    const of = async (...paths: readonly string[]): Promise<readonly (number | null)[]> =>
+      await sandbox.keeper.run({ kind: "layer-of", layers, paths }, { signal });
+    assert.deepEqual(await of("/d/one", "d/two", "./d/../d/e/three", "/d/\u00e9"), [1, 0, 0, 2]);
+    assert.deepEqual(await of("/pipe", "/link", "/d/e", "/to"), [0, 0, 2, 0]);
+    const long = "n".repeat(300);
+    assert.deepEqual(
+      await of("/to/one", "/d/one/x", "/none/one", "/d/none", "", "/", "/d/\0", `/d/${long}`, "/d/one"),
+      [...Array.from({ length: 8 }, () => null), 1],
+    );
+    assert.deepEqual(await of(), []);
+  });
+
   it("sees what steps see: nothing deleted, nothing that an opaque directory covers", async () => {
     const layers = await layersOf([
       [

@@ -38,6 +38,7 @@ import type {
   PackMountJob,
   PackOutcome,
   LookAnswer,
+  LayerOfJob,
   LookJob,
   ReadJob,
   Request,
@@ -95,6 +96,7 @@ export interface Keeper extends AsyncDisposable {
   run(job: LookJob, options: JobOptions): Promise<LookAnswer>;
   run(job: MeasureJob, options: JobOptions): Promise<MeasureOutcome>;
   run(job: ScanJob, options: JobOptions): Promise<Scan>;
+  run(job: LayerOfJob, options: JobOptions): Promise<readonly (number | null)[]>;
   run(job: PackMountJob, options: JobOptions): Promise<PackedMount>;
   run(job: RestoreMountJob, options: JobOptions): Promise<RestoredMount>;
   /** Runs a command. Aborting sends TERM, then KILL after KILL_GRACE_MS, and rejects with the signal's reason once it is gone; one

@@ -226,6 +226,14 @@ export interface ScanJob {
   /** The directory of each layer, oldest first: what `layer` of the outcome counts. `tree` may have several of them as one. */
   readonly layers: readonly string[];
 }
+/** Which layer brought each path: ops/layer-of.ts. Answered with a place in `layers` for each path, null for none. */
+export interface LayerOfJob {
+  readonly kind: "layer-of";
+  /** The directory of each layer, oldest first. */
+  readonly layers: readonly string[];
+  /** In the tree, absolute or not. */
+  readonly paths: readonly string[];
+}
 /** syncfs(2) of the file system a directory is on. */
 export interface SyncJob {
   readonly kind: "sync";
@@ -279,6 +287,7 @@ export type ThreadJob =
   | DigestsJob
   | MeasureJob
   | ScanJob
+  | LayerOfJob
   | SyncJob
   | PackMountJob
   | RestoreMountJob;

@@ -47,6 +47,8 @@ async function run(job: ThreadJob | CopyFilesJob): Promise<unknown> {
       return (await import("../../cache/layers/listing.ts")).measureLayer(job);
     case "scan":
       return (await import("../ops/sbom.ts")).runScanJob(job);
+    case "layer-of":
+      return (await import("../ops/layer-of.ts")).runLayerOfJob(job);
     case "pack-mount":
       return (await import("../../cache/remote-cache/mount-pack.ts")).packMount(job);
     case "restore-mount":
