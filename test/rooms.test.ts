@@ -218,6 +218,7 @@ const DOORS: readonly string[] = [
   "cache/registry/platform-match.ts", // which of several images is meant
   "cache/registry/image-archive.ts", // load
   "cache/registry/layout.ts",
+  "cache/registry/layout-lock.ts", // writers of a layout's index
   "cache/registry/tar-members.ts", // what an archive is of
   "cache/registry/reference.ts",
   "cache/registry/referrers.ts", // the name of a list where registries make none

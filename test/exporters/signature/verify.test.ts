@@ -36,9 +36,11 @@ function openPlace(): SignaturePlace & {
       return bytes;
     },
     referrers: async () => [],
-    async put(documents, manifest, tag) {
-      for (const { bytes, descriptor } of documents) blobs.set(descriptor.digest, bytes);
-      tags.set(tag, manifest);
+    async update(tag, change) {
+      const next = change(tags.get(tag)?.bytes ?? null);
+      if (next === null) return;
+      for (const { bytes, descriptor } of next.blobs) blobs.set(descriptor.digest, bytes);
+      tags.set(tag, next.manifest);
     },
     putReferrer: () => Promise.reject(new Error("none")),
   };
