@@ -34,6 +34,7 @@ describe("locks", function () {
   let server: MisbehavingServer;
   let isServed = true;
   const served = new Map<string, string>();
+  const onServed = new Map<string, () => void>();
   let serial = 0;
 
   before(async () => {
@@ -51,6 +52,7 @@ describe("locks", function () {
       if (!isServed) return void response.writeHead(503).end();
       if (pathname.includes(".git/")) return serveGit(shop.at("git"), request, response);
       const found = served.get(pathname);
+      onServed.get(pathname)?.();
       if (found === undefined) response.writeHead(404).end();
       else response.end(found);
     });
@@ -456,6 +458,22 @@ describe("locks", function () {
       assert.match(dropped.stdout, new RegExp(`^- ${image}:a\n {4}- sha256:\\w{64}\n$`));
       assert.deepEqual(keys(), [`${image}:b`, `${image}:c`]);
       assert.ok(!existsSync(join(root, "nothing")));
+    });
+
+    it("keep what a build has added meanwhile", async () => {
+      const { root, context } = fresh();
+      const path = `/meanwhile${serial}`;
+      served.set(path, "one\n");
+      const dir = shop.context(context, { Dockerfile: `FROM scratch\nADD ${server.origin}${path} /file\n` });
+      const file = join(dir, "tsbuild.lock");
+      const added = { "https://other.test/file": { checksum: `sha256:${"0".repeat(64)}` } };
+      // As the build writes it, while this asks for the URL.
+      onServed.set(path, () => writeFileSync(file, JSON.stringify({ version: 1, urls: added })));
+      const { stdout } = await shop.ok(["update", dir], { root });
+      assert.equal(stdout.match(/^[-+~] /gm)?.join(""), "+ ");
+      const { urls } = JSON.parse(readFileSync(file, "utf8")) as LockText;
+      assert.deepEqual(Object.keys(urls), [`${server.origin}${path}`, "https://other.test/file"].sort());
+      assert.deepEqual(urls["https://other.test/file"], added["https://other.test/file"]);
     });
 
     it("take names, and know which are meant", async () => {
