@@ -22,8 +22,12 @@ export function findingsOf({ layers, config }: Pick<Comparison, "layers" | "conf
   return [...layers.flatMap(findingsIn), ...configFindings(config)];
 }
 
+/** Fields of the config that say when something was made. */
+export function isTimeField(field: string): boolean {
+  return /^(?:created|history\[\d+\]\.created)$/.test(field);
+}
+
 function configFindings(config: Comparison["config"]): readonly Finding[] {
-  const isTime = (field: string): boolean => /^(?:created|history\[\d+\]\.created)$/.test(field);
   const named = (name: CauseClass, fields: Comparison["config"]): readonly Finding[] => {
     const [first] = fields;
     if (first === undefined) return [];
@@ -34,11 +38,11 @@ function configFindings(config: Comparison["config"]): readonly Finding[] {
   return [
     ...named(
       "file-times",
-      config.filter(({ field }) => isTime(field)),
+      config.filter(({ field }) => isTimeField(field)),
     ),
     ...named(
       "unknown",
-      config.filter(({ field }) => !isTime(field)),
+      config.filter(({ field }) => !isTimeField(field)),
     ),
   ];
 }
