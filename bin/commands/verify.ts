@@ -129,8 +129,9 @@ async function writeFix(path: string, found: Verification, context: CommandConte
     import("../engine/compare/fix.ts"),
     import("../verify-text.ts"),
   ]);
-  const { patch, left } = await proposeFixes(found.dockerfile, verificationFindings(found));
+  const { patch, left, remarks } = await proposeFixes(found.dockerfile, verificationFindings(found));
   await writeReport(patch, path, context);
+  for (const remark of remarks) context.complain(`--fix: ${remark}\n`);
   if (patch === "" && !found.same)
     context.complain("--fix: none of the causes can be changed mechanically\n");
   else if (left.length > 0) {

@@ -150,7 +150,7 @@ for (const account of accounts())
       const head = ["FROM base", "COPY . /in", "RUN mkdir /s /opt"];
       const context = shop.context("seeds", { Dockerfile: [...head, ...steps, ""].join("\n"), ...names });
       writeFileSync(`${context}/elf`, elfHead(), { mode: 0o644 });
-      const { findings, reproducible, conditions } = await verify(shop, 1, context);
+      const { findings, reproducible, conditions, comparisons } = await verify(shop, 1, context);
       assert.equal(reproducible, false);
       assert.ok(conditions.length > 8);
       const expected = seeds.map(([, file, cause], at) => `${at + head.length + 1} ${cause} ${file}`);
@@ -164,6 +164,12 @@ for (const account of accounts())
         return `${line} ${own.map((one) => one.class).join("+")} ${named === true ? file : JSON.stringify(best?.files)}`;
       });
       assert.deepEqual(found, expected);
+      // The base has busybox; --fix has to know it of steps that run its tar.
+      const layers = comparisons.flatMap(({ comparison }) => comparison.layers);
+      assert.deepEqual(
+        layers.flatMap(({ tar, step }) => (tar === "busybox" ? [step?.command] : [])),
+        steps.filter((step) => step.includes(" tar ")),
+      );
       assert.deepEqual(
         findings.filter(({ step }) => (step?.place?.line ?? 0) <= head.length),
         [],

@@ -15,6 +15,8 @@ export interface Finding {
   /** Paths, and the detail of the first of them. */
   readonly files: readonly string[];
   readonly detail: string;
+  /** As of the layer. */
+  readonly tar?: "busybox";
 }
 
 /** All causes that steps brought in, not those that follow from earlier ones; at last what the image config says differently. */
@@ -65,6 +67,7 @@ function findingsIn(layer: LayerDifference): readonly Finding[] {
     layer: layer.b ?? layer.a,
     files,
     detail,
+    ...(layer.tar === undefined ? {} : { tar: layer.tar }),
   }));
 }
 

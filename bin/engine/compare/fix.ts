@@ -15,6 +15,8 @@ export interface Fixes {
   readonly fixed: readonly Finding[];
   /** Those it is not for. */
   readonly left: readonly Finding[];
+  /** Of these: why a change that others get is not made, and what to do; one sentence each. */
+  readonly remarks: readonly string[];
 }
 
 /** What is done to one instruction. */
@@ -48,12 +50,18 @@ export async function proposeFixes(source: SourceFile, findings: readonly Findin
     const edit = editOf(lines.slice(start, end), own, fixed);
     if (edit !== null) edits.push({ start, end, lines: edit });
   }
-  return {
-    patch: unifiedDiff(source.name, lines, edits),
-    fixed,
-    left: findings.filter((finding) => !fixed.includes(finding)),
-  };
+  const left = findings.filter((finding) => !fixed.includes(finding));
+  const onBusybox = left.filter((one) => one.tar === "busybox" && ARCHIVED.has(one.class));
+  const remarks = onBusybox.map(
+    ({ step }) =>
+      `${source.name}:${step?.place?.line}: the tar of this step is busybox's, which has no --sort and no --mtime: ` +
+      "install GNU tar, or use 'find … | LC_ALL=C sort | tar -cf FILE -T -' after touch",
+  );
+  return { patch: unifiedDiff(source.name, lines, edits), fixed, left, remarks: [...new Set(remarks)] };
 }
+
+/** Classes whose remedy may be flags of tar. */
+const ARCHIVED: ReadonlySet<CauseClass> = new Set(["file-times", "member-order"]);
 
 function isChangeable(instruction: Instruction): boolean {
   return (
@@ -107,7 +115,8 @@ function replaced(
 const TAR_FLAGS = "--sort=name --mtime=@${SOURCE_DATE_EPOCH:-0} --owner=0 --group=0 --numeric-owner";
 
 /** Creating archives: "tar cf", "tar -czf". */
-const sortedTar: Fixer = (text) => {
+const sortedTar: Fixer = (text, { tar }) => {
+  if (tar === "busybox") return null;
   if (text.includes(TAR_FLAGS)) return { text }; // for another cause of the same step
   if (text.includes("--sort=name")) return null;
   const remedy = replaced(text, String.raw`tar\s+-?([a-zA-Z]*c[a-zA-Z]*)\b`, (match, flags = "") =>
@@ -149,13 +158,13 @@ const FIXERS: Readonly<Partial<Record<CauseClass, Fixer>>> = {
       String.raw`ar\s+(-?)([a-zA-Z]*[rq][a-zA-Z]*)\b`,
       (_, dash, letters) => `ar ${dash}${letters}${letters.includes("D") ? "" : "D"}`,
     ) ?? (/\bmake\b/.test(text) ? { before: ["ARG ARFLAGS=rvD"] } : null),
-  "file-times": (text, { detail }) => (/in the tar\b/.test(detail) ? sortedTar(text, NONE) : null),
-  "member-order": (text) =>
+  "file-times": (text, finding) => (/in the tar\b/.test(finding.detail) ? sortedTar(text, finding) : null),
+  "member-order": (text, finding) =>
     replaced(text, String.raw`ls\s+-([a-zA-Z]*[Uf][a-zA-Z]*)\b`, (_, flags) => {
       const kept = flags.replace(/[Uf]/g, "");
       return kept === "" ? "ls" : `ls -${kept}`;
     }) ??
-    sortedTar(text, NONE) ??
+    sortedTar(text, finding) ??
     replaced(
       text,
       String.raw`find\s(?![^|;&>)\n]*(?:-exec|-delete|-print0|sort))[^|;&>)\n]*[^|;&>)\s\\]`,
@@ -185,15 +194,4 @@ const FIXERS: Readonly<Partial<Record<CauseClass, Fixer>>> = {
     ),
   "elf-build-id": (text) =>
     /\bmake\b|\b(?:gcc|cc|clang|ld)\b/.test(text) ? { before: ["ARG LDFLAGS=-Wl,--build-id=none"] } : null,
-};
-
-/** For fixers that look at the text alone. */
-const NONE: Finding = {
-  class: "unknown",
-  title: "",
-  proposal: "",
-  step: null,
-  layer: null,
-  files: [],
-  detail: "",
 };
