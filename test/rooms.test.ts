@@ -85,6 +85,7 @@ const DOORS: readonly string[] = [
   "bin/engine/cache-mounts.ts",
   "bin/engine/signature-policy.ts", // what images have to be signed by
   "bin/engine/source-policy.ts", // rules about sources
+  "bin/engine/strict-json.ts",
   "bin/engine/lock.ts", // what references stand for
   "bin/engine/lock-document.ts", // the file that says so
   "bin/engine/lock-changes.ts",

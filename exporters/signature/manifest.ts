@@ -39,14 +39,31 @@ export function signatureTag(digest: Digest, { suffix }: Pick<SignatureKind, "su
   return `sha256-${hexOf(digest)}.${suffix}`;
 }
 
-/** All layers of a kind that belong to an image: under the tag, and of the artifacts that refer to it. Throws IMAGE_INVALID,
- *  LIMIT_EXCEEDED, and what the place throws. */
+/** What is beside an image. */
+export interface Beside {
+  readonly layers: readonly FoundLayer[];
+  /** Manifests that were to hold signatures and are none: they hide no others. One sentence each. */
+  readonly broken: readonly string[];
+}
+
+/** All layers of a kind that belong to an image: under the tag, and of the artifacts that refer to it. Throws LIMIT_EXCEEDED,
+ *  and what the place throws. */
 export async function layersAbout(
   place: SignaturePlace,
   digest: Digest,
   kind: SignatureKind,
-): Promise<readonly FoundLayer[]> {
+): Promise<Beside> {
   const found: FoundLayer[] = [];
+  const broken: string[] = [];
+  const whole = async (name: string): Promise<Manifest | null> => {
+    try {
+      return await manifestUnder(place, name);
+    } catch (error) {
+      if (!(error instanceof BuildError) || !OF_ONE_MANIFEST.includes(error.code)) throw error;
+      broken.push(error.message);
+      return null;
+    }
+  };
   const take = (manifest: Manifest, shown: string): void => {
     manifest.layers.forEach((descriptor, index) => {
       if (descriptor.mediaType === kind.layerType)
@@ -62,16 +79,19 @@ export async function layersAbout(
       );
   };
   const tag = signatureTag(digest, kind);
-  const tagged = await manifestUnder(place, tag);
+  const tagged = await whole(tag);
   if (tagged !== null) take(tagged, shownTag(place, tag));
   for (const { digest: name, artifactType } of await place.referrers(digest)) {
     if (artifactType !== kind.artifactType) continue;
-    const artifact = await manifestUnder(place, name);
+    const artifact = await whole(name);
     // What the list says of it may be wrong.
     if (artifact?.subject?.digest === digest) take(artifact, `${place.shown}@${name}`);
   }
-  return found;
+  return { layers: found, broken };
 }
+
+/** What is wrong with one manifest, and says nothing of the others. */
+const OF_ONE_MANIFEST: readonly BuildError["code"][] = ["IMAGE_INVALID", "LIMIT_EXCEEDED", "DIGEST_MISMATCH"];
 
 /** Sigstore bundles among the artifacts that refer to an image: where cosign 3 puts signatures. Throws as `layersAbout`. */
 export async function bundlesAbout(place: SignaturePlace, digest: Digest): Promise<readonly FoundLayer[]> {

@@ -117,7 +117,7 @@ async function signPayload(
 ): Promise<Made> {
   const { key } = signing;
   const { bytes, descriptor } = documentOf(PAYLOAD_TYPE, payload);
-  const isThere = (await layersAbout(place, target.digest, SIGNATURES)).some(({ descriptor: one }) => {
+  const isThere = (await layersAbout(place, target.digest, SIGNATURES)).layers.some(({ descriptor: one }) => {
     const signature = one.annotations?.[SIGNATURE];
     return (
       one.digest === descriptor.digest &&
@@ -136,7 +136,7 @@ async function signStatement(
   signing: Signing,
 ): Promise<Made> {
   let isThere = false;
-  for (const { descriptor, shown } of await layersAbout(place, subject.digest, SIGNED_STATEMENTS)) {
+  for (const { descriptor, shown } of (await layersAbout(place, subject.digest, SIGNED_STATEMENTS)).layers) {
     if (descriptor.annotations?.[PREDICATE] !== predicateType) continue;
     const envelope = parseEnvelope(await place.blob(descriptor, DSSE_MAX_BYTES), shown);
     isThere ||= envelope.payload.equals(bytes) && isEnvelopeSignedBy(signing.key, envelope);

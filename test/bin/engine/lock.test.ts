@@ -5,15 +5,9 @@ import fc from "fast-check";
 import { keyOf, type Lock } from "../../../bin/engine/lock.ts";
 import { renderChange, lockChanges, updatedLock, withoutEntries } from "../../../bin/engine/lock-changes.ts";
 import { formatLock, parseLock } from "../../../bin/engine/lock-document.ts";
-import { type JsonNode, readJson } from "../../../bin/engine/strict-json.ts";
+import { type JsonNode, plainValue, readJson } from "../../../bin/engine/strict-json.ts";
 import { digestOf } from "../../../solver/graph/digest.ts";
 import type { Attrs } from "../../../solver/graph/op.ts";
-
-function plain({ value }: JsonNode): unknown {
-  if (value instanceof Map)
-    return Object.fromEntries([...value].map(([name, one]) => [name, plain(one as JsonNode)]));
-  return Array.isArray(value) ? value.map(plain) : value;
-}
 
 const digest = fc.string().map(digestOf);
 const name = fc.stringMatching(/^[a-z0-9]{1,8}$/);
@@ -114,7 +108,7 @@ describe("a lock", () => {
             assert.match(String(error), /a second time|too deeply nested/, one); // which JSON.parse takes
             continue;
           }
-          assert.deepEqual(JSON.stringify(plain(read)), JSON.stringify(expected), one);
+          assert.deepEqual(JSON.stringify(plainValue(read)), JSON.stringify(expected), one);
         }
       }),
       { numRuns: 500 },
