@@ -94,7 +94,7 @@ export async function writeResultFile(path: string, text: string, signal: AbortS
 /** Writes files, none of which may be there. The umask cuts their modes. Throws OUTPUT_FAILED. */
 export async function writeNewFiles(
   files: readonly { readonly path: string; readonly text: string; readonly mode: number }[],
-  signal: AbortSignal,
+  { signal, hint }: { readonly signal: AbortSignal; readonly hint: string },
 ): Promise<void> {
   const at = async (
     path: string,
@@ -114,7 +114,7 @@ export async function writeNewFiles(
   for (const { path } of files)
     await at(path, async (directory, name) => {
       if (statIn(directory, name) === null) return;
-      throw new BuildError("OUTPUT_FAILED", `cannot write ${path}: it exists`, { hint: "use another name" });
+      throw new BuildError("OUTPUT_FAILED", `cannot write ${path}: it exists`, { hint });
     });
   for (const { path, text, mode } of files)
     await at(path, (directory, name) =>

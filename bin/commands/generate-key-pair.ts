@@ -37,7 +37,7 @@ export const command: Command = {
     ];
     await writeNewFiles(
       files.map(({ path, ...file }) => ({ ...file, path: resolve(context.cwd, path) })),
-      context.signal,
+      { signal: context.signal, hint: "use another name: --output-key-prefix PATH" },
     );
     for (const { path, what } of files) context.complain(`${what} key written to ${path}\n`);
     return 0;

@@ -27,6 +27,14 @@ const TYPES: ReadonlyMap<string, string> = new Map([
   ["custom", "https://cosign.sigstore.dev/attestation/v1"],
 ]);
 
+const TYPE_NAMES = [...TYPES.keys()].join(", ");
+
+/** Of statements that are signed as they should, and of another type. */
+function hintOfType(rejected: readonly string[], flags: ParsedFlags): string | null {
+  const isOther = flags.has("type") && rejected.some((why) => why.includes(": the statement is of type "));
+  return isOther ? `--type takes a URI, or one of ${TYPE_NAMES}` : null;
+}
+
 export const command: Command = {
   flags: {
     usage: "[OPTIONS] IMAGE [IMAGE...]",
@@ -111,7 +119,7 @@ async function verifyByKeys(
   const { noneVerified } = await import("../../exporters/signature/verify.ts");
   const find = flags.has("type") ? findStatements : findSignatures;
   const { what, lines, rejected, broken, more, shown } = await find(at, image, keys, flags);
-  if (lines.length === 0) throw noneVerified(shown, what, rejected);
+  if (lines.length === 0) throw noneVerified(shown, what, rejected, hintOfType(rejected, flags));
   for (const one of broken) context.complain(`WARNING: ${cleanText(one)}; it was left out\n`);
   const checks = ["The cosign claims were validated", ...more];
   context.complain(
@@ -183,7 +191,7 @@ function typeOf(asked: string): string {
   if (known !== undefined) return known;
   if (asked.includes(":")) return asked;
   throw new BuildError("USAGE", `--type: ${JSON.stringify(asked)} is not a type of attestations`, {
-    hint: `one of ${[...TYPES.keys()].join(", ")}, or a URI`,
+    hint: `one of ${TYPE_NAMES}, or a URI`,
   });
 }
 
@@ -213,7 +221,7 @@ async function verifyFiles(
       throw new BuildError(
         "SIGNATURE_INVALID",
         `${bundle.name}: the statement is of type ${printable(verified.predicateType, 100)}`,
-        { exitCode: 12 },
+        { exitCode: 12, hint: `--type takes a URI, or one of ${TYPE_NAMES}` },
       );
     tellBundle(verified, image, flags, context);
   }
@@ -231,7 +239,7 @@ async function verifyBeside(
   const verify = await bundleVerifier([], flags, context);
   const { top } = await imagesOf(at);
   const { verified, rejected } = await verifiedBundles(at.place, top.digest, type, verify);
-  if (verified.length === 0) throw noneVerified(image, "bundles", rejected);
+  if (verified.length === 0) throw noneVerified(image, "bundles", rejected, hintOfType(rejected, flags));
   for (const one of verified) tellBundle(one, image, flags, context);
 }
 

@@ -153,7 +153,12 @@ export function statementIn(
 }
 
 /** What none of the signatures had, as one error. `what`: "signatures". */
-export function noneVerified(shown: string, what: string, rejected: readonly string[]): BuildError {
+export function noneVerified(
+  shown: string,
+  what: string,
+  rejected: readonly string[],
+  hint: string | null = null,
+): BuildError {
   if (rejected.length === 0)
     return new BuildError("SIGNATURE_INVALID", `${shown}: no ${what} found`, {
       exitCode: EXIT_CODES.unsigned,
@@ -161,6 +166,7 @@ export function noneVerified(shown: string, what: string, rejected: readonly str
   const [first = ""] = rejected;
   const more = rejected.length > 1 ? ` (and ${rejected.length - 1} more)` : "";
   return new BuildError("SIGNATURE_INVALID", `${shown}: no matching ${what}: ${first}${more}`, {
+    hint,
     exitCode: EXIT_CODES.unmatched,
   });
 }
