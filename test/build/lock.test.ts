@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, wri
 import { join } from "node:path";
 import { makeRepository, serveGit } from "../support/git-server.ts";
 import { needs } from "../support/needs.ts";
+import { pushImage } from "../support/pushed-image.ts";
 import {
   type DebianRegistry,
   type MisbehavingServer,
@@ -64,21 +65,7 @@ describe("locks", function () {
   });
 
   /** Pushes an image for two platforms with this word in it; the digest of its index. */
-  async function push(name: string, word: string): Promise<string> {
-    const dir = shop.context("pushed", { Dockerfile: "FROM scratch\nCOPY word /word\n", word });
-    const metadata = shop.at("pushed.json");
-    const platforms = PLATFORMS.flatMap((platform) => ["--platform", platform]);
-    await shop.ok([
-      "build",
-      ...platforms,
-      "-o",
-      `type=image,name=${name},push=true,store=false`,
-      "--metadata-file",
-      metadata,
-      dir,
-    ]);
-    return JSON.parse(readFileSync(metadata, "utf8"))["containerimage.digest"];
-  }
+  const push = (name: string, word: string): Promise<string> => pushImage(name, { word }, PLATFORMS);
 
   function git(...args: string[]): string {
     const own = ["-c", "safe.directory=*", "-c", "user.name=a", "-c", "user.email=a@b"];
