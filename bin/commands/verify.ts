@@ -154,6 +154,7 @@ async function verify(flags: ParsedFlags, context: CommandContext): Promise<Veri
     const { verifyRequest } = await import("../verify-request.ts");
     const { verifyBuild } = await import("../verify.ts");
     const [first = "", second = null] = flags.positionals;
+    checkValues(flags, context.cwd);
     const image = second !== null || !isContext(first, context.cwd) ? parseSubject(first, context.cwd) : null;
     const emit = (event: Parameters<typeof display.event>[0]): void => {
       if (event.kind !== "note" || config.verbose) display.event(event);
@@ -200,6 +201,19 @@ async function verify(flags: ParsedFlags, context: CommandContext): Promise<Veri
     );
     return null;
   }
+}
+
+/** "--lock FILE PATH": FILE would be taken for an image, and looked for in a registry. Throws USAGE. */
+function checkValues(flags: ParsedFlags, cwd: string): void {
+  const [file = "", path = null] = flags.positionals;
+  const flag = ["lock", "locked", "fix"].find((name) => flags.all(name).includes(""));
+  if (flag === undefined || path === null) return;
+  if (statSync(resolve(cwd, file), { throwIfNoEntry: false })?.isFile() !== true || file.startsWith("."))
+    return;
+  throw new BuildError("USAGE", `${file} is a file and no image`, {
+    hint: `if it belongs to the flag, write --${flag}=${file}`,
+    exitCode: 2,
+  });
 }
 
 /** A directory, a URL, or what can only be one of them. */

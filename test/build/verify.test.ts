@@ -304,6 +304,9 @@ RUN cp /app/stamp /again
     const missing = await shop.run(["verify", "-q", "--locked", context]);
     assert.equal(missing.code, 2);
     assert.match(missing.stderr, /--locked: there is no lock file/);
+    const apart = await shop.run(["verify", "--lock", "locked/Dockerfile", context]);
+    assert.equal(apart.code, 2);
+    assert.match(apart.stderr, /hint: if it belongs to the flag, write --lock=locked\/Dockerfile/);
     const added = await shop.ok(["verify", "-q", "--lock", context]);
     assert.match(added.stderr, /^\S*tsbuild\.lock: 1 added\n/);
     assert.equal(added.stdout, "reproducible: both builds are the same\n");
@@ -347,7 +350,7 @@ RUN date > /tmp/<b>x && echo $LANG > /lang
       context,
     ]);
     assert.equal(code, 1);
-    assert.match(stdout, /^--- a\/Dockerfile\n\+\+\+ b\/Dockerfile\n@@ -1,4 \+1,8 @@\n/);
+    assert.match(stdout, /^--- a\/Dockerfile\n\+\+\+ b\/Dockerfile\n@@ -1,4 \+1,7 @@\n/);
     const html = readFileSync(shop.at("report.html"), "utf8");
     assert.match(html, /<span class="class">date-text<\/span>/);
     assert.match(html, /\/&lt;b&gt;x/);

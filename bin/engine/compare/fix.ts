@@ -43,11 +43,17 @@ export async function proposeFixes(source: SourceFile, findings: readonly Findin
   }
   const edits: Edit[] = [];
   const fixed: Finding[] = [];
+  /** Of the stage: what is declared there is not declared again. */
+  let declared = new Set<string>();
   for (const instruction of instructions) {
+    if (instruction.kind === "from") declared = new Set();
+    if (instruction.kind === "arg")
+      for (const { key, value } of instruction.args)
+        declared.add(value === null ? `ARG ${key}` : `ARG ${key}=${value}`).add(`ARG ${key}`);
     const own = byLine.get(instruction.at.start.line) ?? [];
     if (own.length === 0 || !isChangeable(instruction)) continue;
     const [start, end] = [instruction.at.start.line - 1, instruction.at.end.line];
-    const edit = editOf(lines.slice(start, end), own, fixed);
+    const edit = editOf(lines.slice(start, end), own, { fixed, declared });
     if (edit !== null) edits.push({ start, end, lines: edit });
   }
   const left = findings.filter((finding) => !fixed.includes(finding));
@@ -69,11 +75,11 @@ function isChangeable(instruction: Instruction): boolean {
   );
 }
 
-/** The instruction's new lines; null: nothing can be done. Adds what it is for to `fixed`. */
+/** The instruction's new lines; null: nothing can be done. Adds what it is for to `fixed`, and what it declares to `declared`. */
 function editOf(
   lines: readonly string[],
   findings: readonly Finding[],
-  fixed: Finding[],
+  { fixed, declared }: { readonly fixed: Finding[]; readonly declared: Set<string> },
 ): readonly string[] | null {
   const before = new Set<string>();
   const remove = new Set<string>();
@@ -91,7 +97,8 @@ function editOf(
     const command = `&& rm -rf ${[...remove].join(" ")}`;
     text = lines.length === 1 ? `${text.trimEnd()} ${command}` : `${text.trimEnd()} \\\n    ${command}`;
   }
-  const changed = [...before, ...text.split("\n")];
+  const changed = [...[...before].filter((line) => !declared.has(line)), ...text.split("\n")];
+  for (const line of before) declared.add(line);
   return changed.join("\n") === lines.join("\n") ? null : changed;
 }
 

@@ -29,6 +29,16 @@ async function fixed(
 }
 
 describe("patches of Dockerfiles", () => {
+  it("declare an argument once in a stage", async () => {
+    const { text } = await fixed(
+      "FROM a\nRUN date > x\nRUN date > y\nFROM b\nARG SOURCE_DATE_EPOCH=1\nRUN date > z\n",
+      ...[2, 3, 6].map((line) => finding(line, "date-text")),
+    );
+    const date = "RUN date -u -d @${SOURCE_DATE_EPOCH:-0} >";
+    const first = `FROM a\nARG SOURCE_DATE_EPOCH\n${date} x\n${date} y\n`;
+    assert.equal(text, `${first}FROM b\nARG SOURCE_DATE_EPOCH=1\n${date} z\n`);
+  });
+
   it("have no flags of GNU tar where tar is busybox's, and say so", async () => {
     const text = "FROM alpine\nRUN tar cf x.tar d\nRUN tar cf y.tar $(find d)\n";
     const findings = [finding(2, "member-order"), finding(3, "member-order"), finding(2, "file-times")].map(
