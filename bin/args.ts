@@ -120,7 +120,7 @@ export function parseFlags(spec: CommandSpec, args: readonly string[]): ParsedFl
     has: (name) => values.has(name),
     positionals,
   };
-  if (!parsed.bool("help")) checkCount(spec, positionals.length);
+  if (!parsed.bool("help")) checkCount(spec, positionals.length, separated(tokens, byName));
   return parsed;
 }
 
@@ -152,7 +152,22 @@ const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
   ["false", false],
 ]);
 
-function checkCount(spec: CommandSpec, count: number): void {
+/** A flag that takes its value behind "=" alone, with a word behind it that may be meant as one: what to write instead. */
+function separated(
+  tokens: ReturnType<typeof parseArgs>["tokens"] & object,
+  byName: ReadonlyMap<string, FlagSpec>,
+): string | null {
+  for (const [at, token] of tokens.entries()) {
+    const next = tokens[at + 1];
+    if (token.kind !== "option" || next?.kind !== "positional" || token.value !== undefined) continue;
+    const flag = byName.get(token.name);
+    if (flag?.kind === "optional")
+      return `if ${next.value} belongs to the flag, write ${token.rawName}=${next.value}`;
+  }
+  return null;
+}
+
+function checkCount(spec: CommandSpec, count: number, hint: string | null): void {
   const { min, max } = spec.positionals;
   if (count >= min && (max === null || count <= max)) return;
   const bound = count < min ? min : (max ?? min);
@@ -163,7 +178,7 @@ function checkCount(spec: CommandSpec, count: number): void {
       : count < min
         ? `requires at least ${words}`
         : `accepts at most ${words}`;
-  throw usage(spec, `'${calledAs(spec)}' ${how}`);
+  throw usage(spec, `'${calledAs(spec)}' ${how}`, count > min ? hint : null);
 }
 
 function unknownFlag(rawName: string, flags: readonly FlagSpec[], spec: CommandSpec): BuildError {

@@ -106,28 +106,20 @@ function value(text: string): string {
   return clean.length > VALUE_SHOWN ? `${clean.slice(0, VALUE_SHOWN - 1)}…` : clean;
 }
 
+/** Where a cause is: its step, or what there is in place of one. */
+export function placeName({ step, layer, files }: Pick<Finding, "step" | "layer" | "files">): string {
+  if (step !== null) return stepName(step);
+  if (layer !== null) return `layer ${layer}`;
+  return files.length > 0 ? "files of no step" : "the image config";
+}
+
 /** A cause with its files and what to do. */
-export function findingLines({
-  class: name,
-  title,
-  proposal,
-  step,
-  layer,
-  files,
-  detail,
-}: Finding): string[] {
-  const where =
-    step !== null
-      ? stepName(step)
-      : layer !== null
-        ? `layer ${layer}`
-        : files.length > 0
-          ? "files of no step"
-          : "the image config";
+function findingLines(finding: Finding): string[] {
+  const { class: name, title, proposal, files, detail } = finding;
   const shown = files.slice(0, 3).map((file) => `/${cleanText(file)}`);
   const rest = files.length - shown.length;
   return [
-    `  ${name} (${title}) in ${where}`,
+    `  ${name} (${title}) in ${placeName(finding)}`,
     ...(shown.length === 0 ? [] : [`    files: ${shown.join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`]),
     `    ${cleanText(detail)}`,
     `    → ${proposal}`,

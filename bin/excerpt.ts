@@ -101,6 +101,10 @@ export function renderLog(step: Step, colours: Colours | null): string {
   return `${["------", ` > ${step.name}:`, ...lines, "------"].join("\n")}\n`;
 }
 
+function hasLog({ log, tail }: Step): boolean {
+  return (log?.lines() ?? tail).length > 0;
+}
+
 /** Logs read for a terminal have no other sequences than colours; those must not reach the next line. */
 function withoutColoursAfter(line: string): string {
   return line.includes("\u001b") ? `${line}\u001b[0m` : line;
@@ -140,6 +144,8 @@ export interface FailureOptions {
   readonly prefix: string;
   /** Print the stack and the causes. */
   readonly debug: boolean;
+  /** false: a step without output is not shown, for its name says no more than the message. */
+  readonly isBuild?: boolean;
 }
 
 /** Everything printed for an error, ending in a newline. Works for anything that was thrown. */
@@ -149,7 +155,8 @@ export function renderFailure(thrown: unknown, options: FailureOptions): string 
   let out = "";
   if (error instanceof BuildError) {
     const step = error.vertex === null ? undefined : options.state?.steps.get(error.vertex as Digest);
-    if (step !== undefined && step.startedMs !== null) out += renderLog(step, options.colours);
+    if (step !== undefined && step.startedMs !== null && (options.isBuild !== false || hasLog(step)))
+      out += renderLog(step, options.colours);
     const source = error.at === null ? undefined : options.sources.get(error.at.file);
     if (error.at !== null && source !== undefined) out += renderExcerpt(source, [error.at], options.colours);
   }

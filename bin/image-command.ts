@@ -75,6 +75,25 @@ export async function targetOf(text: string, { cwd }: CommandContext): Promise<I
   return parseImageTarget(text, cwd);
 }
 
+/** Of a command that makes an image of another one: where both are, and the platforms of --platform. Throws USAGE, REFERENCE_INVALID. */
+export async function transferOf(
+  source: string,
+  destination: string,
+  flags: ParsedFlags,
+  context: CommandContext,
+): Promise<{
+  readonly from: ImageAddress;
+  readonly to: ImageAddress;
+  readonly platforms: readonly Platform[];
+}> {
+  const [from, to, platforms] = await Promise.all([
+    addressOf(source, context),
+    targetOf(destination, context),
+    platformsOf(flags),
+  ]);
+  return { from, to, platforms };
+}
+
 /** Does the work with the image tools; prints errors in the form of a failed step. Returns null when it failed. */
 export async function withImages<T>(
   title: string,

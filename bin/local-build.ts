@@ -74,17 +74,22 @@ async function readSigning(
   flags: ParsedFlags,
   context: CommandContext,
 ): Promise<Pick<BuildRequest, "signings" | "signaturePolicy">> {
-  const [values, policy] = [flags.all("sign"), flags.one("signature-policy") ?? null];
+  const values = flags.all("sign");
+  const signings =
+    values.length === 0 ? [] : await (await import("./sign-flags.ts")).readSignFlags(values, context);
+  return { signings, signaturePolicy: await readPolicyFlag(flags, context) };
+}
+
+/** --signature-policy; null: it is not given. Throws USAGE, FILE_INVALID. */
+export async function readPolicyFlag(
+  flags: ParsedFlags,
+  context: CommandContext,
+): Promise<NonNullable<BuildRequest["signaturePolicy"]> | null> {
+  const policy = flags.one("signature-policy");
+  if (policy === null) return null;
   // A variable that is not set must not turn the policy off.
   if (policy === "") throw new BuildError("USAGE", "--signature-policy: the name of a file is missing");
-  const [signing, policies] = await Promise.all([
-    values.length === 0 ? null : import("./sign-flags.ts"),
-    policy === null ? null : import("./signature-policy-file.ts"),
-  ]);
-  return {
-    signings: (await signing?.readSignFlags(values, context)) ?? [],
-    signaturePolicy: (policy === null ? null : await policies?.readSignaturePolicy(policy, context)) ?? null,
-  };
+  return await (await import("./signature-policy-file.ts")).readSignaturePolicy(policy, context);
 }
 
 /** The repositories of --allow-frontend, none: any; null: frontends in images are not run. */

@@ -99,8 +99,25 @@ export async function addToLock(
   used: Lock,
   { store, signal }: { readonly store: Pick<Store, "exclusively">; readonly signal: AbortSignal },
 ): Promise<readonly string[]> {
-  const key = `lock file ${explicitPath(file.path)}`;
-  return await store.exclusively(key, () => addEntries(file, used, signal), { signal });
+  return await store.exclusively(turnOf(file), () => addEntries(file, used, signal), { signal });
+}
+
+/** Writes what `change` makes of a lock file as it is then (null: it is not there), unless that is null. Builds and updates of the same store
+ *  take turns. Throws FILE_INVALID, OUTPUT_FAILED. */
+export async function rewriteLock(
+  file: LockFile,
+  change: (now: Lock | null) => Lock | null,
+  { store, signal }: { readonly store: Pick<Store, "exclusively">; readonly signal: AbortSignal },
+): Promise<void> {
+  const work = async (): Promise<void> => {
+    const after = change(await readLock(file.path, file.shown, signal));
+    if (after !== null) await writeLock(file.path, formatLock(after), signal);
+  };
+  await store.exclusively(turnOf(file), work, { signal });
+}
+
+function turnOf({ path }: LockFile): string {
+  return `lock file ${explicitPath(path)}`;
 }
 
 /** One name for a file that several lead to. */
@@ -166,7 +183,7 @@ function sizeOf({ images, urls, git }: Lock): number {
 }
 
 /** Throws OUTPUT_FAILED. Links are followed. */
-export async function writeLock(path: string, text: string, signal: AbortSignal): Promise<void> {
+async function writeLock(path: string, text: string, signal: AbortSignal): Promise<void> {
   const { writeOutput } = await import("../exporters/file-output.ts");
   await writeOutput({ kind: "path", path }, once(Buffer.from(text)), { signal, client: null });
 }

@@ -1,6 +1,8 @@
 // Spans of builds and their steps, sent by OTLP over HTTP. Loaded only where they are asked for (tracing.ts); the only importer of
 // OpenTelemetry's packages, which read addresses, headers, limits and samplers from the environment themselves.
 
+import { connect } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import { ROOT_CONTEXT, type Span, SpanStatusCode, trace } from "@opentelemetry/api";
 import { parseTraceParent, setGlobalErrorHandler, TraceState } from "@opentelemetry/core";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-proto";
@@ -12,6 +14,8 @@ import { withoutCredentials } from "./without-credentials.ts";
 export interface TracingOptions {
   readonly service: string;
   readonly version: () => string;
+  /** Where spans go. */
+  readonly collector: URL;
   /** Told what keeps spans from going where they should. */
   readonly warn: (text: string) => void;
 }
@@ -34,18 +38,22 @@ export interface BuildTrace {
   end(outcome: { readonly error: string; readonly cancelled: boolean }): void;
 }
 
-/** For the last spans, at the end of the process: a collector that is gone does not hold a command up. */
+/** For the last spans, at the end of the process: a collector that is slow does not hold a command up. One that is not there does not at all: the exporter
+ *  would try again after a second, as often as its timeout allows. */
 const LAST_SPANS_MS = 3_000;
 const NAME_MAX_CHARS = 1_000;
 
-export function startTracing({ service, version: versionOf, warn }: TracingOptions): Tracing {
+export function startTracing({ service, version: versionOf, collector, warn }: TracingOptions): Tracing {
   const version = versionOf();
   let isTold = false;
-  setGlobalErrorHandler((error) => {
+  const tell = (text: string): void => {
     if (isTold) return; // once: a collector that is down is so for many batches
     isTold = true;
-    warn(`spans are lost: ${error instanceof Error ? error.message : JSON.stringify(error)}`);
-  });
+    warn(text);
+  };
+  setGlobalErrorHandler((error) =>
+    tell(`spans are lost: ${error instanceof Error ? error.message : JSON.stringify(error)}`),
+  );
   const resource = resourceFromAttributes({ "service.name": service, "service.version": version }).merge(
     detectResources({ detectors: [envDetector] }),
   );
@@ -122,20 +130,33 @@ export function startTracing({ service, version: versionOf, warn }: TracingOptio
       };
     },
     async [Symbol.asyncDispose]() {
-      let timer: NodeJS.Timeout | undefined;
-      const late = new Promise<void>((resolve) => {
-        timer = setTimeout(() => {
-          warn(`the last spans could not be sent to the collector within ${LAST_SPANS_MS / 1000} s`);
-          resolve();
-        }, LAST_SPANS_MS);
-      });
       const sent = provider.shutdown().catch((error: unknown) => {
-        warn(`spans are lost: ${error instanceof Error ? error.message : String(error)}`);
+        tell(`spans are lost: ${error instanceof Error ? error.message : String(error)}`);
       });
-      await Promise.race([sent, late]);
-      clearTimeout(timer);
+      const over = new AbortController();
+      const late = delay(LAST_SPANS_MS, undefined, { signal: over.signal }).then(
+        () => tell(`the last spans could not be sent to the collector within ${LAST_SPANS_MS / 1000} s`),
+        () => {}, // they were sent
+      );
+      const refused = refusal(collector, over.signal).then((why) =>
+        tell(`spans are lost: the collector ${collector.host} cannot be reached (${why})`),
+      );
+      await Promise.race([sent, late, refused]);
+      over.abort();
     },
   };
+}
+
+/** Resolves when nobody listens at an address; never where somebody does, or when it is aborted. */
+function refusal(to: URL, signal: AbortSignal): Promise<string> {
+  const port = Number(to.port || (to.protocol === "https:" ? 443 : 80));
+  return new Promise((resolve) => {
+    const socket = connect({ host: to.hostname.replace(/^\[|\]$/g, ""), port, signal });
+    socket.once("connect", () => socket.destroy());
+    socket.once("error", ({ code }: NodeJS.ErrnoException) => {
+      if (code === "ECONNREFUSED" || code === "ENOTFOUND") resolve(code);
+    });
+  });
 }
 
 function contextOf({ traceparent, tracestate }: ParentTrace): typeof ROOT_CONTEXT {

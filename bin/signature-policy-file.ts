@@ -7,7 +7,13 @@ import { parseReference } from "../cache/registry/reference.ts";
 import { readPublicKey } from "../exporters/signature/keys.ts";
 import { BuildError, printable } from "../solver/graph/error.ts";
 import type { CommandContext } from "./command.ts";
-import type { Requirement, SignaturePolicy, SignedIdentity } from "./engine/signature-policy.ts";
+import {
+  canonicalScope,
+  type Requirement,
+  type SignaturePolicy,
+  type SignedIdentity,
+} from "./engine/signature-policy.ts";
+import { JsonFault, plainValue, readJson } from "./engine/strict-json.ts";
 import { readNamed } from "./signature-keys.ts";
 
 const POLICY_MAX_BYTES = 1 << 20;
@@ -22,16 +28,7 @@ type Fields = Readonly<Record<string, unknown>>;
 export async function readSignaturePolicy(file: string, { cwd, signal }: Context): Promise<SignaturePolicy> {
   const path = resolve(cwd, file);
   const text = (await readNamed(file, path, POLICY_MAX_BYTES, signal)).toString("utf8");
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw new BuildError(
-      "FILE_INVALID",
-      `${file}: it is not JSON: ${printable((cause as Error).message, 200)}`,
-      { cause },
-    );
-  }
+  const json = parseJson(text, file);
   const reading: Reading = { file, directory: dirname(path), signal };
   const top = objectOf(json, "the policy", reading, ["default", "transports"]);
   const transports = new Map<string, ReadonlyMap<string, readonly Requirement[]>>();
@@ -42,18 +39,27 @@ export async function readSignaturePolicy(file: string, { cwd, signal }: Context
     const own = new Map<string, readonly Requirement[]>();
     for (const [scope, list] of Object.entries(objectOf(scopes, `transports.${transport}`, reading))) {
       if (++count > SCOPES_MAX) throw invalid(reading, "transports", `more than ${SCOPES_MAX} scopes`);
-      own.set(
-        scope,
-        await requirementsOf(
-          list,
-          `transports.${transport}[${JSON.stringify(printable(scope, 100))}]`,
-          reading,
-        ),
-      );
+      const at = `transports.${transport}[${JSON.stringify(printable(scope, 100))}]`;
+      const requirements = await requirementsOf(list, at, reading);
+      const key = transport === "docker" ? canonicalScope(scope) : scope;
+      // Two spellings of one scope: all of both have to be met.
+      own.set(key, [...(own.get(key) ?? []), ...requirements]);
     }
     transports.set(transport, own);
   }
   return { file, initial: await requirementsOf(top["default"], "default", reading), transports };
+}
+
+/** What stands twice in an object would count once, and nobody knows which. Throws FILE_INVALID with the line. */
+function parseJson(text: string, file: string): unknown {
+  try {
+    return plainValue(readJson(text));
+  } catch (cause) {
+    if (!(cause instanceof JsonFault)) throw cause;
+    throw new BuildError("FILE_INVALID", `${file}:${cause.line}: ${printable(cause.message, 300)}`, {
+      cause,
+    });
+  }
 }
 
 interface Reading {

@@ -49,6 +49,7 @@ export async function displayed<T>(
         state: display.state,
         colours,
         prefix: "",
+        isBuild: false,
         debug: config.debug,
       }),
     );

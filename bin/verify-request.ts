@@ -16,6 +16,8 @@ import { buildRequest, MAIN_DIRECTORY } from "./engine/defaults.ts";
 import type { BuildRequest } from "./engine/request.ts";
 import type { Engine } from "./engine/contract.ts";
 import type { SourcePolicy } from "./engine/source-policy.ts";
+import { readPolicyFlag } from "./local-build.ts";
+import { type LockFile, lockOfBuild } from "./lock-file.ts";
 import { openLocalSession } from "./local-session.ts";
 import { openSshSockets } from "./ssh-sockets.ts";
 import { readSame, vary, type Varied } from "./verify-conditions.ts";
@@ -24,6 +26,8 @@ export interface VerifyRequest extends AsyncDisposable {
   readonly request: BuildRequest;
   readonly varied: Varied;
   readonly session: (context: string | null) => Session;
+  /** What is new is added to it; null: nothing is. */
+  readonly lockFile: LockFile | null;
 }
 
 /** Throws USAGE where an image's context is not known. */
@@ -34,8 +38,9 @@ export async function verifyRequest(
     image,
     context: given,
   }: { readonly flags: ParsedFlags; readonly image: Subject | null; readonly context: string | null },
-  { config, cwd, signal, emit, complain }: CommandContext & { readonly emit: Emit },
+  caller: CommandContext & { readonly emit: Emit },
 ): Promise<VerifyRequest> {
+  const { config, cwd, signal, emit, complain } = caller;
   const read = await readBuildFlags(
     flags,
     config.env,
@@ -70,6 +75,7 @@ export async function verifyRequest(
       ...{ file: flags.one("file"), cwd, signal },
       tempDir: () => (scratch ??= mkdtempSync(join(engine.store.tempDir(), "stdin-"))),
     });
+    const lock = await lockOfBuild(flags, where, { cwd, signal });
     const path = where.context.kind === "directory" ? where.context.path : null;
     const request = buildRequest({
       ...asked,
@@ -77,9 +83,12 @@ export async function verifyRequest(
       ...where,
       reproducible: flags.has("reproducible") ? flags.bool("reproducible") : true,
       session: sessionOf(path),
+      lock: lock?.terms ?? null,
+      signaturePolicy: await readPolicyFlag(flags, caller),
     });
     const varied = vary(readSame(flags.all("same")), { isBuiltIn: request.ociRuntime === null });
-    return { request, varied, session: sessionOf, [Symbol.asyncDispose]: close };
+    const lockFile = lock?.terms.mode === "add" ? lock.file : null;
+    return { request, varied, session: sessionOf, lockFile, [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();
     throw error;

@@ -14,6 +14,7 @@ import { buildRequest } from "./engine/defaults.ts";
 import { followStages, type ComparedStage } from "./engine/compare/follow-stages.ts";
 import type { Comparison, LayerDifference, SourceFile, Subject } from "./engine/compare/contract.ts";
 import { copiedStages } from "./engine/compare/steps.ts";
+import { EMPTY_LOCK, type Lock, mergeLocks } from "./engine/lock.ts";
 import type { BuildRequest, SourceText } from "./engine/request.ts";
 import type { Engine } from "./engine/contract.ts";
 import { openLocalEngine } from "./local-store.ts";
@@ -35,11 +36,15 @@ export interface VerifyOptions {
   /** Opens the session of a build with its main context there; null: it has none. */
   readonly session: (context: string | null) => Session;
   readonly varied: Varied;
+  /** What a build of a request with a lock used; the last call has all of it. */
+  readonly onLocked: (used: Lock) => void;
 }
 
 /** What verify found. */
 export interface Verification {
   readonly same: boolean;
+  /** An image was compared with, which was built earlier; null: both builds are of now. */
+  readonly image: string | null;
   /** Of the first build, or the image; by platform. */
   readonly comparisons: readonly { readonly platform: string | null; readonly comparison: Comparison }[];
   /** Stages in which differences of the image begin. */
@@ -62,18 +67,24 @@ export async function verifyBuild(
   engine: Engine,
   asked: BuildRequest,
   image: Subject | null,
-  options: VerifyOptions,
+  given: VerifyOptions,
 ): Promise<Verification> {
-  const { config, signal, varied } = options;
+  const { config, signal, varied } = given;
   const scratch = mkdtempSync(join(engine.store.tempDir(), "verify-"));
   const root = join(scratch, "store");
   try {
+    let lock = EMPTY_LOCK;
+    const onLocked = (used: Lock): void => given.onLocked((lock = mergeLocks(lock, used)));
+    const options = { ...given, onLocked };
     const dockerfile = await dockerfileOf(engine, asked, options);
-    const first: Built = { engine, request: asked, dir: join(scratch, "first") };
+    let first: Built = { engine, request: asked, dir: join(scratch, "first") };
     if (image === null) {
       await buildInto(first, null, options);
       await sleep(CLOCK_MS, undefined, { signal });
     }
+    // What the first build has resolved holds for the second one.
+    const terms = asked.lock && { ...asked.lock, entries: mergeLocks(asked.lock.entries, lock) };
+    first = { ...first, request: { ...asked, lock: terms } };
     const notVaried = [...varied.notVaried];
     const context = await contextCopy(asked, scratch, options, notVaried);
     mkdirSync(root, { mode: 0o700 });
@@ -88,7 +99,7 @@ export async function verifyBuild(
     const before = varied.umask === null ? null : process.umask(varied.umask);
     try {
       await using other = await openLocalEngine(second, { signal });
-      const request = { ...asked, ...context };
+      const request = { ...asked, ...context, lock: terms };
       await copyLocalImages(engine, other, {
         ...{ asked, text: dockerfile.text, archive: join(scratch, "images.tar") },
         options: { signal, emit: options.emit, session: asked.session },
@@ -101,7 +112,7 @@ export async function verifyBuild(
       );
       const isSame = (name: string): boolean => notVaried.some((text) => text.startsWith(`${name}:`));
       const conditions = varied.conditions.filter(({ name }) => !isSame(name));
-      return { ...compared, conditions, notVaried, dockerfile };
+      return { ...compared, image: image?.shown ?? null, conditions, notVaried, dockerfile };
     } finally {
       if (before !== null) process.umask(before);
     }
@@ -161,7 +172,8 @@ async function buildInto(
   makeDirectories(path);
   const output = parseOutput(`type=oci,tar=false,compression=uncompressed,${JSON.stringify(`dest=${path}`)}`);
   const built = buildRequest({ ...request, outputs: [output], ...(stage === null ? {} : { target: stage }) });
-  await engine.build(built, { signal: options.signal, emit: options.emit, onSource: options.onSource });
+  const { signal, emit, onSource, onLocked } = options;
+  await engine.build(built, { signal, emit, onSource, onLocked });
   return path;
 }
 

@@ -4,7 +4,7 @@
 
 import type { CachePlace } from "../cache/remote-cache/place.ts";
 import type { LayerId, Result } from "../solver/graph/request.ts";
-import { Scope } from "../solver/graph/scope.ts";
+import { type LayerQueue, openLayerQueue, type Working } from "./layer-queue.ts";
 import { bytesOf, type CacheDeps, type CacheForm, layerVariant } from "./cache-export.ts";
 
 export interface EarlyTarget {
@@ -13,12 +13,10 @@ export interface EarlyTarget {
   readonly form: CacheForm;
 }
 
-/** Disposed: nothing of it runs any more. */
-export interface EarlyExport extends AsyncDisposable {
+/** `finish()` is to be awaited before the export at the end. */
+export interface EarlyExport extends Omit<LayerQueue, "offer"> {
   /** A result that was just made. */
   offer(result: Result): void;
-  /** Begins nothing new, and resolves when what has begun is over. To be awaited before the export at the end. */
-  finish(): Promise<void>;
   /** Bytes that were sent to the target with this index. */
   sentBytes(target: number): number;
 }
@@ -29,15 +27,10 @@ export function openEarlyExport(
   deps: CacheDeps,
   parent: AbortSignal,
 ): EarlyExport {
-  const scope = new Scope(parent);
-  const lease = scope.use(deps.store.lease());
-  const seen = new Set<LayerId>();
-  const waiting: LayerId[] = [];
   const sent = targets.map(() => 0);
   const places: (Promise<CachePlace | null> | undefined)[] = [];
-  let running: Promise<void> | null = null;
 
-  async function send(id: LayerId, index: number, signal: AbortSignal): Promise<void> {
+  async function send(id: LayerId, index: number, { signal, lease }: Working): Promise<void> {
     const { open, form } = targets[index] as EarlyTarget;
     const place = await (places[index] ??= open().catch(() => null));
     if (place === null) return;
@@ -50,44 +43,20 @@ export function openEarlyExport(
     }
   }
 
-  async function work(signal: AbortSignal): Promise<void> {
-    for (let id = waiting.shift(); id !== undefined; id = waiting.shift()) {
-      for (const index of targets.keys()) {
-        try {
-          await send(id, index, signal);
-        } catch {
-          if (signal.aborted) {
-            waiting.length = 0;
-            return;
-          }
-          places[index] = Promise.resolve(null); // the export at the end meets it again, and has the words for it
-        }
-      }
+  const queue = openLayerQueue({ store: deps.store, parent, atOnce: 1 }, async (id, working) => {
+    for (const index of targets.keys()) {
+      if (working.signal.aborted) return;
+      await send(id, index, working).catch(() => {
+        places[index] = Promise.resolve(null); // the export at the end meets it again, and has the words for it
+      });
     }
-  }
-
-  const begin = (): void => {
-    if (waiting.length === 0) return;
-    running ??= scope.start(work).finally(() => {
-      running = null;
-      begin(); // what came when it was about to end
-    });
-  };
-
+  });
   return {
+    ...queue,
     offer(result) {
       const id = result.kind === "layers" ? result.layers.at(-1) : undefined;
-      if (id === undefined || !id.startsWith("r-") || seen.has(id) || scope.signal.aborted) return;
-      seen.add(id);
-      lease.addLayers([id]);
-      waiting.push(id);
-      begin();
-    },
-    async finish() {
-      waiting.length = 0;
-      await running;
+      if (id?.startsWith("r-") === true) queue.offer([id]);
     },
     sentBytes: (target) => sent[target] ?? 0,
-    [Symbol.asyncDispose]: () => scope[Symbol.asyncDispose](),
   };
 }

@@ -5,8 +5,8 @@
 import { formatRepository, type Reference, type Repository } from "../cache/registry/reference.ts";
 import type { Digest } from "../solver/graph/digest.ts";
 import type { LayerId } from "../solver/graph/request.ts";
-import { Scope } from "../solver/graph/scope.ts";
 import { formLayer, formOf, type ImageForm } from "./assemble.ts";
+import { type LayerQueue, openLayerQueue, type Working } from "./layer-queue.ts";
 import { epochOf, type Output } from "./output-grammar.ts";
 import { byRepository, sendBlob } from "./registry.ts";
 import type { ExportDeps } from "./contract.ts";
@@ -14,12 +14,8 @@ import type { ExportDeps } from "./contract.ts";
 /** More at once would only compete with the steps. */
 const LAYERS_AT_ONCE = 2;
 
-/** Disposed: nothing of it runs any more. */
-export interface EarlyOutputs extends AsyncDisposable {
-  /** Layers that the image will have, oldest first. */
-  offer(layers: readonly LayerId[]): void;
-  /** Begins nothing new, and resolves when what has begun is over. */
-  finish(): Promise<void>;
+/** A queue of layers that the image will have, oldest first. */
+export interface EarlyOutputs extends LayerQueue {
   readonly isSent: NonNullable<ExportDeps["isSent"]>;
 }
 
@@ -37,19 +33,14 @@ export function openEarlyOutputs(
   deps: Pick<ExportDeps, "store" | "layers" | "registry">,
   { signal: parent, epochSeconds }: { readonly signal: AbortSignal; readonly epochSeconds: number | null },
 ): EarlyOutputs {
-  const scope = new Scope(parent);
-  const lease = scope.use(deps.store.lease());
   const wants = outputs.flatMap((output) => wantsOf(output, epochSeconds));
-  const seen = new Set<LayerId>();
-  const waiting: LayerId[] = [];
-  const running = new Set<Promise<void>>();
   const sent = new Set<string>();
   /** A registry that refuses one blob refuses others. */
   const failed = new Set<string>();
   const placeOf = (repository: Repository, digest: Digest): string =>
     `${formatRepository(repository)} ${digest}`;
 
-  async function prepare(id: LayerId, want: Want, signal: AbortSignal): Promise<void> {
+  async function prepare(id: LayerId, want: Want, { signal, lease }: Working): Promise<void> {
     const { descriptor, remote } = await formLayer(id, want.form, want.epochSeconds, deps.layers, { signal });
     lease.addBlobs([descriptor.digest]);
     const remotes = new Map(remote === null ? [] : [[descriptor.digest, remote]]);
@@ -65,33 +56,16 @@ export function openEarlyOutputs(
     }
   }
 
-  async function work(signal: AbortSignal): Promise<void> {
-    for (let id = waiting.shift(); id !== undefined; id = waiting.shift()) {
-      for (const want of wants) {
-        if (signal.aborted) return;
-        await prepare(id, want, signal).catch(() => {});
-      }
+  const queue = openLayerQueue({ store: deps.store, parent, atOnce: LAYERS_AT_ONCE }, async (id, working) => {
+    for (const want of wants) {
+      if (working.signal.aborted) return;
+      await prepare(id, want, working).catch(() => {});
     }
-  }
-
+  });
   return {
-    offer(layers) {
-      const fresh = layers.filter((id) => !seen.has(id));
-      if (wants.length === 0 || fresh.length === 0 || scope.signal.aborted) return;
-      for (const id of fresh) seen.add(id);
-      lease.addLayers(fresh);
-      waiting.push(...fresh);
-      for (let free = Math.min(LAYERS_AT_ONCE - running.size, waiting.length); free > 0; free--) {
-        const one: Promise<void> = scope.start(work).finally(() => running.delete(one));
-        running.add(one);
-      }
-    },
-    async finish() {
-      waiting.length = 0;
-      await Promise.all(running);
-    },
+    ...queue,
+    offer: (layers) => (wants.length === 0 ? undefined : queue.offer(layers)),
     isSent: (repository, digest) => sent.has(placeOf(repository, digest)),
-    [Symbol.asyncDispose]: () => scope[Symbol.asyncDispose](),
   };
 }
 

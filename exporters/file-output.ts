@@ -91,10 +91,12 @@ export async function writeResultFile(path: string, text: string, signal: AbortS
   }
 }
 
-/** Writes files, none of which may be there. The umask cuts their modes. Throws OUTPUT_FAILED. */
+/** Writes files, none of which may be there: that is said before `texts`, which may ask the user something, is called. The umask cuts their modes.
+ *  `hint`: what to do instead. Throws OUTPUT_FAILED. */
 export async function writeNewFiles(
-  files: readonly { readonly path: string; readonly text: string; readonly mode: number }[],
-  signal: AbortSignal,
+  files: readonly { readonly path: string; readonly mode: number }[],
+  texts: () => Promise<readonly string[]>,
+  { signal, hint }: { readonly signal: AbortSignal; readonly hint: string },
 ): Promise<void> {
   const at = async (
     path: string,
@@ -111,14 +113,19 @@ export async function writeNewFiles(
       throw outputError(error, path, signal);
     }
   };
-  for (const { path } of files)
-    await at(path, async (directory, name) => {
-      if (statIn(directory, name) === null) return;
-      throw new BuildError("OUTPUT_FAILED", `cannot write ${path}: it exists`, { hint: "use another name" });
-    });
-  for (const { path, text, mode } of files)
+  const checkAll = async (): Promise<void> => {
+    for (const { path } of files)
+      await at(path, async (directory, name) => {
+        if (statIn(directory, name) === null) return;
+        throw new BuildError("OUTPUT_FAILED", `cannot write ${path}: it exists`, { hint });
+      });
+  };
+  await checkAll();
+  const made = await texts();
+  await checkAll();
+  for (const [index, { path, mode }] of files.entries())
     await at(path, (directory, name) =>
-      writeWholeIn(directory, name, (fd) => writeAll(fd, Buffer.from(text)), mode),
+      writeWholeIn(directory, name, (fd) => writeAll(fd, Buffer.from(made[index] ?? "")), mode),
     );
 }
 

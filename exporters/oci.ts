@@ -13,6 +13,7 @@ import {
 } from "../cache/outside.ts";
 import { parseReference } from "../cache/registry/reference.ts";
 import { blobPath, IMAGE_NAME, problemWith, REF_NAME } from "../cache/registry/layout.ts";
+import { whileLocked } from "../cache/registry/layout-lock.ts";
 import { MANIFEST_MAX_BYTES, MEDIA_TYPES, parseDocument } from "../cache/registry/documents.ts";
 import { pullLayer } from "../cache/registry/image.ts";
 import { hexOf } from "../solver/graph/digest.ts";
@@ -138,32 +139,43 @@ export async function addToLayout(
   names: readonly string[],
   signal: AbortSignal,
 ): Promise<void> {
-  await writeIntoLayout(path, [], namedEntries(descriptor, { ...descriptor.annotations }, names), signal);
+  const entries = namedEntries(descriptor, { ...descriptor.annotations }, names);
+  await writeIntoLayout(path, async () => ({ documents: [], entries }), signal);
 }
 
-/** Adds documents to a layout that is there, and then entries to its index, in place of those of the same name. Throws OUTPUT_INVALID,
- *  OUTPUT_FAILED. */
+/** What is added to a layout: documents, and then entries of its index, in place of those of the same name. */
+export interface LayoutAddition {
+  readonly documents: readonly Document[];
+  readonly entries: readonly Descriptor[];
+}
+
+/** Adds to a layout that is there. `added` is asked while nobody else writes to it; null: nothing is added. Throws OUTPUT_INVALID,
+ *  OUTPUT_FAILED, and what `added` throws. */
 export async function writeIntoLayout(
   path: string,
-  documents: readonly Document[],
-  entries: readonly Descriptor[],
+  added: () => Promise<LayoutAddition | null>,
   signal: AbortSignal,
 ): Promise<void> {
   const top = openDirectory(path);
-  try {
-    if (documents.length > 0) {
+  const write = async (): Promise<void> => {
+    const addition = await added();
+    if (addition === null) return;
+    if (addition.documents.length > 0) {
       const blobs = openDirectoryIn(top, "blobs/sha256", { make: true });
       try {
-        for (const { bytes, descriptor } of documents)
+        for (const { bytes, descriptor } of addition.documents)
           await writeWholeIn(blobs, hexOf(descriptor.digest), (fd) => writeAll(fd, bytes));
       } finally {
         closeSync(blobs);
       }
     }
-    const index = indexJson(mergeEntries(top, path, entries));
+    const index = indexJson(mergeEntries(top, path, addition.entries));
     signal.throwIfAborted();
     await writeWholeIn(top, "oci-layout", (fd) => writeAll(fd, LAYOUT_FILE));
     await writeWholeIn(top, "index.json", (fd) => writeAll(fd, index));
+  };
+  try {
+    await whileLocked(top, path, write, signal);
   } catch (error) {
     throw outputError(error, path, signal);
   } finally {
@@ -327,7 +339,8 @@ async function writeDirectory(
       await put(blobs, hexOf(descriptor.digest), bytes);
     await put(top, "oci-layout", LAYOUT_FILE);
     if (isDocker) await put(top, "manifest.json", dockerManifest([image]));
-    await put(top, "index.json", indexJson(mergeEntries(top, path, entries)));
+    const index = (): Promise<void> => put(top, "index.json", indexJson(mergeEntries(top, path, entries)));
+    await whileLocked(top, path, index, signal);
   } catch (error) {
     if (fds.length === 1 && (error as NodeJS.ErrnoException).code === "ENOTDIR") {
       const problem = problemWith("blobs/sha256", error);

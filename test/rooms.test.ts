@@ -85,6 +85,7 @@ const DOORS: readonly string[] = [
   "bin/engine/cache-mounts.ts",
   "bin/engine/signature-policy.ts", // what images have to be signed by
   "bin/engine/source-policy.ts", // rules about sources
+  "bin/engine/strict-json.ts",
   "bin/engine/lock.ts", // what references stand for
   "bin/engine/lock-document.ts", // the file that says so
   "bin/engine/lock-changes.ts",
@@ -221,6 +222,7 @@ const DOORS: readonly string[] = [
   "cache/registry/platform-match.ts", // which of several images is meant
   "cache/registry/image-archive.ts", // load
   "cache/registry/layout.ts",
+  "cache/registry/layout-lock.ts", // writers of a layout's index
   "cache/registry/tar-members.ts", // what an archive is of
   "cache/registry/reference.ts",
   "cache/registry/referrers.ts", // the name of a list where registries make none

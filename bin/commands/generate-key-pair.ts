@@ -28,16 +28,20 @@ export const command: Command = {
       import("../../exporters/signature/keys.ts"),
       import("../../exporters/file-output.ts"),
     ]);
-    const password = await newPassword(flags.one("password-file"), context);
-    const { privateKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
-    const sealed = await sealSigstoreKey(privateKey.export({ format: "der", type: "pkcs8" }), password);
     const files = [
-      { path: `${prefix}.key`, text: sealed, mode: 0o600, what: "Private" },
-      { path: `${prefix}.pub`, text: publicPem(privateKey), mode: 0o644, what: "Public" },
+      { path: `${prefix}.key`, mode: 0o600, what: "Private" },
+      { path: `${prefix}.pub`, mode: 0o644, what: "Public" },
     ];
+    const makeKeys = async (): Promise<readonly string[]> => {
+      const password = await newPassword(flags.one("password-file"), context);
+      const { privateKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
+      const der = privateKey.export({ format: "der", type: "pkcs8" });
+      return [await sealSigstoreKey(der, password), publicPem(privateKey)];
+    };
     await writeNewFiles(
-      files.map(({ path, ...file }) => ({ ...file, path: resolve(context.cwd, path) })),
-      context.signal,
+      files.map(({ path, mode }) => ({ path: resolve(context.cwd, path), mode })),
+      makeKeys,
+      { signal: context.signal, hint: "use another name: --output-key-prefix PATH" },
     );
     for (const { path, what } of files) context.complain(`${what} key written to ${path}\n`);
     return 0;

@@ -4,13 +4,18 @@ import type { CommandFlags, FlagSpec } from "../args.ts";
 import { readBuildFlags } from "../build-request.ts";
 import type { Command } from "../command.ts";
 import { configuredProxies } from "../docker-proxies.ts";
-import { type LockChange, lockChanges, renderChange, withoutEntries } from "../engine/lock-changes.ts";
-import { formatLock } from "../engine/lock-document.ts";
-import { EMPTY_LOCK, type Lock, mergeLocks } from "../engine/lock.ts";
+import {
+  type LockChange,
+  lockChanges,
+  renderChange,
+  updatedLock,
+  withoutEntries,
+} from "../engine/lock-changes.ts";
+import { EMPTY_LOCK, type Lock } from "../engine/lock.ts";
 import type { SourceText } from "../engine/request.ts";
 import { BUILD_FLAGS } from "../flags-build.ts";
 import { type LocalBuildOptions, withLocalBuild } from "../local-build.ts";
-import { type LockFile, readLockFile, writeLock } from "../lock-file.ts";
+import { type LockFile, readLockFile, rewriteLock } from "../lock-file.ts";
 import { resolveLock } from "../lock-update.ts";
 import { progressMode } from "../progress.ts";
 import { displayed } from "../transfer.ts";
@@ -73,32 +78,46 @@ export const command: Command = {
       };
     };
     const mode = progressMode(flags.one("progress"), config.env);
-    const work = (emit: Emit): Promise<Lock> =>
-      withLocalBuild(given, { flags, context, outputs: [], lockOf }, (build) =>
-        resolveLock(build, found.file?.lock ?? EMPTY_LOCK, {
+    // What other targets use is not known.
+    const keepsUnused = names.length > 0 || flags.bool("keep-unused") || given.target !== null;
+    const isDry = flags.bool("check") || flags.bool("dry-run");
+    const work = (emit: Emit): Promise<Outcome> =>
+      withLocalBuild(given, { flags, context, outputs: [], lockOf }, async (build) => {
+        const read = found.file?.lock ?? EMPTY_LOCK;
+        const used = await resolveLock(build, read, {
           ...{ signal, onSource: (source) => void sources.set(source.file, source) },
           emit: (event) => (event.kind === "note" || event.kind === "warning" ? undefined : emit(event)),
-        }),
-      );
-    const used = await displayed("Resolving", mode, context, work, sources);
-    const { file } = found;
-    if (used === null || file === null) return 1;
-    const before = file.lock ?? EMPTY_LOCK;
-    // What other targets use is not known.
-    const isPartial = names.length > 0 || flags.bool("keep-unused") || given.target !== null;
-    const after = isPartial ? mergeLocks(before, used) : used;
-    const changes = lockChanges(before, after);
+        });
+        if (found.file === null) throw new Error("no lock file was looked for");
+        const outcome = { file: found.file, changes: [] as readonly LockChange[], isNew: false };
+        const change = (now: Lock | null): Lock | null => {
+          const after = updatedLock({ read, now: now ?? EMPTY_LOCK, used }, keepsUnused);
+          outcome.changes = lockChanges(now ?? EMPTY_LOCK, after);
+          outcome.isNew = now === null;
+          return !isDry && (outcome.changes.length > 0 || now === null) ? after : null;
+        };
+        await rewriteLock(found.file, change, { store: build.engine.store, signal });
+        return outcome;
+      });
+    const outcome = await displayed("Resolving", mode, context, work, sources);
+    if (outcome === null) return 1;
+    const { file, changes, isNew } = outcome;
     for (const change of changes) context.print(renderChange(change));
-    const isChange = changes.length > 0 || file.lock === null;
-    const isWritten = isChange && !flags.bool("check") && !flags.bool("dry-run");
-    if (isWritten) await writeLock(file.path, formatLock(after), signal);
-    const outcome = isChange ? `${counted(changes)}${isWritten ? "" : ", not written"}` : "up to date";
-    context.complain(`${file.shown}: ${outcome}\n`);
+    const isChange = changes.length > 0 || isNew;
+    const what = isChange ? `${counted(changes)}${isDry ? ", not written" : ""}` : "up to date";
+    context.complain(`${file.shown}: ${what}\n`);
     // On a machine of another platform nothing has changed, though there is one more to list.
-    const isOther = file.lock === null || changes.some((change) => change.before !== change.after);
+    const isOther = isNew || changes.some((change) => change.before !== change.after);
     return flags.bool("check") && isOther ? 1 : 0;
   },
 };
+
+interface Outcome {
+  readonly file: LockFile;
+  /** Of the file as it was when it was written. */
+  readonly changes: readonly LockChange[];
+  readonly isNew: boolean;
+}
 
 /** "2 changed, 1 added, 1 removed" */
 function counted(changes: readonly LockChange[]): string {

@@ -27,6 +27,14 @@ const TYPES: ReadonlyMap<string, string> = new Map([
   ["custom", "https://cosign.sigstore.dev/attestation/v1"],
 ]);
 
+const TYPE_NAMES = [...TYPES.keys()].join(", ");
+
+/** Of statements that are signed as they should, and of another type. */
+function hintOfType(rejected: readonly string[], flags: ParsedFlags): string | null {
+  const isOther = flags.has("type") && rejected.some((why) => why.includes(": the statement is of type "));
+  return isOther ? `--type takes a URI, or one of ${TYPE_NAMES}` : null;
+}
+
 export const command: Command = {
   flags: {
     usage: "[OPTIONS] IMAGE [IMAGE...]",
@@ -80,76 +88,101 @@ export const command: Command = {
       const at = await places.open(image);
       if (isBundle) await verifyFiles(at, image, keys, flags, context);
       else if (isIdentity) await verifyBeside(at, image, flags, context);
-      else if (flags.has("type")) await verifyStatements(at, image, keys, flags, context);
-      else await verifySignatures(at, image, keys, flags, context);
+      else await verifyByKeys(at, image, keys, flags, context);
     }
     return 0;
   },
 };
 
-async function verifySignatures(
+/** What was found by keys, for the report. */
+interface ByKeys {
+  /** "signatures" or "attestations". */
+  readonly what: string;
+  /** Printed, a line each. */
+  readonly lines: readonly string[];
+  readonly rejected: readonly string[];
+  readonly broken: readonly string[];
+  /** What was checked of each besides the usual. */
+  readonly more: readonly string[];
+  /** What the lines or their absence are about. */
+  readonly shown: string;
+}
+
+/** Signatures of the image, or with --type statements about it. */
+async function verifyByKeys(
   at: NamedPlace,
   image: string,
   keys: readonly KeyObject[],
   flags: ParsedFlags,
   context: CommandContext,
 ): Promise<void> {
-  const { noneVerified, SIGN_TYPE, verifiedSignatures, verifiedStatements } = await import(
+  const { noneVerified } = await import("../../exporters/signature/verify.ts");
+  const find = flags.has("type") ? findStatements : findSignatures;
+  const { what, lines, rejected, broken, more, shown } = await find(at, image, keys, flags);
+  if (lines.length === 0) throw noneVerified(shown, what, rejected, hintOfType(rejected, flags));
+  for (const one of broken) context.complain(`WARNING: ${cleanText(one)}; it was left out\n`);
+  const checks = ["The cosign claims were validated", ...more];
+  context.complain(
+    report(image, [...checks, "The signatures were verified against the specified public key"]),
+  );
+  for (const line of lines) context.print(`${line}\n`);
+}
+
+async function findSignatures(
+  { place, ...at }: NamedPlace,
+  image: string,
+  keys: readonly KeyObject[],
+  flags: ParsedFlags,
+): Promise<ByKeys> {
+  const { SIGN_TYPE, verifiedSignatures, verifiedStatements } = await import(
     "../../exporters/signature/verify.ts"
   );
-  const { top } = await imagesOf(at);
+  const { top } = await imagesOf({ place, ...at });
   const annotations = readAnnotations(flags);
-  const { verified, rejected } = await verifiedSignatures(at.place, top.digest, {
-    ...{ keys, annotations },
-    identity: () => null,
-  });
-  const signed: unknown[] = verified.map(({ json }) => json);
+  const isAnnotated = Object.keys(annotations).length > 0;
+  const found = await verifiedSignatures(place, top.digest, { keys, annotations, identity: () => null });
+  const signed: unknown[] = found.verified.map(({ json }) => json);
+  const { broken } = found;
+  const rejected = [...found.rejected];
   if (signed.length === 0) {
     // As cosign 3 has them; annotations are not in them.
-    const bundles = await verifiedStatements(at.place, top.digest, keys, SIGN_TYPE);
-    if (bundles.verified.length === 0 || Object.keys(annotations).length > 0)
-      throw noneVerified(image, "signatures", [...rejected, ...bundles.rejected]);
-    signed.push(...bundles.verified.map(() => claimOf(top.digest)));
+    const bundles = await verifiedStatements(place, top.digest, keys, SIGN_TYPE);
+    if (!isAnnotated) signed.push(...bundles.verified.map(() => claimOf(top.digest)));
+    rejected.push(...bundles.rejected);
   }
-  context.complain(
-    report(image, [
-      "The cosign claims were validated",
-      ...(Object.keys(annotations).length === 0 ? [] : ["The specified annotations were verified"]),
-      "The signatures were verified against the specified public key",
-    ]),
-  );
-  context.print(`${JSON.stringify(signed)}\n`);
+  const lines = signed.length === 0 ? [] : [JSON.stringify(signed)];
+  const more = isAnnotated ? ["The specified annotations were verified"] : [];
+  return { what: "signatures", lines, rejected, broken, more, shown: image };
 }
 
 /** Of an index each image has to have one, if the index itself has none. */
-async function verifyStatements(
+async function findStatements(
   at: NamedPlace,
   image: string,
   keys: readonly KeyObject[],
   flags: ParsedFlags,
-  context: CommandContext,
-): Promise<void> {
-  const { noneVerified, verifiedStatements } = await import("../../exporters/signature/verify.ts");
+): Promise<ByKeys> {
+  const { verifiedStatements } = await import("../../exporters/signature/verify.ts");
   const type = typeOf(flags.one("type") ?? "");
   const { top, images } = await imagesOf(at);
   const ofTop = await verifiedStatements(at.place, top.digest, keys, type);
   const verified = [...ofTop.verified];
+  const broken = [...ofTop.broken];
+  const what = { what: "attestations", more: [] };
   if (verified.length === 0) {
     for (const { digest } of images) {
-      const found = digest === top.digest ? ofTop : await verifiedStatements(at.place, digest, keys, type);
-      const shown = digest === top.digest ? image : `${at.shown}@${digest}`;
-      if (found.verified.length === 0)
-        throw noneVerified(shown, "attestations", [...ofTop.rejected, ...found.rejected]);
+      const isTop = digest === top.digest;
+      const found = isTop ? ofTop : await verifiedStatements(at.place, digest, keys, type);
+      if (found.verified.length === 0) {
+        const shown = isTop ? image : `${at.shown}@${digest}`;
+        return { ...what, lines: [], rejected: [...ofTop.rejected, ...found.rejected], broken, shown };
+      }
       verified.push(...found.verified);
+      if (!isTop) broken.push(...found.broken);
     }
   }
-  context.complain(
-    report(image, [
-      "The cosign claims were validated",
-      "The signatures were verified against the specified public key",
-    ]),
-  );
-  for (const { envelope } of verified) context.print(`${Buffer.from(envelope).toString("utf8")}\n`);
+  const lines = verified.map(({ envelope }) => Buffer.from(envelope).toString("utf8"));
+  return { ...what, lines, rejected: [], broken, shown: image };
 }
 
 /** Throws USAGE. */
@@ -158,7 +191,7 @@ function typeOf(asked: string): string {
   if (known !== undefined) return known;
   if (asked.includes(":")) return asked;
   throw new BuildError("USAGE", `--type: ${JSON.stringify(asked)} is not a type of attestations`, {
-    hint: `one of ${[...TYPES.keys()].join(", ")}, or a URI`,
+    hint: `one of ${TYPE_NAMES}, or a URI`,
   });
 }
 
@@ -188,7 +221,7 @@ async function verifyFiles(
       throw new BuildError(
         "SIGNATURE_INVALID",
         `${bundle.name}: the statement is of type ${printable(verified.predicateType, 100)}`,
-        { exitCode: 12 },
+        { exitCode: 12, hint: `--type takes a URI, or one of ${TYPE_NAMES}` },
       );
     tellBundle(verified, image, flags, context);
   }
@@ -206,7 +239,7 @@ async function verifyBeside(
   const verify = await bundleVerifier([], flags, context);
   const { top } = await imagesOf(at);
   const { verified, rejected } = await verifiedBundles(at.place, top.digest, type, verify);
-  if (verified.length === 0) throw noneVerified(image, "bundles", rejected);
+  if (verified.length === 0) throw noneVerified(image, "bundles", rejected, hintOfType(rejected, flags));
   for (const one of verified) tellBundle(one, image, flags, context);
 }
 

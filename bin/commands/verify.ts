@@ -5,6 +5,7 @@ import { resolve } from "node:path";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { parseSubject } from "../compare-subject.ts";
+import type { Lock } from "../engine/lock.ts";
 import type { SourceText } from "../engine/request.ts";
 import { OUTPUT_FILE_FLAG } from "../flags-common.ts";
 import { BUILD_FLAGS } from "../flags-build.ts";
@@ -16,6 +17,7 @@ import { openDisplay, progressMode } from "../progress.ts";
 import { openLocalEngine } from "../local-store.ts";
 import type { ParsedFlags } from "../args.ts";
 import type { Verification } from "../verify.ts";
+import type { Extent } from "../verify-text.ts";
 
 /** Flags of build that say what is built, and with what. */
 const CARRIED: ReadonlySet<string> = new Set([
@@ -28,6 +30,8 @@ const CARRIED: ReadonlySet<string> = new Set([
     "context-mode",
     "file",
     "label",
+    "lock",
+    "locked",
     "network",
   ],
   ...[
@@ -38,23 +42,20 @@ const CARRIED: ReadonlySet<string> = new Set([
     "pull",
     "secret",
     "shm-size",
+    "signature-policy",
+    "source-policy",
+    "source-policy-file",
     "ssh",
     "target",
     "ulimit",
   ],
 ]);
 
-const LOCKED = "give the image that was built with the lock file: tsbuild verify IMAGE PATH";
-
 export const command: Command = {
   flags: {
     usage: "[OPTIONS] PATH | URL | IMAGE [PATH | URL]",
     positionals: { min: 1, max: 2 },
     elsewhere: {
-      q: "use --progress quiet for the report without logs",
-      quiet: "use --progress quiet for the report without logs",
-      lock: LOCKED,
-      locked: LOCKED,
       t: "leave it out: neither image is kept",
       tag: "leave it out: neither image is kept",
     },
@@ -71,6 +72,12 @@ export const command: Command = {
       ...LIMIT_FLAGS,
       ...RUNTIME_FLAGS,
       OUTPUT_FILE_FLAG,
+      {
+        name: "quiet",
+        short: "q",
+        kind: "bool",
+        help: "No logs, and of the report verdict and causes alone",
+      },
       {
         name: "fix",
         kind: "optional",
@@ -95,7 +102,8 @@ export const command: Command = {
     const found = await verify(flags, context);
     if (found === null) return 2;
     const fix = flags.has("fix") ? (flags.one("fix") ?? "") : null;
-    const report = await renderAs(format, found);
+    const extent = flags.bool("quiet") ? "causes" : context.config.verbose ? "all" : "summary";
+    const report = await renderAs(format, found, extent);
     const output = flags.one("output");
     if (fix === "" && output === null) context.complain(report);
     else await writeReport(report, output, context);
@@ -104,14 +112,14 @@ export const command: Command = {
   },
 };
 
-async function renderAs(format: ReportFormat, found: Verification): Promise<string> {
+async function renderAs(format: ReportFormat, found: Verification, extent: Extent): Promise<string> {
   switch (format) {
     case "html":
       return (await import("../report-html.ts")).verificationHtml(found);
     case "json":
       return `${JSON.stringify((await import("../verify-text.ts")).verificationJson(found), null, 2)}\n`;
     case "text":
-      return (await import("../verify-text.ts")).renderVerification(found);
+      return (await import("../verify-text.ts")).renderVerification(found, extent);
   }
 }
 
@@ -121,8 +129,9 @@ async function writeFix(path: string, found: Verification, context: CommandConte
     import("../engine/compare/fix.ts"),
     import("../verify-text.ts"),
   ]);
-  const { patch, left } = await proposeFixes(found.dockerfile, verificationFindings(found));
+  const { patch, left, remarks } = await proposeFixes(found.dockerfile, verificationFindings(found));
   await writeReport(patch, path, context);
+  for (const remark of remarks) context.complain(`--fix: ${remark}\n`);
   if (patch === "" && !found.same)
     context.complain("--fix: none of the causes can be changed mechanically\n");
   else if (left.length > 0) {
@@ -134,16 +143,18 @@ async function writeFix(path: string, found: Verification, context: CommandConte
 /** null: a build failed, and why has been said. */
 async function verify(flags: ParsedFlags, context: CommandContext): Promise<Verification | null> {
   const { config, signal } = context;
-  const mode = progressMode(flags.one("progress"), config.env);
+  const mode = flags.bool("quiet") ? "quiet" : progressMode(flags.one("progress"), config.env);
   const open = (): ReturnType<typeof openDisplay> =>
     openDisplay(mode, { stream: process.stderr, env: config.env });
   let display = await open();
   const sources = new Map<string, SourceText>();
+  const notes: string[] = [];
   try {
     await using engine = await openLocalEngine(config, { signal });
     const { verifyRequest } = await import("../verify-request.ts");
     const { verifyBuild } = await import("../verify.ts");
     const [first = "", second = null] = flags.positionals;
+    checkValues(flags, context.cwd);
     const image = second !== null || !isContext(first, context.cwd) ? parseSubject(first, context.cwd) : null;
     const emit = (event: Parameters<typeof display.event>[0]): void => {
       if (event.kind !== "note" || config.verbose) display.event(event);
@@ -157,6 +168,7 @@ async function verify(flags: ParsedFlags, context: CommandContext): Promise<Veri
       if (mode === "auto" || mode === "plain" || mode === "tty") context.complain(`=== ${text}\n`);
     };
     if (image === null) announce("first build");
+    let used: Lock | null = null;
     const found = await verifyBuild(engine, asked.request, image, {
       ...{ config, signal, emit, session: asked.session, varied: asked.varied },
       async onSecond() {
@@ -165,8 +177,14 @@ async function verify(flags: ParsedFlags, context: CommandContext): Promise<Veri
         display = await open();
       },
       onSource: (source) => void sources.set(source.file, source),
+      onLocked: (all) => void (used = all),
     });
+    if (asked.lockFile !== null && used !== null) {
+      const { addToLock } = await import("../lock-file.ts");
+      notes.push(...(await addToLock(asked.lockFile, used, { store: engine.store, signal })));
+    }
     display.finish();
+    for (const note of notes) context.complain(`${note}\n`);
     return found;
   } catch (error) {
     display.finish();
@@ -183,6 +201,19 @@ async function verify(flags: ParsedFlags, context: CommandContext): Promise<Veri
     );
     return null;
   }
+}
+
+/** "--lock FILE PATH": FILE would be taken for an image, and looked for in a registry. Throws USAGE. */
+function checkValues(flags: ParsedFlags, cwd: string): void {
+  const [file = "", path = null] = flags.positionals;
+  const flag = ["lock", "locked", "fix"].find((name) => flags.all(name).includes(""));
+  if (flag === undefined || path === null) return;
+  if (statSync(resolve(cwd, file), { throwIfNoEntry: false })?.isFile() !== true || file.startsWith("."))
+    return;
+  throw new BuildError("USAGE", `${file} is a file and no image`, {
+    hint: `if it belongs to the flag, write --${flag}=${file}`,
+    exitCode: 2,
+  });
 }
 
 /** A directory, a URL, or what can only be one of them. */

@@ -36,6 +36,8 @@ export interface Build {
   readonly signal: AbortSignal;
   readonly results: Results;
   source: SourceText | null;
+  /** The frontend that was asked for last, as frontendName(); null: none was. */
+  frontend: string | null;
   /** The graphs of what it was asked for, for errors: of no more than GRAPHS_MAX. */
   readonly graphs: Definition[];
   readonly frontends: Frontends;
@@ -99,6 +101,7 @@ export function newBuild(
     close: () => bridge.reject(new RpcError(CODE.NOT_FOUND, `the build ${name} has ended`)),
     results: openResults(),
     source: null,
+    frontend: null,
     graphs: [],
     exported: [],
     provenance: null,

@@ -37,7 +37,7 @@ import type { Build, Builds } from "./builds.ts";
 import { statusOf } from "./errors.ts";
 import { exportableOf } from "./exportable.ts";
 import type { History } from "./history.ts";
-import { type EndedBuild, endedBuild } from "./metering.ts";
+import { type EndedBuild, endedBuild, frontendName, type LoggedBuild } from "./metering.ts";
 import { openRemoteSession } from "./remote-session.ts";
 import { healthChecksOf } from "./session-health.ts";
 import type { Sessions } from "./sessions.ts";
@@ -60,9 +60,9 @@ export interface ControlDeps {
   readonly builds: Builds;
   readonly sessions: Sessions;
   readonly history: History;
-  /** Told of each build that begins (`peer`: who its client is), and ends; what it came to is counted for who calls `build`. */
-  readonly began: (name: string, peer: string) => void;
-  readonly ended: (name: string, build: () => EndedBuild) => void;
+  /** Told of each build that begins, and ends; what it came to is counted for who calls `build`. */
+  readonly began: (build: LoggedBuild) => void;
+  readonly ended: (build: LoggedBuild, outcome: () => EndedBuild) => void;
   /** null: builds are not traced. */
   readonly tracing: Tracing | null;
   readonly version: string;
@@ -98,7 +98,9 @@ export function controlHandlers(deps: ControlDeps): Handlers {
         const build = builds.begin(request, session, signal);
         const recording = history.begin(request, build.status);
         const beganMs = performance.now();
-        if (!request.Internal) deps.began(request.Ref, deps.peerOf(call));
+        const logged = { name: request.Ref, peer: deps.peerOf(call) };
+        const asked = frontendName(request.Frontend, request.FrontendAttrs);
+        if (!request.Internal) deps.began({ ...logged, frontend: asked });
         const trace = traceOf(request, call, deps);
         let response: Record<string, string> = {};
         let failure: RpcError | null = null;
@@ -114,7 +116,9 @@ export function controlHandlers(deps: ControlDeps): Handlers {
         build.status.end();
         trace?.end({ error: failure?.message ?? "", cancelled: failure?.code === CODE.CANCELLED });
         if (!request.Internal)
-          deps.ended(request.Ref, () => endedBuild(failure, beganMs, build.status.kept()));
+          deps.ended({ ...logged, frontend: build.frontend ?? asked }, () =>
+            endedBuild(failure, beganMs, build.status.kept()),
+          );
         try {
           const { exported, provenance } = build;
           await recording?.complete({ response, exported, provenance, error: failure });

@@ -53,6 +53,8 @@ const CLOSE_MS = 1_000;
 /** A call of this is a build. */
 const SOLVE = "/moby.buildkit.v1.Control/Solve";
 
+const by = (frontend: string | null): string => (frontend === null ? "" : `, by ${frontend}`);
+
 /** Serves the engine. Throws USAGE for an address that cannot be listened on. Disposing it cancels builds that run, and ends
  *  all connections. */
 export async function openDaemon(engine: Engine, options: DaemonOptions): Promise<Daemon> {
@@ -106,13 +108,18 @@ export async function openDaemon(engine: Engine, options: DaemonOptions): Promis
   const handlers = new Map<string, Handler>([
     ...controlHandlers({
       ...{ engine, allowed, builds, sessions, history, version, workers, peerOf },
-      began: (name, peer) => log.debug(`build ${name} of ${peer || "a client"} begins`),
-      ended(name, of) {
-        if (debug === null && !log.shows("debug")) return;
+      // Names alone: arguments, labels and messages of steps may hold secrets.
+      began: ({ name, frontend, peer }) =>
+        log.info(`build ${name} of ${peer || "a client"} begins${by(frontend)}`),
+      ended({ name, frontend }, of) {
+        if (debug === null && !log.shows("info")) return;
         const build = of();
         const { result, seconds, steps } = build;
-        const counts = `${steps.done} steps done, ${steps.cached} cached, ${steps.failed} failed`;
-        log.debug(`build ${name} ${result} after ${seconds.toFixed(1)} s: ${counts}`);
+        const total = steps.done + steps.cached + steps.failed + steps.cancelled;
+        const failed = steps.failed === 0 ? "" : `, ${steps.failed} failed`;
+        log.info(
+          `build ${name} ${result} after ${seconds.toFixed(1)} s${by(frontend)}: ${steps.cached} of ${total} steps cached${failed}`,
+        );
         debug?.ended(build);
       },
       tracing: options.tracing,

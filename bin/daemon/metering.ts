@@ -1,5 +1,6 @@
 // What a daemon counts for its operator, as far as somebody asks: metrics (prometheus.ts).
 
+import { printable } from "../../solver/graph/error.ts";
 import type { StatusResponse } from "../wire/messages/moby/buildkit/v1/control_pb.ts";
 import { CODE, type RpcError } from "../wire/status.ts";
 
@@ -11,6 +12,24 @@ export interface EndedBuild {
   readonly result: BuildResult;
   readonly seconds: number;
   readonly steps: Readonly<Record<StepResult, number>>;
+}
+
+/** What a log may say of a build. */
+export interface LoggedBuild {
+  readonly name: string;
+  /** As frontendName(). */
+  readonly frontend: string | null;
+  /** Who its client is; "": not known. */
+  readonly peer: string;
+}
+
+/** A frontend by its name, one in an image by that too; null: the client has a graph, or asks for a frontend later. */
+export function frontendName(
+  frontend: string,
+  { source = "" }: Readonly<Record<string, string>>,
+): string | null {
+  if (frontend === "") return null;
+  return printable(frontend === "gateway.v0" && source !== "" ? `${frontend} (${source})` : frontend, 300);
 }
 
 /** Told of each build that ends. */

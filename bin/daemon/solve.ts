@@ -14,6 +14,7 @@ import type { Attributes } from "./attributes.ts";
 import { cacheImports, requestOf } from "./build-request.ts";
 import { type Build, GRAPHS_MAX } from "./builds.ts";
 import { definitionIn } from "./definitions.ts";
+import { frontendName } from "./metering.ts";
 import { idsOf } from "./results.ts";
 import type { SolveCall } from "./solve-call.ts";
 import { viewOf } from "./session-view.ts";
@@ -30,6 +31,7 @@ export type Solved =
 /** Throws RpcError, BuildError. */
 export async function solveCall(build: Build, bridge: Bridge, call: SolveCall): Promise<Solved> {
   const { definition, frontend, options } = call;
+  build.frontend = frontendName(frontend, options) ?? build.frontend;
   if (frontend === "") {
     const cacheFrom = build.cacheFrom ?? cacheImports(call.imports, {}, build.session);
     const graph =

@@ -1,6 +1,7 @@
 // What 'tsbuild update' changes: entries chosen by name, and two locks compared.
 
 import { familiarReference, formatRepository, parseReference } from "../../cache/registry/reference.ts";
+import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError, printable } from "../../solver/graph/error.ts";
 import { nearest } from "../../solver/graph/nearest.ts";
 import type { Lock, LockedImage } from "./lock.ts";
@@ -43,6 +44,32 @@ function otherPlatforms(
   if (typeof was !== "object" || typeof is !== "object" || was.digest !== is.digest) return [];
   const names = new Set([...was.platforms.keys(), ...is.platforms.keys()]);
   return [...names].filter((name) => was.platforms.get(name) !== is.platforms.get(name)).sort();
+}
+
+/** What an update makes of a lock file. `read`: as it was when the update began; `now`: as it is; `used`: what was resolved between. Entries
+ *  that others have added meanwhile stay. `keepsUnused`: so do those that were not resolved. */
+export function updatedLock(
+  { read, now, used }: { readonly read: Lock; readonly now: Lock; readonly used: Lock },
+  keepsUnused: boolean,
+): Lock {
+  const added = <T>(kind: "images" | "urls" | "git"): [string, T][] =>
+    [...(now[kind] as ReadonlyMap<string, unknown> as ReadonlyMap<string, T>)].filter(
+      ([key]) => keepsUnused || !read[kind].has(key),
+    );
+  const images = new Map(added<LockedImage>("images"));
+  for (const [key, image] of used.images) {
+    // Builds add platforms to entries that are there.
+    const [before, other] = [read.images.get(key), now.images.get(key)];
+    const more = [...(other?.digest === image.digest ? other.platforms : [])].filter(
+      ([platform]) => keepsUnused || before?.platforms.has(platform) !== true,
+    );
+    images.set(key, { ...image, platforms: new Map([...more, ...image.platforms]) });
+  }
+  return {
+    images,
+    urls: new Map([...added<Digest>("urls"), ...used.urls]),
+    git: new Map([...added<string>("git"), ...used.git]),
+  };
 }
 
 /** Lines of a change: "~ KEY", "+ KEY" or "- KEY", and below it the values, removed before added. */

@@ -3,6 +3,7 @@
 
 import type { KeyObject } from "node:crypto";
 import {
+  canonicalHost,
   formatReference,
   formatRepository,
   parseReference,
@@ -180,8 +181,23 @@ function directories(path: string): readonly string[] {
   return parts.map((_, index) => `/${parts.slice(0, parts.length - index).join("/")}`);
 }
 
+/** The image by the one name that its registry has for rules. */
+function canonical(reference: Reference): Reference {
+  const host = canonicalHost(reference.host);
+  // What is written without a host becomes this on Docker Hub: reference.ts.
+  const isOfficial = host === "docker.io" && !reference.repository.includes("/");
+  return { ...reference, host, repository: `${isOfficial ? "library/" : ""}${reference.repository}` };
+}
+
+/** A scope of `docker` with its host in the spelling that images are looked up by: a rule about a registry holds for all of its names. */
+export function canonicalScope(scope: string): string {
+  const [, host = "", rest = ""] = /^([^/]*)(.*)$/s.exec(scope) ?? [];
+  return canonicalHost(host) + rest;
+}
+
 /** docker/policyconfiguration/naming.go: the reference, its repository, the namespaces above, the host, and *.DOMAIN. */
-function scopesOf(reference: Reference): readonly string[] {
+function scopesOf(written: Reference): readonly string[] {
+  const reference = canonical(written);
   const { host, digest, tag } = reference;
   const repository = formatRepository(reference);
   const exact = digest === null ? `${repository}:${tag}` : `${repository}@${digest}`;
@@ -196,11 +212,11 @@ function scopesOf(reference: Reference): readonly string[] {
 function identityProblem(identity: SignedIdentity, intended: Reference | null, text: string): string | null {
   let signed: Reference;
   try {
-    signed = parseReference(text);
+    signed = canonical(parseReference(text));
   } catch {
     return `the signed name ${JSON.stringify(printable(text, 100))} is no name of an image`;
   }
-  const wanted = wantedBy(identity, intended);
+  const wanted = wantedBy(identity, intended && canonical(intended));
   if (wanted === null) return "the image has no name that could be compared with the signed one";
   if (wanted === (isNamed(wanted) ? formatReference(signed) : formatRepository(signed))) return null;
   const isRepository = signed.tag === null && signed.digest === null;
@@ -212,9 +228,9 @@ function identityProblem(identity: SignedIdentity, intended: Reference | null, t
 function wantedBy(identity: SignedIdentity, intended: Reference | null): string | null {
   switch (identity.kind) {
     case "exactReference":
-      return identity.reference;
+      return formatReference(canonical(parseReference(identity.reference)));
     case "exactRepository":
-      return identity.repository;
+      return formatRepository(canonical(parseReference(identity.repository)));
     case "matchRepository":
       return intended && formatRepository(intended);
     case "matchExact":
@@ -224,11 +240,12 @@ function wantedBy(identity: SignedIdentity, intended: Reference | null): string 
     case "remapIdentity": {
       if (intended === null) return null;
       const name = formatReference(intended);
-      const { prefix, signedPrefix } = identity;
+      const { signedPrefix } = identity;
+      const prefix = canonicalScope(identity.prefix);
       const isBelow =
         name === prefix || (name.startsWith(prefix) && /^[/:@]/.test(name.slice(prefix.length)));
       return repoDigestOrExact(
-        isBelow ? parseReference(`${signedPrefix}${name.slice(prefix.length)}`) : intended,
+        isBelow ? canonical(parseReference(`${signedPrefix}${name.slice(prefix.length)}`)) : intended,
       );
     }
   }

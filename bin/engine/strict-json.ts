@@ -111,3 +111,12 @@ export function readJson(text: string): JsonNode {
   if (at < text.length) throw unexpected("the end");
   return all;
 }
+
+/** The value as JSON.parse has it, where lines are no longer needed. */
+export function plainValue({ value }: JsonNode): unknown {
+  if (value instanceof Map) {
+    const entries = [...(value as JsonObject)].map(([name, node]) => [name, plainValue(node)] as const);
+    return Object.fromEntries(entries);
+  }
+  return Array.isArray(value) ? (value as readonly JsonNode[]).map(plainValue) : value;
+}

@@ -66,9 +66,13 @@ export function openRegistry(options: RegistryOptions): Registry {
     return { mediaType, digest, size: length };
   }
 
-  async function getManifest(reference: Reference, signal: AbortSignal): Promise<Fetched> {
+  async function getManifest(
+    reference: Reference,
+    signal: AbortSignal,
+    noMirrors: boolean = false,
+  ): Promise<Fetched> {
     const name = reference.askedAs ?? formatReference(reference);
-    const answer = await calls.read(reference, {
+    const request = {
       method: "GET",
       path: `manifests/${reference.digest ?? reference.tag ?? "latest"}`,
       headers: { accept: ACCEPT },
@@ -76,7 +80,10 @@ export function openRegistry(options: RegistryOptions): Registry {
       name,
       signal,
       wholeMax: MANIFEST_MAX_BYTES,
-    });
+    } as const;
+    const answer = noMirrors
+      ? await calls.call(reference, { ...request, actions: "pull,push" })
+      : await calls.read(reference, request);
     if (answer.status === 404) {
       await answer.discard();
       throw notFound(name);
@@ -264,7 +271,7 @@ export function openRegistry(options: RegistryOptions): Registry {
       });
       return await resolved.get(resolvedKey(reference), ask, { signal });
     },
-    manifest: (reference, { signal }) => getManifest(reference, signal),
+    manifest: (reference, { signal, noMirrors }) => getManifest(reference, signal, noMirrors),
     blob: fetchBlob,
     ...(options.elsewhere === undefined ? {} : { elsewhere: options.elsewhere }),
     hasBlob: (repository, digest, { signal }) => hasBlob(repository, digest, signal, "pull"),

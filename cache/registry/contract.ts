@@ -62,8 +62,8 @@ export interface Registry {
    * is the same for five minutes, or until it is put here.
    */
   resolve(reference: Reference, options: SignalOptions): Promise<Descriptor>;
-  /** A manifest or index by digest (if the reference has one) or by tag, verified. At most 4 MiB. */
-  manifest(reference: Reference, options: SignalOptions): Promise<Fetched>;
+  /** A manifest or index by digest (if the reference has one) or by tag, verified. At most 4 MiB. `noMirrors`: the registry itself is asked. */
+  manifest(reference: Reference, options: SignalOptions & { readonly noMirrors?: boolean }): Promise<Fetched>;
   /** Bytes of a blob. Broken connections are resumed; size and digest are verified before the last chunk is over. */
   blob(repository: Repository, descriptor: Descriptor, options: TransferOptions): AsyncIterable<Uint8Array>;
   /** Blobs that lie in no registry. Without it, there are none. */

@@ -70,10 +70,12 @@ function findIn(index: Index, name: string | null): Descriptor | null {
 
 /** What is said of an image is none: artifacts, and what cosign and the referrers tag schema name after the digest of the image. */
 function isAttached({ artifactType, annotations }: Descriptor): boolean {
-  return (
-    artifactType !== undefined ||
-    /^sha256-[0-9a-f]{64}(?:\.(?:sig|att|sbom))?$/.test(annotations?.[REF_NAME] ?? "")
-  );
+  return artifactType !== undefined || isAttachedTag(annotations?.[REF_NAME] ?? "");
+}
+
+/** Tags for what is said about an image: cosign's, and the list of referrers. */
+export function isAttachedTag(tag: string): boolean {
+  return /^sha256-[0-9a-f]{64}(?:\.(?:sig|att|sbom))?$/.test(tag);
 }
 
 async function* readBlob(

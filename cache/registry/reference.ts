@@ -51,6 +51,7 @@ const REFERENCE_MAX_CHARS = 4096;
 const REPOSITORY_MAX_CHARS = 255; // distribution/reference, RepositoryNameTotalLengthMax
 const HUB = "docker.io";
 const HUB_ALIAS = "index.docker.io";
+const HUB_API = "registry-1.docker.io";
 
 // distribution/reference regexp.go. No part of these can match one text in two ways, so they run in linear time.
 const LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?";
@@ -177,7 +178,14 @@ export function isLoopbackHost(host: string): boolean {
 
 /** Host that speaks the distribution API: Docker Hub's is registry-1.docker.io. */
 export function apiHost(host: string): string {
-  return host === HUB ? "registry-1.docker.io" : host;
+  return host === HUB ? HUB_API : host;
+}
+
+/** One spelling for a registry that several lead to: host names know no case (RFC 4343), 443 is what no port means, and Docker Hub has three
+ *  names. For comparing with rules, not for asking. */
+export function canonicalHost(host: string): string {
+  const name = host.toLowerCase().replace(/:443$/, "");
+  return name === HUB_ALIAS || name === HUB_API ? HUB : name;
 }
 
 /** Names a host's folder may have; a colon cannot be in every file system's names. containerd: docs/hosts.md, "Port Handling". */

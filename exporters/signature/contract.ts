@@ -1,6 +1,7 @@
 // What signatures are made by. Types only.
 
 import type { KeyObject } from "node:crypto";
+import type { Document } from "../image.ts";
 
 /** How images are signed. */
 export interface Signing {
@@ -16,3 +17,8 @@ export interface Signing {
   /** As artifacts that refer to the image, in place of tags. */
   readonly referrers: boolean;
 }
+
+/** What a tag is to stand for, by the manifest that it stands for now (null: none); null: there is nothing to change. */
+export type TagChange = (
+  before: Uint8Array | null,
+) => { readonly blobs: readonly Document[]; readonly manifest: Document } | null;

@@ -39,14 +39,31 @@ export function signatureTag(digest: Digest, { suffix }: Pick<SignatureKind, "su
   return `sha256-${hexOf(digest)}.${suffix}`;
 }
 
-/** All layers of a kind that belong to an image: under the tag, and of the artifacts that refer to it. Throws IMAGE_INVALID,
- *  LIMIT_EXCEEDED, and what the place throws. */
+/** What is beside an image. */
+export interface Beside {
+  readonly layers: readonly FoundLayer[];
+  /** Manifests that were to hold signatures and are none: they hide no others. One sentence each. */
+  readonly broken: readonly string[];
+}
+
+/** All layers of a kind that belong to an image: under the tag, and of the artifacts that refer to it. Throws LIMIT_EXCEEDED,
+ *  and what the place throws. */
 export async function layersAbout(
   place: SignaturePlace,
   digest: Digest,
   kind: SignatureKind,
-): Promise<readonly FoundLayer[]> {
+): Promise<Beside> {
   const found: FoundLayer[] = [];
+  const broken: string[] = [];
+  const whole = async (name: string): Promise<Manifest | null> => {
+    try {
+      return await manifestUnder(place, name);
+    } catch (error) {
+      if (!(error instanceof BuildError) || !OF_ONE_MANIFEST.includes(error.code)) throw error;
+      broken.push(error.message);
+      return null;
+    }
+  };
   const take = (manifest: Manifest, shown: string): void => {
     manifest.layers.forEach((descriptor, index) => {
       if (descriptor.mediaType === kind.layerType)
@@ -62,16 +79,19 @@ export async function layersAbout(
       );
   };
   const tag = signatureTag(digest, kind);
-  const tagged = await manifestUnder(place, tag);
-  if (tagged !== null) take(tagged.manifest, shownTag(place, tag));
+  const tagged = await whole(tag);
+  if (tagged !== null) take(tagged, shownTag(place, tag));
   for (const { digest: name, artifactType } of await place.referrers(digest)) {
     if (artifactType !== kind.artifactType) continue;
-    const artifact = await manifestUnder(place, name);
+    const artifact = await whole(name);
     // What the list says of it may be wrong.
-    if (artifact?.manifest.subject?.digest === digest) take(artifact.manifest, `${place.shown}@${name}`);
+    if (artifact?.subject?.digest === digest) take(artifact, `${place.shown}@${name}`);
   }
-  return found;
+  return { layers: found, broken };
 }
+
+/** What is wrong with one manifest, and says nothing of the others. */
+const OF_ONE_MANIFEST: readonly BuildError["code"][] = ["IMAGE_INVALID", "LIMIT_EXCEEDED", "DIGEST_MISMATCH"];
 
 /** Sigstore bundles among the artifacts that refer to an image: where cosign 3 puts signatures. Throws as `layersAbout`. */
 export async function bundlesAbout(place: SignaturePlace, digest: Digest): Promise<readonly FoundLayer[]> {
@@ -79,15 +99,15 @@ export async function bundlesAbout(place: SignaturePlace, digest: Digest): Promi
   for (const { digest: name, artifactType } of await place.referrers(digest)) {
     if (!BUNDLE_TYPE.test(artifactType ?? "")) continue;
     const artifact = await manifestUnder(place, name);
-    if (artifact?.manifest.subject?.digest !== digest) continue;
-    const [descriptor] = artifact.manifest.layers;
+    if (artifact?.subject?.digest !== digest) continue;
+    const [descriptor] = artifact.layers;
     if (descriptor !== undefined && BUNDLE_TYPE.test(descriptor.mediaType))
       found.push({ descriptor, shown: `${place.shown}@${name}` });
   }
   return found;
 }
 
-/** Adds layers under the tag of an image. Those that are there stay, as they are. Throws as `layersAbout`. */
+/** Adds layers under the tag of an image. Those that are there stay, as they are. Throws as `layersAbout`, and as `place.update`. */
 export async function addUnderTag(
   place: SignaturePlace,
   digest: Digest,
@@ -95,33 +115,36 @@ export async function addUnderTag(
   layers: readonly Document[],
 ): Promise<void> {
   const tag = signatureTag(digest, kind);
-  const known = await manifestUnder(place, tag);
-  // Fields that are unknown here are kept: certificates, bundles, whatever comes.
-  const before = known === null ? [] : rawOf(known.bytes).layers;
-  const digests = [
-    ...(known?.manifest.layers ?? []).map((layer) => layer.digest),
-    ...layers.map(({ descriptor }) => descriptor.digest),
-  ];
-  if (digests.length > SIGNATURES_MAX)
-    throw new BuildError(
-      "LIMIT_EXCEEDED",
-      `${shownTag(place, tag)}: there are ${SIGNATURES_MAX} signatures already`,
-      {
+  const shown = shownTag(place, tag);
+  await place.update(tag, (bytes) => {
+    const known = bytes === null ? [] : signaturesIn(bytes, shown).layers;
+    const added = layers.filter(({ descriptor }) => !known.some((one) => isSame(one, descriptor)));
+    if (added.length === 0) return null;
+    const digests = [...known, ...added.map(({ descriptor }) => descriptor)].map((layer) => layer.digest);
+    if (digests.length > SIGNATURES_MAX)
+      throw new BuildError("LIMIT_EXCEEDED", `${shown}: there are ${SIGNATURES_MAX} signatures already`, {
         hint: "remove those that are no longer needed",
-      },
+      });
+    // Fields that are unknown here are kept: certificates, bundles, whatever comes.
+    const before = bytes === null ? null : rawOf(bytes);
+    const config = configOf(MEDIA_TYPES.ociConfig, digests);
+    const manifest = documentOf(
+      MEDIA_TYPES.ociManifest,
+      encodeGoJson({
+        schemaVersion: 2,
+        mediaType: MEDIA_TYPES.ociManifest,
+        config: encodeDescriptor(config.descriptor),
+        layers: [...(before?.layers ?? []), ...added.map(({ descriptor }) => encodeDescriptor(descriptor))],
+        ...(before === null ? {} : { annotations: before.annotations }),
+      }),
     );
-  const config = configOf(MEDIA_TYPES.ociConfig, digests);
-  const manifest = documentOf(
-    MEDIA_TYPES.ociManifest,
-    encodeGoJson({
-      schemaVersion: 2,
-      mediaType: MEDIA_TYPES.ociManifest,
-      config: encodeDescriptor(config.descriptor),
-      layers: [...before, ...layers.map(({ descriptor }) => encodeDescriptor(descriptor))],
-      ...(known === null ? {} : { annotations: rawOf(known.bytes).annotations }),
-    }),
-  );
-  await place.put([config, ...layers], manifest, tag);
+    return { blobs: [config, ...added], manifest };
+  });
+}
+
+/** The same signature of the same. An envelope has its signature in it. */
+function isSame(one: Descriptor, other: Descriptor): boolean {
+  return one.digest === other.digest && one.annotations?.[SIGNATURE] === other.annotations?.[SIGNATURE];
 }
 
 /** The same layers as an artifact that refers to the image; its config is of the type of the artifact, as cosign looks for it. */
@@ -169,17 +192,18 @@ function configOf(mediaType: string, layers: readonly Digest[]): Document {
   );
 }
 
-async function manifestUnder(
-  place: SignaturePlace,
-  name: string,
-): Promise<{ readonly bytes: Uint8Array; readonly manifest: Manifest } | null> {
+async function manifestUnder(place: SignaturePlace, name: string): Promise<Manifest | null> {
   const found = await place.manifest(name);
   if (found === null) return null;
-  const shown = shownTag(place, name);
-  const manifest = parseDocument(found.bytes, null, shown);
+  return signaturesIn(found.bytes, shownTag(place, name));
+}
+
+/** Throws IMAGE_INVALID. */
+function signaturesIn(bytes: Uint8Array, shown: string): Manifest {
+  const manifest = parseDocument(bytes, null, shown);
   if (manifest.kind !== "manifest")
     throw new BuildError("IMAGE_INVALID", `${shown}: it is an index, not a list of signatures`);
-  return { bytes: found.bytes, manifest };
+  return manifest;
 }
 
 function shownTag({ shown }: SignaturePlace, name: string): string {

@@ -135,7 +135,10 @@ function placeOf(assembled: Assembled, { store }: Pick<ExportDeps, "store">): As
     async referrers(digest) {
       return referrers.flatMap(({ subject, manifest }) => (subject === digest ? [manifest.descriptor] : []));
     },
-    async put(blobs, manifest, tag) {
+    async update(tag, change) {
+      const next = change(tagged.get(tag)?.manifest.bytes ?? null);
+      if (next === null) return;
+      const { blobs, manifest } = next;
       add(manifest, ...blobs);
       const before = tagged.get(tag)?.blobs ?? [];
       tagged.set(tag, { tag, manifest, blobs: [...before, ...blobs] });

@@ -1,7 +1,6 @@
 // Where an image and its signatures are: a repository of a registry, or an OCI layout.
 
 import { closeSync } from "node:fs";
-import { Readable } from "node:stream";
 import { openDirectory } from "../../cache/outside.ts";
 import { openLayout, REF_NAME } from "../../cache/registry/layout.ts";
 import { MANIFEST_MAX_BYTES, parseDocument } from "../../cache/registry/documents.ts";
@@ -12,9 +11,10 @@ import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import type { Registry } from "../../cache/registry/contract.ts";
 import { outputError } from "../file-output.ts";
-import type { Document } from "../image.ts";
-import { writeIntoLayout } from "../oci.ts";
+import { type LayoutAddition, writeIntoLayout } from "../oci.ts";
 import { pushReferrer, type Referrer } from "../referrers.ts";
+import type { TagChange } from "./contract.ts";
+import { updateTag } from "./update-tag.ts";
 
 export interface SignaturePlace {
   /** What the user knows it as, for messages. */
@@ -25,8 +25,10 @@ export interface SignaturePlace {
   blob(descriptor: Descriptor, maxBytes: number): Promise<Uint8Array>;
   /** Artifacts about a manifest, as they are listed. */
   referrers(digest: Digest): Promise<readonly Descriptor[]>;
-  /** Stores blobs and then their manifest under a tag. */
-  put(blobs: readonly Document[], manifest: Document, tag: string): Promise<void>;
+  /** Stores blobs and then their manifest under a tag. `change` gets the manifest that the tag stands for (null: there is none), and says
+   *  null when there is nothing to do. It is asked again where others may have written at the same moment, until what it adds is there to
+   *  stay. Throws REGISTRY_PROTOCOL when that does not come to an end, and what `change` throws. */
+  update(tag: string, change: TagChange): Promise<void>;
   putReferrer(referrer: Referrer): Promise<void>;
 }
 
@@ -61,11 +63,7 @@ export function registryPlace(registry: Registry, repository: Reference, { signa
       const document = parseDocument(list.bytes, null, `${shown}:${referrersTag(digest)}`);
       return document.kind === "index" ? bounded(document.manifests, shown) : [];
     },
-    async put(blobs, { bytes, descriptor }, tag) {
-      for (const blob of blobs)
-        await registry.uploadBlob(repository, blob.descriptor, () => Readable.from([blob.bytes]), { signal });
-      await registry.putManifest(repository, tag, bytes, descriptor.mediaType, { signal });
-    },
+    update: (tag, change) => updateTag(registry, repository, tag, change, { signal }),
     putReferrer: (referrer) => pushReferrer(registry, repository, referrer, { signal }),
   };
 }
@@ -105,14 +103,21 @@ export function layoutPlace(path: string, { signal }: Asking): SignaturePlace {
       }
       return found;
     },
-    async put(blobs, { bytes, descriptor }, tag) {
+    async update(tag, change) {
       checkWritable(path);
-      const entry = { ...descriptor, annotations: { ...descriptor.annotations, [REF_NAME]: tag } };
-      await writeIntoLayout(path, [...blobs, { bytes, descriptor }], [entry], signal);
+      const added = async (): Promise<LayoutAddition | null> => {
+        const next = change((await manifest(tag))?.bytes ?? null);
+        if (next === null) return null;
+        const { descriptor } = next.manifest;
+        const entry = { ...descriptor, annotations: { ...descriptor.annotations, [REF_NAME]: tag } };
+        return { documents: [...next.blobs, next.manifest], entries: [entry] };
+      };
+      await writeIntoLayout(path, added, signal);
     },
     async putReferrer({ blobs, manifest: artifact }) {
       checkWritable(path);
-      await writeIntoLayout(path, [...blobs, artifact], [artifact.descriptor], signal);
+      const addition = { documents: [...blobs, artifact], entries: [artifact.descriptor] };
+      await writeIntoLayout(path, async () => addition, signal);
     },
   };
 }

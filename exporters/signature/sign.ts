@@ -16,6 +16,7 @@ import {
   PREDICATE,
   SIGNATURE,
   type SignatureKind,
+  signatureTag,
 } from "./manifest.ts";
 import type { Signing } from "./contract.ts";
 import { PAYLOAD_TYPE, payloadOf } from "./payload.ts";
@@ -42,6 +43,17 @@ export interface Signed {
   readonly isNew: boolean;
 }
 
+/** What is to be there. */
+interface Made {
+  readonly kind: SignatureKind;
+  /** What it is about. */
+  readonly target: Descriptor;
+  /** null: it is there. */
+  readonly layer: Document | null;
+}
+
+const TAGS_AT_ONCE = 8;
+
 /**
  * Signs what `name` (a tag or digest) stands for in a place. `identity`: the name that is signed, unless the terms have one. Throws
  * IMAGE_UNKNOWN, IMAGE_INVALID, SIGNATURE_INVALID when there are no statements to be signed, and what the place throws.
@@ -53,24 +65,30 @@ export async function signImage(
   signing: Signing,
 ): Promise<readonly Signed[]> {
   const { top, images } = await imagesUnder(place, name);
-  const signed: Signed[] = [];
+  const made: Made[] = [];
   const targets = signing.recursive ? [top, ...images.filter(({ digest }) => digest !== top.digest)] : [top];
   for (const target of targets) {
     const payload = payloadOf(signing.identity ?? identity, target.digest, signing.annotations);
-    signed.push(await signPayload(place, target, payload, signing));
+    made.push(await signPayload(place, target, payload, signing));
   }
-  if (!signing.attestations) return signed;
-  const statements = await statementsAbout(place, top, images);
-  if (statements.length === 0)
-    throw new BuildError(
-      "SIGNATURE_INVALID",
-      `${place.shown}@${top.digest}: there are no attestations to sign`,
-      {
-        hint: "build the image with --provenance=true or --sbom=true",
-      },
-    );
-  for (const statement of statements) signed.push(await signStatement(place, statement, signing));
-  return signed;
+  if (signing.attestations) {
+    const statements = await statementsAbout(place, top, images);
+    if (statements.length === 0)
+      throw new BuildError(
+        "SIGNATURE_INVALID",
+        `${place.shown}@${top.digest}: there are no attestations to sign`,
+        {
+          hint: "build the image with --provenance=true or --sbom=true",
+        },
+      );
+    for (const statement of statements) made.push(await signStatement(place, statement, signing));
+  }
+  await addAll(place, made, signing);
+  return made.map(({ kind, target, layer }) => ({
+    kind: kind === SIGNATURES ? "signature" : "attestation",
+    digest: target.digest,
+    isNew: layer !== null,
+  }));
 }
 
 /** An image or index, and all images of it, attestation manifests left out. Throws IMAGE_UNKNOWN, IMAGE_INVALID. */
@@ -96,10 +114,10 @@ async function signPayload(
   target: Descriptor,
   payload: Uint8Array,
   signing: Signing,
-): Promise<Signed> {
+): Promise<Made> {
   const { key } = signing;
   const { bytes, descriptor } = documentOf(PAYLOAD_TYPE, payload);
-  const isThere = (await layersAbout(place, target.digest, SIGNATURES)).some(({ descriptor: one }) => {
+  const isThere = (await layersAbout(place, target.digest, SIGNATURES)).layers.some(({ descriptor: one }) => {
     const signature = one.annotations?.[SIGNATURE];
     return (
       one.digest === descriptor.digest &&
@@ -107,48 +125,53 @@ async function signPayload(
       isSignedBy(key, payload, Buffer.from(signature, "base64"))
     );
   });
-  if (!isThere) {
-    const annotations = { [SIGNATURE]: signBytes(key, payload).toString("base64") };
-    await add(place, target, SIGNATURES, { bytes, descriptor: { ...descriptor, annotations } }, signing);
-  }
-  return { kind: "signature", digest: target.digest, isNew: !isThere };
+  if (isThere) return { kind: SIGNATURES, target, layer: null };
+  const annotations = { [SIGNATURE]: signBytes(key, payload).toString("base64") };
+  return { kind: SIGNATURES, target, layer: { bytes, descriptor: { ...descriptor, annotations } } };
 }
 
 async function signStatement(
   place: SignaturePlace,
   { subject, bytes, predicateType }: Statement,
   signing: Signing,
-): Promise<Signed> {
+): Promise<Made> {
   let isThere = false;
-  for (const { descriptor, shown } of await layersAbout(place, subject.digest, SIGNED_STATEMENTS)) {
+  for (const { descriptor, shown } of (await layersAbout(place, subject.digest, SIGNED_STATEMENTS)).layers) {
     if (descriptor.annotations?.[PREDICATE] !== predicateType) continue;
     const envelope = parseEnvelope(await place.blob(descriptor, DSSE_MAX_BYTES), shown);
     isThere ||= envelope.payload.equals(bytes) && isEnvelopeSignedBy(signing.key, envelope);
   }
-  if (!isThere) {
-    const layer = documentOf(DSSE_TYPE, envelopeOf(signing.key, IN_TOTO_TYPE, bytes));
-    // cosign has the first one, too, and empty: the signature is in the envelope.
-    const annotations = { [SIGNATURE]: "", [PREDICATE]: predicateType };
-    await add(
-      place,
-      subject,
-      SIGNED_STATEMENTS,
-      { ...layer, descriptor: { ...layer.descriptor, annotations } },
-      signing,
-    );
-  }
-  return { kind: "attestation", digest: subject.digest, isNew: !isThere };
+  if (isThere) return { kind: SIGNED_STATEMENTS, target: subject, layer: null };
+  const layer = documentOf(DSSE_TYPE, envelopeOf(signing.key, IN_TOTO_TYPE, bytes));
+  // cosign has the first one, too, and empty: the signature is in the envelope.
+  const annotations = { [SIGNATURE]: "", [PREDICATE]: predicateType };
+  const signed = { ...layer, descriptor: { ...layer.descriptor, annotations } };
+  return { kind: SIGNED_STATEMENTS, target: subject, layer: signed };
 }
 
-async function add(
-  place: SignaturePlace,
-  target: Descriptor,
-  kind: SignatureKind,
-  layer: Document,
-  { referrers }: Signing,
-): Promise<void> {
-  if (referrers) await place.putReferrer(artifactOf(target, kind, [layer]));
-  else await addUnderTag(place, target.digest, kind, [layer]);
+/** Stores what is new. Tags are changed side by side, since each change waits for what others may write to the same one. */
+async function addAll(place: SignaturePlace, made: readonly Made[], { referrers }: Signing): Promise<void> {
+  const byTag = new Map<string, { target: Descriptor; kind: SignatureKind; layers: Document[] }>();
+  for (const { kind, target, layer } of made) {
+    if (layer === null) continue;
+    if (referrers) {
+      await place.putReferrer(artifactOf(target, kind, [layer]));
+      continue;
+    }
+    const tag = signatureTag(target.digest, kind);
+    const one = byTag.get(tag) ?? { target, kind, layers: [] };
+    one.layers.push(layer);
+    byTag.set(tag, one);
+  }
+  const all = [...byTag.values()];
+  for (let at = 0; at < all.length; at += TAGS_AT_ONCE) {
+    const outcomes = await Promise.allSettled(
+      all
+        .slice(at, at + TAGS_AT_ONCE)
+        .map(({ target, kind, layers }) => addUnderTag(place, target.digest, kind, layers)),
+    );
+    for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
+  }
 }
 
 /** A statement and the image it is about. */
@@ -186,7 +209,11 @@ async function statementsAbout(
             `${place.shown}@${digest}: more than ${STATEMENTS_MAX} attestations of one image`,
           );
         const bytes = Buffer.from(await place.blob(layer, STATEMENT_MAX_BYTES));
-        statements.push({ subject, bytes, predicateType });
+        // In the index and as a referrer: it is signed once.
+        const isKnown = statements.some(
+          (one) => one.subject.digest === subject.digest && one.bytes.equals(bytes),
+        );
+        if (!isKnown) statements.push({ subject, bytes, predicateType });
       }
     }
   }

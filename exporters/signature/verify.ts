@@ -7,7 +7,7 @@ import { hexOf } from "../../solver/graph/digest.ts";
 import { IN_TOTO_TYPE } from "../attestation/statement.ts";
 import { DSSE_MAX_BYTES, isEnvelopeSignedBy, parseEnvelope } from "./dsse.ts";
 import { isSignedBy } from "./keys.ts";
-import { bundlesAbout, layersAbout, SIGNATURE } from "./manifest.ts";
+import { type Beside, bundlesAbout, type FoundLayer, layersAbout, SIGNATURE } from "./manifest.ts";
 import { type Payload, parsePayload, PAYLOAD_MAX_BYTES } from "./payload.ts";
 import type { SignaturePlace } from "./place.ts";
 import { SIGNATURES, SIGNED_STATEMENTS } from "./sign.ts";
@@ -34,9 +34,11 @@ export interface Found<T> {
   readonly verified: readonly T[];
   /** Why each of the others was not: one sentence. */
   readonly rejected: readonly string[];
+  /** Of these, what is no signature at all, and should not be there. */
+  readonly broken: readonly string[];
 }
 
-/** Signatures of a digest that pass all checks. Throws IMAGE_INVALID, LIMIT_EXCEEDED, and what the place throws. */
+/** Signatures of a digest that pass all checks. Throws LIMIT_EXCEEDED, and what the place throws. */
 export async function verifiedSignatures(
   place: SignaturePlace,
   digest: Digest,
@@ -72,7 +74,7 @@ export async function verifiedStatements(
   keys: readonly KeyObject[],
   type: string | null,
 ): Promise<Found<SignedStatement>> {
-  const layers = await layersAbout(place, digest, SIGNED_STATEMENTS);
+  const { layers, broken } = await layersAbout(place, digest, SIGNED_STATEMENTS);
   const bundles = await bundlesAbout(place, digest);
   const all = [...layers, ...bundles];
   if (all.length > ENVELOPES_MAX)
@@ -80,7 +82,7 @@ export async function verifiedStatements(
       "LIMIT_EXCEEDED",
       `${place.shown}: more than ${ENVELOPES_MAX} signed attestations of one image`,
     );
-  return await sorted(all, async (layer) => {
+  return await sorted({ layers: all, broken }, async (layer) => {
     const { descriptor, shown } = layer;
     const blob = await place.blob(descriptor, DSSE_MAX_BYTES);
     const bytes = bundles.includes(layer) ? envelopeIn(blob, shown) : blob;
@@ -109,7 +111,7 @@ export async function verifiedBundles<T extends { readonly predicateType: string
   const bundles = await bundlesAbout(place, digest);
   if (bundles.length > ENVELOPES_MAX)
     throw new BuildError("LIMIT_EXCEEDED", `${place.shown}: more than ${ENVELOPES_MAX} bundles of one image`);
-  return await sorted(bundles, async ({ descriptor, shown }) => {
+  return await sorted({ layers: bundles, broken: [] }, async ({ descriptor, shown }) => {
     const text = Buffer.from(await place.blob(descriptor, DSSE_MAX_BYTES)).toString("utf8");
     const verified = await verify({ text, name: shown }, digest);
     if (verified.predicateType !== type)
@@ -151,7 +153,12 @@ export function statementIn(
 }
 
 /** What none of the signatures had, as one error. `what`: "signatures". */
-export function noneVerified(shown: string, what: string, rejected: readonly string[]): BuildError {
+export function noneVerified(
+  shown: string,
+  what: string,
+  rejected: readonly string[],
+  hint: string | null = null,
+): BuildError {
   if (rejected.length === 0)
     return new BuildError("SIGNATURE_INVALID", `${shown}: no ${what} found`, {
       exitCode: EXIT_CODES.unsigned,
@@ -159,6 +166,7 @@ export function noneVerified(shown: string, what: string, rejected: readonly str
   const [first = ""] = rejected;
   const more = rejected.length > 1 ? ` (and ${rejected.length - 1} more)` : "";
   return new BuildError("SIGNATURE_INVALID", `${shown}: no matching ${what}: ${first}${more}`, {
+    hint,
     exitCode: EXIT_CODES.unmatched,
   });
 }
@@ -173,10 +181,13 @@ const OF_ONE: readonly BuildError["code"][] = [
   "IMAGE_UNKNOWN",
 ];
 
-async function sorted<A, T>(all: readonly A[], check: (one: A) => Promise<T>): Promise<Found<T>> {
+async function sorted<T>(
+  { layers, broken }: Beside,
+  check: (one: FoundLayer) => Promise<T>,
+): Promise<Found<T>> {
   const verified: T[] = [];
-  const rejected: string[] = [];
-  for (const one of all) {
+  const rejected = [...broken];
+  for (const one of layers) {
     try {
       verified.push(await check(one));
     } catch (error) {
@@ -184,7 +195,7 @@ async function sorted<A, T>(all: readonly A[], check: (one: A) => Promise<T>): P
       rejected.push(error.message);
     }
   }
-  return { verified, rejected };
+  return { verified, rejected, broken };
 }
 
 function missing(payload: Payload, wanted: Readonly<Record<string, string>>): string | null {

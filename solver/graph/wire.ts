@@ -281,16 +281,12 @@ function writerOf<T>(type: Message<T>): (value: Sparse<T>, pbf: Pbf) => void {
 
 /** A message inside a message; null is absent, an empty one is written. */
 export function sub<T>(number: number, type: Message<T>): Field<T | null> {
-  const write = writerOf(type);
-  return {
+  return mapped<T, T>(
     number,
-    wireType: LENGTH_DELIMITED,
-    empty: () => null,
-    write: (pbf, value) => {
-      if (value !== null) pbf.writeMessage(number, write, value as Sparse<T>);
-    },
-    read: (pbf, _before, depth) => readMessage(pbf, type, readEnd(pbf), depth + 1),
-  };
+    type,
+    (value) => value as Sparse<T>,
+    (raw) => raw,
+  );
 }
 
 /** A message with a different form on our side; `from` may throw a BuildError for invalid values. */

@@ -73,6 +73,17 @@ describe("command line", () => {
     throws(() => parseFlags(BUILD, ["--push=maybe", "."]), /invalid argument "maybe"/);
   });
 
+  it("says how a value is given where it is optional", () => {
+    throws(
+      () => parseFlags(BUILD, ["--lock", "my.lock", "."]),
+      (error: BuildError) => error.hint === "if my.lock belongs to the flag, write --lock=my.lock",
+    );
+    throws(
+      () => parseFlags(BUILD, ["--lock=my.lock", ".", "."]),
+      (error: BuildError) => error.hint === "see 'tsbuild build --help'",
+    );
+  });
+
   it("names the nearest flag for an unknown one", () => {
     throws(
       () => parseFlags(BUILD, ["--plattform", "x", "."]),

@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, wri
 import { join } from "node:path";
 import { makeRepository, serveGit } from "../support/git-server.ts";
 import { needs } from "../support/needs.ts";
+import { pushImage } from "../support/pushed-image.ts";
 import {
   type DebianRegistry,
   type MisbehavingServer,
@@ -34,6 +35,7 @@ describe("locks", function () {
   let server: MisbehavingServer;
   let isServed = true;
   const served = new Map<string, string>();
+  const onServed = new Map<string, () => void>();
   let serial = 0;
 
   before(async () => {
@@ -51,6 +53,7 @@ describe("locks", function () {
       if (!isServed) return void response.writeHead(503).end();
       if (pathname.includes(".git/")) return serveGit(shop.at("git"), request, response);
       const found = served.get(pathname);
+      onServed.get(pathname)?.();
       if (found === undefined) response.writeHead(404).end();
       else response.end(found);
     });
@@ -62,21 +65,7 @@ describe("locks", function () {
   });
 
   /** Pushes an image for two platforms with this word in it; the digest of its index. */
-  async function push(name: string, word: string): Promise<string> {
-    const dir = shop.context("pushed", { Dockerfile: "FROM scratch\nCOPY word /word\n", word });
-    const metadata = shop.at("pushed.json");
-    const platforms = PLATFORMS.flatMap((platform) => ["--platform", platform]);
-    await shop.ok([
-      "build",
-      ...platforms,
-      "-o",
-      `type=image,name=${name},push=true,store=false`,
-      "--metadata-file",
-      metadata,
-      dir,
-    ]);
-    return JSON.parse(readFileSync(metadata, "utf8"))["containerimage.digest"];
-  }
+  const push = (name: string, word: string): Promise<string> => pushImage(name, { word }, PLATFORMS);
 
   function git(...args: string[]): string {
     const own = ["-c", "safe.directory=*", "-c", "user.name=a", "-c", "user.email=a@b"];
@@ -456,6 +445,22 @@ describe("locks", function () {
       assert.match(dropped.stdout, new RegExp(`^- ${image}:a\n {4}- sha256:\\w{64}\n$`));
       assert.deepEqual(keys(), [`${image}:b`, `${image}:c`]);
       assert.ok(!existsSync(join(root, "nothing")));
+    });
+
+    it("keep what a build has added meanwhile", async () => {
+      const { root, context } = fresh();
+      const path = `/meanwhile${serial}`;
+      served.set(path, "one\n");
+      const dir = shop.context(context, { Dockerfile: `FROM scratch\nADD ${server.origin}${path} /file\n` });
+      const file = join(dir, "tsbuild.lock");
+      const added = { "https://other.test/file": { checksum: `sha256:${"0".repeat(64)}` } };
+      // As the build writes it, while this asks for the URL.
+      onServed.set(path, () => writeFileSync(file, JSON.stringify({ version: 1, urls: added })));
+      const { stdout } = await shop.ok(["update", dir], { root });
+      assert.equal(stdout.match(/^[-+~] /gm)?.join(""), "+ ");
+      const { urls } = JSON.parse(readFileSync(file, "utf8")) as LockText;
+      assert.deepEqual(Object.keys(urls), [`${server.origin}${path}`, "https://other.test/file"].sort());
+      assert.deepEqual(urls["https://other.test/file"], added["https://other.test/file"]);
     });
 
     it("take names, and know which are meant", async () => {

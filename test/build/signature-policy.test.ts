@@ -173,6 +173,24 @@ describe("a signature policy", function () {
     }
   });
 
+  it("of a registry holds for all spellings of its name", async () => {
+    const port = registry.host.split(":")[1];
+    const lists = [
+      ofDocker({ [`LocalHost:${port}/team/plain`]: reject }, anything),
+      ofDocker({ "HOST/team/plain": reject }, anything),
+    ];
+    for (const policy of lists)
+      for (const host of [`LocalHost:${port}`, registry.host]) {
+        const { code, stderr } = await build(policy, `FROM ${host}/team/plain:1\n`);
+        assert.equal(code, 1);
+        assert.match(stderr, /images of this scope are rejected/);
+      }
+    // Spelled twice, all that is required of both counts.
+    const both = ofDocker({ "HOST/team": byA(repository), [`LocalHost:${port}/team`]: anything });
+    assert.match((await build(both, "FROM HOST/team/plain:1\n")).stderr, /a signature is required/);
+    assert.equal((await build(both, "FROM HOST/team/signed:1\n")).code, 0);
+  });
+
   it("compares the signed name as it says", async () => {
     const host = registry.host;
     const digest = JSON.parse(
@@ -286,7 +304,11 @@ describe("a signature policy", function () {
 
   it("that is none is refused with the place in the file", async () => {
     for (const [policy, words] of [
-      ["nothing", /policy\.json: it is not JSON/],
+      ["nothing", /policy\.json:1: expected a value, found "nothing"/],
+      [
+        '{ "default": [{ "type": "reject" }],\n  "default": [{ "type": "insecureAcceptAnything" }] }',
+        /policy\.json:2: "default" stands here a second time/,
+      ],
       ["{}", /policy\.json: default: a list of at least one requirement is expected/],
       [{ default: [] }, /default: a list of at least one requirement/],
       [{ default: reject, more: 1 }, /the policy: unknown field "more"/],

@@ -99,9 +99,10 @@ describe("signatures", function () {
     await shop.ok(make, { env });
     assert.equal(statSync(shop.at("keys/own.key")).mode & 0o777, 0o600);
     const before = readFileSync(shop.at("keys/own.key"), "utf8");
-    const { code, stderr } = await shop.run(make, { env });
+    // Before it asks for a password: there is none, and no terminal.
+    const { code, stderr } = await shop.run(make, {});
     assert.equal(code, 1);
-    assert.match(stderr, /keys\/own\.key: it exists/);
+    assert.match(stderr, /keys\/own\.key: it exists\nhint: use another name: --output-key-prefix PATH\n/);
     assert.equal(readFileSync(shop.at("keys/own.key"), "utf8"), before);
     const alone = await shop.run(["generate-key-pair", "--output-key-prefix", "keys/c"], {});
     assert.match(alone.stderr, /needs a password, and there is no terminal/);
@@ -221,6 +222,7 @@ describe("signatures", function () {
     const other = await run("verify-signature", "--key", "keys/a.pub", "--type", "cyclonedx", `${name}:1`);
     assert.equal(other.code, 12);
     assert.match(other.stderr, /no matching attestations: .*the statement is of type https:/);
+    assert.match(other.stderr, /\nhint: --type takes a URI, or one of .*slsaprovenance1, .*spdxjson/);
   });
 
   it("as referrers get no tag where the registry lists them", async () => {

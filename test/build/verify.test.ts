@@ -4,17 +4,18 @@ import assert from "node:assert/strict";
 import { availableParallelism } from "node:os";
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
-import type { Comparison } from "../../bin/engine/compare/contract.ts";
 import type { Finding } from "../../bin/engine/compare/findings.ts";
+import type { Verification } from "../../bin/verify.ts";
+import { renderVerification } from "../../bin/verify-text.ts";
 import { needs } from "../support/needs.ts";
+import { startRegistry } from "../support/registry.ts";
 import { accounts } from "../support/unprivileged.ts";
 import { openWorkshop, type Workshop } from "./fixture.ts";
 
-interface Report {
+/** The report as JSON. */
+interface Report extends Omit<Verification, "same" | "dockerfile"> {
   readonly reproducible: boolean;
   readonly findings: readonly Finding[];
-  readonly conditions: readonly { readonly name: string }[];
-  readonly comparisons: readonly { readonly comparison: Comparison }[];
 }
 
 /** A step, the file that differs after it, and why. */
@@ -149,7 +150,7 @@ for (const account of accounts())
       const head = ["FROM base", "COPY . /in", "RUN mkdir /s /opt"];
       const context = shop.context("seeds", { Dockerfile: [...head, ...steps, ""].join("\n"), ...names });
       writeFileSync(`${context}/elf`, elfHead(), { mode: 0o644 });
-      const { findings, reproducible, conditions } = await verify(shop, 1, context);
+      const { findings, reproducible, conditions, comparisons } = await verify(shop, 1, context);
       assert.equal(reproducible, false);
       assert.ok(conditions.length > 8);
       const expected = seeds.map(([, file, cause], at) => `${at + head.length + 1} ${cause} ${file}`);
@@ -163,6 +164,12 @@ for (const account of accounts())
         return `${line} ${own.map((one) => one.class).join("+")} ${named === true ? file : JSON.stringify(best?.files)}`;
       });
       assert.deepEqual(found, expected);
+      // The base has busybox; --fix has to know it of steps that run its tar.
+      const layers = comparisons.flatMap(({ comparison }) => comparison.layers);
+      assert.deepEqual(
+        layers.flatMap(({ tar, step }) => (tar === "busybox" ? [step?.command] : [])),
+        steps.filter((step) => step.includes(" tar ")),
+      );
       assert.deepEqual(
         findings.filter(({ step }) => (step?.place?.line ?? 0) <= head.length),
         [],
@@ -249,6 +256,81 @@ RUN cp /app/stamp /again
     );
   });
 
+  it("says the verdict first, each remedy once, and of an image that was built earlier no page of times", async () => {
+    const Dockerfile = "FROM base\nCOPY x y /in/\nRUN date > /one\nRUN date > /two && date > /three\n";
+    const context = shop.context("short", { Dockerfile, x: "x", y: "y" });
+    const output = `type=oci,tar=false,dest=${shop.at("short.layout")}`;
+    await shop.ok(["build", "--provenance=true", "-o", output, context]);
+    const image = `oci-layout://${shop.at("short.layout")}`;
+    const report = await verify(shop, 1, image, context);
+    const found = { ...report, same: false, dockerfile: { name: "", text: "", target: null } };
+    const quiet = renderVerification(found, "causes").replace(/"[^"]*" and "[^"]*"/g, "TIMES");
+    assert.deepEqual(
+      quiet
+        .replace(/\d+ files/, "N files")
+        .replaceAll(image, "IMAGE")
+        .split("\n"),
+      [
+        "not reproducible: 2 causes",
+        "  file-times: times of N files and times in the image config: IMAGE was built earlier, without --reproducible or with another SOURCE_DATE_EPOCH",
+        "  date-text (date or time in text)",
+        "    RUN date > /one (Dockerfile:3)",
+        "      /one: a date: TIMES",
+        "    RUN date > /two && date > /three (Dockerfile:4)",
+        "      /three, /two: a date: TIMES",
+        "    → Declare ARG SOURCE_DATE_EPOCH and use date -u -d @$SOURCE_DATE_EPOCH in place of the clock; many tools use the variable by themselves. Leave durations out.",
+        "",
+      ],
+    );
+    const summary = renderVerification(found, "summary");
+    assert.match(summary, /^not reproducible: 2 causes\n/);
+    assert.match(summary, /\nvaried: store, clock, .*\nnot varied: the date, .*\n\(--verbose has all/);
+    assert.ok(summary.split("\n").length < 20, summary);
+    const all = renderVerification(found, "all");
+    assert.match(all, /\n {2}umask: the caller's → 0077\n/);
+    assert.match(all, /\n {4}content at line 1, byte/);
+  });
+
+  it("uses locks and policies as a build does, and the second build what the first one resolved", async () => {
+    await using registry = await startRegistry();
+    const name = `${registry.host}/base`;
+    const push = (word: string) =>
+      shop.ok([
+        ...["build", "--push", "--reproducible", "-t", `${name}:1`],
+        shop.context("locked-base", { Dockerfile: "FROM scratch\nCOPY word /word\n", word }),
+      ]);
+    await push("one");
+    const context = shop.context("locked", { Dockerfile: `FROM ${name}:1\nCOPY x /x\n`, x: "x" });
+    const missing = await shop.run(["verify", "-q", "--locked", context]);
+    assert.equal(missing.code, 2);
+    assert.match(missing.stderr, /--locked: there is no lock file/);
+    const apart = await shop.run(["verify", "--lock", "locked/Dockerfile", context]);
+    assert.equal(apart.code, 2);
+    assert.match(apart.stderr, /hint: if it belongs to the flag, write --lock=locked\/Dockerfile/);
+    const added = await shop.ok(["verify", "-q", "--lock", context]);
+    assert.match(added.stderr, /^\S*tsbuild\.lock: 1 added\n/);
+    assert.equal(added.stdout, "reproducible: both builds are the same\n");
+    const lock = readFileSync(`${context}/tsbuild.lock`, "utf8");
+    await push("two");
+    // Both builds are of what is locked.
+    const { comparisons } = JSON.parse(
+      (await shop.ok(["verify", "-q", "--format", "json", "--locked", context])).stdout,
+    ) as Report;
+    assert.equal(comparisons.length, 1);
+    assert.equal(readFileSync(`${context}/tsbuild.lock`, "utf8"), lock);
+    writeFileSync(shop.at("deny.json"), JSON.stringify({ default: [{ type: "reject" }] }));
+    const rules = [{ action: "DENY", selector: { identifier: `docker-image://${name}:1` } }];
+    writeFileSync(shop.at("rules.json"), JSON.stringify({ rules }));
+    for (const [flag, words] of [
+      ["--signature-policy=deny.json", /not allowed by the signature policy deny\.json/],
+      ["--source-policy=rules.json", /not allowed by policy|denied by policy/],
+    ] as const) {
+      const denied = await shop.run(["verify", "-q", flag, context]);
+      assert.equal(denied.code, 2);
+      assert.match(denied.stderr, words);
+    }
+  });
+
   it("makes a patch with --fix, after which the build is reproducible, and a page that needs nothing else", async () => {
     const Dockerfile = `FROM base
 RUN date > /date && find /bin -name 'm*' > /names
@@ -268,7 +350,7 @@ RUN date > /tmp/<b>x && echo $LANG > /lang
       context,
     ]);
     assert.equal(code, 1);
-    assert.match(stdout, /^--- a\/Dockerfile\n\+\+\+ b\/Dockerfile\n@@ -1,4 \+1,8 @@\n/);
+    assert.match(stdout, /^--- a\/Dockerfile\n\+\+\+ b\/Dockerfile\n@@ -1,4 \+1,7 @@\n/);
     const html = readFileSync(shop.at("report.html"), "utf8");
     assert.match(html, /<span class="class">date-text<\/span>/);
     assert.match(html, /\/&lt;b&gt;x/);

@@ -491,7 +491,7 @@ describe("a configured tsbuildd", function () {
       const { stderr } = await worker.ok("build", "--progress=plain", used);
       assert.match(stderr, / nameserver 192\.0\.2\.77$/m);
       await worker.daemon.says(
-        /build \w+ of unix begins[^]*build \w+ failed after \d+\.\d s: [^]*build \w+ succeeded after/,
+        /build \w+ of unix begins[^]*build \w+ failed after \d+\.\d s, by [^]*build \w+ succeeded after/,
       );
       await worker.daemon.says(/removed \d+ bytes of cache by the rules of the configuration/);
       assert.match(
@@ -531,13 +531,23 @@ describe("a configured tsbuildd", function () {
     const dir = worker.context("offline", {
       Dockerfile: `${BASE}${sh("/bin/busybox ls /sys/class/net; /bin/busybox wc -c < /etc/resolv.conf")}`,
     });
-    const { stderr } = await worker.ok("build", "--progress=plain", dir);
+    const { stderr } = await worker.ok("build", "--progress=plain", "--build-arg=TOKEN=hunter2", dir);
     assert.match(stderr, /^#\d+ \d+\.\d+ lo$\n^#\d+ \d+\.\d+ 0$/m);
     assert.equal(statSync(worker.socket).mode & 0o777, 0o660);
     const { code, stderr: log } = await worker.stop();
     assert.equal(code, 0);
-    for (const line of log.trim().split("\n"))
-      assert.equal(typeof (JSON.parse(line) as { msg: string }).msg, "string");
+    const lines = log.trim().split("\n");
+    const messages = lines.map((line) => (JSON.parse(line) as { msg: string }).msg);
+    assert.ok(messages.every((msg) => typeof msg === "string"));
+    // A line as a build begins, and one as it ends; no arguments.
+    const builds = messages.filter((msg) => msg.startsWith("build "));
+    assert.equal(builds.length, 2);
+    assert.match(builds[0] ?? "", /^build (\w+) of unix begins$/);
+    assert.match(
+      builds[1] ?? "",
+      /^build \w+ succeeded after \d+\.\d s, by dockerfile\.v0: \d of \d steps cached$/,
+    );
+    assert.doesNotMatch(log, /TOKEN|hunter2/);
   });
 
   it("is refused a configuration that is wrong, and says where", async () => {

@@ -3,15 +3,7 @@
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import { BuildError } from "../../../solver/graph/error.ts";
-import {
-  addressOf,
-  epochMs,
-  IMAGE_FLAGS,
-  platformFlag,
-  platformsOf,
-  targetOf,
-  withImages,
-} from "../../image-command.ts";
+import { epochMs, IMAGE_FLAGS, platformFlag, transferOf, withImages } from "../../image-command.ts";
 import type { Command } from "../../command.ts";
 
 export const command: Command = {
@@ -47,11 +39,7 @@ export const command: Command = {
         throw new BuildError("CONTEXT_MISSING", `--file: ${shown} is neither a file nor a directory`);
       return { path, shown, isDirectory: stats.isDirectory() };
     });
-    const [from, to, platforms] = await Promise.all([
-      addressOf(text, context),
-      targetOf(tag, context),
-      platformsOf(flags),
-    ]);
+    const { from, to, platforms } = await transferOf(text, tag, flags, context);
     const createdMs = epochMs(context.config.env) ?? Date.now();
     const done = await withImages(`appending to ${text}`, flags, context, (tools) =>
       tools.append({ from, to, paths, platforms, createdMs }),

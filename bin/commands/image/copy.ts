@@ -1,14 +1,7 @@
 // tsbuild image copy: an image from one place to another, with its digests.
 
 import { humanSize } from "../../format.ts";
-import {
-  addressOf,
-  IMAGE_FLAGS,
-  platformFlag,
-  platformsOf,
-  targetOf,
-  withImages,
-} from "../../image-command.ts";
+import { IMAGE_FLAGS, platformFlag, transferOf, withImages } from "../../image-command.ts";
 import type { Command } from "../../command.ts";
 
 const INSECURE = "name registries without TLS, or with an untrusted certificate: --insecure-registry HOST";
@@ -48,11 +41,7 @@ export const command: Command = {
   },
   async run(flags, context) {
     const [source = "", destination = ""] = flags.positionals;
-    const [from, to, platforms] = await Promise.all([
-      addressOf(source, context),
-      targetOf(destination, context),
-      platformsOf(flags),
-    ]);
+    const { from, to, platforms } = await transferOf(source, destination, flags, context);
     const done = await withImages(`copying ${source} to ${destination}`, flags, context, (tools) =>
       tools.copy(from, to, { platforms, withReferrers: flags.bool("referrers") }),
     );

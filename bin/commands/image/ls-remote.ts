@@ -12,6 +12,12 @@ export const command: Command = {
     positionals: { min: 1, max: 1 },
     flags: [
       ...IMAGE_FLAGS,
+      {
+        name: "all",
+        short: "a",
+        kind: "bool",
+        help: "Also tags that hold signatures and lists of referrers",
+      },
       { name: "digests", kind: "bool", help: "Show what each tag stands for" },
       { name: "format", kind: "string", help: 'Format output: "table", "json" or a Go template' },
     ],
@@ -22,7 +28,7 @@ export const command: Command = {
     const format = flags.one("format") ?? "";
     const withDigests = flags.bool("digests") || /Digest|MediaType|Size|^json$/.test(format);
     const tags = await withImages(`listing ${text}`, flags, context, (tools) =>
-      tools.tags(repository, { withDigests }),
+      tools.tags(repository, { withDigests, withAttached: flags.bool("all") }),
     );
     if (tags === null) return 1;
     const rows = tags.map(({ tag, descriptor }) => ({

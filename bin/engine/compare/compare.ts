@@ -8,6 +8,7 @@ import { alignLayers } from "./align.ts";
 import type { CauseClass } from "./classes.ts";
 import { causeOfCommand } from "./supposed.ts";
 import { datedFiles } from "./dated.ts";
+import { isBusyboxTar } from "./busybox.ts";
 import { compareConfigs } from "./config.ts";
 import type { Platform } from "../../../solver/graph/op.ts";
 import type {
@@ -147,7 +148,13 @@ async function compareImages(
             },
           ]
         : found.causes;
-    layers.push({ ...at, files: found.files, more: found.more, causes });
+    // Up to the layer itself: a step may install what it runs.
+    const isBusybox =
+      /\btar\s/.test(command) &&
+      pair.b !== null &&
+      (await isBusyboxTar(b.layers.slice(0, pair.b + 1), options));
+    const tar = isBusybox ? ({ tar: "busybox" } as const) : {};
+    layers.push({ ...at, ...tar, files: found.files, more: found.more, causes });
   }
   const differing = new Set(layers.flatMap(({ files }) => files.map(({ path }) => path)));
   const dated = (await datedFiles(b.layers, stepsB, request.days ?? [], options)).filter(

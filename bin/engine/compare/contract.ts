@@ -155,6 +155,8 @@ export interface LayerDifference {
   readonly more: number;
   /** What holds for the layer as a whole. */
   readonly causes: readonly Cause[];
+  /** Whose tar the step ran, where that takes other flags than GNU's. */
+  readonly tar?: "busybox";
 }
 
 /** A file with the day on which it was made. */

@@ -15,6 +15,8 @@ export interface Finding {
   /** Paths, and the detail of the first of them. */
   readonly files: readonly string[];
   readonly detail: string;
+  /** As of the layer. */
+  readonly tar?: "busybox";
 }
 
 /** All causes that steps brought in, not those that follow from earlier ones; at last what the image config says differently. */
@@ -22,8 +24,12 @@ export function findingsOf({ layers, config }: Pick<Comparison, "layers" | "conf
   return [...layers.flatMap(findingsIn), ...configFindings(config)];
 }
 
+/** Fields of the config that say when something was made. */
+export function isTimeField(field: string): boolean {
+  return /^(?:created|history\[\d+\]\.created)$/.test(field);
+}
+
 function configFindings(config: Comparison["config"]): readonly Finding[] {
-  const isTime = (field: string): boolean => /^(?:created|history\[\d+\]\.created)$/.test(field);
   const named = (name: CauseClass, fields: Comparison["config"]): readonly Finding[] => {
     const [first] = fields;
     if (first === undefined) return [];
@@ -34,11 +40,11 @@ function configFindings(config: Comparison["config"]): readonly Finding[] {
   return [
     ...named(
       "file-times",
-      config.filter(({ field }) => isTime(field)),
+      config.filter(({ field }) => isTimeField(field)),
     ),
     ...named(
       "unknown",
-      config.filter(({ field }) => !isTime(field)),
+      config.filter(({ field }) => !isTimeField(field)),
     ),
   ];
 }
@@ -61,6 +67,7 @@ function findingsIn(layer: LayerDifference): readonly Finding[] {
     layer: layer.b ?? layer.a,
     files,
     detail,
+    ...(layer.tar === undefined ? {} : { tar: layer.tar }),
   }));
 }
 

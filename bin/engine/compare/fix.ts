@@ -15,6 +15,8 @@ export interface Fixes {
   readonly fixed: readonly Finding[];
   /** Those it is not for. */
   readonly left: readonly Finding[];
+  /** Of these: why a change that others get is not made, and what to do; one sentence each. */
+  readonly remarks: readonly string[];
 }
 
 /** What is done to one instruction. */
@@ -41,19 +43,31 @@ export async function proposeFixes(source: SourceFile, findings: readonly Findin
   }
   const edits: Edit[] = [];
   const fixed: Finding[] = [];
+  /** Of the stage: what is declared there is not declared again. */
+  let declared = new Set<string>();
   for (const instruction of instructions) {
+    if (instruction.kind === "from") declared = new Set();
+    if (instruction.kind === "arg")
+      for (const { key, value } of instruction.args)
+        declared.add(value === null ? `ARG ${key}` : `ARG ${key}=${value}`).add(`ARG ${key}`);
     const own = byLine.get(instruction.at.start.line) ?? [];
     if (own.length === 0 || !isChangeable(instruction)) continue;
     const [start, end] = [instruction.at.start.line - 1, instruction.at.end.line];
-    const edit = editOf(lines.slice(start, end), own, fixed);
+    const edit = editOf(lines.slice(start, end), own, { fixed, declared });
     if (edit !== null) edits.push({ start, end, lines: edit });
   }
-  return {
-    patch: unifiedDiff(source.name, lines, edits),
-    fixed,
-    left: findings.filter((finding) => !fixed.includes(finding)),
-  };
+  const left = findings.filter((finding) => !fixed.includes(finding));
+  const onBusybox = left.filter((one) => one.tar === "busybox" && ARCHIVED.has(one.class));
+  const remarks = onBusybox.map(
+    ({ step }) =>
+      `${source.name}:${step?.place?.line}: the tar of this step is busybox's, which has no --sort and no --mtime: ` +
+      "install GNU tar, or use 'find … | LC_ALL=C sort | tar -cf FILE -T -' after touch",
+  );
+  return { patch: unifiedDiff(source.name, lines, edits), fixed, left, remarks: [...new Set(remarks)] };
 }
+
+/** Classes whose remedy may be flags of tar. */
+const ARCHIVED: ReadonlySet<CauseClass> = new Set(["file-times", "member-order"]);
 
 function isChangeable(instruction: Instruction): boolean {
   return (
@@ -61,11 +75,11 @@ function isChangeable(instruction: Instruction): boolean {
   );
 }
 
-/** The instruction's new lines; null: nothing can be done. Adds what it is for to `fixed`. */
+/** The instruction's new lines; null: nothing can be done. Adds what it is for to `fixed`, and what it declares to `declared`. */
 function editOf(
   lines: readonly string[],
   findings: readonly Finding[],
-  fixed: Finding[],
+  { fixed, declared }: { readonly fixed: Finding[]; readonly declared: Set<string> },
 ): readonly string[] | null {
   const before = new Set<string>();
   const remove = new Set<string>();
@@ -83,7 +97,8 @@ function editOf(
     const command = `&& rm -rf ${[...remove].join(" ")}`;
     text = lines.length === 1 ? `${text.trimEnd()} ${command}` : `${text.trimEnd()} \\\n    ${command}`;
   }
-  const changed = [...before, ...text.split("\n")];
+  const changed = [...[...before].filter((line) => !declared.has(line)), ...text.split("\n")];
+  for (const line of before) declared.add(line);
   return changed.join("\n") === lines.join("\n") ? null : changed;
 }
 
@@ -107,7 +122,8 @@ function replaced(
 const TAR_FLAGS = "--sort=name --mtime=@${SOURCE_DATE_EPOCH:-0} --owner=0 --group=0 --numeric-owner";
 
 /** Creating archives: "tar cf", "tar -czf". */
-const sortedTar: Fixer = (text) => {
+const sortedTar: Fixer = (text, { tar }) => {
+  if (tar === "busybox") return null;
   if (text.includes(TAR_FLAGS)) return { text }; // for another cause of the same step
   if (text.includes("--sort=name")) return null;
   const remedy = replaced(text, String.raw`tar\s+-?([a-zA-Z]*c[a-zA-Z]*)\b`, (match, flags = "") =>
@@ -149,13 +165,13 @@ const FIXERS: Readonly<Partial<Record<CauseClass, Fixer>>> = {
       String.raw`ar\s+(-?)([a-zA-Z]*[rq][a-zA-Z]*)\b`,
       (_, dash, letters) => `ar ${dash}${letters}${letters.includes("D") ? "" : "D"}`,
     ) ?? (/\bmake\b/.test(text) ? { before: ["ARG ARFLAGS=rvD"] } : null),
-  "file-times": (text, { detail }) => (/in the tar\b/.test(detail) ? sortedTar(text, NONE) : null),
-  "member-order": (text) =>
+  "file-times": (text, finding) => (/in the tar\b/.test(finding.detail) ? sortedTar(text, finding) : null),
+  "member-order": (text, finding) =>
     replaced(text, String.raw`ls\s+-([a-zA-Z]*[Uf][a-zA-Z]*)\b`, (_, flags) => {
       const kept = flags.replace(/[Uf]/g, "");
       return kept === "" ? "ls" : `ls -${kept}`;
     }) ??
-    sortedTar(text, NONE) ??
+    sortedTar(text, finding) ??
     replaced(
       text,
       String.raw`find\s(?![^|;&>)\n]*(?:-exec|-delete|-print0|sort))[^|;&>)\n]*[^|;&>)\s\\]`,
@@ -185,15 +201,4 @@ const FIXERS: Readonly<Partial<Record<CauseClass, Fixer>>> = {
     ),
   "elf-build-id": (text) =>
     /\bmake\b|\b(?:gcc|cc|clang|ld)\b/.test(text) ? { before: ["ARG LDFLAGS=-Wl,--build-id=none"] } : null,
-};
-
-/** For fixers that look at the text alone. */
-const NONE: Finding = {
-  class: "unknown",
-  title: "",
-  proposal: "",
-  step: null,
-  layer: null,
-  files: [],
-  detail: "",
 };

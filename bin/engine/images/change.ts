@@ -1,10 +1,8 @@
 // Changes images without building: another layer on top, annotations. What is not changed keeps its bytes; a changed manifest has
 // another digest, and the index another entry.
 
-import { closeSync, createReadStream } from "node:fs";
-import { isArchive, tarChecker } from "../../../cache/layers/archive.ts";
-import { openGiven } from "../../../cache/outside.ts";
-import { compressionOf, copyPlain } from "../archives.ts";
+import { createReadStream } from "node:fs";
+import { compressionOf } from "../archives.ts";
 import { MEDIA_TYPES, parseDocument } from "../../../cache/registry/documents.ts";
 import { type Annotation, annotationsFor } from "../../../exporters/annotations.ts";
 import { isAttestation } from "../../../exporters/exporter.ts";
@@ -17,6 +15,7 @@ import type { Descriptor } from "../../../solver/graph/request.ts";
 import type { AppendRequest, GraphImage, GraphNode, ImageAddress } from "./contract.ts";
 import { choose } from "./copy.ts";
 import { copyGraph, noCounts } from "./send.ts";
+import { checkLayerTar } from "./layer-tar.ts";
 import { imageNodes, readGraph, readImageNode } from "./graph.ts";
 import { type ImageDeps, type ImageSource, openSource } from "./source.ts";
 import { openTarget } from "./target.ts";
@@ -134,7 +133,7 @@ async function layerOf(
     const outcome = await keeper().run({ kind: "pack", dir: path, out: ingest.path, ...form }, { signal });
     return await keep(outcome, ingest);
   }
-  await checkTar(path, shown, signal);
+  await checkLayerTar(path, shown, signal);
   const compression = await compressionOf(path);
   if (compression === "gzip" || compression === "zstd") {
     for await (const chunk of createReadStream(path, { signal })) ingest.write(chunk as Buffer);
@@ -149,19 +148,6 @@ async function layerOf(
     { signal },
   );
   return await keep(outcome, ingest);
-}
-
-/** Throws ARCHIVE_INVALID for what is no tar, or a damaged one. */
-async function checkTar(path: string, shown: string, signal: AbortSignal): Promise<void> {
-  const fd = openGiven(path);
-  try {
-    if (!(await isArchive(fd))) throw new BuildError("ARCHIVE_INVALID", `--file: ${shown} is not a tar`);
-  } finally {
-    closeSync(fd);
-  }
-  const checker = tarChecker();
-  await copyPlain(path, signal, (chunk) => checker.push(chunk));
-  checker.finish();
 }
 
 function withLayers(

@@ -92,6 +92,12 @@ export interface AppendRequest {
   readonly createdMs: number;
 }
 
+export interface ListingOptions {
+  readonly withDigests: boolean;
+  /** Also tags for what is said about images: signatures, lists of referrers. */
+  readonly withAttached: boolean;
+}
+
 /** A tag of a repository and what it stands for; null: it was not asked, or is gone. */
 export interface RemoteTag {
   readonly tag: string;
@@ -161,7 +167,7 @@ export interface ImageTools {
     to: ImageAddress,
   ): Promise<{ readonly descriptor: Descriptor; readonly dropped: number }>;
   /** Tags of a repository. */
-  tags(repository: Reference, options: { readonly withDigests: boolean }): Promise<readonly RemoteTag[]>;
+  tags(repository: Reference, options: ListingOptions): Promise<readonly RemoteTag[]>;
   /** Removes a tag, or a manifest with all its tags. Returns what was removed. */
   removeRemote(reference: Reference, options: { readonly withOtherTags: boolean }): Promise<string>;
   /** Descriptor of what an address stands for; of a registry without reading more than that. */

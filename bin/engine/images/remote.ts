@@ -1,9 +1,10 @@
 // Tags of repositories: listed, and removed.
 
+import { isAttachedTag } from "../../../cache/registry/layout.ts";
 import { formatReference, formatRepository, type Reference } from "../../../cache/registry/reference.ts";
 import { BuildError } from "../../../solver/graph/error.ts";
 import type { Registry } from "../../../cache/registry/contract.ts";
-import type { RemoteTag } from "./contract.ts";
+import type { ListingOptions, RemoteTag } from "./contract.ts";
 import { inParallel } from "./graph.ts";
 import type { ImageDeps } from "./source.ts";
 
@@ -11,20 +12,25 @@ const ASKED_AT_ONCE = 8;
 /** Tags that are looked at before a manifest is removed for one of them. */
 const NEIGHBOURS_MAX = 2000;
 
-/** All tags of a repository; with digests each is asked for. Throws REGISTRY_*. */
+/** Tags of a repository, sorted as texts with numbers; with digests each is asked for. `withAttached`: also tags that are no names of images, but hold what is
+ *  said about one. Throws REGISTRY_*. */
 export async function remoteTags(
   repository: Reference,
-  { withDigests }: { readonly withDigests: boolean },
+  { withDigests, withAttached }: ListingOptions,
   { parts, options }: ImageDeps,
 ): Promise<readonly RemoteTag[]> {
   const registry = await parts.registry(options.session);
-  const tags = await registry.tags(repository, options);
+  const all = await registry.tags(repository, options);
+  const tags = all.filter((tag) => withAttached || !isAttachedTag(tag)).toSorted(inOrder);
   if (!withDigests) return tags.map((tag) => ({ tag, descriptor: null }));
   return await inParallel(tags, ASKED_AT_ONCE, options.signal, async (tag, signal) => ({
     tag,
     descriptor: await resolved(registry, { ...repository, tag, digest: null }, signal),
   }));
 }
+
+// Like versions: 1.9 before 1.10. One collator, in a fixed language, so that the order is the same everywhere.
+const inOrder = new Intl.Collator("en", { numeric: true }).compare;
 
 /** null: it was removed meanwhile, or lists of the registry name what it does not have. */
 async function resolved(

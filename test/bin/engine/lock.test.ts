@@ -3,17 +3,11 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { keyOf, type Lock } from "../../../bin/engine/lock.ts";
-import { renderChange, lockChanges, withoutEntries } from "../../../bin/engine/lock-changes.ts";
+import { renderChange, lockChanges, updatedLock, withoutEntries } from "../../../bin/engine/lock-changes.ts";
 import { formatLock, parseLock } from "../../../bin/engine/lock-document.ts";
-import { type JsonNode, readJson } from "../../../bin/engine/strict-json.ts";
+import { type JsonNode, plainValue, readJson } from "../../../bin/engine/strict-json.ts";
 import { digestOf } from "../../../solver/graph/digest.ts";
 import type { Attrs } from "../../../solver/graph/op.ts";
-
-function plain({ value }: JsonNode): unknown {
-  if (value instanceof Map)
-    return Object.fromEntries([...value].map(([name, one]) => [name, plain(one as JsonNode)]));
-  return Array.isArray(value) ? value.map(plain) : value;
-}
 
 const digest = fc.string().map(digestOf);
 const name = fc.stringMatching(/^[a-z0-9]{1,8}$/);
@@ -49,6 +43,35 @@ const lock: fc.Arbitrary<Lock> = fc.record({
 });
 
 describe("a lock", () => {
+  it("that is updated keeps what others have added since it was read", () => {
+    const of = (name: string, word: string, ...platforms: string[]) =>
+      [
+        `registry.test/${name}:1`,
+        {
+          digest: digestOf(word),
+          platforms: new Map(platforms.map((one) => [one, digestOf(word + one)])),
+          isLocal: false,
+        },
+      ] as const;
+    const lockOf = (...images: ReturnType<typeof of>[]): Lock => ({
+      images: new Map(images),
+      ...{ urls: new Map(), git: new Map() },
+    });
+    const read = lockOf(of("a", "old", "linux/amd64"), of("unused", "x"), of("b", "same", "linux/s390x"));
+    const now = lockOf(
+      ...[of("a", "old", "linux/amd64", "linux/arm64"), of("unused", "x"), of("added", "y")],
+      of("b", "same", "linux/arm64", "linux/s390x"),
+    );
+    const used = lockOf(of("a", "new", "linux/amd64"), of("b", "same", "linux/amd64"));
+    const [a, b] = [of("a", "new", "linux/amd64"), of("b", "same", "linux/arm64", "linux/amd64")];
+    const plain = ({ images }: Lock) =>
+      [...images].map(([key, one]) => [key, one.digest, [...one.platforms]]).sort();
+    const after = updatedLock({ read, now, used }, false);
+    assert.deepEqual(plain(after), plain(lockOf(a, b, of("added", "y"))));
+    const kept = updatedLock({ read, now, used }, true);
+    assert.deepEqual([...kept.images.keys()].sort(), [...now.images.keys()].sort());
+  });
+
   it("is read as it was written, and written the same in any order", () => {
     fc.assert(
       fc.property(lock, (one) => {
@@ -85,7 +108,7 @@ describe("a lock", () => {
             assert.match(String(error), /a second time|too deeply nested/, one); // which JSON.parse takes
             continue;
           }
-          assert.deepEqual(JSON.stringify(plain(read)), JSON.stringify(expected), one);
+          assert.deepEqual(JSON.stringify(plainValue(read)), JSON.stringify(expected), one);
         }
       }),
       { numRuns: 500 },

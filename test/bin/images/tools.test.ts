@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync, readFileSync } from "node:fs";
 import { tsbuildOk } from "../../support/cli.ts";
 import { needs } from "../../support/needs.ts";
 import { startRegistry, startServer } from "../../support/registry.ts";
@@ -141,6 +141,28 @@ describe("image tools", () => {
       encoding: "utf8",
     });
     assert.deepEqual(found.trim().split("\n").sort(), ["a", "etc/motd"]);
+    const tar = (name: string, ...args: string[]): string => {
+      execFileSync("tar", ["-cPf", dir.at(name), "-C", more, ...args], { stdio: "ignore" });
+      return dir.at(name);
+    };
+    const damaged = (name: string, change: (bytes: Buffer) => Buffer): string => {
+      writeFileSync(dir.at(name), change(readFileSync(tar("whole.tar", "etc", "etc/motd"))));
+      return dir.at(name);
+    };
+    for (const [file, words] of [
+      [tar("absolute.tar", `${more}/etc`), /absolute\.tar: the member "\/\S+\/etc\/" has an absolute name/],
+      [tar("above.tar", "../more/etc"), /the member "\.\.\/more\/etc\/" has a name with "\.\."/],
+      [damaged("cut.tar", (bytes) => bytes.subarray(0, 1027)), /behind the member "etc\/motd": .*truncated/],
+      [
+        damaged("bad.tar", (bytes) => bytes.fill(7, 600, 640)),
+        /behind the member "etc\/": .*invalid checksum/,
+      ],
+    ] as const) {
+      const stderr = await fails("image", "append", "-f", file, "-t", made, app);
+      assert.match(stderr, words);
+      // Without the block of a step that has said nothing.
+      assert.match(stderr, /^ERROR: /);
+    }
     writeFileSync(dir.at("no.tar"), "not a tar at all".repeat(100));
     assert.match(
       await fails("image", "append", "-f", dir.at("no.tar"), "-t", made, app),
@@ -178,17 +200,19 @@ describe("image tools", () => {
   it("lists tags over pages, and removes them", async () => {
     const { run, app, registry, fails } = fixture;
     const repository = `${registry.host}/tags`;
-    for (const tag of ["1", "2"]) await run("image", "copy", app, `${repository}:${tag}`);
+    for (const tag of ["1", "2", "10"]) await run("image", "copy", app, `${repository}:${tag}`);
     await run("image", "copy", "-p", "linux/arm64", app, `${repository}:arm`);
-    assert.deepEqual((await run("image", "ls-remote", repository)).stdout.split("\n").sort(), [
-      "",
-      "1",
-      "2",
-      "arm",
-    ]);
+    const hex = "0".repeat(64);
+    const attached = [`sha256-${hex}`, `sha256-${hex}.att`, `sha256-${hex}.sig`];
+    for (const tag of attached) await run("image", "copy", app, `${repository}:${tag}`);
+    const plain = ["1", "2", "10", "arm"];
+    const listed = async (...flags: string[]): Promise<string[]> =>
+      (await run("image", "ls-remote", ...flags, repository)).stdout.trim().split("\n");
+    assert.deepEqual(await listed(), plain);
+    assert.deepEqual(await listed("--all"), [...plain, ...attached]);
     assert.match((await run("image", "ls-remote", "--digests", repository)).stdout, /^TAG +DIGEST/);
     // This registry cannot remove tags: 1 and 2 are one manifest.
-    assert.match(await fails("image", "rm-remote", `${repository}:1`), /2 stands for the same manifest/);
+    assert.match(await fails("image", "rm-remote", `${repository}:1`), /2\b.* stands for the same manifest/);
     await run("image", "rm-remote", `${repository}:arm`);
     await run("image", "rm-remote", "--force", `${repository}:1`);
     assert.equal((await run("image", "ls-remote", repository)).stdout, "");

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import {
+  canonicalHost,
   isLoopbackHost,
   familiarReference,
   formatReference,
@@ -10,6 +11,13 @@ import {
 const HEX = "a".repeat(64);
 
 describe("image references", () => {
+  it("have one spelling for rules about a registry", () => {
+    const hub = ["docker.io", "index.docker.io", "Registry-1.docker.io:443", "DOCKER.IO"];
+    assert.deepEqual([...new Set(hub.map(canonicalHost))], ["docker.io"]);
+    const others = ["Reg.Example:443", "reg.example:4430", "*.Example"].map(canonicalHost);
+    assert.deepEqual(others, ["reg.example", "reg.example:4430", "*.example"]);
+  });
+
   const full: readonly (readonly [string, string])[] = [
     ["alpine", "docker.io/library/alpine"],
     ["alpine:3.20", "docker.io/library/alpine:3.20"],

@@ -6,7 +6,7 @@ import type { Document } from "../../../exporters/image.ts";
 import { documentOf } from "../../../exporters/referrers.ts";
 import { DSSE_TYPE, envelopeOf } from "../../../exporters/signature/dsse.ts";
 import { signBytes } from "../../../exporters/signature/keys.ts";
-import { addUnderTag, SIGNATURE } from "../../../exporters/signature/manifest.ts";
+import { addUnderTag, artifactOf, SIGNATURE } from "../../../exporters/signature/manifest.ts";
 import { PAYLOAD_TYPE, payloadOf } from "../../../exporters/signature/payload.ts";
 import type { SignaturePlace } from "../../../exporters/signature/place.ts";
 import { signImage, SIGNATURES, SIGNED_STATEMENTS } from "../../../exporters/signature/sign.ts";
@@ -36,9 +36,11 @@ function openPlace(): SignaturePlace & {
       return bytes;
     },
     referrers: async () => [],
-    async put(documents, manifest, tag) {
-      for (const { bytes, descriptor } of documents) blobs.set(descriptor.digest, bytes);
-      tags.set(tag, manifest);
+    async update(tag, change) {
+      const next = change(tags.get(tag)?.bytes ?? null);
+      if (next === null) return;
+      for (const { bytes, descriptor } of next.blobs) blobs.set(descriptor.digest, bytes);
+      tags.set(tag, next.manifest);
     },
     putReferrer: () => Promise.reject(new Error("none")),
   };
@@ -130,12 +132,28 @@ describe("signatures beside an image", () => {
       message: `${NAME}:${tag}: more than 256 signatures of one image`,
     });
     put({ manifests: [] });
-    await assert.rejects(verifiedSignatures(place, image, checks), {
+    const broken = [`${NAME}:${tag}: it is an index, not a list of signatures`];
+    const none = { verified: [], rejected: broken, broken };
+    assert.deepEqual(await verifiedSignatures(place, image, checks), none);
+    await assert.rejects(addUnderTag(place, image, SIGNATURES, [signed(Buffer.from("x"))]), {
       code: "IMAGE_INVALID",
-      message: `${NAME}:${tag}: it is an index, not a list of signatures`,
+      message: broken[0],
     });
     put({});
-    await assert.rejects(verifiedSignatures(place, image, checks), { code: "IMAGE_INVALID" });
+    assert.equal((await verifiedSignatures(place, image, checks)).broken.length, 1);
+  });
+
+  it("under a broken tag hide none of those that refer to the image", async () => {
+    const place = openPlace();
+    const subject = { mediaType: MANIFEST, digest: image, size: 1 };
+    const { manifest, blobs } = artifactOf(subject, SIGNATURES, [signed(payloadOf(NAME, image, {}))]);
+    for (const { bytes, descriptor } of blobs) place.blobs.set(descriptor.digest, bytes);
+    place.tags.set(manifest.descriptor.digest, manifest);
+    place.tags.set(`sha256-${image.slice(7)}.sig`, documentOf(MANIFEST, Buffer.from("{")));
+    const both = { ...place, referrers: async () => [manifest.descriptor] };
+    const { verified, broken } = await verifiedSignatures(both, image, checks);
+    assert.deepEqual([verified.length, broken.length], [1, 1]);
+    assert.match(broken[0] ?? "", /\.sig: /);
   });
 
   it("keep what others have written beside them, fields that are unknown here included", async () => {

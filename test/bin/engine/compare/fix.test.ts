@@ -3,8 +3,10 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
+import { isBusyboxTar } from "../../../../bin/engine/compare/busybox.ts";
 import { CLASSES, type CauseClass } from "../../../../bin/engine/compare/classes.ts";
 import { proposeFixes } from "../../../../bin/engine/compare/fix.ts";
+import type { MemberType, SideLayer } from "../../../../bin/engine/compare/contract.ts";
 import type { Finding } from "../../../../bin/engine/compare/findings.ts";
 import { needs } from "../../../support/needs.ts";
 import { temporaryDir } from "../../../support/store.ts";
@@ -27,6 +29,68 @@ async function fixed(
 }
 
 describe("patches of Dockerfiles", () => {
+  it("declare an argument once in a stage", async () => {
+    const { text } = await fixed(
+      "FROM a\nRUN date > x\nRUN date > y\nFROM b\nARG SOURCE_DATE_EPOCH=1\nRUN date > z\n",
+      ...[2, 3, 6].map((line) => finding(line, "date-text")),
+    );
+    const date = "RUN date -u -d @${SOURCE_DATE_EPOCH:-0} >";
+    const first = `FROM a\nARG SOURCE_DATE_EPOCH\n${date} x\n${date} y\n`;
+    assert.equal(text, `${first}FROM b\nARG SOURCE_DATE_EPOCH=1\n${date} z\n`);
+  });
+
+  it("have no flags of GNU tar where tar is busybox's, and say so", async () => {
+    const text = "FROM alpine\nRUN tar cf x.tar d\nRUN tar cf y.tar $(find d)\n";
+    const findings = [finding(2, "member-order"), finding(3, "member-order"), finding(2, "file-times")].map(
+      (one) => ({ ...one, tar: "busybox" as const, detail: "times in the tar" }),
+    );
+    const { patch, remarks } = await proposeFixes({ name: "Dockerfile", text, target: null }, findings);
+    assert.deepEqual(patch.match(/^[-+](?![-+]).*$/gm), [
+      "-RUN tar cf y.tar $(find d)",
+      "+RUN tar cf y.tar $(find d | LC_ALL=C sort)",
+    ]);
+    assert.equal(remarks.length, 1);
+    assert.match(remarks[0] ?? "", /^Dockerfile:2: the tar of this step is busybox's, .*install GNU tar/);
+  });
+
+  const treeOf = (
+    ...links: readonly (readonly [name: string, type: MemberType, link: string])[]
+  ): SideLayer => ({
+    ...{ diffId: "", digest: null },
+    async open() {
+      const plain = {
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        mtimeNs: 0n,
+        device: "",
+        xattrs: new Map(),
+        content: null,
+      };
+      const members = new Map(links.map(([name, type, link]) => [name, { ...plain, type, link }]));
+      return { members, [Symbol.dispose]() {} };
+    },
+  });
+  for (const [what, isOne, ...layers] of [
+    ["a link of Alpine", true, treeOf(["bin/tar", "symlink", "/bin/busybox"])],
+    [
+      "a name of busybox",
+      true,
+      treeOf(["bin/[", "file", ""], ["bin/busybox", "link", "bin/["], ["bin/tar", "link", "bin/["]),
+    ],
+    ["a program of its own", false, treeOf(["bin/tar", "file", ""], ["bin/busybox", "file", ""])],
+    [
+      "one that a later layer brought",
+      false,
+      treeOf(["bin/tar", "symlink", "busybox"]),
+      treeOf(["usr/bin/tar", "file", ""]),
+    ],
+    ["missing", false, treeOf(["bin/sh", "symlink", "busybox"])],
+  ] as const)
+    it(`know whose tar it is: ${what}`, async () => {
+      assert.equal(await isBusyboxTar(layers, { signal: new AbortController().signal }), isOne);
+    });
+
   const cases: readonly (readonly [
     cause: CauseClass,
     before: string,
