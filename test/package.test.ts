@@ -24,8 +24,8 @@ import { tinyProgram } from "./support/tiny-program.ts";
 import { ordinaryUser } from "./support/unprivileged.ts";
 
 /** What installing downloads and takes on disk, besides the packages it depends on. */
-const PACKED_MAX_BYTES = 2_300_000;
-const UNPACKED_MAX_BYTES = 7_100_000;
+const PACKED_MAX_BYTES = 2_400_000;
+const UNPACKED_MAX_BYTES = 7_400_000;
 
 interface Packed {
   readonly filename: string;
