@@ -160,6 +160,6 @@ export function scannerError(error: unknown, { shown }: ScannerImage, steps: rea
   const { code, message, at, vertex, exitCode, left, hint } = error;
   return new BuildError(code, `generating sbom using ${shown}: ${message}`, {
     ...{ at, vertex, exitCode, left, cause: error },
-    hint: hint ?? "its output is shown above; --sbom=true uses the built-in scanner",
+    hint: hint ?? "--sbom=true uses the built-in scanner, which needs no image",
   });
 }
