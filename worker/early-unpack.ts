@@ -49,6 +49,11 @@ export function openEarlyUnpack(max: number = Math.max(2, availableParallelism()
         running--;
         waiting.shift()?.();
       };
+      /** From now on it is too late to begin. */
+      const leave = (): void => {
+        const at = begin === null ? -1 : waiting.indexOf(begin);
+        if (at >= 0) waiting.splice(at, 1);
+      };
       try {
         await fetch((path) => {
           begin = (): void => {
@@ -59,16 +64,15 @@ export function openEarlyUnpack(max: number = Math.max(2, availableParallelism()
           if (running < max) begin();
           else waiting.push(begin);
         });
+        leave();
         resolve();
         return begun === null ? null : { outcome: begun };
       } catch (error) {
+        leave();
         reject(error);
         stop.abort(error);
         await (begun as Promise<unknown> | null)?.catch(() => {});
         throw error;
-      } finally {
-        const at = begin === null ? -1 : waiting.indexOf(begin);
-        if (at >= 0) waiting.splice(at, 1);
       }
     },
   };
