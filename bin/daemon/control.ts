@@ -235,6 +235,8 @@ async function solve(
         )
       : [];
     const { metadata, outputs } = await bridge.export(solved.result, { outputs: more });
+    // Who is told of an image finds it, also from another process, and after this one was killed.
+    await engine.store.records.commit();
     // Without exporters the terms have an output that makes nothing.
     build.exported = exportersOf(request).length === 0 ? outputs.slice(1) : outputs;
     const response = { ...responseOf(metadata), ...solved.result.words.response };
