@@ -157,7 +157,7 @@ export function openLayerSource(deps: LayerSourceDeps): LayerSource {
     if (own !== outcome.diffId)
       store.layers.update(store.layers.idOf(own), {
         diffId: own,
-        verified: [{ ...descriptor, annotations: {} }],
+        verified: [{ mediaType: descriptor.mediaType, digest: descriptor.digest, size: descriptor.size }],
         description: recordOf(id).description,
       });
     store.layers.update(id, { blobs: { ...recordOf(id).blobs, [key]: descriptor } });

@@ -196,6 +196,8 @@ export function openCutter({ form, member, rest, unlistable }: CutterOptions): C
     finish() {
       try {
         if (isListed) reader.finish();
+        // Readers of tar-split want the padding of the last file to be whole.
+        if (!reader.ended) giveUp("it has no end");
       } catch (error) {
         if (!(error instanceof BuildError)) throw error;
         giveUp(error.message);

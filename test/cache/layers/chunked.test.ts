@@ -136,6 +136,7 @@ for kind, form in (("gnu", tarfile.GNU_FORMAT), ("pax", tarfile.PAX_FORMAT), ("u
       [global, /headers for all members/, FORMS],
       [makeTar([{ name: "stargz.index.json", content: "{}" }]), /named stargz.index.json/, ["estargz"]],
       [noise(3000, 1), /not valid/, FORMS],
+      [makeTar([{ name: "a", content: "x" }]).subarray(0, 600), /it has no end/, FORMS],
       [makeTar([{ name: "a", content: noise(600, 1) }]).subarray(0, 700), /truncated/, FORMS],
     ];
     for (const [tar, why, forms] of cases) {
