@@ -142,6 +142,9 @@ async function inTurns<T>(work: Generator<void, T, undefined>, signal: AbortSign
 /** Hashing less than this is quicker than starting threads (40 ms each); a file counts as 16 KiB more than it holds. */
 const THREADS_MIN_BYTES = 48 * 1024 * 1024;
 const FILE_COST_BYTES = 16 * 1024;
+/** Less is hashed, and a digest made of fewer entries, before another process could have been started. */
+const NEW_MIN_BYTES = 8 * 1024 * 1024;
+const NEW_MIN_ENTRIES = 5000;
 
 /** Like selectDigest for a live directory at `root`; much unknown content is hashed on threads. Paths given to
  *  `onHashed` are byte strings relative to the root. */
@@ -154,6 +157,8 @@ export async function selectDigestLive(
     readonly onHashed?: (path: string, stat: TreeStat, digest: Digest) => void;
     /** Told the bytes of all files that were picked as soon as they are known, and of those that were read when they were. */
     readonly onBytes?: (picked: number, read: number) => void;
+    /** Called before it is read, when much is unknown or what was remembered is no longer so. */
+    readonly onNew?: () => void;
     /** Called with the digest, if it was not remembered; `files` lists what it covers. */
     readonly onSelected?: (digest: Digest, files: () => readonly SelectedFile[]) => void;
     /** Of the directory and these selectors; omitted: nothing is remembered. */
@@ -169,6 +174,7 @@ export async function selectDigestLive(
       options.onBytes?.(seen.size, 0);
       return known;
     }
+    options.onNew?.();
   }
   const seen = memory?.start();
   const plan = await inTurns(planSelection(tree, selectors, seen), options.signal);
@@ -176,6 +182,7 @@ export async function selectDigestLive(
   const cost = pending.reduce((sum, { entry }) => sum + entry.stat.size + FILE_COST_BYTES, 0);
   options.signal.throwIfAborted();
   options.onBytes?.(pickedBytes(plan), 0);
+  if (cost >= NEW_MIN_BYTES || (pending.length > 0 && entryCount(plan) >= NEW_MIN_ENTRIES)) options.onNew?.();
   const contents =
     cost < THREADS_MIN_BYTES
       ? readable(() => pending.map(({ entry }) => hashFile(tree.open(entry.path))))
@@ -197,6 +204,13 @@ export async function selectDigestLive(
   options.onSelected?.(digest, () => listPlan(plan));
   if (seen !== undefined) memory?.put(seen, digest);
   return digest;
+}
+
+function entryCount(plan: Plan): number {
+  return plan.reduce(
+    (sum, { matches }) => matches.reduce((all, { entries }) => all + entries.length, sum),
+    0,
+  );
 }
 
 function pickedBytes(plan: Plan): number {

@@ -231,7 +231,8 @@ export async function runJob(
     const question = `${input.vertex} ${input.output} ${JSON.stringify(selectors)}`;
     let answer = digests.get(question);
     if (answer === undefined) {
-      answer = worker.contentDigest(result, selectors, inner, reading?.onBytes);
+      // What is new there is what steps are run for.
+      answer = worker.contentDigest(result, selectors, inner, { onBytes: reading?.onBytes, onNew: warm });
       digests.set(question, answer);
     }
     return answer;

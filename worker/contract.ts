@@ -6,7 +6,7 @@ import type { StepResources, Vertex } from "../solver/graph/definition.ts";
 import type { ExecOp, Platform, SourceOp } from "../solver/graph/op.ts";
 import type { ProcessIo } from "./keeper/contract.ts";
 import type { ExecOutcome, LookAnswer, ProcessJob, Selector, TreeQuestion } from "./keeper/messages.ts";
-import type { BytesRead } from "./sources/local.ts";
+import type { LiveReading } from "./sources/local.ts";
 
 /** What a source currently refers to. */
 export interface Pin {
@@ -40,12 +40,12 @@ export interface Worker extends AsyncDisposable {
     context: CallContext,
     paths?: readonly string[] | null,
   ): Promise<Pin>;
-  /** Digest of what the selectors match in a result: the paths an op actually reads. onBytes: called for live files only. */
+  /** Digest of what the selectors match in a result: the paths an op actually reads. */
   contentDigest(
     result: Result,
     selectors: readonly Selector[],
     context: CallContext,
-    onBytes?: BytesRead,
+    told?: LiveReading,
   ): Promise<Digest>;
   /** A regular file in a result, links followed within it; null: there is none. Throws LIMIT_EXCEEDED for more than maxBytes. */
   readFile(

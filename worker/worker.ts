@@ -394,9 +394,9 @@ export function openWorker(options: WorkerOptions): LocalWorker {
       return await openContainer(op, inputs, deps, { ...context, path, vertex });
     },
     pin: pinSource,
-    async contentDigest(result, selectors, context, onBytes) {
+    async contentDigest(result, selectors, context, told) {
       if (result.kind === "files")
-        return local.digest(result, selectors, { signal: context.signal, onBytes });
+        return local.digest(result, selectors, { signal: context.signal, ...told });
       const vertex = layersDigest(result.layers);
       // Layers are immutable, so the digest of a selection never changes.
       const key = digestOf(JSON.stringify([result.layers, selectors]));

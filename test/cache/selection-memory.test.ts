@@ -23,7 +23,7 @@ import { freshDirectory, never } from "./store-support.ts";
 describe("the memory of selections", () => {
   const dir = freshDirectory();
   const at = (...names: string[]): string => join(dir(), "context", ...names);
-  /** The digest, and whether it was computed. `isOurs` makes young files good enough: there is no waiting for them. */
+  /** The digest, whether it was computed, and whether it was told before that steps are likely. `isOurs` makes young files good enough: there is no waiting for them. */
   const ask = async (
     { records }: ReturnType<typeof openMemoryStore>,
     { question = "", isOurs = true }: { readonly question?: string; readonly isOurs?: boolean } = {},
@@ -32,15 +32,19 @@ describe("the memory of selections", () => {
     const tree = liveTree(at(), () => null, { keepsLists: memory.hasOne });
     const picked: number[] = [];
     let isComputed = false;
+    let isNew = false;
     try {
       const digest = await selectDigestLive(tree, at(), [{ kind: "subtree", path: "/" }], {
         ...{ signal: never(), memory },
         onBytes: (bytes) => picked.push(bytes),
+        onNew: () => {
+          isNew = true;
+        },
         onSelected: () => {
           isComputed = true;
         },
       });
-      return { digest, isComputed, bytes: picked[0] };
+      return { digest, isComputed, isNew, bytes: picked[0] };
     } finally {
       tree.close();
     }
@@ -58,7 +62,7 @@ describe("the memory of selections", () => {
     const store = openMemoryStore();
     const first = await ask(store);
     assert.equal(first.isComputed, true);
-    assert.deepEqual(await ask(store), { ...first, isComputed: false });
+    assert.deepEqual(await ask(store), { ...first, isComputed: false, isNew: false });
     assert.equal((await ask(store, { question: "other rules" })).isComputed, true);
   });
 
@@ -91,10 +95,10 @@ describe("the memory of selections", () => {
       const before = await ask(store);
       change();
       const after = await ask(store);
-      assert.equal(after.isComputed, true);
+      assert.deepEqual([after.isComputed, after.isNew], [true, true]);
       assert.notEqual(after.digest, before.digest);
       assert.equal(after.digest, (await ask(openMemoryStore())).digest);
-      assert.deepEqual(await ask(store), { ...after, isComputed: false });
+      assert.deepEqual(await ask(store), { ...after, isComputed: false, isNew: false });
     });
   }
 
@@ -115,7 +119,7 @@ describe("the memory of selections", () => {
       Uint8Array.from(value, (byte, i) => (i === 20 ? byte ^ 1 : byte)),
     ]) {
       store.records.put(SEEN_SPACE, key, damaged);
-      assert.deepEqual(await ask(store), { digest, isComputed: true, bytes: 2090 });
+      assert.deepEqual(await ask(store), { digest, isComputed: true, isNew: true, bytes: 2090 });
     }
     rmSync(at("1"), { recursive: true });
     rmSync(at("2"), { recursive: true });

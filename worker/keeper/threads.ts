@@ -51,11 +51,13 @@ export function startThread(data: ThreadData): Worker {
 const BACKGROUND_AFTER_MS = 50;
 /** A job waits so long for a thread that is busy before another one is started: most jobs take a few milliseconds, a start 40. */
 const GROW_AFTER_MS = 20;
+/** A job in the background waits longer, since small layers are packed by then. The end of a build waits for it too. */
+const BACKGROUND_GROW_AFTER_MS = 150;
 /** A thread to be ended is asked so often whether it has loaded its code, and ended all the same after half a second. */
 const LOADED_AFTER_MS = 5;
 const LOADED_TRIES = 100;
 
-/** At most `count` threads, and one more for each job that waits for a blob to arrive, started when first needed and kept. Jobs in the background start one only if there is none. */
+/** At most `count` threads, and one more for each job that waits for a blob to arrive, started when first needed and kept. */
 export function openJobThreads(count: number, data: ThreadData): JobThreads {
   const idle: Worker[] = [];
   const queue: Waiting[] = [];
@@ -65,7 +67,7 @@ export function openJobThreads(count: number, data: ThreadData): JobThreads {
   const patient = new Set<number>();
   const ending = new WeakSet<Worker>();
   let started = 0;
-  let growing: NodeJS.Timeout | null = null;
+  const growing = new Set<readonly Waiting[]>();
 
   /** Not while it, or one it has started, loads native code: Node-API ends the whole process then. That takes some 50 ms. */
   const end = (id: number, thread: Worker, triesLeft: number): void => {
@@ -86,12 +88,15 @@ export function openJobThreads(count: number, data: ThreadData): JobThreads {
     const thread = idle.pop();
     if (thread !== undefined) return thread;
     if (started === 0) return start();
-    if (jobs !== queue || started >= count + patient.size) return null;
+    if (started >= count + patient.size) return null;
     if (mayGrow) return start();
-    growing ??= setTimeout(() => {
-      growing = null;
+    if (growing.has(jobs)) return null;
+    growing.add(jobs);
+    const growLater = (): void => {
+      growing.delete(jobs);
       next(true);
-    }, GROW_AFTER_MS);
+    };
+    setTimeout(growLater, jobs === queue ? GROW_AFTER_MS : BACKGROUND_GROW_AFTER_MS);
     return null;
   };
   const next = (mayGrow = false): void => {

@@ -17,8 +17,13 @@ import type { Selector } from "../keeper/messages.ts";
 import type { Store } from "../../cache/contract.ts";
 import { flagIn, listIn, refuse } from "./attributes.ts";
 
-/** Bytes more of live files: picked, and read because it was not known what is in them. */
-export type BytesRead = (picked: number, read: number) => void;
+/** What is told of live files while they are read. */
+export interface LiveReading {
+  /** Bytes more: picked, and read because it was not known what is in them. */
+  readonly onBytes?: ((picked: number, read: number) => void) | undefined;
+  /** Much of it is new, or was changed: steps are likely to run. Called before it is read. */
+  readonly onNew?: (() => void) | undefined;
+}
 
 export interface LocalSource extends AsyncDisposable {
   /** The live result of a `local://name` source; until this is disposed it is where it says. Files elsewhere are brought up to date, which
@@ -29,11 +34,11 @@ export interface LocalSource extends AsyncDisposable {
     context: CallContext,
     paths: readonly string[] | null,
   ): Promise<Extract<Result, { kind: "files" }>>;
-  /** Digest of what the selectors pick; remembers what it hashed. onBytes: see Worker.contentDigest. */
+  /** Digest of what the selectors pick; remembers what it hashed. */
   digest(
     files: Extract<Result, { kind: "files" }>,
     selectors: readonly Selector[],
-    options: { readonly signal: AbortSignal; readonly onBytes?: BytesRead | undefined },
+    options: LiveReading & { readonly signal: AbortSignal },
   ): Promise<Digest>;
 }
 
@@ -137,7 +142,7 @@ export function openLocalSource(store: Store): LocalSource {
         ...(attrs["local.mode"] === "git" ? { gitModes: true } : {}),
       };
     },
-    async digest(files, selectors, { signal, onBytes }) {
+    async digest(files, selectors, { signal, onBytes, onNew }) {
       const { root } = files;
       const cache = cacheOf(root, false); // of a copy it is there
       const [{ readFailure, selectDigestLive }, { liveTree }, { filterTree }, { openSelectionMemory }] =
@@ -166,6 +171,7 @@ export function openLocalSource(store: Store): LocalSource {
           memory,
           // What was received has been counted.
           ...(onBytes === undefined || held.has(root) ? {} : { onBytes }),
+          ...(onNew === undefined ? {} : { onNew }),
           onHashed: (path, stat, digest) => cache.put(path, stat, digest),
           onSelected: (digest, list) => keepSelection(store.records, digest, list),
         });
