@@ -109,10 +109,13 @@ interface Attributes {
 }
 
 /**
- * Reads one --output. A plain PATH is type=local, "-" is a tar on standard output. Paths stay as written. Throws OUTPUT_INVALID,
+ * Reads one --output. `onUnknown` gets attributes that the type does not have, as KEY=VALUE, with the type; null: they are errors. A plain PATH is type=local, "-" is a tar on standard output. Paths stay as written. Throws OUTPUT_INVALID,
  * REFERENCE_INVALID.
  */
-export function parseOutput(text: string, onUnknown: ((attribute: string) => void) | null = null): Output {
+export function parseOutput(
+  text: string,
+  onUnknown: ((attribute: string, type: string) => void) | null = null,
+): Output {
   const fields = splitCsv(text);
   if (fields.length === 1 && fields[0] === text && !text.startsWith("type=")) {
     if (text === "")
@@ -147,7 +150,7 @@ export function parseOutput(text: string, onUnknown: ((attribute: string) => voi
   const attributes = attributesOf(pairs, type);
   const output = outputOf(type, attributes);
   if (onUnknown === null) attributes.done();
-  else for (const [name, value] of pairs) onUnknown(`${name}=${value}`);
+  else for (const [name, value] of pairs) onUnknown(`${printable(name, 60)}=${printable(value, 60)}`, type);
   return output;
 }
 

@@ -8,10 +8,23 @@ import { progressMode } from "../progress.ts";
 import { transfer } from "../transfer.ts";
 import type { Command, CommandContext } from "../command.ts";
 
+const COMPRESSION =
+  "layers have the compression that 'tsbuild build -o type=registry,name=NAME,compression=…' gave them";
+/** Flags of `podman push`. */
+const OF_PODMAN = {
+  "compression-format": COMPRESSION,
+  "compression-level": COMPRESSION,
+  "force-compression": COMPRESSION,
+  "tls-verify": "name registries without TLS, or with an untrusted certificate: --insecure-registry HOST",
+  creds: "use 'tsbuild login'",
+  "sign-by-sigstore-private-key": "use 'tsbuild sign' after the push",
+};
+
 export const command: Command = {
   flags: {
     usage: "[OPTIONS] NAME[:TAG]",
     positionals: { min: 1, max: 1 },
+    elsewhere: OF_PODMAN,
     flags: [
       { name: "platform", kind: "string", help: "Push only the image of this platform" },
       ...REGISTRY_FLAGS,

@@ -6,6 +6,7 @@ import type { Command } from "../../command.ts";
 
 const INSECURE = "name registries without TLS, or with an untrusted certificate: --insecure-registry HOST";
 const ALL = "all platforms are copied unless --platform is given";
+const COMPRESSION = "blobs are copied as they are; 'tsbuild build -o type=registry,compression=…' chooses";
 /** Flags of `skopeo copy`. */
 const OF_SKOPEO = {
   a: ALL,
@@ -15,6 +16,10 @@ const OF_SKOPEO = {
   "dest-tls-verify": INSECURE,
   "tls-verify": INSECURE,
   "preserve-digests": "leave it out: digests are kept always",
+  "dest-compress": COMPRESSION,
+  "dest-compress-format": COMPRESSION,
+  "dest-compress-level": COMPRESSION,
+  "dest-decompress": COMPRESSION,
   digestfile: "the digest is printed to standard output: redirect it",
   format: "leave it out: manifests are copied as they are",
   "src-creds": "use 'tsbuild login'",
