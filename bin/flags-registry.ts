@@ -27,6 +27,13 @@ export const REGISTRY_FLAGS: readonly FlagSpec[] = [
   },
 ];
 
+/** Flags of podman, buildah and skopeo about registries, and what there is in place of them. */
+export const REGISTRY_FLAGS_OF_PODMAN = {
+  "tls-verify": "name registries without TLS, or with an untrusted certificate: --insecure-registry HOST",
+  creds: "use 'tsbuild login'",
+  authfile: "set REGISTRY_AUTH_FILE, or use 'tsbuild login'",
+};
+
 /** Flags that a command does not have are as good as not given. Throws USAGE. */
 export function registryFlags(flags: ParsedFlags): NonNullable<ConfigFlags["registries"]> {
   return {

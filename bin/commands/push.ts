@@ -2,7 +2,7 @@
 
 import { BuildError } from "../../solver/graph/error.ts";
 import { progressFlag } from "../flags-common.ts";
-import { REGISTRY_FLAGS } from "../flags-registry.ts";
+import { REGISTRY_FLAGS, REGISTRY_FLAGS_OF_PODMAN } from "../flags-registry.ts";
 import { withStore } from "../local-store.ts";
 import { progressMode } from "../progress.ts";
 import { transfer } from "../transfer.ts";
@@ -15,8 +15,7 @@ const OF_PODMAN = {
   "compression-format": COMPRESSION,
   "compression-level": COMPRESSION,
   "force-compression": COMPRESSION,
-  "tls-verify": "name registries without TLS, or with an untrusted certificate: --insecure-registry HOST",
-  creds: "use 'tsbuild login'",
+  ...REGISTRY_FLAGS_OF_PODMAN,
   "sign-by-sigstore-private-key": "use 'tsbuild sign' after the push",
 };
 

@@ -96,6 +96,9 @@ describe("a mistake on the command line", () => {
   it("of a command for another is told where that is", async () => {
     for (const [args, hint] of [
       [["verify", "--key", "cosign.pub", "app"], "signatures are verified by 'tsbuild verify-signature'"],
+      [["build", "--compression=zstd", "app"], "use -o type=registry,name=NAME,compression=… "],
+      [["build", "--sbom-scanner-image=x", "app"], "use --sbom=true or --sbom=generator=IMAGE "],
+      [["build", "--tls-verify=false", "app"], "name registries without TLS, "],
       [["push", "--compression-format", "zstd", "app"], "layers have the compression that 'tsbuild build "],
       [["image", "copy", "--dest-compress-format", "zstd", "a", "b"], "blobs are copied as they are; "],
       [["verify", "--fix", "new.patch", "app"], "if it belongs to the flag, write --fix=new.patch"],
