@@ -45,7 +45,8 @@ export function registryFlags(flags: ParsedFlags): NonNullable<ConfigFlags["regi
     }),
     mirrors: flags.all("registry-mirror").map((text) => {
       const [, host = "docker.io", mirror = ""] = /^(?:([^=/]+)=)?(.*)$/.exec(text) ?? [];
-      if (!/^(?:https?:\/\/)?[^/\s]+(?:\/[^\s]*)?$/.test(mirror)) {
+      const address = /^https?:\/\//.test(mirror) ? mirror : `http://${mirror}`;
+      if (!/^https?:\/\/[^/\s?#=]+(?<!:)(?:\/[^\s?#]*)?$/.test(address) || !URL.canParse(address)) {
         throw invalid(
           "--registry-mirror",
           text,

@@ -106,6 +106,13 @@ export function findImage(store: Store, text: string): LocalImage {
   });
 }
 
+/** Of an image that is not here for a platform; `shown` is what the user wrote, `there` what it is here for. */
+export function platformAbsent(shown: string, wanted: string, there: readonly string[]): BuildError {
+  return new BuildError("PLATFORM_UNSUPPORTED", `${shown} is not in the local store for ${wanted}`, {
+    hint: there.length === 0 ? null : `it is there for ${there.join(", ")}`,
+  });
+}
+
 function findRecord(store: Store, text: string): ImageRecord | null {
   let name: string;
   try {

@@ -81,6 +81,14 @@ describe("an image name that no registry answers for", () => {
     }
   });
 
+  it("is said to be here for another platform by what reads it here", async () => {
+    for (const args of [["sbom"], ["history"], ["save", "-o", shop.at("none.tar")]]) {
+      const { code, stderr } = await shop.run([...args, "--platform=linux/arm64", "localhost:1/app:one"]);
+      assert.equal(code, 1);
+      assert.match(stderr, /for linux\/arm64\nhint: it is there for linux\/s390x\n$/, args.join(" "));
+    }
+  });
+
   it("is named by a push and by caches as the user gave it", async () => {
     const { code, stderr } = await shop.run(["push", "localhost:1/tool"]);
     assert.equal(code, 1);
