@@ -116,7 +116,7 @@ export function openCalls(options: RegistryOptions): Calls {
     const lax = insecure || insecureHosts.has(name);
     const address = `https://${apiHost(name)}`;
     if (!URL.canParse(address))
-      throw new BuildError("REGISTRY_UNREACHABLE", `${printable(name, 100)} is no address of a registry`, {
+      throw new BuildError("REGISTRY_UNREACHABLE", `${printable(name, 100)}: not an address of a registry`, {
         hint: "the form is HOST[:PORT], with a port of at most 65535",
       });
     const at = (scheme: "https" | "http"): Endpoint => ({

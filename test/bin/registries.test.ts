@@ -228,7 +228,7 @@ describe("registries as the user's files and flags have them", function () {
     const far = await as({}, ["pull", "up.example:99999/app"]);
     assert.match(
       far.stderr,
-      /ERROR: .*up\.example:99999 is no address of a registry\nhint: the form is HOST\[:PORT\]/,
+      /ERROR: .*up\.example:99999: not an address of a registry\nhint: the form is HOST\[:PORT\]/,
     );
   });
 });
