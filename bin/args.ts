@@ -173,11 +173,13 @@ function checkCount(spec: CommandSpec, count: number, hint: string | null): void
   const bound = count < min ? min : (max ?? min);
   const words = `${bound} argument${bound === 1 ? "" : "s"}`;
   const how =
-    min === max
-      ? `requires ${words}`
-      : count < min
-        ? `requires at least ${words}`
-        : `accepts at most ${words}`;
+    max === 0
+      ? "accepts no arguments" // as docker has it
+      : min === max
+        ? `requires ${words}`
+        : count < min
+          ? `requires at least ${words}`
+          : `accepts at most ${words}`;
   throw usage(spec, `'${calledAs(spec)}' ${how}`, count > min ? hint : null);
 }
 

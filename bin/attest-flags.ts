@@ -27,9 +27,9 @@ export function readAttestFlags(
 ): ReadonlyMap<string, readonly string[] | null> {
   const asked = new Map<string, readonly string[] | null>();
   const shorthands = [shorthand("provenance", provenance), shorthand("sbom", sbom)];
-  for (const text of [...attest, ...shorthands]) {
-    if (text === null) continue;
-    const { type, fields } = readOne(text);
+  for (const one of [...attest.map((text) => ({ text, hint: EXAMPLE })), ...shorthands]) {
+    if (one === null) continue;
+    const { type, fields } = readOne(one);
     if (!asked.has(type)) asked.set(type, fields);
   }
   if (noDefault !== undefined && noDefault !== "") {
@@ -52,21 +52,34 @@ export function attestationTerms(
   );
 }
 
-/** --provenance=VALUE as --attest; null: it says nothing. */
-function shorthand(type: string, value: string | null): string | null {
-  if (value === null || value === "") return null;
-  const isOn = booleanIn(value);
-  return isOn === null ? `type=${type},${value}` : `type=${type},disabled=${!isOn}`;
+/** A value of --attest, and how to write it where it is wrong. */
+interface Asked {
+  readonly text: string;
+  readonly hint: string;
 }
 
-function readOne(text: string): { readonly type: string; readonly fields: readonly string[] | null } {
+/** --provenance=VALUE as --attest; null: it says nothing. */
+function shorthand(type: keyof typeof SHORTHANDS, value: string | null): Asked | null {
+  if (value === null || value === "") return null;
+  const isOn = booleanIn(value);
+  const text = isOn === null ? `type=${type},${value}` : `type=${type},disabled=${!isOn}`;
+  return { text, hint: SHORTHANDS[type] };
+}
+const SHORTHANDS = {
+  provenance: "use --provenance=true, false, mode=min or mode=max",
+  sbom: "use --sbom=true, false or generator=IMAGE",
+};
+
+function readOne({ text, hint }: Asked): {
+  readonly type: string;
+  readonly fields: readonly string[] | null;
+} {
   let type = "";
   let isDisabled = false;
   const fields: string[] = [];
   for (const field of parseCsv(text)) {
     const equals = field.indexOf("=");
-    if (equals < 0)
-      throw new BuildError("USAGE", `invalid value ${printable(field, 100)}`, { hint: EXAMPLE });
+    if (equals < 0) throw new BuildError("USAGE", `invalid value ${printable(field, 100)}`, { hint });
     const value = field.slice(equals + 1);
     switch (field.slice(0, equals).trim().toLowerCase()) {
       case "type":

@@ -1,6 +1,7 @@
 // Attributes of one --cache-from or --cache-to: CSV of key=value as parsed by buildx, consumed one by one.
 
 import { BuildError } from "../solver/graph/error.ts";
+import { nearest } from "../solver/graph/nearest.ts";
 import { parseCsv } from "./flags-values.ts";
 
 export interface Attributes {
@@ -86,7 +87,13 @@ function attributesIn(
       const value = take(name);
       if (value === null || value === "") return null;
       const known = choices.find((choice) => choice === value);
-      if (known === undefined) throw wrong(`${name}=${value} is not one of ${choices.join(", ")}`);
+      if (known === undefined) {
+        const near = nearest(value, choices);
+        throw wrong(
+          `${name}=${value} is not one of ${choices.join(", ")}`,
+          near === null ? null : `did you mean ${near}?`,
+        );
+      }
       return known;
     },
     done() {

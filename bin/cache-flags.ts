@@ -2,6 +2,7 @@
 // docs: https://docs.docker.com/build/cache/backends/
 
 import { resolve } from "node:path";
+import { levelFault } from "../cache/layers/levels.ts";
 import { formatReference, parseReference, withDefaultTag } from "../cache/registry/reference.ts";
 import type { CacheForm } from "../exporters/cache-export.ts";
 import { LAYER_COMPRESSIONS } from "../exporters/output-grammar.ts";
@@ -73,6 +74,9 @@ export function cacheToOf(attributes: Attributes, directory: DirectoryAt, env: E
     ociTypes: attributes.boolean("oci-mediatypes") ?? true,
     imageManifest: attributes.boolean("image-manifest") ?? true,
   };
+  const { compression, compressionLevel } = form;
+  const levelProblem = compressionLevel === null ? null : levelFault(compression, compressionLevel);
+  if (levelProblem !== null) throw attributes.wrong(levelProblem);
   if (form.imageManifest && !form.ociTypes) {
     throw attributes.wrong(
       "oci-mediatypes=false requires image-manifest=false: Docker manifests can only describe images",

@@ -5,7 +5,7 @@ import { progressFlag } from "./flags-common.ts";
 import { BUILDER_TLS_FLAGS } from "./flags-builder.ts";
 import { LIMIT_FLAGS } from "./flags-limits.ts";
 import { RUNTIME_FLAGS } from "./flags-runtime.ts";
-import { REGISTRY_FLAGS } from "./flags-registry.ts";
+import { REGISTRY_FLAGS, REGISTRY_FLAGS_OF_PODMAN } from "./flags-registry.ts";
 
 /** Flags of docker's first builder, which buildx takes, does not list, and does nothing with. `changes`: who gives it
  *  expects another result, and is told. */
@@ -19,9 +19,37 @@ export const FLAGS_WITHOUT_EFFECT: readonly (FlagSpec & { readonly changes: bool
   { name: "squash", kind: "bool", help: "", changes: true },
 ];
 
+const COMPRESSION = "use -o type=registry,name=NAME,compression=… (docs/compression.md)";
+const EPOCH = "use --build-arg SOURCE_DATE_EPOCH=SECONDS, and rewrite-timestamp=true in -o";
+const BIND = "use --build-context NAME=DIR and RUN --mount=type=bind,from=NAME";
+const SBOM = "use --sbom=true or --sbom=generator=IMAGE (docs/sbom.md)";
+/** Flags of podman and buildah, and attributes of outputs that are taken for flags. */
+const OF_OTHERS = {
+  ...REGISTRY_FLAGS_OF_PODMAN,
+  compression: COMPRESSION,
+  "compression-format": COMPRESSION,
+  "compression-level": COMPRESSION,
+  "force-compression": COMPRESSION,
+  attestations: "use -o type=registry,name=NAME,attestations=referrers (docs/attestations.md)",
+  "rewrite-timestamp": "use -o type=registry,name=NAME,rewrite-timestamp=true, or --reproducible",
+  timestamp: EPOCH,
+  "source-date-epoch": EPOCH,
+  format: "images are OCI's; for Docker's media types use oci-mediatypes=false in -o",
+  layers: "leave it out: steps are cached unless --no-cache is given",
+  "sbom-scanner-image": SBOM,
+  "sbom-output": SBOM,
+  "sbom-image-output": SBOM,
+  "sign-by": "use --sign key=FILE (docs/signing.md)",
+  v: BIND,
+  volume: BIND,
+  manifest: "use --platform with all platforms, or 'tsbuild imagetools create' after the builds",
+  "all-platforms": "name them: --platform linux/amd64,linux/arm64",
+};
+
 export const BUILD_FLAGS: CommandFlags = {
   usage: "[OPTIONS] PATH | URL | -",
   positionals: { min: 1, max: 1 },
+  elsewhere: OF_OTHERS,
   flags: [
     ...REGISTRY_FLAGS,
     ...BUILDER_TLS_FLAGS,

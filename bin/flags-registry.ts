@@ -27,6 +27,13 @@ export const REGISTRY_FLAGS: readonly FlagSpec[] = [
   },
 ];
 
+/** Flags of podman, buildah and skopeo about registries, and what there is in place of them. */
+export const REGISTRY_FLAGS_OF_PODMAN = {
+  "tls-verify": "name registries without TLS, or with an untrusted certificate: --insecure-registry HOST",
+  creds: "use 'tsbuild login'",
+  authfile: "set REGISTRY_AUTH_FILE, or use 'tsbuild login'",
+};
+
 /** Flags that a command does not have are as good as not given. Throws USAGE. */
 export function registryFlags(flags: ParsedFlags): NonNullable<ConfigFlags["registries"]> {
   return {
@@ -38,7 +45,8 @@ export function registryFlags(flags: ParsedFlags): NonNullable<ConfigFlags["regi
     }),
     mirrors: flags.all("registry-mirror").map((text) => {
       const [, host = "docker.io", mirror = ""] = /^(?:([^=/]+)=)?(.*)$/.exec(text) ?? [];
-      if (!/^(?:https?:\/\/)?[^/\s]+(?:\/[^\s]*)?$/.test(mirror)) {
+      const address = /^https?:\/\//.test(mirror) ? mirror : `http://${mirror}`;
+      if (!/^https?:\/\/[^/\s?#=]+(?<!:)(?:\/[^\s?#]*)?$/.test(address) || !URL.canParse(address)) {
         throw invalid(
           "--registry-mirror",
           text,

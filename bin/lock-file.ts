@@ -152,7 +152,9 @@ async function addEntries(
   const added = sizeOf(merged) - sizeOf(before);
   const local = [...used.images].filter(([key, { isLocal }]) => isLocal && !before.images.has(key));
   return [
-    `${shown}: ${added === 0 ? "platforms" : added} added`,
+    added === 0 && now === null
+      ? `${shown}: written; the build refers to nothing that can be locked`
+      : `${shown}: ${added === 0 ? "platforms" : added} added`,
     ...local.map(
       ([key]) =>
         `WARNING: ${shown}: ${key} is only in the local image store: nobody else can build with this entry`,

@@ -12,7 +12,7 @@ export function readOutputFlags(
     readonly load: boolean;
     readonly cwd: string;
     /** Told of attributes nobody knows, which do nothing, as in BuildKit. */
-    readonly onUnknown: (attribute: string) => void;
+    readonly onUnknown: (attribute: string, type: string) => void;
   },
 ): Output[] {
   let outputs = texts.map((text) => withAbsolutePath(parseOutput(text, options.onUnknown), options.cwd));

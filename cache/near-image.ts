@@ -2,7 +2,7 @@
 // another platform, is then not mistaken for a network error.
 
 import { BuildError } from "../solver/graph/error.ts";
-import { nearest } from "../solver/graph/nearest.ts";
+import { nearestImage } from "../solver/graph/nearest.ts";
 import { formatPlatform, type Platform } from "../solver/graph/op.ts";
 import { IMAGE_SPACE, isNameless } from "./image-record.ts";
 import { familiarReference, parseReference } from "./registry/reference.ts";
@@ -47,12 +47,9 @@ function whatIsHere(
       hint: `build or pull it for ${platform}, or use --platform ${platforms[0]}`,
     };
   }
-  const names = [...store.records.entries<ImageRecord>(IMAGE_SPACE)].flatMap(({ key }) =>
-    isNameless(key) ? [] : [familiar(key)],
-  );
-  const repository = wanted.replace(/(?::[^:/]+)?(?:@.*)?$/, "");
-  const others = names.filter((one) => one.startsWith(`${repository}:`));
-  const near = others.length > 0 ? others : [nearName(repository, names)].filter((one) => one !== null);
+  const repository = repositoryOf(wanted);
+  const others = namesIn(store).filter((one) => one.startsWith(`${repository}:`));
+  const near = others.length > 0 ? others : [nearName(store, name)].filter((one) => one !== null);
   if (near.length === 0) return null;
   const shown = near.slice(0, NAMES_SHOWN).join(", ");
   const more = near.length > NAMES_SHOWN ? ` and ${near.length - NAMES_SHOWN} more` : "";
@@ -62,11 +59,21 @@ function whatIsHere(
   };
 }
 
-/** The name whose repository is nearest: that both are ":latest" says nothing. */
-function nearName(repository: string, names: readonly string[]): string | null {
-  const byRepository = new Map(names.map((name) => [name.replace(/:[^:/]+$/, ""), name]));
-  const near = nearest(repository, [...byRepository.keys()]);
+/** The local name whose repository is nearest to that of `name` (normalized): that both are ":latest" says nothing. null: none is near. */
+export function nearName(store: Store, name: string): string | null {
+  const byRepository = new Map(namesIn(store).map((one) => [repositoryOf(one), one]));
+  const near = nearestImage(repositoryOf(familiar(name)), [...byRepository.keys()]);
   return near === null ? null : (byRepository.get(near) ?? null);
+}
+
+function namesIn(store: Store): readonly string[] {
+  return [...store.records.entries<ImageRecord>(IMAGE_SPACE)].flatMap(({ key }) =>
+    isNameless(key) ? [] : [familiar(key)],
+  );
+}
+
+function repositoryOf(shown: string): string {
+  return shown.replace(/(?::[^:/]+)?(?:@.*)?$/, "");
 }
 
 const NAMES_SHOWN = 5;

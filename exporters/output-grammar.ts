@@ -1,8 +1,10 @@
 // Parses -o/--output: CSV of key=value as in buildx, with the attributes of BuildKit's exporters.
 // docs: https://docs.docker.com/build/exporters/, BuildKit exptypes/exporters.go
 
+import { levelFault } from "../cache/layers/levels.ts";
 import { formatReference, parseNewName } from "../cache/registry/reference.ts";
 import { BuildError, printable } from "../solver/graph/error.ts";
+import { nearest } from "../solver/graph/nearest.ts";
 import type { ImageConfig } from "../solver/graph/request.ts";
 import { type Annotation, parseAnnotationAttribute } from "./annotations.ts";
 
@@ -107,10 +109,13 @@ interface Attributes {
 }
 
 /**
- * Reads one --output. A plain PATH is type=local, "-" is a tar on standard output. Paths stay as written. Throws OUTPUT_INVALID,
+ * Reads one --output. `onUnknown` gets attributes that the type does not have, as KEY=VALUE, with the type; null: they are errors. A plain PATH is type=local, "-" is a tar on standard output. Paths stay as written. Throws OUTPUT_INVALID,
  * REFERENCE_INVALID.
  */
-export function parseOutput(text: string, onUnknown: ((attribute: string) => void) | null = null): Output {
+export function parseOutput(
+  text: string,
+  onUnknown: ((attribute: string, type: string) => void) | null = null,
+): Output {
   const fields = splitCsv(text);
   if (fields.length === 1 && fields[0] === text && !text.startsWith("type=")) {
     if (text === "")
@@ -145,7 +150,7 @@ export function parseOutput(text: string, onUnknown: ((attribute: string) => voi
   const attributes = attributesOf(pairs, type);
   const output = outputOf(type, attributes);
   if (onUnknown === null) attributes.done();
-  else for (const [name, value] of pairs) onUnknown(`${name}=${value}`);
+  else for (const [name, value] of pairs) onUnknown(`${printable(name, 60)}=${printable(value, 60)}`, type);
   return output;
 }
 
@@ -235,6 +240,8 @@ function imageOptionsOf(attributes: Attributes, defaults: ImageDefaults): ImageO
   const compressionText = attributes.text("compression");
   const compression = compressionOf(compressionText ?? "gzip");
   const level = attributes.integer("compression-level");
+  const levelProblem = level === null ? null : levelFault(compression, level);
+  if (levelProblem !== null) throw invalid(levelProblem, null);
   const annotations = attributes.annotations();
   for (const name of ["buildinfo", "buildinfo-attrs", "unsafe-internal-store-allow-incomplete"]) {
     attributes.boolean(name); // accepted as BuildKit does; they change nothing here
@@ -321,11 +328,12 @@ function epochAttribute(attributes: Attributes): OutputEpoch {
 function compressionOf(text: string): LayerCompression {
   const found = LAYER_COMPRESSIONS.find((one) => one === text);
   if (found !== undefined) return found;
+  const near = nearest(text, LAYER_COMPRESSIONS);
   throw invalid(
     text === "nydus"
       ? "compression type nydus is not supported by tsbuild"
       : `unsupported compression type ${printable(text, 60)}`,
-    `types are ${LAYER_COMPRESSIONS.join(", ")}`,
+    near === null ? `types are ${LAYER_COMPRESSIONS.join(", ")}` : `did you mean ${near}?`,
   );
 }
 

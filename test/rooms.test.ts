@@ -195,6 +195,7 @@ const DOORS: readonly string[] = [
   "cache/layers/archive.ts",
   "cache/layers/export-tree.ts",
   "cache/layers/file-digests.ts",
+  "cache/layers/levels.ts", // what may be asked for
   "cache/layers/listing.ts", // what fsck and the keeper know of a layer's directory
   "cache/layers/implied.ts", // what a stack of layers has to put right
   "cache/layers/ids.ts",

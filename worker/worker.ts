@@ -29,7 +29,13 @@ import { type ExecDeps, runExecOp } from "./ops/exec.ts";
 import type { RestoreMount } from "./ops/exec-mounts.ts";
 import { withFailedAction } from "./ops/file-failed.ts";
 import { readsInput, runsOf } from "./ops/file-runs.ts";
-import { type ImageSource, imageDigest, layersDigest, openImageSource } from "./sources/image.ts";
+import {
+  type ImageSource,
+  imageDigest,
+  layersDigest,
+  openImageSource,
+  type ResolveMode,
+} from "./sources/image.ts";
 import { openLocalSource } from "./sources/local.ts";
 import type { Registry } from "../cache/registry/contract.ts";
 import type { AdmitImage, Container, EarlierLayers, Pin, RunOutcome, Worker } from "./contract.ts";
@@ -53,8 +59,7 @@ export interface WorkerOptions {
   /** Proxies and certificate authorities as variables for git. */
   readonly gitVariables: () => Promise<Readonly<Record<string, string>>>;
   readonly entitlements: ReadonlySet<Entitlement>;
-  /** "pull": image names are resolved by the registry, not by the local image store. */
-  readonly resolveMode: "default" | "pull";
+  readonly resolveMode: ResolveMode;
   /** Asked about each image that is loaded; left out: all of them may be. */
   readonly admitImage?: AdmitImage;
   readonly resolvConf: (network: ExecOp["network"]) => string;

@@ -120,7 +120,7 @@ async function build(
     configuredProxies(config.dockerConfigDir),
     signal,
   );
-  const outputs = await readOutputs(flags, cwd, ignored);
+  const outputs = await readOutputs(flags, cwd, notes);
   await prepareResultFiles(flags, outputs, given.call.name === "build", cwd);
   if (given.network !== "host")
     ignored.push(
@@ -282,7 +282,7 @@ async function writeResults(
 async function readOutputs(
   flags: ParsedFlags,
   cwd: string,
-  ignored: string[],
+  notes: string[],
 ): Promise<BuildRequest["outputs"]> {
   const push = flags.bool("push");
   const load = flags.bool("load");
@@ -293,6 +293,7 @@ async function readOutputs(
     push,
     load,
     cwd,
-    onUnknown: (attribute) => void ignored.push(`${attribute} (output attribute)`),
+    onUnknown: (attribute, type) =>
+      void notes.push(`WARNING: --output: type=${type} has no attribute ${attribute}, ignored`),
   });
 }

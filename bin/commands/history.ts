@@ -1,6 +1,5 @@
 // tsbuild history: the steps of an image, newest first.
 
-import { BuildError } from "../../solver/graph/error.ts";
 import type { HistoryEntry } from "../../solver/graph/request.ts";
 import { goTime, humanDuration, humanSize, renderTable } from "../format.ts";
 import { cleanText } from "../log-text.ts";
@@ -31,7 +30,7 @@ export const command: Command = {
   },
   async run(flags, { config, print }) {
     const [text = ""] = flags.positionals;
-    const { findImage, platformOf } = await import("../engine/local-images.ts");
+    const { findImage, platformAbsent, platformOf } = await import("../engine/local-images.ts");
     const { parsePlatform } = await import("../flags-values.ts");
     const { hostPlatform } = await import("../../solver/graph/platform.ts");
     const { formatPlatform } = await import("../../solver/graph/op.ts");
@@ -42,7 +41,11 @@ export const command: Command = {
       image.manifests.find((candidate) => platformOf(candidate.config) === wanted) ??
       (asked === null ? image.manifests[0] : undefined);
     if (manifest === undefined) {
-      throw new BuildError("PLATFORM_UNSUPPORTED", `${text} is not in the local store for ${wanted}`);
+      throw platformAbsent(
+        text,
+        wanted,
+        image.manifests.map(({ config }) => platformOf(config)),
+      );
     }
 
     const whole = flags.bool("no-trunc");

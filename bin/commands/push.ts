@@ -2,16 +2,28 @@
 
 import { BuildError } from "../../solver/graph/error.ts";
 import { progressFlag } from "../flags-common.ts";
-import { REGISTRY_FLAGS } from "../flags-registry.ts";
+import { REGISTRY_FLAGS, REGISTRY_FLAGS_OF_PODMAN } from "../flags-registry.ts";
 import { withStore } from "../local-store.ts";
 import { progressMode } from "../progress.ts";
 import { transfer } from "../transfer.ts";
 import type { Command, CommandContext } from "../command.ts";
 
+const COMPRESSION =
+  "layers have the compression that 'tsbuild build -o type=registry,name=NAME,compression=…' gave them";
+/** Flags of `podman push`. */
+const OF_PODMAN = {
+  "compression-format": COMPRESSION,
+  "compression-level": COMPRESSION,
+  "force-compression": COMPRESSION,
+  ...REGISTRY_FLAGS_OF_PODMAN,
+  "sign-by-sigstore-private-key": "use 'tsbuild sign' after the push",
+};
+
 export const command: Command = {
   flags: {
     usage: "[OPTIONS] NAME[:TAG]",
     positionals: { min: 1, max: 1 },
+    elsewhere: OF_PODMAN,
     flags: [
       { name: "platform", kind: "string", help: "Push only the image of this platform" },
       ...REGISTRY_FLAGS,

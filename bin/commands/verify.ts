@@ -51,6 +51,17 @@ const CARRIED: ReadonlySet<string> = new Set([
   ],
 ]);
 
+const SIGNATURES = "signatures are verified by 'tsbuild verify-signature'";
+/** Flags of `cosign verify`. */
+const OF_COSIGN = {
+  key: SIGNATURES,
+  "certificate-identity": SIGNATURES,
+  "certificate-identity-regexp": SIGNATURES,
+  "certificate-oidc-issuer": SIGNATURES,
+  "certificate-oidc-issuer-regexp": SIGNATURES,
+  "insecure-ignore-tlog": SIGNATURES,
+};
+
 export const command: Command = {
   flags: {
     usage: "[OPTIONS] PATH | URL | IMAGE [PATH | URL]",
@@ -58,6 +69,7 @@ export const command: Command = {
     elsewhere: {
       t: "leave it out: neither image is kept",
       tag: "leave it out: neither image is kept",
+      ...OF_COSIGN,
     },
     usageExitCode: 2,
     flags: [
@@ -189,9 +201,10 @@ async function verify(flags: ParsedFlags, context: CommandContext): Promise<Veri
   } catch (error) {
     display.finish();
     if (signal.aborted || (error instanceof BuildError && error.code === "USAGE")) throw error;
+    const failed = withPathHint(error, flags.positionals);
     const { renderFailure } = await import("../excerpt.ts");
     context.complain(
-      renderFailure(error, {
+      renderFailure(failed, {
         sources,
         state: display.state,
         colours: null,
@@ -203,14 +216,24 @@ async function verify(flags: ParsedFlags, context: CommandContext): Promise<Veri
   }
 }
 
+/** What was meant as a path may be no directory: it has been looked for as an image, which says nothing of directories. */
+function withPathHint(error: unknown, [first = "", second]: readonly string[]): unknown {
+  const isUnfound = error instanceof BuildError && /^(?:REGISTRY|IMAGE)_/.test(error.code);
+  if (!isUnfound || second !== undefined || !/^[\w./-]+$/.test(first)) return error;
+  const hint = `there is no directory ${first} here, so it was taken for an image; ${error.hint ?? "check its name"}`;
+  return new BuildError(error.code, error.message, { cause: error, hint });
+}
+
 /** "--lock FILE PATH": FILE would be taken for an image, and looked for in a registry. Throws USAGE. */
 function checkValues(flags: ParsedFlags, cwd: string): void {
   const [file = "", path = null] = flags.positionals;
   const flag = ["lock", "locked", "fix"].find((name) => flags.all(name).includes(""));
   if (flag === undefined || path === null) return;
-  if (statSync(resolve(cwd, file), { throwIfNoEntry: false })?.isFile() !== true || file.startsWith("."))
-    return;
-  throw new BuildError("USAGE", `${file} is a file and no image`, {
+  const isThere = statSync(resolve(cwd, file), { throwIfNoEntry: false })?.isFile() === true;
+  // A patch is only to be written.
+  const isPatch = flag === "fix" && /\.(?:patch|diff)$/.test(file);
+  if ((!isThere && !isPatch) || file.startsWith(".")) return;
+  throw new BuildError("USAGE", `${file} is ${isThere ? "a file and no" : "no"} image`, {
     hint: `if it belongs to the flag, write --${flag}=${file}`,
     exitCode: 2,
   });

@@ -3,6 +3,7 @@
 import type { AttestationTerms } from "../../exporters/attestation/grammar.ts";
 import type { Attestation } from "../../exporters/contract.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
+import { printable } from "../../solver/graph/error.ts";
 import type { CallContext } from "../../solver/graph/request.ts";
 import type { Bridge, RefImage } from "./bridge-contract.ts";
 import type { Scanning } from "./export-request.ts";
@@ -25,7 +26,7 @@ export interface Attested {
 
 export function openAttested(
   terms: AttestationTerms | null,
-  { resolveSource, look }: Pick<Bridge, "resolveSource" | "look">,
+  { resolveSource, look, emit }: Pick<Bridge, "resolveSource" | "look"> & Pick<CallContext, "emit">,
 ): Attested {
   let scanner: Promise<ScannerImage> | null = null;
   const scannerOf = async (resolveMode: string): Promise<ScannerImage | null> => {
@@ -47,7 +48,14 @@ export function openAttested(
       const isOfFrontend = ({ predicateType }: Attestation): boolean => predicateType === SPDX_PREDICATE;
       if (images.some(({ attestations }) => attestations.some(isOfFrontend))) return null;
       const found = await scannerOf("");
-      return found === null ? { kind: "built-in" } : { kind: "image", scanner: found };
+      if (found !== null) return { kind: "image", scanner: found };
+      const idle = Object.keys(terms.sbom.params).filter((name) => name !== "");
+      if (idle.length > 0) {
+        const shown = idle.map((name) => JSON.stringify(printable(name, 60))).join(", ");
+        const message = `--sbom: the built-in scanner has no attribute ${shown}, ignored; a scanner in an image is given by generator=IMAGE`;
+        emit({ kind: "warning", message, rule: "", detail: "", url: "", at: [] });
+      }
+      return { kind: "built-in" };
     },
     async byFrontend({ ref, attestations = [] }, build, context) {
       if (attestations.length === 0) return [];

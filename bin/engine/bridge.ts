@@ -278,7 +278,7 @@ export function openBridge(parts: EngineParts, terms: BuildTerms, options: Engin
     return { source, found: await noteFound(source, question) };
   };
 
-  const attested = openAttested(terms.attestations, { resolveSource, look });
+  const attested = openAttested(terms.attestations, { resolveSource, look, emit });
 
   return {
     async dockerfile(asked) {

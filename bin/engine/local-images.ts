@@ -1,6 +1,7 @@
 // The local image store: names in the records, documents in the content store. Needs neither keeper nor network.
 
 import { IMAGE_SPACE, isNameless, namelessKey } from "../../cache/image-record.ts";
+import { nearName } from "../../cache/near-image.ts";
 import {
   familiarReference,
   formatReference,
@@ -10,7 +11,6 @@ import {
 } from "../../cache/registry/reference.ts";
 import { type Digest, isDigest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
-import { nearest } from "../../solver/graph/nearest.ts";
 import { formatPlatform } from "../../solver/graph/op.ts";
 import { isBaseLayer, type Descriptor, type ImageConfig, type LayerId } from "../../solver/graph/request.ts";
 import type { ImageRecord, Store } from "../../cache/contract.ts";
@@ -97,18 +97,19 @@ export function findImage(store: Store, text: string): LocalImage {
       throw new BuildError("IMAGE_UNKNOWN", `more than one image has an ID that begins with ${text}`);
     if (matches[0] !== undefined) return matches[0];
   }
-  const names = [...store.records.entries<ImageRecord>(IMAGE_SPACE)].flatMap(({ key }) =>
-    isNameless(key) ? [] : [familiarReference(parseReference(key))],
-  );
-  const near = nearest(
-    digits === undefined ? familiarReference(parseReference(normalizeName(text))) : text,
-    names,
-  );
+  const near = digits === undefined ? nearName(store, normalizeName(text)) : null;
   throw new BuildError("IMAGE_UNKNOWN", `No such image: ${text}`, {
     hint:
       near === null
         ? "run 'tsbuild images' to list local images, 'tsbuild pull' to fetch one"
         : `did you mean ${near}?`,
+  });
+}
+
+/** Of an image that is not here for a platform; `shown` is what the user wrote, `there` what it is here for. */
+export function platformAbsent(shown: string, wanted: string, there: readonly string[]): BuildError {
+  return new BuildError("PLATFORM_UNSUPPORTED", `${shown} is not in the local store for ${wanted}`, {
+    hint: there.length === 0 ? null : `it is there for ${there.join(", ")}`,
   });
 }
 

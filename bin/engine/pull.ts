@@ -79,7 +79,7 @@ export function transferWorker(parts: EngineParts, options: EngineTransferOption
     transport: parts.transport,
     gitVariables: parts.gitVariables,
     entitlements: new Set(),
-    resolveMode: "pull",
+    resolveMode: "registry",
     resolvConf: resolvConfOf(parts.config.dns ?? null),
     defaultPlatform: hostPlatform(),
     signal: options.signal,

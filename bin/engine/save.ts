@@ -11,7 +11,6 @@ import {
 } from "../../exporters/exporter.ts";
 import { parseOutput } from "../../exporters/output-grammar.ts";
 import { digestOf } from "../../solver/graph/digest.ts";
-import { BuildError } from "../../solver/graph/error.ts";
 import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
 import type { LocalWorker } from "../../worker/worker.ts";
 import type { EngineTransferOptions, SaveRequest } from "./request.ts";
@@ -29,7 +28,7 @@ import {
   wordsOf,
 } from "./local-outputs.ts";
 import { transferWorker } from "./pull.ts";
-import { findImage, type LocalImage, normalizeName } from "./local-images.ts";
+import { findImage, type LocalImage, normalizeName, platformAbsent } from "./local-images.ts";
 import type { Store } from "../../cache/contract.ts";
 
 /** Throws IMAGE_UNKNOWN, PLATFORM_UNSUPPORTED, OUTPUT_FAILED, and errors of packing. */
@@ -82,7 +81,11 @@ export async function savedOf(
   const images = chosenOf(built, platform);
   if (images.length === 0) {
     const wanted = platform === null ? "any platform" : formatPlatform(platform);
-    throw new BuildError("PLATFORM_UNSUPPORTED", `${text} is not in the local store for ${wanted}`);
+    throw platformAbsent(
+      text,
+      wanted,
+      built.map((image) => formatPlatform(image.platform)),
+    );
   }
   const isWhole = found.isIndex && platform === null;
   const attested = isWhole ? await attestationsOf(found, images, store) : NOT_ATTESTED;

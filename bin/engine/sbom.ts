@@ -6,14 +6,14 @@ import { isNameless } from "../../cache/image-record.ts";
 import { familiarReference, parseReference } from "../../cache/registry/reference.ts";
 import type { Input } from "../../solver/graph/definition.ts";
 import { type Digest, digestOf } from "../../solver/graph/digest.ts";
-import { BuildError, printable } from "../../solver/graph/error.ts";
+import { printable } from "../../solver/graph/error.ts";
 import { asStep } from "../../solver/graph/event.ts";
 import { formatPlatform, type Platform } from "../../solver/graph/op.ts";
 import { hostPlatform } from "../../solver/graph/platform.ts";
 import type { CallContext, ImageConfig, LayerId, Result } from "../../solver/graph/request.ts";
 import type { Keeper } from "../../worker/keeper/keeper.ts";
 import type { LocalWorker } from "../../worker/worker.ts";
-import { findImage } from "./local-images.ts";
+import { findImage, platformAbsent } from "./local-images.ts";
 import { bestOf, builtImages, claimLayers, presentOf } from "./local-outputs.ts";
 import type { EngineParts } from "./parts.ts";
 import { transferWorker } from "./pull.ts";
@@ -76,9 +76,10 @@ export async function scanImage(
   const image =
     bestOf(images, wanted) ?? (platform === null && images.length === 1 ? images[0] : null) ?? null;
   if (image === null)
-    throw new BuildError(
-      "PLATFORM_UNSUPPORTED",
-      `${reference} is not in the local store for ${formatPlatform(wanted)}`,
+    throw platformAbsent(
+      reference,
+      formatPlatform(wanted),
+      images.map((one) => formatPlatform(one.platform)),
     );
   lease.addLayers(image.layers);
   const context: CallContext = { signal: options.signal, session: options.session, emit: options.emit };

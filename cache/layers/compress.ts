@@ -8,11 +8,13 @@ import { availableParallelism } from "node:os";
 import { promisify } from "node:util";
 import { constants, crc32, deflateRaw } from "node:zlib";
 import { BuildError } from "../../solver/graph/error.ts";
+import type { TableForm } from "./chunk-table.ts";
 import { type BlockCodec, COMPRESSORS, compressBlock } from "./compress-block.ts";
 import { GZIP_HEADER } from "./compress-frames.ts";
 import { nativeZstd } from "./compress-native.ts";
 import { openThreads } from "./compress-pool.ts";
 import type { BlockLedger } from "./earlier-blocks.ts";
+import { levelFault, usualLevel } from "./levels.ts";
 
 export interface CompressOptions {
   readonly compression: "gzip" | "zstd" | "uncompressed";
@@ -66,13 +68,11 @@ export function headerBytes(compression: CompressOptions["compression"]): number
 }
 
 /** The level that is used. Throws OUTPUT_INVALID when it does not exist. */
-export function levelOf(compression: "gzip" | "zstd", wanted: number | null): number {
-  return compression === "gzip" ? checkLevel(wanted ?? 6, 0, 9) : checkLevel(wanted ?? 3, 1, 22);
-}
-
-function checkLevel(level: number, min: number, max: number): number {
-  if (Number.isInteger(level) && level >= min && level <= max) return level;
-  throw new BuildError("OUTPUT_INVALID", `compression-level=${level} is not between ${min} and ${max}`);
+export function levelOf(compression: "gzip" | "zstd" | TableForm, wanted: number | null): number {
+  const level = wanted ?? usualLevel(compression) ?? 0;
+  const fault = levelFault(compression, level);
+  if (fault !== null) throw new BuildError("OUTPUT_INVALID", fault);
+  return level;
 }
 
 const deflateRawAsync = promisify<Buffer, object, Buffer>(deflateRaw);

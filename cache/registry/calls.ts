@@ -114,6 +114,11 @@ export function openCalls(options: RegistryOptions): Calls {
     const url = /^(https?):\/\/([^/]+)\/?$/.exec(host);
     const name = url?.[2] ?? host;
     const lax = insecure || insecureHosts.has(name);
+    const address = `https://${apiHost(name)}`;
+    if (!URL.canParse(address))
+      throw new BuildError("REGISTRY_UNREACHABLE", `${printable(name, 100)}: not an address of a registry`, {
+        hint: "the form is HOST[:PORT], with a port of at most 65535",
+      });
     const at = (scheme: "https" | "http"): Endpoint => ({
       host: name,
       origin: new URL(`${scheme}://${apiHost(name)}`).origin,

@@ -166,7 +166,8 @@ const ALL: readonly Capability[] = ["resolve", "pull", "push"];
 
 /** Is the server of the file where the name says anyway? The address may leave out https, and the Hub's is not its name. */
 function isAtHome({ origin, root }: HostEntry, { host }: Repository): boolean {
-  return root === "/v2" && origin === new URL(`https://${apiHost(host)}`).origin;
+  const address = `https://${apiHost(host)}`;
+  return root === "/v2" && URL.canParse(address) && origin === new URL(address).origin;
 }
 
 function fromEntry(repository: Repository, entry: HostEntry): Repository {

@@ -15,6 +15,17 @@ export function nearest(word: string, candidates: readonly string[]): string | n
   return best;
 }
 
+/** The same for names of images: what two of them share up to a "/" (registry, namespace) does not make them near, the rest has to be. */
+export function nearestImage(name: string, candidates: readonly string[]): string | null {
+  const near = candidates.filter((candidate) => {
+    let shared = 0;
+    for (let at = 0; at < name.length && name[at] === candidate[at]; at++)
+      if (name[at] === "/") shared = at + 1;
+    return nearest(name.slice(shared), [candidate.slice(shared)]) !== null;
+  });
+  return nearest(name, near);
+}
+
 /** Levenshtein distance with transpositions counted as one edit (optimal string alignment). */
 function editDistance(a: string, b: string): number {
   let before: number[] = [];

@@ -96,6 +96,8 @@ describe("command line", () => {
   it("says what a command needs", () => {
     throws(() => parseFlags(BUILD, []), /'tsbuild build' requires 1 argument/);
     throws(() => parseFlags(BUILD, ["a", "b"]), /requires 1 argument/);
+    const none = { ...BUILD, positionals: { min: 0, max: 0 } };
+    throws(() => parseFlags(none, ["a"]), /'tsbuild build' accepts no arguments/);
     throws(() => parseFlags(BUILD, [".", "--tag"]), /flag needs an argument: --tag/);
     throws(
       () => parseFlags(RUN, []),

@@ -217,3 +217,21 @@ describe("keys for S3", () => {
     });
   });
 });
+
+describe("layers of a cache", () => {
+  const to = (attributes: string): unknown => parseCacheTo(`type=local,dest=d,${attributes}`, "/", {});
+
+  it("have a level that there is", () => {
+    assert.throws(
+      () => to("compression=estargz,compression-level=10"),
+      /: compression-level=10 is not between 0 and 9/,
+    );
+    assert.throws(
+      () => to("compression=zstd,compression-level=0"),
+      /is not between 1 and 22, the levels of zstd$/,
+    );
+  });
+
+  it("have a compression that a typo is told of", () =>
+    assert.throws(() => to("compression=zstd-chunked"), { hint: "did you mean zstd:chunked?" }));
+});

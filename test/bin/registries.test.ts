@@ -214,10 +214,21 @@ describe("registries as the user's files and flags have them", function () {
   });
 
   it("have flags that say what they want", async () => {
-    for (const flag of ["--insecure-registry=a/b", "--registry-mirror=", "--registry-mirror=a="]) {
+    for (const flag of [
+      "--insecure-registry=a/b",
+      "--registry-mirror=",
+      "--registry-mirror=a=",
+      "--registry-mirror=m:port",
+      "--registry-mirror=ftp://m",
+    ]) {
       const { code, stderr } = await as({}, ["pull", flag, "up.example/app"]);
       assert.equal(code, 1);
       assert.match(stderr, /invalid argument .* flag\nhint: the form is /);
     }
+    const far = await as({}, ["pull", "up.example:99999/app"]);
+    assert.match(
+      far.stderr,
+      /ERROR: .*up\.example:99999: not an address of a registry\nhint: the form is HOST\[:PORT\]/,
+    );
   });
 });

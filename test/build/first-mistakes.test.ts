@@ -64,6 +64,52 @@ describe("a mistake on the command line", () => {
     );
   });
 
+  it("of attributes names the flag they are of, and what there is", async () => {
+    const bare = shop.context("bare", { Dockerfile: "FROM scratch\nCOPY Dockerfile /\n" });
+    for (const [args, words] of [
+      [["--sbom=yes"], /^ERROR: invalid value yes\nhint: use --sbom=true, false or generator=IMAGE\n$/],
+      [
+        ["--provenance=maximum"],
+        /^ERROR: invalid value maximum\nhint: use --provenance=true, false, mode=min/,
+      ],
+      [
+        ["-o", "type=oci,dest=x,compression=gzip,compression-level=10"],
+        /^ERROR: failed to build: invalid output option: compression-level=10 is not between 0 and 9, the levels of gzip\n$/,
+      ],
+    ] as const)
+      assert.match(await failure(["build", ...args, bare]), words);
+    const local = [
+      "build",
+      "-o",
+      "type=local,dest=files,compression=zstd",
+      "--sbom=generater=h.io/scan",
+      bare,
+    ];
+    const { stderr } = await shop.ok(local);
+    assert.match(stderr, /^WARNING: --output: type=local has no attribute compression=zstd, ignored$/m);
+    assert.match(stderr, /the built-in scanner has no attribute "generater", ignored;.*generator=IMAGE$/m);
+    assert.doesNotMatch((await shop.ok(["build", "--sbom=true", bare])).stderr, /has no attribute/);
+    const locked = await shop.ok(["build", "--lock=new.lock", bare]);
+    assert.match(locked.stderr, /^new\.lock: written; the build refers to nothing that can be locked$/m);
+  });
+
+  it("of a command for another is told where that is", async () => {
+    for (const [args, hint] of [
+      [["verify", "--key", "cosign.pub", "app"], "signatures are verified by 'tsbuild verify-signature'"],
+      [["build", "--compression=zstd", "app"], "use -o type=registry,name=NAME,compression=… "],
+      [["build", "--sbom-scanner-image=x", "app"], "use --sbom=true or --sbom=generator=IMAGE "],
+      [["build", "--tls-verify=false", "app"], "name registries without TLS, "],
+      [["push", "--compression-format", "zstd", "app"], "layers have the compression that 'tsbuild build "],
+      [["image", "copy", "--dest-compress-format", "zstd", "a", "b"], "blobs are copied as they are; "],
+      [["verify", "--fix", "new.patch", "app"], "if it belongs to the flag, write --fix=new.patch"],
+      [
+        ["verify", "localhost/nosuch"],
+        "there is no directory localhost/nosuch here, so it was taken for an image; ",
+      ],
+    ] as const)
+      assert.ok((await failure(args)).includes(`\nhint: ${hint}`), args.join(" "));
+  });
+
   it("of ports says what can be done instead", async () => {
     for (const flag of ["-p80:80", "--publish=80", "-P", "--publish-all"]) {
       const { code, stderr } = await shop.run(["run", flag, "app"]);

@@ -66,6 +66,29 @@ describe("an image name that no registry answers for", () => {
     );
   });
 
+  it("is near another by what is behind the registry they share", async () => {
+    const { stderr } = await shop.run(["push", "localhost:1/quite"]);
+    assert.match(stderr, /No such image: localhost:1\/quite:latest\nhint: run 'tsbuild images'/);
+    assert.doesNotMatch(await failure("FROM localhost:1/quite\n"), /did you mean/);
+  });
+
+  it("is the registry's matter alone in a pull, whatever is here", async () => {
+    for (const name of ["localhost:1/tool", "localhost:1/tol"]) {
+      const { code, stderr } = await shop.run(["pull", name]);
+      assert.equal(code, 1);
+      assert.match(stderr, /^ERROR: localhost:1\/to+l:latest: cannot reach the registry localhost:1/m);
+      assert.doesNotMatch(stderr, /local store|local image/);
+    }
+  });
+
+  it("is said to be here for another platform by what reads it here", async () => {
+    for (const args of [["sbom"], ["history"], ["save", "-o", shop.at("none.tar")]]) {
+      const { code, stderr } = await shop.run([...args, "--platform=linux/arm64", "localhost:1/app:one"]);
+      assert.equal(code, 1);
+      assert.match(stderr, /for linux\/arm64\nhint: it is there for linux\/s390x\n$/, args.join(" "));
+    }
+  });
+
   it("is named by a push and by caches as the user gave it", async () => {
     const { code, stderr } = await shop.run(["push", "localhost:1/tool"]);
     assert.equal(code, 1);

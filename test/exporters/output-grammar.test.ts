@@ -114,6 +114,11 @@ describe("--output", () => {
     ["type=image,compression=zstd:chunked,oci-mediatypes=false", /conflicts with "oci-mediatypes=false"/],
     ["type=oci,dest=x,tar=maybe", /non-bool value specified for tar/],
     ["type=oci,dest=x,compression-level=high", /non-int value high/],
+    [
+      "type=oci,dest=x,compression-level=10",
+      /compression-level=10 is not between 0 and 9, the levels of gzip$/,
+    ],
+    ["type=oci,dest=x,compression=zstd:chunked,compression-level=0", /not between 1 and 22.*zstd:chunked$/],
     ["type=oci,dest=x,colour=red", /unknown attribute "colour"/],
     ["type=local", /dest is required for local exporter/],
     ["type=local,dest=-", /directory cannot be written to standard output/],
@@ -121,6 +126,21 @@ describe("--output", () => {
     ["type=oci,dest=x,annotation-nothing.k=v", /unknown annotation type "nothing"/],
     ["", /must have a type or a path/],
   ];
+  it("proposes the compression that a typo was meant to be", () => {
+    for (const [written, meant] of [
+      ["zstd-chunked", "zstd:chunked"],
+      ["estragz", "estargz"],
+    ])
+      assert.throws(() => parseOutput(`type=image,compression=${written}`), {
+        hint: `did you mean ${meant}?`,
+      });
+    assert.equal(
+      (parseOutput("type=image,compression=uncompressed,compression-level=30") as ImageOutput).image
+        .compressionLevel,
+      30,
+    );
+  });
+
   for (const [text, message] of bad) {
     it(`refuses ${text || "an empty text"}`, () =>
       assert.throws(() => parseOutput(text), { code: "OUTPUT_INVALID", message }));

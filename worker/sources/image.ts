@@ -64,6 +64,9 @@ export interface ImageSource {
 
 /** Begins what is said of where a client's blobs are, which is no repository (isRepository). Never stored: the next build has another client. */
 const CLIENT_PREFIX = "client-blobs://";
+/** Where names of images are looked up: "default" in the local image store before the registry, "pull" always in the registry, "registry" the same
+ *  where the local store has nothing to do with what is asked for, and so is not in errors either. */
+export type ResolveMode = "default" | "pull" | "registry";
 const RECORD_TYPES: readonly string[] = ["", "regular", "internal", "frontend"];
 
 /** The reference of an image as it was written. */
@@ -71,12 +74,12 @@ function textOf(identifier: string): string {
   return identifier.replace(/^docker-image:\/\//, "");
 }
 
-/** What the images say of their layers goes to `claims`. resolveMode: "default" takes a name of the local image store before the registry, "pull" always asks the registry.
+/** What the images say of their layers goes to `claims`.
  *  `admit`: asked about each image that is loaded. */
 export function openImageSource(
   store: Store,
   registry: () => Promise<Registry>,
-  resolveMode: "default" | "pull",
+  resolveMode: ResolveMode,
   claims: Claims,
   admit: AdmitImage | null = null,
 ): ImageSource {
@@ -185,7 +188,7 @@ export function openImageSource(
   async function read(
     identifier: string,
     platform: Platform,
-    mode: "default" | "pull",
+    mode: ResolveMode,
     signal: AbortSignal,
   ): Promise<SourceImage> {
     const text = textOf(identifier);
@@ -205,6 +208,7 @@ export function openImageSource(
       return record(await loadImage(await registry(), store, reference, platform, { signal }), name);
     } catch (error) {
       if (signal.aborted) throw error;
+      if (mode === "registry") throw error;
       if (local === null) {
         const { withLocalImages } = await import("../../cache/near-image.ts");
         throw withLocalImages(error, store, name, platform, { isSkipped: mode === "pull" });
@@ -363,7 +367,7 @@ export async function storeOf(
 }
 
 /** "local" has the store of this machine before the registry, as "default" has it here. */
-function modeIn(attrs: Attrs, usual: "default" | "pull"): "default" | "pull" {
+function modeIn(attrs: Attrs, usual: ResolveMode): ResolveMode {
   const mode = attrs["image.resolvemode"] ?? "";
   if (mode === "" || mode === "default") return usual;
   if (mode === "pull") return "pull";

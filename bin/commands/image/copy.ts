@@ -1,11 +1,13 @@
 // tsbuild image copy: an image from one place to another, with its digests.
 
 import { humanSize } from "../../format.ts";
+import { REGISTRY_FLAGS_OF_PODMAN } from "../../flags-registry.ts";
 import { IMAGE_FLAGS, platformFlag, transferOf, withImages } from "../../image-command.ts";
 import type { Command } from "../../command.ts";
 
-const INSECURE = "name registries without TLS, or with an untrusted certificate: --insecure-registry HOST";
+const INSECURE = REGISTRY_FLAGS_OF_PODMAN["tls-verify"];
 const ALL = "all platforms are copied unless --platform is given";
+const COMPRESSION = "blobs are copied as they are; 'tsbuild build -o type=registry,compression=…' chooses";
 /** Flags of `skopeo copy`. */
 const OF_SKOPEO = {
   a: ALL,
@@ -13,8 +15,12 @@ const OF_SKOPEO = {
   "multi-arch": ALL,
   "src-tls-verify": INSECURE,
   "dest-tls-verify": INSECURE,
-  "tls-verify": INSECURE,
+  ...REGISTRY_FLAGS_OF_PODMAN,
   "preserve-digests": "leave it out: digests are kept always",
+  "dest-compress": COMPRESSION,
+  "dest-compress-format": COMPRESSION,
+  "dest-compress-level": COMPRESSION,
+  "dest-decompress": COMPRESSION,
   digestfile: "the digest is printed to standard output: redirect it",
   format: "leave it out: manifests are copied as they are",
   "src-creds": "use 'tsbuild login'",

@@ -2,11 +2,10 @@
 
 import { MANIFEST_MAX_BYTES } from "../../../cache/registry/documents.ts";
 import { digestOf } from "../../../solver/graph/digest.ts";
-import { BuildError } from "../../../solver/graph/error.ts";
 import { formatPlatform } from "../../../solver/graph/op.ts";
 import { hostPlatform } from "../../../solver/graph/platform.ts";
 import { isBaseLayer, type CallContext } from "../../../solver/graph/request.ts";
-import { findImage } from "../local-images.ts";
+import { findImage, platformAbsent } from "../local-images.ts";
 import { bestOf, builtImages, claimLayers, clampIn, outputDeps, presentOf } from "../local-outputs.ts";
 import { readBuiltFrom } from "./built-from.ts";
 import type { ImageSide } from "./contract.ts";
@@ -27,9 +26,10 @@ export async function openLocalSide(shown: string, reference: string, deps: Side
   const image =
     bestOf(images, wanted) ?? (platform === null && images.length === 1 ? (images[0] ?? null) : null);
   if (image === null)
-    throw new BuildError(
-      "PLATFORM_UNSUPPORTED",
-      `${reference} is not in the local store for ${formatPlatform(wanted)}`,
+    throw platformAbsent(
+      reference,
+      formatPlatform(wanted),
+      images.map((one) => formatPlatform(one.platform)),
     );
   lease.addLayers(image.layers);
   const vertex = digestOf(`compare ${reference}`);

@@ -9,6 +9,7 @@ import { BuildError } from "../../../solver/graph/error.ts";
 import { formatPlatform, type Platform } from "../../../solver/graph/op.ts";
 import type { BuiltImage, CallContext } from "../../../solver/graph/request.ts";
 import type { LocalWorker } from "../../../worker/worker.ts";
+import { platformAbsent } from "../local-images.ts";
 import { bestOf, claimLayers, outputDeps } from "../local-outputs.ts";
 import { transferWorker } from "../pull.ts";
 import { openTreeFiles } from "../tree-files.ts";
@@ -57,10 +58,10 @@ function localOne(
   const best = bestOf(images, platform ?? hostPlatform());
   const found = best ?? (platform === null && images.length === 1 ? images[0] : undefined);
   if (found !== undefined) return found;
-  throw new BuildError(
-    "PLATFORM_UNSUPPORTED",
-    `${source.shown} is not in the local store for ${formatPlatform(platform ?? hostPlatform())}`,
-    { hint: `it is there for ${images.map((image) => formatPlatform(image.platform)).join(", ")}` },
+  throw platformAbsent(
+    source.shown,
+    formatPlatform(platform ?? hostPlatform()),
+    images.map((image) => formatPlatform(image.platform)),
   );
 }
 
