@@ -118,7 +118,7 @@ export function fdTree(
       return work();
     } catch (error) {
       if (!live || !isSysError(error, "ENOENT", "ENOTDIR", "ELOOP")) throw error;
-      throw new BuildError("CONTEXT_CHANGED", `"${textOf(path)}" changed while it was read`, {
+      throw new BuildError("CONTEXT_CHANGED", `${JSON.stringify(textOf(path))} changed while it was read`, {
         cause: error,
       });
     }
@@ -192,7 +192,7 @@ function openRegular(directory: number, path: string): number {
   close(fd);
   throw new BuildError(
     "CONTEXT_CHANGED",
-    `"${textOf(path)}" changed while it was read: no longer a regular file`,
+    `${JSON.stringify(textOf(path))} changed while it was read: no longer a regular file`,
   );
 }
 
