@@ -104,7 +104,10 @@ function rank(record: LayerRecord, remote: RemoteBlob): number {
 }
 
 /** The change of a record that makes known what a blob turned out to be. */
-export function asVerified(record: LayerRecord, blob: Descriptor): Pick<LayerRecord, "verified"> {
+export function asVerified(
+  record: Pick<LayerRecord, "verified">,
+  blob: Descriptor,
+): Pick<LayerRecord, "verified"> {
   const others = (record.verified ?? []).filter(({ digest }) => digest !== blob.digest);
   return { verified: [blob, ...others].slice(0, VERIFIED_MAX) };
 }

@@ -294,6 +294,7 @@ function* planSelection(
 ): Generator<void, Plan, undefined> {
   const plan: Plan[number][] = [];
   for (const selector of selectors) {
+    seen?.selector();
     const matches: Plan[number]["matches"][number][] = [];
     for (const match of matchesOf(tree, selector)) {
       const entries: Planned[] = [];
@@ -318,6 +319,7 @@ function* lookAt(
   seen: Fingerprint,
 ): Generator<void, void, undefined> {
   for (const selector of selectors) {
+    seen.selector();
     for (const match of matchesOf(tree, selector)) {
       seen.match(match.name);
       yield* walkMatchInTurns(tree, match, patternsOf(selector), { enter: (entry) => seen.entry(entry) });

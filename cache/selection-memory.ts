@@ -26,7 +26,8 @@ const WORTH_ENTRIES = 1000;
 
 /** What was seen of a selection. */
 export interface Fingerprint {
-  /** Takes the sources and entries of a walk in its order. */
+  /** Takes the selectors, sources and entries of a walk in its order. */
+  selector(): void;
   match(name: string): void;
   entry(entry: Entry): void;
   /** Of all files that were seen, in bytes. */
@@ -98,7 +99,7 @@ const WORDS = 6;
 const ENTRIES_AN_UPDATE = 512;
 
 function openFingerprint(openedMs: number): OpenFingerprint {
-  const sha = createHash("sha256").update(`tsbuild.seen.v1\0${bootId()}\0`);
+  const sha = createHash("sha256").update(`tsbuild.seen.v2\0${bootId()}\0`);
   const words = new BigInt64Array(ENTRIES_AN_UPDATE * WORDS);
   const bytes = Buffer.from(words.buffer);
   let names = "";
@@ -117,6 +118,11 @@ function openFingerprint(openedMs: number): OpenFingerprint {
   const seen: Fingerprint = {
     get size() {
       return size;
+    },
+    // What one selector picks is told apart from what the next one does: files whose directory was renamed look as they did.
+    selector() {
+      flush();
+      sha.update("selector\0", "latin1");
     },
     match(name) {
       flush();

@@ -4,6 +4,9 @@
 
 import type { Descriptor } from "../solver/graph/request.ts";
 
+/** Annotation of a layer's descriptor: its diffId. containerd labels.LabelUncompressed. */
+export const DIFF_ID_ANNOTATION = "containerd.io/uncompressed";
+
 /** Longer ones are not of these formats. Characters. */
 const VALUE_MAX = 256;
 

@@ -3,8 +3,7 @@
 import { statSync } from "node:fs";
 import { earlierBlobs, noteBlocks } from "../../cache/block-indexes.ts";
 import { COMPRESSORS } from "../../cache/layers/compress-block.ts";
-import { DIFF_ID_ANNOTATION } from "../../cache/remote-cache/config.ts";
-import { tableOf } from "../../cache/table-annotations.ts";
+import { DIFF_ID_ANNOTATION, tableOf } from "../../cache/table-annotations.ts";
 import type { Digest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import { isBaseLayer, type CallContext, type Descriptor, type LayerId } from "../../solver/graph/request.ts";

@@ -95,8 +95,9 @@ async function unbundled(
   return found;
 }
 
+/** In one line, whatever the name is. */
 function shownName({ who }: WrittenBy, name: string): string {
-  return `${printable(name, 100)}, written by ${who},`;
+  return `${printable(JSON.stringify(name).slice(1, -1), 100)}, written by ${who},`;
 }
 
 async function textOf(path: string, shown: string, { look, budget }: WrittenBy): Promise<string> {

@@ -25,6 +25,8 @@ export interface RangeLimits {
   readonly leadMs: number;
   /** Two connections are worth it when they bring that many times what one did. */
   readonly gainMin: number;
+  /** A part that has been under way for so long is not waited for when one stream would have all of it sooner. */
+  readonly lateMs: number;
 }
 
 /** Connections of transfers to one host. */

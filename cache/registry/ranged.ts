@@ -35,6 +35,7 @@ export const RANGE_LIMITS: RangeLimits = {
   restMinMs: 1_000,
   leadMs: 300,
   gainMin: 1.3,
+  lateMs: 5_000,
 };
 const SLICE_BYTES = 1 << 20;
 
@@ -82,6 +83,7 @@ interface Part {
   readonly start: number;
   readonly end: number;
   readonly bytes: Buffer;
+  readonly askedAtMs: number;
   filled: number;
   /** No more bytes will come of it. */
   ended: boolean;
@@ -120,7 +122,10 @@ export function openRanges(blob: ResumedBlob): Ranges | null {
         if (!isWanted || next >= size) return;
         const end = Math.min(next + limits.partBytes, size);
         const bytes = Buffer.allocUnsafeSlow(end - next);
-        const part: Part = { start: next, end, bytes, filled: 0, ended: false };
+        const part: Part = {
+          ...{ start: next, end, bytes, askedAtMs: performance.now() },
+          ...{ filled: 0, ended: false },
+        };
         next = end;
         parts.push(part);
         await fill(part).finally(() => {
@@ -208,6 +213,12 @@ export function openRanges(blob: ResumedBlob): Ranges | null {
     }
   }
 
+  /** Has its connection the rest only when the first stream would have had all of it `times` over? */
+  function isLate({ bytes, filled, askedAtMs }: Part, times: number): boolean {
+    const restMs = ((bytes.length - filled) * (performance.now() - askedAtMs)) / filled; // filled 0: Infinity
+    return filled < bytes.length && restMs > (times * bytes.length) / watch.before;
+  }
+
   return {
     begin(answer) {
       if (state !== "off" && state !== "waiting") return;
@@ -225,8 +236,8 @@ export function openRanges(blob: ResumedBlob): Ranges | null {
       bell.ring();
       if (reached < first.start) return null;
       if (state === "trying") decide();
-      if (first.filled > 0) return first.start;
-      // Nothing has come of it, and the first stream is there already: the rest is left to that.
+      if (!isLate(first, 1)) return first.start;
+      // Nothing or little has come of it, and the first stream is there already: the rest is left to that.
       state = "over";
       parts.length = 0;
       at = reached;
@@ -250,8 +261,16 @@ export function openRanges(blob: ResumedBlob): Ranges | null {
           grow();
           bell.ring();
           yield chunk;
-        } else if (part === undefined ? at < size && state === "on" : !part.ended) await bell.heard();
-        else return;
+        } else if (part === undefined) {
+          if (at >= size || state !== "on") return;
+          await bell.heard();
+        } else {
+          // Where all share a line each has but a share of the first one's rate.
+          const isOld = performance.now() - part.askedAtMs > limits.lateMs;
+          const isHopeless = isOld && isLate(part, 2 * limits.blobConnections);
+          if (part.ended || isHopeless) return;
+          await bell.heard();
+        }
       }
     },
     async close() {

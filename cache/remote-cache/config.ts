@@ -5,7 +5,7 @@
 // its inputs are for inspection, and for BuildKit, which drops records whose links are incomplete.
 
 import { createHash } from "node:crypto";
-import { tableAnnotations, withTable } from "../table-annotations.ts";
+import { DIFF_ID_ANNOTATION, tableAnnotations, withTable } from "../table-annotations.ts";
 import { type Digest, digestFromHex, hexOf, isDigest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor, LayerId } from "../../solver/graph/request.ts";
@@ -13,8 +13,6 @@ import type { Descriptor, LayerId } from "../../solver/graph/request.ts";
 export const CACHE_CONFIG_TYPE = "application/vnd.buildkit.cacheconfig.v0";
 /** Field of an image config with the records of an inline cache: base64 of their JSON. */
 export const INLINE_FIELD = "moby.buildkit.cache.v0";
-/** Annotation of a layer's descriptor: its diffId. containerd labels.LabelUncompressed. */
-export const DIFF_ID_ANNOTATION = "containerd.io/uncompressed";
 /** Annotation of a layer's descriptor: when it was made. */
 export const CREATED_ANNOTATION = "buildkit/createdat";
 

@@ -5,16 +5,12 @@
 // Readers and writers of caches use it like any other location: the manifest they read is derived from the annotations,
 // and the manifest they write becomes annotations.
 
+import { DIFF_ID_ANNOTATION } from "../table-annotations.ts";
 import { type Digest, digestOf, isDigest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import { MEDIA_TYPES, parseDocument } from "../registry/documents.ts";
-import {
-  CACHE_CONFIG_MAX_BYTES,
-  CACHE_CONFIG_TYPE,
-  CREATED_ANNOTATION,
-  DIFF_ID_ANNOTATION,
-} from "./config.ts";
+import { CACHE_CONFIG_MAX_BYTES, CACHE_CONFIG_TYPE, CREATED_ANNOTATION } from "./config.ts";
 import { encodeCacheManifest } from "./manifest.ts";
 import type { CachePlace } from "./place.ts";
 import type { SignalOptions, TransferOptions } from "../registry/contract.ts";

@@ -49,11 +49,13 @@ export function reformatJson(text: string, indent = 0): string {
   return out.join("");
 }
 
-/** The text of one member of an object; null: it has none of that name. The text must be a valid JSON object. */
+/** The text of one member of an object, of several of that name the last one, as JSON.parse() has it; null: it has none. The text must be a
+ *  valid JSON object. */
 export function memberText(object: string, name: string): string | null {
   let depth = 0;
   let key: string | null = null;
   let from = -1; // where the value of `key` begins
+  let found: string | null = null;
   for (let at = 0; at < object.length; at++) {
     const code = object.charCodeAt(at);
     if (code === QUOTE) {
@@ -66,14 +68,14 @@ export function memberText(object: string, name: string): string | null {
     if (sign === ":" && depth === 1 && from < 0) from = at + 1;
     const isEnd = depth === 1 && from >= 0 && (sign === "," || sign === "}");
     if (isEnd) {
-      if (key === name) return object.slice(from, at).trim();
+      if (key === name) found = object.slice(from, at).trim();
       key = null;
       from = -1;
     }
     if (sign === "{" || sign === "[") depth++;
     if (sign === "}" || sign === "]") depth--;
   }
-  return null;
+  return found;
 }
 
 function endOfString(text: string, from: number): number {

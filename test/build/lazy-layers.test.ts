@@ -154,6 +154,15 @@ for (const account of accounts()) {
         assert.deepEqual(upon.layers.slice(0, -1), pushed.layers);
         assert.deepEqual(upon.diffIds.slice(0, -1), pushed.diffIds);
         await checked(upon, -2, form);
+        // Where it was built it is the same base: not the layers that the steps left, which have other diffIds in eStargz.
+        const beside = name("beside:1");
+        await shop.ok([
+          ...["build", "-o", `type=registry,name=${beside}`],
+          shop.context("beside", { Dockerfile: `FROM ${app}\nCOPY Dockerfile /\n` }),
+        ]);
+        const there = await inRegistry(beside);
+        assert.deepEqual(there.layers.slice(0, -1), pushed.layers);
+        assert.deepEqual(there.diffIds.slice(0, -1), pushed.diffIds);
       });
     }
 

@@ -17,6 +17,7 @@ import { join } from "node:path";
 import { selectDigestLive } from "../../cache/path-hash.ts";
 import { openSelectionMemory, SEEN_SPACE } from "../../cache/selection-memory.ts";
 import { liveTree } from "../../cache/tree-live.ts";
+import type { Selector } from "../../cache/tree-select.ts";
 import { openMemoryStore } from "../support/memory-store.ts";
 import { freshDirectory, never } from "./store-support.ts";
 
@@ -26,7 +27,15 @@ describe("the memory of selections", () => {
   /** The digest, whether it was computed, and whether it was told before that steps are likely. `isOurs` makes young files good enough: there is no waiting for them. */
   const ask = async (
     { records }: ReturnType<typeof openMemoryStore>,
-    { question = "", isOurs = true }: { readonly question?: string; readonly isOurs?: boolean } = {},
+    {
+      question = "",
+      isOurs = true,
+      selectors = [{ kind: "subtree", path: "/" }],
+    }: {
+      readonly question?: string;
+      readonly isOurs?: boolean;
+      readonly selectors?: readonly Selector[];
+    } = {},
   ) => {
     const memory = openSelectionMemory(records, at(), question, { isOurs });
     const tree = liveTree(at(), () => null, { keepsLists: memory.hasOne });
@@ -34,7 +43,7 @@ describe("the memory of selections", () => {
     let isComputed = false;
     let isNew = false;
     try {
-      const digest = await selectDigestLive(tree, at(), [{ kind: "subtree", path: "/" }], {
+      const digest = await selectDigestLive(tree, at(), selectors, {
         ...{ signal: never(), memory },
         onBytes: (bytes) => picked.push(bytes),
         onNew: () => {
@@ -101,6 +110,27 @@ describe("the memory of selections", () => {
       assert.deepEqual(await ask(store), { ...after, isComputed: false, isNew: false });
     });
   }
+
+  it("notices that files which stay as they are went from one selector to the next", async () => {
+    const copied = (src: string): Selector => ({
+      ...{ kind: "copy", src, followSymlink: true, allowWildcard: true, includePatterns: [] },
+      ...{ excludePatterns: [], ignoreOwner: false, ignoreMode: false },
+    });
+    const selectors = [copied("/one/*/*"), copied("/two/*/*")];
+    mkdirSync(at("one"));
+    mkdirSync(at("two"));
+    for (let directory = 1; directory < 11; directory++)
+      renameSync(at(`${directory}`), at(directory < 9 ? "one" : "two", String(directory).padStart(2, "0")));
+    const store = openMemoryStore();
+    // Three hundred more, so that there are enough.
+    for (let file = 0; file < 300; file++) writeFileSync(at("two", "10", `more${file}`), "");
+    const before = await ask(store, { selectors });
+    assert.equal((await ask(store, { selectors })).isComputed, false);
+    renameSync(at("one", "08"), at("two", "08"));
+    const after = await ask(store, { selectors });
+    assert.equal(after.isComputed, true);
+    assert.notEqual(after.digest, before.digest);
+  });
 
   it("does not begin with files that may change within a tick of the clock", async () => {
     const store = openMemoryStore();

@@ -230,6 +230,12 @@ describe(`attestations of frontends, exported by tsbuildd as ${account.name}`, f
         { path: "/j", inTotoPredicateType: "t" },
         /\/j, written by the frontend, is not JSON$/,
       ],
+      // A name is no line of its own in a log.
+      [
+        [mkfile("/j\u001b\nERROR: x", "{", 0o600)],
+        { path: "/j\u001b\nERROR: x", inTotoPredicateType: "t" },
+        /\/j\\u001b\\nERROR: x, written by the frontend, is not JSON$/,
+      ],
       [[symlink("/l", "../../../etc/hostname")], { path: "/l" }, /\/l: no such file or directory$/],
       [[], { kind: BUNDLE, path: "/x" }, /\/x is not a directory$/],
       [

@@ -92,9 +92,17 @@ describe("copying many files at once", () => {
   ] as const) {
     it(`fails with the one that cannot be read, ${where}`, async () => {
       rmSync(join(dir, "from", nameOf(index)));
-      await assert.rejects(run(files), /ENOENT|no such file/);
+      // In words that say whose file it is and what became of it, as where contexts are read.
+      const message = `"${nameOf(index)}" changed while it was read`;
+      await assert.rejects(run(files), { code: "CONTEXT_CHANGED", message });
     });
   }
+
+  it("says which directory or link is gone", () => {
+    const gone = { code: "CONTEXT_CHANGED", message: '"d9" changed while it was read' };
+    assert.throws(() => source.children("d9"), gone);
+    assert.throws(() => source.readlink("d9"), gone);
+  });
 });
 
 describeAsRoot("a copy of many files", () => {

@@ -112,24 +112,37 @@ export function fdTree(
     const stat = statOf(directory, name);
     return stat === null ? null : decode(stat, directory, name);
   };
+  /** What was listed, and is gone or something else when it is asked for: of a live tree its owner has changed it. */
+  const listed = <T>(path: string, work: () => T): T => {
+    try {
+      return work();
+    } catch (error) {
+      if (!live || !isSysError(error, "ENOENT", "ENOTDIR", "ELOOP")) throw error;
+      throw new BuildError("CONTEXT_CHANGED", `${JSON.stringify(textOf(path))} changed while it was read`, {
+        cause: error,
+      });
+    }
+  };
+  const listChildren = (path: string): Child[] => {
+    const directory = cursor.at(path);
+    const names = readdir(directory).map((entry) => entry.name.toString("latin1"));
+    names.sort((a, b) => (a < b ? -1 : 1));
+    const children: Child[] = [];
+    for (const name of names) {
+      const stat = statOf(directory, name);
+      if (stat !== null) children.push({ name, stat: decode(stat, directory, name) });
+    }
+    return children;
+  };
   return {
     root,
     cursor,
     live,
     lstat,
-    children: (path) => {
-      const directory = cursor.at(path);
-      const names = readdir(directory).map((entry) => entry.name.toString("latin1"));
-      names.sort((a, b) => (a < b ? -1 : 1));
-      const children: Child[] = [];
-      for (const name of names) {
-        const stat = statOf(directory, name);
-        if (stat !== null) children.push({ name, stat: decode(stat, directory, name) });
-      }
-      return children;
-    },
-    readlink: (path) => readlinkat(cursor.at(parentOf(path)), nativePath(baseOf(path))).toString("latin1"),
-    open: (path) => openRegular(cursor.at(parentOf(path)), path),
+    children: (path) => listed(path, () => listChildren(path)),
+    readlink: (path) =>
+      listed(path, () => readlinkat(cursor.at(parentOf(path)), nativePath(baseOf(path))).toString("latin1")),
+    open: (path) => listed(path, () => openRegular(cursor.at(parentOf(path)), path)),
     xattrs: (path) => (live ? [] : xattrsOf(path === "" ? root : cursor.at(parentOf(path)), path)),
     hiddenBy: () => null,
     knownDigest: () => null,
@@ -179,7 +192,7 @@ function openRegular(directory: number, path: string): number {
   close(fd);
   throw new BuildError(
     "CONTEXT_CHANGED",
-    `"${textOf(path)}" changed while it was read: no longer a regular file`,
+    `${JSON.stringify(textOf(path))} changed while it was read: no longer a regular file`,
   );
 }
 

@@ -34,6 +34,7 @@ import type { ClientBlobs, RemoteBlobs, Session } from "../../solver/graph/sessi
 import type { Registry, TransferOptions } from "../../cache/registry/contract.ts";
 import type { ImageRecord, RemoteBlob, Store } from "../../cache/contract.ts";
 import type { AdmitImage } from "../contract.ts";
+import { asElsewhere } from "./elsewhere.ts";
 import { digestIn, layerLimitIn } from "./attributes.ts";
 
 export interface SourceImage {
@@ -262,14 +263,15 @@ export function openImageSource(
       store.layers.get(id) !== null ||
       (isBaseLayer(id) && store.content.has((blobs[at] as Descriptor).digest));
     if (layers.length !== blobs.length || !layers.every(isHere)) return null;
-    const known = asElsewhere(layers, parseConfig(config, document.layers.length, name), name);
+    const [from] = image.confirmed ?? [];
+    const { diff_ids: diffIds } = parseConfig(config, document.layers.length, name).rootfs;
+    const known = asElsewhere({ name, layers, diffIds, blobs }, store.layers, store.content);
     document.layers.forEach((descriptor, index) => {
       const id = known[index] as LayerId;
       // A manifest that never left this store names the plain tars of its layers, whether anybody has them or not.
       const isBlob = store.layers.idOf(descriptor.digest) !== id || store.content.has(descriptor.digest);
       if (store.layers.get(id) === null)
         store.layers.update(id, { diffId: `sha256:${id.slice(2)}` as Digest });
-      const [from] = image.confirmed ?? [];
       if (isBaseLayer(id) && isBlob)
         claims.add([id], [{ descriptor, ...(from === undefined ? {} : { from }) }]);
     });
@@ -292,37 +294,6 @@ export function openImageSource(
       if (isOfIt && value.target.digest === wanted) return value;
     }
     return null;
-  }
-
-  /** Layers that were made here under the names that they have where the image is pulled: what is built on the image is then the
-   *  same to the cache, and leaves with the same base. */
-  function asElsewhere(
-    layers: readonly LayerId[],
-    { rootfs }: ImageConfig,
-    name: string,
-  ): readonly LayerId[] {
-    const diffIds = rootfs?.diff_ids ?? [];
-    if (diffIds.length !== layers.length) return layers;
-    return layers.map((made, index) => {
-      const diffId = diffIds[index] as Digest;
-      const id = store.layers.idOf(diffId);
-      const record = made.startsWith("r-") ? store.layers.get(made) : null;
-      if (record === null) return made;
-      // Noted once more where need be: the layer of the note may be gone.
-      if (record.unpacked && store.layers.made(id) === null)
-        store.layers.update(made, { diffId: record.diffId });
-      const found = store.layers.made(id);
-      if (found === null) return made; // promised by a cache, and not here yet
-      if (store.layers.get(id)?.diffId === diffId) return id;
-      const times = found.epochSeconds === null ? "" : `epoch=${found.epochSeconds}`;
-      const tarBytes = found.record.tarBytes?.[times];
-      store.layers.update(id, {
-        diffId,
-        ...(tarBytes === undefined ? {} : { tarBytes: { "": tarBytes } }),
-        description: `layer ${index + 1} of ${name}`,
-      });
-      return id;
-    });
   }
 
   function record(image: LoadedImage, name: string): SourceImage {

@@ -19,7 +19,7 @@ const KIB = 1 << 10;
 const LIMITS = {
   ...RANGE_LIMITS,
   ...{ blobMinBytes: 1 << 20, partBytes: 64 * KIB, windowBytes: 256 * KIB },
-  ...{ settleMs: 5, watchMs: 20, restMinMs: 50, leadMs: 100, gainMin: 0 },
+  ...{ settleMs: 5, watchMs: 20, restMinMs: 50, leadMs: 100, gainMin: 0, lateMs: 200 },
 };
 const data = randomBytes(2 << 20);
 const blob: Descriptor = {
@@ -189,6 +189,27 @@ describe("a large blob from a server that limits each connection", () => {
     assert.ok(partsOf(server).length <= 1);
     assert.ok(server.requests.length <= 3);
   });
+
+  for (const [which, isSlow] of [
+    ["a second is", (parts: number) => parts === 1],
+    ["one of several is", (parts: number) => parts === 5],
+  ] as const) {
+    it(`goes on by one where ${which} much slower`, async () => {
+      await using server = await startServer(async (request, response) => {
+        const asked = askedOf(request);
+        begin(response, asked);
+        if (!asked.isPart || !isSlow(partsOf(server).length)) return send(response, asked);
+        // 64 KiB would take 13 s.
+        for (let { start: at } = asked; at < asked.end && !response.destroyed; at += KIB) {
+          response.write(data.subarray(at, at + KIB));
+          await delay(200);
+        }
+      });
+      const beganMs = performance.now();
+      assert.ok((await read(server)).equals(data));
+      assert.ok(performance.now() - beganMs < 5_000);
+    });
+  }
 
   it("comes by one when that is fast", async () => {
     await using server = await startServer((request, response) => {

@@ -55,6 +55,9 @@ describe("JSON as text", () => {
     assert.equal(memberText(object, "predicate"), '{"n":12345678901234567890}');
     assert.equal(memberText(object, "z"), "[1]");
     assert.equal(memberText(object, "n"), null);
+    // What is checked and what is written down must be the same of two.
+    const twice = `{"predicate":{"a":1},"\\u0070redicate":2}`;
+    assert.deepEqual(JSON.parse(twice), { predicate: Number(memberText(twice, "predicate")) });
   });
 });
 
