@@ -16,7 +16,7 @@ import { blobPath, IMAGE_NAME, problemWith, REF_NAME } from "../cache/registry/l
 import { whileLocked } from "../cache/registry/layout-lock.ts";
 import { MANIFEST_MAX_BYTES, MEDIA_TYPES, parseDocument } from "../cache/registry/documents.ts";
 import { pullLayer } from "../cache/registry/image.ts";
-import { hexOf } from "../solver/graph/digest.ts";
+import { type Digest, hexOf } from "../solver/graph/digest.ts";
 import { BuildError } from "../solver/graph/error.ts";
 import type { Descriptor } from "../solver/graph/request.ts";
 import type { WritableBlobs } from "../solver/graph/session.ts";
@@ -28,6 +28,7 @@ import { type Document, encodeDescriptor } from "./image.ts";
 import type { ArchiveOutput } from "./output-grammar.ts";
 import { counted, during, lineOf } from "./shown.ts";
 import { checkBlobs } from "./whole.ts";
+import { isAttestation } from "./stored.ts";
 import { type TarDirectory, type TarFile, tarBytes } from "./tar-bytes.ts";
 import type { ExportDeps, OutputContext } from "./contract.ts";
 
@@ -45,6 +46,7 @@ export async function exportArchive(
   context: OutputContext,
 ): Promise<string | null> {
   const { signal } = context;
+  if (output.tar && output.dest === null) return await loadImage(assembled, output, deps, context);
   await fetchRemotes(assembled, deps, context);
   const image: NamedImage = { assembled, names: output.image.names };
   const isDocker = output.format === "docker";
@@ -67,20 +69,78 @@ export async function exportArchive(
     await during(context, "writing layout", () => writeDirectory(path, image, isDocker, deps, signal));
     return null;
   }
-  // What a program or a pipe has read cannot be restarted.
-  if (output.dest === null || output.dest.kind === "client")
+  const { dest } = output;
+  if (dest === null) throw new Error("an archive needs a place");
+  // What a pipe has read cannot be restarted.
+  if (dest.kind === "client")
     await checkBlobs(
       layersOf(assembled).map(({ digest }) => digest),
       deps.store,
       signal,
     );
-  const { dest } = output;
   return await during(context, "sending tarball", async (report) => {
     const data = counted(tarBytes(members([image], isDocker, deps, signal)), report);
-    if (dest === null) return await loadToDocker(data, { commands: deps.loaders, env: deps.env, signal });
     await writeOutput(dest, data, { signal, client: deps.client, about: responseOf(assembled, image.names) });
     return null;
   });
+}
+
+/** Less is sent faster than it is asked for. */
+const WORTH_ASKING_BYTES = 4 << 20;
+
+/** Pipes an image into docker or podman, without layers that docker has; those that are elsewhere are not fetched either. Returns what the
+ *  program said. Throws as exportArchive. */
+async function loadImage(
+  assembled: Assembled,
+  output: ArchiveOutput,
+  deps: ExportDeps,
+  context: OutputContext,
+): Promise<string> {
+  const { signal } = context;
+  const send = async (present: ReadonlySet<Digest>): Promise<string> => {
+    await fetchRemotes(assembled, deps, context, present);
+    const sent = layersOf(assembled).flatMap(({ digest }) => (present.has(digest) ? [] : [digest]));
+    // What a program has read cannot be restarted.
+    await checkBlobs(sent, deps.store, signal);
+    const files = members(
+      [{ assembled, names: output.image.names }],
+      output.format === "docker",
+      deps,
+      signal,
+      present,
+    );
+    return await during(context, "sending tarball", (report) =>
+      loadToDocker(counted(tarBytes(files), report), { commands: deps.loaders, env: deps.env, signal }),
+    );
+  };
+  const present = await presentLayers(assembled, deps, signal);
+  if (present.size === 0) return await send(present);
+  try {
+    return await send(present);
+  } catch (error) {
+    if (!(error instanceof BuildError && error.code === "OUTPUT_FAILED")) throw error;
+    return await send(new Set()); // an image that had the layers may be gone meanwhile
+  }
+}
+
+async function presentLayers(
+  assembled: Assembled,
+  deps: ExportDeps,
+  signal: AbortSignal,
+): Promise<ReadonlySet<Digest>> {
+  const [docker] = deps.loaders[0] ?? [];
+  const [image, ...more] = assembled.images.filter(({ manifest }) => !isAttestation(manifest.descriptor));
+  const layers = image?.layers ?? [];
+  const bytes = layers.reduce((sum, { descriptor }) => sum + descriptor.size, 0);
+  if (docker !== "docker" || more.length > 0 || bytes < WORTH_ASKING_BYTES) return new Set();
+  const { layersInDocker } = await import("./docker-present.ts");
+  const count = await layersInDocker(
+    layers.map(({ diffId }) => diffId),
+    { docker, env: deps.env, signal },
+  );
+  const present = new Set(layers.slice(0, count).map(({ descriptor }) => descriptor.digest));
+  for (const { descriptor } of layers.slice(count)) present.delete(descriptor.digest); // at another place it is another layer
+  return present;
 }
 
 /** BuildKit's words for what has been made, which its exporters tell a client first. */
@@ -117,10 +177,15 @@ export async function exportTogether(
 }
 
 /** Side by side: the tar is written one member after another. */
-async function fetchRemotes(assembled: Assembled, deps: ExportDeps, context: OutputContext): Promise<void> {
+async function fetchRemotes(
+  assembled: Assembled,
+  deps: ExportDeps,
+  context: OutputContext,
+  unneeded: ReadonlySet<Digest> = new Set(),
+): Promise<void> {
   await Promise.all(
     [...assembled.remotes.values()]
-      .filter(({ descriptor }) => !deps.store.content.has(descriptor.digest))
+      .filter(({ descriptor: { digest } }) => !unneeded.has(digest) && !deps.store.content.has(digest))
       .map(async (remote) => {
         const { digest, size } = remote.descriptor;
         const line = lineOf(context, digest);
@@ -281,13 +346,15 @@ function members(
   isDocker: boolean,
   deps: ExportDeps,
   signal: AbortSignal,
+  leftOut: ReadonlySet<Digest> = new Set(),
 ): readonly (TarFile | TarDirectory)[] {
   const blobs = new Map<string, TarFile>(); // images may share some
   const add = ({ digest, size }: Descriptor, data: TarFile["data"]): void =>
     void blobs.set(blobPath(digest), fileOf(blobPath(digest), size, data));
   for (const { assembled } of all) {
     for (const { bytes, descriptor } of documentsOf(assembled)) add(descriptor, bytes);
-    for (const layer of layersOf(assembled)) add(layer, () => blobBytes(assembled, layer, deps, signal));
+    for (const layer of layersOf(assembled))
+      if (!leftOut.has(layer.digest)) add(layer, () => blobBytes(assembled, layer, deps, signal));
   }
   const entries = all.flatMap(({ assembled, names }) => indexEntries(assembled, names));
   return layoutMembers(blobs, entries, isDocker ? dockerManifest(all) : null);
