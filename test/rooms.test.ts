@@ -126,7 +126,8 @@ const DOORS: readonly string[] = [
   "exporters/early.ts",
   "exporters/cache-export.ts",
   "exporters/docker.ts", // docker load
-  "exporters/oci.ts", // indexes of layouts that builders elsewhere write, archives of copied images
+  "exporters/oci.ts", // archives of copied images
+  "exporters/layout-directory.ts", // layouts that builders elsewhere write
   "exporters/go-json.ts", // JSON as docker buildx prints it
   "exporters/referrers.ts", // lists of what refers to an image, in registries that make none
   "exporters/raw-index.ts", // indexes that are joined and cut

@@ -5,7 +5,7 @@ import { MANIFEST_MAX_BYTES, parseDocument } from "../../cache/registry/document
 import { openDirectory, readIn } from "../../cache/outside.ts";
 import { blobPath } from "../../cache/registry/layout.ts";
 import { directoryPlace } from "../../cache/remote-cache/place.ts";
-import { addToLayout } from "../../exporters/oci.ts";
+import { addToLayout } from "../../exporters/layout-directory.ts";
 import { type Digest, digestOf, isDigest } from "../../solver/graph/digest.ts";
 import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";

@@ -11,7 +11,7 @@ import { BuildError } from "../../solver/graph/error.ts";
 import type { Descriptor } from "../../solver/graph/request.ts";
 import type { Registry } from "../../cache/registry/contract.ts";
 import { outputError } from "../file-output.ts";
-import { type LayoutAddition, writeIntoLayout } from "../oci.ts";
+import { type LayoutAddition, writeIntoLayout } from "../layout-directory.ts";
 import { pushReferrer, type Referrer } from "../referrers.ts";
 import type { TagChange } from "./contract.ts";
 import { updateTag } from "./update-tag.ts";

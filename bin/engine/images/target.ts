@@ -11,7 +11,8 @@ import {
   type Reference,
 } from "../../../cache/registry/reference.ts";
 import { makeOutputDirectory, outputError, writeOutput, writeTo } from "../../../exporters/file-output.ts";
-import { addToLayout, archiveOf } from "../../../exporters/oci.ts";
+import { addToLayout } from "../../../exporters/layout-directory.ts";
+import { archiveOf } from "../../../exporters/oci.ts";
 import type { Destination } from "../../../exporters/output-grammar.ts";
 import { type Digest, hexOf, isDigest } from "../../../solver/graph/digest.ts";
 import { BuildError } from "../../../solver/graph/error.ts";

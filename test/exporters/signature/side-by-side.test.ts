@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openRegistry } from "../../../cache/registry/client.ts";
 import { parseReference } from "../../../cache/registry/reference.ts";
-import { writeIntoLayout } from "../../../exporters/oci.ts";
+import { writeIntoLayout } from "../../../exporters/layout-directory.ts";
 import { documentOf } from "../../../exporters/referrers.ts";
 import { layoutPlace, registryPlace, type SignaturePlace } from "../../../exporters/signature/place.ts";
 import { signImage } from "../../../exporters/signature/sign.ts";
