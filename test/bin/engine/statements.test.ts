@@ -64,7 +64,7 @@ describe("statements of a bundle", () => {
       [new Uint8Array((40 << 20) + 1), "is larger than 40 MiB"],
     ] as const)
       await assert.rejects(read({ "f\u001b.json": text }), {
-        message: `f\ufffd.json, written by the scanner s, ${words}`,
+        message: `f\\u001b.json, written by the scanner s, ${words}`,
       });
     await assert.rejects(
       read(
