@@ -234,7 +234,7 @@ describe("a transfer that fails, in a log", () => {
     const pull = await shop.run(["pull", "--progress=plain", name]);
     assert.equal(pull.code, 1);
     assert.ok(pull.stderr.startsWith(`#1 pull ${name}\n#1 ERROR: `), pull.stderr);
-    assert.ok(pull.stderr.includes(`\n > pull ${name}:\n`), pull.stderr);
+    assert.ok(!pull.stderr.includes("------"), pull.stderr); // there is no log of a step to be shown
     await shop.ok(["build", "-t", "127.0.0.1:1/app", shop.context("app", { Dockerfile: "FROM base\n" })]);
     const push = await shop.run(["push", "--progress=plain", "127.0.0.1:1/app"]);
     assert.equal(push.code, 1);
