@@ -13,11 +13,11 @@ import { type SelectedFile, shortContent } from "./selection-files.ts";
 import { bytesOf, pathTooLong, resolvePath, type TreeReader, type TreeStat } from "./tree.ts";
 import type { Fingerprint, SelectionMemory } from "./selection-memory.ts";
 import {
-  type CopySelector,
   type Entry,
   findMatches,
   type Match,
   missing,
+  type SelectionVisitor,
   type Selector,
   walkMatchInTurns,
 } from "./tree-select.ts";
@@ -166,9 +166,10 @@ export async function selectDigestLive(
   },
 ): Promise<Digest> {
   const { memory } = options;
-  if (memory?.hasOne === true) {
-    const seen = memory.start();
-    await inTurns(lookAt(tree, selectors, seen), options.signal);
+  const seen = memory?.start();
+  const isLookedUp = seen !== undefined && memory?.hasOne === true;
+  if (isLookedUp) {
+    await inTurns(walkSelection(tree, selectors, seen), options.signal);
     const known = memory.find(seen);
     if (known !== null) {
       options.onBytes?.(seen.size, 0);
@@ -176,8 +177,7 @@ export async function selectDigestLive(
     }
     options.onNew?.();
   }
-  const seen = memory?.start();
-  const plan = await inTurns(planSelection(tree, selectors, seen), options.signal);
+  const plan = await inTurns(planSelection(tree, selectors, isLookedUp ? undefined : seen), options.signal);
   const pending = pendingFiles(plan);
   const cost = pending.reduce((sum, { entry }) => sum + entry.stat.size + FILE_COST_BYTES, 0);
   options.signal.throwIfAborted();
@@ -292,43 +292,41 @@ function* planSelection(
   selectors: readonly Selector[],
   seen?: Fingerprint,
 ): Generator<void, Plan, undefined> {
-  const plan: Plan[number][] = [];
-  for (const selector of selectors) {
-    seen?.selector();
-    const matches: Plan[number]["matches"][number][] = [];
-    for (const match of matchesOf(tree, selector)) {
-      const entries: Planned[] = [];
-      seen?.match(match.name);
-      yield* walkMatchInTurns(tree, match, patternsOf(selector), {
-        enter(entry) {
-          seen?.entry(entry);
-          entries.push({ entry, content: contentWithoutReading(tree, entry) });
-        },
-      });
-      matches.push({ match, entries });
-    }
-    plan.push({ selector, matches });
-  }
+  const plan: { selector: Selector; matches: { match: Match; entries: Planned[] }[] }[] = [];
+  yield* walkSelection(tree, selectors, {
+    selector(selector) {
+      seen?.selector(selector);
+      plan.push({ selector, matches: [] });
+    },
+    match(match) {
+      seen?.match(match);
+      plan.at(-1)?.matches.push({ match, entries: [] });
+    },
+    entry(entry) {
+      seen?.entry(entry);
+      plan
+        .at(-1)
+        ?.matches.at(-1)
+        ?.entries.push({ entry, content: contentWithoutReading(tree, entry) });
+    },
+  });
   return plan;
 }
 
-/** Shows a fingerprint what planSelection() would, and keeps nothing. */
-function* lookAt(
+/** Walks what selectors pick, in their order, and keeps nothing. */
+function* walkSelection(
   tree: TreeReader,
   selectors: readonly Selector[],
-  seen: Fingerprint,
+  visitor: SelectionVisitor,
 ): Generator<void, void, undefined> {
   for (const selector of selectors) {
-    seen.selector();
+    visitor.selector(selector);
+    const patterns = selector.kind === "copy" ? selector : { includePatterns: [], excludePatterns: [] };
     for (const match of matchesOf(tree, selector)) {
-      seen.match(match.name);
-      yield* walkMatchInTurns(tree, match, patternsOf(selector), { enter: (entry) => seen.entry(entry) });
+      visitor.match(match);
+      yield* walkMatchInTurns(tree, match, patterns, { enter: (entry) => visitor.entry(entry) });
     }
   }
-}
-
-function patternsOf(selector: Selector): Pick<CopySelector, "includePatterns" | "excludePatterns"> {
-  return selector.kind === "copy" ? selector : { includePatterns: [], excludePatterns: [] };
 }
 
 /** The sources of a selector; a subtree is one nameless source. */

@@ -13,7 +13,7 @@ import { type Digest, digestFromHex, hexOf } from "../solver/graph/digest.ts";
 import type { Records } from "./contract.ts";
 import { bootId } from "./owner.ts";
 import { isTooYoung } from "./stat-cache.ts";
-import type { Entry } from "./tree-select.ts";
+import type { SelectionVisitor } from "./tree-select.ts";
 
 export const SEEN_SPACE = "seen";
 const MAGIC = "TSSM";
@@ -25,13 +25,14 @@ const RECORD_BYTES = 72;
 const WORTH_ENTRIES = 1000;
 
 /** What was seen of a selection. */
-export interface Fingerprint {
-  /** Takes the selectors, sources and entries of a walk in its order. */
-  selector(): void;
-  match(name: string): void;
-  entry(entry: Entry): void;
+export interface Fingerprint extends SelectionVisitor {
   /** Of all files that were seen, in bytes. */
   readonly size: number;
+  readonly entries: number;
+  /** One of them may change once more without another ctime. */
+  readonly hasYoung: boolean;
+  /** Hexadecimal; nothing more is to be seen then. */
+  hex(): string;
 }
 
 export interface SelectionMemory {
@@ -55,23 +56,16 @@ export function openSelectionMemory(
   const openedMs = Date.now();
   const key = createHash("sha256").update(`${root}\0${question}`).digest("hex");
   const stored = decode(records.get<Uint8Array>(SEEN_SPACE, key));
-  const own = new WeakMap<Fingerprint, OpenFingerprint>();
-  const valueOf = (seen: Fingerprint): string => own.get(seen)?.hex() ?? "";
   return {
     hasOne: stored !== null,
-    start() {
-      const open = openFingerprint(openedMs);
-      own.set(open.seen, open);
-      return open.seen;
-    },
-    find: (seen) => (stored !== null && stored.fingerprint === valueOf(seen) ? stored.digest : null),
+    start: () => openFingerprint(openedMs),
+    find: (seen) => (stored !== null && stored.fingerprint === seen.hex() ? stored.digest : null),
     put(seen, digest) {
-      const open = own.get(seen);
-      if (open === undefined || open.count() < WORTH_ENTRIES || (open.hasYoung() && !isOurs)) return;
+      if (seen.entries < WORTH_ENTRIES || (seen.hasYoung && !isOurs)) return;
       const head = Buffer.alloc(FINGERPRINT_AT);
       head.write(MAGIC, "latin1");
       head.writeUInt32LE(VERSION, 4);
-      records.put(SEEN_SPACE, key, Buffer.concat([head, Buffer.from(open.hex() + hexOf(digest), "hex")]));
+      records.put(SEEN_SPACE, key, Buffer.concat([head, Buffer.from(seen.hex() + hexOf(digest), "hex")]));
     },
   };
 }
@@ -86,19 +80,12 @@ function decode(value: Uint8Array | null): { readonly fingerprint: string; reado
   };
 }
 
-interface OpenFingerprint {
-  readonly seen: Fingerprint;
-  hex(): string;
-  count(): number;
-  hasYoung(): boolean;
-}
-
 /** Words of an entry: its names, modes, owners and links are seen by them, and its content as far as the stat cache goes by it. */
 const WORDS = 6;
 /** One update for many: a call costs as much as hashing 1000 bytes. */
 const ENTRIES_AN_UPDATE = 512;
 
-function openFingerprint(openedMs: number): OpenFingerprint {
+function openFingerprint(openedMs: number): Fingerprint {
   const sha = createHash("sha256").update(`tsbuild.seen.v2\0${bootId()}\0`);
   const words = new BigInt64Array(ENTRIES_AN_UPDATE * WORDS);
   const bytes = Buffer.from(words.buffer);
@@ -115,16 +102,22 @@ function openFingerprint(openedMs: number): OpenFingerprint {
     names = "";
     pending = 0;
   };
-  const seen: Fingerprint = {
+  return {
     get size() {
       return size;
+    },
+    get entries() {
+      return entries;
+    },
+    get hasYoung() {
+      return isYoung;
     },
     // What one selector picks is told apart from what the next one does: files whose directory was renamed look as they did.
     selector() {
       flush();
       sha.update("selector\0", "latin1");
     },
-    match(name) {
+    match({ name }) {
       flush();
       sha.update(`match\0${name}\0`, "latin1");
     },
@@ -143,9 +136,6 @@ function openFingerprint(openedMs: number): OpenFingerprint {
       isYoung ||= isTooYoung(stat, openedMs);
       if (++pending === ENTRIES_AN_UPDATE) flush();
     },
-  };
-  return {
-    seen,
     hex() {
       if (hex === null) {
         flush();
@@ -153,7 +143,5 @@ function openFingerprint(openedMs: number): OpenFingerprint {
       }
       return hex;
     },
-    count: () => entries,
-    hasYoung: () => isYoung,
   };
 }

@@ -130,6 +130,13 @@ export interface Entry {
   readonly isWay: boolean;
 }
 
+/** Told what selectors pick: each selector, its sources, and the entries of each. */
+export interface SelectionVisitor {
+  selector(selector: Selector): void;
+  match(match: Match): void;
+  entry(entry: Entry): void;
+}
+
 export interface Visitor {
   /** Directories before what is in them. */
   enter(entry: Entry): void;
