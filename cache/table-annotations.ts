@@ -10,18 +10,23 @@ export const DIFF_ID_ANNOTATION = "containerd.io/uncompressed";
 /** Longer ones are not of these formats. Characters. */
 const VALUE_MAX = 256;
 
-/** stargz-snapshotter, estargz/types.go. */
-const ESTARGZ = ["containerd.io/snapshot/stargz/toc.digest", "io.containers.estargz.uncompressed-size"];
+/** stargz-snapshotter, estargz/types.go. The size is for containers/storage, which has to know it before it has the layer. */
+export const ESTARGZ = {
+  tableDigest: "containerd.io/snapshot/stargz/toc.digest",
+  uncompressedSize: "io.containers.estargz.uncompressed-size",
+} as const;
 /** github.com/containers/storage, pkg/chunked/internal/minimal. */
-const ZSTD_CHUNKED = ["manifest-checksum", "manifest-position", "tarsplit-position"].map(
-  (name) => `io.github.containers.zstd-chunked.${name}`,
-);
-const ALL = [...ESTARGZ, ...ZSTD_CHUNKED];
+export const ZSTD_CHUNKED = {
+  manifestChecksum: "io.github.containers.zstd-chunked.manifest-checksum",
+  manifestPosition: "io.github.containers.zstd-chunked.manifest-position",
+  tarSplitPosition: "io.github.containers.zstd-chunked.tarsplit-position",
+} as const;
+const ALL: readonly string[] = [...Object.values(ESTARGZ), ...Object.values(ZSTD_CHUNKED)];
 
 /** Which table a blob is said to have; null: none. */
 export function tableOf({ annotations }: Descriptor): "estargz" | "zstd:chunked" | null {
-  if (annotations?.[ESTARGZ[0] as string] !== undefined) return "estargz";
-  return annotations?.[ZSTD_CHUNKED[0] as string] !== undefined ? "zstd:chunked" : null;
+  if (annotations?.[ESTARGZ.tableDigest] !== undefined) return "estargz";
+  return annotations?.[ZSTD_CHUNKED.manifestChecksum] !== undefined ? "zstd:chunked" : null;
 }
 
 /** Those of the annotations that are about a table. */

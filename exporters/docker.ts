@@ -8,6 +8,7 @@ import { BuildError, printable } from "../solver/graph/error.ts";
 import type { Assembled } from "./assembled.ts";
 import { writeToStream } from "./file-output.ts";
 import { encodeGoJson } from "./go-json.ts";
+import type { MadeImage } from "./image.ts";
 import { isAttestation } from "./stored.ts";
 
 /** Loaders in the order they are tried. */
@@ -29,8 +30,8 @@ export interface NamedImage {
 export function dockerManifest(all: readonly NamedImage[]): Uint8Array {
   return dockerEntries(
     all.flatMap(({ assembled, names }) => {
-      const [image, ...more] = assembled.images.filter(({ manifest }) => !isAttestation(manifest.descriptor));
-      if (image === undefined || more.length > 0) return [];
+      const image = dockerImage(assembled);
+      if (image === null) return [];
       return [
         {
           config: image.config.descriptor.digest,
@@ -40,6 +41,12 @@ export function dockerManifest(all: readonly NamedImage[]): Uint8Array {
       ];
     }),
   );
+}
+
+/** The image that docker's manifest.json has; null: there are several, or none. */
+export function dockerImage({ images }: Pick<Assembled, "images">): MadeImage | null {
+  const [image, ...more] = images.filter(({ manifest }) => !isAttestation(manifest.descriptor));
+  return image === undefined || more.length > 0 ? null : image;
 }
 
 /** One image of `docker save`; names as docker prints them. */

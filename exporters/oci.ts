@@ -10,7 +10,14 @@ import type { Descriptor } from "../solver/graph/request.ts";
 import type { WritableBlobs } from "../solver/graph/session.ts";
 import { type Assembled, blobBytes, layersOf } from "./assembled.ts";
 import type { ExportDeps, OutputContext } from "./contract.ts";
-import { type DockerEntry, dockerEntries, dockerManifest, loadToDocker, type NamedImage } from "./docker.ts";
+import {
+  type DockerEntry,
+  dockerEntries,
+  dockerImage,
+  dockerManifest,
+  loadToDocker,
+  type NamedImage,
+} from "./docker.ts";
 import { writeOutput } from "./file-output.ts";
 import { encodeGoJson } from "./go-json.ts";
 import { type Document, encodeDescriptor } from "./image.ts";
@@ -18,7 +25,6 @@ import { writeDirectory } from "./layout-directory.ts";
 import { documentsOf, indexEntries, indexJson, LAYOUT_FILE } from "./layout-entries.ts";
 import type { ArchiveOutput } from "./output-grammar.ts";
 import { counted, during, lineOf } from "./shown.ts";
-import { isAttestation } from "./stored.ts";
 import { type TarDirectory, type TarFile, tarBytes } from "./tar-bytes.ts";
 import { checkBlobs } from "./whole.ts";
 
@@ -170,10 +176,9 @@ async function presentLayers(
   signal: AbortSignal,
 ): Promise<ReadonlySet<Digest>> {
   const [docker] = deps.loaders[0] ?? [];
-  const [image, ...more] = assembled.images.filter(({ manifest }) => !isAttestation(manifest.descriptor));
-  const layers = image?.layers ?? [];
+  const layers = dockerImage(assembled)?.layers ?? [];
   const bytes = layers.reduce((sum, { descriptor }) => sum + descriptor.size, 0);
-  if (docker !== "docker" || more.length > 0 || bytes < WORTH_ASKING_BYTES) return new Set();
+  if (docker !== "docker" || bytes < WORTH_ASKING_BYTES) return new Set();
   const { layersInDocker } = await import("./docker-present.ts");
   const count = await layersInDocker(
     layers.map(({ diffId }) => diffId),

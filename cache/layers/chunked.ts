@@ -6,8 +6,9 @@
 // The diffId is that of all these bytes, as with BuildKit (util/compression/estargz.go), which also has no landmark files: it adds nothing
 // to the tar itself.
 
-import { createHash } from "node:crypto";
 import { availableParallelism } from "node:os";
+import { digestOf } from "../../solver/graph/digest.ts";
+import { ESTARGZ, ZSTD_CHUNKED } from "../table-annotations.ts";
 import { CHUNK_BYTES, openCutter, place, type Unit } from "./chunk-cutter.ts";
 import { type ChunkTable, ESTARGZ_TABLE, openTable, type TableForm } from "./chunk-table.ts";
 import { compressFrames, type FrameCodec, type Frames } from "./compress-frames.ts";
@@ -164,7 +165,6 @@ function splitData(codec: FrameCodec): {
 
 type Written = Extract<Tail, { kind: "table" }> & { readonly bytes: Buffer };
 
-const ZSTD_ANNOTATION = "io.github.containers.zstd-chunked";
 /** RFC 8878, 3.1.2. */
 const SKIPPABLE = 0x184d2a50;
 /** The only one there is: a table like that of CRFS. */
@@ -196,11 +196,9 @@ async function zstdTail(
     kind: "table",
     bytes: Buffer.concat([table, split.compressed, footer].flatMap((data) => [skippableHead(data), data])),
     annotations: {
-      [`${ZSTD_ANNOTATION}.manifest-checksum`]: digestOf(table),
-      [`${ZSTD_ANNOTATION}.manifest-position`]: [tableAt, table.length, json.length, MANIFEST_TYPE].join(":"),
-      [`${ZSTD_ANNOTATION}.tarsplit-position`]: [splitAt, split.compressed.length, split.plainBytes].join(
-        ":",
-      ),
+      [ZSTD_CHUNKED.manifestChecksum]: digestOf(table),
+      [ZSTD_CHUNKED.manifestPosition]: [tableAt, table.length, json.length, MANIFEST_TYPE].join(":"),
+      [ZSTD_CHUNKED.tarSplitPosition]: [splitAt, split.compressed.length, split.plainBytes].join(":"),
     },
     behind: Buffer.alloc(0),
   };
@@ -234,11 +232,10 @@ async function stargzTail(entries: readonly string[], codec: FrameCodec, at: num
   return {
     kind: "table",
     bytes: Buffer.concat([await frameOf(behind, codec), stargzFooter(at)]),
-    annotations: { [STARGZ_DIGEST]: digestOf(json) },
+    annotations: { [ESTARGZ.tableDigest]: digestOf(json) },
     behind,
   };
 }
-const STARGZ_DIGEST = "containerd.io/snapshot/stargz/toc.digest";
 
 /** 51 bytes: an empty member of gzip whose extra field "SG" says where the table's member begins. */
 function stargzFooter(tableAt: number): Buffer {
@@ -250,8 +247,4 @@ function stargzFooter(tableAt: number): Buffer {
   footer.write(`${tableAt.toString(16).padStart(16, "0")}STARGZ`, 16, "latin1");
   Buffer.of(1, 0, 0, 0xff, 0xff).copy(footer, 38);
   return footer;
-}
-
-function digestOf(data: Uint8Array): string {
-  return `sha256:${createHash("sha256").update(data).digest("hex")}`;
 }

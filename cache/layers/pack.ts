@@ -7,6 +7,7 @@ import { createHash, type Hash } from "node:crypto";
 import { closeSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
 import { type Digest, digestFromHex } from "../../solver/graph/digest.ts";
 import { close, openat } from "../../worker/sys/file.ts";
+import { ESTARGZ } from "../table-annotations.ts";
 import type { TableForm } from "./chunk-table.ts";
 import type { Tail } from "./chunked.ts";
 import {
@@ -145,11 +146,9 @@ function tableOf(tail: Tail, whole: Hash, tarBytes: number): LayerTable {
   const { annotations, behind } = tail;
   const diffId = digestFromHex(whole.update(behind).digest("hex"));
   const isLonger = behind.length > 0;
-  const bytes = isLonger ? { [UNCOMPRESSED_SIZE]: String(tarBytes + behind.length) } : {};
+  const bytes = isLonger ? { [ESTARGZ.uncompressedSize]: String(tarBytes + behind.length) } : {};
   return { kind: "table", annotations: { ...annotations, ...bytes }, diffId };
 }
-/** For containers/storage, which has to know it before it has the layer. stargz-snapshotter, estargz/types.go. */
-const UNCOMPRESSED_SIZE = "io.containers.estargz.uncompressed-size";
 
 function isChunked(compression: PackRequest["compression"]): compression is TableForm {
   return compression === "estargz" || compression === "zstd:chunked";
